@@ -1,0 +1,58 @@
+"""Every error rfgraph raises on purpose: one class per situation, all under ``RFGraphError``."""
+
+from __future__ import annotations
+
+
+class RFGraphError(Exception):
+    """Base of all errors that rfgraph raises on purpose."""
+
+
+class GraphError(RFGraphError):
+    """The graph is not a network: a cycle, a missing input, a dangling node, bad slots."""
+
+
+class CycleError(GraphError):
+    """The graph has a cycle; its nodes are named in order."""
+
+
+class AttributeValueError(GraphError):
+    """An attribute of a node is missing, misspelt, of the wrong shape or out of range."""
+
+
+class UnknownOpError(GraphError):
+    """The op of a node is not one that rfgraph knows."""
+
+
+class UnknownNodeError(RFGraphError, KeyError):
+    """No node has that name; the message lists what is near."""
+
+    def __str__(self) -> str:  # KeyError shows the repr of its argument
+        return str(self.args[0]) if self.args else ""
+
+
+class EndpointError(RFGraphError):
+    """One input or output is needed and there are none or several; they are listed."""
+
+
+class SizeError(RFGraphError):
+    """The sizes of the feature maps cannot work: maps that differ at a merge, or an empty map."""
+
+
+class FieldError(RFGraphError):
+    """A receptive field was asked for a number it does not have."""
+
+
+class UnboundedError(FieldError):
+    """The field is ``FULL``: it reads the whole axis, whatever its size."""
+
+
+class UnknownFieldError(FieldError):
+    """The field is not known; the message says why and since which node."""
+
+
+class ModelFileError(RFGraphError):
+    """A model cannot be read: not found, truncated, of another format, or hostile."""
+
+
+class MissingExtraError(RFGraphError, ImportError):
+    """An optional package is needed; the message gives the command that installs it."""

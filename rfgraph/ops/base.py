@@ -1,0 +1,224 @@
+"""What an op is, and how its attributes are read.
+
+An ``Op`` is one axis of one layer: two-dimensional layers hold two of them, and there is no code for two axes. Its fields
+are its attributes; ``metadata["read"]`` of a field turns what a user writes for one axis into the field's value.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from fractions import Fraction
+from operator import index
+from typing import Any, ClassVar, Literal, TypeVar, cast
+
+from rfgraph.errors import AttributeValueError, UnknownOpError
+from rfgraph.window import IDENTITY, Number, Window, as_number
+
+Size = int | None
+Sizes = Sequence[Size]
+Arity = Literal["none", "one", "several"]
+
+#: Attributes that every node may carry and that change no receptive field.
+METADATA = frozenset({"op", "channels", "groups", "bias", "label", "location"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Op:
+    """One axis of one op: the window it reads and the size it makes."""
+
+    kind: ClassVar[str] = ""
+    #: How many inputs a node of this op has.
+    arity: ClassVar[Arity] = "one"
+    #: Whether a tap beyond the border reads the border pixel (resize) instead of a zero.
+    clamps: ClassVar[bool] = False
+    #: Whether its inputs stand side by side along this axis, so that each output reads one of them.
+    joins: ClassVar[bool] = False
+    #: Attributes besides the fields.
+    extra: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def collapses(self) -> bool:
+        """Whether the axis is gone in its output, so that nothing after it is a feature map."""
+        return False
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        """Return what one output reads of the input in ``slot``, given the sizes of all inputs on this axis."""
+        return IDENTITY
+
+    def size(self, sizes: Sizes) -> Size:
+        """Return the output size on this axis, ``None`` if the input sizes do not tell.
+
+        Raises
+        ------
+        SizeError
+            If no output of these inputs exists.
+        """
+        return sizes[0]
+
+    @classmethod
+    def complete(cls, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Return the attributes with those that follow from others filled in, refused if they contradict."""
+        return attributes
+
+    @classmethod
+    def parse(cls, attributes: Mapping[str, Any], axis: int, axes: int) -> Op:
+        """Return the op that ``attributes`` of a node describe on ``axis`` of ``axes``."""
+        known = {f.metadata["name"] or f.name: f for f in fields(cls)}
+        for name in attributes:
+            if name not in known and name not in METADATA and name not in cls.extra:
+                allowed = sorted(set(known) | cls.extra)
+                raise AttributeValueError(
+                    f"attribute {name!r} is not one of {cls.kind}{near(name, allowed)}; "
+                    f"it takes {', '.join(allowed) or 'none'} (and {', '.join(sorted(METADATA - {'op'}))})"
+                )
+        given = cls.complete({name: value for name, value in attributes.items() if name not in METADATA})
+        values = {}
+        for name, f in known.items():
+            if name in given:
+                values[f.name] = f.metadata["read"](name, entry(name, given[name], axis, axes))
+            elif f.default is MISSING:
+                raise AttributeValueError(f"{name} is missing; give one number for all axes or one per axis")
+        return cls(**values)
+
+
+def entry(name: str, value: Any, axis: int, axes: int) -> Any:
+    """Return what ``value`` says for ``axis``: itself, or its entry if it has one per axis."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    if len(value) != axes:
+        raise AttributeValueError(f"{name} {value!r} has {len(value)} entries, but the network has {axes} axes")
+    return value[axis]
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names what is spelt like ``name``, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f" (near: {', '.join(close)})" if close else ""
+
+
+# Readers: (name, value on one axis) -> value of the field.
+
+
+def integer(name: str, value: Any) -> int:
+    """Read an integer, of any integer type but bool."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return index(value)
+    except TypeError:
+        raise AttributeValueError(f"{name} {value!r} is not an integer") from None
+
+
+def positive(name: str, value: Any) -> int:
+    """Read a positive integer."""
+    try:
+        number = integer(name, value)
+    except AttributeValueError:
+        number = 0
+    if number < 1:
+        hint = "; give a stride, or leave it out for the default" if name == "stride" else ""
+        raise AttributeValueError(f"{name} {value!r} is not a positive integer{hint}")
+    return number
+
+
+def natural(name: str, value: Any) -> int:
+    """Read an integer from 0 up."""
+    number = integer(name, value)
+    if number < 0:
+        raise AttributeValueError(f"{name} {value!r} is negative")
+    return number
+
+
+def optional(read: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """Return a reader that lets ``None`` through."""
+    return lambda name, value: None if value is None else read(name, value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Read a truth value."""
+    if value in (True, False):
+        return bool(value)
+    raise AttributeValueError(f"{name} {value!r} is not true or false")
+
+
+def ratio(name: str, value: Any) -> Number:
+    """Read a positive ratio: an int, a Fraction, "4/3", or a float taken as the decimal it prints as."""
+    try:
+        number = value if isinstance(value, Fraction) else Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        number = Fraction(0)
+    if number <= 0:
+        raise AttributeValueError(f'{name} {value!r} is not a positive number; write 2, 0.5 or "4/3"')
+    return as_number(number)
+
+
+def choice(*words: str) -> Callable[[str, Any], str]:
+    """Return a reader that takes one of ``words``."""
+
+    def read(name: str, value: Any) -> str:
+        if value not in words:
+            raise AttributeValueError(f"{name} {value!r} is not one of {', '.join(words)}")
+        return cast(str, value)
+
+    return read
+
+
+Padding = tuple[int, int] | Literal["same_upper", "same_lower"]
+
+
+def padding(name: str, value: Any) -> Padding:
+    """Read padding on one axis: a number for both sides, ``[before, after]``, "valid", "same" or "same_lower"."""
+    if value == "valid":
+        return (0, 0)
+    if value in ("same", "same_upper"):
+        return "same_upper"
+    if value == "same_lower":
+        return "same_lower"
+    if isinstance(value, str):
+        raise AttributeValueError(f"{name} {value!r} is not a number, valid, same, same_upper or same_lower")
+    if isinstance(value, (list, tuple)):
+        if len(value) != 2:
+            raise AttributeValueError(f"{name} {value!r} is not [before, after]")
+        return integer(name, value[0]), integer(name, value[1])
+    number = integer(name, value)
+    return number, number
+
+
+def attribute(read: Callable[[str, Any], Any], *, name: str | None = None, **default: Any) -> Any:
+    """Declare a field of an op: how it is read, what users call it if not by its own name, and its default if any."""
+    return field(metadata={"read": read, "name": name}, **default)
+
+
+#: Every op name of the graph format -> its class.
+KINDS: dict[str, type[Op]] = {}
+
+OpClass = TypeVar("OpClass", bound=type[Op])
+
+
+def op_kind(*names: str) -> Callable[[OpClass], OpClass]:
+    """Register an op class under the names a graph may use for it; the first is its own."""
+
+    def register(cls: OpClass) -> OpClass:
+        cls.kind = names[0]
+        for name in names:
+            if name in KINDS:
+                raise ValueError(f"op {name!r} is registered twice, by {KINDS[name].__name__} and {cls.__name__}")
+            KINDS[name] = cls
+        return cls
+
+    return register
+
+
+def kind_of(name: object) -> type[Op]:
+    """Return the class of op ``name``.
+
+    Raises
+    ------
+    UnknownOpError
+        If there is none; the message lists names spelt like it.
+    """
+    if not isinstance(name, str) or name not in KINDS:
+        raise UnknownOpError(f"rfgraph does not know what it reads{near(str(name), KINDS)}")
+    return KINDS[name]

@@ -1,0 +1,71 @@
+"""Ops that move or drop positions: pad, crop, slice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rfgraph.errors import AttributeValueError, SizeError
+from rfgraph.ops.base import Op, Padding, Size, Sizes, attribute, integer, op_kind, optional, padding, positive
+from rfgraph.window import Window
+
+
+def _amounts(name: str, value: object) -> Padding:
+    amounts = padding(name, value)
+    if isinstance(amounts, str):
+        raise AttributeValueError(f"{name} {value!r} is for ops with a kernel; give a number or [before, after]")
+    return amounts
+
+
+def _cropped(name: str, value: object) -> Padding:
+    amounts = _amounts(name, value)
+    if max(amounts) > 0:  # type: ignore[type-var]
+        raise AttributeValueError(f"{name} {value!r} would pad; a crop of one pixel is padding=-1")
+    return amounts
+
+
+@op_kind("pad")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pad(Op):
+    """Padding; negative amounts crop."""
+
+    padding: tuple[int, int] = attribute(_amounts)
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        return Window(1, 1, self.padding[0])
+
+    def size(self, sizes: Sizes) -> Size:
+        return None if sizes[0] is None else sizes[0] + sum(self.padding)
+
+
+@op_kind("crop")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crop(Pad):
+    """Padding that only crops: all its amounts are negative or zero."""
+
+    padding: tuple[int, int] = attribute(_cropped)
+
+
+@op_kind("slice")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice(Op):
+    """``x[start:stop:step]`` along the axis; negative ends count from the end of the map."""
+
+    start: int | None = attribute(optional(integer), default=None)
+    stop: int | None = attribute(optional(integer), default=None)
+    step: int = attribute(positive, default=1)
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        start = self.start or 0
+        if sizes[0] is not None:
+            start = slice(start, self.stop, self.step).indices(sizes[0])[0]
+        elif start < 0:
+            return Window.unknown(f"a slice that starts at {start} depends on the input size; give one")
+        return Window(1, self.step, -start)
+
+    def size(self, sizes: Sizes) -> Size:
+        if sizes[0] is None:
+            return None
+        size = len(range(*slice(self.start, self.stop, self.step).indices(sizes[0])))
+        if not size:
+            raise SizeError(f"the slice {self.start}:{self.stop}:{self.step} takes nothing of {sizes[0]}")
+        return size

@@ -1,0 +1,117 @@
+"""Ops that read their own position: inputs, elementwise functions, merges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rfgraph.errors import AttributeValueError, SizeError
+from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, integer, op_kind, optional, positive
+from rfgraph.window import EMPTY, FULL, IDENTITY, Window
+
+
+@op_kind("input")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input(Op):
+    """Where a network begins."""
+
+    arity: ClassVar[Arity] = "none"
+
+    extent: int | None = attribute(optional(positive), name="size", default=None)
+
+    def size(self, sizes: Sizes) -> Size:
+        return self.extent
+
+
+@op_kind("constant")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant(Op):
+    """A value that depends on no input, such as a learned position code."""
+
+    arity: ClassVar[Arity] = "none"
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        return EMPTY
+
+    def size(self, sizes: Sizes) -> Size:
+        return None
+
+
+@op_kind(
+    "identity", "dropout", "batch_norm", "local_response_norm", "cast", "quantize", "dequantize", "clip", "scale", "bias",
+    "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "sigmoid",
+    "hard_sigmoid", "hard_swish", "tanh", "softplus", "softsign", "exp", "log", "sqrt", "abs", "neg", "square", "pow",
+    "reciprocal", "erf", "sin", "cos", "floor", "ceil", "round", "sign", "channel_softmax", "channel_shuffle",
+    "layer_norm",
+)  # fmt: skip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pointwise(Op):
+    """Any function of one position, over its channels if it likes (``layer_norm`` as ConvNeXt has it)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge(Op):
+    """Several maps read at the same position."""
+
+    arity: ClassVar[Arity] = "several"
+
+    def size(self, sizes: Sizes) -> Size:
+        known = {size for size in sizes if size is not None and not (self.broadcasts and size == 1)}
+        if len(known) > 1:
+            raise SizeError("its inputs differ in size")
+        return known.pop() if known else (1 if 1 in sizes else None)
+
+    #: Whether an input of size 1 is repeated over the axis.
+    broadcasts: ClassVar[bool] = False
+
+
+@op_kind("add", "sub", "mul", "div", "max", "min", "mean", "where")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arithmetic(Merge):
+    """An elementwise function of several maps; an input of size 1 is read by every output."""
+
+    broadcasts: ClassVar[bool] = True
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        if sizes[slot] == 1 and any(size is not None and size > 1 for size in sizes):
+            return FULL
+        return IDENTITY
+
+
+@op_kind("concat")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concat(Merge):
+    """Concatenation of channels (``axis="channels"``)."""
+
+    extra: ClassVar[frozenset[str]] = frozenset({"axis"})
+
+    @classmethod
+    def parse(cls, attributes: Any, axis: int, axes: int) -> Op:
+        along = attributes.get("axis", "channels")
+        if along == "channels":
+            return super(Concat, cls).parse(attributes, axis, axes)
+        if integer("axis", along) not in range(axes):
+            raise AttributeValueError(f"axis {along!r} is neither 'channels' nor one of the axes 0 to {axes - 1}")
+        return Join() if along == axis else super(Concat, cls).parse(attributes, axis, axes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join(Op):
+    """Concatenation along this very axis: each output reads one of the inputs, which one depends on where it is."""
+
+    kind: ClassVar[str] = "concat"
+    arity: ClassVar[Arity] = "several"
+    joins: ClassVar[bool] = True
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        before = sizes[:slot]
+        if None in before:
+            return Window.unknown("concatenation along this axis depends on the sizes of its inputs; give an input size")
+        offset = sum(size for size in before if size is not None)
+        why = "which input is read depends on the position along the concatenated axis"
+        return Window.periodic(((-offset, -offset),), step=1, exact=False, why=why)
+
+    def size(self, sizes: Sizes) -> Size:
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+

@@ -1,0 +1,156 @@
+"""Ops that change the resolution without a sliding kernel: resize, pixel shuffles, adaptive pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from math import ceil, floor
+from typing import Any, ClassVar
+
+from rfgraph.errors import AttributeValueError, SizeError
+from rfgraph.ops.base import Op, Size, Sizes, attribute, choice, op_kind, optional, positive, ratio
+from rfgraph.window import FULL, MAX_PERIOD, Interval, Number, Window
+
+NEAREST: dict[str, Callable[[Fraction], int]] = {
+    "round_prefer_floor": lambda x: ceil(x - Fraction(1, 2)),
+    "round_prefer_ceil": lambda x: floor(x + Fraction(1, 2)),
+    "floor": floor,
+    "ceil": ceil,
+}
+#: Taps before and after the coordinate, where it lies between two pixels.
+TAPS = {"linear": (0, 1), "cubic": (-1, 2)}
+
+
+@op_kind("resize")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize(Op):
+    """Interpolation: output ``y`` reads the pixels round its coordinate in the input.
+
+    References
+    ----------
+    ONNX operator ``Resize``: the coordinate transformations and the rounding of ``nearest``.
+    """
+
+    clamps: ClassVar[bool] = True
+
+    scale: Number | None = attribute(optional(ratio), default=None)
+    to: int | None = attribute(optional(positive), name="size", default=None)
+    mode: str = attribute(choice("nearest", "linear", "cubic"), default="nearest")
+    coordinates: str = attribute(
+        choice("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"), default="half_pixel"
+    )
+    nearest_mode: str = attribute(choice(*NEAREST), default="round_prefer_floor")
+
+    @classmethod
+    def complete(cls, attributes: dict[str, Any]) -> dict[str, Any]:
+        if attributes.get("scale") is None and attributes.get("size") is None:
+            raise AttributeValueError("a resize needs scale or size; give scale=2, or size=56")
+        if attributes.get("scale") is not None and attributes.get("size") is not None:
+            raise AttributeValueError("a resize takes scale or size, not both")
+        return attributes
+
+    def size(self, sizes: Sizes) -> Size:
+        if self.scale is None:
+            return self.to
+        return None if sizes[0] is None else floor(sizes[0] * self.scale)
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        before, after = sizes[0], self.size(sizes)
+        if self.coordinates == "align_corners":
+            if before is None or after is None:
+                return Window.unknown("align_corners depends on the input size; give one")
+            if after == 1 or before == 1:
+                return Window(1)
+            factor = Fraction(after - 1, before - 1)
+        elif self.scale is not None:
+            factor = Fraction(self.scale)
+        elif before is None or after is None:
+            return Window.unknown(f"a resize to size {self.to} depends on the input size; give one")
+        else:
+            factor = Fraction(after, before)
+        if self.coordinates == "pytorch_half_pixel" and after == 1:
+            return Window(1)
+        return _resized(factor, self.mode, self.coordinates.endswith("half_pixel"), self.nearest_mode)
+
+
+@lru_cache(maxsize=256)
+def _resized(factor: Fraction, mode: str, half_pixel: bool, nearest_mode: str) -> Window:
+    period, step = factor.numerator, factor.denominator
+    if period > MAX_PERIOD:
+        return Window.unknown(f"a resize by {factor} has more than the {MAX_PERIOD} output phases that are followed")
+    shift = Fraction(1, 2) if half_pixel else Fraction(0)
+    intervals: list[Interval | None] = []
+    for y in range(period):
+        x = (y + shift) / factor - shift
+        if mode == "nearest":
+            index = NEAREST[nearest_mode](x)
+            intervals.append((index, index))
+        elif x.denominator == 1:  # on a pixel: every other tap has weight exactly 0
+            intervals.append((x.numerator, x.numerator))
+        else:
+            intervals.append((floor(x) + TAPS[mode][0], floor(x) + TAPS[mode][1]))
+    return Window.periodic(tuple(intervals), step)
+
+
+@op_kind("depth_to_space")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepthToSpace(Op):
+    """Channels laid out in space: output ``y`` reads ``floor(y / b)``."""
+
+    block: int = attribute(positive)
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        if self.block > MAX_PERIOD:
+            return Window.unknown(f"block {self.block} makes more than the {MAX_PERIOD} output phases that are followed")
+        return Window.periodic(((0, 0),) * self.block, step=1)
+
+    def size(self, sizes: Sizes) -> Size:
+        return None if sizes[0] is None else sizes[0] * self.block
+
+
+@op_kind("space_to_depth")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceToDepth(Op):
+    """Space folded into channels: output ``y`` reads ``[b*y, b*y + b - 1]``."""
+
+    block: int = attribute(positive)
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        return Window(self.block, self.block)
+
+    def size(self, sizes: Sizes) -> Size:
+        if sizes[0] is None:
+            return None
+        if sizes[0] % self.block:
+            raise SizeError(f"size {sizes[0]} is not a multiple of block {self.block}")
+        return sizes[0] // self.block
+
+
+@op_kind("adaptive_avg_pool", "adaptive_max_pool")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptivePool(Op):
+    """Pooling to ``n_out`` outputs: output ``y`` reads ``[floor(y*n/n_out), ceil((y+1)*n/n_out) - 1]``."""
+
+    to: int | None = attribute(optional(positive), name="size")
+
+    @property
+    def collapses(self) -> bool:
+        return self.to == 1
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        if self.to is None:
+            return Window(1)
+        if self.to == 1:
+            return FULL
+        if sizes[0] is None:
+            return Window.unknown(f"adaptive pooling to {self.to} depends on the input size; give one")
+        step = Fraction(sizes[0], self.to)
+        if step.denominator > MAX_PERIOD:
+            return Window.unknown(f"adaptive pooling to {self.to} has more than the {MAX_PERIOD} phases that are followed")
+        phases = range(step.denominator)
+        return Window.periodic(tuple((floor(y * step), ceil((y + 1) * step) - 1) for y in phases), step.numerator)
+
+    def size(self, sizes: Sizes) -> Size:
+        return sizes[0] if self.to is None else self.to

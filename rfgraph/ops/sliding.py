@@ -1,0 +1,146 @@
+"""Ops that slide a kernel: convolution, pooling, and transposed convolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import gcd
+from typing import Any
+
+from rfgraph.errors import SizeError
+from rfgraph.ops.base import Op, Padding, Size, Sizes, attribute, flag, natural, op_kind, padding, positive
+from rfgraph.window import MAX_PERIOD, Interval, Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sliding(Op):
+    """A kernel that slides over a padded input; output ``y`` reads ``[s*y - p, s*y - p + d*(k - 1)]``."""
+
+    kernel: int = attribute(positive)
+    stride: int = attribute(positive, default=1)
+    padding: Padding = attribute(padding, default=(0, 0))
+    dilation: int = attribute(positive, default=1)
+
+    @property
+    def span(self) -> int:
+        """Inputs from the first to the last tap, both included."""
+        return (self.kernel - 1) * self.dilation + 1
+
+    def pads(self, size: Size) -> tuple[int, int] | None:
+        """Return the padding before and after an input of ``size``, ``None`` if it depends on a size not known.
+
+        References
+        ----------
+        SAME: TensorFlow's and ONNX's rule, output size ceil(n / stride), the odd pixel after (upper) or before (lower).
+        """
+        if not isinstance(self.padding, str):
+            return self.padding
+        if self.stride == 1 or self.span == 1:
+            total = self.span - 1
+        elif size is None:
+            return None
+        else:
+            total = max((-(-size // self.stride) - 1) * self.stride + self.span - size, 0)
+        less, more = total // 2, total - total // 2
+        return (less, more) if self.padding == "same_upper" else (more, less)
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        pads = self.pads(sizes[0])
+        if pads is None:
+            return Window.unknown(f"padding 'same' with stride {self.stride} depends on the input size; give one")
+        return Window(self.span, self.stride, pads[0], holes=self.dilation > 1 and self.kernel > 1)
+
+    def size(self, sizes: Sizes) -> Size:
+        pads = self.pads(sizes[0])
+        if sizes[0] is None or pads is None:
+            return None
+        room = sizes[0] + sum(pads) - self.span
+        if room < 0:
+            raise SizeError(f"the kernel spans {self.span}, more than the input's {sizes[0]} padded by {list(pads)}")
+        return self.outputs(sizes[0], pads, room)
+
+    def outputs(self, size: int, pads: tuple[int, int], room: int) -> int:
+        """Return how many outputs there are, with ``room`` places left to slide to."""
+        return room // self.stride + 1
+
+
+@op_kind("conv", "depthwise_conv", "separable_conv")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conv(Sliding):
+    """Convolution, also depthwise, grouped and separable: they read alike in space."""
+
+
+@op_kind("max_pool", "avg_pool", "lp_pool")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool(Sliding):
+    """Pooling; the stride is the kernel where none is given."""
+
+    ceil_mode: bool = attribute(flag, default=False)
+
+    @classmethod
+    def complete(cls, attributes: dict[str, Any]) -> dict[str, Any]:
+        if attributes.get("stride") is None and "kernel" in attributes:
+            attributes["stride"] = attributes["kernel"]
+        return attributes
+
+    def outputs(self, size: int, pads: tuple[int, int], room: int) -> int:
+        if not self.ceil_mode:
+            return room // self.stride + 1
+        outputs = -(-room // self.stride) + 1
+        # A last window may not start in the padding after the input.
+        return outputs - 1 if (outputs - 1) * self.stride >= size + pads[0] else outputs
+
+
+@op_kind("conv_transpose")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvTranspose(Op):
+    """Transposed convolution: output ``y`` reads each ``i`` with ``y + p - s*i = d*t`` for a tap ``t``."""
+
+    kernel: int = attribute(positive)
+    stride: int = attribute(positive, default=1)
+    padding: Padding = attribute(padding, default=(0, 0))
+    output_padding: int = attribute(natural, default=0)
+    dilation: int = attribute(positive, default=1)
+
+    @property
+    def span(self) -> int:
+        """Outputs from the first to the last one that an input writes, both included."""
+        return (self.kernel - 1) * self.dilation + 1
+
+    @property
+    def pads(self) -> tuple[int, int]:
+        """How much of the output is cropped before and after; SAME makes its size ``n * stride``."""
+        if not isinstance(self.padding, str):
+            return self.padding
+        total = max(self.span - self.stride, 0)
+        less, more = total // 2, total - total // 2
+        return (less, more) if self.padding == "same_upper" else (more, less)
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        return _transposed(self.kernel, self.stride, self.dilation, self.pads[0])
+
+    def size(self, sizes: Sizes) -> Size:
+        if sizes[0] is None:
+            return None
+        if isinstance(self.padding, str):
+            return sizes[0] * self.stride + self.output_padding
+        return (sizes[0] - 1) * self.stride + self.span - sum(self.padding) + self.output_padding
+
+
+@lru_cache(maxsize=256)
+def _transposed(kernel: int, stride: int, dilation: int, before: int) -> Window:
+    if stride > MAX_PERIOD:
+        return Window.unknown(f"stride {stride} makes more than the {MAX_PERIOD} output phases that are followed")
+    common = gcd(stride, dilation)
+    every = stride // common  # taps of one output phase are this far apart ...
+    back = dilation // common  # ... and read inputs this far apart
+    first_tap = {(dilation * tap) % stride: tap for tap in reversed(range(min(every, kernel)))}
+    intervals: list[Interval | None] = []
+    for y in range(stride):
+        tap = first_tap.get((y + before) % stride)
+        if tap is None:
+            intervals.append(None)
+            continue
+        last = (y + before - dilation * tap) // stride
+        intervals.append((last - back * ((kernel - 1 - tap) // every), last))
+    return Window.periodic(tuple(intervals), step=1, holes=back > 1 and kernel > every)

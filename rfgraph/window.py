@@ -1,0 +1,436 @@
+"""The window algebra: which inputs one output index reads along one axis.
+
+A window with period ``T`` and step ``K`` reads, at output ``y``, the closed interval ``intervals[y % T]`` moved by
+``K * (y // T)``. Plain layers have ``T == 1`` and are (size, stride, padding); upsampling makes ``T`` larger. A phase
+that reads nothing is ``None``. Everything is an exact integer or ``Fraction``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from math import gcd, lcm
+from typing import Literal, NoReturn
+
+from rfgraph.errors import UnboundedError, UnknownFieldError
+
+Interval = tuple[int, int]
+Number = int | Fraction
+Kind = Literal["local", "full", "empty", "unknown"]
+
+#: Windows with more phases than this are not followed: a bound on time and memory that no published network meets.
+MAX_PERIOD = 1 << 16
+
+_set = object.__setattr__
+
+
+def as_number(value: Number) -> Number:
+    """Return ``value`` as an ``int`` where it is whole."""
+    return value.numerator if value.denominator == 1 else value
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Window:
+    """Which inputs an output reads along one axis; a receptive field is one too.
+
+    ``Window(size, stride, padding)`` reads ``[y*stride - padding, y*stride - padding + size - 1]`` at output ``y``.
+    ``Window.periodic`` builds one whose phases differ; ``IDENTITY``, ``FULL``, ``EMPTY`` and ``Window.unknown`` are the
+    special ones.
+
+    Parameters
+    ----------
+    size
+        Inputs from the first to the last one read, both included; gaps count.
+    stride
+        Inputs stepped from one output to the next.
+    padding
+        How far output 0 reads before index 0; negative where it starts later.
+    holes
+        Whether some inputs inside the interval may be skipped, as by dilation.
+
+    Examples
+    --------
+    >>> conv = Window(size=3, stride=2, padding=1)
+    >>> conv.interval(0), conv.interval(5)
+    ((-1, 1), (9, 11))
+    >>> conv.through(conv)
+    Window(size=7, stride=4, padding=3)
+    """
+
+    kind: Kind
+    intervals: tuple[Interval | None, ...]
+    step: int
+    holes: bool = field(compare=False)
+    exact: bool = field(compare=False)
+    why: str = field(compare=False)
+
+    def __init__(self, size: int, stride: int = 1, padding: int = 0, *, holes: bool = False) -> None:
+        if size < 1 or stride < 1:
+            raise ValueError(f"a window has size >= 1 and stride >= 1, not size={size}, stride={stride}")
+        _set(self, "kind", "local")
+        _set(self, "intervals", ((-padding, size - 1 - padding),))
+        _set(self, "step", stride)
+        _set(self, "holes", holes)
+        _set(self, "exact", True)
+        _set(self, "why", "")
+
+    @classmethod
+    def periodic(
+        cls,
+        intervals: tuple[Interval | None, ...],
+        step: int,
+        *,
+        holes: bool = False,
+        exact: bool = True,
+        why: str = "",
+    ) -> Window:
+        """Return the window that reads ``intervals[y]`` at outputs ``0 <= y < T`` and moves by ``step`` every ``T``.
+
+        Examples
+        --------
+        Nearest upsampling by two: outputs 0 and 1 both read input 0.
+
+        >>> Window.periodic(((0, 0), (0, 0)), step=1).interval(5)
+        (2, 2)
+        """
+        if step < 1 or not intervals:
+            raise ValueError(f"a periodic window has step >= 1 and a phase, not step={step}, {len(intervals)} phases")
+        if len(intervals) > 1:
+            if all(interval is None for interval in intervals):
+                return EMPTY
+            intervals, step = _shortest_period(tuple(intervals), step)
+        elif intervals[0] is None:
+            return EMPTY
+        return _make("local", intervals, step, holes, exact, why)
+
+    @classmethod
+    def unknown(cls, why: str) -> Window:
+        """Return the window of which nothing is known, and why."""
+        return _make("unknown", (), 0, True, False, why)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it reads the whole axis."""
+        return self.kind == "full"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it reads nothing at any output."""
+        return self.kind == "empty"
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing is known of it; ``why`` says the reason."""
+        return self.kind == "unknown"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is an interval per output, with numbers to give."""
+        return self.kind == "local"
+
+    @property
+    def status(self) -> Literal["exact", "bound", "unknown"]:
+        """``exact`` if each interval is the exact hull of what is read, ``bound`` if it may be wider."""
+        if self.kind == "unknown":
+            return "unknown"
+        return "exact" if self.exact else "bound"
+
+    @property
+    def period(self) -> int:
+        """Outputs ``T`` after which the window repeats."""
+        return len(self.intervals)
+
+    def interval(self, y: int) -> Interval | None:
+        """Return the closed interval that output ``y`` reads, or ``None`` where it reads nothing.
+
+        Raises
+        ------
+        UnboundedError
+            If the window is ``FULL``.
+        UnknownFieldError
+            If the window is not known.
+        """
+        if self.kind == "empty":
+            return None
+        if self.kind != "local":
+            self._no_numbers()
+        turns, phase = divmod(y, len(self.intervals))
+        interval = self.intervals[phase]
+        if interval is None:
+            return None
+        shift = turns * self.step
+        return interval[0] + shift, interval[1] + shift
+
+    @property
+    def stride(self) -> Number:
+        """Inputs stepped per output, ``S = K/T``; others say jump."""
+        if self.kind != "local":
+            self._no_numbers()
+        return as_number(Fraction(self.step, len(self.intervals)))
+
+    @property
+    def size(self) -> int:
+        """Inputs from the first to the last one read, at the phase that reads widest."""
+        if self.kind != "local":
+            self._no_numbers()
+        return max(last - first + 1 for first, last in _read(self.intervals))
+
+    @property
+    def padding(self) -> Number:
+        """How far output 0 reads before index 0; taken from the first output that reads anything."""
+        phase, (first, _) = self._first_phase()
+        return as_number(phase * Fraction(self.step, self.period) - first)
+
+    @property
+    def center2(self) -> Number:
+        """Twice the centre of what output 0 reads, so that it stays an integer on plain networks."""
+        phase, (first, last) = self._first_phase()
+        return as_number(first + last - 2 * phase * Fraction(self.step, self.period))
+
+    @property
+    def center(self) -> Number:
+        """Centre of what output 0 reads, as an index: the centre of pixel 0 is 0."""
+        return as_number(Fraction(self.center2) / 2)
+
+    @property
+    def start(self) -> Number:
+        """``center + 1/2``: the coordinate of feature 0 in the receptive-field guide, which puts pixel 0 at 0.5."""
+        return as_number(Fraction(self.center2 + 1) / 2)
+
+    @property
+    def mean_center(self) -> Fraction:
+        """Mean over the phases of how far the centre of what output ``y`` reads lies past ``y * stride``."""
+        if self.kind != "local":
+            self._no_numbers()
+        stride = Fraction(self.step, self.period)
+        offsets = [
+            Fraction(interval[0] + interval[1], 2) - phase * stride
+            for phase, interval in enumerate(self.intervals)
+            if interval is not None
+        ]
+        return Fraction(sum(offsets, Fraction(0)), len(offsets))
+
+    @property
+    def regular(self) -> bool:
+        """Whether no phase is empty and neither end ever goes backward."""
+        if len(self.intervals) == 1:
+            return self.kind == "local"
+        return self.kind == "local" and _regular(self.intervals, self.step)
+
+    def through(self, inner: Window) -> Window:
+        """Return the window that reads ``inner`` through this one: first this op, seen from the output.
+
+        For plain windows these are the recurrences ``r' = s*r + k - s``, ``S' = s*S``, ``P' = s*P + p``.
+
+        References
+        ----------
+        Araujo, Norris, Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019.
+
+        Examples
+        --------
+        >>> Window(size=3).through(Window(size=2, stride=2))
+        Window(size=6, stride=2, padding=0)
+        """
+        if self.kind == inner.kind == "local":
+            if self.intervals == _POINT and self.step == 1:
+                return inner
+            if len(self.intervals) == len(inner.intervals) == 1:
+                (a, b), (first, last) = self.intervals[0], inner.intervals[0]  # type: ignore[misc]
+                step = inner.step
+                return _make(
+                    "local",
+                    ((first + a * step, last + b * step),),
+                    self.step * step,
+                    self.holes or inner.holes or (a < b and last - first + 1 < step),
+                    self.exact and inner.exact,
+                    self.why or inner.why,
+                )
+            return _compose(self, inner)
+        if "empty" in (self.kind, inner.kind):
+            return EMPTY
+        if "full" in (self.kind, inner.kind):
+            return FULL
+        return self if self.kind == "unknown" else inner
+
+    def hull(self, other: Window) -> Window:
+        """Return the smallest window that covers both, phase by phase.
+
+        Windows of unequal stride drift apart: none covers both, and the result is unknown and says so.
+
+        Examples
+        --------
+        >>> Window(size=3, padding=1).hull(Window(size=1))
+        Window(size=3, stride=1, padding=1)
+        >>> Window(size=1, stride=2).hull(Window(size=1, stride=4)).why
+        'paths of strides 2 and 4 drift apart'
+        """
+        if self is other or other.kind == "empty":
+            return self
+        if self.kind == "empty":
+            return other
+        if "full" in (self.kind, other.kind):
+            return FULL
+        if "unknown" in (self.kind, other.kind):
+            return self if self.kind == "unknown" else other
+        if self.step * len(other.intervals) != other.step * len(self.intervals):
+            strides = sorted((self.stride, other.stride))
+            return Window.unknown(f"paths of strides {strides[0]} and {strides[1]} drift apart")
+        return _cover(self, other)
+
+    def _first_phase(self) -> tuple[int, Interval]:
+        if self.kind != "local":
+            self._no_numbers()
+        return next((phase, interval) for phase, interval in enumerate(self.intervals) if interval is not None)
+
+    def _no_numbers(self) -> NoReturn:
+        if self.kind == "full":
+            raise UnboundedError("the field reads the whole axis; it has no size, stride or padding (see is_full)")
+        if self.kind == "unknown":
+            raise UnknownFieldError(f"the field is not known: {self.why}")
+        raise UnknownFieldError("the field is empty: it reads nothing of this input (see is_empty)")
+
+    def __repr__(self) -> str:
+        if self.kind == "unknown":
+            return f"Window.unknown({self.why!r})"
+        if self.kind != "local":
+            return self.kind.upper()
+        if len(self.intervals) == 1 and self.exact:
+            return f"Window(size={self.size}, stride={self.step}, padding={self.padding}{_flag('holes', self.holes)})"
+        flags = _flag("holes", self.holes) + ("" if self.exact else f", exact=False, why={self.why!r}")
+        return f"Window.periodic({self.intervals}, step={self.step}{flags})"
+
+
+def _flag(name: str, value: bool) -> str:
+    return f", {name}=True" if value else ""
+
+
+def _make(
+    kind: Kind, intervals: tuple[Interval | None, ...], step: int, holes: bool, exact: bool, why: str
+) -> Window:
+    window = object.__new__(Window)
+    _set(window, "kind", kind)
+    _set(window, "intervals", intervals)
+    _set(window, "step", step)
+    _set(window, "holes", holes)
+    _set(window, "exact", exact)
+    _set(window, "why", why)
+    return window
+
+
+_POINT: tuple[Interval, ...] = ((0, 0),)
+
+#: Reads its own index.
+IDENTITY = Window(size=1)
+#: Reads the whole axis; absorbs every window that reads anything.
+FULL = _make("full", (), 0, False, True, "")
+#: Reads nothing: neutral for ``hull``, absorbing for ``through``.
+EMPTY = _make("empty", (None,), 1, False, True, "")
+
+
+def _read(intervals: tuple[Interval | None, ...]) -> list[Interval]:
+    return [interval for interval in intervals if interval is not None]
+
+
+@lru_cache(maxsize=1024)
+def _regular(intervals: tuple[Interval | None, ...], step: int) -> bool:
+    if None in intervals:
+        return False
+    read = _read(intervals)
+    read.append((read[0][0] + step, read[0][1] + step))
+    return all(a[0] <= b[0] and a[1] <= b[1] for a, b in zip(read, read[1:], strict=False))
+
+
+def _shortest_period(intervals: tuple[Interval | None, ...], step: int) -> tuple[tuple[Interval | None, ...], int]:
+    """Return the same window with the least period, so that equal windows compare equal."""
+    common, divisor = gcd(len(intervals), step), 2
+    while common > 1:
+        if common % divisor:
+            divisor = divisor + 1 if divisor * divisor <= common else common
+            continue
+        common //= divisor
+        period = len(intervals) // divisor
+        if _repeats(intervals, period, step // divisor):
+            intervals, step = intervals[:period], step // divisor
+    return intervals, step
+
+
+def _repeats(intervals: tuple[Interval | None, ...], period: int, step: int) -> bool:
+    for earlier, later in zip(intervals, intervals[period:], strict=False):
+        if earlier is None or later is None:
+            if earlier is not later:
+                return False
+        elif later[0] - earlier[0] != step or later[1] - earlier[1] != step:
+            return False
+    return True
+
+
+def _too_long(period: int) -> Window:
+    return Window.unknown(f"the window repeats only after {period} outputs, more than the {MAX_PERIOD} followed")
+
+
+def _compose(outer: Window, inner: Window) -> Window:
+    """Return ``outer.through(inner)`` for periodic windows: phase by phase, from the ends of each interval inward."""
+    inner_period = len(inner.intervals)
+    turns = inner_period // gcd(inner_period, outer.step)
+    period = len(outer.intervals) * turns
+    if period > MAX_PERIOD:
+        return _too_long(period)
+    monotone = inner.regular
+    intervals: list[Interval | None] = []
+    several = False
+    for turn in range(turns):
+        for phase in outer.intervals:
+            if phase is None:
+                intervals.append(None)
+                continue
+            a, b = phase[0] + turn * outer.step, phase[1] + turn * outer.step
+            several = several or a < b
+            intervals.append(_ends(inner, a, b, 0 if monotone else min(b - a, inner_period - 1)))
+    # Only an output of ``inner`` that ``outer`` skips can make the interval wider than what is read.
+    bound = outer.holes and not monotone
+    return Window.periodic(
+        tuple(intervals),
+        outer.step * turns * inner.step // inner_period,
+        holes=outer.holes or inner.holes or (several and _gapped(inner)),
+        exact=outer.exact and inner.exact and not bound,
+        why=outer.why or inner.why or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else ""),
+    )
+
+
+def _ends(inner: Window, a: int, b: int, reach: int) -> Interval | None:
+    """Return the least first and greatest last of ``inner`` over outputs ``[a, b]``, looking ``reach`` in from each end."""
+    firsts = [interval[0] for y in range(a, a + reach + 1) if (interval := inner.interval(y)) is not None]
+    if not firsts:
+        return None
+    lasts = [interval[1] for y in range(b - reach, b + 1) if (interval := inner.interval(y)) is not None]
+    return min(firsts), max(lasts)
+
+
+def _gapped(window: Window) -> bool:
+    """Return whether neighbouring outputs may leave inputs between them unread."""
+    ends = [window.interval(y) for y in range(window.period + 1)]
+    return any(a is None or b is None or a[1] + 1 < b[0] for a, b in zip(ends, ends[1:], strict=False))
+
+
+def _cover(a: Window, b: Window) -> Window:
+    period = lcm(len(a.intervals), len(b.intervals))
+    if period > MAX_PERIOD:
+        return _too_long(period)
+    intervals: list[Interval | None] = []
+    holes = False
+    for y in range(period):
+        one, two = a.interval(y), b.interval(y)
+        if one is None or two is None:
+            intervals.append(one or two)
+            holes = holes or (a.holes if two is None else b.holes)
+            continue
+        hull = (min(one[0], two[0]), max(one[1], two[1]))
+        intervals.append(hull)
+        solid = (hull == one and not a.holes) or (hull == two and not b.holes)
+        apart = one[1] + 1 < two[0] or two[1] + 1 < one[0]
+        holes = holes or not solid and (a.holes or b.holes or apart)
+    result = Window.periodic(tuple(intervals), a.step * period // len(a.intervals), holes=holes)
+    if all(part.exact or (part is not whole and result == whole and whole.exact) for part, whole in ((a, b), (b, a))):
+        return result
+    return _make("local", result.intervals, result.step, holes, False, a.why or b.why)
