@@ -277,7 +277,9 @@ def _slots(graph: nx.DiGraph[Any], node: Hashable, ops: tuple[Op, ...]) -> list[
     by_slot: dict[Any, Hashable] = {}
     for tail, slot in edges:
         if slot in by_slot:
-            raise GraphError(f"{_describe(node, op)}: {by_slot[slot]!r} and {tail!r} both have slot {slot}; slots are unique")
+            raise GraphError(
+                f"{_describe(node, op)}: {by_slot[slot]!r} and {tail!r} both have slot {slot}; slots are unique"
+            )
         by_slot[slot] = tail
     missing = [slot for slot in range(len(edges)) if slot not in by_slot]
     if missing:

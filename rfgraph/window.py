@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from math import gcd, lcm
 from typing import Literal, NoReturn
 
@@ -305,9 +306,7 @@ def _flag(name: str, value: bool) -> str:
     return f", {name}=True" if value else ""
 
 
-def _make(
-    kind: Kind, intervals: tuple[Interval | None, ...], step: int, holes: bool, exact: bool, why: str
-) -> Window:
+def _make(kind: Kind, intervals: tuple[Interval | None, ...], step: int, holes: bool, exact: bool, why: str) -> Window:
     window = object.__new__(Window)
     _set(window, "kind", kind)
     _set(window, "intervals", intervals)
@@ -338,7 +337,7 @@ def _regular(intervals: tuple[Interval | None, ...], step: int) -> bool:
         return False
     read = _read(intervals)
     read.append((read[0][0] + step, read[0][1] + step))
-    return all(a[0] <= b[0] and a[1] <= b[1] for a, b in zip(read, read[1:], strict=False))
+    return all(a[0] <= b[0] and a[1] <= b[1] for a, b in pairwise(read))
 
 
 def _shortest_period(intervals: tuple[Interval | None, ...], step: int) -> tuple[tuple[Interval | None, ...], int]:
@@ -394,12 +393,14 @@ def _compose(outer: Window, inner: Window) -> Window:
         outer.step * turns * inner.step // inner_period,
         holes=outer.holes or inner.holes or (several and _gapped(inner)),
         exact=outer.exact and inner.exact and not bound,
-        why=outer.why or inner.why or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else ""),
+        why=outer.why
+        or inner.why
+        or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else ""),
     )
 
 
 def _ends(inner: Window, a: int, b: int, reach: int) -> Interval | None:
-    """Return the least first and greatest last of ``inner`` over outputs ``[a, b]``, looking ``reach`` in from each end."""
+    """Return the least first and greatest last of ``inner`` over ``[a, b]``, looking ``reach`` in from each end."""
     firsts = [interval[0] for y in range(a, a + reach + 1) if (interval := inner.interval(y)) is not None]
     if not firsts:
         return None
@@ -410,7 +411,7 @@ def _ends(inner: Window, a: int, b: int, reach: int) -> Interval | None:
 def _gapped(window: Window) -> bool:
     """Return whether neighbouring outputs may leave inputs between them unread."""
     ends = [window.interval(y) for y in range(window.period + 1)]
-    return any(a is None or b is None or a[1] + 1 < b[0] for a, b in zip(ends, ends[1:], strict=False))
+    return any(a is None or b is None or a[1] + 1 < b[0] for a, b in pairwise(ends))
 
 
 def _cover(a: Window, b: Window) -> Window:
@@ -429,7 +430,7 @@ def _cover(a: Window, b: Window) -> Window:
         intervals.append(hull)
         solid = (hull == one and not a.holes) or (hull == two and not b.holes)
         apart = one[1] + 1 < two[0] or two[1] + 1 < one[0]
-        holes = holes or not solid and (a.holes or b.holes or apart)
+        holes = holes or (not solid and (a.holes or b.holes or apart))
     result = Window.periodic(tuple(intervals), a.step * period // len(a.intervals), holes=holes)
     if all(part.exact or (part is not whole and result == whole and whole.exact) for part, whole in ((a, b), (b, a))):
         return result

@@ -1,7 +1,7 @@
 """What an op is, and how its attributes are read.
 
-An ``Op`` is one axis of one layer: two-dimensional layers hold two of them, and there is no code for two axes. Its fields
-are its attributes; ``metadata["read"]`` of a field turns what a user writes for one axis into the field's value.
+An ``Op`` is one axis of one layer: two-dimensional layers hold two of them, and there is no code for two axes. Its
+fields are its attributes; ``metadata["read"]`` of a field turns what a user writes for one axis into its value.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ class Op:
     def collapses(self) -> bool:
         """Whether the axis is gone in its output, so that nothing after it is a feature map."""
         return False
+
+    @property
+    def spacing(self) -> int:
+        """How far apart the inputs that one output reads lie; 1 unless a dilation leaves holes."""
+        return 1
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         """Return what one output reads of the input in ``slot``, given the sizes of all inputs on this axis."""

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rfgraph.errors import AttributeValueError, SizeError
-from rfgraph.ops.base import Op, Padding, Size, Sizes, attribute, integer, op_kind, optional, padding, positive
+from rfgraph.ops.base import Op, Size, Sizes, attribute, integer, op_kind, optional, padding, positive
 from rfgraph.window import Window
 
 
-def _amounts(name: str, value: object) -> Padding:
+def _amounts(name: str, value: object) -> tuple[int, int]:
     amounts = padding(name, value)
     if isinstance(amounts, str):
         raise AttributeValueError(f"{name} {value!r} is for ops with a kernel; give a number or [before, after]")
     return amounts
 
 
-def _cropped(name: str, value: object) -> Padding:
+def _cropped(name: str, value: object) -> tuple[int, int]:
     amounts = _amounts(name, value)
-    if max(amounts) > 0:  # type: ignore[type-var]
+    if max(amounts) > 0:
         raise AttributeValueError(f"{name} {value!r} would pad; a crop of one pixel is padding=-1")
     return amounts
 

@@ -38,8 +38,8 @@ class Constant(Op):
 
 
 @op_kind(
-    "identity", "dropout", "batch_norm", "local_response_norm", "cast", "quantize", "dequantize", "clip", "scale", "bias",
-    "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "sigmoid",
+    "identity", "dropout", "batch_norm", "local_response_norm", "cast", "quantize", "dequantize", "clip", "scale",
+    "bias", "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "sigmoid",
     "hard_sigmoid", "hard_swish", "tanh", "softplus", "softsign", "exp", "log", "sqrt", "abs", "neg", "square", "pow",
     "reciprocal", "erf", "sin", "cos", "floor", "ceil", "round", "sign", "channel_softmax", "channel_shuffle",
     "layer_norm",
@@ -106,12 +106,12 @@ class Join(Op):
     def window(self, slot: int, sizes: Sizes) -> Window:
         before = sizes[:slot]
         if None in before:
-            return Window.unknown("concatenation along this axis depends on the sizes of its inputs; give an input size")
+            return Window.unknown(
+                "concatenation along this axis depends on the sizes of its inputs; give an input size"
+            )
         offset = sum(size for size in before if size is not None)
         why = "which input is read depends on the position along the concatenated axis"
         return Window.periodic(((-offset, -offset),), step=1, exact=False, why=why)
 
     def size(self, sizes: Sizes) -> Size:
         return None if None in sizes else sum(size for size in sizes if size is not None)
-
-

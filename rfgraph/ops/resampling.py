@@ -103,7 +103,9 @@ class DepthToSpace(Op):
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         if self.block > MAX_PERIOD:
-            return Window.unknown(f"block {self.block} makes more than the {MAX_PERIOD} output phases that are followed")
+            return Window.unknown(
+                f"block {self.block} makes more than the {MAX_PERIOD} output phases that are followed"
+            )
         return Window.periodic(((0, 0),) * self.block, step=1)
 
     def size(self, sizes: Sizes) -> Size:
@@ -148,7 +150,9 @@ class AdaptivePool(Op):
             return Window.unknown(f"adaptive pooling to {self.to} depends on the input size; give one")
         step = Fraction(sizes[0], self.to)
         if step.denominator > MAX_PERIOD:
-            return Window.unknown(f"adaptive pooling to {self.to} has more than the {MAX_PERIOD} phases that are followed")
+            return Window.unknown(
+                f"adaptive pooling to {self.to} has more than the {MAX_PERIOD} phases that are followed"
+            )
         phases = range(step.denominator)
         return Window.periodic(tuple((floor(y * step), ceil((y + 1) * step) - 1) for y in phases), step.numerator)
 

@@ -26,6 +26,10 @@ class Sliding(Op):
         """Inputs from the first to the last tap, both included."""
         return (self.kernel - 1) * self.dilation + 1
 
+    @property
+    def spacing(self) -> int:
+        return self.dilation
+
     def pads(self, size: Size) -> tuple[int, int] | None:
         """Return the padding before and after an input of ``size``, ``None`` if it depends on a size not known.
 
@@ -106,6 +110,10 @@ class ConvTranspose(Op):
     def span(self) -> int:
         """Outputs from the first to the last one that an input writes, both included."""
         return (self.kernel - 1) * self.dilation + 1
+
+    @property
+    def spacing(self) -> int:
+        return self.dilation // gcd(self.stride, self.dilation)
 
     @property
     def pads(self) -> tuple[int, int]:

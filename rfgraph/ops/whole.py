@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 from rfgraph.ops.base import Op, Size, Sizes, attribute, flag, op_kind
 from rfgraph.window import FULL, IDENTITY, Window
 

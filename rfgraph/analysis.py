@@ -1,0 +1,301 @@
+"""The public entry: load, compile, run the passes, and hand out what they found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args
+
+import networkx as nx
+
+from rfgraph import engine, importers
+from rfgraph.alignment import Mode, center_spread, find
+from rfgraph.compiled import Compiled, compile_graph
+from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnknownFieldError
+from rfgraph.network import Network
+from rfgraph.results import Finding, Layer, Region, Trace
+from rfgraph.shapes import InputSize
+
+#: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
+Model = Any
+
+Result = TypeVar("Result")
+
+
+class Report(Mapping[Hashable, Layer]):
+    """What an analysis found: a mapping from node name to ``Layer``, in topological order, and the findings.
+
+    ``rfgraph.analyze`` makes it.
+    """
+
+    def __init__(self, compiled: Compiled, source: int, modes: Sequence[Mode]) -> None:
+        self._compiled = compiled
+        self._source = source
+        self._modes = modes
+        self._fields = _per_axis(compiled, lambda axis: engine.forward(compiled, axis, source))
+
+    def __getitem__(self, node: Hashable) -> Layer:
+        return _layer(self._compiled, self._compiled.layers.id_of(node), self._fields)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._compiled.layers.nodes)
+
+    def __len__(self) -> int:
+        return len(self._compiled.layers.nodes)
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._compiled.layers.ids
+
+    def __repr__(self) -> str:
+        return (
+            f"<Report of {self.name!r}: {len(self)} nodes, axes {', '.join(self.axes)}, {len(self.findings)} findings>"
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+        return self._compiled.layers.name
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the spatial axes."""
+        return self._compiled.layers.axes
+
+    @property
+    def source(self) -> Hashable:
+        """The node in whose indices all fields are given."""
+        return self._compiled.layers.nodes[self._source]
+
+    @cached_property
+    def outputs(self) -> tuple[Hashable, ...]:
+        """The last maps that still have spatial axes: the default outputs."""
+        return tuple(self._compiled.layers.nodes[v] for v in _outputs(self._compiled))
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What does not line up, worst first."""
+        return tuple(find(self._compiled, self._fields, self._source, self._modes))
+
+    @property
+    def aligned(self) -> bool | None:
+        """Whether all merges line up; ``None`` where some field is not known, as when it depends on the input size."""
+        if any(finding.severity != "note" for finding in self.findings):
+            return False
+        unknown = any(field.kind == "unknown" for fields in self._fields for field in fields.local)
+        return None if unknown else True
+
+    def center_spread(self, node: Hashable) -> tuple[Fraction | None, ...]:
+        """Return how far apart the centres of all paths to ``node`` lie, per axis, in pixels of the source.
+
+        0 is the article's alignment condition for all pairs of paths; ``None`` where the node has no local field.
+        """
+        v = self._compiled.layers.id_of(node)
+        return tuple(spread[v] for spread in self._spreads)
+
+    @cached_property
+    def _spreads(self) -> list[list[Fraction | None]]:
+        return _per_axis(self._compiled, lambda axis: center_spread(self._compiled, self._fields[axis], axis))
+
+    def region(self, layer: Hashable, index: Sequence[int] | int) -> Region:
+        """Return the box of source pixels that feature ``index`` of ``layer`` reads.
+
+        With the sizes of all maps known it is cut at the border of every map that it passes, else at none.
+
+        Parameters
+        ----------
+        layer
+            A node.
+        index
+            Index of the feature, one entry per axis; an int if there is one axis.
+
+        Raises
+        ------
+        IndexError
+            If the index lies outside the map.
+        UnknownFieldError
+            If the field is not known, or ``layer`` does not depend on the source.
+        UnboundedError
+            If it reads a whole axis of a size that is not known.
+        """
+        v = self._compiled.layers.id_of(layer)
+        place = (index,) if isinstance(index, int) else tuple(index)
+        if len(place) != len(self.axes):
+            raise IndexError(f"index {place} has {len(place)} entries, but the network has {len(self.axes)} axes")
+        for axis, (y, size) in enumerate(zip(place, self._compiled.sizes[v], strict=True)):
+            if size is not None and not 0 <= y < size:
+                name = self._compiled.layers.describe(v, axis)
+                raise IndexError(f"{name}: index {y} lies outside its map of size {size}")
+        fields = [fields.field(v) for fields in self._fields]
+        for axis, field in enumerate(fields):
+            if field.kind == "empty":
+                raise UnknownFieldError(f"{self._compiled.layers.describe(v)} does not depend on {self.source!r}")
+            if field.kind == "unknown":
+                raise UnknownFieldError(f"{self._compiled.layers.describe(v, axis)} is not known: {field.why}")
+        if None not in (*self._compiled.sizes[self._source], *self._compiled.sizes[v]):
+            from rfgraph import regions  # numpy is imported when it is first needed
+
+            positions = regions.positions_read(self._compiled, v, place, self._source)
+            return Region(layer, place, self.axes, regions.box(positions) if positions else None, True, "exact")
+        intervals = [field.interval(y) for field, y in zip(fields, place, strict=True)]
+        status = self[layer].status
+        found = None if None in intervals else tuple(interval for interval in intervals if interval is not None)
+        return Region(layer, place, self.axes, found, False, "bound" if status == "bound" else "exact")
+
+
+def analyze(
+    model: Model,
+    input_size: InputSize = None,
+    source: Hashable | None = None,
+    alignment: str | Sequence[str] = "auto",
+) -> Report:
+    """Return what every feature of a network sees of its input, and every merge whose paths do not line up.
+
+    Parameters
+    ----------
+    model
+        A networkx graph in rfgraph's format, a ``Network``, a file path, ``"zoo:NAME"``, or
+        ``"path/to/file.py:function"``.
+    input_size
+        Size of the input in pixels, one number for all axes or one per axis; a mapping from input name to that where
+        inputs differ. What depends on it is unknown without it.
+    source
+        Node to measure from; the input if there is just one.
+    alignment
+        What counts as aligned, for all axes or one entry per axis: ``"center"``, ``"causal"`` (branches end at the same
+        index), or ``"auto"`` (centres, but a merge that is causal on purpose is a note).
+
+    Raises
+    ------
+    RFGraphError
+        If the model cannot be read; the message names node, axis and values. Each cause has its own class.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> g = nx.DiGraph(name="block", axes=2)
+    >>> g.add_node("image", op="input")
+    >>> g.add_node("conv", op="conv", kernel=3, stride=2, padding=1)
+    >>> g.add_node("pool", op="avg_pool", kernel=2)
+    >>> g.add_node("add", op="add")
+    >>> g.add_edges_from([("image", "conv"), ("image", "pool"), ("conv", "add"), ("pool", "add")])
+    >>> report = analyze(g)
+    >>> report["add"].size, report["add"].stride, report["add"].padding
+    ((3, 3), (2, 2), (1, 1))
+    >>> print(report.findings[0].message)  # doctest: +NORMALIZE_WHITESPACE
+    merge 'add', axes y, x: centres are off by +1/2 input pixels, +1/4 of the merge's own
+    ('pool' against 'conv', parting at 'image')
+    """
+    compiled = compile_graph(_graph(model), input_size)
+    modes = (alignment,) * len(compiled.layers.axes) if isinstance(alignment, str) else tuple(alignment)
+    known = get_args(Mode)
+    if len(modes) != len(compiled.layers.axes) or any(mode not in known for mode in modes):
+        raise AttributeValueError(
+            f"alignment {alignment!r} is not one of {', '.join(known)}, for all axes or one per axis"
+        )
+    return Report(compiled, compiled.layers.source(source), cast("tuple[Any, ...]", modes))
+
+
+def trace(model: Model, output: Hashable | None = None, input_size: InputSize = None) -> Trace:
+    """Return what one output reads of each of its ancestors: the reverse pass of the article.
+
+    Parameters
+    ----------
+    model, input_size
+        As for ``analyze``.
+    output
+        The node whose field is followed; the output if there is just one.
+
+    Raises
+    ------
+    EndpointError
+        If none is named and there are several outputs.
+    RFGraphError
+        If the model cannot be read.
+
+    Examples
+    --------
+    >>> net = Network("two", axes=1)
+    >>> last = net.conv("last", net.conv("first", net.input("signal"), kernel=3, stride=2), kernel=3)
+    >>> trace(net)["signal"].size, trace(net)["first"].size
+    ((7,), (3,))
+    """
+    compiled = compile_graph(_graph(model), input_size)
+    layers = compiled.layers
+    if output is None:
+        outputs = _outputs(compiled)
+        if len(outputs) != 1:
+            names = ", ".join(repr(layers.nodes[v]) for v in outputs[:8])
+            raise EndpointError(f"the network has {len(outputs)} outputs, {names}; pass output= to say which one")
+        end = outputs[0]
+    else:
+        end = layers.id_of(output)
+    fields = _per_axis(compiled, lambda axis: engine.reverse(compiled, axis, end))
+    reached = [v for v in range(end + 1) if any(f.field(v).kind != "empty" for f in fields)]
+    return Trace(layers.nodes[end], {layers.nodes[v]: _layer(compiled, v, fields) for v in reached})
+
+
+def load(model: Model) -> nx.DiGraph[Any]:
+    """Return the network graph that a file, ``"zoo:NAME"`` or ``"path/to/file.py:function"`` stands for.
+
+    Raises
+    ------
+    ModelFileError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> load("zoo:vgg_16").nodes["vgg_16/pool5"]["kernel"]
+    2
+    """
+    return importers.load(os.fspath(model))
+
+
+def _graph(model: Model) -> nx.DiGraph[Any]:
+    if isinstance(model, Network):
+        return model.graph
+    if isinstance(model, nx.Graph):
+        return model
+    if isinstance(model, (str, Path, os.PathLike)):
+        return load(model)
+    raise ModelFileError(
+        f"a {type(model).__name__} is no model that rfgraph reads; "
+        "pass a networkx graph, a Network, a file path or 'zoo:NAME'"
+    )
+
+
+def _per_axis(compiled: Compiled, run: Callable[[int], Result]) -> list[Result]:
+    """Return ``run`` of every axis, run once for axes that read alike."""
+    results: list[Result] = []
+    for axis, reads in enumerate(compiled.reads):
+        same = next((other for other in range(axis) if compiled.reads[other] is reads), None)
+        results.append(run(axis) if same is None else results[same])
+    return results
+
+
+def _layer(compiled: Compiled, v: int, fields: Sequence[engine.Fields]) -> Layer:
+    layers = compiled.layers
+    return Layer(
+        name=layers.nodes[v],
+        op=layers.kinds[v],
+        axes=layers.axes,
+        map_size=compiled.sizes[v],
+        field=tuple(axis.field(v) for axis in fields),
+        is_global=tuple(axis.is_global[v] for axis in fields),
+    )
+
+
+def _outputs(compiled: Compiled) -> list[int]:
+    """Return the nodes with spatial axes that no node with spatial axes reads."""
+    layers = compiled.layers
+    spatial: list[bool] = []
+    last: list[bool] = []
+    for ops, tails in zip(layers.ops, layers.tails, strict=True):
+        here = (not tails or any(spatial[tail] for tail in tails)) and not all(op.collapses for op in ops)
+        spatial.append(here)
+        last.append(here)
+        for tail in tails:
+            last[tail] = last[tail] and not here
+    return [v for v, is_last in enumerate(last) if is_last]

@@ -1,0 +1,51 @@
+"""A network made ready for the passes: for each axis, the window that each node reads of each of its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import networkx as nx
+
+from rfgraph import shapes
+from rfgraph.network import Layers, read
+from rfgraph.ops import Op, Size
+from rfgraph.window import Window
+
+Reads = list[tuple[Window, ...]]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the passes walk over; node ids are in topological order."""
+
+    layers: Layers
+    sizes: list[tuple[Size, ...]]  # [V][A]
+    reads: list[Reads]  # [A][V][slots]; axes that read alike share one list
+
+
+def compile_graph(graph: nx.DiGraph[Any], input_size: shapes.InputSize = None) -> Compiled:
+    """Check ``graph``, work out the sizes of its maps and the windows of its ops."""
+    layers = read(graph)
+    sizes = shapes.infer(layers, input_size)
+    reads: list[Reads] = []
+    for axis in range(len(layers.axes)):
+        same = next((other for other in range(axis) if _alike(layers, sizes, other, axis)), None)
+        reads.append(_reads(layers, sizes, axis) if same is None else reads[same])
+    return Compiled(layers, sizes, reads)
+
+
+def _alike(layers: Layers, sizes: list[tuple[Size, ...]], a: int, b: int) -> bool:
+    return all(ops[a] == ops[b] for ops in set(layers.ops)) and all(size[a] == size[b] for size in sizes)
+
+
+def _reads(layers: Layers, sizes: list[tuple[Size, ...]], axis: int) -> Reads:
+    known: dict[tuple[Op, tuple[Size, ...]], tuple[Window, ...]] = {}
+    reads: Reads = []
+    for ops, tails in zip(layers.ops, layers.tails, strict=True):
+        key = (ops[axis], tuple(sizes[tail][axis] for tail in tails))
+        windows = known.get(key)
+        if windows is None:
+            windows = known[key] = tuple(key[0].window(slot, key[1]) for slot in range(len(tails)))
+        reads.append(windows)
+    return reads

@@ -1,0 +1,242 @@
+"""What an analysis returns: plain data, with nothing left to decide for those who show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from dataclasses import field as declare
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, Literal
+
+import networkx as nx
+
+from rfgraph.window import Interval, Number, Window
+
+Severity = Literal["note", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
+
+#: Rule id -> what it finds. Ids are never reused.
+RULES = {
+    "RF001": "stride mismatch",
+    "RF002": "misaligned",
+    "RF003": "phase jitter",
+    "RF004": "causally aligned",
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one node sees: its receptive field on every axis.
+
+    All numbers are tuples with one entry per axis, in indices of the source.
+
+    Raises
+    ------
+    UnboundedError
+        By the numbers of a field that reads a whole axis and has no local part.
+    UnknownFieldError
+        By the numbers of a field that is not known, or that reads nothing of the source.
+    """
+
+    name: Hashable
+    op: str
+    axes: tuple[str, ...]
+    #: Size of the node's feature map, ``None`` where no input size tells it.
+    map_size: tuple[int | None, ...]
+    #: The field itself, with paths through ops that read the whole axis cut where another path is left.
+    field: tuple[Window, ...]
+    #: Whether some path reads the whole axis.
+    is_global: tuple[bool, ...]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Receptive field size ``r``."""
+        return tuple(window.size for window in self.field)
+
+    @property
+    def stride(self) -> tuple[Number, ...]:
+        """Effective stride ``S``, also called jump."""
+        return tuple(window.stride for window in self.field)
+
+    @property
+    def padding(self) -> tuple[Number, ...]:
+        """Effective padding ``P``: output 0 reads from index ``-P`` on."""
+        return tuple(window.padding for window in self.field)
+
+    @property
+    def center(self) -> tuple[Number, ...]:
+        """Centre of what output 0 reads; the centre of pixel 0 is 0."""
+        return tuple(window.center for window in self.field)
+
+    @property
+    def start(self) -> tuple[Number, ...]:
+        """Centre of what output 0 reads in the receptive-field guide's coordinate, where pixel 0 lies at 0.5."""
+        return tuple(window.start for window in self.field)
+
+    @property
+    def status(self) -> Literal["exact", "bound", "unknown"]:
+        """``exact``, ``bound`` if some field may be wider than what is read, or ``unknown``."""
+        states = {window.status for window in self.field}
+        return "unknown" if "unknown" in states else "bound" if "bound" in states else "exact"
+
+    @property
+    def why(self) -> str:
+        """Why the status is not ``exact``."""
+        return next((window.why for window in self.field if window.why), "")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one output reads of each of its ancestors."""
+
+    output: Hashable
+    layers: dict[Hashable, Layer]
+
+    def __getitem__(self, node: Hashable) -> Layer:
+        return self.layers[node]
+
+    def __iter__(self) -> Any:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One of the inputs of a merge, with all that feeds it."""
+
+    slot: int
+    tail: Hashable
+    #: What the merge reads of the source through this branch; on the first of the finding's axes.
+    field: Window
+    _walk: Callable[[], tuple[Hashable, ...]] = declare(repr=False, compare=False)
+
+    @cached_property
+    def path(self) -> tuple[Hashable, ...]:
+        """The nodes from the fork to the merge, both included, along the widest path of the branch."""
+        return self._walk()
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A change of padding that lines a merge up and keeps every size.
+
+    ``node`` gets ``padding``; where ``before`` names a merge, a new pad node of that name goes between ``node`` and it.
+    """
+
+    node: Hashable
+    padding: tuple[tuple[int, int], ...]
+    was: tuple[tuple[int, int], ...] | None
+    before: tuple[Hashable, int] | None = None
+
+    def __str__(self) -> str:
+        new = _pairs(self.padding)
+        if self.before is None:
+            return f"change padding of {self.node!r} from {_pairs(self.was or ())} to {new}"
+        return f"insert a pad of {new} between {self.node!r} and {self.before[0]!r}"
+
+    def apply(self, graph: nx.DiGraph[Any]) -> nx.DiGraph[Any]:
+        """Return a copy of ``graph`` with the change made."""
+        changed = graph.copy()
+        padding = [list(pair) for pair in self.padding]
+        if self.before is None:
+            changed.nodes[self.node]["padding"] = padding
+            return changed
+        merge, slot = self.before
+        keys = list(changed[self.node][merge]) if changed.is_multigraph() else [None]
+        edges = [(key, changed.edges[(self.node, merge) if key is None else (self.node, merge, key)]) for key in keys]
+        key, edge = next(((k, e) for k, e in edges if e.get("slot", slot) == slot), edges[0])
+        attributes = dict(edge)
+        if key is None:
+            changed.remove_edge(self.node, merge)
+        else:
+            changed.remove_edge(self.node, merge, key)
+        pad = f"{merge}/pad_{slot}"
+        while pad in changed:
+            pad += "_"
+        changed.add_node(pad, op="pad", padding=padding)
+        changed.add_edge(self.node, pad)
+        changed.add_edge(pad, merge, **attributes)
+        return changed
+
+
+def _pairs(padding: tuple[tuple[int, int], ...]) -> str:
+    return str([list(pair) for pair in padding])
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Two branches of a merge that do not line up.
+
+    ``offset`` is how far the centre of ``branch`` lies past that of ``reference`` in pixels of the source;
+    ``offset_in_merge`` is the same in positions of the merge's own map. Both are 0 for unequal strides, which have no one
+    offset.
+    """
+
+    rule: str
+    severity: Severity
+    merge: Hashable
+    axes: tuple[str, ...]
+    fork: Hashable
+    reference: Branch
+    branch: Branch
+    offset: Fraction
+    offset_in_merge: Fraction
+    _repair: Callable[[], tuple[Repair | None, str]] = declare(repr=False, compare=False)
+
+    @property
+    def repair(self) -> Repair | None:
+        """The smallest change of padding that makes the finding go away, ``None`` if there is none."""
+        return self._repaired[0]
+
+    @property
+    def advice(self) -> str:
+        """The repair in words, or why padding does not help."""
+        return self._repaired[1]
+
+    @cached_property
+    def _repaired(self) -> tuple[Repair | None, str]:
+        return self._repair()
+
+    @property
+    def title(self) -> str:
+        """The rule in two words."""
+        return RULES[self.rule]
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence."""
+        axes = f"ax{'i' if len(self.axes) == 1 else 'e'}s {', '.join(self.axes)}"
+        branches = f"{self.branch.tail!r} against {self.reference.tail!r}, parting at {self.fork!r}"
+        where = f"merge {self.merge!r}, {axes}: "
+        if self.rule == "RF001":
+            strides = f"{self.branch.field.stride} and {self.reference.field.stride}"
+            return f"{where}branches of effective strides {strides} drift apart ({branches})"
+        if self.rule == "RF003":
+            return f"{where}centres agree on average but not at each output phase ({branches})"
+        by = f"{_signed(self.offset)} input pixels, {_signed(self.offset_in_merge)} of the merge's own"
+        if self.rule == "RF004":
+            return f"{where}branches end at the same index, with centres {by} apart: causal ({branches})"
+        return f"{where}centres are off by {by} ({branches})"
+
+
+def _signed(number: Fraction) -> str:
+    return f"{'+' if number > 0 else ''}{number}"
+
+
+@dataclass(frozen=True)
+class Region:
+    """The box of source pixels that one feature reads.
+
+    ``box`` is one closed interval per axis, or ``None`` where it reads nothing but padding. With ``clipped``, positions
+    outside any map on the way read nothing further back; without, the network is taken to go on beyond every border.
+    """
+
+    layer: Hashable
+    index: tuple[int, ...]
+    axes: tuple[str, ...]
+    box: tuple[Interval, ...] | None
+    clipped: bool
+    status: Literal["exact", "bound"]
