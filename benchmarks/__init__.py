@@ -1,0 +1,1 @@
+"""What rfgraph costs, beside ``list(nx.topological_sort(graph))`` in the same run: ``python -m benchmarks``."""

@@ -1,0 +1,64 @@
+"""What is measured: the steps of an analysis one by one, and the whole of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import networkx as nx
+
+import rfgraph
+from rfgraph import alignment, engine
+from rfgraph.compiled import Compiled, compile_graph
+
+#: The yardstick, on the same graph in the same run.
+YARDSTICK = "topological_sort"
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One thing to measure; what it needs is made beforehand, and it can be run again and again."""
+
+    name: str
+    run: Callable[[], object]
+
+
+def yardstick(graph: nx.DiGraph) -> Pass:
+    """Return ``list(nx.topological_sort(graph))``."""
+    return Pass(YARDSTICK, lambda: list(nx.topological_sort(graph)))
+
+
+def passes(graph: nx.DiGraph) -> list[Pass]:
+    """Return the passes over ``graph``: from the networkx graph, the steps after that, and all of it end to end.
+
+    The forward and the reverse pass are of both axes, as in an analysis: axes that read alike share one pass there too.
+    The reverse pass starts at the last node in topological order.
+    """
+    compiled = compile_graph(graph)
+    source, output = compiled.layers.source(None), len(compiled.layers.nodes) - 1
+    fields = _forward(compiled, source)
+    modes: list[alignment.Mode] = ["auto"] * len(compiled.layers.axes)
+    return [
+        Pass("compile", lambda: compile_graph(graph)),
+        Pass("forward", lambda: _forward(compiled, source)),
+        Pass("reverse", lambda: _each_axis(compiled, lambda axis: engine.reverse(compiled, axis, output))),
+        Pass("alignment", lambda: alignment.find(compiled, fields, source, modes)),
+        Pass("analyze", lambda: _analyzed(graph)),
+    ]
+
+
+def _forward(compiled: Compiled, source: int) -> list[engine.Fields]:
+    return _each_axis(compiled, lambda axis: engine.forward(compiled, axis, source))
+
+
+def _each_axis(compiled: Compiled, run: Callable[[int], engine.Fields]) -> list[engine.Fields]:
+    done: dict[int, engine.Fields] = {}
+    for axis, reads in enumerate(compiled.reads):
+        if id(reads) not in done:
+            done[id(reads)] = run(axis)
+    return [done[id(reads)] for reads in compiled.reads]
+
+
+def _analyzed(graph: nx.DiGraph) -> tuple[rfgraph.Report, int]:
+    report = rfgraph.analyze(graph)
+    return report, len(report.findings)
