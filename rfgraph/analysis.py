@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast, get_args
 import networkx as nx
 
 from rfgraph import engine, importers
-from rfgraph.alignment import Mode, center_spread, find
+from rfgraph.alignment import Mode, center_spread, find, unchecked
 from rfgraph.compiled import Compiled, compile_graph
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnknownFieldError
 from rfgraph.network import Network
@@ -81,11 +81,15 @@ class Report(Mapping[Hashable, Layer]):
 
     @property
     def aligned(self) -> bool | None:
-        """Whether all merges line up; ``None`` where some field is not known, as when it depends on the input size."""
+        """Whether all merges line up; ``None`` where some cannot be checked, as when it depends on the input size."""
         if any(finding.severity != "note" for finding in self.findings):
             return False
-        unknown = any(field.kind == "unknown" for fields in self._fields for field in fields.local)
-        return None if unknown else True
+        return None if self.unchecked else True
+
+    @cached_property
+    def unchecked(self) -> tuple[Hashable, ...]:
+        """The merges that cannot be checked, because the field of a branch is not known."""
+        return tuple(self._compiled.layers.nodes[v] for v in unchecked(self._compiled, self._fields, self._source))
 
     def center_spread(self, node: Hashable) -> tuple[Fraction | None, ...]:
         """Return how far apart the centres of all paths to ``node`` lie, per axis, in pixels of the source.
@@ -137,8 +141,8 @@ class Report(Mapping[Hashable, Layer]):
         if None not in (*self._compiled.sizes[self._source], *self._compiled.sizes[v]):
             from rfgraph import regions  # numpy is imported when it is first needed
 
-            positions = regions.positions_read(self._compiled, v, place, self._source)
-            return Region(layer, place, self.axes, regions.box(positions) if positions else None, True, "exact")
+            reached = regions.reach(self._compiled, v, place, self._source)
+            return Region(layer, place, self.axes, reached.box(), True, "exact" if reached.exact else "bound")
         intervals = [field.interval(y) for field, y in zip(fields, place, strict=True)]
         status = self[layer].status
         found = None if None in intervals else tuple(interval for interval in intervals if interval is not None)

@@ -1,6 +1,14 @@
-"""Regions: the pixels that one feature reads, cut at the border of every map on the way and not only at the image."""
+"""Regions: the positions that one feature reads, cut at the border of every map on the way and not only at the image.
+
+What a feature reads along one path is a product of sets, one per axis. Several paths read a union of products, which is kept
+as such: a path that falls into the padding on one axis reads nothing on the others either. A product inside another one
+adds nothing and is dropped, so that usual networks keep one.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,59 +17,96 @@ from rfgraph.compiled import Compiled
 from rfgraph.ops import Op
 from rfgraph.window import Interval, Window
 
-Positions = NDArray[np.int64]  # sorted, without repeats
+Marks = NDArray[np.bool_]  # [n], which positions of a map are read along one axis
+Product = tuple[Marks, ...]  # [A]
+
+#: More products than this at one map are replaced by their hull, and the answer is a bound.
+MAX_PRODUCTS = 64
 
 
-def positions_read(compiled: Compiled, node: int, index: tuple[int, ...], source: int) -> tuple[Positions, ...] | None:
-    """Return the positions of ``source`` that one feature of ``node`` reads, per axis; ``None`` if it reads none.
+@dataclass(frozen=True)
+class Reached:
+    """What a feature reads of one map: the union of ``products``."""
+
+    products: list[Product]
+    exact: bool
+
+    def box(self) -> tuple[Interval, ...] | None:
+        """Return the closed interval on each axis that bounds what is read, ``None`` if nothing is."""
+        if not self.products:
+            return None
+        hull = _hull(self.products)
+        return tuple((int(marks.argmax()), len(marks) - 1 - int(marks[::-1].argmax())) for marks in hull)
+
+
+def reach(compiled: Compiled, node: int, index: Sequence[int], source: int) -> Reached:
+    """Return what feature ``index`` of ``node`` reads of ``source``.
 
     Parameters
     ----------
     compiled
-        A network whose sizes are all known.
+        A network whose sizes from ``source`` to ``node`` are known.
     node, index
         The feature: a node id, and one index per axis inside its map.
     source
         Node id of what is read.
     """
-    layers = compiled.layers
-    reached: dict[int, tuple[Positions, ...]] = {node: tuple(np.array([y], dtype=np.int64) for y in index)}
+    layers, sizes = compiled.layers, compiled.sizes
+    start = tuple(np.arange(size or 0) == y for size, y in zip(sizes[node], index, strict=True))
+    reached = {node: Reached([start], True)}
     for v in range(node, source, -1):
         outputs = reached.pop(v, None)
         if outputs is None:
             continue
         for slot, tail in enumerate(layers.tails[v]):
-            inputs = tuple(
-                _read(
-                    layers.ops[v][axis], compiled.reads[axis][v][slot], outputs[axis], compiled.sizes[tail][axis] or 0
+            products = list(reached[tail].products) if tail in reached else []
+            exact = outputs.exact and (tail not in reached or reached[tail].exact)
+            for product in outputs.products:
+                inputs = tuple(
+                    _read(op, compiled.reads[axis][v][slot], product[axis], sizes[tail][axis] or 0)
+                    for axis, op in enumerate(layers.ops[v])
                 )
-                for axis in range(len(layers.axes))
-            )
-            if any(not len(positions) for positions in inputs):
-                continue  # one axis wholly in the padding: nothing is read
-            if tail in reached:
-                inputs = tuple(np.union1d(a, b) for a, b in zip(reached[tail], inputs, strict=True))
-            reached[tail] = inputs
-    return reached.get(source)
+                if all(marks.any() for marks in inputs):
+                    _add(products, inputs)
+            if len(products) > MAX_PRODUCTS:
+                products, exact = [_hull(products)], False
+            if products:
+                reached[tail] = Reached(products, exact)
+    return reached.get(source, Reached([], True))
 
 
-def _read(op: Op, read: Window, outputs: Positions, size: int) -> Positions:
-    """Return the positions in ``[0, size)`` that ``outputs`` read through ``read``."""
+def _read(op: Op, read: Window, outputs: Marks, size: int) -> Marks:
+    """Return which of ``size`` inputs the marked outputs read."""
+    inputs = np.zeros(size, dtype=bool)
     if read.kind == "full":
-        return np.arange(size)
-    if read.kind == "empty":
-        return outputs[:0]
-    ends = [interval for y in outputs.tolist() if (interval := read.interval(y)) is not None]
-    marks = np.zeros(size, dtype=bool)
-    for first, last in ends:
+        inputs[:] = outputs.any()
+    if read.kind != "local":
+        return inputs
+    for y in np.flatnonzero(outputs).tolist():
+        interval = read.interval(y)
+        if interval is None:
+            continue
+        first, last = interval
         if op.clamps:
             first, last = min(max(first, 0), size - 1), min(max(last, 0), size - 1)
         elif first < 0:
-            first += -(first // op.spacing) * op.spacing
-        marks[first : last + 1 : op.spacing] = True
-    return np.flatnonzero(marks)
+            first %= op.spacing
+        if last >= 0:
+            inputs[first : last + 1 : op.spacing] = True
+    return inputs
 
 
-def box(positions: tuple[Positions, ...]) -> tuple[Interval, ...]:
-    """Return the closed intervals that bound ``positions``."""
-    return tuple((int(axis[0]), int(axis[-1])) for axis in positions)
+def _add(products: list[Product], new: Product) -> None:
+    """Add a product to a union of products in which none lies inside another."""
+    if any(_inside(new, old) for old in products):
+        return
+    products[:] = [old for old in products if not _inside(old, new)]
+    products.append(new)
+
+
+def _inside(one: Product, other: Product) -> bool:
+    return not any((a & ~b).any() for a, b in zip(one, other, strict=True))
+
+
+def _hull(products: list[Product]) -> Product:
+    return tuple(np.logical_or.reduce(axes) for axes in zip(*products, strict=True))

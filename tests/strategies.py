@@ -1,0 +1,139 @@
+"""Random windows and random networks."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import networkx as nx
+from hypothesis import strategies as st
+
+from rfgraph import Window
+
+plain_windows = st.builds(Window, size=st.integers(1, 9), stride=st.integers(1, 4), padding=st.integers(-4, 6))
+
+
+@st.composite
+def windows(draw, regular=False, stride=None):
+    """A window of up to four phases; ``regular`` ones never go backward and have no empty phase."""
+    if stride is None:
+        period, step = draw(st.integers(1, 4)), draw(st.integers(1, 6))
+    else:
+        times = draw(st.integers(1, 2))
+        period, step = stride.denominator * times, stride.numerator * times
+    if regular:
+        firsts = sorted(draw(st.lists(st.integers(0, step), min_size=period, max_size=period)))
+        lasts = sorted(draw(st.lists(st.integers(0, step), min_size=period, max_size=period)))
+        shift, more = draw(st.integers(-5, 5)), draw(st.integers(step, step + 4))
+        return Window.periodic(
+            tuple((a + shift, b + shift + more) for a, b in zip(firsts, lasts, strict=True)), step
+        )
+    phase = st.builds(lambda a, n: (a, a + n), st.integers(-6, 6), st.integers(0, 6))
+    phases = draw(st.lists(st.one_of(phase, phase, st.none()), min_size=period, max_size=period))
+    return Window.periodic(tuple(phases), step)
+
+
+strides = st.builds(Fraction, st.integers(1, 4), st.integers(1, 3))
+
+
+def per_axis(draw, axes, values):
+    """One number for all axes or one per axis."""
+    return draw(values) if draw(st.booleans()) else [draw(values) for _ in range(axes)]
+
+
+def padding_values(axes, low, high, same=False):
+    number = st.integers(low, high)
+    pair = st.lists(number, min_size=2, max_size=2)
+    forms = [number, st.lists(number, min_size=axes, max_size=axes), st.lists(pair, min_size=axes, max_size=axes)]
+    if same:
+        forms.append(st.sampled_from(["same", "same_lower", "valid"]))
+    return st.one_of(forms)
+
+
+def _conv(draw, axes, same):
+    attributes = {
+        "op": draw(st.sampled_from(["conv", "max_pool", "avg_pool"])),
+        "kernel": per_axis(draw, axes, st.integers(1, 4)),
+        "stride": draw(st.sampled_from([1, 1, 1, 2, 3])),
+        "dilation": draw(st.sampled_from([1, 1, 2, 3])),
+        "padding": draw(padding_values(axes, -2, 3, same)),
+    }
+    if attributes["op"] != "conv" and draw(st.booleans()):
+        attributes["ceil_mode"] = True
+    return attributes, Fraction(attributes["stride"])
+
+
+def _conv_transpose(draw, axes, same):
+    stride = draw(st.integers(1, 3))
+    attributes = {
+        "op": "conv_transpose",
+        "kernel": per_axis(draw, axes, st.integers(1, 4)),
+        "stride": stride,
+        "dilation": draw(st.sampled_from([1, 1, 1, 2, 3])),
+        "padding": draw(padding_values(axes, -1, 2, same)),
+    }
+    return attributes, Fraction(1, stride)
+
+
+def _resize(draw, axes, same):
+    scale = draw(st.sampled_from([2, 3, "3/2", 0.5, 4]))
+    attributes = {
+        "op": "resize",
+        "scale": scale,
+        "mode": draw(st.sampled_from(["nearest", "linear", "cubic"])),
+        "coordinates": draw(st.sampled_from(["half_pixel", "asymmetric"])),
+        "nearest_mode": draw(st.sampled_from(["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])),
+    }
+    return attributes, 1 / Fraction(str(scale))
+
+
+def _move(draw, axes, same):
+    kind = draw(st.sampled_from(["pad", "crop", "slice"]))
+    if kind == "slice":
+        step = draw(st.integers(1, 2))
+        return {"op": "slice", "start": per_axis(draw, axes, st.integers(0, 3)), "step": step}, Fraction(step)
+    low, high = (-2, 3) if kind == "pad" else (-2, 0)
+    return {"op": kind, "padding": draw(padding_values(axes, low, high))}, Fraction(1)
+
+
+def _block(draw, axes, same):
+    block = draw(st.integers(1, 3))
+    if draw(st.booleans()):
+        return {"op": "depth_to_space", "block": block}, Fraction(1, block)
+    return {"op": "space_to_depth", "block": block}, Fraction(block)
+
+
+def _pointwise(draw, axes, same):
+    return {"op": draw(st.sampled_from(["relu", "batch_norm"]))}, Fraction(1)
+
+
+_LAYERS = [_conv, _conv, _conv, _conv_transpose, _resize, _move, _block, _pointwise]
+
+
+@st.composite
+def networks(draw, axes=st.integers(1, 2), most=9, layers=None, same=False, drift=False, inputs=st.integers(1, 2)):
+    """A random network; merges join nodes of equal stride unless ``drift`` lets any two meet."""
+    axes = draw(axes)
+    graph = nx.MultiDiGraph(axes=axes)
+    nodes = []  # (name, stride)
+    for i in range(draw(inputs)):
+        graph.add_node(f"in{i}", op="input")
+        nodes.append((f"in{i}", Fraction(1)))
+    for i in range(draw(st.integers(1, most))):
+        tail, stride = draw(st.sampled_from(nodes[-4:]))
+        partners = [n for n in nodes if drift or n[1] == stride]
+        if draw(st.integers(0, 2)) == 0:
+            tails = [tail, *(n[0] for n in draw(st.lists(st.sampled_from(partners), min_size=1, max_size=2)))]
+            graph.add_node(f"n{i}", op=draw(st.sampled_from(["add", "mul", "concat"])))
+            for slot, t in enumerate(tails):
+                graph.add_edge(t, f"n{i}", slot=slot)
+            nodes.append((f"n{i}", stride))
+            continue
+        attributes, factor = draw(st.sampled_from(layers or _LAYERS))(draw, axes, same)
+        graph.add_node(f"n{i}", **attributes)
+        graph.add_edge(tail, f"n{i}", slot=0)
+        nodes.append((f"n{i}", stride * factor))
+    return graph
+
+
+REGULAR = [_conv, _conv, _resize, _move, _block, _pointwise]
+PLAIN = [_conv, _conv, _move, _pointwise]
