@@ -1,11 +1,15 @@
 """rfgraph: exact receptive fields of convolutional networks, and every merge whose paths do not line up."""
 
-from rfgraph.analysis import Report, analyze, load, trace
-from rfgraph.closed_form import single_path
-from rfgraph.errors import RFGraphError
-from rfgraph.network import Network
-from rfgraph.results import Branch, Finding, Layer, Region, Repair, Trace
-from rfgraph.window import EMPTY, FULL, IDENTITY, Window
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rfgraph.analysis import Report, analyze, load, trace
+    from rfgraph.closed_form import single_path
+    from rfgraph.errors import RFGraphError
+    from rfgraph.network import Network
+    from rfgraph.results import Branch, Finding, Layer, Region, Repair, Trace
+    from rfgraph.window import EMPTY, FULL, IDENTITY, Window
 
 __version__ = "0.1.0"
 
@@ -28,3 +32,26 @@ __all__ = [
     "single_path",
     "trace",
 ]
+
+#: Module -> the public names that it holds, imported when first used: ``rfgraph --help`` needs no networkx.
+_HOMES = {
+    "analysis": ("Report", "analyze", "load", "trace"),
+    "closed_form": ("single_path",),
+    "errors": ("RFGraphError",),
+    "network": ("Network",),
+    "results": ("Branch", "Finding", "Layer", "Region", "Repair", "Trace"),
+    "window": ("EMPTY", "FULL", "IDENTITY", "Window"),
+}
+
+
+def __getattr__(name: str) -> object:
+    for home, names in _HOMES.items():
+        if name in names:
+            value: object = getattr(import_module(f"rfgraph.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'rfgraph' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

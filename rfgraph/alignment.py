@@ -62,6 +62,19 @@ def find(compiled: Compiled, fields: Sequence[Fields], source: int, modes: Seque
     ]
 
 
+def unchecked(compiled: Compiled, fields: Sequence[Fields], source: int) -> list[int]:
+    """Return the merges of which some branch is not known on some axis, by node id."""
+    graph = _Branches(compiled, fields, source)
+    merges = []
+    for v, tails in enumerate(compiled.layers.tails):
+        for axis in range(len(fields) if len(tails) > 1 else 0):
+            sides = {} if compiled.layers.ops[v][axis].joins else {u: field for _, u, field in graph.live(v, axis)}
+            if len(sides) > 1 and any(field.kind == "unknown" for field in sides.values()):
+                merges.append(v)
+                break
+    return merges
+
+
 def center_spread(compiled: Compiled, fields: Fields, axis: int) -> list[Fraction | None]:
     """Return how far apart the centres of all paths to each node lie, in source pixels, by node id.
 

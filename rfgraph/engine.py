@@ -41,7 +41,8 @@ def forward(compiled: Compiled, axis: int, source: int) -> Fields:
                 continue
             is_global[v] |= is_global[tail] and read.kind != "empty"
             if inner.kind != "empty":
-                field = field.hull(read.through(inner))
+                # Of two causes the first is the one to tell: it names its node already.
+                field = field.hull(inner if inner.kind == read.kind == "unknown" else read.through(inner))
         if field.kind == "unknown" and not any(local[tail].kind == "unknown" for tail in tails):
             field = _blamed(compiled, v, axis, field)
         local[v] = field

@@ -1,0 +1,357 @@
+"""The command line.
+
+Nothing that takes long to import is imported up here: a command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rfgraph import __version__
+from rfgraph.errors import RFGraphError
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from rfgraph.analysis import Report
+    from rfgraph.present.rows import View
+    from rfgraph.present.zoo import ZooRow
+
+CLEAN, FOUND, UNREADABLE, INTERRUPTED = 0, 1, 2, 130
+
+#: As ``rfgraph.results.SEVERITIES``, which would import networkx.
+SEVERITIES = ("note", "warning", "error")
+
+MODEL = "an .onnx file, a node-link .json file, zoo:NAME, or path/to/file.py:function"
+
+_EPILOG = """\
+MODEL is an .onnx file, a networkx node-link .json file, zoo:NAME for a published network (see `rfgraph zoo`), or
+path/to/file.py:function for a function that returns a graph; that file is run.
+
+exit codes:
+  0  clean
+  1  check: something at or above --fail-on
+  2  the request or the model cannot be read
+
+examples:
+  rfgraph summary zoo:resnet_v1_50 --input-size 224
+  rfgraph check model.onnx --fail-on error
+  rfgraph region zoo:vgg_16 vgg_16/pool5 3,5 --input-size 224
+  rfgraph trace zoo:vgg_16 --format csv -o trace.csv
+"""
+
+_CHECK = """\
+Show every merge whose branches do not line up, worst first: where the branches part, how far they are off, and the
+change of padding that repairs it.
+
+Exit code 1 if a finding is at or above --fail-on. Where a field is not known, as behind SAME padding without an input
+size, its merges cannot be checked; that is shown and counts as a warning, so that a network passes only when it is
+known to be clean. Give --input-size to know more, or --fail-on error to let it pass.
+"""
+
+Size = tuple[str | None, int | tuple[int, ...]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Parameters
+    ----------
+    argv
+        The arguments, by default those of the process.
+
+    Raises
+    ------
+    SystemExit
+        By ``--help`` and ``--version`` with code 0, and where the arguments cannot be read with code 2.
+    """
+    options = _parser().parse_args(argv)
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)  # strides are exact, and 15,000 layers of stride 2 have one of 4,516 digits
+    try:
+        view, code = options.run(options)
+        _emit(view, options.format, options.output_file)
+        return int(code)
+    except (RFGraphError, OSError) as error:
+        return _refuse(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        sys.set_int_max_str_digits(limit)
+
+
+# Arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rfgraph",
+        description="Exact receptive fields of convolutional networks, and every merge whose paths do not line up.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"rfgraph {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    summary = _command(commands, "summary", _summary, "r, S, P and start of every layer; with an input size its n too")
+    _model(summary)
+    _measured(summary)
+    _alignment(summary)
+    summary.add_argument("--all", action="store_true", help="show layers that do not depend on the source too")
+
+    check = _command(commands, "check", _check, "merges whose branches do not line up", description=_CHECK)
+    _model(check)
+    _measured(check)
+    _alignment(check)
+    check.add_argument("--all", action="store_true", help="show every note in full, not the first few of each rule")
+    check.add_argument(
+        "--fail-on", choices=SEVERITIES, default="warning", help="exit 1 from this severity up (default: warning)"
+    )
+
+    region = _command(commands, "region", _region, "the box of pixels that one feature of a layer reads")
+    _model(region)
+    region.add_argument("layer", metavar="LAYER", help="name of a node")
+    region.add_argument("index", metavar="INDEX", type=_index, help="its feature, one entry per axis: 3,5")
+    _measured(region)
+
+    trace = _command(commands, "trace", _trace, "what one output reads of every layer before it")
+    _model(trace)
+    _input_size(trace)
+    trace.add_argument("--output", metavar="NAME", help="the node to trace (default: the output, if there is one)")
+
+    _command(commands, "zoo", _zoo, "the published networks, computed, beside what was published")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], tuple[View, int]],
+    about: str,
+    description: str | None = None,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=about,
+        description=description or f"Show {about}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter if description else argparse.HelpFormatter,
+        allow_abbrev=False,
+    )
+    command.set_defaults(run=run)
+    command.add_argument(
+        "--format", choices=("table", "json", "csv", "md"), default="table", help="default: a table for people"
+    )
+    command.add_argument("-o", dest="output_file", metavar="FILE", help="write to FILE instead")
+    return command
+
+
+def _model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", help=MODEL)
+
+
+def _input_size(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--input-size",
+        metavar="SIZE",
+        type=_size,
+        action="append",
+        default=[],
+        help="size of the input in pixels: 224, or one per axis as 224x320 (y before x); NAME=224, once per input, "
+        "where inputs differ",
+    )
+
+
+def _measured(command: argparse.ArgumentParser) -> None:
+    _input_size(command)
+    command.add_argument("--source", metavar="NAME", help="node to measure from (default: the input, if there is one)")
+
+
+def _alignment(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--alignment",
+        metavar="MODE",
+        default="auto",
+        help="what lines up: center, causal (branches end at the same index), or auto (default: centres, but what is "
+        "causal on purpose is a note); one for all axes or one per axis as causal,center",
+    )
+
+
+def _size(text: str) -> Size:
+    name, found, size = text.rpartition("=")
+    if not re.fullmatch(r"[0-9]{1,18}(x[0-9]{1,18})*", size):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 224, 224x320 or NAME=224")
+    entries = tuple(map(int, size.split("x")))
+    return name if found else None, entries if len(entries) > 1 else entries[0]
+
+
+def _index(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"-?[0-9]{1,18}(,-?[0-9]{1,18})*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an index; write one number per axis, as 3,5")
+    return tuple(map(int, text.split(",")))
+
+
+# Commands
+
+
+def _summary(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.present.views import Summary
+
+    report = _analyze(options)
+    again = ["rfgraph", "check", options.model]
+    for name, size in options.input_size:
+        again += ["--input-size", ("" if name is None else f"{name}=") + _written(size)]
+    for option in ("source", "alignment"):
+        value = getattr(options, option)
+        if value not in (None, "auto"):
+            again += [f"--{option}", value]
+    return Summary(report, options.model, shlex.join(again), options.all), CLEAN
+
+
+def _check(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.present.findings import Check
+
+    report = _analyze(options)
+    hint = "" if options.input_size else "give an input size, as --input-size 224"
+    view = Check(report, report.findings, options.model, hint, options.all)
+    failed = view.worst is not None and SEVERITIES.index(view.worst) >= SEVERITIES.index(options.fail_on)
+    return view, FOUND if failed else CLEAN
+
+
+def _region(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.present.views import RegionView
+
+    report = _analyze(options)
+    layer = _named(report, options.layer)
+    try:
+        region = report.region(layer, options.index)
+    except IndexError as error:
+        raise RFGraphError(str(error)) from error
+    return RegionView(report, region, options.model), CLEAN
+
+
+def _trace(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.analysis import load, trace
+    from rfgraph.present.views import TraceView
+
+    graph = load(options.model)
+    found = trace(graph, _named(graph, options.output), _input_sizes(options, graph))
+    return TraceView(found, str(graph.graph.get("name") or options.model)), CLEAN
+
+
+def _zoo(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.present.zoo import Zoo
+
+    return Zoo(_zoo_rows()), CLEAN
+
+
+def _zoo_rows() -> list[ZooRow]:
+    from rfgraph.analysis import analyze
+    from rfgraph.models import MODELS
+    from rfgraph.present.zoo import ZooRow
+
+    rows = []
+    for model in MODELS.values():
+        report = analyze(model.build(), input_size=model.input_size)
+        said = model.published
+        published = None if said is None else (said.size, said.stride, said.padding)
+        for node in report.outputs if model.node is None else (model.node,):
+            source = "" if said is None else said.source
+            rows.append(ZooRow(model.name, model.about, model.input_size, report[node], published, source))
+    return rows
+
+
+def _analyze(options: argparse.Namespace) -> Report:
+    from rfgraph.analysis import analyze, load
+
+    graph = load(options.model)
+    modes = getattr(options, "alignment", "auto").split(",")
+    return analyze(
+        graph,
+        input_size=_input_sizes(options, graph),
+        source=_named(graph, options.source),
+        alignment=modes if len(modes) > 1 else modes[0],
+    )
+
+
+def _input_sizes(
+    options: argparse.Namespace, graph: nx.DiGraph[Any]
+) -> int | tuple[int, ...] | Mapping[Hashable, int | tuple[int, ...]] | None:
+    sizes: list[Size] = options.input_size
+    if not sizes:
+        return None
+    if len(sizes) == 1 and sizes[0][0] is None:
+        return sizes[0][1]
+    named = {_named(graph, name): size for name, size in sizes if name is not None}
+    if len(named) < len(sizes):
+        raise RFGraphError("--input-size is given several times; give it once, or once per input as NAME=224")
+    return named
+
+
+def _named(nodes: Any, name: str | None) -> Hashable:
+    """Return the node that an argument names; graphs from Python may have names that are no strings."""
+    if name is None or name in nodes:
+        return name
+    same = [node for node in nodes if str(node) == name]
+    return same[0] if len(same) == 1 else name
+
+
+def _written(size: int | tuple[int, ...]) -> str:
+    return str(size) if isinstance(size, int) else "x".join(map(str, size))
+
+
+# Output
+
+
+def _emit(view: View, form: str, path: str | None) -> None:
+    """Write a view, made whole before anything is opened, so that a failure leaves an existing file alone."""
+    if path is not None:
+        Path(path).write_text(_text(view, form, None), encoding="utf-8", newline="")
+        return
+    stream = sys.stdout
+    text = _text(view, form, shutil.get_terminal_size().columns if stream.isatty() else None)
+    encoding = stream.encoding or "utf-8"
+    try:
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except OSError as error:
+        # What is left in the buffer goes nowhere, or Python complains of it once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise
+
+
+def _text(view: View, form: str, width: int | None) -> str:
+    if form == "json":
+        from rfgraph.present import as_json
+
+        return as_json.text(view.document())
+    if form == "csv":
+        from rfgraph.present import as_csv
+
+        return as_csv.text(view.records())
+    if form == "md":
+        from rfgraph.present import as_markdown
+
+        return as_markdown.text(view.sheet())
+    from rfgraph.present import as_table
+
+    return as_table.text(view.sheet(), width)
+
+
+def _refuse(error: RFGraphError | OSError) -> int:
+    from rfgraph.present.rows import printable
+
+    said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+    for argument, option in (("pass source=", "pass --source NAME"), ("pass output=", "pass --output NAME")):
+        said = said.replace(argument, option)
+    print(f"rfgraph: {printable(' '.join(said.splitlines()))}", file=sys.stderr)
+    return UNREADABLE

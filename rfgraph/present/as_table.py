@@ -1,0 +1,59 @@
+"""Sheets as tables: drawn by rich on a terminal, and as plain columns where the text goes elsewhere.
+
+Plain columns are as wide as they must be, so that no name is ever cut: what goes into a file or a pipe is searched, not
+looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rfgraph.present.layout import GAP, Rows, cells, printable_rows, stacked, widths
+from rfgraph.present.rows import Column, Sheet, printable
+
+#: A table of more rows is written plainly even on a terminal: nobody looks at it all, and rich takes 0.5 ms a row.
+MOST_DRAWN = 2000
+
+
+def text(sheet: Sheet, width: int | None = None) -> str:
+    """Return the sheet as text.
+
+    Parameters
+    ----------
+    sheet
+        What to show.
+    width
+        Columns of the terminal it is for, ``None`` where it is for no terminal.
+    """
+    if width is None or len(sheet.rows) > MOST_DRAWN:
+        return _plain(sheet)
+    from rfgraph.present.terminal import drawn  # rich takes longer to import than most tables to make
+
+    return drawn(sheet, width)
+
+
+def _plain(sheet: Sheet) -> str:
+    lines = [printable(sheet.title), ""] if sheet.title else []
+    rows = printable_rows(sheet)
+    if sheet.stacked:
+        for row in rows:
+            lines += [label + cell for label, cell in stacked(sheet.columns, row)]
+            lines.append("")
+    elif rows:
+        lines += _aligned(sheet.columns, rows)
+        lines.append("")
+    lines += map(printable, sheet.notes)
+    return "\n".join(lines) + "\n"
+
+
+def _aligned(columns: Sequence[Column], rows: Rows) -> list[str]:
+    wide = widths(columns, rows)
+    lines = []
+    for row in [[column.heading for column in columns], *rows]:
+        padded = []
+        for column, cell, width in zip(columns, row, wide, strict=True):
+            space = " " * (width - cells(cell))
+            padded.append(space + cell if column.align == "right" else cell + space)
+        lines.append((" " * GAP).join(padded).rstrip())
+    lines.insert(1, (" " * GAP).join("-" * width for width in wide))
+    return lines

@@ -1,0 +1,194 @@
+"""What ``check`` shows: the findings, and what could not be checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from rfgraph.analysis import Report
+from rfgraph.present.layers import NAMED, Reason, head, reasons, title, window_document
+from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, exact, number
+from rfgraph.results import SEVERITIES, Branch, Finding, Repair, Severity
+
+#: Notes of one rule that people are shown in full: what a design does on purpose, it does in each of its blocks.
+_NOTES = 3
+
+#: Nodes that people are shown at each end of a path.
+_ENDS = 3
+
+
+@dataclass(frozen=True)
+class Check:
+    """The findings of a network, worst first, and what could not be checked.
+
+    What could not be checked counts as a warning: a check that cannot tell must not pass for a clean one.
+
+    Parameters
+    ----------
+    report
+        The results.
+    findings
+        Those of its findings that are shown.
+    name
+        Name of the model where the network has none.
+    hint
+        What to do where something is not known.
+    everything
+        Whether people too are shown each note in full, and not only the first few of each rule.
+    """
+
+    report: Report
+    findings: Sequence[Finding]
+    name: str
+    hint: str = ""
+    everything: bool = False
+
+    @cached_property
+    def unchecked(self) -> list[Reason]:
+        """Why some merges cannot be checked."""
+        merges = (self.report[merge] for merge in self.report.unchecked)
+        return [reason for reason in reasons(merges) if reason.status == "unknown"]
+
+    @property
+    def worst(self) -> Severity | None:
+        """The highest severity among the findings and what is not known, ``None`` if there is nothing."""
+        met: list[Severity] = [finding.severity for finding in self.findings]
+        met += ["warning"] * bool(self.unchecked)
+        return max(met, key=SEVERITIES.index, default=None)
+
+    def sheet(self) -> Sheet:
+        """Return it for people."""
+        serious = [finding for finding in self.findings if finding.severity != "note"]
+        rows = [_row(finding) for finding in serious]
+        rows += [("warning not checked", _unchecked(reason), "", "", self.hint) for reason in self.unchecked]
+        by_rule: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            if finding.severity == "note":
+                by_rule.setdefault(finding.rule, []).append(finding)
+        for notes in by_rule.values():
+            shown = len(notes) if self.everything else _NOTES
+            rows += [_row(finding) for finding in notes[:shown]]
+            rows += [_rest(notes[shown:])] * (len(notes) > shown)
+        columns = tuple(map(Column, ("finding", "message", "reference", "branch", "advice")))
+        end = f"findings: {verdict(self.report, self.findings)}"
+        return Sheet(title(self.report, self.name), columns, rows, (end,), stacked=True)
+
+    def records(self) -> Records:
+        """Return it for spreadsheets."""
+        header = (
+            *("rule", "title", "severity", "merge", "axes", "fork", "offset", "offset_in_merge"),
+            *("reference_slot", "reference_path", "branch_slot", "branch_path", "message", "advice"),
+        )
+        rows: list[tuple[str, ...]] = [
+            (
+                finding.rule,
+                finding.title,
+                finding.severity,
+                str(finding.merge),
+                " ".join(finding.axes),
+                str(finding.fork),
+                digits(finding.offset),
+                digits(finding.offset_in_merge),
+                str(finding.reference.slot),
+                _path(finding.reference),
+                str(finding.branch.slot),
+                _path(finding.branch),
+                finding.message,
+                finding.advice,
+            )
+            for finding in self.findings
+        ]
+        rows += [
+            ("", "not checked", "warning", str(reason.first), *[""] * 8, _unchecked(reason), self.hint)
+            for reason in self.unchecked
+        ]
+        return Records(header, rows)
+
+    def document(self) -> Document:
+        """Return it for programs."""
+        return {
+            **head("check", self.report, self.name),
+            "aligned": self.report.aligned,
+            "counts": severities(self.findings),
+            "findings": [_finding_document(finding) for finding in self.findings],
+            "unchecked": [
+                {"merges": reason.layers, "first": str(reason.first), "why": reason.why} for reason in self.unchecked
+            ],
+        }
+
+
+def severities(findings: Sequence[Finding]) -> dict[str, int]:
+    """Return how many findings there are of each severity, the worst first."""
+    counts = Counter(finding.severity for finding in findings)
+    return {severity: counts[severity] for severity in reversed(SEVERITIES)}
+
+
+def verdict(report: Report, findings: Sequence[Finding]) -> str:
+    """Return the findings counted, and whether all merges could be checked."""
+    counts = [counted(count, severity) for severity, count in severities(findings).items() if count]
+    if report.unchecked:
+        return f"{', '.join(counts) or 'none'}; {counted(len(report.unchecked), 'merge')} not checked"
+    return ", ".join(counts) or "none, all merges line up"
+
+
+def _unchecked(reason: Reason) -> str:
+    return f"merge {reason.where('merge')} cannot be checked: {reason.why}"
+
+
+def _row(finding: Finding) -> tuple[str, ...]:
+    head = f"{finding.severity} {finding.rule} {finding.title}"
+    return head, finding.message, _branch_line(finding.reference), _branch_line(finding.branch), finding.advice
+
+
+def _rest(notes: Sequence[Finding]) -> tuple[str, ...]:
+    merges = list(dict.fromkeys(repr(note.merge) for note in notes))
+    named = ", ".join(merges[:NAMED]) + (f" and {len(merges) - NAMED} more" if len(merges) > NAMED else "")
+    head = f"note {notes[0].rule} {notes[0].title}: {len(notes)} more"
+    return head, f"{'merge' if len(merges) == 1 else 'merges'} {named} (each is shown with --all)", "", "", ""
+
+
+def _branch_line(branch: Branch) -> str:
+    path = [str(node) for node in branch.path]
+    if len(path) > 2 * _ENDS + 1:
+        path[_ENDS:-_ENDS] = [f"... {len(path) - 2 * _ENDS} more ..."]
+    window = branch.field
+    return f"r {number(window.size)}, S {number(window.stride)}, P {number(window.padding)}: {' -> '.join(path)}"
+
+
+def _path(branch: Branch) -> str:
+    return " -> ".join(str(node) for node in branch.path)
+
+
+def _finding_document(finding: Finding) -> Document:
+    return {
+        "rule": finding.rule,
+        "title": finding.title,
+        "severity": finding.severity,
+        "merge": str(finding.merge),
+        "axes": list(finding.axes),
+        "fork": str(finding.fork),
+        "offset": exact(finding.offset),
+        "offset_in_merge": exact(finding.offset_in_merge),
+        "reference": _branch_document(finding.reference),
+        "branch": _branch_document(finding.branch),
+        "message": finding.message,
+        "advice": finding.advice,
+        "repair": None if finding.repair is None else _repair_document(finding.repair),
+    }
+
+
+def _branch_document(branch: Branch) -> Document:
+    path = [str(node) for node in branch.path]
+    return {"slot": branch.slot, "tail": str(branch.tail), "path": path, "field": window_document(branch.field)}
+
+
+def _repair_document(repair: Repair) -> Document:
+    merge: tuple[Hashable, int] | None = repair.before
+    return {
+        "node": str(repair.node),
+        "padding": [list(pair) for pair in repair.padding],
+        "was": None if repair.was is None else [list(pair) for pair in repair.was],
+        "before": None if merge is None else {"merge": str(merge[0]), "slot": merge[1]},
+    }

@@ -1,0 +1,187 @@
+"""What the commands show of layers: ``summary``, ``region`` and ``trace``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from rfgraph.analysis import Report
+from rfgraph.present.findings import severities, verdict
+from rfgraph.present.layers import (
+    NAMED,
+    Reason,
+    field_line,
+    has_global_path,
+    head,
+    layer_document,
+    layer_records,
+    layer_sheet,
+    reads_nothing,
+    reason_lines,
+    reasons,
+    title,
+)
+from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted, number, truth
+from rfgraph.results import Layer, Region, Trace
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Every layer of a network, its outputs, and how many findings there are.
+
+    Parameters
+    ----------
+    report
+        The results.
+    name
+        Name of the model where the network has none.
+    check
+        The command that explains the findings.
+    everything
+        Whether layers that do not depend on the source are shown too.
+    """
+
+    report: Report
+    name: str
+    check: str
+    everything: bool = False
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """The layers that are shown."""
+        return [layer for layer in self.report.values() if self.everything or not reads_nothing(layer)]
+
+    @cached_property
+    def reasons(self) -> list[Reason]:
+        """Why some fields are not exact."""
+        return reasons(self.layers)
+
+    def sheet(self) -> Sheet:
+        """Return it for people."""
+        return layer_sheet(self.layers, title(self.report, self.name), self._notes())
+
+    def records(self) -> Records:
+        """Return it for spreadsheets."""
+        return layer_records(self.layers, self.report.axes)
+
+    def document(self) -> Document:
+        """Return it for programs."""
+        return {
+            **head("summary", self.report, self.name),
+            "layers": [layer_document(layer) for layer in self.layers],
+            "outputs": [str(name) for name in self.report.outputs],
+            "aligned": self.report.aligned,
+            "findings": severities(self.report.findings),
+            "unchecked": [str(name) for name in self.report.unchecked],
+            "inexact": [reason.document() for reason in self.reasons],
+        }
+
+    def _notes(self) -> tuple[str, ...]:
+        report = self.report
+        notes = []
+        left_out = len(report) - len(self.layers)
+        if left_out:
+            notes.append(f"{counted(left_out, 'node')} left out that do not depend on {report.source!r} (see --all)")
+        if any(map(has_global_path, self.layers)):
+            notes.append("+global: some path reads the whole axis besides; r, S and P are those of the other paths")
+        notes += reason_lines(self.reasons)
+        outputs = [f"{name} ({field_line(report[name])})" for name in report.outputs[:NAMED]]
+        more = len(report.outputs) - len(outputs)
+        said = ", ".join(outputs) + (f" and {more} more" if more else "")
+        notes.append(f"{'output' if len(report.outputs) == 1 else 'outputs'}: {said}")
+        notes.append(
+            f"findings: {verdict(report, report.findings)}"
+            + ("" if report.aligned and not report.findings else self._see())
+        )
+        return tuple(notes)
+
+    def _see(self) -> str:
+        return f" (see `{self.check}`)"
+
+
+@dataclass(frozen=True)
+class RegionView:
+    """The pixels that one feature reads."""
+
+    report: Report
+    region: Region
+    name: str
+
+    def sheet(self) -> Sheet:
+        """Return it for people."""
+        region = self.region
+        columns = (Column("axis"), *(Column(name, "right") for name in ("index", "first", "last", "size")))
+        rows = [
+            (axis, number(index), number(first), number(last), number(last - first + 1))
+            for axis, index, (first, last) in zip(region.axes, region.index, region.box or (), strict=False)
+        ]
+        place = ", ".join(map(str, region.index))
+        reads = f"{title(self.report, self.name)}; what feature ({place}) of {region.layer!r} reads"
+        return Sheet(reads, columns, rows, tuple(self._notes()))
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.region.box is None:
+            notes.append("it reads nothing of the input but padding")
+        if self.region.status == "bound":
+            notes.append("an upper bound: some of these pixels may not be read")
+        if self.region.clipped:
+            notes.append("cut at the border of every map on the way")
+        else:
+            notes.append("not cut at any border: give --input-size for that")
+        return notes
+
+    def records(self) -> Records:
+        """Return it for spreadsheets."""
+        region = self.region
+        names = ("index", "first", "last")
+        header = ("layer", *(f"{name}_{axis}" for name in names for axis in region.axes), "clipped", "status")
+        ends = [("", "")] * len(region.axes) if region.box is None else [(str(a), str(b)) for a, b in region.box]
+        row = (str(region.layer), *map(str, region.index), *(a for a, _ in ends), *(b for _, b in ends))
+        return Records(header, [(*row, truth(region.clipped), region.status)])
+
+    def document(self) -> Document:
+        """Return it for programs."""
+        region = self.region
+        ends = None if region.box is None else zip(region.axes, region.box, strict=True)
+        return {
+            **head("region", self.report, self.name),
+            "layer": str(region.layer),
+            "index": list(region.index),
+            "box": None if ends is None else [{"axis": axis, "first": a, "last": b} for axis, (a, b) in ends],
+            "clipped": region.clipped,
+            "status": region.status,
+        }
+
+
+@dataclass(frozen=True)
+class TraceView:
+    """What one output reads of each of its ancestors."""
+
+    trace: Trace
+    name: str
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """The ancestors, the input first."""
+        return list(self.trace.layers.values())
+
+    def sheet(self) -> Sheet:
+        """Return it for people."""
+        reads = f"{self.name}: what one feature of {self.trace.output!r} reads of each layer before it"
+        return layer_sheet(self.layers, reads, tuple(reason_lines(reasons(self.layers))))
+
+    def records(self) -> Records:
+        """Return it for spreadsheets."""
+        return layer_records(self.layers, self.layers[0].axes)
+
+    def document(self) -> Document:
+        """Return it for programs."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "command": "trace",
+            "name": self.name,
+            "axes": list(self.layers[0].axes),
+            "output": str(self.trace.output),
+            "layers": [layer_document(layer) for layer in self.layers],
+        }
