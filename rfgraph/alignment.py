@@ -16,7 +16,7 @@ from typing import Literal
 
 from rfgraph.compiled import Compiled
 from rfgraph.engine import Fields
-from rfgraph.ops.moving import Pad
+from rfgraph.ops.moving import Crop, Pad
 from rfgraph.ops.sliding import ConvTranspose, Sliding
 from rfgraph.results import SEVERITIES, Branch, Finding, Repair, Severity
 from rfgraph.window import Window
@@ -283,9 +283,10 @@ class _Branches:
             if step and (wanted / step).denominator == 1:
                 amount = int(wanted / step)
                 was = [self.padding(v, axis) for axis in range(len(layers.axes))]
-                if None not in was:
-                    pairs = tuple(pair for pair in was if pair is not None)
-                    new = tuple((b + amount, a - amount) if x in axes else (b, a) for x, (b, a) in enumerate(pairs))
+                pairs = tuple(pair for pair in was if pair is not None)
+                new = tuple((b + amount, a - amount) if x in axes else (b, a) for x, (b, a) in enumerate(pairs))
+                crop = isinstance(layers.ops[v][0], Crop)
+                if None not in was and not (crop and any(max(pair) > 0 for pair in new)):
                     yield v, amount, Repair(layers.nodes[v], new, pairs)
             v = tree.parent[v]
         shift = -wanted / stride

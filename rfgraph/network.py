@@ -178,7 +178,21 @@ def read(graph: nx.DiGraph[Any]) -> Layers:
     layers = Layers(str(graph.graph.get("name", "")), axes, order, kinds, layers_ops, tails)
     if not layers.inputs:
         raise EndpointError("the network has no input; give the node that takes the image op='input'")
+    _check_outputs(layers)
     return layers
+
+
+def _check_outputs(layers: Layers) -> None:
+    """Refuse outputs that no input reaches: a network that ends in one was put together wrongly."""
+    fed = []
+    read = [False] * len(layers.nodes)
+    for kind, tails in zip(layers.kinds, layers.tails, strict=True):
+        fed.append(kind == "input" or any(fed[tail] for tail in tails))
+        for tail in tails:
+            read[tail] = True
+    for v, tails in enumerate(layers.tails):
+        if tails and not read[v] and not fed[v]:
+            raise EndpointError(f"output {layers.nodes[v]!r} depends on no input; connect it, or remove it")
 
 
 def _axes(graph: nx.DiGraph[Any]) -> tuple[str, ...]:

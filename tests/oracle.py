@@ -56,7 +56,7 @@ def taps(attributes, axis, y, sizes=None, slot=0):
     """The positions of input ``slot`` that output ``y`` reads along ``axis``; borders are not cut."""
     op = attributes["op"]
     size = sizes[slot] if sizes else None
-    if op in ("conv", "max_pool", "avg_pool"):
+    if op.endswith(("conv", "max_pool", "avg_pool", "lp_pool")) and not op.startswith(("adaptive", "global")):
         before = pads_of(attributes, axis, size)[0]
         dilation = attribute(attributes, "dilation", axis, 1)
         start = y * stride_of(attributes, axis) - before

@@ -24,9 +24,7 @@ def windows(draw, regular=False, stride=None):
         firsts = sorted(draw(st.lists(st.integers(0, step), min_size=period, max_size=period)))
         lasts = sorted(draw(st.lists(st.integers(0, step), min_size=period, max_size=period)))
         shift, more = draw(st.integers(-5, 5)), draw(st.integers(step, step + 4))
-        return Window.periodic(
-            tuple((a + shift, b + shift + more) for a, b in zip(firsts, lasts, strict=True)), step
-        )
+        return Window.periodic(tuple((a + shift, b + shift + more) for a, b in zip(firsts, lasts, strict=True)), step)
     phase = st.builds(lambda a, n: (a, a + n), st.integers(-6, 6), st.integers(0, 6))
     phases = draw(st.lists(st.one_of(phase, phase, st.none()), min_size=period, max_size=period))
     return Window.periodic(tuple(phases), step)

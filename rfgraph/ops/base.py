@@ -75,7 +75,7 @@ class Op:
             if name not in known and name not in METADATA and name not in cls.extra:
                 allowed = sorted(set(known) | cls.extra)
                 raise AttributeValueError(
-                    f"attribute {name!r} is not one of {cls.kind}{near(name, allowed)}; "
+                    f"attribute {name!r} is not one of {attributes.get('op', cls.kind)}{near(name, allowed)}; "
                     f"it takes {', '.join(allowed) or 'none'} (and {', '.join(sorted(METADATA - {'op'}))})"
                 )
         given = cls.complete({name: value for name, value in attributes.items() if name not in METADATA})

@@ -65,7 +65,7 @@ class Merge(Op):
     broadcasts: ClassVar[bool] = False
 
 
-@op_kind("add", "sub", "mul", "div", "max", "min", "mean", "where")
+@op_kind("add", "sub", "mul", "div", "max", "min", "mean", "where", "elementwise")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arithmetic(Merge):
     """An elementwise function of several maps; an input of size 1 is read by every output."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from rfgraph.ops.base import Op, Size, Sizes, attribute, flag, op_kind
+from rfgraph.errors import AttributeValueError
+from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, op_kind
 from rfgraph.window import FULL, IDENTITY, Window
 
 
-@op_kind("attention", "recurrent", "instance_norm", "group_norm", "softmax")
+@op_kind("attention", "recurrent", "instance_norm", "group_norm", "softmax", "broadcast")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixing(Op):
     """Every output reads the whole of each axis that it mixes; the map keeps its size."""
@@ -19,10 +21,10 @@ class Mixing(Op):
         return FULL if self.mixes else IDENTITY
 
 
-@op_kind("global_avg_pool", "global_max_pool")
+@op_kind("global_avg_pool", "global_max_pool", "dense", "flatten")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlobalPool(Mixing):
-    """A map reduced to one value on each axis that it mixes."""
+    """A map reduced to one position on each axis that it mixes; a dense layer sees that position as channels."""
 
     @property
     def collapses(self) -> bool:
@@ -32,17 +34,25 @@ class GlobalPool(Mixing):
         return 1 if self.mixes else sizes[0]
 
 
-@op_kind("dense", "flatten")
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dense(Op):
-    """A layer over all positions at once; what comes out has no spatial axes."""
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise AttributeValueError(f"{name} {value!r} is not a text")
+    return value
 
-    @property
-    def collapses(self) -> bool:
-        return True
+
+@op_kind("unknown")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown(Op):
+    """An op of a model file that no one has described; its field, and all that is downstream of it, are unknown."""
+
+    arity: ClassVar[Arity] = "several"
+
+    of: str = attribute(_text)
+    why: str = attribute(_text, default="")
 
     def window(self, slot: int, sizes: Sizes) -> Window:
-        return FULL
+        why = f" ({self.why})" if self.why else ""
+        return Window.unknown(f"rfgraph does not know what {self.of} reads{why}; pass treat={{...}}")
 
     def size(self, sizes: Sizes) -> Size:
-        return 1
+        return None

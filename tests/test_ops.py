@@ -1,0 +1,265 @@
+"""Every op of the graph format: the windows it reads, the sizes it makes, what it refuses."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+import oracle
+import pytest
+
+import rfgraph
+from rfgraph import EMPTY, FULL, IDENTITY, Network, RFGraphError, Window
+from rfgraph.errors import AttributeValueError, SizeError
+from rfgraph.ops import KINDS, kind_of
+
+# op, attributes, window without a size, window at size 10, size out of 10
+CASES = [
+    ("input", {}, IDENTITY, IDENTITY, None),
+    ("constant", {}, EMPTY, EMPTY, None),
+    ("conv", {"kernel": 3}, Window(3), Window(3), 10 - 2),
+    ("conv", {"kernel": 3, "stride": 2, "padding": 1}, Window(3, 2, 1), Window(3, 2, 1), (10 + 2 - 3) // 2 + 1),
+    ("conv", {"kernel": 3, "dilation": 2}, Window((3 - 1) * 2 + 1, holes=True), Window(5, holes=True), 10 - 4),
+    ("conv", {"kernel": 3, "padding": [[0, 2]]}, Window(3), Window(3), 10),
+    ("conv", {"kernel": 3, "padding": -1}, Window(3, 1, -1), Window(3, 1, -1), 10 - 2 - 2),
+    ("conv", {"kernel": 4, "padding": "same"}, Window(4, 1, 1), Window(4, 1, 1), 10),
+    ("conv", {"kernel": 4, "padding": "same_lower"}, Window(4, 1, 2), Window(4, 1, 2), 10),
+    ("conv", {"kernel": 3, "padding": "valid"}, Window(3), Window(3), 8),
+    ("conv", {"kernel": 3, "stride": 2, "padding": "same"}, None, Window(3, 2, 0), 5),
+    ("conv", {"kernel": 4, "stride": 3, "padding": "same"}, None, Window(4, 3, 1), 4),
+    ("conv", {"kernel": 1, "stride": 2, "padding": "same"}, Window(1, 2), Window(1, 2), 5),
+    ("depthwise_conv", {"kernel": 3}, Window(3), Window(3), 8),
+    ("separable_conv", {"kernel": 3}, Window(3), Window(3), 8),
+    ("max_pool", {"kernel": 2}, Window(2, 2), Window(2, 2), 5),
+    ("max_pool", {"kernel": 3, "stride": 2}, Window(3, 2), Window(3, 2), 4),
+    ("max_pool", {"kernel": 3, "stride": 2, "ceil_mode": True}, Window(3, 2), Window(3, 2), 5),
+    ("max_pool", {"kernel": 1, "stride": 4, "ceil_mode": True, "padding": 1}, Window(1, 4, 1), Window(1, 4, 1), 3),
+    ("avg_pool", {"kernel": 3, "stride": 1, "padding": "same"}, Window(3, 1, 1), Window(3, 1, 1), 10),
+    ("lp_pool", {"kernel": 3}, Window(3, 3), Window(3, 3), 3),
+    ("conv_transpose", {"kernel": 2, "stride": 2}, up := Window.periodic(((0, 0), (0, 0)), step=1), up, 20),
+    (
+        "conv_transpose",
+        {"kernel": 3, "stride": 2, "padding": 1, "output_padding": 1},
+        up := Window.periodic(((0, 0), (0, 1)), step=1),
+        up,
+        (10 - 1) * 2 - 2 + 3 + 1,
+    ),
+    ("conv_transpose", {"kernel": 1, "stride": 2}, up := Window.periodic(((0, 0), None), step=1), up, 19),
+    (
+        "conv_transpose",
+        {"kernel": 4, "stride": 2, "padding": "same"},
+        up := Window.periodic(((-1, 0), (0, 1)), step=1),
+        up,
+        20,
+    ),
+    ("conv_transpose", {"kernel": 3, "dilation": 2}, up := Window(5, 1, 4, holes=True), up, 10 + 4),
+    ("resize", {"scale": 2}, up := Window.periodic(((0, 0), (0, 0)), step=1), up, 20),
+    ("resize", {"scale": 2, "mode": "linear"}, up := Window.periodic(((-1, 0), (0, 1)), step=1), up, 20),
+    ("resize", {"scale": 2, "mode": "cubic"}, up := Window.periodic(((-2, 1), (-1, 2)), step=1), up, 20),
+    (
+        "resize",
+        {"scale": 2, "mode": "linear", "coordinates": "asymmetric"},
+        up := Window.periodic(((0, 0), (0, 1)), step=1),
+        up,
+        20,
+    ),
+    ("resize", {"scale": 0.5}, Window(1, 2, 0), Window(1, 2, 0), 5),
+    ("resize", {"scale": 0.5, "nearest_mode": "ceil"}, Window(1, 2, -1), Window(1, 2, -1), 5),
+    ("resize", {"scale": "1/2", "mode": "linear"}, Window(2, 2), Window(2, 2), 5),
+    ("resize", {"size": 20}, None, Window.periodic(((0, 0), (0, 0)), step=1), 20),
+    ("resize", {"size": 1, "coordinates": "pytorch_half_pixel"}, None, Window(1), 1),
+    ("resize", {"size": 1, "mode": "linear", "coordinates": "align_corners"}, None, Window(1), 1),
+    (
+        "resize",
+        {"size": 19, "mode": "linear", "coordinates": "align_corners"},
+        None,
+        Window.periodic(((0, 0), (0, 1)), step=1),
+        19,
+    ),
+    ("depth_to_space", {"block": 2}, up := Window.periodic(((0, 0), (0, 0)), step=1), up, 20),
+    ("space_to_depth", {"block": 5}, Window(5, 5), Window(5, 5), 2),
+    ("adaptive_avg_pool", {"size": 1}, FULL, FULL, 1),
+    ("adaptive_avg_pool", {"size": 5}, None, Window(2, 2), 5),
+    ("adaptive_max_pool", {"size": 4}, None, Window.periodic(((0, 2), (2, 4)), step=5), 4),
+    ("adaptive_max_pool", {"size": None}, Window(1), Window(1), 10),
+    ("pad", {"padding": [[2, 1]]}, Window(1, 1, 2), Window(1, 1, 2), 13),
+    ("pad", {"padding": -2}, Window(1, 1, -2), Window(1, 1, -2), 6),
+    ("crop", {"padding": -1}, Window(1, 1, -1), Window(1, 1, -1), 8),
+    ("slice", {"start": 1, "stop": 9, "step": 3}, Window(1, 3, -1), Window(1, 3, -1), 3),
+    ("slice", {"start": -4}, None, Window(1, 1, -6), 4),
+    ("slice", {"stop": -4}, Window(1), Window(1), 6),
+    ("concat", {}, IDENTITY, IDENTITY, 10),
+    ("softmax", {}, FULL, FULL, 10),
+    ("group_norm", {}, FULL, FULL, 10),
+    ("instance_norm", {"mixes": False}, IDENTITY, IDENTITY, 10),
+    ("attention", {}, FULL, FULL, 10),
+    ("recurrent", {}, FULL, FULL, 10),
+    ("broadcast", {}, FULL, FULL, 10),
+    ("global_avg_pool", {}, FULL, FULL, 1),
+    ("global_avg_pool", {"mixes": False}, IDENTITY, IDENTITY, 10),
+    ("global_max_pool", {}, FULL, FULL, 1),
+    ("dense", {}, FULL, FULL, 1),
+    ("flatten", {}, FULL, FULL, 1),
+    *((name, {}, IDENTITY, IDENTITY, 10) for name, kind in KINDS.items() if kind.__name__ in ("Pointwise", "Arithmetic")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "attributes", "unsized", "sized", "size"), CASES, ids=lambda v: str(v)[:60])
+def test_windows_and_sizes(op, attributes, unsized, sized, size):
+    parsed = kind_of(op).parse(attributes, 0, 1)
+    without = parsed.window(0, (None,))
+    if unsized is None:
+        assert without.is_unknown
+        assert "depends on the input size" in without.why
+    else:
+        assert without == unsized
+    assert parsed.window(0, (10,)) == sized
+    assert parsed.window(0, (10,)).holes == sized.holes
+    assert parsed.size((10,)) == size
+
+
+@pytest.mark.parametrize(("op", "attributes", "sized"), [(c[0], c[1], c[3]) for c in CASES], ids=lambda v: str(v)[:60])
+def test_spacing_and_window_give_the_oracles_taps(op, attributes, sized):
+    if (
+        not sized.is_local
+        or attributes.get("mixes") is False
+        or {"pytorch_half_pixel"} & set(map(str, attributes.values()))
+    ):
+        return
+    if attributes.get("size", 0) is None or attributes.get("size") == 1:
+        return
+    spacing = kind_of(op).parse(attributes, 0, 1).spacing
+    for y in range(-3, 9):
+        interval = sized.interval(y)
+        listed = set() if interval is None else set(range(interval[0], interval[1] + 1, spacing))
+        assert listed == oracle.taps({"op": op, **attributes}, 0, y, [10])
+
+
+def test_every_op_has_a_row():
+    assert set(KINDS) - {case[0] for case in CASES} == {"unknown"}  # has a test of its own
+
+
+def test_an_unknown_op_makes_all_downstream_unknown_and_nothing_else():
+    net = Network()
+    image = net.input("image")
+    conv = net.conv("conv", image, kernel=3)
+    net.relu("after", net.unknown("warp", conv, of="GridSample", why="its grid is computed"))
+    report = rfgraph.analyze(net)
+    assert report["conv"].status == "exact"
+    assert report["after"].status == "unknown"
+    assert "node 'warp' (unknown), axis y: rfgraph does not know what GridSample reads" in report["after"].why
+    assert report.aligned is None
+
+
+def test_registering_a_name_twice_is_an_error():
+    with pytest.raises(ValueError, match="'conv' is registered twice, by Conv and Other"):
+        rfgraph.ops.op_kind("conv")(type("Other", (), {}))
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "message"),
+    [
+        ("conv", {}, "kernel is missing; give one number"),
+        ("conv", {"kernel": 0}, "kernel 0 is not a positive integer"),
+        ("conv", {"kernel": 2.5}, "kernel 2.5 is not a positive integer"),
+        ("conv", {"kernel": True}, "kernel True is not a positive integer"),
+        ("conv", {"kernel": 3, "stride": 0}, "stride 0 is not a positive integer; give a stride, or leave it out"),
+        ("conv", {"kernel": 3, "dilation": -1}, "dilation -1 is not a positive integer"),
+        ("conv", {"kernel": 3, "strides": 2}, "attribute 'strides' is not one of conv (near: stride); it takes dilation"),
+        ("conv", {"kernel": [3, 3, 3]}, "kernel [3, 3, 3] has 3 entries, but the network has 2 axes"),
+        ("conv", {"kernel": 3, "padding": [[1, 2, 3], 1]}, "padding [1, 2, 3] is not [before, after]"),
+        ("conv", {"kernel": 3, "padding": "sane"}, "padding 'sane' is not a number, valid, same"),
+        ("conv", {"kernel": 3, "padding": 0.5}, "padding 0.5 is not an integer"),
+        ("conv_transpose", {"kernel": 3, "output_padding": -1}, "output_padding -1 is negative"),
+        ("max_pool", {"kernel": 3, "ceil_mode": "no"}, "ceil_mode 'no' is not true or false"),
+        ("resize", {}, "a resize needs scale or size; give scale=2"),
+        ("resize", {"scale": 2, "size": 4}, "a resize takes scale or size, not both"),
+        ("resize", {"scale": 0}, "scale 0 is not a positive number"),
+        ("resize", {"scale": "a"}, "scale 'a' is not a positive number"),
+        ("resize", {"scale": 2, "mode": "area"}, "mode 'area' is not one of nearest, linear, cubic"),
+        ("adaptive_avg_pool", {}, "size is missing"),
+        ("pad", {"padding": "same"}, "padding 'same' is for ops with a kernel"),
+        ("crop", {"padding": 1}, "padding 1 would pad; a crop of one pixel is padding=-1"),
+        ("slice", {"step": -1}, "step -1 is not a positive integer"),
+        ("concat", {"axis": 2}, "axis 2 is neither 'channels' nor one of the axes 0 to 1"),
+        ("relu", {"kernel": 3}, "attribute 'kernel' is not one of relu; it takes none"),
+    ],
+    ids=lambda v: str(v)[:60],
+)  # fmt: skip
+def test_bad_attributes_name_node_op_axis_and_way_out(op, attributes, message):
+    net = Network()
+    net.node(op, "the node", net.input("image"), **attributes)
+    with pytest.raises(AttributeValueError, match=re.escape(f"node 'the node' ({op}), axis y: {message}")):
+        rfgraph.analyze(net)
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "message"),
+    [
+        ("conv", {"kernel": 7, "padding": 0}, "the kernel spans 7, more than the input's 5 padded by [0, 0] ('i' gives 5)"),
+        ("conv_transpose", {"kernel": 1, "padding": 3}, "its map would have size -1 ('i' gives 5); the input is too small"),
+        ("space_to_depth", {"block": 2}, "size 5 is not a multiple of block 2"),
+        ("slice", {"start": 9}, "the slice 9:None:1 takes nothing of 5"),
+        ("pad", {"padding": -3}, "its map would have size -1"),
+        ("resize", {"scale": 0.1}, "its map would have size 0"),
+    ],
+    ids=lambda v: str(v)[:60],
+)  # fmt: skip
+def test_sizes_that_cannot_be_name_node_axis_and_sizes(op, attributes, message):
+    net = Network()
+    net.node(op, "n", net.input("i"), **attributes)
+    with pytest.raises(SizeError, match=re.escape(f"node 'n' ({op}), axis y: {message}")):
+        rfgraph.analyze(net, input_size=5)
+
+
+@pytest.mark.parametrize("op", ["conv_transpose", "resize", "depth_to_space"])
+def test_absurd_upsampling_is_not_followed(op):
+    net = Network()
+    attributes = {"conv_transpose": {"kernel": 3, "stride": 10**12}, "resize": {"scale": 10**12}}
+    net.node(op, "up", net.input("i"), **attributes.get(op, {"block": 10**12}))
+    assert "output phases that are followed" in rfgraph.analyze(net)["up"].why
+
+
+def test_an_absurd_adaptive_pool_is_not_followed():
+    net = Network()
+    net.adaptive_avg_pool("pool", net.input("i"), size=10**6 + 3)
+    assert "phases that are followed" in rfgraph.analyze(net, input_size=10**6)["pool"].why
+
+
+def test_a_map_of_one_position_is_read_by_all_outputs_of_an_addition():
+    net = Network(axes=1)
+    x = net.input("x")
+    net.mul("gated", x, net.conv("summary", x, kernel=8))
+    assert rfgraph.analyze(net, input_size=8)["gated"].is_global == (True,)
+    assert rfgraph.analyze(net, input_size=8)["gated"].field == (Window(1),)
+
+
+def test_concatenation_in_space_is_a_bound_with_sizes_and_unknown_without():
+    net = Network(axes=1)
+    x = net.input("x")
+    net.concat("both", net.conv("a", x, kernel=3), x, axis=0)
+    report = rfgraph.analyze(net, input_size=8)
+    assert report["both"].map_size == (6 + 8,)
+    assert report["both"].status == "bound"
+    assert report["both"].field[0].interval(10) == (10 - 6, 10 + 2)
+    assert report.region("both", 10).box == ((4, 4),)
+    assert report.region("both", 2).box == ((2, 4),)
+    assert "depends on the sizes of its inputs" in rfgraph.analyze(net)["both"].why
+
+
+def test_scales_are_taken_as_the_decimals_they_print_as():
+    net = Network(axes=1)
+    net.resize("up", net.input("x"), scale=1.1)
+    assert rfgraph.analyze(net)["up"].stride == (Fraction(10, 11),)
+
+
+def test_numpy_integers_are_integers():
+    np = pytest.importorskip("numpy")
+    net = Network(axes=1)
+    net.conv("c", net.input("x"), kernel=np.int64(3), padding=np.int32(1))
+    assert rfgraph.analyze(net)["c"].size == (3,)
+
+
+def test_the_base_of_all_errors():
+    assert issubclass(SizeError, RFGraphError)
+    assert issubclass(AttributeValueError, RFGraphError)
