@@ -15,10 +15,9 @@ from math import lcm
 from typing import Literal
 
 from rfgraph.compiled import Compiled
-from rfgraph.engine import Fields
 from rfgraph.ops.moving import Crop, Pad
 from rfgraph.ops.sliding import ConvTranspose, Sliding
-from rfgraph.results import SEVERITIES, Branch, Finding, Repair, Severity
+from rfgraph.results import SEVERITIES, Branch, Fields, Finding, Repair, Severity
 from rfgraph.window import Window
 
 #: ``center``: merges line up at their centres. ``causal``: at the last index they read. ``auto``: at their centres, but
@@ -76,10 +75,11 @@ def unchecked(compiled: Compiled, fields: Sequence[Fields], source: int) -> list
 
 
 def center_spread(compiled: Compiled, fields: Fields, axis: int) -> list[Fraction | None]:
-    """Return how far apart the centres of all paths to each node lie, in source pixels, by node id.
+    """Return how far apart the centres of all paths to each node lie, in source pixels.
 
-    0 is the article's condition for all pairs of paths. ``None`` where the field is not local. Two numbers are carried per
-    node, the lowest and highest centre of its paths relative to the centre of its field; no path is enumerated.
+    0 is the article's condition for all pairs of paths; ``None`` where the field is not local. Two numbers are kept
+    per node, the lowest and highest centre of its paths relative to its field's; no path is enumerated. Where a path
+    upsamples, its centre at each merge is the mean over the output phases.
     """
     local = fields.local
     spread: list[tuple[Fraction, Fraction]] = []
@@ -256,28 +256,40 @@ class _Branches:
         if rule != "RF002":
             return None, "nothing to repair if it is meant"
         best: tuple[tuple[int, bool, bool, int], Repair] | None = None
-        for slot, wanted in ((other, -offset), (reference, offset)):
-            tail = self.compiled.layers.tails[merge][slot]
-            for steps, (node, amount, repair) in enumerate(
-                self.candidates(merge, slot, tail, fork, wanted, stride, axes)
-            ):
+        for slot, opposite, wanted in ((other, reference, -offset), (reference, other, offset)):
+            shared = self.above(self.compiled.layers.tails[merge][opposite], fork)
+            for steps, (node, amount, repair) in enumerate(self.candidates(merge, slot, fork, wanted, stride, axes)):
+                if node in shared:
+                    continue  # it would move the other branch too
                 crops = any(min(repair.padding[axis]) < 0 for axis in axes)
                 rank = (abs(amount), node is None, crops, steps)
                 if best is None or rank < best[0]:
                     best = rank, repair
         if best is None:
             return None, (
-                f"no change of padding repairs it: {offset} input pixels is no whole step of a padding on either branch; "
+                f"no change of padding repairs it: {offset} input pixels is no whole step of any padding on the way; "
                 "an even kernel beside an odd one gives such a half, so change a kernel"
             )
         return best[1], str(best[1])
 
+    def above(self, v: int, fork: int) -> set[int | None]:
+        """Return ``v`` and all between it and ``fork``."""
+        found: set[int | None] = {v}
+        stack = [v] if v != fork else []
+        while stack:
+            for tail in self.compiled.layers.tails[stack.pop()]:
+                if tail not in found and tail > fork:
+                    found.add(tail)
+                    stack.append(tail)
+        return found
+
     def candidates(
-        self, merge: int, slot: int, tail: int, fork: int, wanted: Fraction, stride: Fraction, axes: tuple[int, ...]
+        self, merge: int, slot: int, fork: int, wanted: Fraction, stride: Fraction, axes: tuple[int, ...]
     ) -> Iterator[tuple[int | None, int, Repair]]:
         """Yield the paddings through which all of the branch passes and that can move its centre by ``wanted``."""
         layers = self.compiled.layers
-        tree, v = self.tree(axes[0]), tail
+        tree, tail = self.tree(axes[0]), layers.tails[merge][slot]
+        v = tail
         while v != fork:
             step = self.step(v, axes)
             if step and (wanted / step).denominator == 1:

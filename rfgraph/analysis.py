@@ -16,7 +16,7 @@ from rfgraph.alignment import Mode, center_spread, find, unchecked
 from rfgraph.compiled import Compiled, compile_graph
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnknownFieldError
 from rfgraph.network import Network
-from rfgraph.results import Finding, Layer, Region, Trace
+from rfgraph.results import Fields, Finding, Layer, Region, Trace
 from rfgraph.shapes import InputSize
 
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
@@ -95,6 +95,7 @@ class Report(Mapping[Hashable, Layer]):
         """Return how far apart the centres of all paths to ``node`` lie, per axis, in pixels of the source.
 
         0 is the article's alignment condition for all pairs of paths; ``None`` where the node has no local field.
+        Where a path upsamples, its centre at each merge is the mean over the output phases.
         """
         v = self._compiled.layers.id_of(node)
         return tuple(spread[v] for spread in self._spreads)
@@ -279,7 +280,7 @@ def _per_axis(compiled: Compiled, run: Callable[[int], Result]) -> list[Result]:
     return results
 
 
-def _layer(compiled: Compiled, v: int, fields: Sequence[engine.Fields]) -> Layer:
+def _layer(compiled: Compiled, v: int, fields: Sequence[Fields]) -> Layer:
     layers = compiled.layers
     return Layer(
         name=layers.nodes[v],

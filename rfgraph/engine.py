@@ -6,22 +6,9 @@ or a global branch keeps the local field that it has besides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rfgraph.compiled import Compiled
-from rfgraph.window import EMPTY, FULL, IDENTITY, Window
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """Receptive fields along one axis, by node id."""
-
-    local: list[Window]  # [V], over the paths that no op cuts by reading the whole axis
-    is_global: list[bool]  # [V], whether some path reads the whole axis
-
-    def field(self, v: int) -> Window:
-        """Return the local field of node ``v``; ``FULL`` if it has none but a global one."""
-        return FULL if self.is_global[v] and self.local[v].kind == "empty" else self.local[v]
+from rfgraph.results import Fields
+from rfgraph.window import EMPTY, IDENTITY, Window
 
 
 def forward(compiled: Compiled, axis: int, source: int) -> Fields:

@@ -1,8 +1,8 @@
 """Regions: the positions that one feature reads, cut at the border of every map on the way and not only at the image.
 
-What a feature reads along one path is a product of sets, one per axis. Several paths read a union of products, which is kept
-as such: a path that falls into the padding on one axis reads nothing on the others either. A product inside another one
-adds nothing and is dropped, so that usual networks keep one.
+What a feature reads along one path is a product of sets, one per axis. Several paths read a union of products, which is
+kept as such: a path that falls into the padding on one axis reads nothing on the others either. A product inside
+another one adds nothing and is dropped, so that usual networks keep one.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import networkx as nx
 
-from rfgraph.window import Interval, Number, Window
+from rfgraph.window import FULL, Interval, Number, Window
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
@@ -23,6 +23,18 @@ RULES = {
     "RF003": "phase jitter",
     "RF004": "causally aligned",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Receptive fields along one axis, by node id."""
+
+    local: list[Window]  # [V], over the paths that no op cuts by reading the whole axis
+    is_global: list[bool]  # [V], whether some path reads the whole axis
+
+    def field(self, v: int) -> Window:
+        """Return the local field of node ``v``; ``FULL`` if it has none but a global one."""
+        return FULL if self.is_global[v] and self.local[v].kind == "empty" else self.local[v]
 
 
 @dataclass(frozen=True)
@@ -170,8 +182,8 @@ def _pairs(padding: tuple[tuple[int, int], ...]) -> str:
 class Finding:
     """Two branches of a merge that do not line up.
 
-    ``offset`` is how far the centre of ``branch`` lies past that of ``reference`` in pixels of the source;
-    ``offset_in_merge`` is the same in positions of the merge's own map. Both are 0 for unequal strides, which have no one
+    ``offset`` is how far the centre of ``branch`` lies past that of ``reference`` in pixels of the source,
+    ``offset_in_merge`` the same in positions of the merge's own map. Both are 0 for unequal strides: they have no one
     offset.
     """
 

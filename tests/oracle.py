@@ -1,12 +1,13 @@
 """What the engine must agree with: slow, obvious, and without a line of its code.
 
-Ops are read from the attributes of the networkx graph, taps are listed one by one, sets are followed position by position.
+Ops are read from the attributes of the networkx graph, taps are listed one by one, sets are followed position by
+position.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from itertools import product
 from math import ceil, floor
 
@@ -162,7 +163,7 @@ def inputs_of(graph, node):
 def unclipped(graph, node, source, axis, y):
     """All positions of ``source`` that output ``y`` of ``node`` reads, on a plane without borders."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def follow(v, position):
         if v == source:
             return frozenset({position})
@@ -189,7 +190,7 @@ def clipped(graph, node, source, index):
     axes = len(index)
     sizes = all_sizes(graph, axes)
 
-    @lru_cache(maxsize=None)
+    @cache
     def follow(v, place):
         if v == source:
             return frozenset({place})

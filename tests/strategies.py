@@ -107,8 +107,11 @@ def _pointwise(draw, axes, same):
 _LAYERS = [_conv, _conv, _conv, _conv_transpose, _resize, _move, _block, _pointwise]
 
 
+ONE_OR_TWO = st.integers(1, 2)
+
+
 @st.composite
-def networks(draw, axes=st.integers(1, 2), most=9, layers=None, same=False, drift=False, inputs=st.integers(1, 2)):
+def networks(draw, axes=ONE_OR_TWO, most=9, layers=None, same=False, drift=False, inputs=ONE_OR_TWO):
     """A random network; merges join nodes of equal stride unless ``drift`` lets any two meet."""
     axes = draw(axes)
     graph = nx.MultiDiGraph(axes=axes)

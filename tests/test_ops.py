@@ -12,6 +12,7 @@ import rfgraph
 from rfgraph import EMPTY, FULL, IDENTITY, Network, RFGraphError, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops import KINDS, kind_of
+from rfgraph.ops.pointwise import Arithmetic, Pointwise
 
 # op, attributes, window without a size, window at size 10, size out of 10
 CASES = [
@@ -100,7 +101,7 @@ CASES = [
     ("global_max_pool", {}, FULL, FULL, 1),
     ("dense", {}, FULL, FULL, 1),
     ("flatten", {}, FULL, FULL, 1),
-    *((name, {}, IDENTITY, IDENTITY, 10) for name, kind in KINDS.items() if kind.__name__ in ("Pointwise", "Arithmetic")),
+    *((name, {}, IDENTITY, IDENTITY, 10) for name in KINDS if KINDS[name] in (Pointwise, Arithmetic)),
 ]  # fmt: skip
 
 
@@ -143,7 +144,7 @@ def test_an_unknown_op_makes_all_downstream_unknown_and_nothing_else():
     net = Network()
     image = net.input("image")
     conv = net.conv("conv", image, kernel=3)
-    net.relu("after", net.unknown("warp", conv, of="GridSample", why="its grid is computed"))
+    net.add("after", conv, net.unknown("warp", conv, of="GridSample", why="its grid is computed"))
     report = rfgraph.analyze(net)
     assert report["conv"].status == "exact"
     assert report["after"].status == "unknown"
@@ -165,7 +166,7 @@ def test_registering_a_name_twice_is_an_error():
         ("conv", {"kernel": True}, "kernel True is not a positive integer"),
         ("conv", {"kernel": 3, "stride": 0}, "stride 0 is not a positive integer; give a stride, or leave it out"),
         ("conv", {"kernel": 3, "dilation": -1}, "dilation -1 is not a positive integer"),
-        ("conv", {"kernel": 3, "strides": 2}, "attribute 'strides' is not one of conv (near: stride); it takes dilation"),
+        ("conv", {"kernel": 3, "strides": 2}, "attribute 'strides' is not one of conv (near: stride)"),
         ("conv", {"kernel": [3, 3, 3]}, "kernel [3, 3, 3] has 3 entries, but the network has 2 axes"),
         ("conv", {"kernel": 3, "padding": [[1, 2, 3], 1]}, "padding [1, 2, 3] is not [before, after]"),
         ("conv", {"kernel": 3, "padding": "sane"}, "padding 'sane' is not a number, valid, same"),
@@ -196,8 +197,8 @@ def test_bad_attributes_name_node_op_axis_and_way_out(op, attributes, message):
 @pytest.mark.parametrize(
     ("op", "attributes", "message"),
     [
-        ("conv", {"kernel": 7, "padding": 0}, "the kernel spans 7, more than the input's 5 padded by [0, 0] ('i' gives 5)"),
-        ("conv_transpose", {"kernel": 1, "padding": 3}, "its map would have size -1 ('i' gives 5); the input is too small"),
+        ("conv", {"kernel": 7, "padding": 0}, "the kernel spans 7, more than the input's 5 padded by [0, 0]"),
+        ("conv_transpose", {"kernel": 1, "padding": 3}, "its map would have size -1 ('i' gives 5)"),
         ("space_to_depth", {"block": 2}, "size 5 is not a multiple of block 2"),
         ("slice", {"start": 9}, "the slice 9:None:1 takes nothing of 5"),
         ("pad", {"padding": -3}, "its map would have size -1"),

@@ -161,7 +161,10 @@ def test_drifting_strides_say_so():
 
 def test_periods_are_bounded():
     up = Window.periodic(((0, 0),) * 1009, step=1)
-    assert up.through(up).why == f"the window repeats only after {1009 * 1009} outputs, more than the {MAX_PERIOD} followed"
+    assert (
+        up.through(up).why
+        == f"the window repeats only after {1009 * 1009} outputs, more than the {MAX_PERIOD} followed"
+    )
     other = Window.periodic(tuple((y, y + y % 2) for y in range(1013)), step=1013)
     many = Window.periodic(tuple((y, y + y % 3) for y in range(1009)), step=1009)
     assert "repeats only after" in other.hull(many).why
