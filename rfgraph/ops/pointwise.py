@@ -59,7 +59,7 @@ class Merge(Op):
         known = {size for size in sizes if size is not None and not (self.broadcasts and size == 1)}
         if len(known) > 1:
             raise SizeError("its inputs differ in size")
-        return known.pop() if known else (1 if 1 in sizes else None)
+        return known.pop() if known else (None if None in sizes else 1)
 
     #: Whether an input of size 1 is repeated over the axis.
     broadcasts: ClassVar[bool] = False

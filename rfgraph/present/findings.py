@@ -70,7 +70,8 @@ class Check:
         for notes in by_rule.values():
             shown = len(notes) if self.everything else _NOTES
             rows += [_row(finding) for finding in notes[:shown]]
-            rows += [_rest(notes[shown:])] * (len(notes) > shown)
+            if len(notes) > shown:
+                rows.append(_rest(notes[shown:]))
         columns = tuple(map(Column, ("finding", "message", "reference", "branch", "advice")))
         end = f"findings: {verdict(self.report, self.findings)}"
         return Sheet(title(self.report, self.name), columns, rows, (end,), stacked=True)

@@ -42,8 +42,8 @@ def has_global_path(layer: Layer) -> bool:
 
 
 def layer_sheet(layers: Sequence[Layer], title: str, notes: tuple[str, ...]) -> Sheet:
-    """Return the table of layers for people; map sizes have a column where any is known."""
-    sized = any(size is not None for layer in layers for size in layer.map_size)
+    """Return the table of layers for people; map sizes have a column where an input size tells them."""
+    sized = any(size not in (None, 1) for layer in layers for size in layer.map_size)  # a global pool makes 1 of all
     columns = [Column("layer"), Column("op"), *([Column("n", "right")] if sized else [])]
     columns += [Column(heading, "right") for heading in NUMBERS]
     rows = []

@@ -161,12 +161,13 @@ def across(texts: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> across(["7", "7"]), across(["7", "11"]), across(["global", "11"])
-    ('7', '7x11', 'global x 11')
+    >>> across(["7", "7"]), across(["7", "11"]), across(["global", "1/3"])
+    ('7', '7x11', 'global x 1/3')
     """
     if all(text == texts[0] for text in texts):
         return texts[0]
-    return ("x" if all(text[-1:].isdigit() for text in texts) else " x ").join(texts)
+    plain = "-" not in texts and set("".join(texts)) <= set("-.0123456789")
+    return ("x" if plain else " x ").join(texts)
 
 
 def truth(value: bool) -> str:

@@ -81,7 +81,8 @@ class Summary:
         notes = []
         left_out = len(report) - len(self.layers)
         if left_out:
-            notes.append(f"{counted(left_out, 'node')} left out that do not depend on {report.source!r} (see --all)")
+            verb = "does" if left_out == 1 else "do"
+            notes.append(f"left out: {counted(left_out, 'node')} that {verb} not read {report.source!r} (see --all)")
         if any(map(has_global_path, self.layers)):
             notes.append("+global: some path reads the whole axis besides; r, S and P are those of the other paths")
         notes += reason_lines(self.reasons)
