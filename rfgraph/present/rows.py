@@ -103,6 +103,7 @@ def number(value: Number) -> str:
 
     Examples
     --------
+    >>> from fractions import Fraction
     >>> number(483), number(Fraction(-7, 2)), number(Fraction(1, 3)), number(3**200)
     ('483', '-3.5', '1/3', '~2.66e+95')
     """
@@ -133,6 +134,7 @@ def exact(value: Number | None) -> int | str | None:
 
     Examples
     --------
+    >>> from fractions import Fraction
     >>> exact(7), exact(Fraction(1, 2)), exact(None)
     (7, '1/2', None)
     """
@@ -148,6 +150,7 @@ def digits(value: Number | None) -> str:
 
     Examples
     --------
+    >>> from fractions import Fraction
     >>> digits(Fraction(1, 2)), digits(Fraction(1, 3)), digits(None)
     ('0.5', '1/3', '')
     """
