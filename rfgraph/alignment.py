@@ -17,7 +17,7 @@ from typing import Literal
 from rfgraph.compiled import Compiled
 from rfgraph.ops.moving import Crop, Pad
 from rfgraph.ops.sliding import ConvTranspose, Sliding
-from rfgraph.results import SEVERITIES, Branch, Fields, Finding, Repair, Severity
+from rfgraph.results import Branch, Fields, Misalignment, Repair
 from rfgraph.window import Window
 
 #: ``center``: merges line up at their centres. ``causal``: at the last index they read. ``auto``: at their centres, but
@@ -27,8 +27,8 @@ Mode = Literal["auto", "center", "causal"]
 _ALIGNED = ("", Fraction(0))
 
 
-def find(compiled: Compiled, fields: Sequence[Fields], source: int, modes: Sequence[Mode]) -> list[Finding]:
-    """Return what does not line up, worst first.
+def find(compiled: Compiled, fields: Sequence[Fields], source: int, modes: Sequence[Mode]) -> list[Misalignment]:
+    """Return what does not line up, merge by merge.
 
     Parameters
     ----------
@@ -54,11 +54,7 @@ def find(compiled: Compiled, fields: Sequence[Fields], source: int, modes: Seque
         for merge, reference, other, rule, offset in _disagreements(graph, axis, modes[axis]):
             key = (merge, reference[0], other[0], rule, reference[1], other[1], offset)
             groups.setdefault(key, []).append(axis)
-    findings = [graph.finding(*key, tuple(members)) for key, members in groups.items()]
-    rank = {severity: -SEVERITIES.index(severity) for severity in SEVERITIES}
-    return [
-        f for f, _ in sorted(zip(findings, groups, strict=True), key=lambda pair: (rank[pair[0].severity], pair[1][:3]))
-    ]
+    return [graph.finding(*key, tuple(groups[key])) for key in sorted(groups, key=lambda key: key[:3])]
 
 
 def unchecked(compiled: Compiled, fields: Sequence[Fields], source: int) -> list[int]:
@@ -104,8 +100,6 @@ def center_spread(compiled: Compiled, fields: Fields, axis: int) -> list[Fractio
         spread.append((min(low for low, _ in sides), max(high for _, high in sides)) if sides else zero)
     return [high - low if field.kind == "local" else None for field, (low, high) in zip(local, spread, strict=True)]
 
-
-_SEVERITY: dict[str, Severity] = {"RF001": "error", "RF002": "warning", "RF003": "note", "RF004": "note"}
 
 _Side = tuple[int, Window]  # slot, field
 
@@ -207,7 +201,7 @@ class _Branches:
         two: Window,
         offset: Fraction,
         axes: tuple[int, ...],
-    ) -> Finding:
+    ) -> Misalignment:
         """Return the finding that branch ``other`` of ``merge`` breaks ``rule`` against branch ``reference``."""
         layers = self.compiled.layers
         tails = layers.tails[merge]
@@ -216,10 +210,9 @@ class _Branches:
             Branch(slot, layers.nodes[tails[slot]], field, partial(self.path, merge, slot, fork, axes[0]))
             for slot, field in ((reference, one), (other, two))
         ]
-        return Finding(
+        return Misalignment(
             rule=rule,
-            severity=_SEVERITY[rule],
-            merge=layers.nodes[merge],
+            node=layers.nodes[merge],
             axes=tuple(layers.axes[axis] for axis in axes),
             fork=layers.nodes[fork],
             reference=sides[0],

@@ -16,7 +16,7 @@ from rfgraph.alignment import Mode, center_spread, find, unchecked
 from rfgraph.compiled import Compiled, compile_graph
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnknownFieldError
 from rfgraph.network import Network
-from rfgraph.results import Fields, Finding, Layer, Region, Trace
+from rfgraph.results import Fields, Finding, Layer, Region, Trace, worst_first
 from rfgraph.shapes import InputSize
 
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
@@ -77,7 +77,7 @@ class Report(Mapping[Hashable, Layer]):
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What does not line up, worst first."""
-        return tuple(find(self._compiled, self._fields, self._source, self._modes))
+        return worst_first(find(self._compiled, self._fields, self._source, self._modes))
 
     @property
     def aligned(self) -> bool | None:

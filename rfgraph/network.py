@@ -184,7 +184,7 @@ def read(graph: nx.DiGraph[Any]) -> Layers:
 
 def _check_outputs(layers: Layers) -> None:
     """Refuse outputs that no input reaches: a network that ends in one was put together wrongly."""
-    fed = []
+    fed: list[bool] = []
     read = [False] * len(layers.nodes)
     for kind, tails in zip(layers.kinds, layers.tails, strict=True):
         fed.append(kind == "input" or any(fed[tail] for tail in tails))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from dataclasses import field as declare
 from fractions import Fraction
@@ -16,12 +16,25 @@ from rfgraph.window import FULL, Interval, Number, Window
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
 
+
+@dataclass(frozen=True)
+class Rule:
+    """What a finding is of: how bad, and what it is called."""
+
+    severity: Severity
+    title: str
+
+
 #: Rule id -> what it finds. Ids are never reused.
 RULES = {
-    "RF001": "stride mismatch",
-    "RF002": "misaligned",
-    "RF003": "phase jitter",
-    "RF004": "causally aligned",
+    "RF001": Rule("error", "stride mismatch"),
+    "RF002": Rule("warning", "misaligned"),
+    "RF003": Rule("note", "phase jitter"),
+    "RF004": Rule("note", "causally aligned"),
+    "RF005": Rule("warning", "aligned for some input sizes only"),
+    "RF006": Rule("note", "holes"),
+    "RF007": Rule("note", "unproductive layer"),
+    "RF008": Rule("note", "global context"),
 }
 
 
@@ -180,23 +193,56 @@ def _pairs(padding: tuple[tuple[int, int], ...]) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """Two branches of a merge that do not line up.
+    """One thing that users of a network should know, where it is, and what to do about it.
+
+    ``rule`` is a key of ``RULES``; ``node`` is where it was found, on ``axes``.
+    """
+
+    rule: str
+    node: Hashable
+    axes: tuple[str, ...]
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is: what the rule says."""
+        return RULES[self.rule].severity
+
+    @property
+    def title(self) -> str:
+        """The rule in two words."""
+        return RULES[self.rule].title
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence."""
+        raise NotImplementedError
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Misalignment(Finding):
+    """Two branches of the merge ``node`` that do not line up.
 
     ``offset`` is how far the centre of ``branch`` lies past that of ``reference`` in pixels of the source,
     ``offset_in_merge`` the same in positions of the merge's own map. Both are 0 for unequal strides: they have no one
     offset.
     """
 
-    rule: str
-    severity: Severity
-    merge: Hashable
-    axes: tuple[str, ...]
     fork: Hashable
     reference: Branch
     branch: Branch
     offset: Fraction
     offset_in_merge: Fraction
     _repair: Callable[[], tuple[Repair | None, str]] = declare(repr=False, compare=False)
+
+    @property
+    def merge(self) -> Hashable:
+        """The merge: the finding's node."""
+        return self.node
 
     @property
     def repair(self) -> Repair | None:
@@ -213,16 +259,10 @@ class Finding:
         return self._repair()
 
     @property
-    def title(self) -> str:
-        """The rule in two words."""
-        return RULES[self.rule]
-
-    @property
     def message(self) -> str:
         """The finding in one sentence."""
-        axes = f"ax{'i' if len(self.axes) == 1 else 'e'}s {', '.join(self.axes)}"
         branches = f"{self.branch.tail!r} against {self.reference.tail!r}, parting at {self.fork!r}"
-        where = f"merge {self.merge!r}, {axes}: "
+        where = f"merge {self.merge!r}, {named_axes(self.axes)}: "
         if self.rule == "RF001":
             strides = f"{self.branch.field.stride} and {self.reference.field.stride}"
             return f"{where}branches of effective strides {strides} drift apart ({branches})"
@@ -232,6 +272,16 @@ class Finding:
         if self.rule == "RF004":
             return f"{where}branches end at the same index, with centres {by} apart: causal ({branches})"
         return f"{where}centres are off by {by} ({branches})"
+
+
+def named_axes(axes: tuple[str, ...]) -> str:
+    """Return how messages name axes: "axis y", "axes y, x"."""
+    return f"{'axis' if len(axes) == 1 else 'axes'} {', '.join(axes)}"
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings sorted by severity, and in the order they came where that is equal."""
+    return tuple(sorted(findings, key=lambda finding: -SEVERITIES.index(finding.severity)))
 
 
 def _signed(number: Fraction) -> str:

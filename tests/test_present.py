@@ -364,7 +364,7 @@ def test_json_of_a_check_is_the_findings(shortcut: dict[str, Any]) -> None:
     assert document["aligned"] is view.report.aligned
     assert len(document["findings"]) == len(view.report.findings)
     for said, finding in zip(document["findings"], view.report.findings, strict=True):
-        for name in ("rule", "title", "severity", "merge", "fork", "message", "advice"):
+        for name in ("rule", "title", "severity", "fork", "message", "advice"):
             assert said[name] == getattr(finding, name)
         assert said["axes"] == list(finding.axes)
         assert Fraction(said["offset"]) == finding.offset
@@ -402,7 +402,7 @@ def test_csv_of_a_check_is_the_findings() -> None:
     rows = read_csv(as_csv.text(view.records()))
     assert len(rows) == len(view.findings) == 2
     for row, finding in zip(rows, view.findings, strict=True):
-        assert (row["rule"], row["severity"], row["merge"]) == (finding.rule, finding.severity, finding.merge)
+        assert (row["rule"], row["severity"], row["node"]) == (finding.rule, finding.severity, finding.merge)
         assert (row["title"], row["fork"], row["axes"]) == (finding.title, finding.fork, " ".join(finding.axes))
         assert Fraction(row["offset"]) == finding.offset
         assert Fraction(row["offset_in_merge"]) == finding.offset_in_merge
@@ -499,7 +499,7 @@ def test_of_many_notes_of_a_rule_the_first_few_are_shown() -> None:
     assert len(view.findings) == 14
     rows = view.sheet().rows
     assert [row[0] for row in rows] == ["note RF004 causally aligned"] * 3 + ["note RF004 causally aligned: 11 more"]
-    assert rows[-1][1] == "merges " + ", ".join(f"'add{index}'" for index in range(3, 11)) + (
+    assert rows[-1][1] == "at " + ", ".join(f"'add{index}'" for index in range(3, 11)) + (
         " and 3 more (each is shown with --all)"
     )
     assert len(check(causal(14), everything=True).sheet().rows) == 14
@@ -651,7 +651,7 @@ def test_names_survive_every_format(name: str) -> None:
     assert text.replace("\r\n", "").isprintable()
     assert [row["layer"] for row in read_csv(text)] == shown
     (row,) = read_csv(as_csv.text(findings.records()))
-    assert (row["merge"], row["branch_path"]) == (shown[2], f"image -> {shown[2]}")
+    assert (row["node"], row["branch_path"]) == (shown[2], f"image -> {shown[2]}")
 
     text = as_markdown.text(view.sheet())
     assert text.replace("\n", "").isprintable()

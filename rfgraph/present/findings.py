@@ -10,7 +10,7 @@ from functools import cached_property
 from rfgraph.analysis import Report
 from rfgraph.present.layers import NAMED, Reason, head, reasons, title, window_document
 from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, exact, number
-from rfgraph.results import SEVERITIES, Branch, Finding, Repair, Severity
+from rfgraph.results import SEVERITIES, Branch, Finding, Misalignment, Repair, Severity
 
 #: Notes of one rule that people are shown in full: what a design does on purpose, it does in each of its blocks.
 _NOTES = 3
@@ -79,30 +79,24 @@ class Check:
     def records(self) -> Records:
         """Return it for spreadsheets."""
         header = (
-            *("rule", "title", "severity", "merge", "axes", "fork", "offset", "offset_in_merge"),
-            *("reference_slot", "reference_path", "branch_slot", "branch_path", "message", "advice"),
+            *("rule", "title", "severity", "node", "axes", "message", "advice"),
+            *("fork", "offset", "offset_in_merge", "reference_slot", "reference_path", "branch_slot", "branch_path"),
         )
         rows: list[tuple[str, ...]] = [
             (
                 finding.rule,
                 finding.title,
                 finding.severity,
-                str(finding.merge),
+                str(finding.node),
                 " ".join(finding.axes),
-                str(finding.fork),
-                digits(finding.offset),
-                digits(finding.offset_in_merge),
-                str(finding.reference.slot),
-                _path(finding.reference),
-                str(finding.branch.slot),
-                _path(finding.branch),
                 finding.message,
                 finding.advice,
+                *_branch_records(finding),
             )
             for finding in self.findings
         ]
         rows += [
-            ("", "not checked", "warning", str(reason.first), *[""] * 8, _unchecked(reason), self.hint)
+            ("", "not checked", "warning", str(reason.first), "", _unchecked(reason), self.hint, *[""] * 7)
             for reason in self.unchecked
         ]
         return Records(header, rows)
@@ -140,14 +134,30 @@ def _unchecked(reason: Reason) -> str:
 
 def _row(finding: Finding) -> tuple[str, ...]:
     head = f"{finding.severity} {finding.rule} {finding.title}"
+    if not isinstance(finding, Misalignment):
+        return head, finding.message, "", "", finding.advice
     return head, finding.message, _branch_line(finding.reference), _branch_line(finding.branch), finding.advice
 
 
+def _branch_records(finding: Finding) -> tuple[str, ...]:
+    if not isinstance(finding, Misalignment):
+        return ("",) * 7
+    return (
+        str(finding.fork),
+        digits(finding.offset),
+        digits(finding.offset_in_merge),
+        str(finding.reference.slot),
+        _path(finding.reference),
+        str(finding.branch.slot),
+        _path(finding.branch),
+    )
+
+
 def _rest(notes: Sequence[Finding]) -> tuple[str, ...]:
-    merges = list(dict.fromkeys(repr(note.merge) for note in notes))
-    named = ", ".join(merges[:NAMED]) + (f" and {len(merges) - NAMED} more" if len(merges) > NAMED else "")
+    nodes = list(dict.fromkeys(repr(note.node) for note in notes))
+    named = ", ".join(nodes[:NAMED]) + (f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else "")
     head = f"note {notes[0].rule} {notes[0].title}: {len(notes)} more"
-    return head, f"{'merge' if len(merges) == 1 else 'merges'} {named} (each is shown with --all)", "", "", ""
+    return head, f"at {named} (each is shown with --all)", "", "", ""
 
 
 def _branch_line(branch: Branch) -> str:
@@ -167,15 +177,21 @@ def _finding_document(finding: Finding) -> Document:
         "rule": finding.rule,
         "title": finding.title,
         "severity": finding.severity,
-        "merge": str(finding.merge),
+        "node": str(finding.node),
         "axes": list(finding.axes),
+        "message": finding.message,
+        "advice": finding.advice,
+        **(_misalignment_document(finding) if isinstance(finding, Misalignment) else {}),
+    }
+
+
+def _misalignment_document(finding: Misalignment) -> Document:
+    return {
         "fork": str(finding.fork),
         "offset": exact(finding.offset),
         "offset_in_merge": exact(finding.offset_in_merge),
         "reference": _branch_document(finding.reference),
         "branch": _branch_document(finding.branch),
-        "message": finding.message,
-        "advice": finding.advice,
         "repair": None if finding.repair is None else _repair_document(finding.repair),
     }
 
