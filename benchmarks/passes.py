@@ -10,6 +10,7 @@ import networkx as nx
 import rfgraph
 from rfgraph import alignment, engine
 from rfgraph.compiled import Compiled, compile_graph
+from rfgraph.results import Fields
 
 #: The yardstick, on the same graph in the same run.
 YARDSTICK = "topological_sort"
@@ -47,12 +48,12 @@ def passes(graph: nx.DiGraph) -> list[Pass]:
     ]
 
 
-def _forward(compiled: Compiled, source: int) -> list[engine.Fields]:
+def _forward(compiled: Compiled, source: int) -> list[Fields]:
     return _each_axis(compiled, lambda axis: engine.forward(compiled, axis, source))
 
 
-def _each_axis(compiled: Compiled, run: Callable[[int], engine.Fields]) -> list[engine.Fields]:
-    done: dict[int, engine.Fields] = {}
+def _each_axis(compiled: Compiled, run: Callable[[int], Fields]) -> list[Fields]:
+    done: dict[int, Fields] = {}
     for axis, reads in enumerate(compiled.reads):
         if id(reads) not in done:
             done[id(reads)] = run(axis)
