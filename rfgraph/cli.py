@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,12 @@ Exit code 1 if a finding is at or above --fail-on. Where a field is not known, a
 size, its merges cannot be checked; that is shown and counts as a warning, so that a network passes only when it is
 known to be clean. Give --input-size to know more, or --fail-on error to let it pass.
 """
+
+#: What the reason why something is not known speaks of -> the option for it.
+_WAYS_OUT = {
+    "input size": "give an input size, as --input-size 224",
+    "treat=": "say what it reads, as --treat NODE=identity (or global, or cut)",
+}
 
 Size = tuple[str | None, int | tuple[int, ...]]
 
@@ -156,6 +162,15 @@ def _command(
 
 def _model(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help=MODEL)
+    command.add_argument(
+        "--treat",
+        metavar="PATTERN=HOW",
+        type=_treatment,
+        action="append",
+        default=[],
+        help="what to do with nodes or ops of an importer's that rfgraph does not know: identity, global or cut; "
+        "several patterns may be given",
+    )
 
 
 def _input_size(command: argparse.ArgumentParser) -> None:
@@ -193,6 +208,13 @@ def _size(text: str) -> Size:
     return name if found else None, entries if len(entries) > 1 else entries[0]
 
 
+def _treatment(text: str) -> tuple[str, str]:
+    pattern, found, how = text.rpartition("=")
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a treatment; write PATTERN=identity, =global or =cut")
+    return pattern, how
+
+
 def _index(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"-?[0-9]{1,18}(,-?[0-9]{1,18})*", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not an index; write one number per axis, as 3,5")
@@ -209,6 +231,8 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
     again = ["rfgraph", "check", options.model]
     for name, size in options.input_size:
         again += ["--input-size", ("" if name is None else f"{name}=") + _written(size)]
+    for pattern, how in options.treat:
+        again += ["--treat", f"{pattern}={how}"]
     for option in ("source", "alignment"):
         value = getattr(options, option)
         if value not in (None, "auto"):
@@ -220,8 +244,7 @@ def _check(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.present.findings import Check
 
     report = _analyze(options)
-    hint = "" if options.input_size else "give an input size, as --input-size 224"
-    view = Check(report, report.findings, options.model, hint, options.all)
+    view = Check(report, report.findings, options.model, _WAYS_OUT, options.all)
     failed = view.worst is not None and SEVERITIES.index(view.worst) >= SEVERITIES.index(options.fail_on)
     return view, FOUND if failed else CLEAN
 
@@ -239,10 +262,10 @@ def _region(options: argparse.Namespace) -> tuple[View, int]:
 
 
 def _trace(options: argparse.Namespace) -> tuple[View, int]:
-    from rfgraph.analysis import load, trace
+    from rfgraph.analysis import trace
     from rfgraph.present.views import TraceView
 
-    graph = load(options.model)
+    graph = _load(options)
     found = trace(graph, _named(graph, options.output), _input_sizes(options, graph))
     return TraceView(found, str(graph.graph.get("name") or options.model)), CLEAN
 
@@ -270,9 +293,9 @@ def _zoo_rows() -> list[ZooRow]:
 
 
 def _analyze(options: argparse.Namespace) -> Report:
-    from rfgraph.analysis import analyze, load
+    from rfgraph.analysis import analyze
 
-    graph = load(options.model)
+    graph = _load(options)
     modes = getattr(options, "alignment", "auto").split(",")
     return analyze(
         graph,
@@ -282,15 +305,22 @@ def _analyze(options: argparse.Namespace) -> Report:
     )
 
 
+def _load(options: argparse.Namespace) -> nx.DiGraph[Any]:
+    from rfgraph import importers
+
+    return importers.load(options.model, dict(options.treat), _input_sizes(options))
+
+
 def _input_sizes(
-    options: argparse.Namespace, graph: nx.DiGraph[Any]
-) -> int | tuple[int, ...] | Mapping[Hashable, int | tuple[int, ...]] | None:
+    options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None
+) -> int | tuple[int, ...] | dict[Hashable, int | tuple[int, ...]] | None:
+    """Return the sizes given; those by name under the nodes of ``graph``, under the names given if there is none."""
     sizes: list[Size] = options.input_size
     if not sizes:
         return None
     if len(sizes) == 1 and sizes[0][0] is None:
         return sizes[0][1]
-    named = {_named(graph, name): size for name, size in sizes if name is not None}
+    named = {_named(graph or (), name): size for name, size in sizes if name is not None}
     if len(named) < len(sizes):
         raise RFGraphError("--input-size is given several times; give it once, or once per input as NAME=224")
     return named

@@ -78,7 +78,7 @@ def summary(graph: nx.DiGraph, everything: bool = False, **options: Any) -> Summ
 
 def check(graph: nx.DiGraph, everything: bool = False, **options: Any) -> Check:
     report = rfgraph.analyze(graph, **options)
-    return Check(report, report.findings, "model", "give a size", everything)
+    return Check(report, report.findings, "model", {"input size": "give a size", "treat=": "say"}, everything)
 
 
 def read_plain(text: str) -> tuple[list[str], list[list[str]]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from rfgraph.analysis import Report
@@ -33,8 +33,8 @@ class Check:
         Those of its findings that are shown.
     name
         Name of the model where the network has none.
-    hint
-        What to do where something is not known.
+    hints
+        What to do where something is not known: words that its reason holds -> the way out.
     everything
         Whether people too are shown each note in full, and not only the first few of each rule.
     """
@@ -42,7 +42,7 @@ class Check:
     report: Report
     findings: Sequence[Finding]
     name: str
-    hint: str = ""
+    hints: Mapping[str, str] = field(default_factory=dict)
     everything: bool = False
 
     @cached_property
@@ -50,6 +50,9 @@ class Check:
         """Why some merges cannot be checked."""
         merges = (self.report[merge] for merge in self.report.unchecked)
         return [reason for reason in reasons(merges) if reason.status == "unknown"]
+
+    def _hint(self, reason: Reason) -> str:
+        return "; ".join(way_out for words, way_out in self.hints.items() if words in reason.why)
 
     @property
     def worst(self) -> Severity | None:
@@ -62,7 +65,7 @@ class Check:
         """Return it for people."""
         serious = [finding for finding in self.findings if finding.severity != "note"]
         rows = [_row(finding) for finding in serious]
-        rows += [("warning not checked", _unchecked(reason), "", "", self.hint) for reason in self.unchecked]
+        rows += [("warning not checked", _unchecked(reason), "", "", self._hint(reason)) for reason in self.unchecked]
         by_rule: dict[str, list[Finding]] = {}
         for finding in self.findings:
             if finding.severity == "note":
@@ -96,7 +99,7 @@ class Check:
             for finding in self.findings
         ]
         rows += [
-            ("", "not checked", "warning", str(reason.first), "", _unchecked(reason), self.hint, *[""] * 7)
+            ("", "not checked", "warning", str(reason.first), "", _unchecked(reason), self._hint(reason), *[""] * 7)
             for reason in self.unchecked
         ]
         return Records(header, rows)

@@ -21,7 +21,7 @@ from rfgraph.present.rows import (
     times,
     truth,
 )
-from rfgraph.results import Layer
+from rfgraph.results import Layer, named_axes
 from rfgraph.window import Number, Window
 
 #: Outputs and reasons named below a table; JSON has all of them.
@@ -185,8 +185,7 @@ def title(report: Report, name: str) -> str:
     """Return the line above a view of ``report``; ``name`` is shown where the network has none."""
     sizes = report[report.source].map_size
     known = f", input {times(sizes)}" if any(size is not None for size in sizes) else ""
-    axes = f"ax{'i' if len(report.axes) == 1 else 'e'}s {', '.join(report.axes)}"
-    return f"{report.name or name}: {axes}, measured at {report.source!r}{known}"
+    return f"{report.name or name}: {named_axes(report.axes)}, measured at {report.source!r}{known}"
 
 
 def head(command: str, report: Report, name: str) -> Document:
