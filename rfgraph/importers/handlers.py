@@ -1,0 +1,51 @@
+"""The registry that every format keeps its handlers in: the names of its ops, and what spells each with primitives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+Handler = TypeVar("Handler", bound=Callable[..., object])
+
+
+class Handlers(Generic[Handler]):
+    """The handlers of one format.
+
+    Examples
+    --------
+    >>> HANDLERS = Handlers("Toy")
+    >>> @HANDLERS.handles("MaxPool", "AveragePool")
+    ... def _pool(node):
+    ...     return "a pool"
+    >>> HANDLERS.get("MaxPool") is _pool, HANDLERS.get("Conv")
+    (True, None)
+    """
+
+    def __init__(self, framework: str) -> None:
+        self.framework = framework
+        self._handlers: dict[str, Handler] = {}
+
+    def handles(self, *ops: str) -> Callable[[Handler], Handler]:
+        """Register a function for ``ops``.
+
+        Raises
+        ------
+        ValueError
+            If one of them has a handler already.
+        """
+
+        def register(handler: Handler) -> Handler:
+            for op in ops:
+                if op in self._handlers:
+                    raise ValueError(f"{self.framework} op {op!r} has two handlers; keep one")
+                self._handlers[op] = handler
+            return handler
+
+        return register
+
+    def get(self, op: str) -> Handler | None:
+        """Return the handler of ``op``, ``None`` if there is none."""
+        return self._handlers.get(op)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._handlers))

@@ -1,0 +1,124 @@
+"""From tensor program to network graph: follow which dimension carries which spatial axis, and name what ops read.
+
+Every tensor that depends on an input is *placed*: it is a ``View`` of the feature map that some node of the graph
+makes. Ops that only renumber elements change the view and make no node. An op that mixes elements makes one, after the
+view has been brought to where the op can be said axis by axis: positions that lie in the channels are a
+space-to-depth, channels that lie among the positions a depth-to-space. What cannot be said so is an ``unknown`` node,
+never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import networkx as nx
+
+from rfgraph.errors import AttributeValueError, ModelFileError
+from rfgraph.importers import rules_functions, rules_moves, rules_windows  # noqa: F401  they register with ``place``
+from rfgraph.importers.dims import Shape
+from rfgraph.importers.layout import Layout, Probe
+from rfgraph.importers.maps import Maps, Placed
+from rfgraph.importers.program import Program
+from rfgraph.importers.rules import place
+
+#: What ``treat`` may say of an op that is not known.
+TREATMENTS = ("identity", "global", "cut")
+
+Treat = Mapping[str, str]
+
+
+def lower(
+    program: Program, treat: Treat | None = None, spatial: Mapping[str, Sequence[int]] | None = None
+) -> nx.MultiDiGraph[Any]:
+    """Return the network graph of a tensor program.
+
+    Parameters
+    ----------
+    program
+        What a reader made of a model.
+    treat
+        What to do with ops that are not known: a pattern of node or op names (as in ``fnmatch``) -> ``"identity"``,
+        ``"global"`` or ``"cut"``.
+    spatial
+        The spatial dimensions of each input, in order; found from the model's windows if left out.
+
+    Raises
+    ------
+    ModelFileError
+        If no output depends on an input, or nothing tells which dimensions are spatial.
+    AttributeValueError
+        If ``treat`` asks for something else.
+    """
+    for pattern, treatment in (treat or {}).items():
+        if treatment not in TREATMENTS:
+            raise AttributeValueError(
+                f"treat {{{pattern!r}: {treatment!r}}}: {treatment!r} is not one of {', '.join(TREATMENTS)}"
+            )
+    layout = layout_of(program) if spatial is None else Layout.given(program, spatial)
+    maps = Maps(program.name, layout.axes, treat or {})
+    _run(program, layout, maps)
+    return maps.network.graph
+
+
+def lower_for(
+    read: Callable[[Mapping[str, Shape]], Program], treat: Treat | None = None, input_size: Any = None
+) -> nx.MultiDiGraph[Any]:
+    """Return the network graph of a model that is read anew for another input size, if it was made for one.
+
+    Parameters
+    ----------
+    read
+        Reads the model; shapes of inputs that it is given replace the model's own.
+    treat
+        As for ``lower``.
+    input_size
+        One number for all axes or one per axis, or a mapping from input name to that.
+    """
+    program = read({})
+    if input_size is not None:
+        shapes = layout_of(program).resized(program, input_size)
+        if shapes:
+            program = read(shapes)
+    return lower(program, treat)
+
+
+def layout_of(program: Program) -> Layout:
+    """Return which dimensions of the inputs carry which spatial axis.
+
+    Raises
+    ------
+    ModelFileError
+        If nothing tells.
+    """
+    probe = Probe(program)
+    _run(program, Layout(probe.axes, probe.views), Maps(program.name, probe.axes, {}, probe))
+    return probe.layout()
+
+
+def _run(program: Program, layout: Layout, maps: Maps) -> None:
+    """Place every tensor of a program, in order."""
+    placed = _inputs(program, layout, maps)
+    for step in program.instructions:
+        operands = [None if value.constant else placed.get(value.name) for value in step.inputs]
+        if any(operand is not None for operand in operands):
+            placed[step.output.name] = place(step.primitive, maps, step, operands)
+    ends = [placed[value.name] for value in program.outputs if value.name in placed]
+    if not ends:
+        raise ModelFileError(f"{program.name}: none of its outputs depends on an input")
+    for end in ends:
+        maps.as_map(end, fold=True)
+
+
+def _inputs(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]:
+    """Place the inputs; where some have spatial axes, those that have none are constants of the network."""
+    views = layout.views
+    spatial = [value for value in program.inputs if (view := views[value.name]) is None or view.axes]
+    placed = {}
+    for value in spatial or program.inputs:
+        view = views[value.name]
+        sizes = [] if view is None else [view.extent(axis) for axis in range(maps.axes)]
+        known = [size if isinstance(size, int) else None for size in sizes]
+        attributes: dict[str, Any] = {"size": known} if any(size is not None for size in known) else {}
+        placed[value.name] = Placed(maps.emit("input", value.name, [], **attributes), view)
+    return placed

@@ -1,0 +1,125 @@
+"""Network graphs as node-link JSON files, as networkx writes them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Hashable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+
+from rfgraph.errors import ModelFileError
+
+
+def read(path: str | os.PathLike[str]) -> nx.DiGraph[Any]:
+    """Return the graph of a node-link JSON file; its edges stand under ``edges``, or ``links`` as networkx once wrote.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is not JSON, or not node-link.
+    """
+    name = os.fspath(path)
+    try:
+        data = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
+    except RecursionError as error:
+        raise ModelFileError(f"{name}: its JSON is nested too deep for a graph") from error
+    except ValueError as error:  # bad JSON, or bytes that are no text
+        raise ModelFileError(f"{name}: not JSON, or truncated ({error})") from error
+    return _graph(data, name)
+
+
+def save(graph: nx.DiGraph[Any], path: str | os.PathLike[str]) -> None:
+    """Write a graph as a node-link JSON file.
+
+    Raises
+    ------
+    ModelFileError
+        If an attribute has no JSON form, or the file cannot be written.
+    """
+    edges = graph.edges(keys=True, data=True) if graph.is_multigraph() else graph.edges(data=True)
+    data = {
+        "directed": graph.is_directed(),
+        "multigraph": graph.is_multigraph(),
+        "graph": dict(graph.graph),
+        "nodes": [{**attributes, "id": node} for node, attributes in graph.nodes(data=True)],
+        "edges": [
+            {**attributes, "source": tail, "target": head, **({"key": key[0]} if key else {})}
+            for tail, head, *key, attributes in edges
+        ],
+    }
+    try:
+        text = json.dumps(data, indent=1, ensure_ascii=False, default=_plain)
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"{os.fspath(path)}: the graph cannot be written as JSON ({error})") from error
+    except OSError as error:
+        raise ModelFileError(f"{os.fspath(path)}: it cannot be written ({error.strerror or error})") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return str(value)
+    if hasattr(value, "tolist"):  # numbers and arrays of numpy
+        return value.tolist()
+    raise TypeError(f"{value!r} has no JSON form")
+
+
+def _graph(data: Any, name: str) -> nx.DiGraph[Any]:
+    nodes = data.get("nodes") if isinstance(data, dict) else None
+    edges = data.get("edges", data.get("links")) if isinstance(data, dict) else None
+    if not isinstance(nodes, list) or not isinstance(edges, list):
+        raise ModelFileError(
+            f"{name}: JSON, but not a node-link graph: "
+            'it needs an object with "nodes" and "edges" (or "links"), both of them lists'
+        )
+    attributes = data.get("graph", {})
+    if not isinstance(attributes, Mapping):
+        raise ModelFileError(f'{name}: "graph" is not an object but {_short(attributes)}')
+    directed = data.get("directed", True) is not False
+    several = data.get("multigraph", False) is True
+    kind = {(1, 1): nx.MultiDiGraph, (1, 0): nx.DiGraph, (0, 1): nx.MultiGraph, (0, 0): nx.Graph}[directed, several]
+    graph: Any = kind()
+    graph.graph.update(attributes)
+    for i, node in enumerate(nodes):
+        if not isinstance(node, Mapping) or "id" not in node:
+            raise ModelFileError(f'{name}: node {i} is not an object with an "id" but {_short(node)}')
+        identity = _hashable(node["id"], f"{name}: node {i}")
+        if identity in graph:
+            raise ModelFileError(f"{name}: two nodes are called {identity!r}; ids are unique")
+        graph.add_node(identity)
+        graph.nodes[identity].update((key, value) for key, value in node.items() if key != "id")
+    for i, edge in enumerate(edges):
+        if not isinstance(edge, Mapping) or "source" not in edge or "target" not in edge:
+            raise ModelFileError(f'{name}: edge {i} is not an object with "source" and "target" but {_short(edge)}')
+        tail, head = (_hashable(edge[end], f"{name}: edge {i}") for end in ("source", "target"))
+        for end in (tail, head):
+            if end not in graph:
+                raise ModelFileError(f"{name}: edge {i} joins {end!r}, which is not among the nodes")
+        key = graph.add_edge(tail, head, **({"key": _hashable(edge.get("key"), name)} if several else {}))
+        place = graph.edges[(tail, head, key) if several else (tail, head)]
+        place.update((k, v) for k, v in edge.items() if k not in ("source", "target", "key"))
+    return graph
+
+
+def _hashable(value: Any, where: str) -> Hashable:
+    """Return an id as networkx has it: lists were tuples."""
+    try:
+        made = tuple(_hashable(part, where) for part in value) if isinstance(value, list) else value
+        hash(made)
+    except (TypeError, RecursionError):
+        raise ModelFileError(f"{where}: {_short(value)} is no name of a node; write a text or a number") from None
+    return made
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = "a value nested too deep to show"
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,104 @@
+"""``path/to/file.py:function``: a network graph made by a function of the user's own."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import networkx as nx
+
+from rfgraph.errors import ModelFileError, RFGraphError
+from rfgraph.network import Network
+from rfgraph.ops import near
+
+
+def run(path: str, function: str) -> nx.DiGraph[Any]:
+    """Return the graph that a function of a Python file returns; the file and the function are run.
+
+    Raises
+    ------
+    ModelFileError
+        If there is no such file or function, it needs arguments, fails, or returns no network.
+    """
+    target = f"{path}:{function}"
+    module = _module(path)
+    if not function:
+        raise ModelFileError(f"{target}: no function is named; it has {_listed(module)}")
+    found = getattr(module, function, None)
+    if not callable(found):
+        hint = near(function, _functions(module)) or f"; it has {_listed(module)}"
+        raise ModelFileError(f"{target}: the file has no function {function!r}{hint}")
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise ModelFileError(f"{target}: rfgraph calls it without arguments, but it is {error}") from error
+    except ValueError:  # a builtin that does not say what it takes
+        pass
+    try:
+        result = found()
+    except RFGraphError:
+        raise
+    except Exception as error:
+        raise ModelFileError(f"{target}: {_cause(error, path)}") from error
+    graph = result.graph if isinstance(result, Network) else result
+    if not isinstance(graph, nx.Graph):
+        raise ModelFileError(
+            f"{target}: it returned {_article(type(result).__name__)}; return a networkx.DiGraph or an rfgraph.Network"
+        )
+    return graph
+
+
+def _module(path: str) -> ModuleType:
+    """Run a file as a module; what stands beside it can be imported."""
+    file = Path(path)
+    if not file.is_file():
+        raise ModelFileError(f"{path}: there is no such file")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ModelFileError(f"{path}: Python cannot import it")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except RFGraphError:
+        raise
+    except Exception as error:
+        raise ModelFileError(f"{path}: {_cause(error, path)}") from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _cause(error: Exception, path: str) -> str:
+    """Describe an error in the user's code, with the last line of their file that it passed."""
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
+    file = str(Path(path).resolve())
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if str(Path(frame.filename).resolve()) == file
+    ]
+    return f"{f'line {lines[-1]}: ' if lines else ''}{type(error).__name__}: {error}"
+
+
+def _functions(module: ModuleType) -> list[str]:
+    """Return the functions that a file defines itself."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ]
+
+
+def _listed(module: ModuleType) -> str:
+    return ", ".join(map(repr, _functions(module)[:8])) or "none"
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
