@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from rfgraph.closed_form import single_path
     from rfgraph.errors import RFGraphError
     from rfgraph.network import Network
+    from rfgraph.paths import Paths
     from rfgraph.results import Branch, Finding, Layer, Region, Repair, Trace
     from rfgraph.window import EMPTY, FULL, IDENTITY, Window
 
@@ -21,6 +22,7 @@ __all__ = [
     "Finding",
     "Layer",
     "Network",
+    "Paths",
     "RFGraphError",
     "Region",
     "Repair",
@@ -39,6 +41,7 @@ _HOMES = {
     "closed_form": ("single_path",),
     "errors": ("RFGraphError",),
     "network": ("Network",),
+    "paths": ("Paths",),
     "results": ("Branch", "Finding", "Layer", "Region", "Repair", "Trace"),
     "window": ("EMPTY", "FULL", "IDENTITY", "Window"),
 }

@@ -12,10 +12,12 @@ from typing import Any, TypeVar, cast, get_args
 import networkx as nx
 
 from rfgraph import engine, importers
+from rfgraph import paths as path_counts
 from rfgraph.alignment import Mode, center_spread, find, unchecked
 from rfgraph.compiled import Compiled, compile_graph
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnknownFieldError
 from rfgraph.network import Network
+from rfgraph.paths import Paths
 from rfgraph.results import Fields, Finding, Layer, Region, Trace, worst_first
 from rfgraph.shapes import InputSize
 
@@ -103,6 +105,29 @@ class Report(Mapping[Hashable, Layer]):
     @cached_property
     def _spreads(self) -> list[list[Fraction | None]]:
         return _per_axis(self._compiled, lambda axis: center_spread(self._compiled, self._fields[axis], axis))
+
+    def paths(self, layer: Hashable) -> Paths:
+        """Return how many paths lead from the source to ``layer``, and how wide their fields are.
+
+        They are counted by dynamic programming, never one by one. Two edges between the same nodes are two paths.
+
+        Parameters
+        ----------
+        layer
+            A node.
+
+        Examples
+        --------
+        >>> net = Network("block", axes=1)
+        >>> x = net.input("x")
+        >>> out = net.add("add", x, net.conv("wide", net.conv("c", x, kernel=3), kernel=5))
+        >>> paths = analyze(net).paths("add")
+        >>> paths.count, paths.axes[0].smallest, paths.axes[0].largest
+        (2, 1, 7)
+        >>> [(size.smallest, size.count) for size in paths.axes[0].sizes]
+        [(1, 1), (7, 1)]
+        """
+        return path_counts.between(self._compiled, self._source, self._compiled.layers.id_of(layer))
 
     def region(self, layer: Hashable, index: Sequence[int] | int) -> Region:
         """Return the box of source pixels that feature ``index`` of ``layer`` reads.
