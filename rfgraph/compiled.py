@@ -23,6 +23,24 @@ class Compiled:
     sizes: list[tuple[Size, ...]]  # [V][A]
     reads: list[Reads]  # [A][V][slots]; axes that read alike share one list
 
+    def between(self, node: int, source: int) -> list[int]:
+        """Return the ids of all nodes on paths from ``source`` to ``node``, both included, in topological order.
+
+        It is empty if there is no such path.
+        """
+        tails = self.layers.tails
+        above, stack = {node}, [node]
+        while stack:
+            for tail in tails[stack.pop()]:
+                if tail >= source and tail not in above:
+                    above.add(tail)
+                    stack.append(tail)
+        on_paths = {source} & above
+        for v in sorted(above):
+            if any(tail in on_paths for tail in tails[v]):
+                on_paths.add(v)
+        return sorted(on_paths)
+
 
 def compile_graph(graph: nx.DiGraph[Any], input_size: shapes.InputSize = None) -> Compiled:
     """Check ``graph``, work out the sizes of its maps and the windows of its ops."""
