@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from rfgraph.analysis import Report, analyze, load, trace
     from rfgraph.closed_form import single_path
     from rfgraph.errors import RFGraphError
+    from rfgraph.extents import Regions
     from rfgraph.network import Network
     from rfgraph.paths import Paths
     from rfgraph.results import Branch, Finding, Layer, Region, Repair, Trace
@@ -25,6 +26,7 @@ __all__ = [
     "Paths",
     "RFGraphError",
     "Region",
+    "Regions",
     "Repair",
     "Report",
     "Trace",
@@ -40,6 +42,7 @@ _HOMES = {
     "analysis": ("Report", "analyze", "load", "trace"),
     "closed_form": ("single_path",),
     "errors": ("RFGraphError",),
+    "extents": ("Regions",),
     "network": ("Network",),
     "paths": ("Paths",),
     "results": ("Branch", "Finding", "Layer", "Region", "Repair", "Trace"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import networkx as nx
 
@@ -20,6 +20,9 @@ from rfgraph.network import Network
 from rfgraph.paths import Paths
 from rfgraph.results import Fields, Finding, Layer, Region, Trace, worst_first
 from rfgraph.shapes import InputSize
+
+if TYPE_CHECKING:
+    from rfgraph.extents import Regions
 
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
 Model = Any
@@ -158,21 +161,62 @@ class Report(Mapping[Hashable, Layer]):
             if size is not None and not 0 <= y < size:
                 name = self._compiled.layers.describe(v, axis)
                 raise IndexError(f"{name}: index {y} lies outside its map of size {size}")
-        fields = [fields.field(v) for fields in self._fields]
-        for axis, field in enumerate(fields):
-            if field.kind == "empty":
-                raise UnknownFieldError(f"{self._compiled.layers.describe(v)} does not depend on {self.source!r}")
-            if field.kind == "unknown":
-                raise UnknownFieldError(f"{self._compiled.layers.describe(v, axis)} is not known: {field.why}")
-        if None not in (*self._compiled.sizes[self._source], *self._compiled.sizes[v]):
-            from rfgraph import regions  # numpy is imported when it is first needed
+        if self._is_clipped(v):
+            from rfgraph import regions
 
             reached = regions.reach(self._compiled, v, place, self._source)
             return Region(layer, place, self.axes, reached.box(), True, "exact" if reached.exact else "bound")
+        fields = [fields.field(v) for fields in self._fields]
         intervals = [field.interval(y) for field, y in zip(fields, place, strict=True)]
         status = self[layer].status
         found = None if None in intervals else tuple(interval for interval in intervals if interval is not None)
         return Region(layer, place, self.axes, found, False, "bound" if status == "bound" else "exact")
+
+    def regions(self, layer: Hashable) -> Regions:
+        """Return the boxes of source pixels that all features of ``layer`` read: ``region`` of each, in one pass.
+
+        Parameters
+        ----------
+        layer
+            A node.
+
+        Raises
+        ------
+        UnknownFieldError
+            If some map between the source and ``layer`` has no known size, or some op on the way reads who knows what.
+        SizeError
+            If a map on the way has more than 2**24 positions along an axis.
+
+        Examples
+        --------
+        >>> net = Network("two", axes=2)
+        >>> last = net.conv("last", net.conv("first", net.input("image"), kernel=3, padding=1), kernel=3, padding=1)
+        >>> regions = analyze(net, input_size=(4, 5)).regions("last")
+        >>> regions.first.shape, regions.first[0, 3].tolist(), regions.last[0, 3].tolist()
+        ((4, 5, 2), [0, 1], [2, 4])
+        >>> bool(regions.reads.all())
+        True
+        """
+        from rfgraph import extents
+
+        v = self._compiled.layers.id_of(layer)
+        if not self._is_clipped(v):
+            raise UnknownFieldError(extents.obstacle(self._compiled, v, self._source))
+        return extents.reach_all(self._compiled, v, self._source)
+
+    def _is_clipped(self, v: int) -> bool:
+        """Return whether what ``v`` reads is followed from map to map, and refuse if it is not known at all."""
+        from rfgraph import extents  # numpy is imported when it is first needed
+
+        fields = [fields.field(v) for fields in self._fields]
+        if any(field.kind == "empty" for field in fields):
+            raise UnknownFieldError(f"{self._compiled.layers.describe(v)} does not depend on {self.source!r}")
+        if not extents.obstacle(self._compiled, v, self._source):
+            return True
+        for axis, field in enumerate(fields):
+            if field.kind == "unknown":
+                raise UnknownFieldError(f"{self._compiled.layers.describe(v, axis)} is not known: {field.why}")
+        return False
 
 
 def analyze(
