@@ -27,10 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for network in options.networks:
         smallest: dict[str, float] = {}
         for nodes in sorted(options.sizes):
-            print(f"{network}, {nodes:,} nodes ...", file=sys.stderr)
-            for row in measure(network, nodes, options.runs, options.gc, options.memory, smallest):
+            print(f"{network}, {nodes:,} nodes ...", end=" ", file=sys.stderr, flush=True)
+            measured = measure(network, nodes, options.runs, options.gc, options.memory, smallest)
+            for row in measured:
                 smallest.setdefault(row.work, row.nanoseconds)
-                rows.append(row)
+            rows += measured
+            ratios = (f"{row.work} {row.timing.ratio:.2f}" for row in measured[1:])
+            print(f"x {measured[0].work}: {', '.join(ratios)}", file=sys.stderr)  # large ones take long
     if options.markdown:
         print(header(options.runs, options.gc), markdown_table(rows), sep="\n\n")
         return

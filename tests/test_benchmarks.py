@@ -111,8 +111,9 @@ def test_the_table_has_a_row_per_network_size_and_pass(capsys: pytest.CaptureFix
 @pytest.mark.usefixtures("short_runs")
 def test_networks_can_be_chosen_and_memory_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--sizes", "40", "--runs", "1", "--networks", "chain,random", "--no-memory", "--gc", "--markdown"])
-    shown = capsys.readouterr().out
+    shown, progress = capsys.readouterr()
     assert "cycle collector on;" in shown
+    assert re.match(r"chain, 40 nodes \.\.\. x topological_sort: compile [\d.]+, .* analyze [\d.]+\nrandom, 40", progress)
     rows = markdown_rows(shown)
     assert {row["network"] for row in rows} == {"chain", "random"}
     assert {row["peak MiB"] for row in rows} == {""}
