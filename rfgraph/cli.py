@@ -33,8 +33,9 @@ SEVERITIES = ("note", "warning", "error")
 MODEL = "an .onnx file, a node-link .json file, zoo:NAME, or path/to/file.py:function"
 
 _EPILOG = """\
-MODEL is an .onnx file, a networkx node-link .json file, zoo:NAME for a published network (see `rfgraph zoo`), or
-path/to/file.py:function for a function that returns a graph; that file is run.
+MODEL is an .onnx file, a networkx node-link .json file, zoo:NAME for a
+published network (see `rfgraph zoo`), or path/to/file.py:function for a
+function that returns a graph; that file is run.
 
 exit codes:
   0  clean
@@ -48,13 +49,28 @@ examples:
   rfgraph trace zoo:vgg_16 --format csv -o trace.csv
 """
 
-_CHECK = """\
-Show every merge whose branches do not line up, worst first: where the branches part, how far they are off, and the
-change of padding that repairs it.
+_SUMMARY = """\
+Show what every layer sees of the input, one row per layer:
 
-Exit code 1 if a finding is at or above --fail-on. Where a field is not known, as behind SAME padding without an input
-size, its merges cannot be checked; that is shown and counts as a warning, so that a network passes only when it is
-known to be clean. Give --input-size to know more, or --fail-on error to let it pass.
+  n      size of its feature map, where an input size is given
+  r      receptive field size in pixels
+  S      effective stride (jump): pixels from one feature to the next
+  P      effective padding: feature 0 reads from pixel -P on
+  start  centre of feature 0, where the centre of pixel 0 is 0.5
+
+One number stands for all axes if they agree, else one per axis: 7x11. "global"
+reads the whole axis, "+global" does so by some path besides; "<=" is an upper
+bound and "?" not known, for the reason below the table.
+"""
+
+_CHECK = """\
+Show every merge whose branches do not line up, worst first: where the branches
+part, how far they are off, and the change of padding that repairs it.
+
+Exit code 1 if a finding is at or above --fail-on. Where a field is not known,
+as behind SAME padding without an input size, its merges cannot be checked; that
+is shown and counts as a warning, so that a network passes only when it is known
+to be clean. Give --input-size to know more, or --fail-on error to let it pass.
 """
 
 #: What the reason why something is not known speaks of -> the option for it.
@@ -108,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rfgraph {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    summary = _command(commands, "summary", _summary, "r, S, P and start of every layer; with an input size its n too")
+    summary = _command(commands, "summary", _summary, "what every layer sees of the input", description=_SUMMARY)
     _model(summary)
     _measured(summary)
     _alignment(summary)

@@ -112,9 +112,13 @@ def misused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return err
 
 
+#: Without its own buffer Python does not notice that only part of a text was written.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run Python in a process of its own."""
-    environment = {**os.environ, **options.pop("environment", {})}
+    environment = {**BUFFERED, **options.pop("environment", {})}
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, encoding="utf-8", env=environment, **options
     )
@@ -204,12 +208,12 @@ def test_summary_says_how_to_see_the_findings(capsys: pytest.CaptureFixture[str]
     net = two_inputs()
     net.add("add", "conv", net.conv("even", "left", kernel=2))
     path = Path(save(net)).rename(tmp_path / "with space.json")
-    options = ["--input-size", "right = wrong=64", "--source", "left", "--alignment", "center"]
+    options = ["--input-size", "right = wrong=64", "--treat", "a*=cut", "--source", "left", "--alignment", "center"]
     assert cli.main(["summary", str(path), *options]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == (
-        f"findings: 1 warning (see `rfgraph check '{path}' --input-size 'right = wrong=64' --source left "
-        "--alignment center`)"
+        f"findings: 1 warning (see `rfgraph check '{path}' --input-size 'right = wrong=64' --treat 'a*=cut' "
+        "--source left --alignment center`)"
     )
 
 
@@ -602,7 +606,8 @@ def test_numbers_of_any_length(capsys: pytest.CaptureFixture[str], save: Save) -
         x = net.conv(f"conv{index}", x, kernel=2, stride=2)
     net.add("add", x, net.conv("last", x, kernel=3))
     path = save(net)
-    limit = sys.get_int_max_str_digits()
+    limit = 4_300
+    sys.set_int_max_str_digits(limit)
     assert cli.main(["region", path, "add", "1", "--format", "json"]) == 0
     assert sys.get_int_max_str_digits() == limit
     printed = capsys.readouterr().out
@@ -701,7 +706,8 @@ def test_interrupts_are_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: p
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in (
         (["--help"], "exit codes:"),
-        (["check", "--help"], "counts as a warning"),
+        (["check", "--help"], "is shown and counts as a warning"),
+        (["summary", "--help"], "  r      receptive field size in pixels\n"),
         (["--version"], f"rfgraph {rfgraph.__version__}\n"),
     ):
         with pytest.raises(SystemExit) as caught:
@@ -761,7 +767,7 @@ def test_a_reader_that_has_gone_ends_it_quietly(save: Save) -> None:
     for index in range(5_000):
         x = net.conv(f"conv{index}", x, kernel=3)
     command = [sys.executable, "-m", "rfgraph", "summary", save(net)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()
@@ -772,9 +778,8 @@ def test_a_reader_that_has_gone_ends_it_quietly(save: Save) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_is_an_error(aligned: str) -> None:
+    command = [sys.executable, "-m", "rfgraph", "summary", aligned]
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "rfgraph", "summary", aligned], stdout=full, stderr=subprocess.PIPE, text=True
-        )
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=BUFFERED)
     assert done.returncode == 2
     assert done.stderr == "rfgraph: [Errno 28] No space left on device\n"

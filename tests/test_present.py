@@ -464,9 +464,10 @@ def test_findings_come_worst_first_and_what_is_not_checked_between_warnings_and_
     assert [(entry["merges"], entry["first"]) for entry in document["unchecked"]] == [(1, "open")]
 
 
-def test_a_network_without_merges_is_checked_whatever_its_padding() -> None:
+def test_a_network_whose_merges_have_one_local_branch_is_checked_whatever_its_padding() -> None:
     net = Network("n", axes=1)
-    net.conv("conv", net.max_pool("same", net.input("image"), kernel=3, stride=2, padding="same"), kernel=3)
+    pool = net.max_pool("same", net.input("image"), kernel=3, stride=2, padding="same")
+    net.add("coded", net.mul("gated", pool, net.global_avg_pool("gate", pool)), net.constant("code"))
     view = check(net.graph)
     assert view.report.aligned is True
     assert view.worst is None

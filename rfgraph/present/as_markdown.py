@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rfgraph.present.rows import Sheet, printable
 
 #: What would end a cell or begin markup; an underscore does so only at the edge of a word.
-_SPECIAL = re.compile(r"[\\`*|<>\[\]~&$]|(?<![^\W_])_|_(?![^\W_])")
+_SPECIAL = re.compile(r"[\\`*|<\[~&$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def text(sheet: Sheet) -> str:
@@ -29,7 +29,7 @@ def escaped(text: str) -> str:
     Examples
     --------
     >>> print(escaped("a|b `c` conv_1 <b>"))
-    a\|b \`c\` conv_1 \<b\>
+    a\|b \`c\` conv_1 \<b>
     """
     return _SPECIAL.sub(r"\\\g<0>", printable(text))
 
