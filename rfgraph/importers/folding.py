@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import singledispatch
+from functools import lru_cache, singledispatch
 from math import ceil, floor
 from typing import Any
 
@@ -22,7 +22,7 @@ from rfgraph.importers.program import Data
 #: Constants of more elements than this are not followed: shapes have few, weights many.
 MAX_ELEMENTS = 4096
 #: And constants of more floats than this: scales are few.
-MAX_FLOATS = 64
+MAX_FLOATS = 16
 
 
 class UndecidedError(Exception):
@@ -48,8 +48,9 @@ def constant(elements: Any, *, integer: bool = True) -> Data:
     return Data(array, integer)
 
 
+@lru_cache(maxsize=4096)
 def simplest(number: float) -> Fraction:
-    """Return the fraction of least denominator that is ``number`` in single precision.
+    """Return the simplest fraction that is ``number`` in single precision, if there is a simple one.
 
     Scales are stored as 32-bit floats: 1.3333334 stands for 4/3.
 
@@ -61,13 +62,11 @@ def simplest(number: float) -> Fraction:
     exact = Fraction(number)
     if exact.denominator == 1:
         return exact
-    target = np.float32(number)
-    denominator = 1
-    while denominator < 1 << 24:
+    stored = np.float32(number)
+    for denominator in (16, 256, 4096):
         near = exact.limit_denominator(denominator)
-        if np.float32(float(near)) == target:
+        if np.float32(float(near)) == stored:
             return near
-        denominator *= 2
     return exact
 
 

@@ -87,7 +87,7 @@ class Maps:
         self.probe = probe
         self._names: set[str] = set()
 
-    def emit(self, op: str, name: str, inputs: Iterable[Placed], label: str = "", **attributes: Any) -> str:
+    def emit(self, op: str, name: str, inputs: Iterable[Placed], label: str = "", /, **attributes: Any) -> str:
         """Add a node and return its name, which has a number behind it if the name was taken."""
         if self.probe is not None:
             return name
@@ -99,7 +99,7 @@ class Maps:
             attributes["label"] = label
         return self.network.node(op, free, *(placed.node for placed in inputs), **attributes)
 
-    def node(self, op: str, step: Instruction, inputs: Iterable[Placed], **attributes: Any) -> str:
+    def node(self, op: str, step: Instruction, inputs: Iterable[Placed], /, **attributes: Any) -> str:
         """Add the node that stands for ``step``, labelled with the framework's op where that is another word."""
         label = step.op if step.op.lower().replace("_", "") != op.replace("_", "") else ""
         return self.emit(op, step.name, inputs, label, **attributes)
@@ -285,25 +285,25 @@ class Maps:
         view = p.view
         if view is None or not self.axes <= view.rank <= self.axes + 2 or any(dim.extra for dim in view.dims):
             return p
-        leads: dict[int, int] = {}
         inner: dict[int, int] = {}
         blocks: dict[int, int] = {}
-        for d, dim in enumerate(view.dims):
-            if not dim.parts or dim.parts[0].axis is None:
+        leads: set[int] = set()
+        for dim in view.dims:
+            outermost = [part for part in dim.spatial if part.size * part.stride == view.extent(_axis(part))]
+            if not outermost:
                 continue
-            first, axis = dim.parts[0], dim.parts[0].axis
-            if axis in leads or len(dim.spatial) > 1:
+            axis, part = _axis(outermost[0]), outermost[0]
+            trailing = product(other_part.size for other_part in dim.parts[1:])
+            if len(dim.spatial) > 1 or dim.parts[0] != part or axis in leads or not isinstance(trailing, int):
                 return p
-            leads[axis] = d
-            stride = self._interleaved(view, axis, first)
-            trailing = product(part.size for part in dim.parts[1:])
-            if stride is None or not isinstance(trailing, int):
+            if not isinstance(part.stride, int):
                 return p
-            if stride > 1:
-                inner[axis] = stride
+            leads.add(axis)
+            if part.stride > 1:
+                inner[axis] = part.stride
             if trailing > 1:
                 blocks[axis] = trailing
-        if any(axis not in leads for axis in view.axes) or set(inner) & set(blocks):
+        if view.axes - leads or set(inner) & set(blocks):
             return p
         if inner and fold:
             p = self.to_depth(p, inner, p.label or f"{p.node}/space_to_depth")
@@ -422,6 +422,11 @@ class Maps:
         if not missing:
             return p
         return replace(p, node=self.emit("broadcast", name, [p], **self.mixes(missing)), full=p.full | missing)
+
+
+def _axis(part: Part) -> int:
+    assert part.axis is not None
+    return part.axis
 
 
 def _counts(dim: Dimension) -> bool:

@@ -599,10 +599,8 @@ def _recurrent(node: Node, build: Builder) -> Made:
     directions = 2 if node.get("direction", "forward") == "bidirectional" else 1
     time = 1 if batch_first else 0
     mixed = build(program.Mix(function="recurrent", dims=(time,)), node.input(0))
-    cell = program.Contract(operands=(("0", "1", "c"),), output=("0", "1", "h"))
-    wide: list[Dim] = [shape[0], shape[1], directions * hidden]
-    states = build(cell, mixed, part="cell", shape=None)
-    states = build(program.Reshape(shape=tuple(wide)), _resized(states, tuple(wide)), part="states")
+    cell = program.Contract(operands=(("0", "1", "c"), ("c", "h")), output=("0", "1", "h"))
+    states = build(cell, mixed, build.weight((shape[2], directions * hidden)), part="cell")
     split = build(program.Reshape(shape=(shape[0], shape[1], directions, hidden)), states, part="directions")
     order = (0, 1, 2, 3) if batch_first else (0, 2, 1, 3)
     y = build(program.Transpose(permutation=order), split, part="y")
@@ -610,10 +608,6 @@ def _recurrent(node: Node, build: Builder) -> Made:
     dropped = build(program.Reduce(function="max", dims=(time,), keepdims=False), last, part="state")
     state = dropped if batch_first else build(program.Transpose(permutation=(1, 0, 2)), dropped, part="h")
     return y, state, state
-
-
-def _resized(value: Value, shape: Shape) -> Value:
-    return Value(value.name, shape, value.constant, value.data)
 
 
 # Products.

@@ -1,0 +1,608 @@
+"""ONNX: every handler against the operator itself, whose inputs are perturbed; and the real models that onnx ships.
+
+The oracle is onnx's reference evaluator. A pixel is changed, in all its channels; the outputs that change are the ones
+that read it. For every output feature the box of the pixels that it reads must be the region that rfgraph gives.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper, parser
+from onnx.reference import ReferenceEvaluator
+
+import rfgraph
+from rfgraph.errors import ModelFileError
+from rfgraph.importers.lowering import lower, lower_for
+from rfgraph.importers.onnx import read, read_model
+from rfgraph.importers.onnx_ops import HANDLERS, NOT_FOLLOWED
+
+IMAGE = (1, 3, 6, 7)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model of one operator, and where its spatial dimensions are."""
+
+    op: str
+    body: str
+    weights: dict = field(default_factory=dict)  # name -> shape of random numbers, or an array
+    x: tuple = IMAGE
+    at: tuple = (2, 3)
+    #: Where the output has each axis; ``None`` where one position is left of it.
+    out: tuple = (2, 3)
+    #: Whether the region is the box of what is read, or only holds it.
+    exact: bool = True
+    opset: int = 21
+    dtype: type = np.float32
+    #: How many inputs the oracle tries: functions that select need several.
+    trials: int = 1
+    #: A phrase of the reason where nothing is known of the operator.
+    unknown: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.op}-{self.opset}-{self.body[:60]}"
+
+
+def model_of(case: Case) -> onnx.ModelProto:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for name, value in case.weights.items():
+        if isinstance(value, tuple):
+            value = rng.uniform(0.5, 1.5, value).astype(np.float32)
+        arrays[name] = np.asarray(value)
+    nodes = [parser.parse_node(line.strip()) for line in case.body.strip().splitlines()]
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(case.dtype))
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", kind, case.x)],
+        [onnx.ValueInfoProto(name="y")],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    opsets = [helper.make_opsetid("", case.opset), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets)
+
+
+def graph_of(case: Case):
+    return lower(read_model(model_of(case)), spatial={"x": case.at})
+
+
+def random_like(case: Case, rng, shape):
+    if np.issubdtype(case.dtype, np.integer):
+        return rng.integers(0, 200, shape).astype(case.dtype)
+    return rng.uniform(-2, 2, shape).astype(case.dtype)
+
+
+def reads(case: Case) -> np.ndarray:
+    """Return which pixels each output feature reads: booleans [*output positions, *input positions]."""
+    run = ReferenceEvaluator(model_of(case)).run
+    rng = np.random.default_rng(1)
+    bases = [random_like(case, rng, case.x) for _ in range(case.trials)]
+    spatial = [case.x[d] for d in case.at]
+    kept = [d for d in case.out if d is not None]
+    columns = []
+    for pixel in itertools.product(*map(range, spatial)):
+        index = [slice(None)] * len(case.x)
+        for d, i in zip(case.at, pixel, strict=True):
+            index[d] = i
+        changed = False
+        low = 1 if np.issubdtype(case.dtype, np.integer) else -9
+        for x, values in itertools.product(bases, (None, 9, low)):
+            values = random_like(case, rng, x[tuple(index)].shape) if values is None else values
+            base = run(None, {"x": x})[0]
+            near = x.copy()
+            near[tuple(index)] = values
+            moved = run(None, {"x": near})[0]
+            others = tuple(d for d in range(base.ndim) if d not in kept)
+            changed = changed | np.any(base != moved, axis=others).transpose(np.argsort(np.argsort(kept)))
+        columns.append(changed)
+    sizes = [1 if d is None else base.shape[d] for d in case.out]
+    return np.stack(columns, axis=-1).reshape(*sizes, *spatial)
+
+
+def check_reads(case: Case) -> None:
+    found = reads(case)
+    graph = graph_of(case)
+    node = list(graph)[-1]
+    report = rfgraph.analyze(graph)
+    axes = len(case.at)
+    positions = found.shape[:axes]
+    assert report[node].map_size == positions
+    for index in itertools.product(*map(range, positions)):
+        read_here = np.argwhere(found[index])
+        box = report.region(node, index).box
+        if len(read_here) == 0:
+            assert not case.exact or box is None, (index, box)
+            continue
+        first, last = read_here.min(axis=0), read_here.max(axis=0)
+        assert box is not None, index
+        for axis in range(axes):
+            want = (int(first[axis]), int(last[axis]))
+            assert box[axis][0] <= want[0] <= want[1] <= box[axis][1], (index, axis, box, want)
+            if case.exact:
+                assert box[axis] == want, (index, axis)
+
+
+W = {"w": (4, 3, 3, 2)}
+T = (1, 3, 9)
+ONE = np.array([1.0], np.float32)
+
+
+def ints(*numbers):
+    return np.array(numbers, np.int64)
+
+
+def floats(*numbers):
+    return np.array(numbers, np.float32)
+
+
+CASES = [
+    # Windows.
+    Case("Conv", "y = Conv<kernel_shape=[3,2], strides=[2,1], pads=[1,0,2,1], dilations=[1,2]>(x, w)", W),
+    Case("Conv", "y = Conv(x, w)", W),
+    Case("Conv", 'y = Conv<auto_pad="SAME_UPPER", strides=[2,3]>(x, w)', {"w": (4, 3, 4, 4)}),
+    Case("Conv", 'y = Conv<auto_pad="SAME_LOWER", strides=[2,3]>(x, w)', {"w": (4, 3, 4, 4)}, opset=11),
+    Case("Conv", 'y = Conv<auto_pad="VALID", group=3>(x, w)', {"w": (3, 1, 3, 3)}, opset=7),
+    Case("Conv", "y = Conv<pads=[2,1]>(x, w)", {"w": (2, 3, 4)}, x=T, at=(2,), out=(2,)),
+    Case("Conv", "y = Conv<strides=[1,2,1]>(x, w)", {"w": (2, 2, 2, 2, 2)}, x=(1, 2, 3, 4, 3), at=(2, 3, 4), out=(2, 3, 4)),
+    Case("Conv", """s = Conv(x, w)
+                    k = GlobalAveragePool(x)
+                    y = Conv(s, k)""", {"w": (3, 3, 3, 3)}),
+    Case("ConvInteger", "y = ConvInteger(x, w)", {"w": np.arange(18, dtype=np.uint8).reshape(2, 3, 3, 1) + 1},
+         dtype=np.uint8, opset=10),
+    Case("QLinearConv", "y = QLinearConv<strides=[2,1]>(x, s, z, w, s, z, t, z)",
+         {"w": np.arange(27, dtype=np.uint8).reshape(1, 3, 3, 3) + 1, "s": np.float32(0.1),
+          "z": np.uint8(0), "t": np.float32(4)}, dtype=np.uint8),
+    Case("ConvTranspose", "y = ConvTranspose<strides=[2,3], pads=[1,0,0,1], output_padding=[1,2]>(x, w)", {"w": (3, 2, 3, 2)}),
+    Case("ConvTranspose", "y = ConvTranspose<strides=[2,3], dilations=[2,3]>(x, w)", {"w": (3, 2, 2, 3)}),
+    Case("ConvTranspose", 'y = ConvTranspose<strides=[2,2], output_shape=[12,15], auto_pad="SAME_UPPER">(x, w)',
+         {"w": (3, 2, 3, 4)}),
+    Case("ConvTranspose", 'y = ConvTranspose<strides=[2,2], auto_pad="SAME_LOWER">(x, w)', {"w": (3, 2, 3, 4)}),
+    Case("ConvTranspose", 'y = ConvTranspose<strides=[2,1], group=3>(x, w)', {"w": (3, 1, 4, 3)}, opset=11),
+    Case("MaxPool", "y = MaxPool<kernel_shape=[2,3], strides=[2,2], pads=[0,1,1,1]>(x)"),
+    Case("MaxPool", "y = MaxPool<kernel_shape=[2,3], ceil_mode=1, strides=[3,2]>(x)"),
+    Case("MaxPool", "y = MaxPool<kernel_shape=[2,2], dilations=[2,3]>(x)"),
+    Case("MaxPool", 'y = MaxPool<kernel_shape=[3,2], auto_pad="SAME_UPPER", strides=[2,2]>(x)', opset=8),
+    Case("AveragePool", "y = AveragePool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(x)"),
+    Case("AveragePool", "y = AveragePool<kernel_shape=[3,2], strides=[1,2], ceil_mode=1, dilations=[1,2]>(x)"),
+    Case("LpPool", "y = LpPool<kernel_shape=[3,2], p=2, strides=[2,1]>(x)", opset=18),
+    Case("MaxUnpool", """p, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x)
+                         y = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(p, i)""", x=(1, 1, 6, 8), trials=12),
+    Case("Col2Im", """r = Reshape(x, s)
+                      y = Col2Im<strides=[2,1], pads=[0,1,0,0]>(r, image, block)""",
+         {"s": ints(1, 12, 42), "image": ints(13, 7), "block": ints(3, 2)}, x=(1, 12, 6, 7)),
+    Case("STFT", "y = STFT(x, step, window)", {"step": np.int64(2), "window": (4,)}, x=(1, 12, 1), at=(1,), out=(1,)),
+    # Resolutions.
+    Case("Upsample", "y = Upsample(x, s)", {"s": floats(1, 1, 2, 3)}, opset=9),
+    Case("DepthToSpace", "y = DepthToSpace<blocksize=2>(x)", x=(1, 8, 3, 4)),
+    Case("DepthToSpace", 'y = DepthToSpace<blocksize=2, mode="CRD">(x)', x=(1, 8, 3, 4)),
+    Case("SpaceToDepth", "y = SpaceToDepth<blocksize=3>(x)", x=(1, 2, 6, 9)),
+    # Functions of one element or of one position.
+    Case("Softmax", "y = Softmax<axis=1>(x)"),
+    Case("Softmax", "y = Softmax(x)"),
+    Case("LogSoftmax", "y = LogSoftmax<axis=2>(x)"),
+    Case("Hardmax", "y = Hardmax<axis=1>(x)", trials=6),
+    Case("BatchNormalization", "y = BatchNormalization(x, s, s, s, s)", {"s": (3,)}),
+    Case("Dropout", "y = Dropout(x)"),
+    Case("LRN", "y = LRN<size=3>(x)"),
+    Case("Cast", "y = Cast<to=1>(x)"),
+    Case("CastLike", "y = CastLike(x, s)", {"s": (1,)}),
+    Case("Clip", "y = Clip(x, a, b)", {"a": np.float32(-1), "b": np.float32(1)}),
+    Case("PRelu", "y = PRelu(x, s)", {"s": (3, 1, 1)}),
+    Case("QuantizeLinear", "y = QuantizeLinear(x, s, z)", {"s": np.float32(0.01), "z": np.uint8(128)}),
+    Case("DequantizeLinear", "y = DequantizeLinear(x, s, z)", {"s": np.float32(0.1), "z": np.uint8(0)}, dtype=np.uint8),
+    Case("RotaryEmbedding", "y = RotaryEmbedding(x, c, c)", {"c": (1, 5, 2)}, x=(1, 2, 5, 4), at=(2,), out=(2,), opset=23),
+    # Reductions and mixtures.
+    Case("ReduceMean", "y = ReduceMean<keepdims=1>(x, a)", {"a": ints(1)}),
+    Case("ReduceMean", "y = ReduceMean<keepdims=0>(x, a)", {"a": ints(-1, 2)}, out=(None, None)),
+    Case("ReduceMean", "y = ReduceMean<axes=[1], keepdims=0>(x)", opset=11, out=(1, 2)),
+    Case("ReduceSum", "y = ReduceSum<noop_with_empty_axes=1>(x)"),
+    Case("ReduceSum", "y = ReduceSum(x)", out=(None, None)),
+    Case("ReduceMax", "y = ReduceMax(x, a)", {"a": ints(2)}),
+    Case("ArgMax", "y = ArgMax<axis=1>(x)", trials=6),
+    Case("ArgMin", "y = ArgMin<axis=3>(x)", trials=6),
+    Case("GlobalAveragePool", "y = GlobalAveragePool(x)"),
+    Case("GlobalMaxPool", "y = GlobalMaxPool(x)"),
+    Case("LayerNormalization", """t = Transpose<perm=[0,2,3,1]>(x)
+                                  y = LayerNormalization(t, s)""", {"s": (3,)}, out=(1, 2)),
+    Case("LayerNormalization", "y = LayerNormalization<axis=1>(x, s)", {"s": (3, 6, 7)}),
+    Case("RMSNormalization", "y = RMSNormalization<axis=-1>(x, s)", {"s": (7,)}, opset=23),
+    Case("InstanceNormalization", "y = InstanceNormalization(x, s, s)", {"s": (3,)}),
+    Case("GroupNormalization", "y = GroupNormalization<num_groups=2>(x, s, s)", {"s": (4,)}, x=(1, 4, 5, 4)),
+    Case("MeanVarianceNormalization", "y = MeanVarianceNormalization<axes=[1]>(x)"),
+    Case("MeanVarianceNormalization", "y = MeanVarianceNormalization(x)"),
+    Case("LpNormalization", "y = LpNormalization<axis=1>(x)"),
+    Case("CumSum", "y = CumSum(x, a)", {"a": np.int64(2)}, exact=False),
+    Case("CumProd", "y = CumProd(x, a)", {"a": np.int64(2)}, exact=False, opset=26),
+    Case("TopK", "y, i = TopK<axis=1>(x, k)", {"k": ints(2)}),
+    Case("TopK", "y, i = TopK<axis=2>(x, k)", {"k": ints(2)}),
+    Case("DFT", "y = DFT(x, , a)", {"a": np.int64(2)}, x=(1, 3, 8, 1), at=(1, 2), out=(1, 2), opset=20),
+    Case("DFT", "y = DFT<onesided=1>(x, , a)", {"a": np.int64(1)}, x=(1, 3, 8, 1), at=(1, 2), out=(1, 2), opset=20),
+    Case("Det", "y = Det(x)", x=(1, 5, 3, 3), at=(1,), out=(1,)),
+    Case("LSTM", "u, y, c = LSTM<hidden_size=4>(x, w, r)", {"w": (1, 16, 3), "r": (1, 16, 4)}, x=(5, 1, 3), at=(0,), out=(None,)),
+    Case("LSTM", "y, h, c = LSTM<hidden_size=4>(x, w, r)", {"w": (1, 16, 3), "r": (1, 16, 4)}, x=(5, 1, 3), at=(0,),
+         out=(0,), exact=False),
+    Case("GRU", "y, h = GRU<hidden_size=2, layout=1>(x, w, r)", {"w": (1, 6, 3), "r": (1, 6, 2)}, x=(1, 5, 3), at=(1,),
+         out=(1,), exact=False),
+    Case("RNN", 'y, h = RNN<hidden_size=2, direction="reverse">(x, w, r)', {"w": (1, 2, 3), "r": (1, 2, 2)}, x=(5, 1, 3),
+         at=(0,), out=(0,), exact=False),
+    # Products.
+    Case("MatMul", """t = Transpose<perm=[0,2,3,1]>(x)
+                      y = MatMul(t, w)""", {"w": (3, 5)}, out=(1, 2)),
+    Case("MatMul", "y = MatMul(x, w)", {"w": (7, 4)}, out=(2, None)),
+    Case("MatMul", "y = MatMul(w, x)", {"w": (6, 6)}),
+    Case("MatMulInteger", "y = MatMulInteger(x, w)", {"w": np.full((3, 5), 7, np.uint8)}, x=(1, 6, 3), at=(1,), out=(1,),
+         dtype=np.uint8),
+    Case("QLinearMatMul", "y = QLinearMatMul(x, s, z, w, s, z, s, z)",
+         {"w": np.full((3, 5), 1, np.uint8), "s": np.float32(1), "z": np.uint8(0)}, x=(1, 6, 3), at=(1,), out=(1,),
+         dtype=np.uint8),
+    Case("Gemm", """f = Flatten(x)
+                    y = Gemm<transB=1>(f, w, b)""", {"w": (5, 126), "b": (5,)}, out=(None, None)),
+    Case("Gemm", """f = GlobalAveragePool(x)
+                    r = Flatten(f)
+                    g = Gemm(r, w)
+                    s = Unsqueeze(g, a)
+                    y = Mul(x, s)""", {"w": (3, 3), "a": ints(2, 3)}),
+    Case("Einsum", 'y = Einsum<equation="bchw,dc->bhwd">(x, w)', {"w": (5, 3)}, out=(1, 2)),
+    Case("Einsum", 'y = Einsum<equation="...hw,hk->...kw">(x, w)', {"w": (6, 6)}),
+    Case("Einsum", 'y = Einsum<equation="nwhc">(x)', x=(1, 6, 5, 2), at=(1, 2), out=(3, 1)),
+    Case("Attention", "y = Attention<q_num_heads=1, kv_num_heads=1>(x, x, x)", x=(1, 5, 4), at=(1,), out=(1,), opset=23),
+    Case("Attention", "y = Attention(x, x, x)", x=(1, 2, 5, 4), at=(2,), out=(2,), opset=23),
+    # Elements moved.
+    Case("Pad", "y = Pad(x, p)", {"p": ints(0, 0, 1, 2, 0, 0, 0, 3)}),
+    Case("Pad", "y = Pad(x, p, , a)", {"p": ints(1, 2, 3, 0), "a": ints(3, 2)}, opset=18),
+    Case("Pad", "y = Pad<pads=[0,1,1,0,0,0,0,2]>(x)", opset=10),
+    Case("Slice", "y = Slice(x, a, b, d, s)",
+         {"a": ints(1, -6), "b": ints(2**62, -1), "d": ints(2, -1), "s": ints(2, 2)}),
+    Case("Slice", "y = Slice<starts=[1,2], ends=[5,1000], axes=[2,3]>(x)", opset=9),
+    Case("Slice", "y = Slice(x, a, b, d)", {"a": ints(1), "b": ints(2), "d": ints(1)}),
+    Case("Split", """a, b = Split<axis=2, num_outputs=2>(x)
+                     y = Concat<axis=1>(a, b)""", opset=18),
+    Case("Split", """a, b = Split<axis=1, split=[2,1]>(x)
+                     y = Mul(a, b)""", opset=11),
+    Case("Concat", "y = Concat<axis=1>(x, w, x)", {"w": (1, 2, 6, 7)}),
+    Case("Concat", """a = MaxPool<kernel_shape=[2,1]>(x)
+                      y = Concat<axis=2>(a, x)""", exact=False),
+    Case("Concat", "y = Concat<axis=3>(w, x, w)", {"w": (1, 3, 6, 2)}),
+    Case("Gather", "y = Gather<axis=1>(x, i)", {"i": ints(2, 0, 0)}),
+    Case("Gather", "y = Gather<axis=2>(x, i)", {"i": ints(1, 3, 5)}),
+    Case("Gather", "y = Gather<axis=3>(x, i)", {"i": np.int64(2)}, out=(2, None)),
+    Case("Expand", """g = ReduceMean<axes=[2,3]>(x)
+                      e = Expand(g, s)
+                      y = Concat<axis=1>(e, x)""", {"s": ints(1, 3, 6, 7)}, opset=13),
+    Case("Expand", """g = ReduceMean<axes=[2,3], keepdims=0>(x)
+                      u = Unsqueeze(g, a)
+                      e = Expand(u, s)
+                      y = Concat<axis=1>(x, e)""", {"s": ints(1, 3, 6, 7), "a": ints(2, 3)}, opset=13),
+    Case("Tile", "y = Tile(x, r)", {"r": ints(1, 2, 1, 1)}),
+    Case("Tile", "y = Tile(x, r)", {"r": ints(1, 1, 2, 1)}, exact=False),
+    Case("CenterCropPad", "y = CenterCropPad<axes=[2,3]>(x, s)", {"s": ints(9, 4)}),
+    # Numbering.
+    Case("Reshape", """r = Reshape(x, s)
+                       t = Transpose<perm=[0,1,4,2,5,3]>(r)
+                       y = Reshape(t, e)""", {"s": ints(0, 2, 2, 2, 3, 4), "e": ints(1, 2, 6, -1)}, x=(1, 8, 3, 4)),
+    Case("Reshape", """r = Reshape(x, s)
+                       t = Transpose<perm=[0,3,5,1,2,4]>(r)
+                       y = Reshape(t, e)""", {"s": ints(1, 3, 2, 3, 3, 2), "e": ints(0, 18, 2, -1)}, x=(1, 3, 6, 6)),
+    Case("Reshape", """r = Reshape(x, s)
+                       t = Transpose<perm=[0,2,1,3,4]>(r)
+                       y = Reshape(t, e)""", {"s": ints(1, 2, 2, 6, 7), "e": ints(1, 4, 6, 7)}, x=(1, 4, 6, 7)),
+    Case("Flatten", """f = Flatten<axis=-2>(x)
+                       y = Reshape(f, s)""", {"s": ints(1, 3, 6, 7)}),
+    Case("Squeeze", """s = Squeeze(x)
+                       y = Relu(s)""", out=(1, 2), x=(1, 3, 6, 7)),
+    Case("Squeeze", "y = Squeeze(x, a)", {"a": ints(0)}, out=(1, 2)),
+    Case("Unsqueeze", "y = Unsqueeze(x, a)", {"a": ints(0, -1)}, out=(3, 4)),
+    Case("Transpose", "y = Transpose<perm=[0,2,3,1]>(x)", out=(1, 2)),
+    Case("Transpose", """t = Transpose(x)
+                         y = Transpose(t)"""),
+    Case("OneHot", "y = OneHot<axis=1>(x, d, v)", {"d": np.int64(200), "v": floats(0, 1)}, x=(1, 5, 4), at=(1, 2),
+         dtype=np.int64),
+    # Constants, and what is computed from shapes.
+    Case("Constant", """s = Constant<value_floats=[1.0,1.0,2.0,2.0]>()
+                        y = Resize<mode="nearest">(x, , s)"""),
+    Case("Constant", """k = Constant<value_int=2>()
+                        i = Identity(k)
+                        y = Gather<axis=2>(x, i)""", out=(None, 2)),
+    Case("Shape", """s = Shape(x)
+                     h = Slice(s, two, four, zero)
+                     d = Mul(h, twos)
+                     l = Slice(s, zero, two, zero)
+                     e = Concat<axis=0>(l, d)
+                     y = Resize<mode="linear">(x, , , e)""",
+         {"zero": ints(0), "two": ints(2), "four": ints(4), "twos": ints(2, 2)}),
+    Case("Shape", """h = Shape<start=2, end=3>(x)
+                     e = Concat<axis=0>(one, h, rest)
+                     y = Reshape(x, e)""", {"one": ints(1, 3), "rest": ints(-1)}, opset=15),
+    Case("Size", """n = Size(x)
+                    r = Unsqueeze(n, zero)
+                    v = Reshape(x, r)
+                    y = Reshape(v, s)""", {"zero": ints(0), "s": ints(1, 3, 6, 7)}),
+    Case("ConstantOfShape", """p = ConstantOfShape<value = int64[1] {1}>(n)
+                               y = Pad(x, p)""", {"n": ints(8)}, out=(2, 3)),
+    Case("Range", """i = Range(a, b, s)
+                     y = Gather<axis=2>(x, i)""", {"a": np.int64(1), "b": np.int64(6), "s": np.int64(2)}),
+    Case("RandomNormal", """n = RandomNormal<shape=[1,3,6,7], seed=1.0>()
+                            z = Mul(n, o)
+                            y = Add(x, z)""", {"o": np.float32(0)}),
+    Case("RandomUniform", """n = RandomUniform<shape=[1,3,6,7], seed=1.0>()
+                             z = Mul(n, o)
+                             y = Add(x, z)""", {"o": np.float32(0)}),
+    Case("RandomNormalLike", """n = RandomNormalLike<seed=1.0>(x)
+                                z = Mul(n, o)
+                                y = Add(x, z)""", {"o": np.float32(0)}),
+    Case("RandomUniformLike", """n = RandomUniformLike<seed=1.0>(x)
+                                 z = Mul(n, o)
+                                 y = Add(x, z)""", {"o": np.float32(0)}),
+    Case("EyeLike", """e = EyeLike(w)
+                       y = MatMul(x, e)""", {"w": (7, 7)}, exact=False),
+    Case("HannWindow", """v = HannWindow(n)
+                          y = Mul(x, v)""", {"n": np.int64(7)}, exact=False),
+    Case("HammingWindow", """v = HammingWindow(n)
+                             y = Mul(x, v)""", {"n": np.int64(7)}),
+    Case("BlackmanWindow", """v = BlackmanWindow(n)
+                              y = Mul(x, v)""", {"n": np.int64(7)}, exact=False),
+    Case("MelWeightMatrix", """m = MelWeightMatrix(b, n, r, lo, hi)
+                               t = Transpose<perm=[0,2,1]>(x)
+                               y = MatMul(t, m)""",
+         {"b": np.int64(4), "n": np.int64(8), "r": np.int64(8192), "lo": np.float32(0), "hi": np.float32(4096)},
+         x=(1, 5, 6), at=(2,), out=(1,)),
+    # What reads everything.
+    Case("NonMaxSuppression", "y = NonMaxSuppression(x, s, n, t, t)", {"s": (1, 1, 6), "n": ints(3), "t": floats(0.5)}, x=(1, 6, 4), at=(1,),
+         out=(None,), exact=False),
+    Case("AffineGrid", """g = ReduceMean<keepdims=0>(x, a)
+                          t = Reshape(g, s)
+                          y = AffineGrid(t, n)""",
+         {"a": ints(2, 3), "s": ints(1, 2, 3), "n": ints(1, 3, 4, 5)}, x=(1, 6, 5, 4), out=(None, None)),
+    Case("RoiAlign", """b = RoiAlign<output_height=2, output_width=2>(x, r, i)
+                        y = Flatten(b)""", {"r": floats(1, 1, 4, 4).reshape(1, 4), "i": ints(0)}, out=(None, None), exact=False),
+    Case("NegativeLogLikelihoodLoss", 'y = NegativeLogLikelihoodLoss<reduction="none">(x, t)',
+         {"t": np.zeros((1, 6, 7), np.int64)}, out=(1, 2)),
+    Case("SoftmaxCrossEntropyLoss", "y = SoftmaxCrossEntropyLoss(x, t)", {"t": np.zeros((1, 6, 7), np.int64)}, out=(None, None)),
+    # Sequences.
+    Case("SequenceConstruct", """q = SequenceConstruct(x, x)
+                                 y = ConcatFromSequence<axis=1>(q)"""),
+    Case("SequenceAt", """q = SplitToSequence<axis=1, keepdims=0>(x)
+                          a = SequenceAt(q, i)
+                          y = Unsqueeze(a, i)""", {"i": np.int64(1)}),
+    Case("SplitToSequence", """q = SplitToSequence<axis=2>(x, s)
+                               y = SequenceAt(q, i)""", {"i": np.int64(1), "s": ints(2, 3, 1)}),
+    Case("SequenceInsert", """e = SequenceEmpty()
+                              q = SequenceInsert(e, x)
+                              y = ConcatFromSequence<axis=0, new_axis=1>(q)""", out=(3, 4)),
+    Case("SequenceErase", """q = SequenceConstruct(x, x)
+                             r = SequenceErase(q, i)
+                             y = SequenceAt(r, i)""", {"i": np.int64(0)}),
+    Case("SequenceLength", """q = SequenceConstruct(x, x)
+                              n = SequenceLength(q)
+                              y = Gather<axis=2>(x, n)""", out=(None, 2)),
+    Case("OptionalHasElement", """b = OptionalHasElement(x)
+                                  c = Cast<to=7>(b)
+                                  y = Gather<axis=2>(x, c)""", out=(None, 2)),
+]  # fmt: skip
+
+#: Functions of one element that need nothing but their input.
+ELEMENTS = (
+    "Relu LeakyRelu Elu Selu Celu Gelu Swish Mish Sigmoid HardSigmoid HardSwish Tanh Softplus Softsign Exp Abs Neg "
+    "Reciprocal Erf Sin Cos Floor Ceil Round Sign Identity ThresholdedRelu Shrink Tan Atan Sinh Cosh Asinh"
+).split()
+CASES += [Case(op, f"y = {op}(x)", opset=24, trials=2) for op in ELEMENTS]
+CASES += [Case(op, f"p = Sigmoid(x)\ny = {op}(p)") for op in ("Log", "Sqrt", "Asin", "Acos", "Atanh")]
+CASES += [Case("Acosh", "e = Exp(x)\np = Add(e, s)\ny = Acosh(p)", {"s": floats(1)})]
+CASES += [
+    Case(op, f"y = {op}(x, s)", {"s": (3, 1, 1)}, trials=2)
+    for op in ("Add", "Sub", "Mul", "Div", "Sum", "Max", "Min", "Mean")
+]
+CASES += [
+    Case(op, f"m = AveragePool<kernel_shape=[3,1], pads=[1,0,1,0]>(x)\ny = {op}(x, m)", trials=2)
+    for op in ("Add", "Sub", "Mul", "Sum", "Mean")
+]
+CASES += [
+    Case("Where", "c = Greater(x, s)\ny = Where(c, x, s)", {"s": (1,)}),
+    Case("Pow", "y = Pow(x, s)", {"s": floats(3)}),
+    Case("Mod", "y = Mod<fmod=1>(x, s)", {"s": floats(0.7)}),
+    Case("Trilu", "y = Trilu(x)", exact=False),
+    Case("Bernoulli", "p = Sigmoid(x)\ny = Bernoulli<seed=1.0>(p)", exact=False),
+    Case("IsNaN", "n = IsNaN(x)\nf = Cast<to=1>(n)\ny = Add(x, f)"),
+    Case("IsInf", "n = IsInf(x)\nf = Cast<to=1>(n)\ny = Add(x, f)"),
+]
+CASES += [
+    Case(op, f"b = {op}(x, s)\ny = Cast<to=1>(b)", {"s": floats(0.1)}, trials=4)
+    for op in ("Less", "Greater", "LessOrEqual", "GreaterOrEqual")
+]
+CASES += [
+    Case("Equal", "c = Round(x)\nb = Equal(c, s)\ny = Cast<to=1>(b)", {"s": floats(1)}, exact=False),
+    Case("Not", "b = Greater(x, s)\ny = Not(b)", {"s": floats(0.1)}, trials=4),
+]
+CASES += [
+    Case(op, f"b = Greater(x, s)\nc = Less(x, t)\ny = {op}(b, c)", {"s": floats(0.1), "t": floats(3)}, trials=4)
+    for op in ("And", "Xor")
+]
+CASES += [
+    Case("Or", "b = Greater(x, s)\nc = Less(x, t)\ny = Or(b, c)", {"s": floats(1), "t": floats(-1)}, trials=4),
+    Case("BitwiseNot", "y = BitwiseNot(x)", dtype=np.uint8),
+    Case("BitShift", 'y = BitShift<direction="LEFT">(x, s)', {"s": np.array([1], np.uint8)}, dtype=np.uint8),
+]
+CASES += [
+    Case(op, f"y = {op}(x, s)", {"s": np.array([85], np.uint8)}, dtype=np.uint8)
+    for op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor")
+]
+CASES += [
+    Case(op, f"y = {op}(x, a)", {"a": ints(3)}, opset=20)
+    for op in ("ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare")
+]
+CASES += [
+    Case("ReduceMin", "y = ReduceMin(x, a)", {"a": ints(3)}, trials=6),
+    Case("ReduceLogSum", "p = Abs(x)\ny = ReduceLogSum(p, a)", {"a": ints(3)}),
+]
+
+
+@dataclass(frozen=True)
+class Spelt:
+    """An operator, or a form of one, that the reference evaluator does not have: its windows are worked out here."""
+
+    case: Case
+    #: (size, stride, padding) per axis; "full" or "unknown".
+    windows: tuple
+
+
+def conv(kernel, stride=1, padding=0, dilation=1):
+    return ((kernel - 1) * dilation + 1, stride, padding)
+
+
+SPELT = [
+    # The cropped total is 2 * (6 - 1) + 3 - 12 = 1 and 2 * (7 - 1) + 3 - 14 = 1; the odd one goes before.
+    Spelt(Case("ConvTranspose", "y = ConvTranspose<strides=[2,2], output_shape=[12,14]>(x, w)", {"w": (3, 2, 3, 3)}),
+          ((2, Fraction(1, 2), 0), (2, Fraction(1, 2), 0))),  # outputs 0 and 1 read [0, 0] and [0, 1]
+    Spelt(Case("Pad", "y = Pad(x, p)", {"p": ints(0, 0, 1, -2, 0, 0, -1, 3)}), ((1, 1, 1), (1, 1, -2))),
+    Spelt(Case("Softmax", "y = Softmax<axis=1>(x)", opset=11), "full"),
+    Spelt(Case("GlobalLpPool", "y = GlobalLpPool<p=2>(x)"), "full"),
+    Spelt(Case("MaxRoiPool", "y = MaxRoiPool<pooled_shape=[2,2]>(x, r)", {"r": floats(0, 1, 1, 4, 4).reshape(1, 5)}), "full"),
+    Spelt(Case("NonZero", "y = NonZero(x)"), "full"),
+    Spelt(Case("Unique", "y = Unique(x)"), "full"),
+    Spelt(Case("Compress", "y = Compress<axis=2>(x, c)", {"c": np.array([True, False])}), "full"),
+    Spelt(Case("Multinomial", "y = Multinomial(x)", x=(1, 6), at=(1,)), "full"),
+    Spelt(Case("SequenceEmpty", "e = SequenceEmpty()\nq = SequenceInsert(e, x)\ny = ConcatFromSequence<axis=1>(q)"),
+          (conv(1), conv(1))),
+    Spelt(Case("ConcatFromSequence", "q = SequenceConstruct(x, x)\ny = ConcatFromSequence<axis=1, new_axis=0>(q)"),
+          (conv(1), conv(1))),
+    Spelt(Case("OptionalGetElement", "o = Optional(x)\nd = Dropout(x)\ny = OptionalGetElement(o)"), (conv(1), conv(1))),
+    Spelt(Case("Optional", "o = Optional(x)\ny = OptionalGetElement(o)"), (conv(1), conv(1))),
+    Spelt(Case("DynamicQuantizeLinear", "q, s, z = DynamicQuantizeLinear(x)\ny = DequantizeLinear(q, s, z)"),
+          (conv(1), conv(1))),
+    Spelt(Case("BitCast", "y = BitCast<to=6>(x)", opset=26), (conv(1), conv(1))),
+    Spelt(Case("FusedConv", 'y = com.microsoft.FusedConv<pads=[1,1,1,1], activation="Relu">(x, w)', {"w": (4, 3, 3, 3)}),
+          (conv(3, 1, 1), conv(3, 1, 1))),
+    Spelt(Case("QLinearAveragePool", "y = com.microsoft.QLinearAveragePool<kernel_shape=[3,2], strides=[2,2]>(x, s, z, s, z)",
+               {"s": floats(1), "z": np.uint8(0)}), (conv(3, 2), conv(2, 2))),
+    Spelt(Case("QLinearGlobalAveragePool", "y = com.microsoft.QLinearGlobalAveragePool(x, s, z, s, z)",
+               {"s": floats(1), "z": np.uint8(0)}), "full"),
+    Spelt(Case("QLinearConcat", "y = com.microsoft.QLinearConcat<axis=1>(s, z, x, s, z, x, s, z)",
+               {"s": floats(1), "z": np.uint8(0)}), (conv(1), conv(1))),
+    Spelt(Case("FusedMatMul", "y = com.microsoft.FusedMatMul<transA=1>(x, w)", {"w": (5, 4)}, x=(1, 5, 6), at=(2,)),
+          (conv(1),)),
+    Spelt(Case("SkipLayerNormalization", "y = com.microsoft.SkipLayerNormalization(x, x, s)", {"s": (4,)}, x=(1, 5, 4),
+               at=(1,)), (conv(1),)),
+    Spelt(Case("SimplifiedLayerNormalization", "y = SimplifiedLayerNormalization(x, s)", {"s": (4,)}, x=(1, 5, 4),
+               at=(1,)), (conv(1),)),
+]  # fmt: skip
+SPELT += [
+    Spelt(Case(op, f"y = com.microsoft.{op}(x, s, z, x, s, z, s, z)", {"s": floats(1), "z": np.uint8(0)}),
+          (conv(1), conv(1)))
+    for op in ("QLinearAdd", "QLinearMul")
+]  # fmt: skip
+SPELT += [
+    Spelt(Case(op, f"y = com.microsoft.{op}(x, s, z, s, z)", {"s": floats(1), "z": np.uint8(0)}), (conv(1), conv(1)))
+    for op in ("QLinearLeakyRelu", "QLinearSigmoid")
+]
+SPELT += [
+    Spelt(Case(op, f"y = com.microsoft.{op}(x, s)", {"s": (7,)}), (conv(1), conv(1)))
+    for op in ("FastGelu", "BiasGelu", "QuickGelu")
+]
+SPELT += [Spelt(Case(op, f"y = {op}(x, x, x)"), "unknown") for op in NOT_FOLLOWED]
+
+
+def test_every_handler_has_a_row():
+    rows = {case.op for case in CASES} | {row.case.op for row in SPELT}
+    assert sorted(set(HANDLERS) - rows) == ["Resize"]  # whose modes have a test of their own
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_operator_reads_what_its_windows_say(case):
+    check_reads(case)
+
+
+@pytest.mark.parametrize("row", SPELT, ids=lambda row: row.case.id)
+def test_operator_without_an_oracle_is_spelt(row):
+    graph = graph_of(row.case)
+    node = list(graph)[-1]
+    layer = rfgraph.analyze(graph)[node]
+    if row.windows == "unknown":
+        assert layer.status == "unknown"
+        assert f"rfgraph does not know what {row.case.op} reads ({NOT_FOLLOWED[row.case.op]})" in layer.why
+    elif row.windows == "full":
+        assert all(layer.is_global)
+        assert all(window.is_full for window in layer.field)
+    else:
+        assert tuple(zip(layer.size, layer.stride, layer.padding, strict=True)) == row.windows
+
+
+MODES = [
+    ("nearest", coordinates, nearest)
+    for coordinates in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric")
+    for nearest in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+]
+MODES += [
+    (mode, coordinates, "floor")
+    for mode in ("linear", "cubic")
+    for coordinates in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric")
+]
+
+
+
+def resize(mode, coordinates, nearest, inputs, weights, opset=19):
+    attributes = f'mode="{mode}", coordinate_transformation_mode="{coordinates}", nearest_mode="{nearest}"'
+    return Case("Resize", f"y = Resize<{attributes}>({inputs})", weights, x=(1, 1, 6, 8), opset=opset)
+
+
+@pytest.mark.parametrize("scale", [(2, 3), (0.5, 1), (1.5, 0.75), (1.0, 1.0625)])
+@pytest.mark.parametrize(("mode", "coordinates", "nearest"), MODES)
+def test_resize_by_scale(mode, coordinates, nearest, scale):
+    if scale[1] == 1.0625 and coordinates in ("align_corners", "half_pixel_symmetric"):
+        return  # 8 * 1.0625 is no size: the evaluator goes on with 8.5, the operator's text does not say
+    check_reads(resize(mode, coordinates, nearest, "x, , s", {"s": floats(1, 1, *scale)}))
+
+
+@pytest.mark.parametrize("size", [(9, 4), (12, 8), (1, 3)])
+@pytest.mark.parametrize(("mode", "coordinates", "nearest"), MODES)
+def test_resize_to_size(mode, coordinates, nearest, size):
+    if (mode, coordinates, size[0]) == ("cubic", "pytorch_half_pixel", 1):
+        return  # the operator's text puts the one output at 0, the evaluator at -1/2
+    check_reads(resize(mode, coordinates, nearest, "x, , , s", {"s": ints(1, 1, *size)}))
+
+
+def test_resize_as_tensorflow_rounds():
+    case = resize("nearest", "tf_half_pixel_for_nn", "floor", "x, r, s", {"s": floats(1, 1, 1.5, 2), "r": floats()}, 11)
+    report = rfgraph.analyze(graph_of(case))
+    for y in range(9):  # the coordinate is (y + 1/2) / (3/2), rounded down
+        row = int((y + Fraction(1, 2)) / Fraction(3, 2))
+        assert report.region("y", (y, 3)).box == ((row, row), (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "inputs", "why"),
+    [
+        ('antialias=1, mode="linear"', "x, , s", "it smooths what it shrinks"),
+        ('coordinate_transformation_mode="tf_crop_and_resize"', "x, r, s", "coordinate_transformation_mode is tf_crop_and"),
+        ('coordinate_transformation_mode="half_pixel_symmetric"', "x, , t", "coordinate_transformation_mode is half_pixel_s"),
+        ('keep_aspect_ratio_policy="not_larger"', "x, , , n", "keeping its aspect ratio needs sizes to be rounded"),
+    ],
+)
+def test_resize_that_is_not_followed_says_why(attributes, inputs, why):
+    weights = {"s": floats(1, 1, 0.5, 0.5), "t": floats(1, 1, 1.2, 1), "n": ints(1, 1, 4, 4), "r": floats(*[0, 1] * 4)}
+    graph = graph_of(Case("Resize", f"y = Resize<{attributes}>({inputs})", weights, opset=19))
+    layer = rfgraph.analyze(graph)["y"]
+    assert layer.status == "unknown"
+    assert f"rfgraph does not know what Resize reads ({why}" in layer.why or why in layer.why
+
+
+def test_resize_keeps_the_aspect_ratio():
+    body = 'y = Resize<keep_aspect_ratio_policy="not_smaller", axes=[3,2]>(x, , , n)'
+    check_reads(Case("Resize", body, {"n": ints(8, 12)}, x=(1, 1, 6, 8), opset=19))
+
+
+@pytest.mark.parametrize(("scale", "rows"), [(2.0, [0, 0, 1, 1]), (0.6, [0, 2])])
+def test_resize_of_opset_10_rounds_as_its_test_cases(scale, rows):
+    # onnx's own resize_downsample_scales_nearest of opset 10: of 1 2 3 4, scaled by 0.6, it keeps 1 and 3.
+    size = 2 if scale > 1 else 4
+    case = Case("Resize", "y = Resize(x, s)", {"s": floats(1, 1, 1, scale)}, x=(1, 1, 2, size), opset=10)
+    report = rfgraph.analyze(graph_of(case))
+    assert [report.region("y", (0, y)).box[1] for y in range(len(rows))] == [(row, row) for row in rows]
