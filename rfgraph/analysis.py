@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from rfgraph.shapes import InputSize
 
 if TYPE_CHECKING:
     from rfgraph.extents import Regions
+    from rfgraph.residues import Solution
 
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
 Model = Any
@@ -43,7 +45,11 @@ class Report(Mapping[Hashable, Layer]):
         self._fields = _per_axis(compiled, lambda axis: engine.forward(compiled, axis, source))
 
     def __getitem__(self, node: Hashable) -> Layer:
-        return _layer(self._compiled, self._compiled.layers.id_of(node), self._fields)
+        v = self._compiled.layers.id_of(node)
+        layer = _layer(self._compiled, v, self._fields)
+        if not any(field.kind == "unknown" for field in layer.field):
+            return layer
+        return replace(layer, by_size=tuple(solved and solved.by_size(v) for solved in self._solutions))
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._compiled.layers.nodes)
@@ -58,6 +64,14 @@ class Report(Mapping[Hashable, Layer]):
         return (
             f"<Report of {self.name!r}: {len(self)} nodes, axes {', '.join(self.axes)}, {len(self.findings)} findings>"
         )
+
+    @cached_property
+    def _solutions(self) -> list[Solution | None]:
+        """Fields by residue of the input size, for axes on which no size is given and it decides."""
+        from rfgraph.residues import solve  # numpy is imported when it is first needed
+
+        source = self._source
+        return _per_axis(self._compiled, lambda axis: solve(self._compiled, axis, source, self._fields[axis]))
 
     @property
     def name(self) -> str:

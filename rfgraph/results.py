@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import networkx as nx
 
+from rfgraph.errors import UnknownFieldError
 from rfgraph.window import FULL, Interval, Number, Window
 
 Severity = Literal["note", "warning", "error"]
@@ -36,6 +37,35 @@ RULES = {
     "RF007": Rule("note", "unproductive layer"),
     "RF008": Rule("note", "global context"),
 }
+
+
+@dataclass(frozen=True)
+class BySize:
+    """A receptive field that depends on the input size ``n``: on ``n mod modulus``, for every ``n >= smallest``.
+
+    At residues of sizes that do not work, because maps that meet would differ, the window is unknown.
+    """
+
+    modulus: int
+    windows: tuple[Window, ...]  # [modulus]
+    smallest: int
+
+    @property
+    def fields(self) -> tuple[Window, ...]:
+        """The windows of sizes that work."""
+        return tuple(window for window in self.windows if not window.is_unknown)
+
+    def window(self, input_size: int) -> Window:
+        """Return the field at an input size.
+
+        Raises
+        ------
+        UnknownFieldError
+            If the input is smaller than ``smallest``.
+        """
+        if input_size < self.smallest:
+            raise UnknownFieldError(f"input size {input_size} is below {self.smallest}, from which on residues decide")
+        return self.windows[input_size % self.modulus]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,42 +103,68 @@ class Layer:
     field: tuple[Window, ...]
     #: Whether some path reads the whole axis.
     is_global: tuple[bool, ...]
+    #: The field by residue of the input size, where no size is given and it decides; ``field`` is unknown there.
+    by_size: tuple[BySize | None, ...] = ()
 
     @property
     def size(self) -> tuple[int, ...]:
         """Receptive field size ``r``."""
-        return tuple(window.size for window in self.field)
+        return tuple(window.size for window in self._agreeing("size"))
 
     @property
     def stride(self) -> tuple[Number, ...]:
         """Effective stride ``S``, also called jump."""
-        return tuple(window.stride for window in self.field)
+        return tuple(window.stride for window in self._agreeing("stride"))
 
     @property
     def padding(self) -> tuple[Number, ...]:
         """Effective padding ``P``: output 0 reads from index ``-P`` on."""
-        return tuple(window.padding for window in self.field)
+        return tuple(window.padding for window in self._agreeing("padding"))
 
     @property
     def center(self) -> tuple[Number, ...]:
         """Centre of what output 0 reads; the centre of pixel 0 is 0."""
-        return tuple(window.center for window in self.field)
+        return tuple(window.center for window in self._agreeing("center"))
 
     @property
     def start(self) -> tuple[Number, ...]:
         """Centre of what output 0 reads in the receptive-field guide's coordinate, where pixel 0 lies at 0.5."""
-        return tuple(window.start for window in self.field)
+        return tuple(window.start for window in self._agreeing("start"))
+
+    def _agreeing(self, number: str) -> list[Window]:
+        """Return the window of each axis, or one that stands for those of all input sizes if they agree."""
+        windows = list(self.field)
+        for axis, by_size in enumerate(self.by_size):
+            if by_size is None:
+                continue
+            if len({getattr(window, number) for window in by_size.fields}) > 1:
+                raise UnknownFieldError(
+                    f"node {self.name!r} ({self.op}), axis {self.axes[axis]}: {number} depends on the input size n, by "
+                    f"n mod {by_size.modulus}; give an input size, or see by_size"
+                )
+            windows[axis] = by_size.fields[0]
+        return windows
 
     @property
     def status(self) -> Literal["exact", "bound", "unknown"]:
         """``exact``, ``bound`` if some field may be wider than what is read, or ``unknown``."""
-        states = {window.status for window in self.field}
+        states = {window.status for window in self._windows}
         return "unknown" if "unknown" in states else "bound" if "bound" in states else "exact"
 
     @property
     def why(self) -> str:
         """Why the status is not ``exact``."""
-        return next((window.why for window in self.field if window.why), "")
+        return next((window.why for window in self._windows if window.why), "")
+
+    @property
+    def _windows(self) -> list[Window]:
+        """The fields of all axes, at all input sizes where those decide."""
+        tables = self.by_size or (None,) * len(self.field)
+        return [
+            window
+            for field, table in zip(self.field, tables, strict=True)
+            for window in (table.fields if table else (field,))
+        ]
 
 
 @dataclass(frozen=True)

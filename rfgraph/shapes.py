@@ -31,25 +31,30 @@ def infer(layers: Layers, input_size: InputSize = None) -> list[tuple[Size, ...]
         If ``input_size`` is not a positive integer, or has the wrong number of entries.
     """
     given = _given(layers, input_size)
-    sizes: list[tuple[Size, ...]] = []
+    per_axis = [
+        infer_axis(layers, axis, {v: sizes[axis] for v, sizes in given.items()}) for axis in range(len(layers.axes))
+    ]
+    return list(zip(*per_axis, strict=True))
+
+
+def infer_axis(layers: Layers, axis: int, given: Mapping[int, int]) -> list[Size]:
+    """Return the size of every node's map on one axis, [V], with the sizes of some nodes given by id."""
+    sizes: list[Size] = []
     for v, (ops, tails) in enumerate(zip(layers.ops, layers.tails, strict=True)):
         if v in given:
             sizes.append(given[v])
             continue
-        node_sizes = []
-        for axis, op in enumerate(ops):
-            inputs = [sizes[tail][axis] for tail in tails]
-            try:
-                size = op.size(inputs)
-            except SizeError as error:
-                raise SizeError(f"{layers.describe(v, axis)}: {error}{_inputs(layers, tails, inputs)}") from None
-            if size is not None and size < 1:
-                raise SizeError(
-                    f"{layers.describe(v, axis)}: its map would have size {size}{_inputs(layers, tails, inputs)}; "
-                    "the input is too small"
-                )
-            node_sizes.append(size)
-        sizes.append(tuple(node_sizes))
+        inputs = [sizes[tail] for tail in tails]
+        try:
+            size = ops[axis].size(inputs)
+        except SizeError as error:
+            raise SizeError(f"{layers.describe(v, axis)}: {error}{_inputs(layers, tails, inputs)}") from None
+        if size is not None and size < 1:
+            raise SizeError(
+                f"{layers.describe(v, axis)}: its map would have size {size}{_inputs(layers, tails, inputs)}; "
+                "the input is too small"
+            )
+        sizes.append(size)
     return sizes
 
 

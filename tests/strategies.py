@@ -136,5 +136,18 @@ def networks(draw, axes=ONE_OR_TWO, most=9, layers=None, same=False, drift=False
     return graph
 
 
+def _same(draw, axes, same):
+    stride = draw(st.sampled_from([2, 2, 3]))
+    attributes = {
+        "op": draw(st.sampled_from(["conv", "max_pool"])),
+        "kernel": draw(st.integers(2, 5)),
+        "stride": stride,
+        "dilation": draw(st.sampled_from([1, 1, 2])),
+        "padding": draw(st.sampled_from(["same", "same", "same_lower"])),
+    }
+    return attributes, Fraction(stride)
+
+
+SAME = [_same, _same, _same, *_LAYERS]
 REGULAR = [_conv, _conv, _resize, _move, _block, _pointwise]
 PLAIN = [_conv, _conv, _move, _pointwise]

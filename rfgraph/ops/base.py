@@ -44,6 +44,21 @@ class Op:
         return False
 
     @property
+    def cycle(self) -> tuple[int, int]:
+        """``(k, t)``: inputs larger by ``k`` make an output larger by ``t``, once they are large enough."""
+        return 1, 1
+
+    @property
+    def window_cycle(self) -> int:
+        """The number modulo which the input size decides the window; 1 where it does not matter, 0 if every size does."""
+        return 1
+
+    @property
+    def totals(self) -> bool:
+        """Whether its input feeds a second slot too, through which it reads totals over the whole axis."""
+        return False
+
+    @property
     def spacing(self) -> int:
         """How far apart the inputs that one output reads lie; 1 unless a dilation leaves holes."""
         return 1

@@ -54,6 +54,16 @@ class Slice(Op):
     stop: int | None = attribute(optional(integer), default=None)
     step: int = attribute(positive, default=1)
 
+    @property
+    def cycle(self) -> tuple[int, int]:
+        # Ends that count from different sides of the map make its size grow with the input, or not at all.
+        from_start = (self.start or 0) >= 0
+        return (self.step, 1) if from_start == (self.stop is None or self.stop < 0) else (1, 0)
+
+    @property
+    def window_cycle(self) -> int:
+        return 1 if (self.start or 0) >= 0 else 0
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         start = self.start or 0
         if sizes[0] is not None:
@@ -65,7 +75,8 @@ class Slice(Op):
     def size(self, sizes: Sizes) -> Size:
         if sizes[0] is None:
             return None
-        size = len(range(*slice(self.start, self.stop, self.step).indices(sizes[0])))
-        if not size:
+        start, stop, step = slice(self.start, self.stop, self.step).indices(sizes[0])
+        size = -((start - stop) // step)
+        if size < 1:
             raise SizeError(f"the slice {self.start}:{self.stop}:{self.step} takes nothing of {sizes[0]}")
         return size

@@ -51,6 +51,14 @@ class Resize(Op):
             raise AttributeValueError("a resize takes scale or size, not both")
         return attributes
 
+    @property
+    def cycle(self) -> tuple[int, int]:
+        return (1, 0) if self.scale is None else (self.scale.denominator, self.scale.numerator)
+
+    @property
+    def window_cycle(self) -> int:
+        return 0 if self.scale is None or self.coordinates == "align_corners" else 1
+
     def size(self, sizes: Sizes) -> Size:
         if self.scale is None:
             return self.to
@@ -101,6 +109,10 @@ class DepthToSpace(Op):
 
     block: int = attribute(positive)
 
+    @property
+    def cycle(self) -> tuple[int, int]:
+        return 1, self.block
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         if self.block > MAX_PERIOD:
             return Window.unknown(
@@ -118,6 +130,10 @@ class SpaceToDepth(Op):
     """Space folded into channels: output ``y`` reads ``[b*y, b*y + b - 1]``."""
 
     block: int = attribute(positive)
+
+    @property
+    def cycle(self) -> tuple[int, int]:
+        return self.block, 1
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         return Window(self.block, self.block)
@@ -140,6 +156,14 @@ class AdaptivePool(Op):
     @property
     def collapses(self) -> bool:
         return self.to == 1
+
+    @property
+    def cycle(self) -> tuple[int, int]:
+        return (1, 1) if self.to is None else (1, 0)
+
+    @property
+    def window_cycle(self) -> int:
+        return 1 if self.to in (None, 1) else 0
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         if self.to is None:

@@ -22,6 +22,14 @@ class Sliding(Op):
     dilation: int = attribute(positive, default=1)
 
     @property
+    def cycle(self) -> tuple[int, int]:
+        return self.stride, 1
+
+    @property
+    def window_cycle(self) -> int:
+        return self.stride if self.pads(None) is None else 1
+
+    @property
     def span(self) -> int:
         """Inputs from the first to the last tap, both included."""
         return (self.kernel - 1) * self.dilation + 1
@@ -105,6 +113,10 @@ class ConvTranspose(Op):
     padding: Padding = attribute(padding, default=(0, 0))
     output_padding: int = attribute(natural, default=0)
     dilation: int = attribute(positive, default=1)
+
+    @property
+    def cycle(self) -> tuple[int, int]:
+        return 1, self.stride
 
     @property
     def span(self) -> int:

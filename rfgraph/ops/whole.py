@@ -10,7 +10,7 @@ from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, op_kind
 from rfgraph.window import FULL, IDENTITY, Window
 
 
-@op_kind("attention", "recurrent", "instance_norm", "group_norm", "softmax", "broadcast")
+@op_kind("attention", "recurrent", "broadcast")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixing(Op):
     """Every output reads the whole of each axis that it mixes; the map keeps its size."""
@@ -21,6 +21,19 @@ class Mixing(Op):
         return FULL if self.mixes else IDENTITY
 
 
+@op_kind("instance_norm", "group_norm", "softmax")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Norm(Mixing):
+    """Every output reads its own position and, in a second slot, totals over the whole of each axis that it mixes."""
+
+    @property
+    def totals(self) -> bool:
+        return self.mixes
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        return FULL if self.mixes and slot else IDENTITY
+
+
 @op_kind("global_avg_pool", "global_max_pool", "dense", "flatten")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlobalPool(Mixing):
@@ -29,6 +42,10 @@ class GlobalPool(Mixing):
     @property
     def collapses(self) -> bool:
         return self.mixes
+
+    @property
+    def cycle(self) -> tuple[int, int]:
+        return (1, 0) if self.mixes else (1, 1)
 
     def size(self, sizes: Sizes) -> Size:
         return 1 if self.mixes else sizes[0]
