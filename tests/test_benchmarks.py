@@ -113,7 +113,9 @@ def test_networks_can_be_chosen_and_memory_left_out(capsys: pytest.CaptureFixtur
     main(["--sizes", "40", "--runs", "1", "--networks", "chain,random", "--no-memory", "--gc", "--markdown"])
     shown, progress = capsys.readouterr()
     assert "cycle collector on;" in shown
-    assert re.match(r"chain, 40 nodes \.\.\. x topological_sort: compile [\d.]+, .* analyze [\d.]+\nrandom, 40", progress)
+    assert re.match(
+        r"chain, 40 nodes \.\.\. x topological_sort: compile [\d.]+, .* analyze [\d.]+\nrandom, 40", progress
+    )
     rows = markdown_rows(shown)
     assert {row["network"] for row in rows} == {"chain", "random"}
     assert {row["peak MiB"] for row in rows} == {""}
