@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rfgraph.network import Network
     from rfgraph.paths import Paths
     from rfgraph.results import Branch, Finding, Layer, Region, Repair, Trace
+    from rfgraph.support import Support
     from rfgraph.window import EMPTY, FULL, IDENTITY, Window
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ __all__ = [
     "Regions",
     "Repair",
     "Report",
+    "Support",
     "Trace",
     "Window",
     "analyze",
@@ -46,6 +48,7 @@ _HOMES = {
     "network": ("Network",),
     "paths": ("Paths",),
     "results": ("Branch", "Finding", "Layer", "Region", "Repair", "Trace"),
+    "support": ("Support",),
     "window": ("EMPTY", "FULL", "IDENTITY", "Window"),
 }
 

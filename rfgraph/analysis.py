@@ -14,6 +14,7 @@ import networkx as nx
 
 from rfgraph import engine, importers
 from rfgraph import paths as path_counts
+from rfgraph import support as supports
 from rfgraph.alignment import Mode, center_spread, find, unchecked
 from rfgraph.compiled import Compiled, compile_graph
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnknownFieldError
@@ -25,6 +26,7 @@ from rfgraph.shapes import InputSize
 if TYPE_CHECKING:
     from rfgraph.extents import Regions
     from rfgraph.residues import Solution
+    from rfgraph.support import Support
 
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
 Model = Any
@@ -96,7 +98,12 @@ class Report(Mapping[Hashable, Layer]):
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What does not line up, worst first."""
-        return worst_first(find(self._compiled, self._fields, self._source, self._modes))
+        return worst_first(
+            [
+                *find(self._compiled, self._fields, self._source, self._modes),
+                *supports.find(self._compiled, self._fields, self._source, _outputs(self._compiled)),
+            ]
+        )
 
     @property
     def aligned(self) -> bool | None:
@@ -217,6 +224,35 @@ class Report(Mapping[Hashable, Layer]):
         if not self._is_clipped(v):
             raise UnknownFieldError(extents.obstacle(self._compiled, v, self._source))
         return extents.reach_all(self._compiled, v, self._source)
+
+    def support(self, layer: Hashable) -> Support:
+        """Return which positions inside the hull of its receptive field ``layer`` really reads, and their share.
+
+        Borders are left out, as in the field itself. Paths through ops that read the whole axis are cut.
+
+        Parameters
+        ----------
+        layer
+            A node.
+
+        Raises
+        ------
+        UnknownFieldError
+            If its field is not known, or it does not depend on the source.
+        UnboundedError
+            If it reads a whole axis and nothing else.
+
+        Examples
+        --------
+        >>> net = Network("gridding", axes=1)
+        >>> last = net.conv("last", net.conv("first", net.input("x"), kernel=3, dilation=2), kernel=3, dilation=2)
+        >>> support = analyze(net).support("last")
+        >>> support[0].marks.tolist()
+        [True, False, True, False, True, False, True, False, True]
+        >>> support.coverage
+        (Fraction(5, 9),)
+        """
+        return supports.support(self._compiled, self._fields, self._compiled.layers.id_of(layer), self._source)
 
     def _is_clipped(self, v: int) -> bool:
         """Return whether what ``v`` reads is followed from map to map, and refuse if it is not known at all."""

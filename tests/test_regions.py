@@ -174,10 +174,10 @@ def test_maps_too_large_are_refused_by_name(monkeypatch):
 def test_published_networks_keep_one_group_and_take_no_time(model, node, size):
     report = rfgraph.analyze(f"zoo:{model}", input_size=size)
     regions = report.regions(node)
-    start = time.perf_counter()
+    start = time.process_time()
     regions = report.regions(node)
     assert regions.last.shape == (*report[node].map_size, 2)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert regions.separable
     middle = tuple(n // 2 for n in regions.map_size)
     assert regions.box(middle) == report.region(node, middle).box
