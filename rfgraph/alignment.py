@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
 from math import lcm
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rfgraph.compiled import Compiled
 from rfgraph.ops.moving import Crop, Pad
 from rfgraph.ops.sliding import ConvTranspose, Sliding
-from rfgraph.results import Branch, Fields, Misalignment, Repair
+from rfgraph.results import Branch, Fields, Finding, Misalignment, Repair, SizeDependent, shortest_period
 from rfgraph.window import Window
+
+if TYPE_CHECKING:  # numpy is imported where it is needed
+    from rfgraph.residues import Field, Solution
 
 #: ``center``: merges line up at their centres. ``causal``: at the last index they read. ``auto``: at their centres, but
 #: branches that end at the same index and do not look ahead are taken to be causal on purpose.
@@ -27,7 +30,13 @@ Mode = Literal["auto", "center", "causal"]
 _ALIGNED = ("", Fraction(0))
 
 
-def find(compiled: Compiled, fields: Sequence[Fields], source: int, modes: Sequence[Mode]) -> list[Misalignment]:
+def find(
+    compiled: Compiled,
+    fields: Sequence[Fields],
+    source: int,
+    modes: Sequence[Mode],
+    solutions: Sequence[Solution | None] = (),
+) -> list[Finding]:
     """Return what does not line up, merge by merge.
 
     Parameters
@@ -40,31 +49,37 @@ def find(compiled: Compiled, fields: Sequence[Fields], source: int, modes: Seque
         Node that the fields are measured at.
     modes
         What counts as aligned, one entry per axis.
+    solutions
+        Fields by residue of the input size of every axis, where they are solved.
     """
     graph = _Branches(compiled, fields, source)
-    axes = range(len(fields))
-    groups: dict[tuple[int, int, int, str, Window, Window, Fraction], list[int]] = {}
-    for axis in axes:
+    solved = list(solutions) or [None] * len(fields)
+    groups: dict[_Disagreement | _Dependence, list[int]] = {}
+    for axis, solution in enumerate(solved):
         same = next((a for a in range(axis) if fields[a] is fields[axis] and modes[a] == modes[axis]), None)
         if same is not None:
             for members in groups.values():
                 if same in members:
                     members.append(axis)
             continue
-        for merge, reference, other, rule, offset in _disagreements(graph, axis, modes[axis]):
-            key = (merge, reference[0], other[0], rule, reference[1], other[1], offset)
-            groups.setdefault(key, []).append(axis)
-    return [graph.finding(*key, tuple(groups[key])) for key in sorted(groups, key=lambda key: key[:3])]
+        for found in _disagreements(graph, axis, modes[axis], solution):
+            groups.setdefault(found, []).append(axis)
+    ordered = sorted(groups, key=lambda found: (found.merge, found.reference, found.other))
+    return [graph.finding(found, tuple(groups[found])) for found in ordered]
 
 
-def unchecked(compiled: Compiled, fields: Sequence[Fields], source: int) -> list[int]:
-    """Return the merges of which some branch is not known on some axis, by node id."""
+def unchecked(
+    compiled: Compiled, fields: Sequence[Fields], source: int, solutions: Sequence[Solution | None]
+) -> list[int]:
+    """Return the merges, by node id, of which some branch is not known on some axis, nor by residue of the size."""
     graph = _Branches(compiled, fields, source)
     merges = []
     for v, tails in enumerate(compiled.layers.tails):
         for axis in range(len(fields) if len(tails) > 1 else 0):
             sides = {} if compiled.layers.ops[v][axis].joins else {u: field for _, u, field in graph.live(v, axis)}
-            if len(sides) > 1 and any(field.kind == "unknown" for field in sides.values()):
+            solution = solutions[axis]
+            known = {tails[s] for s, _ in graph.solved(v, axis, solution)} if solution else set()
+            if len(sides) > 1 and any(field.kind == "unknown" and u not in known for u, field in sides.items()):
                 merges.append(v)
                 break
     return merges
@@ -101,23 +116,87 @@ def center_spread(compiled: Compiled, fields: Fields, axis: int) -> list[Fractio
     return [high - low if field.kind == "local" else None for field, (low, high) in zip(local, spread, strict=True)]
 
 
-_Side = tuple[int, Window]  # slot, field
+@dataclass(frozen=True)
+class _Disagreement:
+    """Branches ``reference`` and ``other`` of a merge, by slot, that break ``rule``."""
+
+    merge: int
+    reference: int
+    other: int
+    rule: str
+    one: Window
+    two: Window
+    offset: Fraction
 
 
-def _disagreements(graph: _Branches, axis: int, mode: Mode) -> Iterator[tuple[int, _Side, _Side, str, Fraction]]:
-    """Yield merge, reference branch, other branch, rule and offset for each pair that does not line up."""
+@dataclass(frozen=True)
+class _Dependence:
+    """Branches of a merge that line up at ``residues`` of the input size only; the offset is the largest there is."""
+
+    merge: int
+    reference: int
+    other: int
+    modulus: int
+    residues: tuple[int, ...]
+    smallest: int
+    offset: Fraction
+
+
+def _disagreements(
+    graph: _Branches, axis: int, mode: Mode, solution: Solution | None
+) -> Iterator[_Disagreement | _Dependence]:
+    """Yield each pair of branches of each merge that does not line up, or does so at some input sizes only."""
     layers = graph.compiled.layers
     for v, tails in enumerate(layers.tails):
         if len(tails) < 2 or layers.ops[v][axis].joins:
             continue
-        sides = [(slot, field) for slot, _, field in graph.live(v, axis) if field.kind == "local"]
-        if len(sides) < 2 or all(field == sides[0][1] for _, field in sides[1:]):
+        live = graph.live(v, axis)
+        if solution is not None and any(field.kind == "unknown" for _, _, field in live):
+            yield from _by_size(v, graph.solved(v, axis, solution), solution, mode)
             continue
-        reference = min(sides, key=lambda side: _reference_key(side[1]))
-        for side in sides:
-            rule, offset = _compare(reference[1], side[1], mode)
-            if rule:
-                yield v, reference, side, rule, offset
+        yield from _pairs(v, [(slot, field) for slot, _, field in live if field.kind == "local"], mode)
+
+
+def _pairs(merge: int, sides: list[tuple[int, Window]], mode: Mode) -> Iterator[_Disagreement]:
+    if len(sides) < 2 or all(field == sides[0][1] for _, field in sides[1:]):
+        return
+    slot, reference = min(sides, key=lambda side: _reference_key(side[1]))
+    for other, field in sides:
+        rule, offset = _compare(reference, field, mode)
+        if rule:
+            yield _Disagreement(merge, slot, other, rule, reference, field, offset)
+
+
+def _by_size(
+    merge: int, sides: list[tuple[int, Field]], solution: Solution, mode: Mode
+) -> Iterator[_Disagreement | _Dependence]:
+    """Yield what breaks a rule at every residue of the input size, and the worst of the rest with those without it."""
+    known: dict[tuple[Window, ...], list[_Disagreement]] = {}
+    found: list[list[_Disagreement]] = []  # by valid residue
+    residues = [residue for residue, valid in enumerate(solution.valid) if valid]
+    for residue in residues:
+        windows = tuple(field if isinstance(field, Window) else field.window(residue) for _, field in sides)
+        if windows not in known:
+            pairs = [(slot, window) for (slot, _), window in zip(sides, windows, strict=True) if window.kind == "local"]
+            known[windows] = list(_pairs(merge, pairs, mode))
+        found.append(known[windows])
+    always = {(d.reference, d.other, d.rule, d.offset) for d in found[0]}.intersection(
+        *({(d.reference, d.other, d.rule, d.offset) for d in case} for case in found[1:])
+    )
+    yield from (d for d in found[0] if (d.reference, d.other, d.rule, d.offset) in always)
+    serious = [
+        [d for d in case if d.rule in ("RF001", "RF002") and (d.reference, d.other, d.rule, d.offset) not in always]
+        for case in found
+    ]
+    worst = max((d for case in serious for d in case), key=lambda d: (d.rule == "RF001", abs(d.offset)), default=None)
+    if worst is None:
+        return
+    aligned = [False] * solution.modulus
+    for residue, case in zip(residues, serious, strict=True):
+        aligned[residue] = not case
+    modulus = shortest_period(aligned)
+    at = tuple(residue for residue in range(modulus) if aligned[residue])
+    yield _Dependence(merge, worst.reference, worst.other, modulus, at, solution.smallest, worst.offset)
 
 
 def _reference_key(field: Window) -> tuple[int, Fraction, tuple[tuple[int, int], ...]]:
@@ -177,6 +256,12 @@ class _Branches:
                     sides.append((slot, tail, field))
         return sides
 
+    def solved(self, v: int, axis: int, solution: Solution) -> list[tuple[int, Field]]:
+        """Return slot and field by residue of each input of ``v`` that carries a local field and is solved."""
+        reads = self.compiled.reads[axis][v]
+        sides = [(slot, solution.side(v, slot)) for slot in range(len(reads)) if reads[slot].kind != "full"]
+        return [(slot, field) for slot, field in sides if not isinstance(field, Window) or field.kind == "local"]
+
     @cached_property
     def trees(self) -> dict[int, _Dominators]:
         """The dominator tree of each axis, grown when first asked for."""
@@ -191,35 +276,37 @@ class _Branches:
             self.trees[axis] = tree
         return self.trees[axis]
 
-    def finding(
-        self,
-        merge: int,
-        reference: int,
-        other: int,
-        rule: str,
-        one: Window,
-        two: Window,
-        offset: Fraction,
-        axes: tuple[int, ...],
-    ) -> Misalignment:
-        """Return the finding that branch ``other`` of ``merge`` breaks ``rule`` against branch ``reference``."""
-        layers = self.compiled.layers
-        tails = layers.tails[merge]
-        fork = self.tree(axes[0]).meet(tails[reference], tails[other])
+    def finding(self, found: _Disagreement | _Dependence, axes: tuple[int, ...]) -> Finding:
+        """Return what users are told of two branches that do not line up."""
+        layers, tails = self.compiled.layers, self.compiled.layers.tails[found.merge]
+        fork = self.tree(axes[0]).meet(tails[found.reference], tails[found.other])
+        place = (layers.nodes[found.merge], tuple(layers.axes[axis] for axis in axes))
+        if isinstance(found, _Dependence):
+            return SizeDependent(
+                "RF005",
+                *place,
+                fork=layers.nodes[fork],
+                reference=layers.nodes[tails[found.reference]],
+                branch=layers.nodes[tails[found.other]],
+                offset=found.offset,
+                modulus=found.modulus,
+                residues=found.residues,
+                smallest=found.smallest,
+            )
+        stride = Fraction(found.one.stride)
         sides = [
-            Branch(slot, layers.nodes[tails[slot]], field, partial(self.path, merge, slot, fork, axes[0]))
-            for slot, field in ((reference, one), (other, two))
+            Branch(slot, layers.nodes[tails[slot]], field, partial(self.path, found.merge, slot, fork, axes[0]))
+            for slot, field in ((found.reference, found.one), (found.other, found.two))
         ]
         return Misalignment(
-            rule=rule,
-            node=layers.nodes[merge],
-            axes=tuple(layers.axes[axis] for axis in axes),
+            found.rule,
+            *place,
             fork=layers.nodes[fork],
             reference=sides[0],
             branch=sides[1],
-            offset=offset,
-            offset_in_merge=offset / Fraction(one.stride),
-            _repair=partial(self.repair, merge, reference, other, rule, fork, offset, Fraction(one.stride), axes),
+            offset=found.offset,
+            offset_in_merge=found.offset / stride,
+            _repair=partial(self.repair, found, fork, stride, axes),
         )
 
     def path(self, merge: int, slot: int, fork: int, axis: int) -> tuple[object, ...]:
@@ -233,17 +320,10 @@ class _Branches:
         return tuple(reversed(walk))
 
     def repair(
-        self,
-        merge: int,
-        reference: int,
-        other: int,
-        rule: str,
-        fork: int,
-        offset: Fraction,
-        stride: Fraction,
-        axes: tuple[int, ...],
+        self, found: _Disagreement, fork: int, stride: Fraction, axes: tuple[int, ...]
     ) -> tuple[Repair | None, str]:
         """Return the smallest change of padding that lines up the two branches, and what to say of it."""
+        merge, reference, other, rule, offset = found.merge, found.reference, found.other, found.rule, found.offset
         if rule == "RF001":
             return None, "no padding repairs unequal strides: give the branches the same total stride"
         if rule != "RF002":

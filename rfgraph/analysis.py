@@ -12,16 +12,27 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import networkx as nx
 
-from rfgraph import engine, importers
+from rfgraph import context, engine, importers
 from rfgraph import paths as path_counts
 from rfgraph import support as supports
 from rfgraph.alignment import Mode, center_spread, find, unchecked
-from rfgraph.compiled import Compiled, compile_graph
+from rfgraph.compiled import Compiled, compile_graph, compile_layers
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnknownFieldError
-from rfgraph.network import Network
+from rfgraph.network import BatchNorm, Network
 from rfgraph.paths import Paths
-from rfgraph.results import Fields, Finding, Layer, Region, Trace, worst_first
+from rfgraph.results import (
+    Fields,
+    Finding,
+    InputSizes,
+    Layer,
+    Region,
+    SizeDependent,
+    Trace,
+    common_sizes,
+    worst_first,
+)
 from rfgraph.shapes import InputSize
+from rfgraph.treatments import Treat, Treatment, chosen
 
 if TYPE_CHECKING:
     from rfgraph.extents import Regions
@@ -51,7 +62,7 @@ class Report(Mapping[Hashable, Layer]):
         layer = _layer(self._compiled, v, self._fields)
         if not any(field.kind == "unknown" for field in layer.field):
             return layer
-        return replace(layer, by_size=tuple(solved and solved.by_size(v) for solved in self._solutions))
+        return replace(layer, by_size=tuple(None if s is None else s.by_size(v) for s in self._solutions))
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._compiled.layers.nodes)
@@ -70,6 +81,8 @@ class Report(Mapping[Hashable, Layer]):
     @cached_property
     def _solutions(self) -> list[Solution | None]:
         """Fields by residue of the input size, for axes on which no size is given and it decides."""
+        if not any(field.kind == "unknown" for fields in self._fields for field in fields.local):
+            return [None] * len(self.axes)
         from rfgraph.residues import solve  # numpy is imported when it is first needed
 
         source = self._source
@@ -98,24 +111,113 @@ class Report(Mapping[Hashable, Layer]):
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What does not line up, worst first."""
+        outputs = _outputs(self._compiled)
         return worst_first(
             [
-                *find(self._compiled, self._fields, self._source, self._modes),
-                *supports.find(self._compiled, self._fields, self._source, _outputs(self._compiled)),
+                *find(self._compiled, self._fields, self._source, self._modes, self._solutions),
+                *context.find(self._compiled, self._fields, outputs),
+                *supports.find(self._compiled, self._fields, self._source, outputs),
             ]
         )
 
     @property
     def aligned(self) -> bool | None:
         """Whether all merges line up; ``None`` where some cannot be checked, as when it depends on the input size."""
-        if any(finding.severity != "note" for finding in self.findings):
+        serious = [finding for finding in self.findings if finding.severity != "note"]
+        if any(not isinstance(finding, SizeDependent) for finding in serious):
             return False
-        return None if self.unchecked else True
+        if any(sizes is not None and not sizes.residues for sizes in self.aligned_sizes):
+            return False
+        return None if serious or self.unchecked else True
+
+    def aligned_when(self, input_size: InputSize) -> bool | None:
+        """Return whether all merges line up at an input size; ``None`` where some cannot be checked even so.
+
+        Parameters
+        ----------
+        input_size
+            As for ``analyze``.
+
+        Raises
+        ------
+        SizeError
+            If the network does not work at that size.
+
+        Examples
+        --------
+        >>> report = analyze("zoo:inception_resnet_v2_same")
+        >>> report.aligned, report.aligned_when(224)
+        (True, True)
+        """
+        compiled = compile_layers(self._compiled.layers, input_size)
+        return Report(compiled, self._source, self._modes).aligned
+
+    @cached_property
+    def aligned_sizes(self) -> tuple[InputSizes | None, ...]:
+        """The input sizes at which all merges line up, per axis, where it depends on the size; else ``None``.
+
+        Examples
+        --------
+        >>> print(analyze("zoo:xception").aligned_sizes[0])
+        n mod 32 is 7 or 8, from 7
+        """
+        return tuple(
+            common_sizes(axis, [f for f in self.findings if isinstance(f, SizeDependent) and axis in f.axes])
+            for axis in self.axes
+        )
+
+    @cached_property
+    def input_sizes(self) -> tuple[InputSizes | None, ...]:
+        """The input sizes at which the network works, per axis; ``None`` where that cannot be told.
+
+        Examples
+        --------
+        >>> print(analyze("zoo:unet_2x2").input_sizes[0])
+        multiples of 16, from 16
+        """
+        from rfgraph.residues import input_sizes  # numpy is imported when it is first needed
+
+        return tuple(input_sizes(self._compiled.layers, axis) for axis in range(len(self.axes)))
 
     @cached_property
     def unchecked(self) -> tuple[Hashable, ...]:
         """The merges that cannot be checked, because the field of a branch is not known."""
-        return tuple(self._compiled.layers.nodes[v] for v in unchecked(self._compiled, self._fields, self._source))
+        merges = unchecked(self._compiled, self._fields, self._source, self._solutions)
+        return tuple(self._compiled.layers.nodes[v] for v in merges)
+
+    @property
+    def treated(self) -> tuple[Treatment, ...]:
+        """The nodes of which the user said what they read, by ``treat`` or in the graph, in topological order."""
+        treated = self._compiled.layers.treated
+        return tuple(treated[node] for node in self if node in treated) if treated else ()
+
+    @property
+    def batch_norm(self) -> BatchNorm:
+        """Whether batch normalisation was taken to use trained statistics or those of the whole map."""
+        return self._compiled.layers.batch_norm
+
+    def culprits(self, node: Hashable) -> tuple[tuple[Hashable, ...], ...]:
+        """Return the ops through which ``node`` reads the whole map, per axis, in topological order.
+
+        There are none on axes where its ``is_global`` is false.
+
+        Parameters
+        ----------
+        node
+            A node.
+
+        Examples
+        --------
+        >>> net = Network("gated", axes=1)
+        >>> x = net.conv("conv", net.input("x"), kernel=3)
+        >>> out = net.mul("mul", x, net.sigmoid("gate", net.global_avg_pool("pool", x)))
+        >>> report = analyze(net, input_size=32)
+        >>> report["mul"].size, report["mul"].is_global, report.culprits("mul")
+        ((3,), (True,), (('pool',),))
+        """
+        v = self._compiled.layers.id_of(node)
+        found = [context.culprits(self._compiled, fields, axis, v) for axis, fields in enumerate(self._fields)]
+        return tuple(tuple(self._compiled.layers.nodes[u] for u in blamed) for blamed in found)
 
     def center_spread(self, node: Hashable) -> tuple[Fraction | None, ...]:
         """Return how far apart the centres of all paths to ``node`` lie, per axis, in pixels of the source.
@@ -258,12 +360,11 @@ class Report(Mapping[Hashable, Layer]):
         """Return whether what ``v`` reads is followed from map to map, and refuse if it is not known at all."""
         from rfgraph import extents  # numpy is imported when it is first needed
 
-        fields = [fields.field(v) for fields in self._fields]
-        if any(field.kind == "empty" for field in fields):
+        if not self._compiled.between(v, self._source):
             raise UnknownFieldError(f"{self._compiled.layers.describe(v)} does not depend on {self.source!r}")
         if not extents.obstacle(self._compiled, v, self._source):
             return True
-        for axis, field in enumerate(fields):
+        for axis, field in enumerate(fields.field(v) for fields in self._fields):
             if field.kind == "unknown":
                 raise UnknownFieldError(f"{self._compiled.layers.describe(v, axis)} is not known: {field.why}")
         return False
@@ -274,6 +375,8 @@ def analyze(
     input_size: InputSize = None,
     source: Hashable | None = None,
     alignment: str | Sequence[str] = "auto",
+    treat: Treat | None = None,
+    batch_norm: BatchNorm = "inference",
 ) -> Report:
     """Return what every feature of a network sees of its input, and every merge whose paths do not line up.
 
@@ -290,6 +393,12 @@ def analyze(
     alignment
         What counts as aligned, for all axes or one entry per axis: ``"center"``, ``"causal"`` (branches end at the same
         index), or ``"auto"`` (centres, but a merge that is causal on purpose is a note).
+    treat
+        What nodes read, whatever their op says, and where no one knows: a pattern of names of nodes or ops, as in
+        ``fnmatch`` -> ``"identity"`` (its own position), ``"global"`` (everything) or ``"cut"`` (nothing). The first
+        pattern that fits counts. ``Report.treated`` lists what was treated.
+    batch_norm
+        ``"inference"``: batch normalisation reads its own position. ``"training"``: it reads the whole map besides.
 
     Raises
     ------
@@ -312,7 +421,7 @@ def analyze(
     merge 'add', axes y, x: centres are off by +1/2 input pixels, +1/4 of the merge's own
     ('pool' against 'conv', parting at 'image')
     """
-    compiled = compile_graph(_graph(model), input_size)
+    compiled = compile_graph(_graph(model, treat), input_size, treat, batch_norm)
     modes = (alignment,) * len(compiled.layers.axes) if isinstance(alignment, str) else tuple(alignment)
     known = get_args(Mode)
     if len(modes) != len(compiled.layers.axes) or any(mode not in known for mode in modes):
@@ -322,12 +431,18 @@ def analyze(
     return Report(compiled, compiled.layers.source(source), cast("tuple[Any, ...]", modes))
 
 
-def trace(model: Model, output: Hashable | None = None, input_size: InputSize = None) -> Trace:
+def trace(
+    model: Model,
+    output: Hashable | None = None,
+    input_size: InputSize = None,
+    treat: Treat | None = None,
+    batch_norm: BatchNorm = "inference",
+) -> Trace:
     """Return what one output reads of each of its ancestors: the reverse pass of the article.
 
     Parameters
     ----------
-    model, input_size
+    model, input_size, treat, batch_norm
         As for ``analyze``.
     output
         The node whose field is followed; the output if there is just one.
@@ -346,7 +461,7 @@ def trace(model: Model, output: Hashable | None = None, input_size: InputSize = 
     >>> trace(net)["signal"].size, trace(net)["first"].size
     ((7,), (3,))
     """
-    compiled = compile_graph(_graph(model), input_size)
+    compiled = compile_graph(_graph(model, treat), input_size, treat, batch_norm)
     layers = compiled.layers
     if output is None:
         outputs = _outputs(compiled)
@@ -361,8 +476,15 @@ def trace(model: Model, output: Hashable | None = None, input_size: InputSize = 
     return Trace(layers.nodes[end], {layers.nodes[v]: _layer(compiled, v, fields) for v in reached})
 
 
-def load(model: Model) -> nx.DiGraph[Any]:
+def load(model: Model, treat: Treat | None = None) -> nx.DiGraph[Any]:
     """Return the network graph that a file, ``"zoo:NAME"`` or ``"path/to/file.py:function"`` stands for.
+
+    Parameters
+    ----------
+    model
+        What names the model.
+    treat
+        As for ``analyze``; each node that a pattern fits gets it as its attribute ``treat``.
 
     Raises
     ------
@@ -374,16 +496,21 @@ def load(model: Model) -> nx.DiGraph[Any]:
     >>> load("zoo:vgg_16").nodes["vgg_16/pool5"]["kernel"]
     2
     """
-    return importers.load(os.fspath(model))
+    graph = importers.load(os.fspath(model), treat)
+    if treat:
+        graph = graph.copy()
+        for node, treatment in chosen(graph.nodes(data=True), treat).items():
+            graph.nodes[node]["treat"] = treatment.how
+    return graph
 
 
-def _graph(model: Model) -> nx.DiGraph[Any]:
+def _graph(model: Model, treat: Treat | None = None) -> nx.DiGraph[Any]:
     if isinstance(model, Network):
         return model.graph
     if isinstance(model, nx.Graph):
         return model
     if isinstance(model, (str, Path, os.PathLike)):
-        return load(model)
+        return importers.load(os.fspath(model), treat)
     raise ModelFileError(
         f"a {type(model).__name__} is no model that rfgraph reads; "
         "pass a networkx graph, a Network, a file path or 'zoo:NAME'"

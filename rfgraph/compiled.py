@@ -8,8 +8,9 @@ from typing import Any
 import networkx as nx
 
 from rfgraph import shapes
-from rfgraph.network import Layers, read
+from rfgraph.network import BatchNorm, Layers, read
 from rfgraph.ops import Op, Size
+from rfgraph.treatments import Treat
 from rfgraph.window import Window
 
 Reads = list[tuple[Window, ...]]
@@ -42,9 +43,18 @@ class Compiled:
         return sorted(on_paths)
 
 
-def compile_graph(graph: nx.DiGraph[Any], input_size: shapes.InputSize = None) -> Compiled:
+def compile_graph(
+    graph: nx.DiGraph[Any],
+    input_size: shapes.InputSize = None,
+    treat: Treat | None = None,
+    batch_norm: BatchNorm = "inference",
+) -> Compiled:
     """Check ``graph``, work out the sizes of its maps and the windows of its ops."""
-    layers = read(graph)
+    return compile_layers(read(graph, treat, batch_norm), input_size)
+
+
+def compile_layers(layers: Layers, input_size: shapes.InputSize = None) -> Compiled:
+    """Work out the sizes of the maps of a checked network and the windows of its ops."""
     sizes = shapes.infer(layers, input_size)
     reads: list[Reads] = []
     for axis in range(len(layers.axes)):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import networkx as nx
 
 from rfgraph.errors import AttributeValueError, CycleError, EndpointError, GraphError, UnknownNodeError, UnknownOpError
 from rfgraph.ops import KINDS, METADATA, Op, kind_of, near
+from rfgraph.ops.whole import Norm, Unknown
+from rfgraph.treatments import Treat, Treatment, check, chosen, treated
+
+#: Whether batch normalisation uses statistics that it was trained with, or those of the whole map.
+BatchNorm = Literal["inference", "training"]
 
 AXIS_NAMES = {1: ("t",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
@@ -82,7 +87,9 @@ class Layers:
     nodes: Sequence[Hashable]  # [V]
     kinds: Sequence[str]  # [V], as the graph spells them
     ops: Sequence[tuple[Op, ...]]  # [V][A]
-    tails: Sequence[tuple[int, ...]]  # [V], the node that each slot reads
+    tails: Sequence[tuple[int, ...]]  # [V], the node that each slot reads; twice where an op reads totals besides
+    treated: Mapping[Hashable, Treatment] = field(default_factory=dict)
+    batch_norm: BatchNorm = "inference"
 
     @cached_property
     def ids(self) -> dict[Hashable, int]:
@@ -146,8 +153,18 @@ def _listed(names: Sequence[Hashable], most: int = 8) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def read(graph: nx.DiGraph[Any]) -> Layers:
+def read(graph: nx.DiGraph[Any], treat: Treat | None = None, batch_norm: BatchNorm = "inference") -> Layers:
     """Check a network graph and return its layers in topological order.
+
+    Parameters
+    ----------
+    graph
+        The network.
+    treat
+        Pattern of node or op names, as in ``fnmatch`` -> ``"identity"`` (reads its own position), ``"global"`` (reads
+        the whole of every axis) or ``"cut"`` (reads nothing).
+    batch_norm
+        Whether batch normalisation reads its own position, or, in training, the whole map besides.
 
     Raises
     ------
@@ -159,6 +176,8 @@ def read(graph: nx.DiGraph[Any]) -> Layers:
         If rfgraph does not know an op.
     EndpointError
         If there is no input.
+    UnknownNodeError
+        If a pattern of ``treat`` fits nothing.
     """
     if not graph.is_directed():
         raise GraphError("the graph is undirected; build a networkx.DiGraph, with edges from input to output")
@@ -167,19 +186,34 @@ def read(graph: nx.DiGraph[Any]) -> Layers:
     axes = _axes(graph)
     order = _topological(graph)
     ids = {node: v for v, node in enumerate(order)}
-    ops = _Interned(axes)
+    ops = _Interned(axes, _checked(batch_norm))
+    treatments = chosen(graph.nodes(data=True), treat) if treat else {}
     layers_ops, kinds, tails = [], [], []
     for node in order:
         attributes = graph.nodes[node]
+        if node in treatments:
+            attributes = {**attributes, "treat": treatments[node].how}
+        elif "treat" in attributes:
+            treatments[node] = Treatment(node, attributes["treat"])
         node_ops = ops.read(node, attributes)
         layers_ops.append(node_ops)
         kinds.append(attributes["op"])
         tails.append(tuple(ids[tail] for tail in _slots(graph, node, node_ops)))
-    layers = Layers(str(graph.graph.get("name", "")), axes, order, kinds, layers_ops, tails)
+    twice = {node_ops for node_ops in ops.known.values() if any(op.totals for op in node_ops)}
+    if twice:
+        tails = [slots * 2 if node_ops in twice else slots for node_ops, slots in zip(layers_ops, tails, strict=True)]
+    name = str(graph.graph.get("name", ""))
+    layers = Layers(name, axes, order, kinds, layers_ops, tails, treatments, batch_norm)
     if not layers.inputs:
         raise EndpointError("the network has no input; give the node that takes the image op='input'")
     _check_outputs(layers)
     return layers
+
+
+def _checked(batch_norm: BatchNorm) -> BatchNorm:
+    if batch_norm not in get_args(BatchNorm):
+        raise AttributeValueError(f"batch_norm {batch_norm!r} is not one of {', '.join(get_args(BatchNorm))}")
+    return batch_norm
 
 
 def _check_outputs(layers: Layers) -> None:
@@ -234,8 +268,9 @@ def _cycle(graph: nx.DiGraph[Any], left: set[Hashable]) -> str:
 class _Interned:
     """Reads attributes once per distinct set of them: real networks have few."""
 
-    def __init__(self, axes: tuple[str, ...]) -> None:
+    def __init__(self, axes: tuple[str, ...], batch_norm: BatchNorm) -> None:
         self.axes = axes
+        self.batch_norm = batch_norm
         self.known: dict[Hashable, tuple[Op, ...]] = {}
 
     def read(self, node: Hashable, attributes: Mapping[str, Any]) -> tuple[Op, ...]:
@@ -253,17 +288,35 @@ class _Interned:
         op = attributes.get("op")
         if op is None:
             raise UnknownOpError(f"node {node!r} has no op; give it op='conv', 'input', ...")
+        if "treat" in attributes:
+            return self._treated(node, op, attributes)
         try:
             kind = kind_of(op)
         except UnknownOpError as error:
-            raise UnknownOpError(f"{_describe(node, op)}: {error}") from None
+            hint = f"; correct it, or pass treat={{{node!r}: 'identity'}}, 'global' or 'cut'"
+            raise UnknownOpError(f"{_describe(node, op)}: {error}{hint}") from None
         parsed = []
         for axis, name in enumerate(self.axes):
             try:
                 parsed.append(kind.parse(attributes, axis, len(self.axes)))
             except AttributeValueError as error:
                 raise AttributeValueError(f"{_describe(node, op, name)}: {error}") from None
+        if op == "batch_norm" and self.batch_norm == "training":
+            return (Norm(),) * len(self.axes)
         return tuple(parsed)
+
+    def _treated(self, node: Hashable, op: object, attributes: Mapping[str, Any]) -> tuple[Op, ...]:
+        how = attributes["treat"]
+        try:
+            check(how)
+        except AttributeValueError as error:
+            raise AttributeValueError(f"{_describe(node, op)}: {error}") from None
+        if op not in KINDS:
+            return treated((Unknown(of=str(op)),) * len(self.axes), how)
+        ops = self._parse(node, {name: value for name, value in attributes.items() if name != "treat"})
+        if ops[0].arity == "none":
+            raise AttributeValueError(f"{_describe(node, op)}: it reads nothing, so that treat={how!r} says nothing")
+        return treated(ops, how)
 
 
 def _slots(graph: nx.DiGraph[Any], node: Hashable, ops: tuple[Op, ...]) -> list[Hashable]:

@@ -187,6 +187,8 @@ def walk(
         for slot, (tail, read) in enumerate(zip(tails[v], reads[v], strict=True)):
             if tail not in shapes or (read.kind == "empty" and _reads_nothing(compiled, v, slot)):
                 continue
+            if slot and compiled.layers.ops[v][axis].totals:
+                continue  # a norm reads its input over one edge, of which this is the second slot
             if tail in why:
                 why.setdefault(v, why[tail])
             unplaced = _unplaced(compiled.layers.ops[v][axis]) if read.status != "exact" else None

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import gcd, lcm
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from rfgraph.compiled import Compiled
 from rfgraph.errors import SizeError
 from rfgraph.network import Layers
 from rfgraph.ops import Op
-from rfgraph.results import BySize, Fields
+from rfgraph.results import BySize, Fields, InputSizes, shortest_period
 from rfgraph.window import EMPTY, MAX_PERIOD, Interval, Window
 
 Ints = NDArray[np.int64]
@@ -66,8 +65,13 @@ class Spread:
         """Return the same windows with a longer period, a multiple of their own."""
         times = period // self.period
         shift = np.repeat(np.arange(times) * self.step, self.period)
-        first, last, reads = (np.tile(a, times) for a in (self.first, self.last, self.reads))
-        return replace(self, step=self.step * times, first=first + shift, last=last + shift, reads=reads)
+        return replace(
+            self,
+            step=self.step * times,
+            first=np.tile(self.first, times) + shift,
+            last=np.tile(self.last, times) + shift,
+            reads=np.tile(self.reads, times),
+        )
 
 
 Field = Window | Spread
@@ -120,14 +124,6 @@ class Solution:
     def cases(self) -> dict[int, list[tuple[Ints, Window]]]:
         """Node id -> its windows by residue, for the nodes where the input size decides."""
         return _cases(self.compiled.layers, self.axis, self.sizes)
-
-
-def shortest_period(values: Sequence[Any]) -> int:
-    """Return the least divisor ``d`` of the length with ``values[i] == values[i % d]`` throughout."""
-    length = len(values)
-    return next(
-        d for d in range(1, length + 1) if length % d == 0 and all(values[i] == values[i % d] for i in range(d, length))
-    )
 
 
 def cycles_of(layers: Layers, axis: int) -> tuple[int, list[bool]]:
@@ -183,7 +179,8 @@ def _sizes(layers: Layers, axis: int, inputs: Ints) -> tuple[list[Ints | None], 
         if op.arity == "none":
             sizes.append(inputs if op.window(0, ()).kind != "empty" else None)
         elif len(known) < len(read) and op.arity == "one":
-            sizes.append(op.size((None,)) and np.full_like(inputs, op.size((None,)) or 0))
+            fixed = op.size((None,))
+            sizes.append(None if fixed is None else np.full_like(inputs, fixed))
         elif op.arity == "several":
             sizes.append(_merged(op, known, len(read), valid))
         else:
@@ -301,6 +298,27 @@ def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solutio
         # What stays unknown keeps the reason that the forward pass found.
         local[v] = field if isinstance(merged, Window) and merged.kind == "unknown" else merged
     return solution
+
+
+def input_sizes(layers: Layers, axis: int) -> InputSizes | None:
+    """Return at which input sizes a network works along one axis, ``None`` where that cannot be told.
+
+    Below the smallest one, smaller networks of other shape may work too: maps of one position are repeated at merges.
+    """
+    modulus, grows = cycles_of(layers, axis)
+    if modulus > MAX_MODULUS:
+        return None
+    try:
+        _, valid = sizes_by_residue(layers, axis, modulus, grows)
+    except SizeError:
+        return None
+    marks = valid.tolist()
+    period = shortest_period(marks)
+    residues = tuple(residue for residue in range(period) if marks[residue])
+    least = _smallest(layers, axis, valid, grows) if residues else 1
+    while residues and least % period not in residues:
+        least += 1
+    return InputSizes(layers.axes[axis], period, residues, least)
 
 
 def _cases(layers: Layers, axis: int, sizes: list[Ints | None]) -> dict[int, list[tuple[Ints, Window]]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from dataclasses import field as declare
 from fractions import Fraction
 from functools import cached_property
+from math import lcm
 from typing import Any, Literal
 
 import networkx as nx
@@ -328,6 +329,95 @@ class Misalignment(Finding):
         if self.rule == "RF004":
             return f"{where}branches end at the same index, with centres {by} apart: causal ({branches})"
         return f"{where}centres are off by {by} ({branches})"
+
+
+@dataclass(frozen=True)
+class SizeDependent(Finding):
+    """Branches of the merge ``node`` that line up at some input sizes only.
+
+    They do where ``n mod modulus`` is one of ``residues``, for every input size ``n >= smallest`` at which the network
+    works; ``offset`` is the largest that is met elsewhere, in pixels of the source.
+    """
+
+    fork: Hashable
+    reference: Hashable
+    branch: Hashable
+    offset: Fraction
+    modulus: int
+    residues: tuple[int, ...]
+    smallest: int
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence."""
+        when = f"lines up iff {named_residues(self.modulus, self.residues)}" if self.residues else "never lines up"
+        by = f"centres are up to {abs(self.offset)} input pixels off" if self.offset else "strides differ"
+        there = "; else " if self.residues else ": "
+        return (
+            f"merge {self.node!r}, {named_axes(self.axes)}: {when}, for input sizes n from {self.smallest}{there}{by} "
+            f"({self.branch!r} against {self.reference!r}, parting at {self.fork!r})"
+        )
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        choose = f"choose input sizes with {named_residues(self.modulus, self.residues)}, or " if self.residues else ""
+        return f"{choose}write out the padding of the layers with 'same' before it"
+
+
+def shortest_period(values: Sequence[Any]) -> int:
+    """Return the least divisor ``d`` of the length with ``values[i] == values[i % d]`` throughout."""
+    length = len(values)
+    return next(
+        d for d in range(1, length + 1) if length % d == 0 and all(values[i] == values[i % d] for i in range(d, length))
+    )
+
+
+def named_residues(modulus: int, residues: Sequence[int]) -> str:
+    """Return how messages say that the input size has one of ``residues``: "n mod 16 is 0, 4 or 7 to 9"."""
+    runs: list[list[int]] = []
+    for residue in residues:
+        if runs and residue == runs[-1][-1] + 1:
+            runs[-1].append(residue)
+        else:
+            runs.append([residue])
+    parts = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
+    said = ", ".join(parts)
+    head, _, tail = said.rpartition(", ")
+    return f"n mod {modulus} is {head} or {tail}" if head else f"n mod {modulus} is {said}"
+
+
+@dataclass(frozen=True)
+class InputSizes:
+    """Sizes of an input along one axis: ``n >= smallest`` with ``n mod modulus`` one of ``residues``."""
+
+    axis: str
+    modulus: int
+    residues: tuple[int, ...]
+    smallest: int
+
+    def __contains__(self, input_size: int) -> bool:
+        return input_size >= self.smallest and input_size % self.modulus in self.residues
+
+    def __str__(self) -> str:
+        if not self.residues:
+            return "no size"
+        if self.modulus == 1:
+            return f"any size from {self.smallest}"
+        if self.residues == (0,):
+            return f"multiples of {self.modulus}, from {self.smallest}"
+        return f"{named_residues(self.modulus, self.residues)}, from {self.smallest}"
+
+
+def common_sizes(axis: str, findings: Sequence[SizeDependent]) -> InputSizes | None:
+    """Return the input sizes at which none of ``findings`` holds, ``None`` if there are no findings."""
+    if not findings:
+        return None
+    modulus = lcm(*(finding.modulus for finding in findings))
+    fits = [all(n % f.modulus in f.residues for f in findings) for n in range(modulus)]
+    period = shortest_period(fits)
+    residues = tuple(residue for residue in range(period) if fits[residue])
+    return InputSizes(axis, period, residues, max(finding.smallest for finding in findings))
 
 
 def named_axes(axes: tuple[str, ...]) -> str:

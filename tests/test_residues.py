@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from strategies import SAME, networks
 import rfgraph
 from rfgraph import Network
 from rfgraph.errors import SizeError, UnknownFieldError
+from rfgraph.results import InputSizes, SizeDependent
 
 
 @settings(suppress_health_check=[HealthCheck.filter_too_much])
@@ -32,3 +35,136 @@ def test_fields_by_residue_are_those_at_every_size(graph, more):
         assert table.window(size) == concrete[node].field[0]
         if table.window(size).status == "exact":
             assert concrete[node].status == "exact"
+
+
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
+@given(networks(axes=st.just(1), layers=SAME, inputs=st.just(1), most=12), st.integers(0, 300))
+def test_alignment_by_residue_is_that_at_every_size(graph, more):
+    note(graph.nodes(data=True))
+    report = rfgraph.analyze(graph, alignment="center")
+    depends = [f for f in report.findings if isinstance(f, SizeDependent)]
+    assume(depends)
+    size = max(f.smallest for f in depends) + more
+    try:
+        concrete = rfgraph.analyze(graph, input_size=size, alignment="center")
+    except SizeError:
+        assert size not in report.input_sizes[0]
+        return
+    assume(size in report.input_sizes[0])
+    off = {f.node for f in concrete.findings if f.severity != "note"}
+    always = {f.node for f in report.findings if f.severity != "note" and f not in depends}
+    for finding in depends:
+        if finding.node not in always:
+            assert (finding.node in off) == (size % finding.modulus not in finding.residues)
+    assert report.aligned_when(size) == concrete.aligned
+    if report.aligned is None and not report.unchecked:
+        assert (size in report.aligned_sizes[0]) == concrete.aligned
+
+
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
+@given(networks(axes=st.just(1), layers=SAME, inputs=st.just(1), most=8), st.integers(0, 60))
+def test_input_sizes_are_those_that_work(graph, more):
+    note(graph.nodes(data=True))
+    sizes = rfgraph.analyze(graph).input_sizes[0]
+    assume(sizes is not None)
+    size = sizes.smallest + more
+    try:
+        report = rfgraph.analyze(graph, input_size=size)
+    except SizeError:
+        assert size not in sizes
+        return
+    repeated = any(
+        report[tail].map_size == (1,) and report[head].map_size != (1,)
+        for tail, head, _ in graph.edges
+        if graph.nodes[head]["op"] in ("add", "mul")
+    )
+    assert size in sizes or repeated
+    for smaller in range(max(1, sizes.smallest - sizes.modulus), sizes.smallest):
+        if smaller % sizes.modulus in sizes.residues:
+            with pytest.raises(SizeError):
+                rfgraph.analyze(graph, input_size=smaller)
+            break
+
+
+def shortcut():
+    net = Network("block")
+    fork = net.conv("stem", net.input("image"), kernel=3, stride=2)
+    main = net.max_pool("pool", net.conv("conv", fork, kernel=3, padding="same"), kernel=3, stride=2, padding="same")
+    net.add("add", main, net.conv("side", fork, kernel=1, stride=2, padding="same"))
+    return net
+
+
+def test_alignment_that_depends_on_the_size_says_when_and_what_to_do():
+    report = rfgraph.analyze(shortcut())
+    (finding,) = report.findings
+    assert (finding.rule, finding.severity, finding.node, finding.axes) == ("RF005", "warning", "add", ("y", "x"))
+    # The map that is halved has (n - 3) // 2 + 1 positions: odd where n mod 4 is 3 or 0.
+    assert (finding.modulus, finding.residues, finding.offset, finding.smallest) == (4, (0, 3), -2, 3)
+    assert finding.message == (
+        "merge 'add', axes y, x: lines up iff n mod 4 is 0 or 3, for input sizes n from 3; else centres are up to 2 "
+        "input pixels off ('side' against 'pool', parting at 'stem')"
+    )
+    assert finding.advice == (
+        "choose input sizes with n mod 4 is 0 or 3, or write out the padding of the layers with 'same' before it"
+    )
+    assert report.aligned is None
+    assert [report.aligned_when(n) for n in (11, 12, 13, 14)] == [True, True, False, False]
+    assert report.aligned_when((11, 13)) is False
+    assert str(report.aligned_sizes[0]) == "n mod 4 is 0 or 3, from 3"
+
+
+def test_what_no_size_repairs_is_found_without_one():
+    net = Network("block")
+    fork = net.input("image")
+    main = net.conv("conv", fork, kernel=3, stride=2, padding="same")
+    net.add("add", main, net.avg_pool("side", fork, kernel=4, stride=2, padding="same"))
+    (finding,) = rfgraph.analyze(net).findings
+    assert (finding.rule, abs(finding.offset), finding.residues) == ("RF005", Fraction(1, 2), ())
+    assert "never lines up, for input sizes n from 1; else" not in finding.message
+    assert "never lines up, for input sizes n from 1: centres are up to 1/2 input pixels off" in finding.message
+    assert finding.advice == "write out the padding of the layers with 'same' before it"
+    assert rfgraph.analyze(net).aligned is False
+    assert str(rfgraph.analyze(net).aligned_sizes[0]) == "no size"
+
+
+def test_what_is_off_alike_at_all_sizes_is_a_plain_misalignment():
+    net = shortcut()
+    net.add("end", "add", net.pad("shift", "add", padding=[[1, -1], [1, -1]]))
+    rules = {(f.rule, f.node) for f in rfgraph.analyze(net).findings}
+    assert rules == {("RF005", "add"), ("RF002", "end")}
+    (finding,) = (f for f in rfgraph.analyze(net).findings if f.rule == "RF002")
+    assert (abs(finding.offset), finding.fork) == (4, "add")
+    assert all(f.node != "end" for f in rfgraph.analyze(finding.repair.apply(net.graph)).findings)
+
+
+def test_numbers_that_all_sizes_agree_on_are_given():
+    layer = rfgraph.analyze(shortcut())["pool"]
+    assert layer.size == (2 * 2 + 2 * 2 + 3,) * 2
+    assert layer.stride == (4, 4)
+    assert layer.status == "exact"
+    assert layer.field[0].is_unknown
+    with pytest.raises(UnknownFieldError, match="axis y: padding depends on the input size n, by n mod 4"):
+        _ = layer.padding
+    assert [layer.by_size[0].window(n).padding for n in (11, 12, 13, 14)] == [4, 4, 2, 2]
+    with pytest.raises(UnknownFieldError, match="input size 2 is below 3"):
+        layer.by_size[0].window(2)
+
+
+def test_sizes_in_words():
+    assert str(InputSizes("y", 1, (0,), 7)) == "any size from 7"
+    assert str(InputSizes("y", 32, (0,), 64)) == "multiples of 32, from 64"
+    assert str(InputSizes("y", 16, (0, 8), 75)) == "n mod 16 is 0 or 8, from 75"
+    assert str(InputSizes("y", 16, (0, 4, 5, 6, 9), 75)) == "n mod 16 is 0, 4 to 6 or 9, from 75"
+    assert str(InputSizes("y", 16, (), 1)) == "no size"
+    assert 24 not in InputSizes("y", 16, (0, 8), 75)
+    assert 88 in InputSizes("y", 16, (0, 8), 75)
+
+
+def test_networks_of_absurd_modulus_are_left_unknown():
+    net = Network(axes=1)
+    last = net.input("x")
+    for i, stride in enumerate((97, 101, 103)):
+        last = net.conv(f"c{i}", last, kernel=3, stride=stride, padding="same")
+    report = rfgraph.analyze(net)
+    assert report[last].status == "unknown"
+    assert "depends on the input size" in report[last].why
