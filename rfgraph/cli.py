@@ -184,8 +184,14 @@ def _model(command: argparse.ArgumentParser) -> None:
         type=_treatment,
         action="append",
         default=[],
-        help="what to do with nodes or ops of an importer's that rfgraph does not know: identity, global or cut; "
-        "several patterns may be given",
+        help="what nodes read whose name or op fits the pattern: identity (their own position), global (the whole map) "
+        "or cut (nothing); several patterns may be given, of which the first that fits counts",
+    )
+    command.add_argument(
+        "--batch-norm",
+        choices=("inference", "training"),
+        default="inference",
+        help="training: batch normalisation reads the whole map (default: inference)",
     )
 
 
@@ -249,9 +255,9 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
         again += ["--input-size", ("" if name is None else f"{name}=") + _written(size)]
     for pattern, how in options.treat:
         again += ["--treat", f"{pattern}={how}"]
-    for option in ("source", "alignment"):
-        value = getattr(options, option)
-        if value not in (None, "auto"):
+    for option in ("source", "alignment", "batch-norm"):
+        value = getattr(options, option.replace("-", "_"))
+        if value not in (None, "auto", "inference"):
             again += [f"--{option}", value]
     return Summary(report, options.model, shlex.join(again), options.all), CLEAN
 
@@ -282,7 +288,13 @@ def _trace(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.present.views import TraceView
 
     graph = _load(options)
-    found = trace(graph, _named(graph, options.output), _input_sizes(options, graph))
+    found = trace(
+        graph,
+        _named(graph, options.output),
+        _input_sizes(options, graph),
+        dict(options.treat),
+        options.batch_norm,
+    )
     return TraceView(found, str(graph.graph.get("name") or options.model)), CLEAN
 
 
@@ -318,6 +330,8 @@ def _analyze(options: argparse.Namespace) -> Report:
         input_size=_input_sizes(options, graph),
         source=_named(graph, options.source),
         alignment=modes if len(modes) > 1 else modes[0],
+        treat=dict(options.treat),
+        batch_norm=options.batch_norm,
     )
 
 

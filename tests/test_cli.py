@@ -208,11 +208,12 @@ def test_summary_says_how_to_see_the_findings(capsys: pytest.CaptureFixture[str]
     net = two_inputs()
     net.add("add", "conv", net.conv("even", "left", kernel=2))
     path = Path(save(net)).rename(tmp_path / "with space.json")
-    options = ["--input-size", "right = wrong=64", "--treat", "a*=cut", "--source", "left", "--alignment", "center"]
+    options = ["--input-size", "right = wrong=64", "--treat", "add=identity"]
+    options += ["--source", "left", "--alignment", "center"]
     assert cli.main(["summary", str(path), *options]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == (
-        f"findings: 1 warning (see `rfgraph check '{path}' --input-size 'right = wrong=64' --treat 'a*=cut' "
+        f"findings: 1 warning (see `rfgraph check '{path}' --input-size 'right = wrong=64' --treat add=identity "
         "--source left --alignment center`)"
     )
 
@@ -236,10 +237,11 @@ def test_treat(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = capsys.readouterr().out
     assert "rfgraph does not know what Mystery reads" in out
     assert "advice     say what it reads, as --treat NODE=identity (or global, or cut)\n" in out
-    assert cli.main(["check", path, "--treat", "other=cut", "--treat", "mystery=identity"]) == 0
+    assert cli.main(["check", path, "--treat", "mystery=identity", "--treat", "unknown=cut"]) == 0
     assert cli.main(["check", path, "--treat", "Myst*=identity"]) == 0
     capsys.readouterr()
     assert "'guess'" in refused(capsys, "check", path, "--treat", "mystery=guess")
+    assert "fits no node and no op (near: mystery" in refused(capsys, "trace", path, "--treat", "mistery=cut")
 
 
 def test_zoo_and_functions_are_models(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -90,8 +90,8 @@ CASES = [
     ("slice", {"start": -4}, None, Window(1, 1, -6), 4),
     ("slice", {"stop": -4}, Window(1), Window(1), 6),
     ("concat", {}, IDENTITY, IDENTITY, 10),
-    ("softmax", {}, FULL, FULL, 10),
-    ("group_norm", {}, FULL, FULL, 10),
+    ("softmax", {}, IDENTITY, IDENTITY, 10),
+    ("group_norm", {}, IDENTITY, IDENTITY, 10),
     ("instance_norm", {"mixes": False}, IDENTITY, IDENTITY, 10),
     ("attention", {}, FULL, FULL, 10),
     ("recurrent", {}, FULL, FULL, 10),
@@ -103,6 +103,12 @@ CASES = [
     ("flatten", {}, FULL, FULL, 1),
     *((name, {}, IDENTITY, IDENTITY, 10) for name in KINDS if KINDS[name] in (Pointwise, Arithmetic)),
 ]  # fmt: skip
+
+
+def test_norms_read_totals_in_a_second_slot():
+    norms = [kind_of("group_norm").parse({"mixes": mixes}, 0, 2) for mixes in ([True, False], False)]
+    assert [op.totals for op in norms] == [True, False]
+    assert [op.window(1, (10, 10)) for op in norms] == [FULL, IDENTITY]
 
 
 @pytest.mark.parametrize(("op", "attributes", "unsized", "sized", "size"), CASES, ids=lambda v: str(v)[:60])

@@ -198,7 +198,7 @@ def test_json_of_a_summary_is_the_report(everything: bool, size: tuple[int, int]
         assert (entry["status"], entry["why"]) == (layer.status, layer.why)
     assert document["outputs"] == list(report.outputs)
     assert document["aligned"] is report.aligned
-    assert document["findings"] == {"error": 0, "warning": 0, "note": 0}
+    assert document["findings"] == {"error": 0, "warning": 0, "note": 3}  # global twice, holes once
 
 
 def test_json_says_fractions_exactly_and_global_as_null() -> None:
@@ -470,8 +470,8 @@ def test_a_network_whose_merges_have_one_local_branch_is_checked_whatever_its_pa
     net.add("coded", net.mul("gated", pool, net.global_avg_pool("gate", pool)), net.constant("code"))
     view = check(net.graph)
     assert view.report.aligned is True
-    assert view.worst is None
-    assert view.sheet().notes == ("findings: none, all merges line up",)
+    assert [finding.rule for finding in view.findings] == ["RF008"]
+    assert view.sheet().notes == ("findings: 1 note",)
 
 
 def test_long_paths_are_shortened_for_people_only() -> None:

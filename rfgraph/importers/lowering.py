@@ -14,18 +14,14 @@ from typing import Any
 
 import networkx as nx
 
-from rfgraph.errors import AttributeValueError, ModelFileError
+from rfgraph.errors import ModelFileError
 from rfgraph.importers import rules_functions, rules_moves, rules_windows  # noqa: F401  they register with ``place``
 from rfgraph.importers.dims import Shape
 from rfgraph.importers.layout import Layout, Probe
 from rfgraph.importers.maps import Maps, Placed
 from rfgraph.importers.program import Program
 from rfgraph.importers.rules import place
-
-#: What ``treat`` may say of an op that is not known.
-TREATMENTS = ("identity", "global", "cut")
-
-Treat = Mapping[str, str]
+from rfgraph.treatments import Treat
 
 
 def lower(
@@ -38,8 +34,8 @@ def lower(
     program
         What a reader made of a model.
     treat
-        What to do with ops that are not known: a pattern of node or op names (as in ``fnmatch``) -> ``"identity"``,
-        ``"global"`` or ``"cut"``.
+        What ops that are not known read, as for ``rfgraph.analyze``. Their nodes are ``unknown`` all the same; here it
+        only tells that what comes after them lies as before.
     spatial
         The spatial dimensions of each input, in order; found from the model's windows if left out.
 
@@ -47,14 +43,7 @@ def lower(
     ------
     ModelFileError
         If no output depends on an input, or nothing tells which dimensions are spatial.
-    AttributeValueError
-        If ``treat`` asks for something else.
     """
-    for pattern, treatment in (treat or {}).items():
-        if treatment not in TREATMENTS:
-            raise AttributeValueError(
-                f"treat {{{pattern!r}: {treatment!r}}}: {treatment!r} is not one of {', '.join(TREATMENTS)}"
-            )
     layout = layout_of(program) if spatial is None else Layout.given(program, spatial)
     maps = Maps(program.name, layout.axes, treat or {})
     _run(program, layout, maps)

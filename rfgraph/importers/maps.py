@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 from rfgraph.importers.dims import Dim, exact_quotient, product, symbol
@@ -12,6 +11,7 @@ from rfgraph.importers.layout import Probe
 from rfgraph.importers.program import Instruction
 from rfgraph.importers.views import Dimension, Part, View, along, joined, other
 from rfgraph.network import Network
+from rfgraph.treatments import matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Maps:
     axes
         How many spatial axes it has.
     treat
-        What to do with ops that are not known.
+        What the user says that ops read that are not known: downstream of those, dimensions stay what they are.
     probe
         Where to note what is slid over; then no nodes are made.
     """
@@ -105,21 +105,16 @@ class Maps:
         return self.emit(op, step.name, inputs, label, **attributes)
 
     def unknown(self, step: Instruction, operands: Iterable[Placed | None], why: str = "") -> Placed:
-        """Add a node of which nothing is known, or what ``treat`` says of it."""
+        """Add a node of which nothing is known; what ``treat`` says of it is left to those who read the network."""
         inputs = [p for p in operands if p is not None]
-        view = inputs[0].view
+        attributes = {"of": step.op, "why": why} if why else {"of": step.op}
+        node = self.emit("unknown", step.name, inputs, **attributes)
+        fits = [how for pattern, how in self.treat.items() if matches(pattern, (step.name, step.op, "unknown"))]
+        view = inputs[0].view if fits else None
         if view is not None and step.output.shape is not None and view.rank != len(step.output.shape):
             view = None
-        names = [pattern for pattern in self.treat if fnmatchcase(step.name, pattern) or fnmatchcase(step.op, pattern)]
-        treatment = self.treat[names[0]] if names else None
-        if treatment is None:
-            attributes = {"of": step.op, "why": why} if why else {"of": step.op}
-            return Placed(self.emit("unknown", step.name, inputs, **attributes), None, label=step.name)
-        if treatment == "cut":
-            return Placed(self.node("constant", step, []), view, label=step.name)
-        if treatment == "global":
-            return Placed(self.each("attention", step, inputs), view, frozenset(range(self.axes)), step.name)
-        return Placed(self.node("elementwise", step, inputs), view, inputs[0].full, step.name)
+        full = {"identity": inputs[0].full, "global": frozenset(range(self.axes))}.get(fits[0] if fits else "")
+        return Placed(node, view, full or frozenset(), step.name)
 
     def each(self, op: str, step: Instruction, inputs: Sequence[Placed]) -> str:
         """Add a node of an op of one input for every input, and one that reads them all."""

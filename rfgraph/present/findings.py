@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from rfgraph.analysis import Report
-from rfgraph.present.layers import NAMED, Reason, head, reasons, title, window_document
+from rfgraph.context import GlobalContext
+from rfgraph.present.layers import NAMED, Reason, head, reasons, taken_lines, title, window_document
 from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, exact, number
 from rfgraph.results import SEVERITIES, Branch, Finding, Misalignment, Repair, Severity
 
@@ -77,7 +78,8 @@ class Check:
                 rows.append(_rest(notes[shown:]))
         columns = tuple(map(Column, ("finding", "message", "reference", "branch", "advice")))
         end = f"findings: {verdict(self.report, self.findings)}"
-        return Sheet(title(self.report, self.name), columns, rows, (end,), stacked=True)
+        said = (*taken_lines(self.report), end)
+        return Sheet(title(self.report, self.name), columns, rows, said, stacked=True)
 
     def records(self) -> Records:
         """Return it for spreadsheets."""
@@ -185,7 +187,12 @@ def _finding_document(finding: Finding) -> Document:
         "message": finding.message,
         "advice": finding.advice,
         **(_misalignment_document(finding) if isinstance(finding, Misalignment) else {}),
+        **(_context_document(finding) if isinstance(finding, GlobalContext) else {}),
     }
+
+
+def _context_document(finding: GlobalContext) -> Document:
+    return {"culprits": [str(node) for node in finding.culprits], "local": finding.local}
 
 
 def _misalignment_document(finding: Misalignment) -> Document:

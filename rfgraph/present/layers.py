@@ -188,6 +188,20 @@ def title(report: Report, name: str) -> str:
     return f"{report.name or name}: {named_axes(report.axes)}, measured at {report.source!r}{known}"
 
 
+def taken_lines(report: Report) -> list[str]:
+    """Return what was taken for granted, for people: what they said themselves of what nodes read."""
+    said: dict[str, list[str]] = {}
+    for treatment in report.treated:
+        said.setdefault(treatment.how, []).append(repr(treatment.node))
+    lines = []
+    for how, nodes in said.items():
+        more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
+        lines.append(f"treated as {how}: {', '.join(nodes[:NAMED])}{more}")
+    if report.batch_norm == "training":
+        lines.append("batch normalisation: in training, over the whole map")
+    return lines
+
+
 def head(command: str, report: Report, name: str) -> Document:
     """Return what the document of every command on one network begins with."""
     return {
@@ -197,4 +211,6 @@ def head(command: str, report: Report, name: str) -> Document:
         "axes": list(report.axes),
         "source": str(report.source),
         "input_size": list(report[report.source].map_size),
+        "batch_norm": report.batch_norm,
+        "treated": [{"node": str(t.node), "as": t.how, "pattern": t.pattern} for t in report.treated],
     }

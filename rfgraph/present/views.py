@@ -19,6 +19,7 @@ from rfgraph.present.layers import (
     reads_nothing,
     reason_lines,
     reasons,
+    taken_lines,
     title,
 )
 from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted, number, truth
@@ -85,6 +86,7 @@ class Summary:
             notes.append(f"left out: {counted(left_out, 'node')} that {verb} not read {report.source!r} (see --all)")
         if any(map(has_global_path, self.layers)):
             notes.append("+global: some path reads the whole axis besides; r, S and P are those of the other paths")
+        notes += taken_lines(report)
         notes += reason_lines(self.reasons)
         outputs = [f"{name} ({field_line(report[name])})" for name in report.outputs[:NAMED]]
         more = len(report.outputs) - len(outputs)
