@@ -1,0 +1,80 @@
+"""The README's examples run, and what it says of networks is what rfgraph says."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+import rfgraph
+from rfgraph.ops import KINDS
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_example_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert names["report"]["add"].size == (3, 3)
+    assert "off by +1/2 input pixels" in capsys.readouterr().out
+
+
+def test_the_commands_named_are_there():
+    from rfgraph.cli import _parser
+
+    (line,) = re.findall(r"rfgraph (\S+\|\S+) MODEL", README)
+    assert set(line.split("|")) <= set(_parser()._subparsers._group_actions[0].choices)
+
+
+def test_every_op_of_the_table_is_known():
+    table = README[README.index("| op | attributes") : README.index("`padding` is a number")]
+    rows = [row for row in table.splitlines() if row.startswith("| `")]
+    ops = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert ops
+    assert ops <= set(KINDS)
+
+
+def test_the_finding_shown_is_found():
+    onnx = pytest.importorskip("onnx")
+    path = Path(onnx.__file__).parent / "backend/test/data/light/light_inception_v2.onnx"
+    findings = [f for f in rfgraph.analyze(path).findings if f.severity == "warning"]
+    assert len(findings) == 2
+    assert findings[0].message in README
+    assert findings[0].advice in README
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "offsets"),
+    [
+        ("xception", 299, [Fraction(1, 2)]),
+        ("resnet50_d", None, [Fraction(1, 4)] * 3),
+        ("fpn", None, [Fraction(1, 2), Fraction(3, 2), Fraction(7, 2)]),
+        ("unet_3x3", None, [Fraction(1, 2), Fraction(3, 2), Fraction(7, 2), Fraction(15, 2)]),
+        ("unet_2x2", None, []),
+        ("wavenet", None, []),
+        ("mobilenet_v1", None, []),
+        ("inception_v2", None, []),
+    ],
+)
+def test_what_is_said_of_published_networks(name, size, offsets):
+    report = rfgraph.analyze(f"zoo:{name}", input_size=size)
+    found = [abs(f.offset_in_merge) for f in report.findings if f.rule == "RF002"]
+    assert found == offsets
+    assert report.aligned is (not offsets)
+
+
+def test_xception_lines_up_where_the_readme_says():
+    assert str(rfgraph.analyze("zoo:xception").aligned_sizes[0]) == "n mod 32 is 7 or 8, from 7"
+    assert "n mod 32 is 7 or 8" in README
+
+
+@pytest.mark.parametrize(
+    ("name", "node", "padding"), [("mobilenet_v1", "Conv2d_13_pointwise", 126), ("inception_v2", "Mixed_5c", 318)]
+)
+def test_padding_by_residue_is_what_the_readme_says(name, node, padding):
+    table = rfgraph.analyze(f"zoo:{name}")[node].by_size[0]
+    assert [n for n in range(table.modulus) if table.windows[n].padding == padding] == [0]
+    assert table.modulus == 32
