@@ -129,6 +129,20 @@ def test_beyond_the_cap_regions_are_a_bound_that_says_so(monkeypatch):
     assert bound.box((0, 3)) != exact.box((0, 3))
 
 
+@pytest.mark.parametrize("size", [4, None])
+def test_a_layer_on_the_gaps_of_another_reads_nothing(size):
+    net = Network(axes=1)
+    gaps = net.conv_transpose("gaps", net.input("x", size=size), kernel=1, stride=2)
+    net.conv("odd", gaps, kernel=1, stride=2, padding=[[1, 0]])
+    net.constant("code")
+    report = rfgraph.analyze(net, source="x")
+    assert report.region("odd", 2).box is None
+    if size is not None:
+        assert not report.regions("odd").reads.any()
+    with pytest.raises(rfgraph.RFGraphError, match=r"'code' .constant. does not depend on 'x'"):
+        report.region("code", 2)
+
+
 def test_regions_need_sizes():
     net = Network(axes=1)
     net.conv("c", net.input("x"), kernel=3)
