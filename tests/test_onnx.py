@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper, parser
+from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
 import rfgraph
@@ -152,7 +152,8 @@ CASES = [
     Case("Conv", 'y = Conv<auto_pad="SAME_LOWER", strides=[2,3]>(x, w)', {"w": (4, 3, 4, 4)}, opset=11),
     Case("Conv", 'y = Conv<auto_pad="VALID", group=3>(x, w)', {"w": (3, 1, 3, 3)}, opset=7),
     Case("Conv", "y = Conv<pads=[2,1]>(x, w)", {"w": (2, 3, 4)}, x=T, at=(2,), out=(2,)),
-    Case("Conv", "y = Conv<strides=[1,2,1]>(x, w)", {"w": (2, 2, 2, 2, 2)}, x=(1, 2, 3, 4, 3), at=(2, 3, 4), out=(2, 3, 4)),
+    Case("Conv", "y = Conv<strides=[1,2,1]>(x, w)", {"w": (2, 2, 2, 2, 2)}, x=(1, 2, 3, 4, 3), at=(2, 3, 4), out=(2,
+         3, 4)),
     Case("Conv", """s = Conv(x, w)
                     k = GlobalAveragePool(x)
                     y = Conv(s, k)""", {"w": (3, 3, 3, 3)}),
@@ -161,7 +162,8 @@ CASES = [
     Case("QLinearConv", "y = QLinearConv<strides=[2,1]>(x, s, z, w, s, z, t, z)",
          {"w": np.arange(27, dtype=np.uint8).reshape(1, 3, 3, 3) + 1, "s": np.float32(0.1),
           "z": np.uint8(0), "t": np.float32(4)}, dtype=np.uint8),
-    Case("ConvTranspose", "y = ConvTranspose<strides=[2,3], pads=[1,0,0,1], output_padding=[1,2]>(x, w)", {"w": (3, 2, 3, 2)}),
+    Case("ConvTranspose", "y = ConvTranspose<strides=[2,3], pads=[1,0,0,1], output_padding=[1,2]>(x, w)", {"w": (3, 2,
+         3, 2)}),
     Case("ConvTranspose", "y = ConvTranspose<strides=[2,3], dilations=[2,3]>(x, w)", {"w": (3, 2, 2, 3)}),
     Case("ConvTranspose", 'y = ConvTranspose<strides=[2,2], output_shape=[12,15], auto_pad="SAME_UPPER">(x, w)',
          {"w": (3, 2, 3, 4)}),
@@ -199,7 +201,8 @@ CASES = [
     Case("PRelu", "y = PRelu(x, s)", {"s": (3, 1, 1)}),
     Case("QuantizeLinear", "y = QuantizeLinear(x, s, z)", {"s": np.float32(0.01), "z": np.uint8(128)}),
     Case("DequantizeLinear", "y = DequantizeLinear(x, s, z)", {"s": np.float32(0.1), "z": np.uint8(0)}, dtype=np.uint8),
-    Case("RotaryEmbedding", "y = RotaryEmbedding(x, c, c)", {"c": (1, 5, 2)}, x=(1, 2, 5, 4), at=(2,), out=(2,), opset=23),
+    Case("RotaryEmbedding", "y = RotaryEmbedding(x, c, c)", {"c": (1, 5, 2)}, x=(1, 2, 5, 4), at=(2,), out=(2,),
+         opset=23),
     # Reductions and mixtures.
     Case("ReduceMean", "y = ReduceMean<keepdims=1>(x, a)", {"a": ints(1)}),
     Case("ReduceMean", "y = ReduceMean<keepdims=0>(x, a)", {"a": ints(-1, 2)}, out=(None, None)),
@@ -227,19 +230,22 @@ CASES = [
     Case("DFT", "y = DFT(x, , a)", {"a": np.int64(2)}, x=(1, 3, 8, 1), at=(1, 2), out=(1, 2), opset=20),
     Case("DFT", "y = DFT<onesided=1>(x, , a)", {"a": np.int64(1)}, x=(1, 3, 8, 1), at=(1, 2), out=(1, 2), opset=20),
     Case("Det", "y = Det(x)", x=(1, 5, 3, 3), at=(1,), out=(1,)),
-    Case("LSTM", "u, y, c = LSTM<hidden_size=4>(x, w, r)", {"w": (1, 16, 3), "r": (1, 16, 4)}, x=(5, 1, 3), at=(0,), out=(None,)),
+    Case("LSTM", "u, y, c = LSTM<hidden_size=4>(x, w, r)", {"w": (1, 16, 3), "r": (1, 16, 4)}, x=(5, 1, 3), at=(0,),
+         out=(None,)),
     Case("LSTM", "y, h, c = LSTM<hidden_size=4>(x, w, r)", {"w": (1, 16, 3), "r": (1, 16, 4)}, x=(5, 1, 3), at=(0,),
          out=(0,), exact=False),
     Case("GRU", "y, h = GRU<hidden_size=2, layout=1>(x, w, r)", {"w": (1, 6, 3), "r": (1, 6, 2)}, x=(1, 5, 3), at=(1,),
          out=(1,), exact=False),
-    Case("RNN", 'y, h = RNN<hidden_size=2, direction="reverse">(x, w, r)', {"w": (1, 2, 3), "r": (1, 2, 2)}, x=(5, 1, 3),
+    Case("RNN", 'y, h = RNN<hidden_size=2, direction="reverse">(x, w, r)', {"w": (1, 2, 3), "r": (1, 2, 2)}, x=(5, 1,
+         3),
          at=(0,), out=(0,), exact=False),
     # Products.
     Case("MatMul", """t = Transpose<perm=[0,2,3,1]>(x)
                       y = MatMul(t, w)""", {"w": (3, 5)}, out=(1, 2)),
     Case("MatMul", "y = MatMul(x, w)", {"w": (7, 4)}, out=(2, None)),
     Case("MatMul", "y = MatMul(w, x)", {"w": (6, 6)}),
-    Case("MatMulInteger", "y = MatMulInteger(x, w)", {"w": np.full((3, 5), 7, np.uint8)}, x=(1, 6, 3), at=(1,), out=(1,),
+    Case("MatMulInteger", "y = MatMulInteger(x, w)", {"w": np.full((3, 5), 7, np.uint8)}, x=(1, 6, 3), at=(1,),
+         out=(1,),
          dtype=np.uint8),
     Case("QLinearMatMul", "y = QLinearMatMul(x, s, z, w, s, z, s, z)",
          {"w": np.full((3, 5), 1, np.uint8), "s": np.float32(1), "z": np.uint8(0)}, x=(1, 6, 3), at=(1,), out=(1,),
@@ -254,7 +260,8 @@ CASES = [
     Case("Einsum", 'y = Einsum<equation="bchw,dc->bhwd">(x, w)', {"w": (5, 3)}, out=(1, 2)),
     Case("Einsum", 'y = Einsum<equation="...hw,hk->...kw">(x, w)', {"w": (6, 6)}),
     Case("Einsum", 'y = Einsum<equation="nwhc">(x)', x=(1, 6, 5, 2), at=(1, 2), out=(3, 1)),
-    Case("Attention", "y = Attention<q_num_heads=1, kv_num_heads=1>(x, x, x)", x=(1, 5, 4), at=(1,), out=(1,), opset=23),
+    Case("Attention", "y = Attention<q_num_heads=1, kv_num_heads=1>(x, x, x)", x=(1, 5, 4), at=(1,), out=(1,),
+         opset=23),
     Case("Attention", "y = Attention(x, x, x)", x=(1, 2, 5, 4), at=(2,), out=(2,), opset=23),
     # Elements moved.
     Case("Pad", "y = Pad(x, p)", {"p": ints(0, 0, 1, 2, 0, 0, 0, 3)}),
@@ -356,17 +363,20 @@ CASES = [
          {"b": np.int64(4), "n": np.int64(8), "r": np.int64(8192), "lo": np.float32(0), "hi": np.float32(4096)},
          x=(1, 5, 6), at=(2,), out=(1,)),
     # What reads everything.
-    Case("NonMaxSuppression", "y = NonMaxSuppression(x, s, n, t, t)", {"s": (1, 1, 6), "n": ints(3), "t": floats(0.5)}, x=(1, 6, 4), at=(1,),
+    Case("NonMaxSuppression", "y = NonMaxSuppression(x, s, n, t, t)", {"s": (1, 1, 6), "n": ints(3),
+         "t": floats(0.5)}, x=(1, 6, 4), at=(1,),
          out=(None,), exact=False),
     Case("AffineGrid", """g = ReduceMean<keepdims=0>(x, a)
                           t = Reshape(g, s)
                           y = AffineGrid(t, n)""",
          {"a": ints(2, 3), "s": ints(1, 2, 3), "n": ints(1, 3, 4, 5)}, x=(1, 6, 5, 4), out=(None, None)),
     Case("RoiAlign", """b = RoiAlign<output_height=2, output_width=2>(x, r, i)
-                        y = Flatten(b)""", {"r": floats(1, 1, 4, 4).reshape(1, 4), "i": ints(0)}, out=(None, None), exact=False),
+                        y = Flatten(b)""",
+         {"r": floats(1, 1, 4, 4).reshape(1, 4), "i": ints(0)}, out=(None, None), exact=False),
     Case("NegativeLogLikelihoodLoss", 'y = NegativeLogLikelihoodLoss<reduction="none">(x, t)',
          {"t": np.zeros((1, 6, 7), np.int64)}, out=(1, 2)),
-    Case("SoftmaxCrossEntropyLoss", "y = SoftmaxCrossEntropyLoss(x, t)", {"t": np.zeros((1, 6, 7), np.int64)}, out=(None, None)),
+    Case("SoftmaxCrossEntropyLoss", "y = SoftmaxCrossEntropyLoss(x, t)", {"t": np.zeros((1, 6, 7), np.int64)},
+         out=(None, None)),
     # Sequences.
     Case("SequenceConstruct", """q = SequenceConstruct(x, x)
                                  y = ConcatFromSequence<axis=1>(q)"""),
@@ -390,10 +400,41 @@ CASES = [
 ]  # fmt: skip
 
 #: Functions of one element that need nothing but their input.
-ELEMENTS = (
-    "Relu LeakyRelu Elu Selu Celu Gelu Swish Mish Sigmoid HardSigmoid HardSwish Tanh Softplus Softsign Exp Abs Neg "
-    "Reciprocal Erf Sin Cos Floor Ceil Round Sign Identity ThresholdedRelu Shrink Tan Atan Sinh Cosh Asinh"
-).split()
+ELEMENTS = [
+    "Relu",
+    "LeakyRelu",
+    "Elu",
+    "Selu",
+    "Celu",
+    "Gelu",
+    "Swish",
+    "Mish",
+    "Sigmoid",
+    "HardSigmoid",
+    "HardSwish",
+    "Tanh",
+    "Softplus",
+    "Softsign",
+    "Exp",
+    "Abs",
+    "Neg",
+    "Reciprocal",
+    "Erf",
+    "Sin",
+    "Cos",
+    "Floor",
+    "Ceil",
+    "Round",
+    "Sign",
+    "Identity",
+    "ThresholdedRelu",
+    "Shrink",
+    "Tan",
+    "Atan",
+    "Sinh",
+    "Cosh",
+    "Asinh",
+]
 CASES += [Case(op, f"y = {op}(x)", opset=24, trials=2) for op in ELEMENTS]
 CASES += [Case(op, f"p = Sigmoid(x)\ny = {op}(p)") for op in ("Log", "Sqrt", "Asin", "Acos", "Atanh")]
 CASES += [Case("Acosh", "e = Exp(x)\np = Add(e, s)\ny = Acosh(p)", {"s": floats(1)})]
@@ -465,7 +506,8 @@ SPELT = [
     Spelt(Case("Pad", "y = Pad(x, p)", {"p": ints(0, 0, 1, -2, 0, 0, -1, 3)}), ((1, 1, 1), (1, 1, -2))),
     Spelt(Case("Softmax", "y = Softmax<axis=1>(x)", opset=11), "full"),
     Spelt(Case("GlobalLpPool", "y = GlobalLpPool<p=2>(x)"), "full"),
-    Spelt(Case("MaxRoiPool", "y = MaxRoiPool<pooled_shape=[2,2]>(x, r)", {"r": floats(0, 1, 1, 4, 4).reshape(1, 5)}), "full"),
+    Spelt(Case("MaxRoiPool", "y = MaxRoiPool<pooled_shape=[2,2]>(x, r)", {"r": floats(0, 1, 1, 4, 4).reshape(1, 5)}),
+         "full"),
     Spelt(Case("NonZero", "y = NonZero(x)"), "full"),
     Spelt(Case("Unique", "y = Unique(x)"), "full"),
     Spelt(Case("Compress", "y = Compress<axis=2>(x, c)", {"c": np.array([True, False])}), "full"),
@@ -479,9 +521,11 @@ SPELT = [
     Spelt(Case("DynamicQuantizeLinear", "q, s, z = DynamicQuantizeLinear(x)\ny = DequantizeLinear(q, s, z)"),
           (conv(1), conv(1))),
     Spelt(Case("BitCast", "y = BitCast<to=6>(x)", opset=26), (conv(1), conv(1))),
-    Spelt(Case("FusedConv", 'y = com.microsoft.FusedConv<pads=[1,1,1,1], activation="Relu">(x, w)', {"w": (4, 3, 3, 3)}),
+    Spelt(Case("FusedConv", 'y = com.microsoft.FusedConv<pads=[1,1,1,1], activation="Relu">(x, w)', {"w": (4, 3, 3,
+         3)}),
           (conv(3, 1, 1), conv(3, 1, 1))),
-    Spelt(Case("QLinearAveragePool", "y = com.microsoft.QLinearAveragePool<kernel_shape=[3,2], strides=[2,2]>(x, s, z, s, z)",
+    Spelt(Case("QLinearAveragePool",
+         "y = com.microsoft.QLinearAveragePool<kernel_shape=[3,2], strides=[2,2]>(x, s, z, s, z)",
                {"s": floats(1), "z": np.uint8(0)}), (conv(3, 2), conv(2, 2))),
     Spelt(Case("QLinearGlobalAveragePool", "y = com.microsoft.QLinearGlobalAveragePool(x, s, z, s, z)",
                {"s": floats(1), "z": np.uint8(0)}), "full"),
@@ -547,7 +591,6 @@ MODES += [
 ]
 
 
-
 def resize(mode, coordinates, nearest, inputs, weights, opset=19):
     attributes = f'mode="{mode}", coordinate_transformation_mode="{coordinates}", nearest_mode="{nearest}"'
     return Case("Resize", f"y = Resize<{attributes}>({inputs})", weights, x=(1, 1, 6, 8), opset=opset)
@@ -581,8 +624,16 @@ def test_resize_as_tensorflow_rounds():
     ("attributes", "inputs", "why"),
     [
         ('antialias=1, mode="linear"', "x, , s", "it smooths what it shrinks"),
-        ('coordinate_transformation_mode="tf_crop_and_resize"', "x, r, s", "coordinate_transformation_mode is tf_crop_and"),
-        ('coordinate_transformation_mode="half_pixel_symmetric"', "x, , t", "coordinate_transformation_mode is half_pixel_s"),
+        (
+            'coordinate_transformation_mode="tf_crop_and_resize"',
+            "x, r, s",
+            "coordinate_transformation_mode is tf_crop_and",
+        ),
+        (
+            'coordinate_transformation_mode="half_pixel_symmetric"',
+            "x, , t",
+            "coordinate_transformation_mode is half_pixel_s",
+        ),
         ('keep_aspect_ratio_policy="not_larger"', "x, , , n", "keeping its aspect ratio needs sizes to be rounded"),
     ],
 )
@@ -606,3 +657,436 @@ def test_resize_of_opset_10_rounds_as_its_test_cases(scale, rows):
     case = Case("Resize", "y = Resize(x, s)", {"s": floats(1, 1, 1, scale)}, x=(1, 1, 2, size), opset=10)
     report = rfgraph.analyze(graph_of(case))
     assert [report.region("y", (0, y)).box[1] for y in range(len(rows))] == [(row, row) for row in rows]
+
+
+# Real models: what onnx ships, against a walk over the file that shares no code with rfgraph.
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+MODELS = [
+    "bvlc_alexnet",
+    "densenet121",
+    "inception_v1",
+    "inception_v2",
+    "resnet50",
+    "shufflenet",
+    "squeezenet",
+    "vgg19",
+    "zfnet512",
+]
+
+
+def walk(path: Path) -> dict[str, tuple[int, int, int, int]]:
+    """Return first and last pixel of output 0, the stride and the map size of every node, on the vertical axis."""
+    model = onnx.load(path)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    known = {info.name: (0, 0, 1, 224) for info in model.graph.input if info.name not in weights}
+    nodes = {}
+    for node in model.graph.node:
+        inputs = [known[name] for name in node.input if name in known]
+        if not inputs or node.op_type in ("Gemm", "Softmax", "GlobalAveragePool"):
+            continue
+        if node.op_type == "Reshape" and weights[node.input[1]].dims == [2]:
+            continue  # flattened for the classifier
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        first, last = min(i[0] for i in inputs), max(i[1] for i in inputs)
+        (stride,), (size,) = {i[2] for i in inputs}, {i[3] for i in inputs}
+        if node.op_type in ("Conv", "MaxPool", "AveragePool"):
+            kernel, step = attributes["kernel_shape"][0], attributes.get("strides", [1])[0]
+            pads = attributes.get("pads", [0, 0, 0, 0])
+            first, last = first - pads[0] * stride, last + (kernel - 1 - pads[0]) * stride
+            size = (size + pads[0] + pads[2] - kernel) // step + 1
+            stride *= step
+        for output in node.output:
+            known[output] = (first, last, stride, size)
+        if node.op_type not in ("Reshape", "Transpose"):  # views of a map make no node
+            nodes[node.name] = known[node.output[0]]
+    return nodes
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_real_model_agrees_with_a_walk_over_its_file_at_every_node(name):
+    path = LIGHT / f"light_{name}.onnx"
+    report = rfgraph.analyze(path)
+    nodes = walk(path)
+    assert len(nodes) >= 15
+    for node, (first, last, stride, size) in nodes.items():
+        layer = report[node]
+        for axis in range(2):
+            assert (layer.size[axis], layer.stride[axis], -layer.padding[axis]) == (last - first + 1, stride, first)
+            assert layer.map_size[axis] == size
+            assert layer.status == "exact"
+
+
+def longest_path(*layers: tuple[int, int]) -> tuple[int, int]:
+    """Return receptive field and stride of a chain of (kernel, stride), by the article's sum of (k - 1) * jump."""
+    size, jump = 1, 1
+    for kernel, stride in layers:
+        size += (kernel - 1) * jump
+        jump *= stride
+    return size, jump
+
+
+def bottlenecks(units, stride):
+    """A ResNet stage whose first 3x3 convolution strides, as in this file."""
+    return [(1, 1), (3, stride), (1, 1), *[(1, 1), (3, 1), (1, 1)] * (units - 1)]
+
+
+def dense(units):
+    return [(1, 1), (3, 1)] * units
+
+
+CHAINS = {
+    "vgg19": [layer for convs in (2, 2, 4, 4, 4) for layer in [*[(3, 1)] * convs, (2, 2)]],
+    "bvlc_alexnet": [(11, 4), (3, 2), (5, 1), (3, 2), (3, 1), (3, 1), (3, 1), (3, 2)],
+    "zfnet512": [(7, 2), (3, 2), (5, 2), (3, 2), (3, 1), (3, 1), (3, 1), (2, 2)],
+    "squeezenet": [(3, 2), (3, 2), *[(3, 1)] * 2, (3, 2), *[(3, 1)] * 2, (3, 2), *[(3, 1)] * 4],
+    "resnet50": [
+        (7, 2),
+        (3, 2),
+        *bottlenecks(3, 1),
+        *bottlenecks(4, 2),
+        *bottlenecks(6, 2),
+        *bottlenecks(3, 2),
+        (7, 1),
+    ],
+    "densenet121": [(7, 2), (3, 2), *dense(6), (2, 2), *dense(12), (2, 2), *dense(24), (2, 2), *dense(16)],
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_real_model_has_the_field_of_its_architecture(name):
+    report = rfgraph.analyze(LIGHT / f"light_{name}.onnx")
+    size, stride = longest_path(*CHAINS[name])
+    last = report[report.outputs[-1]]
+    assert last.size == (size, size)
+    assert last.stride == (stride, stride)
+
+
+def test_classifier_of_a_real_model_reads_everything():
+    report = rfgraph.analyze(LIGHT / "light_vgg19.onnx")
+    assert report[list(report)[-1]].is_global == (True, True)
+
+
+def test_inception_v2_has_two_misaligned_pools():
+    # Its stride-2 blocks pad the convolutions by 1 and the pool by nothing: half a pixel of the merge's map.
+    report = rfgraph.analyze(LIGHT / "light_inception_v2.onnx")
+    assert [finding.rule for finding in report.findings] == ["RF002", "RF002"]
+
+
+# Whole files: shapes, names, control flow, and what is wrong with them.
+
+
+def build(text: str, weights: dict | None = None) -> onnx.ModelProto:
+    """Return the model of a textual ONNX model, with weights of random numbers."""
+    model = parser.parse_model(text)
+    rng = np.random.default_rng(0)
+    for name, value in (weights or {}).items():
+        array = rng.uniform(0.5, 1.5, value).astype(np.float32) if isinstance(value, tuple) else np.asarray(value)
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    return model
+
+
+HEAD = '<ir_version: 8, opset_import: ["" : 17, "my" : 1, "local" : 1]>'
+
+
+def field_of(graph, node, axis=0):
+    layer = rfgraph.analyze(graph)[node]
+    return layer.size[axis], layer.stride[axis], layer.padding[axis]
+
+
+def test_nhwc_layout_is_found_from_the_first_window():
+    model = build(
+        HEAD + """ m (float[N, 32, 24, 3] x) => (float[N, H, W, 5] y) {
+          t = Transpose<perm=[0,3,1,2]>(x)
+          c = Conv<kernel_shape=[3,5], strides=[2,1], pads=[1,2,1,2]>(t, w)
+          y = Transpose<perm=[0,2,3,1]>(c)
+        }""", {"w": (5, 3, 3, 5)})  # fmt: skip
+    graph = lower(read_model(model))
+    assert graph.nodes["x"]["size"] == [32, 24]
+    assert [graph.nodes[node]["op"] for node in graph] == ["input", "conv"]
+
+
+def test_flat_images_and_unbatched_signals_are_laid_out():
+    flat = build(HEAD + """ m (float[N, 784] x) => (float[N, C, H, W] y) {
+      r = Reshape(x, s)
+      y = Conv<kernel_shape=[3,3]>(r, w)
+    }""", {"s": ints(-1, 1, 28, 28), "w": (2, 1, 3, 3)})  # fmt: skip
+    graph = lower(read_model(flat))
+    assert graph.nodes["x"]["size"] == [28, 28]
+    assert field_of(graph, "y") == (3, 1, 0)
+    signal = build(HEAD + """ m (float[N, 100] x) => (float[N, C, T] y) {
+      u = Unsqueeze(x, a)
+      y = Conv<kernel_shape=[5], strides=[2]>(u, w)
+    }""", {"a": ints(1), "w": (2, 1, 5)})  # fmt: skip
+    graph = lower(read_model(signal))
+    assert graph.graph["axes"] == 1
+    assert field_of(graph, "y") == (5, 2, 0)
+
+
+def test_a_model_without_windows_is_refused():
+    model = build(HEAD + " m (float[1, 3, 8, 8] x) => (float[1, 3, 8, 8] y) { y = Relu(x) }")
+    with pytest.raises(
+        ModelFileError, match="no convolution, pooling or resize, so that nothing tells which dimensions"
+    ):
+        lower(read_model(model))
+
+
+def test_a_model_whose_outputs_are_constants_is_refused():
+    model = build(HEAD + " m (float[1, 3, 8, 8] x) => (int64[4] y) { s = Shape(x) y = Identity(s) }")
+    with pytest.raises(ModelFileError, match="none of its outputs depends on an input"):
+        lower(read_model(model))
+
+
+DYNAMIC = (
+    HEAD
+    + """ m (float[N, 3, H, W] x) => (float[N, C, h, w] y) {
+  c = Conv<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(x, w)
+  s = Shape(c)
+  hw = Slice(s, two, four)
+  d = Mul(hw, two)
+  nc = Slice(s, zero, two)
+  e = Concat<axis=0>(nc, d)
+  u = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(c, , , e)
+  r = Conv<kernel_shape=[1,1]>(u, w1)
+  y = Add(r, x)
+}"""
+)
+DYNAMIC_WEIGHTS = {"w": (4, 3, 3, 3), "w1": (3, 4, 1, 1), "zero": ints(0), "two": ints(2), "four": ints(4)}
+
+
+def test_a_size_computed_from_symbolic_shapes_is_a_scale():
+    graph = lower(read_model(build(DYNAMIC, DYNAMIC_WEIGHTS)))
+    assert graph.nodes["u"]["scale"] == [2, 2]
+    assert field_of(graph, "u") == (3, 1, 1)
+
+
+SKIP = (
+    HEAD
+    + """ m (float[N, 3, H, W] x) => (float[N, C, h, w] y) {
+  c = Conv<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(x, w)
+  s = Shape(x)
+  u = Resize<mode="nearest">(c, , , s)
+  y = Add(u, x)
+}"""
+)
+
+
+def test_a_size_that_depends_on_the_input_waits_for_one():
+    model = build(SKIP, {"w": (3, 3, 3, 3)})
+    layer = rfgraph.analyze(lower(read_model(model)))["u"]
+    assert layer.status == "unknown"
+    assert "it resizes to H, W, which depends on the input size; give one" in layer.why
+    graph = lower_for(lambda shapes: read_model(model, shapes=shapes), input_size=(64, 31))
+    assert graph.nodes["x"]["size"] == [64, 31]
+    assert graph.nodes["u"]["size"] == [64, 31]
+    assert rfgraph.analyze(graph)["u"].map_size == (64, 31)
+
+
+def test_an_input_size_replaces_the_one_a_model_was_exported_for():
+    text = DYNAMIC.replace("float[N, 3, H, W] x", "float[1, 3, 32, 32] x")
+    path_model = build(text, DYNAMIC_WEIGHTS)
+    graph = lower_for(lambda shapes: read_model(path_model, shapes=shapes), input_size=96)
+    assert graph.nodes["u"]["size"] == [96, 96]
+
+
+def test_names_are_those_of_the_file():
+    model = build(HEAD + """ m (float[1, 3, 8, 8] x) => (float[1, 3, 8, 8] y) {
+      a = Relu(x)
+      b = Relu(a)
+      c = MaxPool<kernel_shape=[1,1]>(b)
+      y = Add(c, a)
+    }""")  # fmt: skip
+    for node, name in zip(model.graph.node, ["/módulo 1/relu", "", "/módulo 1/relu", 'sum/äö "q"'], strict=True):
+        node.name = name
+    graph = lower(read_model(model))
+    assert list(graph) == ["x", "/módulo 1/relu", "b", "/módulo 1/relu_2", 'sum/äö "q"']
+
+
+def test_initializers_that_are_inputs_too_are_weights():
+    model = build(HEAD + """ m (float[1, 3, 8, 8] x, float[2, 3, 3, 3] w) => (float[1, 2, 6, 6] y) {
+      y = Conv<kernel_shape=[3,3]>(x, w)
+    }""", {"w": (2, 3, 3, 3)})  # fmt: skip
+    assert list(lower(read_model(model))) == ["x", "y"]
+
+
+def test_weights_in_files_of_their_own_are_not_read(tmp_path):
+    model = build(
+        HEAD + """ m (float[1, 3, 8, 8] x) => (float[1, 2, 6, 6] y) { y = Conv(x, w) }""", {"w": (2, 3, 3, 3)}
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (tmp_path / "weights.bin").unlink()
+    assert field_of(rfgraph.load(path), "y") == (3, 1, 0)
+
+
+IF = (
+    HEAD
+    + """ m (float[1, 3, 16, 16] x) => (float[1, 3, 16, 16] y) {
+  m = ReduceMean<keepdims=0>(x)
+  c = Greater(m, zero)
+  y = If (c) <
+    then_branch = t () => (float[1, 3, 16, 16] a) { a = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(x) },
+    else_branch = e () => (float[1, 3, 16, 16] b) { b = AveragePool<kernel_shape=[5,5], pads=[2,2,2,2]>(x) }
+  >
+}"""
+)
+
+
+def test_both_branches_of_an_if_are_read():
+    graph = lower(read_model(build(IF, {"zero": floats(0).reshape(())})))
+    layer = rfgraph.analyze(graph)["y"]
+    assert layer.size == (5, 5)
+    assert layer.is_global == (True, True)  # the condition is a mean of everything
+
+
+def test_the_branch_of_an_if_on_shapes_is_the_one_that_is_taken():
+    text = IF.replace("m = ReduceMean<keepdims=0>(x)", "m = Size(x)").replace("Greater", "Less")
+    graph = lower(read_model(build(text, {"zero": np.int64(10)})))
+    assert field_of(graph, list(graph)[-1]) == (5, 1, 2)
+    assert len(graph) == 2
+
+
+LOOP = (
+    HEAD
+    + """ m (float[1, 3, 16, 16] x) => (float[1, 3, 16, 16] y) {
+  y = Loop (n, go, x) <body = b (int64 i, bool c, float[1, 3, 16, 16] v) => (bool d, float[1, 3, 16, 16] u) {
+    u = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(v)
+    d = Identity(c)
+  }>
+}"""
+)
+
+
+def test_a_loop_of_known_length_is_unrolled():
+    graph = lower(read_model(build(LOOP, {"n": np.int64(4), "go": np.bool_(True)})))
+    assert field_of(graph, list(graph)[-1]) == (1 + 4 * 2, 1, 4)
+
+
+def test_a_loop_of_unknown_length_is_named():
+    text = LOOP.replace(
+        "y = Loop", "p = MaxPool<kernel_shape=[1,1]>(x) k = ReduceSum<keepdims=0>(p) n = Cast<to=7>(k) y = Loop"
+    )
+    layer = rfgraph.analyze(lower(read_model(build(text, {"go": np.bool_(True)}))))["y"]
+    assert "rfgraph does not know what Loop reads (its trip count depend on what the network computes)" in layer.why
+
+
+def test_a_scan_runs_over_its_rows():
+    model = build(HEAD + """ m (float[4, 3, 16] x, float[3, 16] h) => (float[3, 16] y) {
+      p = AveragePool<kernel_shape=[3], pads=[1,1]>(x)
+      y, s = Scan (z, p) <num_scan_inputs=1, body = b (float[3, 16] v, float[3, 16] r) => (float[3, 16] u, float[3,
+           16] o) {
+        u = Add(v, r)
+        o = Identity(u)
+      }>
+    }""", {"z": np.zeros((3, 16), np.float32)})  # fmt: skip
+    graph = lower(read_model(model))
+    assert [graph.nodes[node]["op"] for node in graph].count("add") == 4
+
+
+FUNCTION = (
+    HEAD
+    + """ m (float[1, 3, 16, 16] x) => (float[1, 3, 16, 16] y) {
+  a = local.Block<width=5>(x)
+  y = local.Block(a)
+}
+<domain: "local", opset_import: ["" : 17]>
+Block <width: int = 3> (v) => (u) {
+  p = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(v)
+  u = Relu(p)
+}"""
+)
+
+
+def test_local_functions_are_read_in_place():
+    graph = lower(read_model(build(FUNCTION)))
+    assert field_of(graph, "y/u") == (5, 1, 2)
+    assert list(graph) == ["x", "a/p", "a/u", "y/p", "y/u"]
+
+
+def test_functions_that_call_themselves_are_refused():
+    text = FUNCTION.replace("u = Relu(p)", "u = local.Block(p)")
+    with pytest.raises(ModelFileError, match="functions call each other more than 64 deep; 'Block' is one of them"):
+        read_model(build(text))
+
+
+def test_an_operator_of_another_domain_is_named_and_can_be_treated():
+    text = (
+        HEAD
+        + """ m (float[1, 3, 16, 16] x) => (float[1, 3, 16, 16] y) {
+      a = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(x)
+      b = my.Warp(a)
+      y = AveragePool<kernel_shape=[5,5], pads=[2,2,2,2]>(b)
+    }"""
+    )
+    model = build(text)
+    report = rfgraph.analyze(lower(read_model(model)))
+    assert report["a"].status == "exact"
+    assert report["y"].status == "unknown"
+    assert "node 'b' (unknown)" in report["y"].why
+    assert "rfgraph does not know what Warp reads" in report["y"].why
+    assert rfgraph.trace(lower(read_model(model)), "y")["b"].size == (5, 5)  # what lies after it is exact
+    for pattern in ("b", "Warp", "W*"):
+        report = rfgraph.analyze(lower(read_model(model), {pattern: "identity"}), treat={pattern: "identity"})
+        assert report["y"].size == (7, 7)
+
+
+def test_a_file_that_is_cut_short_or_no_model_is_refused(tmp_path):
+    path = tmp_path / "broken.onnx"
+    whole = (LIGHT / "light_squeezenet.onnx").read_bytes()
+    for content in (b"", b"hello, this is text", whole[:100], whole[: len(whole) // 2], b"\x89PNG\r\n\x1a\n" * 30):
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError, match=r"broken\.onnx: not an ONNX model, or a truncated one"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("y = Relu(nothing)", r"node 'y' \(Relu\): it reads 'nothing', which nothing before it makes"),
+        (
+            "y = Conv<kernel_shape=[3,3], strides=[1]>(x, w)",
+            r"node 'y' \(Conv\): strides \[1\] does not have one entry",
+        ),
+        (
+            "y = Conv<kernel_shape=[3,3], pads=[1,1]>(x, w)",
+            r"node 'y' \(Conv\): pads \[1, 1\] does not have two entries",
+        ),
+        (
+            "y = Conv<kernel_shape=[3,3,3,3]>(x, w)",
+            r"node 'y' \(Conv\): dimensions \[2, 3, 4, 5\] are not distinct ones of",
+        ),
+        ("y = MaxPool(x)", r"node 'y' \(MaxPool\): kernel_shape is missing"),
+        ("y = Transpose<perm=[0,1,2,2]>(x)", r"node 'y' \(Transpose\): \(0, 1, 2, 2\) does not permute 4 dimensions"),
+        ("y = Concat<axis=7>(x, x)", r"node 'y' \(Concat\): axis 7 is not one of the 4 of its input"),
+        ("y = DepthToSpace<blocksize=0>(x)", r"node 'y' \(DepthToSpace\): blocksize 0 is not a positive integer"),
+        ("y = Slice(x, zero, one, one, zero)", r"node 'y' \(Slice\): step 0 goes nowhere"),
+        ("y = Reshape(x, minus)", r"node 'y' \(Reshape\): shape \[-1, -1\] has more than one -1"),
+        ("y = Split<axis=1>(x, three)", r"node 'y' \(Split\): it splits into 2 parts but has 1 outputs"),
+        ("z = Relu(x)", r"no node makes its output 'y'"),
+    ],
+)
+def test_malformed_nodes_are_named(body, message):
+    weights = {"w": (2, 3, 3, 3), "zero": ints(0), "one": ints(1), "minus": ints(-1, -1), "three": ints(1, 2)}
+    with pytest.raises(ModelFileError, match=message):
+        read_model(model_of(Case("", body, weights)), "model.onnx")
+
+
+def test_mutated_files_give_a_graph_or_one_clear_error(tmp_path):
+    rng = np.random.default_rng(7)
+    path = tmp_path / "mutated.onnx"
+    messages = []
+    for name in ("squeezenet", "shufflenet", "bvlc_alexnet"):
+        whole = bytearray((LIGHT / f"light_{name}.onnx").read_bytes())
+        for _ in range(150):
+            mutant = whole[:]
+            for at in rng.integers(0, len(mutant), rng.integers(1, 6)):
+                mutant[at] = rng.integers(0, 256)
+            if rng.integers(0, 4) == 0:
+                mutant = mutant[: rng.integers(0, len(mutant))]
+            path.write_bytes(mutant)
+            try:
+                rfgraph.load(path)
+            except ModelFileError as error:
+                messages.append(str(error))
+    assert len(messages) > 100
+    assert [message for message in messages if "mutated.onnx: " not in message] == []

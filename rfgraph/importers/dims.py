@@ -133,7 +133,7 @@ def product(sizes: Iterable[Dim]) -> Dim:
 def exact_quotient(whole: Dim, part: Dim) -> Dim | None:
     """Return ``q`` with ``whole == q * part``, ``None`` if none is found.
 
-    A size is taken to be divisible where a model splits it so: ``H`` by ``H//7`` is 7.
+    A size is taken to be divisible where a model splits it so: ``H`` by ``H//7`` is 7. Other than that ``q`` is whole.
 
     Examples
     --------
@@ -152,6 +152,9 @@ def exact_quotient(whole: Dim, part: Dim) -> Dim | None:
         return scaled if part and _integral(scaled) else None
     if isinstance(whole, int):
         return None
+    times = Fraction(whole.terms[0][1]) / part.terms[0][1]
+    if times.denominator == 1 and whole == part * times:
+        return int(times)
     (atoms, a), (divisors, b) = whole._as_term(), part._as_term()
     left = list(atoms)
     for atom in divisors:

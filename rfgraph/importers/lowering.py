@@ -10,6 +10,7 @@ never a guess.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import networkx as nx
@@ -46,7 +47,7 @@ def lower(
     """
     layout = layout_of(program) if spatial is None else Layout.given(program, spatial)
     maps = Maps(program.name, layout.axes, treat or {})
-    _run(program, layout, maps)
+    place_all(program, layout, maps)
     return maps.network.graph
 
 
@@ -81,22 +82,25 @@ def layout_of(program: Program) -> Layout:
         If nothing tells.
     """
     probe = Probe(program)
-    _run(program, Layout(probe.axes, probe.views), Maps(program.name, probe.axes, {}, probe))
+    place_all(program, Layout(probe.axes, probe.views), Maps(program.name, probe.axes, {}, probe))
     return probe.layout()
 
 
-def _run(program: Program, layout: Layout, maps: Maps) -> None:
-    """Place every tensor of a program, in order."""
+def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]:
+    """Place every tensor of a program that depends on an input, in order, and return them by name."""
     placed = _inputs(program, layout, maps)
     for step in program.instructions:
         operands = [None if value.constant else placed.get(value.name) for value in step.inputs]
         if any(operand is not None for operand in operands):
-            placed[step.output.name] = place(step.primitive, maps, step, operands)
-    ends = [placed[value.name] for value in program.outputs if value.name in placed]
+            made = place(step.primitive, maps, step, operands)
+            # A view is of a known shape; of a tensor of unknown rank only the node is known.
+            placed[step.output.name] = made if step.output.shape is not None else replace(made, view=None)
+    ends = [value.name for value in program.outputs if value.name in placed]
     if not ends:
         raise ModelFileError(f"{program.name}: none of its outputs depends on an input")
     for end in ends:
-        maps.as_map(end, fold=True)
+        placed[end] = maps.as_map(placed[end], fold=True)
+    return placed
 
 
 def _inputs(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]:

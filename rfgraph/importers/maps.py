@@ -343,6 +343,8 @@ class Maps:
         owner: dict[int, list[tuple[Hashable, Dim]]] = {}
         for i, _ in known:
             clash = self._clash(placed[i], labels[i], output, owner)
+            if any(labels[i][d] in carried and carried[labels[i][d]].axes for d in clash):
+                return None  # two axes under one label, as where a map meets its own transpose
             if clash:
                 fewer = f"{name}/{i}" if len(placed) > 1 else name
                 placed[i] = self.absorb(placed[i], clash, fewer)

@@ -60,7 +60,10 @@ def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None
         raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
     if not model.graph.node and not model.functions:
         raise ModelFileError(f"{name}: not an ONNX model, or a truncated one (its graph has no nodes)")
-    return read_model(model, name, shapes)
+    try:
+        return read_model(model, name, shapes)
+    except MALFORMED as error:  # what no node is to blame for, such as names that are no text
+        raise ModelFileError(f"{name}: not an ONNX model, or a damaged one ({error})") from error
 
 
 def read_model(model: onnx.ModelProto, name: str = "model", shapes: Mapping[str, Shape] | None = None) -> Program:

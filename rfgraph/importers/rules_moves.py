@@ -249,6 +249,9 @@ def _concat(primitive: program.Concat, maps: Maps, step: Instruction, operands: 
     known = [maps.as_map(p, fold=False) for p in operands if p is not None]
     if any(p.view is None for p in known):
         view = next((p.view for p in known if p.view is not None), None)
+        if view is not None:
+            size = sizes_of(step, view.rank)[d]
+            view = None if view.dims[d].axes else view.replaced(d, other(size))
         return Placed(maps.node("concat", step, known), view, label=step.name)
     views = [p.view for p in known if p.view is not None]
     if not any(view.dims[d].axes for view in views):
@@ -260,7 +263,7 @@ def _concat(primitive: program.Concat, maps: Maps, step: Instruction, operands: 
     if axis is not None and not axes and len(known) == len(operands):
         return _end_to_end(maps, step, operands, known, d, axis)
     # Positions of several maps in one row: nothing after it is a map of theirs.
-    flat = [maps.absorb(p, {d}, f"{step.name}/{i}") for i, p in enumerate(known)]
+    flat = [maps.collapse(p, {d}, f"{step.name}/{i}", "flatten") for i, p in enumerate(known)]
     return _beside(maps, step, operands, flat, d)
 
 
@@ -329,12 +332,13 @@ def _roll(primitive: program.Roll, maps: Maps, step: Instruction, operands: Oper
     p = first(operands)
     if p.view is None:
         return maps.unknown(step, operands, NO_DIMS)
-    axis = p.view.whole(primitive.dim)
-    if not primitive.shift or not p.view.dims[primitive.dim].axes:
+    axis, size = p.view.whole(primitive.dim), p.view.dims[primitive.dim].size
+    shift = primitive.shift % size if isinstance(size, int) else primitive.shift
+    if not shift or not p.view.dims[primitive.dim].axes:
         return Placed(maps.node("identity", step, [p]), p.view, p.full, p.label)
     if axis is None:
         return maps.unknown(step, operands, "it rolls a dimension that carries several axes, or part of one")
-    cut = maps.per_axis({axis: -primitive.shift}, None)
+    cut = maps.per_axis({axis: -shift}, None)
     end = maps.emit("slice", f"{step.name}/end", [p], start=cut)
     begin = maps.emit("slice", f"{step.name}/begin", [p], stop=cut)
     node = maps.node("concat", step, [replace(p, node=end), replace(p, node=begin)], axis=axis)

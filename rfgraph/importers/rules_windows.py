@@ -79,8 +79,12 @@ def _windowed(
         maps.probe.slid(p.view, primitive.dims)
     if p.view is not None and primitive.channel is not None:
         p = maps.collapse(p, {primitive.channel}, f"{step.name}/channels", "dense")
-    rank = max(primitive.dims) + 1 if step.output.shape is None else len(step.output.shape)
-    return maps.on_axes(p, primitive.dims, rank)
+    return maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims, primitive.channel or 0))
+
+
+def _rank(step: Instruction, *dims: int) -> int:
+    """Return how many dimensions the output has, at least those that the primitive names."""
+    return max(dims) + 1 if step.output.shape is None else len(step.output.shape)
 
 
 def _slid(p: Placed, primitive: Window, step: Instruction, axes: dict[int, int], strides: dict[int, int]) -> View:
@@ -108,7 +112,7 @@ def _resize(primitive: program.Resize, maps: Maps, step: Instruction, operands: 
     p = first(operands)
     if maps.probe is not None:
         maps.probe.slid(p.view, primitive.dims)
-    found = maps.on_axes(p, primitive.dims, len(step.output.shape or primitive.dims))
+    found = maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims))
     if found is None or found[2]:
         return maps.unknown(step, operands, APART)
     p, axes, _ = found
@@ -161,7 +165,7 @@ def _adaptive_pool(primitive: program.AdaptivePool, maps: Maps, step: Instructio
     p = first(operands)
     if maps.probe is not None:
         maps.probe.slid(p.view, primitive.dims)
-    found = maps.on_axes(p, primitive.dims, len(step.output.shape or primitive.dims))
+    found = maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims))
     if found is None or found[2]:
         return maps.unknown(step, operands, APART)
     p, axes, _ = found
@@ -190,7 +194,7 @@ def _exchanged(op: str, primitive: Exchange, maps: Maps, step: Instruction, oper
         maps.probe.slid(p.view, primitive.dims)
     if p.view is not None:
         p = maps.collapse(p, {primitive.channel}, f"{step.name}/channels", "dense")
-    found = maps.on_axes(p, primitive.dims, len(step.output.shape or (primitive.channel, *primitive.dims)))
+    found = maps.on_axes(p, primitive.dims, _rank(step, primitive.channel, *primitive.dims))
     if found is None or found[2]:
         return maps.unknown(step, operands, APART)
     p, axes, _ = found
