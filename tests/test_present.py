@@ -56,7 +56,7 @@ def residual(name: str = "net", **shortcut: Any) -> nx.DiGraph:
 
 
 def mixed() -> nx.DiGraph:
-    """A network with every kind of field: plain, periodic, bounded, global besides, global only, and unknown."""
+    """A network with every kind of field: plain, periodic, bounded, global besides or only, by size, and unknown."""
     net = Network("mixed", axes=2)
     image = net.input("image")
     conv = net.conv("conv", image, kernel=(3, 5), stride=2, padding=1)
@@ -69,6 +69,9 @@ def mixed() -> nx.DiGraph:
     net.conv("drift", net.max_pool("same", image, kernel=3, stride=2, padding=("same", 0)), kernel=3)
     net.constant("learned")
     net.add("positions", conv, "learned")
+    net.graph.add_node("opaque", op="unknown", of="Mystery")
+    net.graph.add_edge("conv", "opaque")
+    net.conv("beyond", "opaque", kernel=3)
     return net.graph
 
 
@@ -112,8 +115,13 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 
 def per_axis(layer: Layer, name: str) -> list[Any]:
-    """A number of a layer by axis as the report gives it, ``None`` where there is none."""
-    return [getattr(window, name) if window.kind == "local" else None for window in layer.field]
+    """A number of a layer by axis as the report gives it, ``None`` where there is none or it depends on the size."""
+    numbers: list[Any] = []
+    for window, table in zip(layer.field, layer.by_size or [None] * len(layer.field), strict=True):
+        windows = [window] if table is None else [w for w in table.windows if w.kind != "unknown"]
+        found = {getattr(w, name) if w.kind == "local" else None for w in windows}
+        numbers.append(found.pop() if len(found) == 1 else None)
+    return numbers
 
 
 # Numbers and text
@@ -157,6 +165,7 @@ def test_one_text_where_axes_agree() -> None:
     assert across(["-", "5"]) == "- x 5"
     assert across(["<=3", "5"]) == "<=3 x 5"
     assert across(["-3", "1.5"]) == "-3x1.5"
+    assert across(["1..3", "3"]) == "1..3 x 3"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -194,7 +203,10 @@ def test_json_of_a_summary_is_the_report(everything: bool, size: tuple[int, int]
             said = [None if field[name] is None else Fraction(field[name]) for field in entry["fields"]]
             assert said == per_axis(layer, name), (entry["name"], name)
         assert [field["global"] for field in entry["fields"]] == list(layer.is_global)
-        assert [field["status"] for field in entry["fields"]] == [window.status for window in layer.field]
+        known = [table is not None for table in layer.by_size or [None] * len(layer.field)]
+        states = ["exact" if k else window.status for k, window in zip(known, layer.field, strict=True)]
+        assert [field["status"] for field in entry["fields"]] == states
+        assert [field["by_size"] is not None for field in entry["fields"]] == known
         assert (entry["status"], entry["why"]) == (layer.status, layer.why)
     assert document["outputs"] == list(report.outputs)
     assert document["aligned"] is report.aligned
@@ -206,7 +218,7 @@ def test_json_says_fractions_exactly_and_global_as_null() -> None:
     assert layers["conv"][0]["start"] == "1/2"
     assert (layers["pool"][0]["size"], layers["pool"][0]["global"]) == (None, True)
     assert (layers["scaled"][0]["size"], layers["scaled"][0]["global"]) == (3, True)
-    assert (layers["same"][0]["size"], layers["same"][0]["status"]) == (None, "unknown")
+    assert (layers["opaque"][0]["size"], layers["opaque"][0]["status"]) == (None, "unknown")
     assert layers["up"][1]["period"] == 3
 
 
@@ -258,7 +270,8 @@ def test_fields_of_every_kind_for_people() -> None:
     assert field_texts(report["columns"])[0] == "global x 5"
     assert field_texts(report["after"])[0] == "global x 9"
     assert field_texts(report["learned"]) == ("-", "-", "-", "-")
-    assert field_texts(report["same"]) == ("? x 3", "? x 2", "? x 0", "? x 1.5")
+    assert field_texts(report["same"]) == ("3", "2", "0..1 x 0", "0.5..1.5 x 1.5")
+    assert field_texts(report["opaque"]) == ("?", "?", "?", "?")
     bound = report["holes"].field[1]
     assert bound.status == "bound"
     size, stride, padding, start = field_texts(report["holes"])
@@ -280,10 +293,13 @@ def test_notes_of_a_summary_explain_its_marks() -> None:
     assert notes[0] == "left out: 1 node that does not read 'image' (see --all)"
     text = "\n".join(notes)
     assert "+global: some path reads the whole axis besides" in text
-    assert "? not known at 'same' and 1 layer after it: node 'same' (max_pool), axis y: padding 'same'" in text
+    assert "? not known at 'opaque' and 1 layer after it: node 'opaque' (unknown), axis y: rfgraph does" in text
+    assert "'same'" not in text
     assert "<= upper bounds at 'holes': a skipped position meets an upsampling phase" in text
     assert "outputs: " in text
-    assert "drift (r ? x 7, S ? x 2, P ? x 0)" in text
+    assert "drift (r 7, S 2, P 0..1 x 0)" in text
+    assert "P of 'drift', axis y: 0 where n mod 2 is 0; 1 where n mod 2 is 1, for n from 5" in text
+    assert "beyond (r ?, S ?, P ?)" in text
     assert "positions (r 3x5, S 2, P 1)" in text
 
 
@@ -336,6 +352,76 @@ def _signal() -> nx.DiGraph:
     net = Network("one", axes=1)
     net.conv("conv", net.input("signal"), kernel=3)
     return net.graph
+
+
+def same_shortcut(start: int = 2) -> nx.DiGraph:
+    """A network whose merge lines up where ``n mod 2**start`` is right, and whose P depends on the input size there."""
+    net = Network("same", axes=2)
+    x = net.input("image")
+    for index in range(start - 1):
+        x = net.conv(f"stem{index}", x, kernel=3, stride=2, padding=1)
+    pool = net.max_pool("pool", x, kernel=3, stride=2, padding=("same", 1))
+    net.add("add", pool, net.conv("side", x, kernel=1, stride=2))
+    return net.graph
+
+
+def test_what_the_input_size_decides_is_a_range_with_its_cases_below() -> None:
+    sheet = summary(same_shortcut()).sheet()
+    numbers = {row[0]: row[2:] for row in sheet.rows}
+    assert numbers["pool"] == ("7", "4", "1..3 x 3", "0.5..2.5 x 0.5")
+    assert numbers["side"] == ("3", "4", "1", "0.5")
+    assert sheet.notes[:3] == (
+        "a..b: from a to b, by the input size n; --input-size gives one number",
+        "P of 'add', axis y: 1 where n mod 4 is 0 or 3; 3 where n mod 4 is 1 or 2",
+        "output: add (r 7, S 4, P 1..3 x 3)",
+    )
+    assert not any(note.startswith("? not known") for note in sheet.notes)
+    assert summary(same_shortcut()).document()["inexact"] == []
+    assert not any(".." in note for note in summary(same_shortcut(), input_size=64).sheet().notes)
+
+
+def test_of_many_cases_only_the_range_is_told_with_the_smallest_size() -> None:
+    net = Network("n", axes=1)
+    x = net.conv("stem", net.input("image"), kernel=9)
+    for index in range(3):
+        x = net.conv(f"conv{index}", x, kernel=3, stride=2, padding="same")
+    report = rfgraph.analyze(net)
+    paddings = {window.padding for window in report["conv2"].by_size[0].fields}
+    assert len(paddings) == 8
+    said = f"{min(paddings)} to {max(paddings)}, by n mod 8 (each is in --format json), for n from 9"
+    assert f"P of 'conv2': {said}" in summary(net.graph).sheet().notes
+
+
+def test_json_has_the_window_of_every_residue() -> None:
+    report = rfgraph.analyze(same_shortcut())
+    (entry,) = (entry for entry in summary(same_shortcut()).document()["layers"] if entry["name"] == "add")
+    rows, columns = entry["fields"]
+    assert (rows["size"], rows["stride"], rows["padding"], rows["start"], rows["status"]) == (7, 4, None, None, "exact")
+    assert (columns["padding"], columns["by_size"]) == (3, None)
+    table = report["add"].by_size[0]
+    assert (rows["by_size"]["modulus"], rows["by_size"]["smallest"]) == (4, table.smallest)
+    for residue, window in enumerate(rows["by_size"]["windows"]):
+        concrete = rfgraph.analyze(same_shortcut(), input_size=64 + residue)["add"]
+        assert (window["size"], window["padding"]) == (concrete.size[0], concrete.padding[0])
+        assert Fraction(window["start"]) == concrete.start[0]
+
+
+def test_json_has_nothing_for_residues_of_sizes_that_do_not_work() -> None:
+    net = Network("n", axes=1)
+    image = net.input("image")
+    same = net.max_pool("same", image, kernel=3, stride=2, padding="same")
+    net.add("add", same, net.max_pool("floor", image, kernel=2))
+    (entry,) = (entry for entry in summary(net.graph).document()["layers"] if entry["name"] == "same")
+    assert [window and window["size"] for window in entry["fields"][0]["by_size"]["windows"]] == [3, None]
+
+
+def test_csv_says_by_what_the_input_size_decides() -> None:
+    rows = {row["layer"]: row for row in read_csv(as_csv.text(summary(same_shortcut()).records()))}
+    assert (rows["add"]["by_n_mod_y"], rows["add"]["by_n_mod_x"]) == ("4", "")
+    assert (rows["add"]["r_y"], rows["add"]["S_y"], rows["add"]["P_y"], rows["add"]["P_x"]) == ("7", "4", "", "3")
+    assert (rows["add"]["status"], rows["add"]["why"]) == ("exact", "")
+    assert rows["side"]["by_n_mod_y"] == ""
+    assert "by_n_mod_y" not in summary(residual(kernel=1)).records().header
 
 
 def test_a_view_reads_each_layer_a_fixed_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,14 +21,44 @@ from rfgraph.present.rows import (
     times,
     truth,
 )
-from rfgraph.results import Layer, named_axes
+from rfgraph.results import BySize, Layer, named_axes, named_residues
 from rfgraph.window import Number, Window
+
+#: The field of a layer along one axis, by residue of the input size where that decides.
+Field = Window | BySize
 
 #: Outputs and reasons named below a table; JSON has all of them.
 NAMED = 8
 
 #: Headings of the numbers of a field, and the attributes of ``Window`` that hold them.
 NUMBERS = {"r": "size", "S": "stride", "P": "padding", "start": "start"}
+
+#: A number that the input size decides is said to people for each residue if it takes no more values than this.
+_CASES = 4
+
+
+def fields_of(layer: Layer) -> list[Field]:
+    """Return the field of a layer along each axis."""
+    tables = layer.by_size or (None,) * len(layer.field)
+    return [window if table is None else table for window, table in zip(layer.field, tables, strict=True)]
+
+
+def _windows(field: Field) -> tuple[Window, ...]:
+    """Return the windows that a field is, at the input sizes that work."""
+    return field.fields if isinstance(field, BySize) else (field,)
+
+
+def _values(field: Field, name: str) -> list[Number]:
+    """Return what a number of a field is at some input size or other, in order; nothing where it has none."""
+    if isinstance(field, Window):
+        return [getattr(field, name)] if field.is_local else []
+    return sorted({getattr(window, name) for window in field.fields if window.is_local})
+
+
+def _value(field: Field, name: str) -> Number | None:
+    """Return a number of a field if it has one and the input size does not matter to it."""
+    values = _values(field, name)
+    return values[0] if len(values) == 1 else None
 
 
 def reads_nothing(layer: Layer) -> bool:
@@ -55,8 +85,9 @@ def layer_sheet(layers: Sequence[Layer], title: str, notes: tuple[str, ...]) -> 
 
 def field_texts(layer: Layer) -> tuple[str, ...]:
     """Return r, S, P and start of a layer for people."""
-    same = all(window is layer.field[0] for window in layer.field)  # axes that read alike share their windows
-    axes = [_texts(window) for window in (layer.field[:1] if same else layer.field)]
+    fields = fields_of(layer)
+    same = all(field is fields[0] for field in fields)  # axes that read alike share their windows
+    axes = [_texts(field) for field in (fields[:1] if same else fields)]
     size, *rest = (across(texts) for texts in zip(*axes, strict=True))
     marked = [
         axis
@@ -71,23 +102,24 @@ def field_texts(layer: Layer) -> tuple[str, ...]:
 def axis_texts(layer: Layer) -> list[tuple[list[str], tuple[str, ...]]]:
     """Return r, S, P and start for people, once for axes that agree on them."""
     groups: dict[tuple[str, ...], list[str]] = {}
-    for axis, window in zip(layer.axes, layer.field, strict=True):
-        groups.setdefault(_texts(window), []).append(axis)
+    for axis, field in zip(layer.axes, fields_of(layer), strict=True):
+        groups.setdefault(_texts(field), []).append(axis)
     return [(axes, texts) for texts, axes in groups.items()]
 
 
-def _texts(window: Window) -> tuple[str, str, str, str]:
-    if window.is_local:
-        most, about = ("", "") if window.exact else ("<=", "~")
-        return (
-            most + number(window.size),
-            number(window.stride),
-            most + number(window.padding),
-            about + number(window.start),
-        )
-    if window.is_unknown:
+def _texts(field: Field) -> tuple[str, str, str, str]:
+    windows = _windows(field)
+    if any(window.is_local for window in windows):
+        most, about = ("", "") if all(window.exact for window in windows) else ("<=", "~")
+        size, stride, padding, start = (_range(_values(field, name)) for name in NUMBERS.values())
+        return most + size, stride, most + padding, about + start
+    if windows[0].is_unknown:
         return "?", "?", "?", "?"
-    return "global" if window.is_full else "-", "-", "-", "-"
+    return "global" if windows[0].is_full else "-", "-", "-", "-"
+
+
+def _range(values: Sequence[Number]) -> str:
+    return number(values[0]) if len(values) == 1 else f"{number(values[0])}..{number(values[-1])}"
 
 
 def field_line(layer: Layer) -> str:
@@ -96,19 +128,26 @@ def field_line(layer: Layer) -> str:
 
 
 def layer_records(layers: Sequence[Layer], axes: Sequence[str]) -> Records:
-    """Return the table of layers for spreadsheets, one column per number and axis."""
-    names = ("n", *NUMBERS, "global")
+    """Return the table of layers for spreadsheets, one column per number and axis.
+
+    Where the input size decides and is not given, there are columns for what it decides by; numbers are left out on
+    which the sizes do not agree.
+    """
+    decided = any(isinstance(field, BySize) for layer in layers for field in fields_of(layer))
+    names = ("n", *NUMBERS, "global", *(["by_n_mod"] if decided else []))
     header = ("layer", "op", *(f"{name}_{axis}" for name in names for axis in axes), "status", "why")
     rows = []
     for layer in layers:
-        fields = [_values(window) for window in layer.field]
+        fields = fields_of(layer)
+        moduli = [digits(field.modulus) if isinstance(field, BySize) else "" for field in fields]
         rows.append(
             (
                 str(layer.name),
                 layer.op,
                 *(digits(size) for size in layer.map_size),
-                *(digits(values[heading]) for heading in NUMBERS for values in fields),
+                *(digits(_value(field, name)) for name in NUMBERS.values() for field in fields),
                 *(truth(whole) for whole in layer.is_global),
+                *(moduli if decided else []),
                 layer.status,
                 layer.why,
             )
@@ -119,27 +158,34 @@ def layer_records(layers: Sequence[Layer], axes: Sequence[str]) -> Records:
 def layer_document(layer: Layer) -> Document:
     """Return a layer for programs; a field that reads the whole axis has no size but says ``global``."""
     fields = []
-    for axis, size, window, whole in zip(layer.axes, layer.map_size, layer.field, layer.is_global, strict=True):
-        fields.append({"axis": axis, "map_size": size, **window_document(window), "global": whole})
+    for axis, size, field, whole in zip(layer.axes, layer.map_size, fields_of(layer), layer.is_global, strict=True):
+        fields.append({"axis": axis, "map_size": size, **_field_document(field), "global": whole})
     return {"name": str(layer.name), "op": layer.op, "fields": fields, "status": layer.status, "why": layer.why}
+
+
+def _field_document(field: Field) -> Document:
+    """Return a field for programs; under ``by_size`` stands the window of each residue of the input size."""
+    if isinstance(field, Window):
+        return {**window_document(field), "by_size": None}
+    windows = [None if window.is_unknown else window_document(window) for window in field.windows]
+    states = {window.status for window in field.fields}
+    return {
+        **{name: exact(_value(field, name)) for name in _WINDOW_NUMBERS},
+        "status": "bound" if "bound" in states else "exact",
+        "by_size": {"modulus": field.modulus, "smallest": field.smallest, "windows": windows},
+    }
+
+
+#: What a window is for programs, and the attributes of ``Window`` that hold it.
+_WINDOW_NUMBERS = ("size", "stride", "padding", "center", "start", "period")
 
 
 def window_document(window: Window) -> Document:
     """Return a window for programs."""
-    local = window.is_local
     return {
-        "size": exact(window.size) if local else None,
-        "stride": exact(window.stride) if local else None,
-        "padding": exact(window.padding) if local else None,
-        "center": exact(window.center) if local else None,
-        "start": exact(window.start) if local else None,
-        "period": window.period if local else None,
+        **{name: exact(getattr(window, name)) if window.is_local else None for name in _WINDOW_NUMBERS},
         "status": window.status,
     }
-
-
-def _values(window: Window) -> dict[str, Number | None]:
-    return {heading: getattr(window, name) if window.is_local else None for heading, name in NUMBERS.items()}
 
 
 @dataclass(frozen=True)
@@ -166,7 +212,8 @@ def reasons(layers: Iterable[Layer]) -> list[Reason]:
     """Return each reason once, in the order of the layers where they are met first."""
     met: dict[tuple[str, Literal["bound", "unknown"]], list[Hashable]] = {}
     for layer in layers:
-        for why, status in dict.fromkeys((window.why, window.status) for window in layer.field):
+        windows = (window for field in fields_of(layer) for window in _windows(field))
+        for why, status in dict.fromkeys((window.why, window.status) for window in windows):
             if status != "exact":
                 met.setdefault((why, status), []).append(layer.name)
     return [Reason(why, status, names[0], len(names)) for (why, status), names in met.items()]
@@ -179,6 +226,36 @@ def reason_lines(found: Sequence[Reason]) -> list[str]:
     if len(found) > NAMED:
         lines.append(f"and {len(found) - NAMED} other reasons (see --format json)")
     return lines
+
+
+def size_lines(outputs: Sequence[Layer]) -> list[str]:
+    """Return for people how the input size decides the numbers of ``outputs``, of many for the first few."""
+    lines = []
+    for layer in outputs[:NAMED]:
+        groups: dict[BySize, list[str]] = {}
+        for axis, field in zip(layer.axes, fields_of(layer), strict=True):
+            if isinstance(field, BySize):
+                groups.setdefault(field, []).append(axis)
+        for table, axes in groups.items():
+            where = "" if len(axes) == len(layer.axes) else f", {named_axes(tuple(axes))}"
+            smallest = f", for n from {table.smallest}" if table.smallest > 1 else ""
+            for heading in ("r", "S", "P"):
+                values = _values(table, NUMBERS[heading])
+                if len(values) > 1:
+                    cases = _cases(table, NUMBERS[heading], values)
+                    lines.append(f"{heading} of {layer.name!r}{where}: {cases}{smallest}")
+    return lines
+
+
+def _cases(table: BySize, name: str, values: Sequence[Number]) -> str:
+    """Return which of ``values`` a number is when."""
+    if len(values) > _CASES:
+        return f"{number(values[0])} to {number(values[-1])}, by n mod {table.modulus} (each is in --format json)"
+    at: dict[Number, list[int]] = {}
+    for residue, window in enumerate(table.windows):
+        if window.is_local:
+            at.setdefault(getattr(window, name), []).append(residue)
+    return "; ".join(f"{number(value)} where {named_residues(table.modulus, at[value])}" for value in values)
 
 
 def title(report: Report, name: str) -> str:

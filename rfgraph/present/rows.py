@@ -164,12 +164,13 @@ def across(texts: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> across(["7", "7"]), across(["7", "11"]), across(["global", "1/3"])
-    ('7', '7x11', 'global x 1/3')
+    >>> across(["7", "7"]), across(["7", "11"]), across(["global", "1/3"]), across(["7", "1..2"])
+    ('7', '7x11', 'global x 1/3', '7 x 1..2')
     """
     if all(text == texts[0] for text in texts):
         return texts[0]
-    plain = "-" not in texts and set("".join(texts)) <= set("-.0123456789")
+    joined = "".join(texts)
+    plain = "-" not in texts and ".." not in joined and set(joined) <= set("-.0123456789")
     return ("x" if plain else " x ").join(texts)
 
 

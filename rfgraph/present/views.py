@@ -19,6 +19,7 @@ from rfgraph.present.layers import (
     reads_nothing,
     reason_lines,
     reasons,
+    size_lines,
     taken_lines,
     title,
 )
@@ -88,7 +89,11 @@ class Summary:
             notes.append("+global: some path reads the whole axis besides; r, S and P are those of the other paths")
         notes += taken_lines(report)
         notes += reason_lines(self.reasons)
-        outputs = [f"{name} ({field_line(report[name])})" for name in report.outputs[:NAMED]]
+        shown = [report[name] for name in report.outputs[:NAMED]]
+        if any(any(layer.by_size) for layer in self.layers):
+            notes.append("a..b: from a to b, by the input size n; --input-size gives one number")
+            notes += size_lines(shown)
+        outputs = [f"{layer.name} ({field_line(layer)})" for layer in shown]
         more = len(report.outputs) - len(outputs)
         said = ", ".join(outputs) + (f" and {more} more" if more else "")
         notes.append(f"{'output' if len(report.outputs) == 1 else 'outputs'}: {said}")
