@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from rfgraph.closed_form import single_path
     from rfgraph.errors import RFGraphError
     from rfgraph.extents import Regions
+    from rfgraph.features import Features
     from rfgraph.network import Network
     from rfgraph.paths import Paths
     from rfgraph.results import Branch, Finding, Layer, Region, Repair, Trace
     from rfgraph.support import Support
+    from rfgraph.uses.roi import Roi, roi
     from rfgraph.window import EMPTY, FULL, IDENTITY, Window
 
 __version__ = "0.1.0"
@@ -21,6 +23,7 @@ __all__ = [
     "FULL",
     "IDENTITY",
     "Branch",
+    "Features",
     "Finding",
     "Layer",
     "Network",
@@ -30,11 +33,13 @@ __all__ = [
     "Regions",
     "Repair",
     "Report",
+    "Roi",
     "Support",
     "Trace",
     "Window",
     "analyze",
     "load",
+    "roi",
     "single_path",
     "trace",
 ]
@@ -45,10 +50,12 @@ _HOMES = {
     "closed_form": ("single_path",),
     "errors": ("RFGraphError",),
     "extents": ("Regions",),
+    "features": ("Features",),
     "network": ("Network",),
     "paths": ("Paths",),
     "results": ("Branch", "Finding", "Layer", "Region", "Repair", "Trace"),
     "support": ("Support",),
+    "uses.roi": ("Roi", "roi"),
     "window": ("EMPTY", "FULL", "IDENTITY", "Window"),
 }
 

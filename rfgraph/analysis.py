@@ -17,7 +17,7 @@ from rfgraph import paths as path_counts
 from rfgraph import support as supports
 from rfgraph.alignment import Mode, center_spread, find, unchecked
 from rfgraph.compiled import Compiled, compile_graph, compile_layers
-from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnknownFieldError
+from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
 from rfgraph.network import BatchNorm, Network
 from rfgraph.paths import Paths
 from rfgraph.results import (
@@ -37,6 +37,7 @@ from rfgraph.treatments import Treat, Treatment, chosen
 if TYPE_CHECKING:
     from rfgraph.extents import Regions
     from rfgraph.residues import Solution
+    from rfgraph.features import Features, How, Pixel
     from rfgraph.support import Support
 
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
@@ -343,6 +344,58 @@ class Report(Mapping[Hashable, Layer]):
             If its field is not known, or it does not depend on the source.
         UnboundedError
             If it reads a whole axis and nothing else.
+    def features(self, layer: Hashable, box: Sequence[Sequence[Pixel]], how: How = "meets") -> Features:
+        """Return the features of ``layer`` whose field meets a box of source pixels: the inverse of ``regions``.
+
+        With the sizes of all maps known, fields are cut at the border of every map on the way, and features that read
+        nothing but padding are never picked; else the network is taken to go on beyond every border.
+
+        Parameters
+        ----------
+        layer
+            A node.
+        box
+            One closed interval ``(first, last)`` per axis, in pixels of the source; fractions of pixels too.
+        how
+            ``"meets"``: the box that the feature reads and the pixel box share a pixel. ``"inside"``: it lies in the
+            pixel box. ``"center"``: the centre of its field, as it is without borders, lies in the pixel box.
+
+        Raises
+        ------
+        AttributeValueError
+            If ``box`` has not one interval per axis, or ``how`` is none of the three.
+        UnknownFieldError
+            If the field is not known, or ``layer`` does not depend on the source.
+        UnboundedError
+            If a field that reads a whole axis is asked for its centre, or has no borders to end at.
+
+        Examples
+        --------
+        >>> net = Network("block", axes=1)
+        >>> last = net.conv("last", net.input("x"), kernel=3, stride=2, padding=1)
+        >>> report = analyze(net, input_size=16)
+        >>> report.features("last", [(5, 8)]).box, report.features("last", [(5, 8)], "center").box
+        (((2, 4),), ((3, 4),))
+        """
+        from rfgraph import features
+
+        if how not in get_args(features.How):
+            raise AttributeValueError(f"how {how!r} is not one of {', '.join(get_args(features.How))}")
+        pixels = features.pixel_box(box, self.axes)
+        v = self._compiled.layers.id_of(layer)
+        fields = [fields.field(v) for fields in self._fields]
+        clipped = self._is_clipped(v)
+        if how == "center" or not clipped:
+            for axis, field in enumerate(fields):
+                if field.is_full:
+                    name = self._compiled.layers.describe(v, axis)
+                    raise UnboundedError(f"{name} reads the whole axis: its field has no centre and no ends")
+                if field.is_unknown:
+                    raise UnknownFieldError(f"{self._compiled.layers.describe(v, axis)} is not known: {field.why}")
+        if clipped:
+            return features.on_map(layer, self.regions(layer), fields, pixels, how)
+        return features.on_plane(layer, self.axes, fields, pixels, how)
+
 
         Examples
         --------
