@@ -160,7 +160,8 @@ def _disagreements(
 def _pairs(merge: int, sides: list[tuple[int, Window]], mode: Mode) -> Iterator[_Disagreement]:
     if len(sides) < 2 or all(field == sides[0][1] for _, field in sides[1:]):
         return
-    slot, reference = min(sides, key=lambda side: _reference_key(side[1]))
+    widest = max(field.size for _, field in sides)
+    slot, reference = min((s for s in sides if s[1].size == widest), key=lambda side: _reference_key(side[1]))
     for other, field in sides:
         rule, offset = _compare(reference, field, mode)
         if rule:
@@ -199,9 +200,9 @@ def _by_size(
     yield _Dependence(merge, worst.reference, worst.other, modulus, at, solution.smallest, worst.offset)
 
 
-def _reference_key(field: Window) -> tuple[int, Fraction, tuple[tuple[int, int], ...]]:
-    """Order branches widest first, and equally wide ones by what they read, never by how the graph was written."""
-    return -field.size, field.mean_center, tuple(interval or (0, 0) for interval in field.intervals)
+def _reference_key(field: Window) -> tuple[Fraction, tuple[tuple[int, int], ...]]:
+    """Order equally wide branches by what they read, never by how the graph was written."""
+    return field.mean_center, tuple(interval or (0, 0) for interval in field.intervals)
 
 
 def _compare(reference: Window, other: Window, mode: Mode) -> tuple[str, Fraction]:

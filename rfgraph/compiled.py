@@ -9,7 +9,7 @@ import networkx as nx
 
 from rfgraph import shapes
 from rfgraph.network import BatchNorm, Layers, read
-from rfgraph.ops import Op, Size
+from rfgraph.ops import Size
 from rfgraph.treatments import Treat
 from rfgraph.window import Window
 
@@ -64,16 +64,18 @@ def compile_layers(layers: Layers, input_size: shapes.InputSize = None) -> Compi
 
 
 def _alike(layers: Layers, sizes: list[tuple[Size, ...]], a: int, b: int) -> bool:
-    return all(ops[a] == ops[b] for ops in set(layers.ops)) and all(size[a] == size[b] for size in sizes)
+    distinct = {id(ops): ops for ops in layers.ops}.values()  # equal attributes share one tuple
+    return all(ops[a] == ops[b] for ops in distinct) and all(size[a] == size[b] for size in sizes)
 
 
 def _reads(layers: Layers, sizes: list[tuple[Size, ...]], axis: int) -> Reads:
-    known: dict[tuple[Op, tuple[Size, ...]], tuple[Window, ...]] = {}
+    known: dict[tuple[int, tuple[Size, ...]], tuple[Window, ...]] = {}
     reads: Reads = []
     for ops, tails in zip(layers.ops, layers.tails, strict=True):
-        key = (ops[axis], tuple(sizes[tail][axis] for tail in tails))
-        windows = known.get(key)
+        inputs = tuple([sizes[tail][axis] for tail in tails])
+        windows = known.get((id(ops), inputs))
         if windows is None:
-            windows = known[key] = tuple(key[0].window(slot, key[1]) for slot in range(len(tails)))
+            windows = tuple(ops[axis].window(slot, inputs) for slot in range(len(tails)))
+            known[id(ops), inputs] = windows
         reads.append(windows)
     return reads

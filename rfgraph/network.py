@@ -188,9 +188,12 @@ def read(graph: nx.DiGraph[Any], treat: Treat | None = None, batch_norm: BatchNo
     ids = {node: v for v, node in enumerate(order)}
     ops = _Interned(axes, _checked(batch_norm))
     treatments = chosen(graph.nodes(data=True), treat) if treat else {}
-    layers_ops, kinds, tails = [], [], []
+    layers_ops, kinds = [], []
+    tails: list[tuple[int, ...]] = []
+    data, multigraph = dict(graph.nodes.items()), graph.is_multigraph()
+    pred = graph._pred  # the views of networkx cost more than all else here
     for node in order:
-        attributes = graph.nodes[node]
+        attributes = data[node]
         if node in treatments:
             attributes = {**attributes, "treat": treatments[node].how}
         elif "treat" in attributes:
@@ -198,7 +201,11 @@ def read(graph: nx.DiGraph[Any], treat: Treat | None = None, batch_norm: BatchNo
         node_ops = ops.read(node, attributes)
         layers_ops.append(node_ops)
         kinds.append(attributes["op"])
-        tails.append(tuple(ids[tail] for tail in _slots(graph, node, node_ops)))
+        edges = _edges(pred[node], multigraph)
+        if len(edges) == 1 and edges[0][1] is None and node_ops[0].arity != "none":
+            tails.append((ids[edges[0][0]],))
+        else:
+            tails.append(tuple([ids[tail] for tail in _slots(node, attributes["op"], edges, node_ops)]))
     twice = {node_ops for node_ops in ops.known.values() if any(op.totals for op in node_ops)}
     if twice:
         tails = [slots * 2 if node_ops in twice else slots for node_ops, slots in zip(layers_ops, tails, strict=True)]
@@ -240,10 +247,11 @@ def _axes(graph: nx.DiGraph[Any]) -> tuple[str, ...]:
 
 def _topological(graph: nx.DiGraph[Any]) -> list[Hashable]:
     """Return the nodes, each after those it reads; the cycle is named if there is one."""
-    waiting = {node: len(tails) for node, tails in graph.pred.items()}
+    waiting = {node: len(tails) for node, tails in graph._pred.items()}
     order: list[Hashable] = [node for node, missing in waiting.items() if not missing]
+    succ = graph._succ
     for node in order:  # grows while it is walked
-        for head in graph.succ[node]:
+        for head in succ[node]:
             waiting[head] -= 1
             if not waiting[head]:
                 order.append(head)
@@ -319,14 +327,17 @@ class _Interned:
         return treated(ops, how)
 
 
-def _slots(graph: nx.DiGraph[Any], node: Hashable, ops: tuple[Op, ...]) -> list[Hashable]:
+_Edge = tuple[Hashable, Any]  # tail, slot
+
+
+def _edges(pred: Mapping[Hashable, Any], multigraph: bool) -> list[_Edge]:
+    if multigraph:
+        return [(tail, edge.get("slot")) for tail, parallel in pred.items() for edge in parallel.values()]
+    return [(tail, edge.get("slot")) for tail, edge in pred.items()]
+
+
+def _slots(node: Hashable, op: object, edges: list[_Edge], ops: tuple[Op, ...]) -> list[Hashable]:
     """Return the tails of a node in slot order, refused where slots or arity do not fit."""
-    op = graph.nodes[node]["op"]
-    pred = graph.pred[node]
-    if graph.is_multigraph():
-        edges = [(tail, edge.get("slot")) for tail, parallel in pred.items() for edge in parallel.values()]
-    else:
-        edges = [(tail, edge.get("slot")) for tail, edge in pred.items()]
     arity = ops[0].arity
     if arity == "none" and edges:
         raise GraphError(f"{_describe(node, op)}: it takes no input, but {edges[0][0]!r} feeds it; drop that edge")

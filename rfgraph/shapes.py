@@ -40,11 +40,16 @@ def infer(layers: Layers, input_size: InputSize = None) -> list[tuple[Size, ...]
 def infer_axis(layers: Layers, axis: int, given: Mapping[int, int]) -> list[Size]:
     """Return the size of every node's map on one axis, [V], with the sizes of some nodes given by id."""
     sizes: list[Size] = []
+    known: dict[tuple[int, tuple[Size, ...]], Size] = {}
     for v, (ops, tails) in enumerate(zip(layers.ops, layers.tails, strict=True)):
         if v in given:
             sizes.append(given[v])
             continue
-        inputs = [sizes[tail] for tail in tails]
+        inputs = tuple([sizes[tail] for tail in tails])
+        key = (id(ops), inputs)
+        if key in known:
+            sizes.append(known[key])
+            continue
         try:
             size = ops[axis].size(inputs)
         except SizeError as error:
@@ -54,6 +59,7 @@ def infer_axis(layers: Layers, axis: int, given: Mapping[int, int]) -> list[Size
                 f"{layers.describe(v, axis)}: its map would have size {size}{_inputs(layers, tails, inputs)}; "
                 "the input is too small"
             )
+        known[key] = size
         sizes.append(size)
     return sizes
 

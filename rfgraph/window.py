@@ -204,6 +204,8 @@ class Window:
         """Mean over the phases of how far the centre of what output ``y`` reads lies past ``y * stride``."""
         if self.kind != "local":
             self._no_numbers()
+        if len(self.intervals) == 1 and self.intervals[0] is not None:
+            return Fraction(sum(self.intervals[0]), 2)
         stride = Fraction(self.step, self.period)
         offsets = [
             Fraction(interval[0] + interval[1], 2) - phase * stride

@@ -108,7 +108,7 @@ def test_a_same_max_pool_on_an_even_map_is_repaired_by_padding_before_it():
     assert rfgraph.analyze(finding.repair.apply(net.graph), input_size=10).findings == ()
     unsized = rfgraph.analyze(net)
     assert unsized.aligned is None
-    assert unsized["add"].why == (
+    assert unsized["add"].field[0].why == (
         "node 'main1' (max_pool), axis y: padding 'same' with stride 2 depends on the input size; give one"
     )
 
