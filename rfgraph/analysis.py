@@ -36,8 +36,8 @@ from rfgraph.treatments import Treat, Treatment, chosen
 
 if TYPE_CHECKING:
     from rfgraph.extents import Regions
-    from rfgraph.residues import Solution
     from rfgraph.features import Features, How, Pixel
+    from rfgraph.residues import Solution
     from rfgraph.support import Support
 
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
@@ -328,22 +328,6 @@ class Report(Mapping[Hashable, Layer]):
             raise UnknownFieldError(extents.obstacle(self._compiled, v, self._source))
         return extents.reach_all(self._compiled, v, self._source)
 
-    def support(self, layer: Hashable) -> Support:
-        """Return which positions inside the hull of its receptive field ``layer`` really reads, and their share.
-
-        Borders are left out, as in the field itself. Paths through ops that read the whole axis are cut.
-
-        Parameters
-        ----------
-        layer
-            A node.
-
-        Raises
-        ------
-        UnknownFieldError
-            If its field is not known, or it does not depend on the source.
-        UnboundedError
-            If it reads a whole axis and nothing else.
     def features(self, layer: Hashable, box: Sequence[Sequence[Pixel]], how: How = "meets") -> Features:
         """Return the features of ``layer`` whose field meets a box of source pixels: the inverse of ``regions``.
 
@@ -396,6 +380,22 @@ class Report(Mapping[Hashable, Layer]):
             return features.on_map(layer, self.regions(layer), fields, pixels, how)
         return features.on_plane(layer, self.axes, fields, pixels, how)
 
+    def support(self, layer: Hashable) -> Support:
+        """Return which positions inside the hull of its receptive field ``layer`` really reads, and their share.
+
+        Borders are left out, as in the field itself. Paths through ops that read the whole axis are cut.
+
+        Parameters
+        ----------
+        layer
+            A node.
+
+        Raises
+        ------
+        UnknownFieldError
+            If its field is not known, or it does not depend on the source.
+        UnboundedError
+            If it reads a whole axis and nothing else.
 
         Examples
         --------
