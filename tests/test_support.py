@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from fractions import Fraction
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from strategies import networks
 
 import rfgraph
-from rfgraph import Network, combs, support
+from rfgraph import Network, cli, combs, support
 
 
 def check_reads(read, first, marks):
@@ -211,6 +212,16 @@ def test_check_notes_gridding_at_the_output_and_where_it_begins():
     )
     assert last.advice == "dilation rates 2, 4, 8 share the factor 2: use rates without one, such as 1, 2, 5"
     assert first.advice == "with dilation rate 2, convolve without dilation too, with a kernel as wide as the gaps"
+
+
+def test_json_of_a_check_has_the_numbers(capsys, tmp_path):
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps(nx.node_link_data(dilated(2, 4).graph, edges="edges")), encoding="utf-8")
+    assert cli.main(["check", str(path), "--format", "json"]) == 0
+    first, last = json.loads(capsys.readouterr().out)["findings"]
+    assert (first["rule"], first["severity"], first["axes"]) == ("RF006", "note", ["t"])
+    assert (first["coverage"], first["size"], first["since"], first["rates"]) == ("3/5", 5, "c0", [2])
+    assert (last["coverage"], last["size"], last["since"], last["rates"]) == ("7/13", 13, "c0", [2, 4])
 
 
 def test_holes_that_are_filled_again_are_not_noted():

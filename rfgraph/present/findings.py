@@ -12,6 +12,7 @@ from rfgraph.context import GlobalContext
 from rfgraph.present.layers import NAMED, Reason, head, reasons, taken_lines, title, window_document
 from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, exact, number
 from rfgraph.results import SEVERITIES, Branch, Finding, Misalignment, Repair, Severity
+from rfgraph.support import Holes
 
 #: Notes of one rule that people are shown in full: what a design does on purpose, it does in each of its blocks.
 _NOTES = 3
@@ -188,11 +189,21 @@ def _finding_document(finding: Finding) -> Document:
         "advice": finding.advice,
         **(_misalignment_document(finding) if isinstance(finding, Misalignment) else {}),
         **(_context_document(finding) if isinstance(finding, GlobalContext) else {}),
+        **(_holes_document(finding) if isinstance(finding, Holes) else {}),
     }
 
 
 def _context_document(finding: GlobalContext) -> Document:
     return {"culprits": [str(node) for node in finding.culprits], "local": finding.local}
+
+
+def _holes_document(finding: Holes) -> Document:
+    return {
+        "coverage": None if finding.coverage is None else exact(finding.coverage),
+        "size": finding.size,
+        "since": str(finding.since),
+        "rates": list(finding.rates),
+    }
 
 
 def _misalignment_document(finding: Misalignment) -> Document:
