@@ -73,6 +73,13 @@ is shown and counts as a warning, so that a network passes only when it is known
 to be clean. Give --input-size to know more, or --fail-on error to let it pass.
 """
 
+_SIZES = """\
+Show the input sizes at which a network works, per axis: at others, maps that
+meet differ in size or are shrunk to nothing. Beside them stand those at which
+all its merges line up, where padding depends on the size. n is the input size;
+"n mod 16 is 0 or 8, from 75" holds for 80, 88, 96 and so on.
+"""
+
 #: What the reason why something is not known speaks of -> the option for it.
 _WAYS_OUT = {
     "input size": "give an input size, as --input-size 224",
@@ -138,6 +145,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--fail-on", choices=SEVERITIES, default="warning", help="exit 1 from this severity up (default: warning)"
     )
+
+    sizes = _command(commands, "sizes", _sizes, "the input sizes at which a network works and lines up", _SIZES)
+    _model(sizes)
+    _source(sizes)
+    _alignment(sizes)
+    sizes.set_defaults(input_size=[])
 
     region = _command(commands, "region", _region, "the box of pixels that one feature of a layer reads")
     _model(region)
@@ -209,6 +222,10 @@ def _input_size(command: argparse.ArgumentParser) -> None:
 
 def _measured(command: argparse.ArgumentParser) -> None:
     _input_size(command)
+    _source(command)
+
+
+def _source(command: argparse.ArgumentParser) -> None:
     command.add_argument("--source", metavar="NAME", help="node to measure from (default: the input, if there is one)")
 
 
@@ -271,6 +288,15 @@ def _check(options: argparse.Namespace) -> tuple[View, int]:
     return view, FOUND if failed else CLEAN
 
 
+def _sizes(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.present.sizes import Sizes
+
+    graph = _load(options).copy()
+    inputs = {node: attributes for node, attributes in graph.nodes(data=True) if attributes.get("op") == "input"}
+    stated = {node: _written(attributes.pop("size")) for node, attributes in inputs.items() if "size" in attributes}
+    return Sizes(_analyze(options, graph), options.model, stated, len(inputs), _WAYS_OUT), CLEAN
+
+
 def _region(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.present.views import RegionView
 
@@ -320,10 +346,10 @@ def _zoo_rows() -> list[ZooRow]:
     return rows
 
 
-def _analyze(options: argparse.Namespace) -> Report:
+def _analyze(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) -> Report:
     from rfgraph.analysis import analyze
 
-    graph = _load(options)
+    graph = _load(options) if graph is None else graph
     modes = getattr(options, "alignment", "auto").split(",")
     return analyze(
         graph,
@@ -364,8 +390,8 @@ def _named(nodes: Any, name: str | None) -> Hashable:
     return same[0] if len(same) == 1 else name
 
 
-def _written(size: int | tuple[int, ...]) -> str:
-    return str(size) if isinstance(size, int) else "x".join(map(str, size))
+def _written(size: Any) -> str:
+    return "x".join(map(str, size)) if isinstance(size, (list, tuple)) else str(size)
 
 
 # Output

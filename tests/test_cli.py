@@ -76,6 +76,17 @@ def sized(save: Save) -> str:
     return save(net)
 
 
+@pytest.fixture
+def mystery(save: Save) -> str:
+    """A file with a merge that cannot be checked."""
+    net = Network("mystery", axes=1)
+    image = net.input("image")
+    net.graph.add_node("odd", op="unknown", of="Mystery")
+    net.graph.add_edge(image, "odd")
+    net.add("add", image, "odd")
+    return save(net)
+
+
 def two_inputs() -> Network:
     net = Network("two", axes=1)
     one, two = net.input("left"), net.input("right = wrong")
@@ -306,17 +317,33 @@ def test_severities_are_those_of_the_results() -> None:
     assert cli.SEVERITIES == SEVERITIES
 
 
-def test_what_is_not_known_is_said_and_does_not_pass(capsys: pytest.CaptureFixture[str], sized: str) -> None:
-    assert cli.main(["check", sized]) == 1
+def test_what_is_not_known_is_said_and_does_not_pass(capsys: pytest.CaptureFixture[str], mystery: str) -> None:
+    assert cli.main(["check", mystery]) == 1
     out, _ = capsys.readouterr()
-    assert "warning not checked\n  merge 'add' cannot be checked: node 'pool' (max_pool), axis y: padding 'same'" in out
-    assert "  advice     give an input size, as --input-size 224\n" in out
+    assert "warning not checked\n  merge 'add' cannot be checked: node 'odd' (unknown), axis t: rfgraph does not" in out
+    assert "  advice     say what it reads, as --treat NODE=identity (or global, or cut)\n" in out
     assert out.endswith("\nfindings: none; 1 merge not checked\n")
-    assert cli.main(["check", sized, "--fail-on", "error"]) == 0
+    assert cli.main(["check", mystery, "--fail-on", "error"]) == 0
     assert "warning not checked" in capsys.readouterr().out
-    document = run_json(capsys, "check", sized, code=1)
+    document = run_json(capsys, "check", mystery, code=1)
     assert document["aligned"] is None
     assert document["unchecked"][0]["merges"] == 1
+
+
+def test_a_check_says_at_which_sizes_all_merges_line_up(capsys: pytest.CaptureFixture[str], sized: str) -> None:
+    assert cli.main(["check", sized]) == 1
+    out, _ = capsys.readouterr()
+    assert "warning RF005 aligned for some input sizes only\n" in out
+    assert out.endswith("\nfindings: 1 warning\nall merges line up iff n mod 2 is 1 (axes y, x)\n")
+    document = run_json(capsys, "check", sized, code=1)
+    assert document["aligned"] is None
+    (finding,) = document["findings"]
+    assert (finding["modulus"], finding["residues"], finding["smallest"], finding["offset"]) == (2, [1], 1, -1)
+    assert (finding["fork"], finding["reference"], finding["branch"]) == (
+        "image",
+        {"tail": "pool"},
+        {"tail": "shortcut"},
+    )
 
 
 def test_an_input_size_settles_it(capsys: pytest.CaptureFixture[str], sized: str) -> None:
@@ -333,6 +360,49 @@ def test_all_of_a_check(capsys: pytest.CaptureFixture[str], causal: str) -> None
     out = capsys.readouterr().out
     assert " more\n" not in out
     assert out.count("note RF004 causally aligned\n") == 5
+
+
+# sizes
+
+
+def test_sizes(capsys: pytest.CaptureFixture[str], sized: str) -> None:
+    assert cli.main(["sizes", sized]) == 0
+    assert capsys.readouterr().out == (
+        "sized: axes y, x, measured at 'image'\n"
+        "\n"
+        "axes  works at         all merges line up at\n"
+        "----  ---------------  ---------------------\n"
+        "y, x  any size from 1  n mod 2 is 1, from 1\n"
+        "\n"
+        "it works and lines up at 1, 3, 5, 7, 9, 11, ...\n"
+    )
+    for entry in run_json(capsys, "sizes", sized)["sizes"]:
+        assert entry["works"] == {"modulus": 1, "residues": [0], "smallest": 1}
+        assert entry["lines_up"] == {"modulus": 2, "residues": [1], "smallest": 1}
+        assert entry["first"] == [1, 3, 5, 7, 9, 11]
+
+
+def test_sizes_that_a_model_states_are_left_aside(capsys: pytest.CaptureFixture[str], sized: str) -> None:
+    graph = json.loads(Path(sized).read_text())
+    next(node for node in graph["nodes"] if node["op"] == "input")["size"] = [64, 63]
+    Path(sized).write_text(json.dumps(graph))
+    document = run_json(capsys, "sizes", sized)
+    assert document["stated"] == {"image": "64x63"}
+    assert document["sizes"][0]["lines_up"]["residues"] == [1]
+    assert cli.main(["sizes", sized]) == 0
+    assert "'image' states the size 64x63, which is left aside here" in capsys.readouterr().out
+
+
+def test_options_of_sizes(capsys: pytest.CaptureFixture[str], sized: str, mystery: str, save: Save) -> None:
+    def lines_up(*arguments: str) -> Any:
+        return run_json(capsys, "sizes", *arguments)["sizes"][0]["lines_up"]
+
+    assert lines_up(mystery) is None
+    assert lines_up(mystery, "--treat", "odd=identity") == {"modulus": 1, "residues": [0], "smallest": 1}
+    assert lines_up(sized, "--source", "pool")["modulus"] == 1
+    # The last taps of a 3/2 pool and of a 1/2 convolution never agree.
+    assert lines_up(sized, "--alignment", "causal")["residues"] == []
+    assert "unrecognized arguments: --input-size" in misused(capsys, "sizes", sized, "--input-size", "64")
 
 
 # region
@@ -467,7 +537,7 @@ def test_zoo_says_where_it_differs(capsys: pytest.CaptureFixture[str], monkeypat
 # Formats and files
 
 
-COMMANDS = [("summary",), ("check",), ("region", "add", "1,2"), ("trace",)]
+COMMANDS = [("summary",), ("check",), ("sizes",), ("region", "add", "1,2"), ("trace",)]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])

@@ -21,6 +21,7 @@ from rfgraph.present.findings import Check
 from rfgraph.present.layers import axis_texts, field_texts, reasons
 from rfgraph.present.layout import NARROWEST, cells, fitted, wrapped
 from rfgraph.present.rows import Column, Records, Sheet, across, digits, exact, number, printable
+from rfgraph.present.sizes import Sizes
 from rfgraph.present.views import RegionView, Summary, TraceView
 from rfgraph.present.zoo import Zoo, ZooRow
 from rfgraph.results import Layer
@@ -600,6 +601,127 @@ def test_warnings_are_never_left_out() -> None:
     for index in range(10):
         x = net.add(f"add{index}", x, net.conv(f"conv{index}", x, kernel=3))
     assert len(check(net.graph).sheet().rows) == 10
+
+
+def test_findings_by_input_size_in_every_format() -> None:
+    net = Network(axes=1)
+    image = net.input("image")
+    pool = net.max_pool("pool", image, kernel=3, stride=2, padding="same")
+    add = net.add("add", pool, net.conv("side", image, kernel=1, stride=2))
+    net.add("end", add, net.pad("shift", add, padding=[[1, -1]]))
+    view = check(net.graph)
+    depends, off = view.findings
+    assert (depends.rule, off.rule) == ("RF005", "RF002")
+    rows = view.sheet().rows
+    assert rows[0] == (
+        "warning RF005 aligned for some input sizes only",
+        depends.message,
+        "",
+        "",
+        depends.advice,
+    )
+    # P at the first residue, which it holds for: a pool of 3/2 pads 0 before an even map, and the pad moves it by 2.
+    assert rows[1][2] == "r 3, S 2, P 2 where n mod 2 is 0: add -> shift -> end"
+    assert rows[1][3] == "r 3, S 2, P 0 where n mod 2 is 0: add -> end"
+    said = view.document()["findings"]
+    assert (said[0]["modulus"], said[0]["residues"], said[0]["smallest"], said[0]["offset"]) == (2, [1], 1, -1)
+    assert (said[1]["branch"]["field"]["padding"], said[1]["branch"]["field_at"]) == (0, {"modulus": 2, "residue": 0})
+    records = read_csv(as_csv.text(view.records()))
+    assert (records[0]["modulus"], records[0]["residues"], records[0]["smallest"]) == ("2", "1", "1")
+    assert (records[0]["fork"], records[0]["offset"], records[1]["modulus"]) == ("image", "-1", "")
+    assert view.sheet().notes[-1] == "all merges line up at no input size (axis t)"
+
+
+def test_branches_whose_field_holds_at_all_sizes_say_no_residue() -> None:
+    finding = check(residual(kernel=3)).document()["findings"][0]
+    assert finding["reference"]["field_at"] is None
+
+
+# Sizes
+
+
+def sizes(model: nx.DiGraph | str, **options: Any) -> Sizes:
+    return Sizes(rfgraph.analyze(model), "model", hints={"treat=": "say"}, **options)
+
+
+def test_sizes_of_published_networks() -> None:
+    assert sizes("zoo:unet").sheet().rows == [("y, x", "n mod 16 is 12, from 188", "all of these")]
+    assert sizes("zoo:xception").sheet().rows == [("y, x", "any size from 7", "n mod 32 is 7 or 8, from 7")]
+    assert sizes("zoo:xception").sheet().notes == ("it works and lines up at 7, 8, 39, 40, 71, 72, ...",)
+
+
+@pytest.mark.parametrize("model", ["zoo:xception", "zoo:unet_2x2", "zoo:mobilenet_v1"])
+def test_sizes_in_every_format_are_the_report(model: str) -> None:
+    view = sizes(model)
+    report = view.report
+    headings, rows = read_plain(as_table.text(view.sheet()))
+    assert read_markdown(as_markdown.text(view.sheet())) == [headings, *rows]
+    records = read_csv(as_csv.text(view.records()))
+    document = json.loads(as_json.text(view.document()))
+    for axis, said, record in zip(range(2), document["sizes"], records, strict=True):
+        works = report.input_sizes[axis]
+        assert (said["axis"], record["axis"]) == (report.axes[axis],) * 2
+        assert said["works"] == {
+            "modulus": works.modulus,
+            "residues": list(works.residues),
+            "smallest": works.smallest,
+        }
+        assert record["works_modulus"] == str(works.modulus)
+        assert record["works_residues"] == " ".join(map(str, works.residues))
+        assert record["works_smallest"] == str(works.smallest)
+        assert record["lines_up_residues"] == " ".join(map(str, said["lines_up"]["residues"]))
+        assert record["first"] == " ".join(map(str, said["first"]))
+        for size in said["first"]:
+            assert size in works
+            assert report.aligned_when(size)
+
+
+def test_axes_that_differ_have_rows_of_their_own() -> None:
+    view = sizes(same_shortcut())
+    assert view.sheet().rows == [
+        ("y", "any size from 1", "n mod 4 is 1 or 2, from 1"),
+        ("x", "any size from 1", "all of these"),
+    ]
+    assert view.sheet().notes[0] == "axis y: it works and lines up at 1, 2, 5, 6, 9, 10, ..."
+    assert check(same_shortcut()).sheet().notes[-1] == "all merges line up iff n mod 4 is 1 or 2 (axis y)"
+
+
+def test_sizes_of_what_lines_up_at_none() -> None:
+    view = sizes(residual(kernel=1, padding=[[1, -1], [1, -1]]))
+    assert view.sheet().rows == [("y, x", "any size from 1", "no size")]
+    assert view.sheet().notes == ("no size at which it works lines up; it works at 1, 2, 3, 4, 5, 6, ...",)
+    assert view.document()["sizes"][0]["lines_up"]["residues"] == []
+    assert view.document()["sizes"][0]["first"] == []
+
+
+def test_sizes_of_what_never_works() -> None:
+    net = Network("n", axes=1)
+    image = net.input("image")
+    net.add("add", image, net.conv("conv", image, kernel=3))
+    view = sizes(net.graph)
+    assert view.sheet().rows == [("t", "no size", "no size")]
+    assert view.sheet().notes == ("no size at which it works lines up; sizes at which it works: none known",)
+
+
+def test_sizes_that_cannot_be_told_say_why_and_what_to_do() -> None:
+    net = Network("n", axes=1)
+    last = net.input("x")
+    for index, stride in enumerate((97, 101, 103)):
+        last = net.conv(f"c{index}", last, kernel=3, stride=stride, padding="same")
+    net.graph.add_node("odd", op="unknown", of="Mystery")
+    net.graph.add_edge(last, "odd")
+    net.add("add", last, "odd")
+    view = sizes(net.graph, inputs=2)
+    assert view.sheet().rows == [("t", "cannot be told", "cannot be told")]
+    text = "\n".join(view.sheet().notes)
+    assert (
+        "which sizes work cannot be told: they repeat only after more than 4096 pixels, or there are none; try" in text
+    )
+    assert "merge 'add' cannot be checked: node 'c0' (conv), axis t: padding 'same'" in text
+    assert "n is the size of all 2 inputs" in text
+    assert view.document()["sizes"] == [{"axis": "t", "works": None, "lines_up": None, "first": []}]
+    assert view.document()["unchecked"][0]["first"] == "add"
+    assert view.records().rows == [("t", "", "", "", "", "", "", "")]
 
 
 # Region, trace, zoo

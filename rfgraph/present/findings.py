@@ -9,9 +9,10 @@ from functools import cached_property
 
 from rfgraph.analysis import Report
 from rfgraph.context import GlobalContext
-from rfgraph.present.layers import NAMED, Reason, head, reasons, taken_lines, title, window_document
+from rfgraph.present.layers import NAMED, Reason, head, taken_lines, title, window_document
 from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, exact, number
-from rfgraph.results import SEVERITIES, Branch, Finding, Misalignment, Repair, Severity
+from rfgraph.present.sizes import lines_up_lines, unchecked_reasons, unchecked_text, way_out
+from rfgraph.results import SEVERITIES, Branch, Finding, Misalignment, Repair, Severity, SizeDependent
 from rfgraph.support import Holes
 
 #: Notes of one rule that people are shown in full: what a design does on purpose, it does in each of its blocks.
@@ -50,11 +51,10 @@ class Check:
     @cached_property
     def unchecked(self) -> list[Reason]:
         """Why some merges cannot be checked."""
-        merges = (self.report[merge] for merge in self.report.unchecked)
-        return [reason for reason in reasons(merges) if reason.status == "unknown"]
+        return unchecked_reasons(self.report)
 
     def _hint(self, reason: Reason) -> str:
-        return "; ".join(way_out for words, way_out in self.hints.items() if words in reason.why)
+        return way_out(reason, self.hints)
 
     @property
     def worst(self) -> Severity | None:
@@ -66,27 +66,53 @@ class Check:
     def sheet(self) -> Sheet:
         """Return it for people."""
         serious = [finding for finding in self.findings if finding.severity != "note"]
-        rows = [_row(finding) for finding in serious]
-        rows += [("warning not checked", _unchecked(reason), "", "", self._hint(reason)) for reason in self.unchecked]
+        rows = [self._row(finding) for finding in serious]
+        for reason in self.unchecked:
+            rows.append(("warning not checked", unchecked_text(reason), "", "", self._hint(reason)))
         by_rule: dict[str, list[Finding]] = {}
         for finding in self.findings:
             if finding.severity == "note":
                 by_rule.setdefault(finding.rule, []).append(finding)
         for notes in by_rule.values():
             shown = len(notes) if self.everything else _NOTES
-            rows += [_row(finding) for finding in notes[:shown]]
+            rows += [self._row(finding) for finding in notes[:shown]]
             if len(notes) > shown:
                 rows.append(_rest(notes[shown:]))
         columns = tuple(map(Column, ("finding", "message", "reference", "branch", "advice")))
         end = f"findings: {verdict(self.report, self.findings)}"
-        said = (*taken_lines(self.report), end)
+        said = (*taken_lines(self.report), end, *lines_up_lines(self.report))
         return Sheet(title(self.report, self.name), columns, rows, said, stacked=True)
+
+    def _row(self, finding: Finding) -> tuple[str, ...]:
+        head = f"{finding.severity} {finding.rule} {finding.title}"
+        branches = ("", "")
+        if isinstance(finding, Misalignment):
+            branches = (self._branch_line(finding, finding.reference), self._branch_line(finding, finding.branch))
+        return head, finding.message, *branches, finding.advice
+
+    def _branch_line(self, finding: Finding, branch: Branch) -> str:
+        path = [str(node) for node in branch.path]
+        if len(path) > 2 * _ENDS + 1:
+            path[_ENDS:-_ENDS] = [f"... {len(path) - 2 * _ENDS} more ..."]
+        window, case = branch.field, self._case(finding, branch)
+        where = "" if case is None else f" where n mod {case[0]} is {case[1]}"
+        numbers = f"r {number(window.size)}, S {number(window.stride)}, P {number(window.padding)}"
+        return f"{numbers}{where}: {' -> '.join(path)}"
+
+    def _case(self, finding: Finding, branch: Branch) -> tuple[int, int] | None:
+        """Return modulus and residue of the input sizes at which a branch has its field, ``None`` if it always has."""
+        layer = self.report[branch.tail]
+        table = layer.by_size[layer.axes.index(finding.axes[0])] if layer.by_size else None
+        if table is None:
+            return None
+        return table.modulus, next(n for n, window in enumerate(table.windows) if not window.is_unknown)
 
     def records(self) -> Records:
         """Return it for spreadsheets."""
         header = (
             *("rule", "title", "severity", "node", "axes", "message", "advice"),
             *("fork", "offset", "offset_in_merge", "reference_slot", "reference_path", "branch_slot", "branch_path"),
+            *("modulus", "residues", "smallest"),
         )
         rows: list[tuple[str, ...]] = [
             (
@@ -101,10 +127,9 @@ class Check:
             )
             for finding in self.findings
         ]
-        rows += [
-            ("", "not checked", "warning", str(reason.first), "", _unchecked(reason), self._hint(reason), *[""] * 7)
-            for reason in self.unchecked
-        ]
+        for reason in self.unchecked:
+            place = ("", "not checked", "warning", str(reason.first), "")
+            rows.append((*place, unchecked_text(reason), self._hint(reason), *[""] * 10))
         return Records(header, rows)
 
     def document(self) -> Document:
@@ -113,10 +138,52 @@ class Check:
             **head("check", self.report, self.name),
             "aligned": self.report.aligned,
             "counts": severities(self.findings),
-            "findings": [_finding_document(finding) for finding in self.findings],
+            "findings": [self._finding_document(finding) for finding in self.findings],
             "unchecked": [
                 {"merges": reason.layers, "first": str(reason.first), "why": reason.why} for reason in self.unchecked
             ],
+        }
+
+    def _finding_document(self, finding: Finding) -> Document:
+        return {
+            "rule": finding.rule,
+            "title": finding.title,
+            "severity": finding.severity,
+            "node": str(finding.node),
+            "axes": list(finding.axes),
+            "message": finding.message,
+            "advice": finding.advice,
+            **self._details(finding),
+        }
+
+    def _details(self, finding: Finding) -> Document:
+        """Return what only findings of this kind have."""
+        match finding:
+            case Misalignment():
+                return {
+                    "fork": str(finding.fork),
+                    "offset": exact(finding.offset),
+                    "offset_in_merge": exact(finding.offset_in_merge),
+                    "reference": self._branch_document(finding, finding.reference),
+                    "branch": self._branch_document(finding, finding.branch),
+                    "repair": None if finding.repair is None else _repair_document(finding.repair),
+                }
+            case SizeDependent():
+                return _size_dependent_document(finding)
+            case GlobalContext():
+                return _context_document(finding)
+            case Holes():
+                return _holes_document(finding)
+        return {}
+
+    def _branch_document(self, finding: Finding, branch: Branch) -> Document:
+        case = self._case(finding, branch)
+        return {
+            "slot": branch.slot,
+            "tail": str(branch.tail),
+            "path": [str(node) for node in branch.path],
+            "field": window_document(branch.field),
+            "field_at": None if case is None else {"modulus": case[0], "residue": case[1]},
         }
 
 
@@ -134,20 +201,13 @@ def verdict(report: Report, findings: Sequence[Finding]) -> str:
     return ", ".join(counts) or "none, all merges line up"
 
 
-def _unchecked(reason: Reason) -> str:
-    return f"merge {reason.where('merge')} cannot be checked: {reason.why}"
-
-
-def _row(finding: Finding) -> tuple[str, ...]:
-    head = f"{finding.severity} {finding.rule} {finding.title}"
-    if not isinstance(finding, Misalignment):
-        return head, finding.message, "", "", finding.advice
-    return head, finding.message, _branch_line(finding.reference), _branch_line(finding.branch), finding.advice
-
-
 def _branch_records(finding: Finding) -> tuple[str, ...]:
+    if isinstance(finding, SizeDependent):
+        residues = " ".join(map(str, finding.residues))
+        place = (str(finding.fork), digits(finding.offset), *[""] * 5)
+        return *place, digits(finding.modulus), residues, digits(finding.smallest)
     if not isinstance(finding, Misalignment):
-        return ("",) * 7
+        return ("",) * 10
     return (
         str(finding.fork),
         digits(finding.offset),
@@ -156,6 +216,7 @@ def _branch_records(finding: Finding) -> tuple[str, ...]:
         _path(finding.reference),
         str(finding.branch.slot),
         _path(finding.branch),
+        *[""] * 3,
     )
 
 
@@ -166,31 +227,8 @@ def _rest(notes: Sequence[Finding]) -> tuple[str, ...]:
     return head, f"at {named} (each is shown with --all)", "", "", ""
 
 
-def _branch_line(branch: Branch) -> str:
-    path = [str(node) for node in branch.path]
-    if len(path) > 2 * _ENDS + 1:
-        path[_ENDS:-_ENDS] = [f"... {len(path) - 2 * _ENDS} more ..."]
-    window = branch.field
-    return f"r {number(window.size)}, S {number(window.stride)}, P {number(window.padding)}: {' -> '.join(path)}"
-
-
 def _path(branch: Branch) -> str:
     return " -> ".join(str(node) for node in branch.path)
-
-
-def _finding_document(finding: Finding) -> Document:
-    return {
-        "rule": finding.rule,
-        "title": finding.title,
-        "severity": finding.severity,
-        "node": str(finding.node),
-        "axes": list(finding.axes),
-        "message": finding.message,
-        "advice": finding.advice,
-        **(_misalignment_document(finding) if isinstance(finding, Misalignment) else {}),
-        **(_context_document(finding) if isinstance(finding, GlobalContext) else {}),
-        **(_holes_document(finding) if isinstance(finding, Holes) else {}),
-    }
 
 
 def _context_document(finding: GlobalContext) -> Document:
@@ -199,27 +237,23 @@ def _context_document(finding: GlobalContext) -> Document:
 
 def _holes_document(finding: Holes) -> Document:
     return {
-        "coverage": None if finding.coverage is None else exact(finding.coverage),
+        "coverage": exact(finding.coverage),
         "size": finding.size,
         "since": str(finding.since),
         "rates": list(finding.rates),
     }
 
 
-def _misalignment_document(finding: Misalignment) -> Document:
+def _size_dependent_document(finding: SizeDependent) -> Document:
     return {
         "fork": str(finding.fork),
         "offset": exact(finding.offset),
-        "offset_in_merge": exact(finding.offset_in_merge),
-        "reference": _branch_document(finding.reference),
-        "branch": _branch_document(finding.branch),
-        "repair": None if finding.repair is None else _repair_document(finding.repair),
+        "reference": {"tail": str(finding.reference)},
+        "branch": {"tail": str(finding.branch)},
+        "modulus": finding.modulus,
+        "residues": list(finding.residues),
+        "smallest": finding.smallest,
     }
-
-
-def _branch_document(branch: Branch) -> Document:
-    path = [str(node) for node in branch.path]
-    return {"slot": branch.slot, "tail": str(branch.tail), "path": path, "field": window_document(branch.field)}
 
 
 def _repair_document(repair: Repair) -> Document:
