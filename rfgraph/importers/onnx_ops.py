@@ -137,7 +137,7 @@ UNARY = {
     "Shrink": "shrink", "Tan": "tan", "Asin": "asin", "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh",
     "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh", "IsNaN": "isnan", "IsInf": "isinf", "Trilu": "trilu",
     "Bernoulli": "bernoulli", "LRN": "local_response_norm", "QuantizeLinear": "quantize",
-    "DequantizeLinear": "dequantize", "RotaryEmbedding": "rotary", "BitCast": "cast",
+    "DequantizeLinear": "dequantize", "BitCast": "cast",
 }  # fmt: skip
 
 SEVERAL = {
@@ -188,6 +188,9 @@ def _dropout(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("BatchNormalization")
 def _batch_norm(node: Node, build: Builder) -> Made:
+    if node.get("training_mode"):
+        dims = tuple(d for d in range(len(node.shape())) if d != 1)
+        return build(program.Mix(function="instance_norm", dims=dims), node.input(0))
     return build(program.Pointwise(function="batch_norm"), node.input(0))
 
 
@@ -431,7 +434,10 @@ def _resize(node: Node, build: Builder) -> Made:
         nearest = "ceil"  # as the operator's own test cases of opset 10 have it
     if coordinates == "tf_half_pixel_for_nn" and mode == "nearest" and nearest == "floor":
         coordinates, nearest = "half_pixel", "round_prefer_ceil"  # floor((y + 1/2) / f) both
-    if coordinates == "half_pixel_symmetric" and all(_whole_size(shape[d], scale.get(d, 1)) for d in dims):
+    rounded = any(not _whole_size(shape[d], scale.get(d, 1)) for d in dims)
+    if coordinates == "align_corners" and rounded:
+        raise OpaqueError("its scale makes no whole size, so that the corners it aligns are not said")
+    if coordinates == "half_pixel_symmetric" and not rounded:
         coordinates = "half_pixel"
     if coordinates not in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
         raise OpaqueError(f"its coordinate_transformation_mode is {coordinates}")
@@ -543,10 +549,12 @@ def _mean_variance(node: Node, build: Builder) -> Made:
     return build(program.Mix(function="instance_norm", dims=dims), node.input(0))
 
 
-@HANDLERS.handles("LpNormalization", "CumSum", "CumProd")
+@HANDLERS.handles("LpNormalization", "RotaryEmbedding", "CumSum", "CumProd")
 def _mix_axis(node: Node, build: Builder) -> Made:
     if node.op == "LpNormalization":
         axis, function = node.get("axis", -1), "layer_norm"
+    elif node.op == "RotaryEmbedding":
+        axis, function = -1, "rotary"
     else:
         found = node.integers("axis", 1)
         if found is None:
@@ -572,15 +580,18 @@ def _dft(node: Node, build: Builder) -> Made:
     axis = node.get("axis", 1) if node.version < 20 else (node.integers("axis", 2) or [-2])[0]
     d = _axis(axis, len(shape))
     length = node.numbers("dft_length", 1)
-    if length is not None and length[0] != shape[d]:
-        raise OpaqueError(f"its dft_length {length[0]} is not the size {shape[d]} of its input")
-    made = build(program.Mix(function="dft", dims=(d,)), node.input(0))
-    if node.get("onesided"):
-        cut = program.Slice(dims=(d,), starts=(0,), stops=(shape[d] // 2 + 1,), steps=(1,))
-        made = build(cut, made, part="onesided")
-    if shape[-1] == 1:
-        made = build(program.Expand(shape=(*(made.shape or shape)[:-1], 2)), made, part="complex")
-    return made
+    inverse, onesided = node.get("inverse", 0), node.get("onesided", 0)
+    size = shape[d] if length is None else length[0]
+    if onesided and inverse:
+        size = 2 * (shape[d] - 1) if length is None else length[0]
+    elif onesided:
+        size = size // 2 + 1
+    wide = (*shape[:d], size, *shape[d + 1 : -1], 1 if onesided and inverse else 2)
+    last = len(shape) - 1
+    if wide == shape:
+        return build(program.Mix(function="dft", dims=(d, last)), node.input(0))
+    total = build(program.Reduce(function="dft", dims=(d, last)), node.input(0), part="sum")
+    return build(program.Expand(shape=wide), total)
 
 
 @HANDLERS.handles("Det")
@@ -692,25 +703,39 @@ def _labels(term: str, rank: int | None, named: Sequence[Sequence[str]] = ()) ->
 
 @HANDLERS.handles("Attention")
 def _attention(node: Node, build: Builder) -> Made:
-    query, key, value = node.input(0), node.input(1), node.input(2)
-    heads = len(node.shape()) == 4
-    for i, which in ((4, "key"), (5, "value")):
-        past = node.optional(i)
-        if past is not None:
-            if which == "key":
-                key = build(program.Concat(dim=2 if heads else 1), past, key, part="key")
-            else:
-                value = build(program.Concat(dim=2 if heads else 1), past, value, part="value")
-    q, k, v = (tuple("bhid"), tuple("bgjd"), tuple("bgje")) if heads else (tuple("bid"), tuple("bjc"), tuple("bje"))
-    scores = tuple("bhij") if heads else tuple("bij")
-    made = build(program.Contract(operands=(q, k), output=scores), query, key, part="scores")
     mask = node.optional(3)
     if mask is not None and not mask.constant:
         raise OpaqueError("its mask depends on what the network computes")
-    made = build(program.Mix(function="softmax", dims=(len(scores) - 1,)), made, part="softmax")
-    output = tuple("bhie") if heads else tuple("bie")
-    made = build(program.Contract(operands=(scores, v), output=output), made, value)
+    flat = len(node.shape()) == 3
+    query, key, value = node.input(0), node.input(1), node.input(2)
+    if flat:  # [batch, positions, heads * channels]
+        query = _split_heads(build, query, node.get("q_num_heads"), "query")
+        key = _split_heads(build, key, node.get("kv_num_heads"), "key")
+        value = _split_heads(build, value, node.get("kv_num_heads"), "value")
+    past = node.optional(4), node.optional(5)
+    if past[0] is not None:
+        key = build(program.Concat(dim=2), past[0], key, part="past_key")
+    if past[1] is not None:
+        value = build(program.Concat(dim=2), past[1], value, part="past_value")
+    # Several heads of queries may share one of keys: its label is another, and is summed.
+    products = program.Contract(operands=(tuple("bhid"), tuple("bgjd")), output=tuple("bhij"))
+    scores = build(products, query, key, part="scores")
+    weights = build(program.Mix(function="softmax", dims=(3,)), scores, part="softmax")
+    sums = program.Contract(operands=(tuple("bhij"), tuple("bgje")), output=tuple("bhie"))
+    made = build(sums, weights, value, part="heads" if flat else "")
+    if flat:
+        batch, heads, positions, channels = made.shape or ()
+        made = build(program.Transpose(permutation=(0, 2, 1, 3)), made, part="positions")
+        made = build(program.Reshape(shape=(batch, positions, heads * channels)), made)
     return made, key, value
+
+
+def _split_heads(build: Builder, value: Value, heads: Any, part: str) -> Value:
+    if value.shape is None or not isinstance(heads, int) or heads < 1:
+        raise OpaqueError("how many heads it has is not known")
+    batch, positions, channels = value.shape
+    split = build(program.Reshape(shape=(batch, positions, heads, channels // heads)), value, part=part)
+    return build(program.Transpose(permutation=(0, 2, 1, 3)), split, part=f"{part}_heads")
 
 
 # Elements moved, dropped, added.
