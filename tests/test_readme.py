@@ -72,9 +72,17 @@ def test_xception_lines_up_where_the_readme_says():
 
 
 @pytest.mark.parametrize(
-    ("name", "node", "padding"), [("mobilenet_v1", "Conv2d_13_pointwise", 126), ("inception_v2", "Mixed_5c", 318)]
+    ("name", "node", "whole", "rest"),
+    [("mobilenet_v1", "Conv2d_13_pointwise", 126, 158), ("inception_v2", "Mixed_5c", 318, 350)],
 )
-def test_padding_by_residue_is_what_the_readme_says(name, node, padding):
+def test_padding_by_residue_is_what_the_readme_says(name, node, whole, rest):
     table = rfgraph.analyze(f"zoo:{name}")[node].by_size[0]
-    assert [n for n in range(table.modulus) if table.windows[n].padding == padding] == [0]
-    assert table.modulus == 32
+    assert f"| {whole} for multiples of 32, else {rest} - (n mod 32) |" in README
+    assert [window.padding for window in table.windows] == [whole, *(rest - n for n in range(1, 32))]
+
+
+def test_paddings_of_xception_are_what_the_readme_says():
+    layer = rfgraph.analyze("zoo:xception")["block14_sepconv2"]
+    paddings = [window.padding for window in layer.by_size[0].windows]
+    assert f"| 1083 | 32 | {min(paddings)} to {max(paddings)}, by n mod 32 |" in README
+    assert (layer.size, layer.stride) == ((1083, 1083), (32, 32))
