@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import networkx as nx
 
-from rfgraph import context, engine, importers
+from rfgraph import context, engine, importers, productivity
 from rfgraph import paths as path_counts
 from rfgraph import support as supports
 from rfgraph.alignment import Mode, center_spread, find, unchecked
@@ -20,6 +20,7 @@ from rfgraph.compiled import Compiled, compile_graph, compile_layers
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
 from rfgraph.network import BatchNorm, Network
 from rfgraph.paths import Paths
+from rfgraph.productivity import Productivity, Unproductive
 from rfgraph.results import (
     Fields,
     Finding,
@@ -116,6 +117,7 @@ class Report(Mapping[Hashable, Layer]):
         return worst_first(
             [
                 *find(self._compiled, self._fields, self._source, self._modes, self._solutions),
+                *self._unproductive,
                 *context.find(self._compiled, self._fields, outputs),
                 *supports.find(self._compiled, self._fields, self._source, outputs),
             ]
@@ -219,6 +221,20 @@ class Report(Mapping[Hashable, Layer]):
         v = self._compiled.layers.id_of(node)
         found = [context.culprits(self._compiled, fields, axis, v) for axis, fields in enumerate(self._fields)]
         return tuple(tuple(self._compiled.layers.nodes[u] for u in blamed) for blamed in found)
+
+    @cached_property
+    def productivity(self) -> Productivity:
+        """How the convolutions and the image fit each other; ``rfgraph.uses.resolution`` answers questions of it."""
+        compiled, source = self._compiled, self._source
+        extremes = _per_axis(compiled, lambda axis: path_counts.extremes(compiled, axis, source))
+        judged = productivity.judge(compiled, extremes, source)
+        return Productivity(tuple(judged), productivity.resolutions(compiled, extremes, judged))
+
+    @property
+    def _unproductive(self) -> list[Unproductive]:
+        if not productivity.may_exceed(self._compiled, self._fields, self._source):
+            return []
+        return productivity.find(self.productivity.layers)
 
     def center_spread(self, node: Hashable) -> tuple[Fraction | None, ...]:
         """Return how far apart the centres of all paths to ``node`` lie, per axis, in pixels of the source.

@@ -58,7 +58,7 @@ def culprits(compiled: Compiled, fields: Fields, axis: int, node: int) -> list[i
         v = stack.pop()
         full = False
         for tail, read in zip(compiled.layers.tails[v], compiled.reads[axis][v], strict=True):
-            if read.kind == "empty" or (fields.local[tail].kind == "empty" and not fields.is_global[tail]):
+            if read.kind == "empty":
                 continue
             # What only reads the whole map already, as a gate before it is multiplied, is not read whole once more.
             full |= read.kind == "full" and fields.local[tail].kind != "empty"

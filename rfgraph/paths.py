@@ -9,7 +9,7 @@ the shortest. Plain networks (r' = r + (k - 1) * S) have one shape per stride, a
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,7 +84,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class Walk:
-    """Paths from a source along one axis, to the nodes asked for."""
+    """Paths from a source along one axis, to the nodes where they end."""
 
     shapes: dict[int, Shapes]
     #: Why the lengths at a node are no exact counts, where they are not.
@@ -118,6 +118,15 @@ class Walk:
         )
 
 
+@dataclass(frozen=True)
+class Extremes:
+    """The smallest and the largest field of the paths to every node, along one axis."""
+
+    smallest: list[int | None]  # [V], None where no path has a size, or not all are known
+    largest: list[int | None]  # [V]
+    unknown: dict[int, str]  # node id -> why the field of some path is not known
+
+
 def between(compiled: Compiled, source: int, node: int, most: int = MAX_LENGTHS) -> Paths:
     """Return the paths from node id ``source`` to ``node`` and the sizes of their fields.
 
@@ -131,11 +140,11 @@ def between(compiled: Compiled, source: int, node: int, most: int = MAX_LENGTHS)
         How many lengths are kept apart at one node.
     """
     layers = compiled.layers
-    nodes = _between(compiled, source, node)
+    nodes = compiled.between(node, source)
     walks: list[Walk] = []
     for axis, reads in enumerate(compiled.reads):
         same = next((other for other in range(axis) if compiled.reads[other] is reads), None)
-        walks.append(walk(compiled, axis, source, nodes, most, ends=(node,)) if same is None else walks[same])
+        walks.append(walk(compiled, axis, source, nodes, most) if same is None else walks[same])
     shapes = walks[0].shapes.get(node, {})
     return Paths(
         layers.nodes[node],
@@ -145,10 +154,26 @@ def between(compiled: Compiled, source: int, node: int, most: int = MAX_LENGTHS)
     )
 
 
-def extremes(compiled: Compiled, axis: int, source: int) -> Walk:
+def extremes(compiled: Compiled, axis: int, source: int) -> Extremes:
     """Return the smallest and largest fields of the paths to every node, without counting them."""
     nodes = range(source, len(compiled.layers.nodes))
-    return walk(compiled, axis, source, nodes, 1, ends=nodes, counted=False)
+    found = Extremes([None] * len(compiled.layers.nodes), [None] * len(compiled.layers.nodes), {})
+
+    def visit(v: int, shapes: Shapes) -> None:
+        unknown = next((shape.why for shape in shapes if shape.kind == "unknown"), None)
+        ends = [
+            (shortest + shape.size, longest + shape.size)
+            for shape, lengths in shapes.items()
+            for shortest, longest in (lengths if shape.kind == "local" else ())
+        ]
+        if unknown is not None:
+            found.unknown[v] = unknown
+        elif ends:
+            found.smallest[v] = min(shortest for shortest, _ in ends)
+            found.largest[v] = max(longest for _, longest in ends)
+
+    walk(compiled, axis, source, nodes, 1, visit=visit, counted=False)
+    return found
 
 
 def walk(
@@ -157,10 +182,10 @@ def walk(
     source: int,
     nodes: Sequence[int],
     most: int,
-    ends: Sequence[int],
     counted: bool = True,
+    visit: Callable[[int, Shapes], None] | None = None,
 ) -> Walk:
-    """Follow all paths from ``source`` through ``nodes`` at once.
+    """Follow all paths from ``source`` through ``nodes`` at once; kept are those to nodes that none of them reads.
 
     Parameters
     ----------
@@ -170,18 +195,19 @@ def walk(
         Ids of the nodes to go through, in order, the source first.
     most
         How many lengths are kept apart at one node.
-    ends
-        Nodes whose paths are kept; those of others are let go when no one needs them any more.
     counted
         Whether paths are counted, with numbers of as many digits as there are merges.
+    visit
+        Is called with every node in turn, and its paths.
     """
     tails, reads = compiled.layers.tails, compiled.reads[axis]
     last_use = {tail: v for v in nodes for tail in tails[v]}
-    kept = set(ends)
     shapes: dict[int, Shapes] = {source: {IDENTITY: {(0, 0): 1 if counted else 0}}}
     why: dict[int, str] = {}
     steps: dict[tuple[Window, Window], tuple[Window, int]] = {}
     states = 0
+    if visit is not None:
+        visit(source, shapes[source])
     for v in nodes[1:]:
         sides = []
         for slot, (tail, read) in enumerate(zip(tails[v], reads[v], strict=True)):
@@ -213,10 +239,12 @@ def walk(
         states += sum(map(len, found.values()))
         if found:
             shapes[v] = found
+            if visit is not None:
+                visit(v, found)
         for tail in tails[v]:
-            if last_use[tail] == v and tail not in kept:
+            if last_use[tail] == v:
                 shapes.pop(tail, None)
-    return Walk({v: shapes[v] for v in kept if v in shapes}, {v: why[v] for v in kept if v in why}, states)
+    return Walk(shapes, why, states)
 
 
 def _reads_nothing(compiled: Compiled, v: int, slot: int) -> bool:
@@ -280,12 +308,3 @@ def _ranges(lengths: Lengths, most: int) -> Lengths:
         key = (group[0][0][0], max(longest for (_, longest), _ in group))
         ranges[key] = ranges.get(key, 0) + sum(count for _, count in group)
     return ranges
-
-
-def _between(compiled: Compiled, source: int, node: int) -> list[int]:
-    """Return the ids of all nodes on paths from ``source`` to ``node`` and of others that feed those, in order."""
-    needed = {node}
-    for v in range(node, source, -1):
-        if v in needed:
-            needed.update(tail for tail in compiled.layers.tails[v] if tail >= source)
-    return sorted({source, *needed})

@@ -115,11 +115,12 @@ def test_beyond_the_cap_counts_and_extremes_stay_exact_and_ranges_hold(graph, mo
 def test_extremes_of_all_nodes_are_those_of_each(graph):
     report = rfgraph.analyze(graph, source="in0")
     compiled = compile_graph(graph)
-    for axis, name in enumerate(compiled.layers.axes):
-        walk = paths.extremes(compiled, axis, compiled.layers.id_of("in0"))
+    for axis in range(len(compiled.layers.axes)):
+        found = paths.extremes(compiled, axis, compiled.layers.id_of("in0"))
+        assert not found.unknown
         for v, node in enumerate(compiled.layers.nodes):
-            one, two = walk.describe(v, name), report.paths(node).axes[axis]
-            assert (one.smallest, one.largest) == (two.smallest, two.largest)
+            one = report.paths(node).axes[axis]
+            assert (found.smallest[v], found.largest[v]) == (one.smallest, one.largest)
 
 
 def test_the_cap_is_told():
@@ -149,7 +150,7 @@ def test_resnet_152_costs_a_state_per_layer_and_size_not_one_per_path():
     assert sum(p.count for p in one.sizes) == 2**50
     assert one.status == "exact"
     assert one.sizes == two.sizes
-    walk = paths.walk(compiled, 0, 0, range(end + 1), paths.MAX_LENGTHS, ends=(end,))
+    walk = paths.walk(compiled, 0, 0, compiled.between(end, 0), paths.MAX_LENGTHS)
     assert walk.states < 100 * len(compiled.layers.nodes)
     assert list(walk.shapes) == [end]  # nothing else is kept
 
