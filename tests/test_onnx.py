@@ -25,7 +25,8 @@ from rfgraph.importers.layout import Layout
 from rfgraph.importers.lowering import lower, lower_for, place_all
 from rfgraph.importers.maps import Maps
 from rfgraph.importers.onnx import read, read_model
-from rfgraph.importers.onnx_ops import HANDLERS, NOT_FOLLOWED
+from rfgraph.importers.onnx_moves import NOT_FOLLOWED
+from rfgraph.importers.onnx_nodes import HANDLERS
 
 IMAGE = (1, 3, 6, 7)
 

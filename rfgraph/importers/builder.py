@@ -16,6 +16,7 @@ class Builder:
 
     Examples
     --------
+    >>> from rfgraph.importers import program
     >>> build = Builder("toy")
     >>> x = build.input("x", (1, 3, 8, 8))
     >>> build.at("pool", "GlobalAveragePool")

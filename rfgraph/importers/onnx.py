@@ -12,11 +12,11 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from rfgraph.errors import ModelFileError
-from rfgraph.importers import program
+from rfgraph.importers import onnx_functions, onnx_moves, onnx_windows, program  # noqa: F401  handlers register
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape, symbol
 from rfgraph.importers.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.onnx_ops import HANDLERS, Item, Made, Node, OpaqueError
+from rfgraph.importers.onnx_nodes import HANDLERS, Item, Made, Node, OpaqueError
 from rfgraph.importers.program import Program, Value
 
 #: Nodes read of one file, those of functions and loop bodies each time: beyond it the file is refused.

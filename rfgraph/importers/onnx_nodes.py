@@ -1,0 +1,121 @@
+"""What a handler of an ONNX operator gets: a node in plain Python; and the table that handlers are kept in.
+
+A handler gets the node and the builder, and returns the values of the node's outputs, as many as it follows. Nothing
+here or in the handlers needs onnx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rfgraph.importers.builder import Builder
+from rfgraph.importers.dims import Expression, Shape
+from rfgraph.importers.handlers import Handlers
+from rfgraph.importers.program import Value
+
+#: A tensor, or a sequence of tensors.
+Item: TypeAlias = "Value | tuple[Value, ...]"
+Made: TypeAlias = "Item | Sequence[Item]"
+
+
+class OpaqueError(Exception):
+    """A node cannot be spelt with primitives; the message says what stands in the way."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of an ONNX graph."""
+
+    name: str
+    op: str
+    version: int
+    attributes: Mapping[str, Any]
+    inputs: tuple[Item | None, ...]
+    outputs: tuple[str, ...]
+    named: bool = True
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an attribute."""
+        return self.attributes.get(name, default)
+
+    def item(self, i: int) -> Item | None:
+        """Return input ``i``, ``None`` if it is left out."""
+        return self.inputs[i] if i < len(self.inputs) else None
+
+    def optional(self, i: int) -> Value | None:
+        """Return input ``i``, a tensor, ``None`` if it is left out."""
+        found = self.item(i)
+        if isinstance(found, tuple):
+            raise ValueError(f"input {i} is a sequence of tensors, not a tensor")
+        return found
+
+    def input(self, i: int) -> Value:
+        """Return input ``i``, a tensor."""
+        found = self.optional(i)
+        if found is None:
+            raise ValueError(f"input {i} is missing")
+        return found
+
+    def sequence(self, i: int) -> tuple[Value, ...]:
+        """Return input ``i``, a sequence of tensors."""
+        found = self.item(i)
+        if not isinstance(found, tuple):
+            raise OpaqueError("the length of its sequence is not known")
+        return found
+
+    def tensors(self) -> list[Value]:
+        """Return the inputs that are given."""
+        return [self.input(i) for i, value in enumerate(self.inputs) if value is not None]
+
+    def shape(self, i: int = 0) -> Shape:
+        """Return the shape of input ``i``."""
+        shape = self.input(i).shape
+        if shape is None:
+            raise OpaqueError(f"the rank of its input {i} is not known")
+        return shape
+
+    def output(self, k: int) -> str:
+        """Return what output ``k`` is called: after the node if that has a name, else after itself."""
+        return f"{self.name}/{k}" if self.named else self.outputs[k]
+
+    def numbers(self, name: str, i: int) -> list[Any] | None:
+        """Return a list of numbers that is an attribute in old opsets and constant input ``i`` in later ones."""
+        if name in self.attributes:
+            found = self.attributes[name]
+            return list(found) if isinstance(found, Sequence) else [found]
+        value = self.optional(i)
+        if value is None:
+            return None
+        if value.data is None:
+            raise OpaqueError(f"its {name} depend on what the network computes")
+        return list(value.data.elements.flat)
+
+    def integers(self, name: str, i: int) -> list[int] | None:
+        """Return what ``numbers`` returns, all of them integers."""
+        found = self.numbers(name, i)
+        return None if found is None else [as_integer(name, number) for number in found]
+
+
+def as_integer(name: str, number: Any) -> int:
+    """Return a number that has to be known when the model is read."""
+    if isinstance(number, Expression):
+        raise OpaqueError(f"its {name} depend on the input size; give one")
+    return int(number)
+
+
+Handle: TypeAlias = "Callable[[Node, Builder], Made]"
+HANDLERS: Handlers[Handle] = Handlers("ONNX")
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """Return an axis counted from the front."""
+    if not -rank <= axis < rank:
+        raise ValueError(f"axis {axis} is not one of the {rank} of its input")
+    return axis % rank
+
+
+def axes_of(axes: Sequence[int], rank: int) -> tuple[int, ...]:
+    """Return axes counted from the front, in order."""
+    return tuple(sorted({axis_of(axis, rank) for axis in axes}))
