@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rfgraph.analysis import Report
     from rfgraph.present.rows import View
     from rfgraph.present.zoo import ZooRow
+    from rfgraph.settings import Settings
 
 CLEAN, FOUND, UNREADABLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -65,12 +67,17 @@ bound and "?" not known, for the reason below the table.
 
 _CHECK = """\
 Show every merge whose branches do not line up, worst first: where the branches
-part, how far they are off, and the change of padding that repairs it.
+part, how far they are off, and the change of padding that repairs it; and what
+else users of a network should know, such as holes in receptive fields.
 
-Exit code 1 if a finding is at or above --fail-on. Where a field is not known,
+Exit code 1 if a finding is at or above --fail-on that is not accepted. Where a field is not known,
 as behind SAME padding without an input size, its merges cannot be checked; that
 is shown and counts as a warning, so that a network passes only when it is known
 to be clean. Give --input-size to know more, or --fail-on error to let it pass.
+
+[tool.rfgraph] in the pyproject.toml of this folder, or of the nearest above it
+that has one, may hold select, ignore and accept, which are lists, and fail-on.
+The options come first; what --accept says is added.
 """
 
 _SIZES = """\
@@ -135,16 +142,20 @@ def _parser() -> argparse.ArgumentParser:
     _model(summary)
     _measured(summary)
     _alignment(summary)
+    _policy(summary)
     summary.add_argument("--all", action="store_true", help="show layers that do not depend on the source too")
 
     check = _command(commands, "check", _check, "merges whose branches do not line up", description=_CHECK)
     _model(check)
     _measured(check)
     _alignment(check)
-    check.add_argument("--all", action="store_true", help="show every note in full, not the first few of each rule")
+    _policy(check)
     check.add_argument(
-        "--fail-on", choices=SEVERITIES, default="warning", help="exit 1 from this severity up (default: warning)"
+        "--all",
+        action="store_true",
+        help="show every note and every accepted finding in full, not the first few of each rule",
     )
+    check.add_argument("--fail-on", choices=SEVERITIES, help="exit 1 from this severity up (default: warning)")
 
     sizes = _command(commands, "sizes", _sizes, "the input sizes at which a network works and lines up", _SIZES)
     _model(sizes)
@@ -239,6 +250,35 @@ def _alignment(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _policy(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--select",
+        metavar="RULES",
+        type=_rules,
+        action="extend",
+        help="rules that are looked at, by their ids or what these begin with, as RF001,RF002 (default: RF, all)",
+    )
+    command.add_argument(
+        "--ignore",
+        metavar="RULES",
+        type=_rules,
+        action="extend",
+        help="rules that are not looked at, though selected",
+    )
+    command.add_argument(
+        "--accept",
+        metavar="RULE:NODE",
+        action="append",
+        default=[],
+        help="findings that are known and accepted: they are shown as such and do not fail a check; NODE may be a "
+        "pattern, as RF002:block*/add",
+    )
+
+
+def _rules(text: str) -> list[str]:
+    return [entry.strip() for entry in text.split(",")]
+
+
 def _size(text: str) -> Size:
     name, found, size = text.rpartition("=")
     if not re.fullmatch(r"[0-9]{1,18}(x[0-9]{1,18})*", size):
@@ -264,8 +304,10 @@ def _index(text: str) -> tuple[int, ...]:
 
 
 def _summary(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.policy import judge
     from rfgraph.present.views import Summary
 
+    settings = _settings(options)
     report = _analyze(options)
     again = ["rfgraph", "check", options.model]
     for name, size in options.input_size:
@@ -276,16 +318,41 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
         value = getattr(options, option.replace("-", "_"))
         if value not in (None, "auto", "inference"):
             again += [f"--{option}", value]
-    return Summary(report, options.model, shlex.join(again), options.all), CLEAN
+    for option in ("select", "ignore"):
+        rules = getattr(options, option)
+        again += [] if rules is None else [f"--{option}", ",".join(rules)]
+    for entry in options.accept:
+        again += ["--accept", entry]
+    judged = judge(report.findings, settings.policy)
+    return Summary(report, judged, options.model, shlex.join(again), options.all), CLEAN
 
 
 def _check(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.policy import judge
     from rfgraph.present.findings import Check
 
+    settings = _settings(options)
     report = _analyze(options)
-    view = Check(report, report.findings, options.model, _WAYS_OUT, options.all)
-    failed = view.worst is not None and SEVERITIES.index(view.worst) >= SEVERITIES.index(options.fail_on)
+    view = Check(report, judge(report.findings, settings.policy), options.model, _WAYS_OUT, options.all)
+    fail_on = options.fail_on or settings.fail_on
+    failed = view.worst is not None and SEVERITIES.index(view.worst) >= SEVERITIES.index(fail_on)
     return view, FOUND if failed else CLEAN
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Return the settings of the project that this runs in, with what the options say: they come first."""
+    from rfgraph.errors import PolicyError
+    from rfgraph.policy import Policy
+    from rfgraph.settings import read_settings
+
+    said = {name: tuple(getattr(options, name)) for name in ("select", "ignore") if getattr(options, name) is not None}
+    try:
+        asked = Policy(**said, accept=tuple(options.accept))
+    except PolicyError as error:
+        raise PolicyError(f"--{error}") from error
+    settings = read_settings(Path.cwd())
+    accept = (*settings.policy.accept, *asked.accept)
+    return replace(settings, policy=replace(settings.policy, **said, accept=accept))
 
 
 def _sizes(options: argparse.Namespace) -> tuple[View, int]:

@@ -50,6 +50,10 @@ class UnknownFieldError(FieldError):
     """The field is not known; the message says why and since which node."""
 
 
+class PolicyError(RFGraphError):
+    """What findings to look at or to accept cannot be read, as options or in pyproject.toml."""
+
+
 class ModelFileError(RFGraphError):
     """A model cannot be read: not found, truncated, of another format, or hostile."""
 

@@ -362,6 +362,81 @@ def test_all_of_a_check(capsys: pytest.CaptureFixture[str], causal: str) -> None
     assert out.count("note RF004 causally aligned\n") == 5
 
 
+# Policy
+
+
+def test_select_and_ignore(capsys: pytest.CaptureFixture[str], causal: str, misaligned: str) -> None:
+    assert cli.main(["check", misaligned, "--select", "RF001,RF006"]) == 0
+    assert cli.main(["check", misaligned, "--select", "RF001", "--select", "RF002"]) == 1
+    assert cli.main(["check", misaligned, "--ignore", "RF001, RF002"]) == 0
+    assert cli.main(["check", misaligned, "--ignore", "RF001"]) == 1
+    capsys.readouterr()
+    assert run_json(capsys, "summary", causal, "--ignore", "RF004")["findings"]["note"] == 0
+    assert run_json(capsys, "summary", causal, "--select", "RF00")["findings"]["note"] == 5
+    assert run_json(capsys, "check", causal, "--select", "RF001")["left_out"] == 5
+    for option in ("--select", "--ignore"):
+        said = refused(capsys, "check", misaligned, option, "RF002,RF099")
+        assert said.startswith(f"{option}: 'RF099' is no rule and begins none (near: ")
+        assert "RF001 (stride mismatch), RF002 (misaligned)" in said
+
+
+def test_accept(capsys: pytest.CaptureFixture[str], misaligned: str) -> None:
+    assert cli.main(["check", misaligned, "--accept", "RF002:other", "--accept", "RF:a*"]) == 0
+    out = capsys.readouterr().out
+    assert "\naccepted warning RF002 misaligned (by RF:a*)\n  merge 'add'" in out
+    assert out.endswith("\naccept 'RF002:other' accepts nothing\nfindings: 1 accepted\n")
+    assert cli.main(["check", misaligned, "--accept", "RF001:add"]) == 1
+    assert cli.main(["check", misaligned, "--accept", "RF002:add", "--fail-on", "note"]) == 0
+    capsys.readouterr()
+    summary = run_json(capsys, "summary", misaligned, "--accept", "RF002:add")
+    assert (summary["findings"], summary["accepted"]) == ({"error": 0, "warning": 0, "note": 0}, 1)
+    assert "--accept: 'add' does not say what to accept where" in refused(
+        capsys, "check", misaligned, "--accept", "add"
+    )
+
+
+def test_summary_says_how_to_see_the_same_findings(capsys: pytest.CaptureFixture[str], misaligned: str) -> None:
+    policy = ["--select", "RF001,RF002", "--ignore", "RF001", "--accept", "RF002:a*"]
+    assert cli.main(["summary", misaligned, *policy]) == 0
+    assert capsys.readouterr().out.endswith(
+        f"\nfindings: 1 accepted (see `rfgraph check {misaligned} --select RF001,RF002 --ignore RF001 --accept "
+        "'RF002:a*'`)\n"
+    )
+
+
+def test_settings_of_the_project(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, misaligned: str, causal: str
+) -> None:
+    folder = tmp_path / "project" / "inner"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    settings = tmp_path / "project" / "pyproject.toml"
+
+    def codes(text: str, *options: str) -> tuple[int, int]:
+        settings.write_text(f"[tool.rfgraph]\n{text}\n")
+        return cli.main(["check", misaligned, *options]), cli.main(["check", causal, *options])
+
+    assert codes("") == (1, 0)
+    assert codes("fail-on = 'error'") == (0, 0)
+    assert codes("fail-on = 'note'") == (1, 1)
+    assert codes("fail-on = 'note'", "--fail-on", "warning") == (1, 0)
+    assert codes("select = ['RF001']") == (0, 0)
+    assert codes("select = ['RF001']", "--select", "RF002") == (1, 0)
+    assert codes("ignore = ['RF002']") == (0, 0)
+    assert codes("ignore = ['RF002']", "--ignore", "RF001") == (1, 0)
+    assert codes("accept = ['RF002:add']") == (0, 0)
+    assert codes("accept = ['RF002:add']", "--accept", "RF001:add") == (0, 0)
+    capsys.readouterr()
+    assert run_json(capsys, "summary", misaligned)["accepted"] == 1
+
+    settings.write_text("[tool.rfgraph")
+    assert refused(capsys, "check", misaligned).startswith(f"{settings}: it is not TOML (")
+    settings.write_text("[tool.rfgraph]\nselct = []\n")
+    said = refused(capsys, "summary", misaligned)
+    assert said.startswith(f"{settings}, [tool.rfgraph]: 'selct' is no key of it (near: select")
+    assert cli.main(["sizes", misaligned]) == 0
+
+
 # sizes
 
 

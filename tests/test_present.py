@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 
 import rfgraph
 from rfgraph import Network, Report
+from rfgraph.policy import Policy, judge
 from rfgraph.present import as_csv, as_json, as_markdown, as_table
 from rfgraph.present.findings import Check
 from rfgraph.present.layers import axis_texts, field_texts, reasons
@@ -77,12 +78,14 @@ def mixed() -> nx.DiGraph:
 
 
 def summary(graph: nx.DiGraph, everything: bool = False, **options: Any) -> Summary:
-    return Summary(rfgraph.analyze(graph, **options), "model", "rfgraph check model", everything)
-
-
-def check(graph: nx.DiGraph, everything: bool = False, **options: Any) -> Check:
     report = rfgraph.analyze(graph, **options)
-    return Check(report, report.findings, "model", {"input size": "give a size", "treat=": "say"}, everything)
+    return Summary(report, judge(report.findings, Policy()), "model", "rfgraph check model", everything)
+
+
+def check(graph: nx.DiGraph, everything: bool = False, policy: Policy | None = None, **options: Any) -> Check:
+    report = rfgraph.analyze(graph, **options)
+    judged = judge(report.findings, policy or Policy())
+    return Check(report, judged, "model", {"input size": "give a size", "treat=": "say"}, everything)
 
 
 def read_plain(text: str) -> tuple[list[str], list[list[str]]]:
@@ -487,8 +490,8 @@ def test_repairs_by_an_inserted_pad_name_merge_and_slot() -> None:
 def test_csv_of_a_check_is_the_findings() -> None:
     view = check(residual(kernel=3))
     rows = read_csv(as_csv.text(view.records()))
-    assert len(rows) == len(view.findings) == 2
-    for row, finding in zip(rows, view.findings, strict=True):
+    assert len(rows) == len(view.judged.findings) == 2
+    for row, finding in zip(rows, view.judged.findings, strict=True):
         assert (row["rule"], row["severity"], row["node"]) == (finding.rule, finding.severity, finding.merge)
         assert (row["title"], row["fork"], row["axes"]) == (finding.title, finding.fork, " ".join(finding.axes))
         assert Fraction(row["offset"]) == finding.offset
@@ -501,7 +504,7 @@ def test_csv_of_a_check_is_the_findings() -> None:
 
 def test_text_of_a_check_says_all_of_a_finding() -> None:
     view = check(residual(kernel=1, padding=[[1, 1], [0, 0]]))
-    (finding,) = view.findings
+    (finding,) = view.judged.findings
     assert as_table.text(view.sheet()) == (
         "net: axes y, x, measured at 'image'\n\n"
         "warning RF002 misaligned\n"
@@ -517,7 +520,7 @@ def test_markdown_of_a_check_has_a_row_for_each_finding() -> None:
     view = check(residual(kernel=3))
     headings, *rows = read_markdown(as_markdown.text(view.sheet()))
     assert headings == ["finding", "message", "reference", "branch", "advice"]
-    assert [row[1] for row in rows] == [finding.message for finding in view.findings]
+    assert [row[1] for row in rows] == [finding.message for finding in view.judged.findings]
 
 
 def test_findings_come_worst_first_and_what_is_not_checked_between_warnings_and_notes() -> None:
@@ -557,7 +560,7 @@ def test_a_network_whose_merges_have_one_local_branch_is_checked_whatever_its_pa
     net.add("coded", net.mul("gated", pool, net.global_avg_pool("gate", pool)), net.constant("code"))
     view = check(net.graph)
     assert view.report.aligned is True
-    assert [finding.rule for finding in view.findings] == ["RF008"]
+    assert [finding.rule for finding in view.judged.findings] == ["RF008"]
     assert view.sheet().notes == ("findings: 1 note",)
 
 
@@ -584,7 +587,7 @@ def causal(blocks: int) -> nx.DiGraph:
 
 def test_of_many_notes_of_a_rule_the_first_few_are_shown() -> None:
     view = check(causal(14))
-    assert len(view.findings) == 14
+    assert len(view.judged.findings) == 14
     rows = view.sheet().rows
     assert [row[0] for row in rows] == ["note RF004 causally aligned"] * 3 + ["note RF004 causally aligned: 11 more"]
     assert rows[-1][1] == "at " + ", ".join(f"'add{index}'" for index in range(3, 11)) + (
@@ -610,7 +613,7 @@ def test_findings_by_input_size_in_every_format() -> None:
     add = net.add("add", pool, net.conv("side", image, kernel=1, stride=2))
     net.add("end", add, net.pad("shift", add, padding=[[1, -1]]))
     view = check(net.graph)
-    depends, off = view.findings
+    depends, off = view.judged.findings
     assert (depends.rule, off.rule) == ("RF005", "RF002")
     rows = view.sheet().rows
     assert rows[0] == (
@@ -722,6 +725,71 @@ def test_sizes_that_cannot_be_told_say_why_and_what_to_do() -> None:
     assert view.document()["sizes"] == [{"axis": "t", "works": None, "lines_up": None, "first": []}]
     assert view.document()["unchecked"][0]["first"] == "add"
     assert view.records().rows == [("t", "", "", "", "", "", "", "")]
+
+
+# Policy
+
+
+def test_accepted_findings_are_shown_as_such_in_every_format() -> None:
+    policy = Policy(accept=("RF002:nothing", "RF002:add"))
+    view = check(residual(kernel=1, padding=[[1, 1], [0, 0]]), policy=policy)
+    (finding,) = view.report.findings
+    assert view.worst is None
+    (row,) = view.sheet().rows
+    assert row[:2] == ("accepted warning RF002 misaligned (by RF002:add)", finding.message)
+    assert view.sheet().notes == ("accept 'RF002:nothing' accepts nothing", "findings: 1 accepted")
+    document = view.document()
+    assert document["counts"] == {"error": 0, "warning": 0, "note": 0}
+    assert (document["accepted"], document["accepts_nothing"], document["aligned"]) == (1, ["RF002:nothing"], False)
+    assert (document["findings"][0]["accepted"], document["findings"][0]["accepted_by"]) == (True, "RF002:add")
+    assert [row["accepted"] for row in read_csv(as_csv.text(view.records()))] == ["true"]
+    open_ = check(residual(kernel=1, padding=[[1, 1], [0, 0]]))
+    assert (open_.document()["findings"][0]["accepted"], open_.document()["findings"][0]["accepted_by"]) == (
+        False,
+        None,
+    )
+    assert [row["accepted"] for row in read_csv(as_csv.text(open_.records()))] == ["false"]
+    assert "\x1b[1;33m" not in as_table.text(view.sheet(), 80)
+    assert "\x1b[32maccepted" in as_table.text(view.sheet(), 80)
+
+
+def test_accepted_findings_come_last_and_of_many_the_first_few() -> None:
+    net = Network("n", axes=1)
+    x = net.input("image")
+    for index in range(6):
+        x = net.add(f"add{index}", x, net.conv(f"conv{index}", x, kernel=3))
+    policy = Policy(accept=("RF002:add[0-4]",))
+    view = check(net.graph, policy=policy)
+    head = "accepted warning RF002 misaligned"
+    assert [row[0] for row in view.sheet().rows] == [
+        "warning RF002 misaligned",
+        *[f"{head} (by RF002:add[0-4])"] * 3,
+        f"{head}: 2 more",
+    ]
+    assert view.sheet().rows[-1][1] == "at 'add3', 'add4' (each is shown with --all)"
+    assert view.sheet().notes[-1] == "findings: 1 warning, 5 accepted"
+    assert len(check(net.graph, everything=True, policy=policy).sheet().rows) == 6
+    assert len(view.document()["findings"]) == len(view.records().rows) == 6
+
+
+def test_what_is_left_out_is_counted() -> None:
+    view = check(residual(kernel=3), policy=Policy(ignore=("RF002",)))
+    assert view.sheet().rows == []
+    assert view.sheet().notes == ("left out by select or ignore: 2 findings of RF002", "findings: none")
+    assert (view.document()["left_out"], view.document()["findings"]) == (2, [])
+
+
+def test_what_cannot_be_checked_matters_where_alignment_is_looked_at() -> None:
+    net = Network("n", axes=1)
+    net.graph.add_node("odd", op="unknown", of="Mystery")
+    net.graph.add_edge(net.input("image"), "odd")
+    net.add("add", "image", "odd")
+    assert check(net.graph, policy=Policy(select=("RF002",))).worst == "warning"
+    blind = check(net.graph, policy=Policy(select=("RF006",)))
+    assert blind.worst is None
+    assert blind.sheet().rows == []
+    assert blind.sheet().notes == ("findings: none",)
+    assert check(same_shortcut(), policy=Policy(select=("RF008",))).sheet().notes[-1] == "findings: none"
 
 
 # Region, trace, zoo

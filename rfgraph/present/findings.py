@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from rfgraph.analysis import Report
 from rfgraph.context import GlobalContext
+from rfgraph.policy import Judged
 from rfgraph.present.layers import NAMED, Reason, head, taken_lines, title, window_document
-from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, exact, number
+from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, exact, number, truth
 from rfgraph.present.sizes import lines_up_lines, unchecked_reasons, unchecked_text, way_out
 from rfgraph.results import SEVERITIES, Branch, Finding, Misalignment, Repair, Severity, SizeDependent
 from rfgraph.support import Holes
 
-#: Notes of one rule that people are shown in full: what a design does on purpose, it does in each of its blocks.
-_NOTES = 3
+#: Notes and accepted findings of one rule that people are shown in full: what a design does on purpose, it does in each
+#: of its blocks.
+_FEW = 3
 
 #: Nodes that people are shown at each end of a path.
 _ENDS = 3
@@ -32,59 +34,73 @@ class Check:
     ----------
     report
         The results.
-    findings
-        Those of its findings that are shown.
+    judged
+        Its findings under a policy.
     name
         Name of the model where the network has none.
     hints
         What to do where something is not known: words that its reason holds -> the way out.
     everything
-        Whether people too are shown each note in full, and not only the first few of each rule.
+        Whether people too are shown each note and accepted finding in full, and not only the first few of each rule.
     """
 
     report: Report
-    findings: Sequence[Finding]
+    judged: Judged
     name: str
     hints: Mapping[str, str] = field(default_factory=dict)
     everything: bool = False
 
     @cached_property
     def unchecked(self) -> list[Reason]:
-        """Why some merges cannot be checked."""
-        return unchecked_reasons(self.report)
+        """Why some merges cannot be checked, if that matters."""
+        return unchecked_reasons(self.report) if self.judged.policy.looks_at_alignment else []
 
     def _hint(self, reason: Reason) -> str:
         return way_out(reason, self.hints)
 
     @property
     def worst(self) -> Severity | None:
-        """The highest severity among the findings and what is not known, ``None`` if there is nothing."""
-        met: list[Severity] = [finding.severity for finding in self.findings]
+        """The highest severity among what is not accepted and what is not known, ``None`` if there is nothing."""
+        met: list[Severity] = [finding.severity for finding in self.judged.open]
         met += ["warning"] * bool(self.unchecked)
         return max(met, key=SEVERITIES.index, default=None)
 
     def sheet(self) -> Sheet:
         """Return it for people."""
-        serious = [finding for finding in self.findings if finding.severity != "note"]
+        serious = [finding for finding in self.judged.open if finding.severity != "note"]
         rows = [self._row(finding) for finding in serious]
         for reason in self.unchecked:
             rows.append(("warning not checked", unchecked_text(reason), "", "", self._hint(reason)))
-        by_rule: dict[str, list[Finding]] = {}
-        for finding in self.findings:
-            if finding.severity == "note":
-                by_rule.setdefault(finding.rule, []).append(finding)
-        for notes in by_rule.values():
-            shown = len(notes) if self.everything else _NOTES
-            rows += [self._row(finding) for finding in notes[:shown]]
-            if len(notes) > shown:
-                rows.append(_rest(notes[shown:]))
+        rows += self._few([(finding, None) for finding in self.judged.open if finding.severity == "note"])
+        rows += self._few(self.judged.accepted)
         columns = tuple(map(Column, ("finding", "message", "reference", "branch", "advice")))
-        end = f"findings: {verdict(self.report, self.findings)}"
-        said = (*taken_lines(self.report), end, *lines_up_lines(self.report))
-        return Sheet(title(self.report, self.name), columns, rows, said, stacked=True)
+        return Sheet(title(self.report, self.name), columns, rows, tuple(self._notes()), stacked=True)
 
-    def _row(self, finding: Finding) -> tuple[str, ...]:
-        head = f"{finding.severity} {finding.rule} {finding.title}"
+    def _notes(self) -> list[str]:
+        judged = self.judged
+        notes = taken_lines(self.report)
+        notes += [f"accept {entry!r} accepts nothing" for entry in judged.idle]
+        if judged.left_out:
+            rules = ", ".join(sorted({finding.rule for finding in judged.left_out}))
+            notes.append(f"left out by select or ignore: {counted(len(judged.left_out), 'finding')} of {rules}")
+        notes.append(f"findings: {verdict(self.report, judged)}")
+        return notes + (lines_up_lines(self.report) if judged.policy.looks_at_alignment else [])
+
+    def _few(self, findings: Iterable[tuple[Finding, str | None]]) -> list[tuple[str, ...]]:
+        """Return rows for the first few findings of each rule, and one for the others."""
+        by_rule: dict[str, list[tuple[Finding, str | None]]] = {}
+        for finding, entry in findings:
+            by_rule.setdefault(finding.rule, []).append((finding, entry))
+        rows = []
+        for alike in by_rule.values():
+            shown = len(alike) if self.everything else _FEW
+            rows += [self._row(finding, entry) for finding, entry in alike[:shown]]
+            if len(alike) > shown:
+                rows.append(_rest(*zip(*alike[shown:], strict=True)))
+        return rows
+
+    def _row(self, finding: Finding, entry: str | None = None) -> tuple[str, ...]:
+        head = _head(finding, entry) + ("" if entry is None else f" (by {entry})")
         branches = ("", "")
         if isinstance(finding, Misalignment):
             branches = (self._branch_line(finding, finding.reference), self._branch_line(finding, finding.branch))
@@ -112,7 +128,7 @@ class Check:
         header = (
             *("rule", "title", "severity", "node", "axes", "message", "advice"),
             *("fork", "offset", "offset_in_merge", "reference_slot", "reference_path", "branch_slot", "branch_path"),
-            *("modulus", "residues", "smallest"),
+            *("modulus", "residues", "smallest", "accepted"),
         )
         rows: list[tuple[str, ...]] = [
             (
@@ -124,12 +140,13 @@ class Check:
                 finding.message,
                 finding.advice,
                 *_branch_records(finding),
+                truth(entry is not None),
             )
-            for finding in self.findings
+            for finding, entry in self._entries
         ]
         for reason in self.unchecked:
             place = ("", "not checked", "warning", str(reason.first), "")
-            rows.append((*place, unchecked_text(reason), self._hint(reason), *[""] * 10))
+            rows.append((*place, unchecked_text(reason), self._hint(reason), *[""] * 10, truth(False)))
         return Records(header, rows)
 
     def document(self) -> Document:
@@ -137,14 +154,22 @@ class Check:
         return {
             **head("check", self.report, self.name),
             "aligned": self.report.aligned,
-            "counts": severities(self.findings),
-            "findings": [self._finding_document(finding) for finding in self.findings],
+            "counts": severities(self.judged.open),
+            "accepted": len(self.judged.accepted),
+            "left_out": len(self.judged.left_out),
+            "accepts_nothing": list(self.judged.idle),
+            "findings": [self._finding_document(finding, entry) for finding, entry in self._entries],
             "unchecked": [
                 {"merges": reason.layers, "first": str(reason.first), "why": reason.why} for reason in self.unchecked
             ],
         }
 
-    def _finding_document(self, finding: Finding) -> Document:
+    @property
+    def _entries(self) -> Iterable[tuple[Finding, str | None]]:
+        """Each finding, with the entry that accepts it."""
+        return zip(self.judged.findings, self.judged.accepted_by, strict=True)
+
+    def _finding_document(self, finding: Finding, entry: str | None) -> Document:
         return {
             "rule": finding.rule,
             "title": finding.title,
@@ -153,6 +178,8 @@ class Check:
             "axes": list(finding.axes),
             "message": finding.message,
             "advice": finding.advice,
+            "accepted": entry is not None,
+            "accepted_by": entry,
             **self._details(finding),
         }
 
@@ -193,12 +220,17 @@ def severities(findings: Sequence[Finding]) -> dict[str, int]:
     return {severity: counts[severity] for severity in reversed(SEVERITIES)}
 
 
-def verdict(report: Report, findings: Sequence[Finding]) -> str:
+def verdict(report: Report, judged: Judged) -> str:
     """Return the findings counted, and whether all merges could be checked."""
-    counts = [counted(count, severity) for severity, count in severities(findings).items() if count]
-    if report.unchecked:
+    counts = [counted(count, severity) for severity, count in severities(judged.open).items() if count]
+    counts += [f"{len(judged.accepted)} accepted"] if judged.accepted else []
+    if report.unchecked and judged.policy.looks_at_alignment:
         return f"{', '.join(counts) or 'none'}; {counted(len(report.unchecked), 'merge')} not checked"
-    return ", ".join(counts) or "none, all merges line up"
+    return ", ".join(counts) or ("none, all merges line up" if report.aligned else "none")
+
+
+def _head(finding: Finding, entry: str | None) -> str:
+    return f"{'' if entry is None else 'accepted '}{finding.severity} {finding.rule} {finding.title}"
 
 
 def _branch_records(finding: Finding) -> tuple[str, ...]:
@@ -220,10 +252,10 @@ def _branch_records(finding: Finding) -> tuple[str, ...]:
     )
 
 
-def _rest(notes: Sequence[Finding]) -> tuple[str, ...]:
-    nodes = list(dict.fromkeys(repr(note.node) for note in notes))
+def _rest(findings: Sequence[Finding], entries: Sequence[str | None]) -> tuple[str, ...]:
+    nodes = list(dict.fromkeys(repr(finding.node) for finding in findings))
     named = ", ".join(nodes[:NAMED]) + (f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else "")
-    head = f"note {notes[0].rule} {notes[0].title}: {len(notes)} more"
+    head = f"{_head(findings[0], entries[0])}: {len(findings)} more"
     return head, f"at {named} (each is shown with --all)", "", "", ""
 
 

@@ -16,7 +16,7 @@ from rfgraph.present.layout import GAP, fitted, printable_rows, stacked, wrapped
 from rfgraph.present.rows import Sheet, printable
 
 #: Colours of the word that a finding begins with.
-_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "cyan"}
+_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "cyan", "accepted": "green"}
 
 
 def drawn(sheet: Sheet, width: int) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rfgraph.analysis import Report
+from rfgraph.policy import Judged
 from rfgraph.present.findings import severities, verdict
 from rfgraph.present.layers import (
     NAMED,
@@ -35,6 +36,8 @@ class Summary:
     ----------
     report
         The results.
+    judged
+        Its findings under a policy.
     name
         Name of the model where the network has none.
     check
@@ -44,6 +47,7 @@ class Summary:
     """
 
     report: Report
+    judged: Judged
     name: str
     check: str
     everything: bool = False
@@ -73,7 +77,8 @@ class Summary:
             "layers": [layer_document(layer) for layer in self.layers],
             "outputs": [str(name) for name in self.report.outputs],
             "aligned": self.report.aligned,
-            "findings": severities(self.report.findings),
+            "findings": severities(self.judged.open),
+            "accepted": len(self.judged.accepted),
             "unchecked": [str(name) for name in self.report.unchecked],
             "inexact": [reason.document() for reason in self.reasons],
         }
@@ -98,7 +103,7 @@ class Summary:
         said = ", ".join(outputs) + (f" and {more} more" if more else "")
         notes.append(f"{'output' if len(report.outputs) == 1 else 'outputs'}: {said}")
         notes.append(
-            f"findings: {verdict(report, report.findings)}"
+            f"findings: {verdict(report, self.judged)}"
             + ("" if report.aligned and not report.findings else self._see())
         )
         return tuple(notes)
