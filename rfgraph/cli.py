@@ -47,6 +47,7 @@ exit codes:
 examples:
   rfgraph summary zoo:resnet_v1_50 --input-size 224
   rfgraph check model.onnx --fail-on error
+  rfgraph sizes zoo:xception
   rfgraph region zoo:vgg_16 vgg_16/pool5 3,5 --input-size 224
   rfgraph trace zoo:vgg_16 --format csv -o trace.csv
 """
@@ -62,7 +63,8 @@ Show what every layer sees of the input, one row per layer:
 
 One number stands for all axes if they agree, else one per axis: 7x11. "global"
 reads the whole axis, "+global" does so by some path besides; "<=" is an upper
-bound and "?" not known, for the reason below the table.
+bound, "a..b" goes from a to b by the input size, where none is given, and "?"
+is not known, for the reason below the table.
 """
 
 _CHECK = """\
@@ -70,10 +72,12 @@ Show every merge whose branches do not line up, worst first: where the branches
 part, how far they are off, and the change of padding that repairs it; and what
 else users of a network should know, such as holes in receptive fields.
 
-Exit code 1 if a finding is at or above --fail-on that is not accepted. Where a field is not known,
-as behind SAME padding without an input size, its merges cannot be checked; that
-is shown and counts as a warning, so that a network passes only when it is known
-to be clean. Give --input-size to know more, or --fail-on error to let it pass.
+Exit code 1 if a finding is at or above --fail-on and not accepted. Without an
+input size, what depends on it is told for all sizes. Where a field is not known
+even so, as behind an op that rfgraph does not know, its merges cannot be
+checked; that is shown and counts as a warning, so that a network passes only
+when it is known to be clean. Give --treat or --input-size to know more, or
+--fail-on error to let it pass.
 
 [tool.rfgraph] in the pyproject.toml of this folder, or of the nearest above it
 that has one, may hold select, ignore and accept, which are lists, and fail-on.
@@ -130,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rfgraph",
-        description="Exact receptive fields of convolutional networks, and every merge whose paths do not line up.",
+        description="Exact receptive fields of convolutional networks, and every merge whose\npaths do not line up.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -850,17 +850,22 @@ def test_interrupts_are_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: p
 # The process
 
 
-def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     for arguments, said in (
         (["--help"], "exit codes:"),
         (["check", "--help"], "is shown and counts as a warning"),
         (["summary", "--help"], "  r      receptive field size in pixels\n"),
+        (["summary", "--help"], '"a..b" goes from a to b by the input size'),
+        (["sizes", "--help"], "holds for 80, 88, 96 and so on"),
         (["--version"], f"rfgraph {rfgraph.__version__}\n"),
     ):
         with pytest.raises(SystemExit) as caught:
             cli.main(arguments)
         assert caught.value.code == 0
-        assert said in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert said in out
+        assert max(map(len, out.splitlines())) <= 80
 
 
 HEAVY = {"numpy", "networkx", "rich", "onnx"}
