@@ -24,7 +24,7 @@ from rfgraph.results import Fields, Finding, named_axes
 
 
 @dataclass(frozen=True)
-class Judged:
+class Convolution:
     """A convolution against the image, with one entry per axis.
 
     Those of kernel 1 on all axes never add context, and are not judged; nor is a transposed convolution, which is there
@@ -86,7 +86,7 @@ class Productivity:
     """How a network and its image fit each other."""
 
     #: The convolutions that read more than one position, in topological order.
-    layers: tuple[Judged, ...]
+    layers: tuple[Convolution, ...]
     axes: tuple[Resolutions, ...]
 
 
@@ -120,7 +120,7 @@ class Unproductive(Finding):
         return f"leave it out, stride less before it, or use images of {max(self.narrowest)} pixels or more"
 
 
-def judge(compiled: Compiled, extremes: Sequence[Extremes], source: int) -> list[Judged]:
+def judge(compiled: Compiled, extremes: Sequence[Extremes], source: int) -> list[Convolution]:
     """Return the convolutions that read more than one position, in topological order.
 
     Parameters
@@ -142,7 +142,7 @@ def judge(compiled: Compiled, extremes: Sequence[Extremes], source: int) -> list
         if not any(widens):
             continue
         tail = layers.tails[v][0]
-        found = Judged(
+        found = Convolution(
             layers.nodes[v],
             layers.kinds[v],
             layers.axes,
@@ -174,7 +174,7 @@ def may_exceed(compiled: Compiled, fields: Sequence[Fields], source: int) -> boo
     return False
 
 
-def find(judged: Sequence[Judged]) -> list[Unproductive]:
+def find(judged: Sequence[Convolution]) -> list[Unproductive]:
     """Return a note for each convolution that adds no context on some axis."""
     return [
         Unproductive(
@@ -192,7 +192,9 @@ def find(judged: Sequence[Judged]) -> list[Unproductive]:
     ]
 
 
-def resolutions(compiled: Compiled, extremes: Sequence[Extremes], judged: Sequence[Judged]) -> tuple[Resolutions, ...]:
+def resolutions(
+    compiled: Compiled, extremes: Sequence[Extremes], judged: Sequence[Convolution]
+) -> tuple[Resolutions, ...]:
     """Return the sizes of images that a network makes use of, per axis."""
     found = []
     for axis, name in enumerate(compiled.layers.axes):

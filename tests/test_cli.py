@@ -157,6 +157,7 @@ def test_summary_has_a_row_for_each_node_in_order(capsys: pytest.CaptureFixture[
         "add       add    3x5  2  1x2    0.5\n"
         "\n"
         "output: add (r 3x5, S 2, P 1x2)\n"
+        "paths: 2 to 'add' (r 1 to 3x5)\n"
         "findings: none, all merges line up\n"
     )
 

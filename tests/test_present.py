@@ -309,7 +309,8 @@ def test_notes_of_a_summary_explain_its_marks() -> None:
 
 def test_nothing_is_explained_that_is_not_there() -> None:
     notes = summary(residual(kernel=1)).sheet().notes
-    assert notes == ("output: add (r 3x5, S 2, P 1x2)", "findings: none, all merges line up")
+    output, paths = "output: add (r 3x5, S 2, P 1x2)", "paths: 2 to 'add' (r 1 to 3x5)"
+    assert notes == (output, paths, "findings: none, all merges line up")
 
 
 def test_findings_are_counted_with_the_command_that_shows_them() -> None:

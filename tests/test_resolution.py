@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import networkx as nx
 import oracle
 import pytest
 from hypothesis import given
@@ -10,9 +13,10 @@ from strategies import networks, per_axis
 from test_paths import every_path, field_size
 
 import rfgraph
-from rfgraph import Network
+from rfgraph import Network, cli
 from rfgraph.errors import AttributeValueError, UnknownFieldError
 from rfgraph.models import build
+from rfgraph.present.reach import counted_paths, path_lines
 from rfgraph.uses.resolution import border_layers, feasible, unproductive
 
 
@@ -187,3 +191,53 @@ def test_a_network_without_convolutions_has_no_range():
     net.max_pool("pool", net.input("x"), kernel=2)
     (found,) = feasible(rfgraph.analyze(net))
     assert (found.smallest, found.largest, found.why) == (None, None, "")
+
+
+# Shown
+
+
+def shown(capsys, *arguments):
+    assert cli.main(arguments) == 0
+    return capsys.readouterr().out
+
+
+def test_summary_tells_paths_and_resolutions(capsys):
+    out = shown(capsys, "summary", "zoo:resnet_v1_152")
+    assert "paths: 1125899906842624 to 'resnet_v1_152/block4' (r 11 to 1507)\n" in out
+    assert "resolutions: 11 to 1507 pixels; on smaller images some convolution adds no context" in out
+    document = json.loads(shown(capsys, "summary", "zoo:resnet_v1_152", "--format", "json"))
+    assert [list(axis.values()) for axis in document["resolutions"]] == [["y", 11, 1507, ""], ["x", 11, 1507, ""]]
+    (paths,) = document["paths"]
+    assert (paths["layer"], paths["count"]) == ("resnet_v1_152/block4", 2**50)
+    for axis in paths["axes"]:
+        assert (axis["smallest"], axis["largest"], axis["status"]) == (11, 1507, "exact")
+        assert sum(size["count"] for size in axis["sizes"]) == 2**50
+        assert all(size["from"] == size["to"] for size in axis["sizes"])
+
+
+def test_summary_tells_neither_where_there_is_nothing_to_tell(capsys, tmp_path):
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps(nx.node_link_data(chain((3, 1)).graph, edges="edges")), encoding="utf-8")
+    out = shown(capsys, "summary", str(path))
+    assert "paths:" not in out
+    assert "resolutions:" not in out
+
+
+def test_summary_says_what_paths_read_everything_or_are_not_known():
+    net = Network(axes=["t"])
+    x = net.input("x")
+    net.add("whole", net.attention("a", x), net.recurrent("b", x))
+    net.add("odd", net.unknown("c", x, of="Odd"), x)
+    lines = path_lines(counted_paths(rfgraph.analyze(net), ["whole", "odd"]))
+    assert lines == ["paths: 2 to 'whole' (r global), 2 to 'odd' (r ?)"]
+
+
+def test_check_shows_unproductive_layers(capsys):
+    out = shown(capsys, "check", "zoo:mobilenet_v1", "--input-size", "32")
+    assert "note RF007 unproductive layer\n" in out
+    assert "use images of 43 pixels or more\n" in out
+    document = json.loads(shown(capsys, "check", "zoo:mobilenet_v1", "--input-size", "32x400", "--format", "json"))
+    first = next(finding for finding in document["findings"] if finding["rule"] == "RF007")
+    assert {key: first[key] for key in ("node", "axes", "narrowest", "image", "partly", "border")} == {
+        "node": "Conv2d_6_depthwise", "axes": ["y"], "narrowest": [43], "image": [32], "partly": True, "border": False,
+    }  # fmt: skip

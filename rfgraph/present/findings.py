@@ -11,8 +11,10 @@ from rfgraph.analysis import Report
 from rfgraph.context import GlobalContext
 from rfgraph.policy import Judged
 from rfgraph.present.layers import NAMED, Reason, head, taken_lines, title, window_document
+from rfgraph.present.reach import unproductive_document
 from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, exact, number, truth
 from rfgraph.present.sizes import lines_up_lines, unchecked_reasons, unchecked_text, way_out
+from rfgraph.productivity import Unproductive
 from rfgraph.results import SEVERITIES, Branch, Finding, Misalignment, Repair, Severity, SizeDependent
 from rfgraph.support import Holes
 
@@ -201,6 +203,8 @@ class Check:
                 return _context_document(finding)
             case Holes():
                 return _holes_document(finding)
+            case Unproductive():
+                return unproductive_document(finding)
         return {}
 
     def _branch_document(self, finding: Finding, branch: Branch) -> Document:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rfgraph.analysis import Report
+from rfgraph.paths import Paths
 from rfgraph.policy import Judged
 from rfgraph.present.findings import severities, verdict
 from rfgraph.present.layers import (
@@ -24,6 +25,7 @@ from rfgraph.present.layers import (
     taken_lines,
     title,
 )
+from rfgraph.present.reach import counted_paths, path_lines, paths_document, resolution_document, resolution_lines
 from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted, number, truth
 from rfgraph.results import Layer, Region, Trace
 
@@ -62,6 +64,11 @@ class Summary:
         """Why some fields are not exact."""
         return reasons(self.layers)
 
+    @cached_property
+    def paths(self) -> list[Paths]:
+        """The paths to the first few outputs."""
+        return counted_paths(self.report, self.report.outputs)
+
     def sheet(self) -> Sheet:
         """Return it for people."""
         return layer_sheet(self.layers, title(self.report, self.name), self._notes())
@@ -81,6 +88,8 @@ class Summary:
             "accepted": len(self.judged.accepted),
             "unchecked": [str(name) for name in self.report.unchecked],
             "inexact": [reason.document() for reason in self.reasons],
+            "paths": [paths_document(paths) for paths in self.paths],
+            "resolutions": [resolution_document(axis) for axis in self.report.productivity.axes],
         }
 
     def _notes(self) -> tuple[str, ...]:
@@ -102,6 +111,8 @@ class Summary:
         more = len(report.outputs) - len(outputs)
         said = ", ".join(outputs) + (f" and {more} more" if more else "")
         notes.append(f"{'output' if len(report.outputs) == 1 else 'outputs'}: {said}")
+        notes += path_lines(self.paths)
+        notes += resolution_lines(report.productivity.axes)
         notes.append(
             f"findings: {verdict(report, self.judged)}"
             + ("" if report.aligned and not report.findings else self._see())

@@ -13,7 +13,7 @@ from typing import Literal
 
 from rfgraph.analysis import Report
 from rfgraph.errors import AttributeValueError, UnknownFieldError
-from rfgraph.productivity import Judged, Resolutions
+from rfgraph.productivity import Convolution, Resolutions
 
 
 def unproductive(report: Report, on: Literal["all", "any"] = "all") -> tuple[Hashable, ...]:
@@ -82,7 +82,7 @@ def feasible(report: Report) -> tuple[Resolutions, ...]:
     return report.productivity.axes
 
 
-def _judged(report: Report) -> tuple[Judged, ...]:
+def _judged(report: Report) -> tuple[Convolution, ...]:
     for axis, size in zip(report.axes, report[report.source].map_size, strict=True):
         if size is None:
             raise UnknownFieldError(

@@ -1,0 +1,87 @@
+"""Paths to the outputs, and the resolutions that they make use of: what a summary says besides its table."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+from rfgraph.analysis import Report
+from rfgraph.paths import AxisPaths, Paths
+from rfgraph.present.layers import NAMED
+from rfgraph.present.rows import Document, across, number
+from rfgraph.productivity import Resolutions, Unproductive
+
+#: In networks of more nodes than this paths are not counted unasked: counts get longer with every merge.
+_COUNTED = 20_000
+
+
+def counted_paths(report: Report, outputs: Sequence[Hashable]) -> list[Paths]:
+    """Return the paths to the first few of ``outputs``."""
+    return [report.paths(name) for name in outputs[:NAMED]] if len(report) <= _COUNTED else []
+
+
+def path_lines(paths: Sequence[Paths]) -> list[str]:
+    """Return the paths for people, where some output has several."""
+    if all(found.count < 2 for found in paths):
+        return []
+    said = [f"{number(found.count)} to {found.layer!r} ({_sizes(found.axes)})" for found in paths]
+    return [f"paths: {', '.join(said)}"]
+
+
+def _sizes(axes: Sequence[AxisPaths]) -> str:
+    least, most = (
+        across([("?" if axis.unknown else "global") if size is None else number(size) for axis, size in ends])
+        for ends in ([(axis, axis.smallest) for axis in axes], [(axis, axis.largest) for axis in axes])
+    )
+    return f"r {least}" if least == most else f"r {least} to {most}"
+
+
+def paths_document(paths: Paths) -> Document:
+    """Return paths for programs."""
+    axes = [
+        {
+            "axis": axis.axis,
+            "smallest": axis.smallest,
+            "largest": axis.largest,
+            "sizes": [{"from": size.smallest, "to": size.largest, "count": size.count} for size in axis.sizes],
+            "global": axis.whole,
+            "empty": axis.empty,
+            "unknown": axis.unknown,
+            "status": axis.status,
+            "why": axis.why,
+        }
+        for axis in paths.axes
+    ]
+    return {"layer": str(paths.layer), "count": paths.count, "axes": axes}
+
+
+def resolution_lines(resolutions: Sequence[Resolutions]) -> list[str]:
+    """Return the input sizes that a network makes use of, for people."""
+    least = [axis.smallest for axis in resolutions if axis.smallest is not None]
+    most = [axis.largest for axis in resolutions if axis.largest is not None]
+    if len(least) < len(resolutions) or len(most) < len(resolutions) or max(least) == 1:
+        return []
+    ends = f"{across(list(map(number, least)))} to {across(list(map(number, most)))}"
+    return [
+        f"resolutions: {ends} pixels; on smaller images "
+        "some convolution adds no context, of larger ones no layer sees the whole along its paths"
+    ]
+
+
+def resolution_document(resolutions: Resolutions) -> Document:
+    """Return the input sizes that a network makes use of, for programs."""
+    return {
+        "axis": resolutions.axis,
+        "smallest": resolutions.smallest,
+        "largest": resolutions.largest,
+        "why": resolutions.why,
+    }
+
+
+def unproductive_document(finding: Unproductive) -> Document:
+    """Return what only notes of unproductive layers have, for programs."""
+    return {
+        "narrowest": list(finding.narrowest),
+        "image": list(finding.image),
+        "partly": finding.partly,
+        "border": finding.border,
+    }
