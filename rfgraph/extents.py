@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rfgraph.compiled import Compiled
 from rfgraph.errors import SizeError
 from rfgraph.ops import Op
+from rfgraph.ops.base import at_border
 from rfgraph.window import Interval, Window
 
 Marks = NDArray[np.bool_]
@@ -216,8 +217,8 @@ def _ends(op: Op, read: Window, inner: Extent, outputs: int, nowhere: int) -> Ex
         return Extent(np.full(outputs, nowhere, dtype=np.int64), np.full(outputs, -1, dtype=np.int64))
     first, last = _taps(read, outputs)
     empty = last < first
-    if op.clamps:
-        first, last = first.clip(0, size - 1), last.clip(0, size - 1)
+    if op.border != "constant":
+        first, last = at_border(op.border, first, size), at_border(op.border, last, size)
     else:
         first = np.where(first < 0, first % op.spacing, first)
         last = np.minimum(last, size - 1)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rfgraph.compiled import Compiled
 from rfgraph.ops import Op
+from rfgraph.ops.base import at_border
 from rfgraph.window import Interval, Window
 
 Marks = NDArray[np.bool_]  # [n], which positions of a map are read along one axis
@@ -87,8 +88,8 @@ def _read(op: Op, read: Window, outputs: Marks, size: int) -> Marks:
         if interval is None:
             continue
         first, last = interval
-        if op.clamps:
-            first, last = min(max(first, 0), size - 1), min(max(last, 0), size - 1)
+        if op.border != "constant":
+            first, last = at_border(op.border, first, size), at_border(op.border, last, size)
         elif first < 0:
             first %= op.spacing
         if last >= 0:

@@ -94,7 +94,24 @@ def taps(attributes, axis, y, sizes=None, slot=0):
         block = attribute(attributes, "block", axis)
         return {y * block + i for i in range(block)}
     if op in ("pad", "crop"):
-        return {y - pads_of(attributes, axis, size)[0]}
+        padded = y - pads_of(attributes, axis, size)[0]
+        mode = attributes.get("mode", "constant")
+        if mode == "constant" or not size:
+            return {padded}
+        lap = list(range(size))
+        lap = {
+            "edge": [0] * 40 + lap + [size - 1] * 40,
+            "reflect": (lap + lap[-2:0:-1]) * 40 + lap + (lap[-2:0:-1] + lap) * 40,
+            "symmetric": (lap + lap[::-1]) * 40 + lap + (lap[::-1] + lap) * 40,
+            "wrap": lap * 80,
+        }[mode]
+        at = {
+            "edge": 40,
+            "reflect": (2 * size - 2) * 40 if size > 1 else 40,
+            "symmetric": 2 * size * 40,
+            "wrap": size * 40,
+        }
+        return {lap[at[mode] + padded]}
     if op == "slice":
         start = attribute(attributes, "start", axis, 0) or 0
         if start < 0:

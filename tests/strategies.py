@@ -90,7 +90,10 @@ def _move(draw, axes, same):
         step = draw(st.integers(1, 2))
         return {"op": "slice", "start": per_axis(draw, axes, st.integers(0, 3)), "step": step}, Fraction(step)
     low, high = (-2, 3) if kind == "pad" else (-2, 0)
-    return {"op": kind, "padding": draw(padding_values(axes, low, high))}, Fraction(1)
+    attributes = {"op": kind, "padding": draw(padding_values(axes, low, high))}
+    if kind == "pad":
+        attributes["mode"] = draw(st.sampled_from(["constant", "constant", "edge", "reflect", "symmetric", "wrap"]))
+    return attributes, Fraction(1)
 
 
 def _block(draw, axes, same):

@@ -56,7 +56,8 @@ def _pad(primitive: program.Pad, maps: Maps, step: Instruction, operands: Operan
         else:
             return maps.unknown(step, operands, "it crops a dimension that carries several axes, or part of one")
     if padding:
-        return Placed(maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0])), view, p.full)
+        mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
+        return Placed(maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode), view, p.full)
     return Placed(maps.node("identity", step, [p]), view, p.full)
 
 

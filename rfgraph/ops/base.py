@@ -17,6 +17,9 @@ from rfgraph.errors import AttributeValueError, UnknownOpError
 from rfgraph.window import IDENTITY, Number, Window, as_number
 
 Size = int | None
+#: What lies beyond the border of a map: zeros, its border pixel, its mirror image without or with the border pixel
+#: repeated, or itself again.
+Border = Literal["constant", "edge", "reflect", "symmetric", "wrap"]
 Sizes = Sequence[Size]
 Arity = Literal["none", "one", "several"]
 
@@ -31,8 +34,6 @@ class Op:
     kind: ClassVar[str] = ""
     #: How many inputs a node of this op has.
     arity: ClassVar[Arity] = "one"
-    #: Whether a tap beyond the border reads the border pixel (resize) instead of a zero.
-    clamps: ClassVar[bool] = False
     #: Whether its inputs stand side by side along this axis, so that each output reads one of them.
     joins: ClassVar[bool] = False
     #: Attributes besides the fields.
@@ -44,13 +45,18 @@ class Op:
         return False
 
     @property
+    def border(self) -> Border:
+        """What a tap beyond the border of a map reads: nothing, the border pixel, or another one."""
+        return "constant"
+
+    @property
     def cycle(self) -> tuple[int, int]:
         """``(k, t)``: inputs larger by ``k`` make an output larger by ``t``, once they are large enough."""
         return 1, 1
 
     @property
     def window_cycle(self) -> int:
-        """The number modulo which the input size decides the window; 1 where it does not matter, 0 if every size does."""
+        """Modulo what the input size decides the window; 1 where it does not matter, 0 where every size differs."""
         return 1
 
     @property
@@ -209,6 +215,25 @@ def padding(name: str, value: Any) -> Padding:
 def attribute(read: Callable[[str, Any], Any], *, name: str | None = None, **default: Any) -> Any:
     """Declare a field of an op: how it is read, what users call it if not by its own name, and its default if any."""
     return field(metadata={"read": read, "name": name}, **default)
+
+
+def at_border(border: Border, position: Any, size: int) -> Any:
+    """Return which of ``size`` positions is read in the place of ``position``, an integer or an array of them.
+
+    Those beyond a ``constant`` border stay outside.
+    """
+    if border == "constant":
+        return position
+    if border == "wrap":
+        return position % size
+    if border == "reflect":
+        turn = max(2 * (size - 1), 1)
+        return size - 1 - abs(size - 1 - position % turn)
+    if border == "symmetric":
+        inside = position % (2 * size)
+        return inside + (inside >= size) * (2 * size - 1 - 2 * inside)
+    before, after = position < 0, position >= size
+    return position * (1 - before) * (1 - after) + (size - 1) * after
 
 
 #: Every op name of the graph format -> its class.

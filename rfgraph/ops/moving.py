@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from rfgraph.errors import AttributeValueError, SizeError
-from rfgraph.ops.base import Op, Size, Sizes, attribute, integer, op_kind, optional, padding, positive
+from rfgraph.ops.base import (
+    Border,
+    Op,
+    Size,
+    Sizes,
+    attribute,
+    choice,
+    integer,
+    op_kind,
+    optional,
+    padding,
+    positive,
+)
 from rfgraph.window import Window
 
 
@@ -26,9 +39,14 @@ def _cropped(name: str, value: object) -> tuple[int, int]:
 @op_kind("pad")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pad(Op):
-    """Padding; negative amounts crop."""
+    """Padding; negative amounts crop. ``mode`` says what the padding repeats: zeros, or positions of the map."""
 
     padding: tuple[int, int] = attribute(_amounts)
+    mode: Border = attribute(choice(*get_args(Border)), default="constant")
+
+    @property
+    def border(self) -> Border:
+        return self.mode
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         return Window(1, 1, self.padding[0])
@@ -43,6 +61,7 @@ class Crop(Pad):
     """Padding that only crops: all its amounts are negative or zero."""
 
     padding: tuple[int, int] = attribute(_cropped)
+    mode: Border = attribute(choice("constant"), default="constant")
 
 
 @op_kind("slice")

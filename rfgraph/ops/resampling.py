@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil, floor
-from typing import Any, ClassVar
+from typing import Any
 
 from rfgraph.errors import AttributeValueError, SizeError
-from rfgraph.ops.base import Op, Size, Sizes, attribute, choice, op_kind, optional, positive, ratio
+from rfgraph.ops.base import Border, Op, Size, Sizes, attribute, choice, op_kind, optional, positive, ratio
 from rfgraph.window import FULL, MAX_PERIOD, Interval, Number, Window
 
 NEAREST: dict[str, Callable[[Fraction], int]] = {
@@ -33,8 +33,6 @@ class Resize(Op):
     ONNX operator ``Resize``: the coordinate transformations and the rounding of ``nearest``.
     """
 
-    clamps: ClassVar[bool] = True
-
     scale: Number | None = attribute(optional(ratio), default=None)
     to: int | None = attribute(optional(positive), name="size", default=None)
     mode: str = attribute(choice("nearest", "linear", "cubic"), default="nearest")
@@ -50,6 +48,10 @@ class Resize(Op):
         if attributes.get("scale") is not None and attributes.get("size") is not None:
             raise AttributeValueError("a resize takes scale or size, not both")
         return attributes
+
+    @property
+    def border(self) -> Border:
+        return "edge"
 
     @property
     def cycle(self) -> tuple[int, int]:
