@@ -22,10 +22,10 @@ from rfgraph.present.findings import Check
 from rfgraph.present.layers import axis_texts, field_texts, reasons
 from rfgraph.present.layout import NARROWEST, cells, fitted, wrapped
 from rfgraph.present.rows import Column, Records, Sheet, across, digits, exact, number, printable
-from rfgraph.present.sizes import Sizes
+from rfgraph.present.sizes import Sizes, examples
 from rfgraph.present.views import RegionView, Summary, TraceView
 from rfgraph.present.zoo import Zoo, ZooRow
-from rfgraph.results import Layer
+from rfgraph.results import InputSizes, Layer
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -417,7 +417,8 @@ def test_json_has_nothing_for_residues_of_sizes_that_do_not_work() -> None:
     same = net.max_pool("same", image, kernel=3, stride=2, padding="same")
     net.add("add", same, net.max_pool("floor", image, kernel=2))
     (entry,) = (entry for entry in summary(net.graph).document()["layers"] if entry["name"] == "same")
-    assert [window and window["size"] for window in entry["fields"][0]["by_size"]["windows"]] == [3, None]
+    even, odd = entry["fields"][0]["by_size"]["windows"]
+    assert (even["size"], odd) == (3, None)
 
 
 def test_csv_says_by_what_the_input_size_decides() -> None:
@@ -688,6 +689,12 @@ def test_axes_that_differ_have_rows_of_their_own() -> None:
     ]
     assert view.sheet().notes[0] == "axis y: it works and lines up at 1, 2, 5, 6, 9, 10, ..."
     assert check(same_shortcut()).sheet().notes[-1] == "all merges line up iff n mod 4 is 1 or 2 (axis y)"
+
+
+def test_sizes_that_are_listed_begin_where_all_is_known() -> None:
+    assert examples(InputSizes("y", 3, (0,), 1000), InputSizes("y", 2, (1,), 5)) == [1005, 1011, 1017, 1023, 1029, 1035]
+    assert examples(InputSizes("y", 2, (0,), 5), None) == [6, 8, 10, 12, 14, 16]
+    assert examples(InputSizes("y", 2, (0,), 1), InputSizes("y", 2, (1,), 1)) == []
 
 
 def test_sizes_of_what_lines_up_at_none() -> None:
