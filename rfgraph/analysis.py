@@ -490,7 +490,7 @@ def analyze(
     merge 'add', axes y, x: centres are off by +1/2 input pixels, +1/4 of the merge's own
     ('pool' against 'conv', parting at 'image')
     """
-    compiled = compile_graph(_graph(model, treat), input_size, treat, batch_norm)
+    compiled = compile_graph(_graph(model, treat, input_size), input_size, treat, batch_norm)
     modes = (alignment,) * len(compiled.layers.axes) if isinstance(alignment, str) else tuple(alignment)
     known = get_args(Mode)
     if len(modes) != len(compiled.layers.axes) or any(mode not in known for mode in modes):
@@ -530,7 +530,7 @@ def trace(
     >>> trace(net)["signal"].size, trace(net)["first"].size
     ((7,), (3,))
     """
-    compiled = compile_graph(_graph(model, treat), input_size, treat, batch_norm)
+    compiled = compile_graph(_graph(model, treat, input_size), input_size, treat, batch_norm)
     layers = compiled.layers
     if output is None:
         outputs = _outputs(compiled)
@@ -573,13 +573,13 @@ def load(model: Model, treat: Treat | None = None) -> nx.DiGraph[Any]:
     return graph
 
 
-def _graph(model: Model, treat: Treat | None = None) -> nx.DiGraph[Any]:
+def _graph(model: Model, treat: Treat | None, input_size: InputSize) -> nx.DiGraph[Any]:
     if isinstance(model, Network):
         return model.graph
     if isinstance(model, nx.Graph):
         return model
     if isinstance(model, (str, Path, os.PathLike)):
-        return importers.load(os.fspath(model), treat)
+        return importers.load(os.fspath(model), treat, input_size)
     raise ModelFileError(
         f"a {type(model).__name__} is no model that rfgraph reads; "
         "pass a networkx graph, a Network, a file path or 'zoo:NAME'"
