@@ -64,7 +64,11 @@ class Report(Mapping[Hashable, Layer]):
         layer = _layer(self._compiled, v, self._fields)
         if not any(field.kind == "unknown" for field in layer.field):
             return layer
-        return replace(layer, by_size=tuple(None if s is None else s.by_size(v) for s in self._solutions))
+        return replace(
+            layer,
+            field=tuple(f if s is None else s.window(v, f) for s, f in zip(self._solutions, layer.field, strict=True)),
+            by_size=tuple(None if s is None else s.by_size(v) for s in self._solutions),
+        )
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._compiled.layers.nodes)

@@ -94,6 +94,11 @@ class Solution:
         """The least input size from which on every size of a valid residue works, and what is said here is exact."""
         return _smallest(self.compiled.layers, self.axis, self.valid, self.grows)
 
+    def window(self, v: int, known: Window) -> Window:
+        """Return the field of node ``v`` where the size does not matter after all, else what is ``known`` of it."""
+        field = self.fields[v]
+        return field if isinstance(field, Window) and known.kind == "unknown" else known
+
     def by_size(self, v: int) -> BySize | None:
         """Return the fields of node ``v`` by residue, ``None`` if the size does not matter to it."""
         field = self.fields[v]
@@ -295,8 +300,12 @@ def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solutio
         for slot in range(len(layers.tails[v])):
             if compiled.reads[axis][v][slot].kind != "full":
                 merged = _hull(merged, solution.side(v, slot), modulus)
-        # What stays unknown keeps the reason that the forward pass found.
-        local[v] = field if isinstance(merged, Window) and merged.kind == "unknown" else merged
+        if isinstance(merged, Window) and merged.kind == "unknown":
+            causes = [
+                cause for tail in layers.tails[v] if isinstance(cause := local[tail], Window) and cause.is_unknown
+            ]
+            merged = causes[0] if causes else Window.unknown(f"{layers.describe(v, axis)}: {merged.why}")
+        local[v] = merged
     return solution
 
 

@@ -338,12 +338,12 @@ def test_of_many_outputs_and_reasons_the_first_few_are_named() -> None:
 
 def test_reasons_are_told_once_with_the_first_layer() -> None:
     net = Network("n", axes=1)
-    x = net.max_pool("pool", net.input("image"), kernel=2, padding="same")
+    x = net.unknown("warp", net.input("image"), of="GridSample")
     for index in range(5):
         x = net.max_pool(f"later{index}", x, kernel=2, padding="same")
     (reason,) = reasons(rfgraph.analyze(net).values())
-    assert (reason.first, reason.layers, reason.status) == ("pool", 6, "unknown")
-    assert reason.why.startswith("node 'pool' (max_pool), axis t: padding 'same' with stride 2")
+    assert (reason.first, reason.layers, reason.status) == ("warp", 6, "unknown")
+    assert reason.why.startswith("node 'warp' (unknown), axis t: rfgraph does not know what GridSample reads")
 
 
 def test_title_names_network_axes_source_and_input() -> None:

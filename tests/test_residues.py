@@ -168,3 +168,20 @@ def test_networks_of_absurd_modulus_are_left_unknown():
     report = rfgraph.analyze(net)
     assert report[last].status == "unknown"
     assert "depends on the input size" in report[last].why
+
+
+def test_what_no_size_changes_is_known_without_one():
+    net = Network(axes=1)
+    net.conv("halved", net.input("x"), kernel=2, stride=2, padding="same")
+    layer = rfgraph.analyze(net)["halved"]
+    assert layer.field == (rfgraph.Window(2, 2),)
+    assert layer.by_size == (None,)
+
+
+def test_what_residues_do_not_solve_names_its_own_cause():
+    net = Network(axes=1)
+    halved = net.conv("halved", net.input("x"), kernel=3, stride=2, padding="same")
+    net.relu("after", net.unknown("warp", halved, of="GridSample"))
+    report = rfgraph.analyze(net)
+    assert report["halved"].status == "exact"
+    assert report["after"].why.startswith("node 'warp' (unknown), axis t: rfgraph does not know what GridSample reads")
