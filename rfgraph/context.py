@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 from rfgraph.compiled import Compiled
 from rfgraph.results import Fields, Finding, named_axes
@@ -11,21 +12,31 @@ from rfgraph.results import Fields, Finding, named_axes
 #: Culprits named in a message; the finding has all of them.
 _NAMED = 4
 
+#: Of more outputs than this, culprits are looked up only when they are asked for.
+_COMPARED = 64
+
 
 @dataclass(frozen=True)
 class GlobalContext(Finding):
-    """The output ``node`` reads the whole of ``axes``, through ``culprits``, which are in topological order."""
+    """The output ``node`` reads the whole of ``axes``."""
 
-    culprits: tuple[Hashable, ...]
-    #: What the graph calls the op of each.
-    ops: tuple[str, ...]
     #: Whether it has a local field besides.
     local: bool
+    _blame: Callable[[], list[tuple[Hashable, str]]] = field(repr=False, compare=False)
+
+    @cached_property
+    def _blamed(self) -> list[tuple[Hashable, str]]:
+        return self._blame()
+
+    @property
+    def culprits(self) -> tuple[Hashable, ...]:
+        """The ops through which it does, in topological order; looked up when they are first asked for."""
+        return tuple(node for node, _ in self._blamed)
 
     @property
     def message(self) -> str:
         """The finding in one sentence."""
-        named = [f"{node!r} ({op})" for node, op in zip(self.culprits, self.ops, strict=True)]
+        named = [f"{node!r} ({op})" for node, op in self._blamed]
         more = len(named) - _NAMED
         through = ", ".join(named[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         besides = ", beside its local field," if self.local else ""
@@ -75,22 +86,25 @@ def find(compiled: Compiled, fields: Sequence[Fields], outputs: Sequence[int]) -
     layers = compiled.layers
     findings = []
     for v in outputs:
-        axes_of: dict[tuple[int, ...], list[int]] = {}
+        groups: dict[Hashable, list[int]] = {}
         for axis, of_axis in enumerate(fields):
-            same = next((axes for axes in axes_of.values() if fields[axes[0]] is of_axis), None)
-            if same is not None:
-                same.append(axis)
-            elif of_axis.is_global[v]:
-                axes_of.setdefault(tuple(culprits(compiled, of_axis, axis, v)), []).append(axis)
-        for blamed, axes in axes_of.items():
+            if of_axis.is_global[v]:
+                # Axes that read alike share their fields. Others are told together where their culprits are the same.
+                alike = tuple(culprits(compiled, of_axis, axis, v)) if len(outputs) <= _COMPARED else id(of_axis)
+                groups.setdefault(alike, []).append(axis)
+        for axes in groups.values():
             findings.append(
                 GlobalContext(
                     rule="RF008",
                     node=layers.nodes[v],
                     axes=tuple(layers.axes[axis] for axis in axes),
-                    culprits=tuple(layers.nodes[u] for u in blamed),
-                    ops=tuple(layers.kinds[u] for u in blamed),
                     local=all(fields[axis].local[v].kind != "empty" for axis in axes),
+                    _blame=partial(_named, compiled, fields[axes[0]], axes[0], v),
                 )
             )
     return findings
+
+
+def _named(compiled: Compiled, fields: Fields, axis: int, v: int) -> list[tuple[Hashable, str]]:
+    layers = compiled.layers
+    return [(layers.nodes[u], layers.kinds[u]) for u in culprits(compiled, fields, axis, v)]

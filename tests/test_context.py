@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import PLAIN, networks
 
 import rfgraph
-from rfgraph import Network, cli
+from rfgraph import Network, cli, context
 from rfgraph.errors import AttributeValueError, SizeError, UnknownNodeError, UnknownOpError
 
 MIXERS = ["attention", "recurrent", "global_avg_pool", "softmax", "group_norm", "instance_norm"]
@@ -114,6 +114,21 @@ def test_many_culprits_are_counted_in_the_message():
     (finding,) = rfgraph.analyze(net).findings
     assert finding.message.endswith("'attention3' (attention) and 2 more")
     assert len(finding.culprits) == 6
+
+
+def test_culprits_of_many_outputs_are_looked_up_when_asked_for(monkeypatch):
+    net = Network()
+    x = net.attention("a", net.input("x"))
+    for i in range(100):
+        net.conv(f"out{i}", x, kernel=3)
+    asked = []
+    walk = context.culprits
+    monkeypatch.setattr(context, "culprits", lambda *args: asked.append(args) or walk(*args))
+    findings = rfgraph.analyze(net).findings
+    assert [(finding.axes, finding.node) for finding in findings] == [(("y", "x"), f"out{i}") for i in range(100)]
+    assert not asked  # each is a walk over the network
+    assert findings[7].culprits == ("a",)
+    assert len(asked) == 1
 
 
 def test_axes_that_are_mixed_by_different_ops_have_a_finding_each():
