@@ -76,7 +76,7 @@ def header(runs: int, collect: bool) -> str:
     return (
         f"rfgraph {rfgraph.__version__}, {platform.python_implementation()} {platform.python_version()}, "
         f"networkx {nx.__version__}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, one used. "
-        f"Time: median of {runs} runs, cycle collector {'on' if collect else 'off'}; each ratio is to "
+        f"CPU time, median of {runs} runs, cycle collector {'on' if collect else 'off'}; each ratio is to "
         "list(nx.topological_sort(graph)) run just before. Growth: ns/(node+edge) against the smallest graph of its "
         "kind. Memory: peak beyond the graph, by tracemalloc in a run of its own."
     )

@@ -1,8 +1,9 @@
 """Time as a ratio to a yardstick, and peak memory.
 
-Time: each run of a pass is preceded by one of the yardstick, and their ratio is taken before any median, so that a
-machine that slows down slows both. What a run returns is thrown away after the clock has stopped. The cycle collector
-runs before each and is off meanwhile, as in ``timeit``: when it strikes depends on all that the process did before.
+Time is that of the CPU: everything here runs on one core, and waiting while others have it is no cost of ours. Each run
+of a pass is preceded by one of the yardstick, and their ratio is taken before any median, so that a machine that slows
+down slows both. What a run returns is thrown away after the clock has stopped. The cycle collector runs before each and
+is off meanwhile, as in ``timeit``: when it strikes depends on all that the process did before.
 
 Memory: in a run of its own under ``tracemalloc``, which counts every byte exactly but slows Python down several times.
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-from time import perf_counter
+from time import process_time
 
 from benchmarks.passes import Pass
 
@@ -25,7 +26,7 @@ NODES_PER_RUN = 20_000
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds and ratios to the yardstick, one per run."""
+    """Seconds of CPU and ratios to the yardstick, one per run."""
 
     seconds: tuple[float, ...]
     ratios: tuple[float, ...]
@@ -90,10 +91,10 @@ def _settled(collect: bool) -> Iterator[None]:
 def _seconds(run: Callable[[], object], loops: int) -> float:
     results = []
     gc.collect()
-    start = perf_counter()
+    start = process_time()
     for _ in range(loops):
         results.append(run())
-    return (perf_counter() - start) / loops
+    return (process_time() - start) / loops
 
 
 def peak_bytes(run: Callable[[], object]) -> int:
