@@ -1042,3 +1042,12 @@ def test_empty_sheets_and_records() -> None:
     assert SGR.sub("", as_table.text(Sheet("title", (Column("a"),), [], ("note",)), 80)) == "title\nnote\n"
     assert as_markdown.text(Sheet("", (Column("a"),), [], ("note",))) == "- note\n"
     assert as_csv.text(Records(("a", "b"), [])) == "a,b\r\n"
+
+
+def test_summary_tells_what_of_an_output_is_read() -> None:
+    net = Network("dilated", axes=1)
+    net.conv("conv", net.input("signal"), kernel=3, dilation=2)
+    view = summary(net.graph)
+    assert view.document()["holes"] == [{"layer": "conv", "coverage": "3/5", "size": 5, "since": "conv", "rates": [2]}]
+    assert any(note.startswith("holes: node 'conv', axis t: it reads 60% of the 5") for note in view.sheet().notes)
+    assert summary(_signal()).document()["holes"] == []

@@ -202,7 +202,7 @@ class Check:
             case GlobalContext():
                 return _context_document(finding)
             case Holes():
-                return _holes_document(finding)
+                return holes_document(finding)
             case Unproductive():
                 return unproductive_document(finding)
         return {}
@@ -271,7 +271,7 @@ def _context_document(finding: GlobalContext) -> Document:
     return {"culprits": [str(node) for node in finding.culprits], "local": finding.local}
 
 
-def _holes_document(finding: Holes) -> Document:
+def holes_document(finding: Holes) -> Document:
     return {
         "coverage": exact(finding.coverage),
         "size": finding.size,

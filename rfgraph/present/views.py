@@ -8,7 +8,7 @@ from functools import cached_property
 from rfgraph.analysis import Report
 from rfgraph.paths import Paths
 from rfgraph.policy import Judged
-from rfgraph.present.findings import severities, verdict
+from rfgraph.present.findings import holes_document, severities, verdict
 from rfgraph.present.layers import (
     NAMED,
     Reason,
@@ -28,6 +28,7 @@ from rfgraph.present.layers import (
 from rfgraph.present.reach import counted_paths, path_lines, paths_document, resolution_document, resolution_lines
 from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted, number, truth
 from rfgraph.results import Layer, Region, Trace
+from rfgraph.support import Holes
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,13 @@ class Summary:
             "inexact": [reason.document() for reason in self.reasons],
             "paths": [paths_document(paths) for paths in self.paths],
             "resolutions": [resolution_document(axis) for axis in self.report.productivity.axes],
+            "holes": [{"layer": str(holes.node), **holes_document(holes)} for holes in self._holes],
         }
+
+    @property
+    def _holes(self) -> list[Holes]:
+        """What of the outputs' fields is read, where some is not."""
+        return [f for f in self.report.findings if isinstance(f, Holes) and f.node in self.report.outputs]
 
     def _notes(self) -> tuple[str, ...]:
         report = self.report
@@ -113,6 +120,7 @@ class Summary:
         notes.append(f"{'output' if len(report.outputs) == 1 else 'outputs'}: {said}")
         notes += path_lines(self.paths)
         notes += resolution_lines(report.productivity.axes)
+        notes += [f"holes: {holes.message}" for holes in self._holes[:NAMED]]
         notes.append(
             f"findings: {verdict(report, self.judged)}"
             + ("" if report.aligned and not report.findings else self._see())
