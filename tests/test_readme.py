@@ -10,6 +10,7 @@ import pytest
 
 import rfgraph
 from rfgraph.ops import KINDS
+from rfgraph.results import RULES
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -86,3 +87,26 @@ def test_paddings_of_xception_are_what_the_readme_says():
     paddings = [window.padding for window in layer.by_size[0].windows]
     assert f"| 1083 | 32 | {min(paddings)} to {max(paddings)}, by n mod 32 |" in README
     assert (layer.size, layer.stride) == ((1083, 1083), (32, 32))
+
+
+def test_the_rules_of_the_table_are_those_there_are():
+    rows = re.findall(r"^\| (RF\d+) \| (\w+) \| ([\w ]+?):? ?", README, re.MULTILINE)
+    assert [(rule, severity) for rule, severity, _ in rows] == [(rule, RULES[rule].severity) for rule in RULES]
+    for rule in RULES:
+        assert f"| {rule} | {RULES[rule].severity} | {RULES[rule].title}" in README
+
+
+def test_the_questions_of_the_table_have_answers():
+    report = rfgraph.analyze("zoo:vgg_16", input_size=224)
+    table = README[README.index("| question | answer |") : README.index("## On the command line")]
+    names = re.findall(r"`report\.(\w+)", table)
+    assert len(names) == 8
+    assert all(hasattr(report, name) for name in names)
+    assert callable(rfgraph.roi)
+
+
+def test_paths_of_resnet_152_are_what_the_readme_says():
+    report = rfgraph.analyze("zoo:resnet_v1_152")
+    (axis, _) = report.paths("resnet_v1_152/block4").axes
+    assert report.paths("resnet_v1_152/block4").count == 2**50
+    assert f"fields {axis.smallest} to {axis.largest}" in README
