@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +25,13 @@ class Compiled:
     sizes: list[tuple[Size, ...]]  # [V][A]
     reads: list[Reads]  # [A][V][slots]; axes that read alike share one list
 
-    def between(self, node: int, source: int) -> list[int]:
-        """Return the ids of all nodes on paths from ``source`` to ``node``, both included, in topological order.
+    def between(self, nodes: Sequence[int], source: int) -> list[int]:
+        """Return the ids of all nodes on paths from ``source`` to any of ``nodes``, all included, in topological order.
 
         It is empty if there is no such path.
         """
         tails = self.layers.tails
-        above, stack = {node}, [node]
+        above, stack = set(nodes), list(nodes)
         while stack:
             for tail in tails[stack.pop()]:
                 if tail >= source and tail not in above:

@@ -144,7 +144,7 @@ def reach_all(compiled: Compiled, node: int, source: int) -> Regions:
         If a map on the way is larger than ``MAX_POSITIONS`` along an axis.
     """
     layers = compiled.layers
-    between = compiled.between(node, source)
+    between = compiled.between([node], source)
     sizes = {v: _whole_size(compiled, v) for v in between}
     waiting = dict.fromkeys(between, 0)  # a map's ends are dropped with its last consumer
     for v in between[1:]:
@@ -183,7 +183,7 @@ def reach_all(compiled: Compiled, node: int, source: int) -> Regions:
 
 def obstacle(compiled: Compiled, node: int, source: int) -> str:
     """Return why what ``node`` reads of ``source`` cannot be followed from map to map; "" if it can."""
-    between = compiled.between(node, source)
+    between = compiled.between([node], source)
     inside = set(between)
     for axis in range(len(compiled.layers.axes)):
         for v in between:

@@ -140,7 +140,7 @@ def between(compiled: Compiled, source: int, node: int, most: int = MAX_LENGTHS)
         How many lengths are kept apart at one node.
     """
     layers = compiled.layers
-    nodes = compiled.between(node, source)
+    nodes = compiled.between([node], source)
     walks: list[Walk] = []
     for axis, reads in enumerate(compiled.reads):
         same = next((other for other in range(axis) if compiled.reads[other] is reads), None)

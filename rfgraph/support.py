@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     Marks = NDArray[np.bool_]
 
+#: Positions of all nodes together that are listed to look for holes; beyond, there may be holes and may be none.
+MAX_LISTED = 1 << 31
+
 #: More products than this at one map are replaced by the union along each axis, and the answer is a bound.
 MAX_PRODUCTS = 64
 
@@ -272,7 +275,7 @@ def combs(
         If some node on the way reads more positions than are followed.
     """
     tails = compiled.layers.tails
-    between = sorted({v for node in nodes for v in compiled.between(node, source)})
+    between = compiled.between(nodes, source)
     waiting = dict.fromkeys(between, 0)  # a comb is dropped with its last reader
     for v in between:
         for tail in tails[v] if v != source else ():
@@ -304,7 +307,7 @@ def products(compiled: Compiled, node: int, source: int) -> tuple[list[Product],
     Products that differ on one axis only become one, and a product inside another one is dropped; both are exact.
     """
     layers = compiled.layers
-    between = compiled.between(node, source)
+    between = compiled.between([node], source)
     inside = set(between)
     status: Status = "exact"
     cut = False
@@ -448,8 +451,13 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
     since: dict[int, int] = {}  # node with holes -> the first of them on the way to it without a node that has none
     rates: dict[int, frozenset[int]] = {}
     holes: dict[int, Comb] = {}
+    listed = 0
 
     def see(v: int, comb: Comb) -> None:
+        nonlocal listed
+        listed += sum(teeth[1].bit_length() for teeth in comb.phases if teeth is not None)
+        if listed > MAX_LISTED:
+            raise TooManyPositionsError
         tails = [] if v == source else [tail for tail in compiled.layers.tails[v] if tail in rates]
         rates[v] = frozenset({compiled.layers.ops[v][axis].spacing} - {1}).union(*(rates[tail] for tail in tails))
         if comb.has_holes:

@@ -150,7 +150,7 @@ def test_resnet_152_costs_a_state_per_layer_and_size_not_one_per_path():
     assert sum(p.count for p in one.sizes) == 2**50
     assert one.status == "exact"
     assert one.sizes == two.sizes
-    walk = paths.walk(compiled, 0, 0, compiled.between(end, 0), paths.MAX_LENGTHS)
+    walk = paths.walk(compiled, 0, 0, compiled.between([end], 0), paths.MAX_LENGTHS)
     assert walk.states < 100 * len(compiled.layers.nodes)
     assert list(walk.shapes) == [end]  # nothing else is kept
 
