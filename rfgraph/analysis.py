@@ -433,7 +433,7 @@ class Report(Mapping[Hashable, Layer]):
         """Return whether what ``v`` reads is followed from map to map, and refuse if it is not known at all."""
         from rfgraph import extents  # numpy is imported when it is first needed
 
-        if not self._compiled.between(v, self._source):
+        if not self._compiled.between([v], self._source):
             raise UnknownFieldError(f"{self._compiled.layers.describe(v)} does not depend on {self.source!r}")
         if not extents.obstacle(self._compiled, v, self._source):
             return True
