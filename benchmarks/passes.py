@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 import rfgraph
-from rfgraph import alignment, engine
+from rfgraph import alignment, engine, support
 from rfgraph.compiled import Compiled, compile_graph
 from rfgraph.results import Fields
 
@@ -33,7 +33,7 @@ def passes(graph: nx.DiGraph) -> list[Pass]:
     """Return the passes over ``graph``: from the networkx graph, the steps after that, and all of it end to end.
 
     The forward and the reverse pass are of both axes, as in an analysis: axes that read alike share one pass there too.
-    The reverse pass starts at the last node in topological order.
+    The reverse pass starts at the last node in topological order, which is the one output; its holes are looked for.
     """
     compiled = compile_graph(graph)
     source, output = compiled.layers.source(None), len(compiled.layers.nodes) - 1
@@ -44,6 +44,7 @@ def passes(graph: nx.DiGraph) -> list[Pass]:
         Pass("forward", lambda: _forward(compiled, source)),
         Pass("reverse", lambda: _each_axis(compiled, lambda axis: engine.reverse(compiled, axis, output))),
         Pass("alignment", lambda: alignment.find(compiled, fields, source, modes)),
+        Pass("holes", lambda: support.find(compiled, fields, source, [output])),
         Pass("analyze", lambda: _analyzed(graph)),
     ]
 
