@@ -450,14 +450,15 @@ def analyze(
     alignment: str | Sequence[str] = "auto",
     treat: Treat | None = None,
     batch_norm: BatchNorm = "inference",
+    example: Any = None,
 ) -> Report:
     """Return what every feature of a network sees of its input, and every merge whose paths do not line up.
 
     Parameters
     ----------
     model
-        A networkx graph in rfgraph's format, a ``Network``, a file path, ``"zoo:NAME"``, or
-        ``"path/to/file.py:function"``.
+        A networkx graph in rfgraph's format, a ``Network``, a file path, ``"zoo:NAME"``,
+        ``"path/to/file.py:function"``, or a live ``torch.nn.Module``.
     input_size
         Size of the input in pixels, one number for all axes or one per axis; a mapping from input name to that where
         inputs differ. What depends on it is unknown without it.
@@ -472,6 +473,9 @@ def analyze(
         pattern that fits counts. ``Report.treated`` lists what was treated.
     batch_norm
         ``"inference"``: batch normalisation reads its own position. ``"training"``: it reads the whole map besides.
+    example
+        What a live module is traced on: the full shape of its input, such as ``(1, 3, 224, 224)``, or a tensor; a list
+        of these if it has several inputs. Others need none.
 
     Raises
     ------
@@ -494,7 +498,7 @@ def analyze(
     merge 'add', axes y, x: centres are off by +1/2 input pixels, +1/4 of the merge's own
     ('pool' against 'conv', parting at 'image')
     """
-    compiled = compile_graph(_graph(model, treat, input_size), input_size, treat, batch_norm)
+    compiled = compile_graph(_graph(model, treat, input_size, example), input_size, treat, batch_norm)
     modes = (alignment,) * len(compiled.layers.axes) if isinstance(alignment, str) else tuple(alignment)
     known = get_args(Mode)
     if len(modes) != len(compiled.layers.axes) or any(mode not in known for mode in modes):
@@ -510,12 +514,13 @@ def trace(
     input_size: InputSize = None,
     treat: Treat | None = None,
     batch_norm: BatchNorm = "inference",
+    example: Any = None,
 ) -> Trace:
     """Return what one output reads of each of its ancestors: the reverse pass of the article.
 
     Parameters
     ----------
-    model, input_size, treat, batch_norm
+    model, input_size, treat, batch_norm, example
         As for ``analyze``.
     output
         The node whose field is followed; the output if there is just one.
@@ -534,7 +539,7 @@ def trace(
     >>> trace(net)["signal"].size, trace(net)["first"].size
     ((7,), (3,))
     """
-    compiled = compile_graph(_graph(model, treat, input_size), input_size, treat, batch_norm)
+    compiled = compile_graph(_graph(model, treat, input_size, example), input_size, treat, batch_norm)
     layers = compiled.layers
     if output is None:
         outputs = _outputs(compiled)
@@ -549,15 +554,17 @@ def trace(
     return Trace(layers.nodes[end], {layers.nodes[v]: _layer(compiled, v, fields) for v in reached})
 
 
-def load(model: Model, treat: Treat | None = None) -> nx.DiGraph[Any]:
+def load(model: Model, treat: Treat | None = None, example: Any = None) -> nx.DiGraph[Any]:
     """Return the network graph that a file, ``"zoo:NAME"`` or ``"path/to/file.py:function"`` stands for.
 
     Parameters
     ----------
     model
-        What names the model.
+        What names the model, or a live ``torch.nn.Module``.
     treat
         As for ``analyze``; each node that a pattern fits gets it as its attribute ``treat``.
+    example
+        As for ``analyze``.
 
     Raises
     ------
@@ -569,7 +576,8 @@ def load(model: Model, treat: Treat | None = None) -> nx.DiGraph[Any]:
     >>> load("zoo:vgg_16").nodes["vgg_16/pool5"]["kernel"]
     2
     """
-    graph = importers.load(os.fspath(model), treat)
+    live = importers.live(model, example, treat)
+    graph = importers.load(os.fspath(model), treat) if live is None else live
     if treat:
         graph = graph.copy()
         for node, treatment in chosen(graph.nodes(data=True), treat).items():
@@ -577,16 +585,19 @@ def load(model: Model, treat: Treat | None = None) -> nx.DiGraph[Any]:
     return graph
 
 
-def _graph(model: Model, treat: Treat | None, input_size: InputSize) -> nx.DiGraph[Any]:
+def _graph(model: Model, treat: Treat | None, input_size: InputSize, example: Any = None) -> nx.DiGraph[Any]:
     if isinstance(model, Network):
         return model.graph
     if isinstance(model, nx.Graph):
         return model
     if isinstance(model, (str, Path, os.PathLike)):
         return importers.load(os.fspath(model), treat, input_size)
+    live = importers.live(model, example, treat, input_size)
+    if live is not None:
+        return live
     raise ModelFileError(
         f"a {type(model).__name__} is no model that rfgraph reads; "
-        "pass a networkx graph, a Network, a file path or 'zoo:NAME'"
+        "pass a networkx graph, a Network, a file path, 'zoo:NAME' or a torch.nn.Module"
     )
 
 

@@ -90,7 +90,51 @@ def _onnx(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> 
     return lower_for(lambda shapes: onnx.read(path, shapes), treat, input_size)
 
 
+def _pt2(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
+    from rfgraph.importers import aten, exported
+
+    return aten.lowered(exported.read(path), treat, input_size)
+
+
+def is_torch(model: object) -> bool:
+    """Whether ``model`` is a PyTorch module or exported program; torch is not imported to tell."""
+    names = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__}
+    return ("torch", "Module") in names or ("torch", "ExportedProgram") in names
+
+
+def live(
+    model: object, example: Any = None, treat: Mapping[str, str] | None = None, input_size: InputSize = None
+) -> nx.DiGraph[Any] | None:
+    """Return the network graph of a live model of a framework, ``None`` if ``model`` is none.
+
+    Parameters
+    ----------
+    model
+        A ``torch.nn.Module``, or a ``torch.export.ExportedProgram``.
+    example
+        Full shape of its input, or a tensor; a list of these if it has several.
+    treat, input_size
+        As for ``load``.
+
+    Raises
+    ------
+    ModelFileError
+        If there is no example, or the model cannot be traced.
+    MissingExtraError
+        If reading it needs a package that is not installed.
+    """
+    if not is_torch(model):
+        return None
+    try:
+        from rfgraph.importers import torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingExtraError("reading live PyTorch modules needs torch: pip install 'rfgraph[torch]'") from error
+    return torch.graph_of(model, example, treat, input_size)
+
+
 Reader = Callable[[str, Mapping[str, str] | None, InputSize], "nx.DiGraph[Any]"]
 
 #: Suffix -> what reads files of it.
-FORMATS: dict[str, Reader] = {".json": _json, ".onnx": _onnx}
+FORMATS: dict[str, Reader] = {".json": _json, ".onnx": _onnx, ".pt2": _pt2}

@@ -8,6 +8,10 @@ from typing import Generic, TypeVar
 Handler = TypeVar("Handler", bound=Callable[..., object])
 
 
+class UnspelledError(Exception):
+    """A handler cannot spell a node with primitives; the message says what stands in the way."""
+
+
 class Handlers(Generic[Handler]):
     """The handlers of one format.
 
