@@ -103,7 +103,11 @@ class Reader:
         self.graph = exported.graph  # the one that is being read
         self.roots: dict[str, str] = {}  # its tensors that share memory with others -> the one they are views of
         self.calls = 0
-        self.resized = any(shape != self.stated(name) for name, shape in self.shapes.items())
+        self.resized = any(self._fixed(name, shape) for name, shape in self.shapes.items())
+
+    def _fixed(self, name: str, shape: Shape) -> bool:
+        """Whether a shape asked for has another size where the model states a number."""
+        return any(isinstance(b, int) and a != b for a, b in zip(shape, self.stated(name) or (), strict=False))
 
     def stated(self, name: str) -> Shape | None:
         """Return the shape that the model states of a tensor; sizes that it does not state are symbols."""

@@ -960,11 +960,11 @@ def _half(a: Any, b: Any) -> Any:
     return Fraction(a, b) if isinstance(a, int) and isinstance(b, int) else a / b
 
 
-def _chosen(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def choose(a: Any, b: Any) -> Any:
-        if isinstance(a, Expression) or isinstance(b, Expression):
+def _chosen(function: Callable[..., Any]) -> Callable[..., Any]:
+    def choose(*numbers: Any) -> Any:
+        if any(isinstance(number, Expression) for number in numbers):
             raise UnspelledError("which size it is is not known")
-        return function(a, b)
+        return function(*numbers)
 
     return choose
 
