@@ -102,6 +102,7 @@ class Reader:
         self.locations: dict[str, str] = {}
         self.graph = exported.graph  # the one that is being read
         self.roots: dict[str, str] = {}  # its tensors that share memory with others -> the one they are views of
+        self.views: dict[str, list[str]] = {}  # that one -> all its views
         self.calls = 0
         self.resized = any(self._fixed(name, shape) for name, shape in self.shapes.items())
 
@@ -151,11 +152,13 @@ class Reader:
             raise ValueError(f"its body takes {len(graph.inputs)} inputs, not {len(values)}")
         scope: Scope = dict(zip(graph.inputs, values, strict=True))
         data = {name for name, value in scope.items() if isinstance(value, Value) and not value.constant}
-        around, self.graph, self.roots, self.calls = (self.graph, self.roots), graph, {}, self.calls + 1
+        around = self.graph, self.roots, self.views
+        self.graph, self.roots, self.views, self.calls = graph, {}, {}, self.calls + 1
         try:
             made = self.run(graph, data, scope)
         finally:
-            (self.graph, self.roots), self.calls = around, self.calls - 1
+            self.graph, self.roots, self.views = around
+            self.calls -= 1
         for name, before, ref in zip(graph.inputs, values, refs, strict=False):
             if scope[name] is not before and isinstance(ref, Ref):
                 self.written("body", "body", ref.name, scope[name], outer)
@@ -234,13 +237,13 @@ class Reader:
             if output:
                 scope[output] = made[k] if k < len(made) else self.unfollowed(node, output)
         target = refs[0] if refs else None
-        if target is not None and op in VIEWS:
+        if target is not None and (in_place or op in VIEWS):
+            if in_place:
+                self.written(node.name, node.op, target, made[0], scope)
+            root = self.roots.get(target, target)
             for output in filter(None, step.outputs):
-                self.roots[output] = self.roots.get(target, target)
-        if in_place and target is not None:
-            self.written(node.name, node.op, target, made[0], scope)
-            for output in filter(None, step.outputs):
-                self.roots[output] = self.roots.get(target, target)
+                self.roots[output] = root
+                self.views.setdefault(root, []).append(output)
 
     def checked(self, made: Made, step: Step) -> list[Any]:
         """Return the outputs of a step, once their shapes are those that the model states."""
@@ -272,10 +275,11 @@ class Reader:
     def written(self, by: str, op: str, target: str, value: Any, scope: Scope) -> None:
         """Note that ``by`` wrote into a tensor: names that share its memory hold something else from now on."""
         root = self.roots.get(target, target)
-        for name, old in scope.items():
+        for name in dict.fromkeys((root, *self.views.get(root, ()), target)):
+            old = scope.get(name)
             if name == target:
                 scope[name] = value
-            elif self.roots.get(name, name) == root and isinstance(old, Value):
+            elif isinstance(old, Value):
                 if old.constant and isinstance(value, Value) and value.constant:
                     scope[name] = self.build.weight(old.shape, name)
                 else:
