@@ -270,7 +270,7 @@ def test_holes_of_very_deep_networks_are_a_bound(monkeypatch):
     last = net.input("x")
     for i in range(20):
         last = net.conv(f"c{i}", last, kernel=3, dilation=2, padding=2)
-    (first, finding) = (f for f in rfgraph.analyze(net).findings if f.rule == "RF006")
+    (_, finding) = (f for f in rfgraph.analyze(net).findings if f.rule == "RF006")
     assert finding.coverage == Fraction(41, 81)
     monkeypatch.setattr(support, "MAX_LISTED", 500)
     (finding,) = (f for f in rfgraph.analyze(net).findings if f.rule == "RF006")
