@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +81,7 @@ def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> 
 
 
 def _onnx(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
-    try:
-        from rfgraph.importers import onnx
-    except ModuleNotFoundError as error:
-        if error.name != "onnx":
-            raise
-        raise MissingExtraError("reading .onnx files needs onnx: pip install 'rfgraph[onnx]'") from error
+    onnx = _needing("onnx", "rfgraph.importers.onnx", "reading .onnx files")
     from rfgraph.importers.lowering import lower_for
 
     return lower_for(lambda shapes: onnx.read(path, shapes), treat, input_size)
@@ -96,10 +93,38 @@ def _pt2(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> n
     return aten.lowered(exported.read(path), treat, input_size)
 
 
-def is_torch(model: object) -> bool:
-    """Whether ``model`` is a PyTorch module or exported program; torch is not imported to tell."""
-    names = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__}
-    return ("torch", "Module") in names or ("torch", "ExportedProgram") in names
+Reader = Callable[[str, Mapping[str, str] | None, InputSize], "nx.DiGraph[Any]"]
+
+#: Suffix -> what reads files of it.
+FORMATS: dict[str, Reader] = {".json": _json, ".onnx": _onnx, ".pt2": _pt2}
+
+
+@dataclass(frozen=True, slots=True)
+class Framework:
+    """A framework whose live models are read; it is not imported to tell whether a model is one of its own."""
+
+    #: The package that must be there, and the extra that brings it.
+    package: str
+    #: The module of rfgraph that reads its models: ``graph_of(model, example, treat, input_size)``.
+    reader: str
+    what: str
+    is_model: Callable[[object], bool]
+
+
+def _made_of(package: str, *classes: str) -> Callable[[object], bool]:
+    """Return what tells whether an object is an instance of one of the classes of a package."""
+    wanted = {(package, name) for name in classes}
+    return lambda model: (
+        not wanted.isdisjoint((kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__)
+    )
+
+
+#: Asked in this order.
+FRAMEWORKS = (
+    Framework(
+        "torch", "rfgraph.importers.torch", "live PyTorch modules", _made_of("torch", "Module", "ExportedProgram")
+    ),
+)
 
 
 def live(
@@ -123,18 +148,25 @@ def live(
     MissingExtraError
         If reading it needs a package that is not installed.
     """
-    if not is_torch(model):
+    framework = next((known for known in FRAMEWORKS if known.is_model(model)), None)
+    if framework is None:
         return None
+    reader = _needing(framework.package, framework.reader, f"reading {framework.what}")
+    graph: nx.DiGraph[Any] = reader.graph_of(model, example, treat, input_size)
+    return graph
+
+
+def _needing(package: str, module: str, what: str) -> Any:
+    """Return a module of rfgraph that imports ``package``; the extra is called as the package is.
+
+    Raises
+    ------
+    MissingExtraError
+        If the package is not installed.
+    """
     try:
-        from rfgraph.importers import torch
+        return import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if error.name != package:
             raise
-        raise MissingExtraError("reading live PyTorch modules needs torch: pip install 'rfgraph[torch]'") from error
-    return torch.graph_of(model, example, treat, input_size)
-
-
-Reader = Callable[[str, Mapping[str, str] | None, InputSize], "nx.DiGraph[Any]"]
-
-#: Suffix -> what reads files of it.
-FORMATS: dict[str, Reader] = {".json": _json, ".onnx": _onnx, ".pt2": _pt2}
+        raise MissingExtraError(f"{what} needs {package}: pip install 'rfgraph[{package}]'") from error
