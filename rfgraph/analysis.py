@@ -53,8 +53,11 @@ class Report(Mapping[Hashable, Layer]):
     ``rfgraph.analyze`` makes it.
     """
 
-    def __init__(self, compiled: Compiled, source: int, modes: Sequence[Mode]) -> None:
+    def __init__(
+        self, compiled: Compiled, source: int, modes: Sequence[Mode], graph: nx.DiGraph[Any] | None = None
+    ) -> None:
         self._compiled = compiled
+        self._graph = graph
         self._source = source
         self._modes = modes
         self._fields = _per_axis(compiled, lambda axis: engine.forward(compiled, axis, source))
@@ -62,6 +65,8 @@ class Report(Mapping[Hashable, Layer]):
     def __getitem__(self, node: Hashable) -> Layer:
         v = self._compiled.layers.id_of(node)
         layer = _layer(self._compiled, v, self._fields)
+        if location := self._location(node):
+            layer = replace(layer, location=location)
         if not any(field.kind == "unknown" for field in layer.field):
             return layer
         return replace(
@@ -94,6 +99,12 @@ class Report(Mapping[Hashable, Layer]):
         source = self._source
         return _per_axis(self._compiled, lambda axis: solve(self._compiled, axis, source, self._fields[axis]))
 
+    def _location(self, node: Hashable) -> str:
+        """Return where the code calls a node, as the graph tells, empty if it does not."""
+        if self._graph is None or node not in self._graph:
+            return ""
+        return str(self._graph.nodes[node].get("location", ""))
+
     @property
     def name(self) -> str:
         """Name of the network."""
@@ -118,7 +129,7 @@ class Report(Mapping[Hashable, Layer]):
     def findings(self) -> tuple[Finding, ...]:
         """What does not line up, worst first."""
         outputs = _outputs(self._compiled)
-        return worst_first(
+        found = worst_first(
             [
                 *find(self._compiled, self._fields, self._source, self._modes, self._solutions),
                 *self._unproductive,
@@ -126,6 +137,8 @@ class Report(Mapping[Hashable, Layer]):
                 *supports.find(self._compiled, self._fields, self._source, outputs),
             ]
         )
+        located = [(finding, self._location(finding.node)) for finding in found]
+        return tuple(replace(finding, location=location) if location else finding for finding, location in located)
 
     @property
     def aligned(self) -> bool | None:
@@ -498,14 +511,15 @@ def analyze(
     merge 'add', axes y, x: centres are off by +1/2 input pixels, +1/4 of the merge's own
     ('pool' against 'conv', parting at 'image')
     """
-    compiled = compile_graph(_graph(model, treat, input_size, example), input_size, treat, batch_norm)
+    graph = _graph(model, treat, input_size, example)
+    compiled = compile_graph(graph, input_size, treat, batch_norm)
     modes = (alignment,) * len(compiled.layers.axes) if isinstance(alignment, str) else tuple(alignment)
     known = get_args(Mode)
     if len(modes) != len(compiled.layers.axes) or any(mode not in known for mode in modes):
         raise AttributeValueError(
             f"alignment {alignment!r} is not one of {', '.join(known)}, for all axes or one per axis"
         )
-    return Report(compiled, compiled.layers.source(source), cast("tuple[Any, ...]", modes))
+    return Report(compiled, compiled.layers.source(source), cast("tuple[Any, ...]", modes), graph)
 
 
 def trace(

@@ -106,6 +106,8 @@ class Layer:
     is_global: tuple[bool, ...]
     #: The field by residue of the input size, where no size is given and it decides; ``field`` is unknown there.
     by_size: tuple[BySize | None, ...] = ()
+    #: ``file:line`` of the code that calls it, where the model tells.
+    location: str = ""
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -252,12 +254,14 @@ def _pairs(padding: tuple[tuple[int, int], ...]) -> str:
 class Finding:
     """One thing that users of a network should know, where it is, and what to do about it.
 
-    ``rule`` is a key of ``RULES``; ``node`` is where it was found, on ``axes``.
+    ``rule`` is a key of ``RULES``; ``node`` is where it was found, on ``axes``. ``location`` is the ``file:line`` of
+    the code that calls that node, empty where the model does not tell.
     """
 
     rule: str
     node: Hashable
     axes: tuple[str, ...]
+    location: str = declare(default="", kw_only=True, compare=False)
 
     @property
     def severity(self) -> Severity:

@@ -336,6 +336,8 @@ def _names(graph: Graph, data: set[str]) -> list[str]:
 
 
 _FRAME = re.compile(r'File "([^"\n]{1,4096})", line (\d{1,9})')
+#: Files of PyTorch itself, installed or built; a user's own directory may be called torch too.
+_PYTORCH = re.compile(r"-packages/torch/|/torch/(nn|ao|export|fx|jit|utils|_\w+)/|/torch/(functional|_\w+)\.py$")
 
 
 def user_line(trace: Any) -> str:
@@ -345,11 +347,12 @@ def user_line(trace: Any) -> str:
     --------
     >>> user_line('File "net.py", line 7, in forward\\n File "/lib/torch/nn/modules/conv.py", line 565, in forward')
     'net.py:7'
+    >>> user_line('File "/home/me/torch/net.py", line 7, in forward')
+    '/home/me/torch/net.py:7'
     """
     if not isinstance(trace, str):
         return ""
-    frames = _FRAME.findall(trace)
-    own = [frame for frame in frames if "/torch/" not in frame[0].replace("\\", "/")]
+    own = [frame for frame in _FRAME.findall(trace) if not _PYTORCH.search(frame[0].replace("\\", "/"))]
     return ":".join(own[-1]) if own else ""
 
 

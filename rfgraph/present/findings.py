@@ -72,10 +72,13 @@ class Check:
         serious = [finding for finding in self.judged.open if finding.severity != "note"]
         rows = [self._row(finding) for finding in serious]
         for reason in self.unchecked:
-            rows.append(("warning not checked", unchecked_text(reason), "", "", self._hint(reason)))
+            place = self.report[reason.first].location
+            rows.append(("warning not checked", unchecked_text(reason), place, "", "", self._hint(reason)))
         rows += self._few([(finding, None) for finding in self.judged.open if finding.severity == "note"])
         rows += self._few(self.judged.accepted)
-        columns = tuple(map(Column, ("finding", "message", "reference", "branch", "advice")))
+        columns = tuple(map(Column, ("finding", "message", "location", "reference", "branch", "advice")))
+        if not any(row[2] for row in rows):  # few formats tell where the code is
+            columns, rows = columns[:2] + columns[3:], [row[:2] + row[3:] for row in rows]
         return Sheet(title(self.report, self.name), columns, rows, tuple(self._notes()), stacked=True)
 
     def _notes(self) -> list[str]:
@@ -106,7 +109,17 @@ class Check:
         branches = ("", "")
         if isinstance(finding, Misalignment):
             branches = (self._branch_line(finding, finding.reference), self._branch_line(finding, finding.branch))
-        return head, finding.message, *branches, finding.advice
+        return head, finding.message, finding.location, *branches, self._advice(finding)
+
+    def _advice(self, finding: Finding) -> str:
+        """Return what to do about a finding, and where in the code that is."""
+        place = self._repaired_at(finding)
+        return f"{finding.advice} (at {place})" if place else finding.advice
+
+    def _repaired_at(self, finding: Finding) -> str:
+        """Return where the code calls the node whose padding is to be changed."""
+        repair = finding.repair if isinstance(finding, Misalignment) else None
+        return "" if repair is None or repair.before is not None else self.report[repair.node].location
 
     def _branch_line(self, finding: Finding, branch: Branch) -> str:
         path = [str(node) for node in branch.path]
@@ -130,7 +143,7 @@ class Check:
         header = (
             *("rule", "title", "severity", "node", "axes", "message", "advice"),
             *("fork", "offset", "offset_in_merge", "reference_slot", "reference_path", "branch_slot", "branch_path"),
-            *("modulus", "residues", "smallest", "accepted"),
+            *("modulus", "residues", "smallest", "accepted", "location"),
         )
         rows: list[tuple[str, ...]] = [
             (
@@ -143,12 +156,14 @@ class Check:
                 finding.advice,
                 *_branch_records(finding),
                 truth(entry is not None),
+                finding.location,
             )
             for finding, entry in self._entries
         ]
         for reason in self.unchecked:
             place = ("", "not checked", "warning", str(reason.first), "")
-            rows.append((*place, unchecked_text(reason), self._hint(reason), *[""] * 10, truth(False)))
+            where = self.report[reason.first].location
+            rows.append((*place, unchecked_text(reason), self._hint(reason), *[""] * 10, truth(False), where))
         return Records(header, rows)
 
     def document(self) -> Document:
@@ -162,7 +177,13 @@ class Check:
             "accepts_nothing": list(self.judged.idle),
             "findings": [self._finding_document(finding, entry) for finding, entry in self._entries],
             "unchecked": [
-                {"merges": reason.layers, "first": str(reason.first), "why": reason.why} for reason in self.unchecked
+                {
+                    "merges": reason.layers,
+                    "first": str(reason.first),
+                    "location": self.report[reason.first].location,
+                    "why": reason.why,
+                }
+                for reason in self.unchecked
             ],
         }
 
@@ -177,6 +198,7 @@ class Check:
             "title": finding.title,
             "severity": finding.severity,
             "node": str(finding.node),
+            "location": finding.location,
             "axes": list(finding.axes),
             "message": finding.message,
             "advice": finding.advice,
@@ -195,7 +217,7 @@ class Check:
                     "offset_in_merge": exact(finding.offset_in_merge),
                     "reference": self._branch_document(finding, finding.reference),
                     "branch": self._branch_document(finding, finding.branch),
-                    "repair": None if finding.repair is None else _repair_document(finding.repair),
+                    "repair": None if finding.repair is None else self._repair_document(finding, finding.repair),
                 }
             case SizeDependent():
                 return _size_dependent_document(finding)
@@ -215,6 +237,16 @@ class Check:
             "path": [str(node) for node in branch.path],
             "field": window_document(branch.field),
             "field_at": None if case is None else {"modulus": case[0], "residue": case[1]},
+        }
+
+    def _repair_document(self, finding: Finding, repair: Repair) -> Document:
+        merge: tuple[Hashable, int] | None = repair.before
+        return {
+            "node": str(repair.node),
+            "location": self._repaired_at(finding),
+            "padding": [list(pair) for pair in repair.padding],
+            "was": None if repair.was is None else [list(pair) for pair in repair.was],
+            "before": None if merge is None else {"merge": str(merge[0]), "slot": merge[1]},
         }
 
 
@@ -260,7 +292,7 @@ def _rest(findings: Sequence[Finding], entries: Sequence[str | None]) -> tuple[s
     nodes = list(dict.fromkeys(repr(finding.node) for finding in findings))
     named = ", ".join(nodes[:NAMED]) + (f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else "")
     head = f"{_head(findings[0], entries[0])}: {len(findings)} more"
-    return head, f"at {named} (each is shown with --all)", "", "", ""
+    return head, f"at {named} (each is shown with --all)", "", "", "", ""
 
 
 def _path(branch: Branch) -> str:
@@ -289,14 +321,4 @@ def _size_dependent_document(finding: SizeDependent) -> Document:
         "modulus": finding.modulus,
         "residues": list(finding.residues),
         "smallest": finding.smallest,
-    }
-
-
-def _repair_document(repair: Repair) -> Document:
-    merge: tuple[Hashable, int] | None = repair.before
-    return {
-        "node": str(repair.node),
-        "padding": [list(pair) for pair in repair.padding],
-        "was": None if repair.was is None else [list(pair) for pair in repair.was],
-        "before": None if merge is None else {"merge": str(merge[0]), "slot": merge[1]},
     }

@@ -131,11 +131,13 @@ def layer_records(layers: Sequence[Layer], axes: Sequence[str]) -> Records:
     """Return the table of layers for spreadsheets, one column per number and axis.
 
     Where the input size decides and is not given, there are columns for what it decides by; numbers are left out on
-    which the sizes do not agree.
+    which the sizes do not agree. There is a column for places in the code if the model tells any.
     """
     decided = any(isinstance(field, BySize) for layer in layers for field in fields_of(layer))
     names = ("n", *NUMBERS, "global", *(["by_n_mod"] if decided else []))
-    header = ("layer", "op", *(f"{name}_{axis}" for name in names for axis in axes), "status", "why")
+    places = any(layer.location for layer in layers)
+    numbers = (f"{name}_{axis}" for name in names for axis in axes)
+    header = ("layer", "op", *numbers, "status", "why", *(["location"] if places else []))
     rows = []
     for layer in layers:
         fields = fields_of(layer)
@@ -150,6 +152,7 @@ def layer_records(layers: Sequence[Layer], axes: Sequence[str]) -> Records:
                 *(moduli if decided else []),
                 layer.status,
                 layer.why,
+                *([layer.location] if places else []),
             )
         )
     return Records(header, rows)
@@ -160,7 +163,14 @@ def layer_document(layer: Layer) -> Document:
     fields = []
     for axis, size, field, whole in zip(layer.axes, layer.map_size, fields_of(layer), layer.is_global, strict=True):
         fields.append({"axis": axis, "map_size": size, **_field_document(field), "global": whole})
-    return {"name": str(layer.name), "op": layer.op, "fields": fields, "status": layer.status, "why": layer.why}
+    return {
+        "name": str(layer.name),
+        "op": layer.op,
+        "location": layer.location,
+        "fields": fields,
+        "status": layer.status,
+        "why": layer.why,
+    }
 
 
 def _field_document(field: Field) -> Document:
