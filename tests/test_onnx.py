@@ -913,6 +913,137 @@ def test_names_are_those_of_the_file():
     assert list(graph) == ["x", "/módulo 1/relu", "b", "/módulo 1/relu_2", 'sum/äö "q"']
 
 
+def noted(node, scopes, target="", line="", **more):
+    """Note on a node what PyTorch's exporter notes: the modules that it was made in, the call, and the code."""
+    node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=repr(scopes))
+    node.metadata_props.add(key="pkg.torch.onnx.class_hierarchy", value=repr(["m.Net", target]))
+    if line:
+        trace = (
+            f'File "net.py", line {line}, in forward\n    x = f(x)\n  File "/x-packages/torch/nn/f.py", line 9, in f'
+        )
+        node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=trace)
+    for key, value in more.items():
+        node.metadata_props.add(key=key.replace("__", "."), value=value)
+
+
+def names_of(body, weights, named=True, note=lambda nodes: None):
+    """Return what the nodes of a model are called, whose exporter numbered them."""
+    model = model_of(Case("", body, weights))
+    for i, node in enumerate(model.graph.node if named else ()):
+        node.name = f"{node.op_type}_{i}"
+    note(model.graph.node)
+    return [*lower(read_model(model), spatial={"x": (2, 3)})][1:]
+
+
+SQUARE = (3, 3, 3, 3)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_layers_are_called_after_the_module_of_their_weight(named):
+    body = """7 = Conv(x, backbone.layer1.0.conv1.weight)
+              8 = Relu(7)
+              9 = ConvTranspose(8, up.weight)
+              10 = Conv(9, onnx::Conv_52)
+              y = Conv(10, up.weight)"""
+    for number in ("7", "8", "9", "10"):  # the parser of the textual form takes no such names
+        body = body.replace(f"{number} =", f"t{number} =").replace(f"({number}", f"(t{number}")
+    weights = {"backbone.layer1.0.conv1.weight": SQUARE, "up.weight": SQUARE, "onnx::Conv_52": SQUARE}
+    for name in list(weights):
+        body = body.replace(name, name.replace(".", "__").replace(":", "_"))
+    model = model_of(Case("", body, {n.replace(".", "__").replace(":", "_"): s for n, s in weights.items()}))
+    for i, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{i}" if named else ""
+        for names in (node.input, node.output):
+            names[:] = [(n[1:] if n[1:].isdigit() else n.replace("__", ".").replace("onnx_Conv", "onnx::Conv"))
+                        for n in names]  # fmt: skip
+    for tensor in model.graph.initializer:
+        tensor.name = tensor.name.replace("__", ".").replace("onnx_Conv", "onnx::Conv")
+    nodes = [*lower(read_model(model), spatial={"x": (2, 3)})][1:]
+    if named:
+        assert nodes == ["backbone.layer1.0.conv1", "Relu_1", "up", "Conv_3", "up_2"]
+    else:  # the last is called y, which a person may have said
+        assert nodes == ["backbone.layer1.0.conv1", "8", "up", "10", "y"]
+
+
+def test_names_that_a_person_gave_stay():
+    for name in ("conv1", "/stem/conv/Conv", "backbone/Conv2D", "Convolution"):
+        model = model_of(Case("", "y = Conv(x, w)", W))
+        model.graph.initializer[0].name = model.graph.node[0].input[1] = "stem.weight"
+        model.graph.node[0].name = name
+        assert list(lower(read_model(model), spatial={"x": (2, 3)})) == ["x", name]
+
+
+def test_quantised_layers_are_called_after_the_module_of_their_weight():
+    model = model_of(Case("", """d = DequantizeLinear(w, s, z)
+                                 e = Transpose<perm=[0,1,2,3]>(d)
+                                 y = Conv(x, e)""",
+                          {"w": np.ones((4, 3, 3, 2), np.uint8), "s": np.float32(1), "z": np.uint8(0)}))  # fmt: skip
+    model.graph.initializer[0].name = model.graph.node[0].input[0] = "stem.conv.weight_quantized"
+    model.graph.node[2].name = "Conv_2"
+    assert list(lower(read_model(model), spatial={"x": (2, 3)})) == ["x", "stem.conv"]
+
+
+def test_nodes_are_called_after_the_module_that_made_them():
+    def note(nodes):
+        noted(nodes[0], ["", "stem", "stem.conv", "conv2d"], "aten.conv2d.default")
+        noted(nodes[1], ["", "stem", "relu"], "aten.relu.default")
+        noted(nodes[2], ["", "stem", "add"], "aten.add.Tensor")
+        noted(nodes[3], ["", "stem", "stem.act", "relu_1"], "aten.relu.default")
+        noted(nodes[4], ["", "stem", "stem.act", "relu_2"], "aten.relu.default")  # the same module once more
+        noted(nodes[5], ["", "head", "linear"], "aten.linear.default")  # one call that became two nodes
+        noted(nodes[6], ["", "head", "linear"], "aten.linear.default")
+        noted(nodes[7], ["", "sigmoid"], "aten.sigmoid.default")
+
+    body = """a = Conv<kernel_shape=[1,1]>(x, w)
+              b = Relu(a)
+              c = Add(b, a)
+              d = Relu(c)
+              e = Relu(d)
+              f = MatMul(e, v)
+              g = Add(f, u)
+              y = Sigmoid(g)"""
+    weights = {"w": (3, 3, 1, 1), "v": (7, 7), "u": (7,)}
+    want = ["stem.conv", "stem/relu", "stem/add", "stem.act", "stem.act_2", "head", "head/add", "sigmoid"]
+    assert names_of(body, weights, note=note) == want
+    assert names_of(body, weights, named=False, note=note) == ["a", "b", "c", "d", "e", "f", "g", "y"]
+
+    def older(nodes):
+        nodes[0].metadata_props.add(key="namespace", value=": net.Net/stem: torch.nn.Conv2d/conv2d: aten.conv2d")
+
+    assert names_of(body, weights, note=older)[0] == "stem"
+
+
+def test_a_layer_that_took_in_its_norm_is_called_after_its_own_weight():
+    def note(nodes):
+        noted(nodes[0], ["", "bn", "norm"], "aten.batch_norm.default", pkg__onnxscript__rewriter__rule_name="Fuse")
+        nodes[0].input[1] = "conv.weight"
+
+    model = model_of(Case("", "y = Conv(x, w)", W))
+    model.graph.initializer[0].name = "conv.weight"
+    model.graph.node[0].name = "node_Conv_3"
+    note(model.graph.node)
+    assert list(lower(read_model(model), spatial={"x": (2, 3)})) == ["x", "conv"]
+
+
+@pytest.mark.parametrize("value", ["", "[]", "['", "'a", "{", "['a'" * 9000, "\\" * 999, "[1, 2]"])
+def test_metadata_that_is_no_list_of_modules_changes_nothing(value):
+    model = model_of(Case("", "y = Relu(x)"))
+    model.graph.node[0].name = "Relu_3"
+    model.graph.node[0].metadata_props.add(key="pkg.torch.onnx.name_scopes", value=value)
+    model.graph.node[0].metadata_props.add(key="pkg.torch.onnx.stack_trace", value=value)
+    (name,) = list(lower(read_model(model), spatial={"x": (2, 3)}))[1:]
+    assert name in ("Relu_3", "relu")
+
+
+def test_nodes_carry_the_line_of_code_that_made_them(tmp_path):
+    model = model_of(Case("", "a = Conv(x, w)\nb = Relu(a)\ny = GlobalAveragePool(b)", W))
+    noted(model.graph.node[0], ["", "conv2d"], line=12)
+    noted(model.graph.node[2], ["", "mean"], line=14)
+    onnx.save(model, tmp_path / "m.onnx")
+    report = rfgraph.analyze(tmp_path / "m.onnx")
+    assert [report[node].location for node in report] == ["", "net.py:12", "", "net.py:14"]
+
+
 def test_initializers_that_are_inputs_too_are_weights():
     model = build(HEAD + """ m (float[1, 3, 8, 8] x, float[2, 3, 3, 3] w) => (float[1, 2, 6, 6] y) {
       y = Conv<kernel_shape=[3,3]>(x, w)

@@ -82,9 +82,8 @@ def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> 
 
 def _onnx(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
     onnx = _needing("onnx", "rfgraph.importers.onnx", "reading .onnx files")
-    from rfgraph.importers.lowering import lower_for
-
-    return lower_for(lambda shapes: onnx.read(path, shapes), treat, input_size)
+    graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size)
+    return graph
 
 
 def _pt2(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:

@@ -7,15 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from rfgraph.errors import ModelFileError
-from rfgraph.importers import onnx_functions, onnx_moves, onnx_windows, program  # noqa: F401  handlers register
+from rfgraph.importers import onnx_functions, onnx_moves, onnx_names, onnx_windows, program  # noqa: F401  handlers register
+from rfgraph.importers.aten import user_line
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape, symbol
 from rfgraph.importers.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
+from rfgraph.importers.lowering import lower_for
 from rfgraph.importers.onnx_nodes import HANDLERS, Item, Made, Node, OpaqueError
 from rfgraph.importers.program import Program, Value
 
@@ -36,7 +39,9 @@ NOT_INTEGERS = (1, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 23, 24)
 MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, MemoryError)
 
 
-def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:
+def read(
+    path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None, locations: dict[str, str] | None = None
+) -> Program:
     """Return the tensor program of an ONNX file.
 
     Parameters
@@ -45,6 +50,8 @@ def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None
         The file.
     shapes
         Shapes of inputs that replace those of the file.
+    locations
+        Where to put the ``file:line`` of the user's code that made each instruction, as far as the file tells.
 
     Raises
     ------
@@ -61,14 +68,19 @@ def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None
     if not model.graph.node and not model.functions:
         raise ModelFileError(f"{name}: not an ONNX model, or a truncated one (its graph has no nodes)")
     try:
-        return read_model(model, name, shapes)
+        return read_model(model, name, shapes, locations)
     except MALFORMED as error:  # what no node is to blame for, such as names that are no text
         raise ModelFileError(f"{name}: not an ONNX model, or a damaged one ({error})") from error
 
 
-def read_model(model: onnx.ModelProto, name: str = "model", shapes: Mapping[str, Shape] | None = None) -> Program:
+def read_model(
+    model: onnx.ModelProto,
+    name: str = "model",
+    shapes: Mapping[str, Shape] | None = None,
+    locations: dict[str, str] | None = None,
+) -> Program:
     """Return the tensor program of an ONNX model in memory."""
-    reader = Reader(model, name, shapes or {})
+    reader = Reader(model, name, shapes or {}, {} if locations is None else locations)
     graph = model.graph
     scope: dict[str, Item | None] = {}
     weights = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
@@ -88,16 +100,39 @@ def read_model(model: onnx.ModelProto, name: str = "model", shapes: Mapping[str,
     return reader.build.program(outputs)
 
 
+def graph_of(
+    path: str | os.PathLike[str], treat: Mapping[str, str] | None = None, input_size: Any = None
+) -> nx.DiGraph[Any]:
+    """Return the network graph of an ONNX file; nodes carry the ``location`` of the user's code if the file tells it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    treat, input_size
+        As for ``rfgraph.importers.load``.
+    """
+    locations: dict[str, str] = {}
+    graph = lower_for(lambda shapes: read(path, shapes, locations), treat, input_size)
+    for node, attributes in graph.nodes(data=True):
+        if location := locations.get(node):
+            attributes["location"] = location
+    return graph
+
+
 class Reader:
     """Reads the nodes of one model, in their order, into a builder."""
 
-    def __init__(self, model: onnx.ModelProto, name: str, shapes: Mapping[str, Shape]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, name: str, shapes: Mapping[str, Shape], locations: dict[str, str]
+    ) -> None:
         self.name = name
         self.shapes = shapes
         self.build = Builder(Path(name).name)
         self.versions = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
         self.functions = {(f.domain, f.name, getattr(f, "overload", "")): f for f in model.functions}
         self.known = {} if shapes else {info.name: _shape(info) for info in model.graph.value_info}
+        self.locations = locations
         self.count = 0
         self.calls = 0
 
@@ -143,11 +178,14 @@ class Reader:
         self, nodes: Sequence[onnx.NodeProto], scope: dict[str, Item | None], given: Mapping[str, Any], prefix: str
     ) -> None:
         """Read nodes into ``scope``, under attributes ``given`` by the call of the function that they are in."""
-        for proto in nodes:
+        weights = {name for name, item in scope.items() if isinstance(item, Value) and item.constant}
+        names = onnx_names.shown(nodes, weights, scope.keys() - weights)
+        for proto, name in zip(nodes, names, strict=True):
             self.count += 1
             if self.count > MAX_NODES:
                 raise self.fail(f"it unfolds to more than {MAX_NODES} nodes")
-            node = self.node(proto, scope, given, prefix)
+            before = len(self.build.instructions)
+            node = self.node(proto, name, scope, given, prefix)
             function = self.functions.get((proto.domain, proto.op_type, getattr(proto, "overload", "")))
             try:
                 if function is not None:
@@ -164,13 +202,21 @@ class Reader:
                     scope[output] = (
                         outputs[k] if k < len(outputs) else self.opaque(node, k, "this output is not followed")
                     )
+            if location := user_line(_metadata(proto, "pkg.torch.onnx.stack_trace")):
+                for instruction in self.build.instructions[before:]:
+                    self.locations.setdefault(instruction.name, location)
 
     def node(
-        self, proto: onnx.NodeProto, scope: Mapping[str, Item | None], given: Mapping[str, Any], prefix: str
+        self,
+        proto: onnx.NodeProto,
+        shown: str | None,
+        scope: Mapping[str, Item | None],
+        given: Mapping[str, Any],
+        prefix: str,
     ) -> Node:
-        """Return a node in plain Python."""
+        """Return a node in plain Python, under the name that is shown of it if its own is a number."""
         outputs = tuple(name for name in proto.output)
-        name = proto.name or next((output for output in outputs if output), proto.op_type)
+        name = shown or proto.name or next((output for output in outputs if output), proto.op_type)
         inputs: list[Item | None] = []
         for tensor in proto.input:
             if tensor and tensor not in scope:
@@ -184,7 +230,9 @@ class Reader:
             else:
                 attributes[attribute.name] = self.attribute(attribute)
         version = self.versions.get(proto.domain or "ai.onnx", 1)
-        return Node(prefix + name, proto.op_type, version, attributes, tuple(inputs), outputs, bool(proto.name))
+        return Node(
+            prefix + name, proto.op_type, version, attributes, tuple(inputs), outputs, bool(shown or proto.name)
+        )
 
     def attribute(self, attribute: onnx.AttributeProto) -> Any:
         """Return the value of an attribute in plain Python; graphs stay as they are."""
@@ -403,6 +451,10 @@ class Reader:
             rank = len(found[0].shape or ()) + 1 if found else 1
             stacked.append(self.stack(node, k + len(states), found[::-1] if back else found, place % rank))
         return [*states, *stacked]
+
+
+def _metadata(proto: onnx.NodeProto, key: str) -> str:
+    return next((entry.value for entry in proto.metadata_props if entry.key == key), "")
 
 
 def _shape(info: onnx.ValueInfoProto) -> Shape | None:
