@@ -637,14 +637,14 @@ def _layer(compiled: Compiled, v: int, fields: Sequence[Fields]) -> Layer:
 
 
 def _outputs(compiled: Compiled) -> list[int]:
-    """Return the nodes with spatial axes that no node with spatial axes reads."""
+    """Return the nodes with spatial axes that no node with spatial axes comes after."""
     layers = compiled.layers
     spatial: list[bool] = []
-    last: list[bool] = []
     for ops, tails in zip(layers.ops, layers.tails, strict=True):
-        here = (not tails or any(spatial[tail] for tail in tails)) and not all(op.collapses for op in ops)
-        spatial.append(here)
-        last.append(here)
-        for tail in tails:
-            last[tail] = last[tail] and not here
-    return [v for v, is_last in enumerate(last) if is_last]
+        spatial.append((not tails or any(spatial[tail] for tail in tails)) and not all(op.collapses for op in ops))
+    followed = [False] * len(spatial)
+    for v in reversed(range(len(spatial))):
+        if spatial[v] or followed[v]:
+            for tail in layers.tails[v]:
+                followed[tail] = True
+    return [v for v, here in enumerate(spatial) if here and not followed[v]]
