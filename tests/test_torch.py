@@ -30,7 +30,7 @@ from architectures import ARCHITECTURES, check_table  # noqa: E402
 import rfgraph  # noqa: E402
 from rfgraph import importers  # noqa: E402
 from rfgraph.errors import MissingExtraError, ModelFileError, RFGraphError  # noqa: E402
-from rfgraph.importers import exported  # noqa: E402
+from rfgraph.importers import archive  # noqa: E402
 from rfgraph.importers import torch as live  # noqa: E402
 from rfgraph.importers.aten import Exported, Graph, Reader, Ref, Step, operator  # noqa: E402
 from rfgraph.importers.aten_ops import HANDLERS, NOT_FOLLOWED, SEVERAL, SIZES, UNARY, Node  # noqa: E402
@@ -848,13 +848,13 @@ def test_archives_that_are_no_model_are_refused(tmp_path, monkeypatch):
     (tmp_path / "text.pt2").write_text("no zip")
     with pytest.raises(ModelFileError, match="not a model saved"):
         rfgraph.load(str(tmp_path / "text.pt2"))
-    monkeypatch.setattr(exported, "MAX_MEMBERS", 1)
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 1)
     with pytest.raises(ModelFileError, match="2 members"):
         rfgraph.load(packed(tmp_path / "a.pt2", members))
 
 
 def test_a_zip_bomb_is_refused_unpacked(tmp_path):
-    path = packed(tmp_path / "bomb.pt2", {"a/models/model.json": b" " * (exported.MAX_BYTES + 1)})
+    path = packed(tmp_path / "bomb.pt2", {"a/models/model.json": b" " * (archive.MAX_BYTES + 1)})
     with pytest.raises(ModelFileError, match=r"more than 268435456"):
         rfgraph.load(path)
 

@@ -8,26 +8,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rfgraph.errors import ModelFileError
+from rfgraph.importers import archive
 from rfgraph.importers.aten import Exported, Graph, Ref, Step, user_line
 
-#: A graph of more bytes than this is refused: that of a network of 10,000 layers has some 20 million.
-MAX_BYTES = 1 << 28
-#: Members of the zip: every weight is one.
-MAX_MEMBERS = 1_000_000
-
 _BOOLEAN = 12  # ScalarType of torch's schema
-_BROKEN = (
-    zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, struct.error, KeyError,
-    RecursionError, MemoryError, OverflowError, IndexError, TypeError, AttributeError,
-)  # fmt: skip
 
 
 def read(path: str | os.PathLike[str]) -> Exported:
@@ -44,38 +32,17 @@ def read(path: str | os.PathLike[str]) -> Exported:
         If it cannot be read, or is not what ``torch.export.save`` writes.
     """
     name = os.fspath(path)
-    try:
-        text = _graph_text(name)
-        return decoded(json.loads(text), name)
-    except OSError as error:
-        raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
-    except _BROKEN as error:
-        why = f"{type(error).__name__}: {error}"[:300]
-        raise ModelFileError(f"{name}: not a model saved by torch.export.save, or a damaged one ({why})") from error
+    with archive.refusing(name, "a model saved by torch.export.save"):
+        return decoded(json.loads(_graph_text(name)), name)
 
 
 def _graph_text(name: str) -> bytes:
-    with zipfile.ZipFile(name) as archive:
-        members = archive.infolist()
-        if len(members) > MAX_MEMBERS:
-            raise ModelFileError(f"{name}: its archive has {len(members)} members, more than {MAX_MEMBERS}")
-        found = [m for m in members if re.fullmatch(r"(.*/)?models/[^/]+\.json|serialized_exported_program\.json",
-                                                    m.filename)]  # fmt: skip
-        if not found:
-            raise ModelFileError(
-                f"{name}: its archive holds no exported graph (models/*.json); save the model by "
-                "torch.export.save(torch.export.export(module, inputs), path), or pass the live module"
-            )
-        if len(found) > 1:
-            names = ", ".join(repr(member.filename) for member in found[:4])
-            raise ModelFileError(f"{name}: its archive holds {len(found)} models, {names}; save one to a file")
-        if found[0].file_size > MAX_BYTES:
-            raise ModelFileError(f"{name}: its graph has {found[0].file_size} bytes, more than {MAX_BYTES}")
-        with archive.open(found[0]) as member:
-            text = member.read(MAX_BYTES + 1)
-        if len(text) > MAX_BYTES:
-            raise ModelFileError(f"{name}: its graph has more than {MAX_BYTES} bytes")
-        return text
+    return archive.member(
+        name,
+        r"(.*/)?models/[^/]+\.json|serialized_exported_program\.json",
+        "holds no exported graph (models/*.json); save the model by "
+        "torch.export.save(torch.export.export(module, inputs), path), or pass the live module",
+    )
 
 
 def decoded(data: Any, name: str) -> Exported:

@@ -1,0 +1,79 @@
+"""Zip archives that hold a model: one member of them is read, into memory and within a bound; nothing is extracted."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rfgraph.errors import ModelFileError
+
+#: A graph of more bytes than this is refused: that of a network of 10,000 layers has some 20 million.
+MAX_BYTES = 1 << 28
+#: Members of the zip: every weight is one.
+MAX_MEMBERS = 1_000_000
+
+#: What a damaged archive, and what reads a damaged graph, raise.
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, struct.error, KeyError,
+    RecursionError, MemoryError, OverflowError, IndexError, TypeError, AttributeError,
+)  # fmt: skip
+
+
+def member(name: str, pattern: str, lacking: str) -> bytes:
+    """Return the contents of the one member of an archive whose path fits a pattern.
+
+    Parameters
+    ----------
+    name
+        Path of the archive.
+    pattern
+        Regular expression of the whole path of the member.
+    lacking
+        What the error says of an archive that has no such member.
+
+    Raises
+    ------
+    ModelFileError
+        If there is none, or several, or more of it than ``MAX_BYTES``, whatever size it states.
+    """
+    with zipfile.ZipFile(name) as archive:
+        members = archive.infolist()
+        if len(members) > MAX_MEMBERS:
+            raise ModelFileError(f"{name}: its archive has {len(members)} members, more than {MAX_MEMBERS}")
+        found = [item for item in members if re.fullmatch(pattern, item.filename)]
+        if not found:
+            raise ModelFileError(f"{name}: its archive {lacking}")
+        if len(found) > 1:
+            names = ", ".join(repr(item.filename) for item in found[:4])
+            raise ModelFileError(f"{name}: its archive holds {len(found)} models, {names}; save one to a file")
+        if found[0].file_size > MAX_BYTES:
+            raise ModelFileError(f"{name}: its graph has {found[0].file_size} bytes, more than {MAX_BYTES}")
+        with archive.open(found[0]) as stream:
+            text = stream.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise ModelFileError(f"{name}: its graph has more than {MAX_BYTES} bytes")
+        return text
+
+
+@contextmanager
+def refusing(name: str, what: str) -> Iterator[None]:
+    """Turn whatever reading a damaged file raises into one error.
+
+    Parameters
+    ----------
+    name
+        Path of the file.
+    what
+        What it should be, as in "a model saved by torch.export.save".
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
+    except _BROKEN as error:
+        why = f"{type(error).__name__}: {error}"[:300]
+        raise ModelFileError(f"{name}: not {what}, or a damaged one ({why})") from error
