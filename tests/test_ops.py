@@ -67,6 +67,17 @@ CASES = [
     ("resize", {"scale": 0.5}, Window(1, 2, 0), Window(1, 2, 0), 5),
     ("resize", {"scale": 0.5, "nearest_mode": "ceil"}, Window(1, 2, -1), Window(1, 2, -1), 5),
     ("resize", {"scale": "1/2", "mode": "linear"}, Window(2, 2), Window(2, 2), 5),
+    # Smoothed where it shrinks: taps less than 2, 6 and 3/2 from the coordinate.
+    ("resize", {"scale": "1/2", "mode": "linear", "antialias": True}, Window(4, 2, 1), Window(4, 2, 1), 5),
+    ("resize", {"scale": 0.5, "mode": "lanczos3", "antialias": True}, down := Window(12, 2, 5, holes=True), down, 5),
+    (
+        "resize",
+        {"scale": "2/3", "mode": "linear", "antialias": True},
+        down := Window.periodic(((-1, 1), (1, 3)), step=3),
+        down,
+        6,
+    ),
+    ("resize", {"scale": 2, "mode": "linear", "antialias": True}, up := Window.periodic(((-1, 0), (0, 1)), step=1), up, 20),
     ("resize", {"size": 20}, None, Window.periodic(((0, 0), (0, 0)), step=1), 20),
     ("resize", {"size": 1, "coordinates": "pytorch_half_pixel"}, None, Window(1), 1),
     ("resize", {"size": 1, "mode": "linear", "coordinates": "align_corners"}, None, Window(1), 1),

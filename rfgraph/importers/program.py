@@ -117,6 +117,7 @@ class Resize(Primitive):
     mode: str = "nearest"
     coordinates: str = "half_pixel"
     nearest_mode: str = "round_prefer_floor"
+    antialias: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

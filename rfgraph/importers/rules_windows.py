@@ -136,6 +136,8 @@ def _resize(primitive: program.Resize, maps: Maps, step: Instruction, operands: 
     attributes: dict[str, Any] = {"mode": primitive.mode, "coordinates": primitive.coordinates}
     if primitive.mode == "nearest":
         attributes["nearest_mode"] = primitive.nearest_mode
+    if primitive.antialias:
+        attributes["antialias"] = True
     if primitive.sizes is not None and all(isinstance(size, int) for size in fixed.values()):
         attributes["size"] = maps.per_axis(fixed, None)
     elif None not in scales.values():

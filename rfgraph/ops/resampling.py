@@ -10,7 +10,7 @@ from math import ceil, floor
 from typing import Any
 
 from rfgraph.errors import AttributeValueError, SizeError
-from rfgraph.ops.base import Border, Op, Size, Sizes, attribute, choice, op_kind, optional, positive, ratio
+from rfgraph.ops.base import Border, Op, Size, Sizes, attribute, choice, flag, op_kind, optional, positive, ratio
 from rfgraph.window import FULL, MAX_PERIOD, Interval, Number, Window
 
 NEAREST: dict[str, Callable[[Fraction], int]] = {
@@ -19,14 +19,16 @@ NEAREST: dict[str, Callable[[Fraction], int]] = {
     "floor": floor,
     "ceil": ceil,
 }
-#: Taps before and after the coordinate, where it lies between two pixels.
-TAPS = {"linear": (0, 1), "cubic": (-1, 2)}
+#: How far the taps lie from the coordinate, this not included; at whole distances but 0 their weight is 0.
+RADIUS = {"linear": 1, "cubic": 2, "lanczos3": 3, "lanczos5": 5}
 
 
 @op_kind("resize")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resize(Op):
     """Interpolation: output ``y`` reads the pixels round its coordinate in the input.
+
+    With ``antialias`` the kernel is stretched by as much as the map shrinks.
 
     References
     ----------
@@ -35,11 +37,12 @@ class Resize(Op):
 
     scale: Number | None = attribute(optional(ratio), default=None)
     to: int | None = attribute(optional(positive), name="size", default=None)
-    mode: str = attribute(choice("nearest", "linear", "cubic"), default="nearest")
+    mode: str = attribute(choice("nearest", *RADIUS), default="nearest")
     coordinates: str = attribute(
         choice("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"), default="half_pixel"
     )
     nearest_mode: str = attribute(choice(*NEAREST), default="round_prefer_floor")
+    antialias: bool = attribute(flag, default=False)
 
     @classmethod
     def complete(cls, attributes: dict[str, Any]) -> dict[str, Any]:
@@ -82,26 +85,29 @@ class Resize(Op):
             factor = Fraction(after, before)
         if self.coordinates == "pytorch_half_pixel" and after == 1:
             return Window(1)
-        return _resized(factor, self.mode, self.coordinates.endswith("half_pixel"), self.nearest_mode)
+        half_pixel = self.coordinates.endswith("half_pixel")
+        return _resized(factor, self.mode, half_pixel, self.nearest_mode, self.antialias)
 
 
 @lru_cache(maxsize=256)
-def _resized(factor: Fraction, mode: str, half_pixel: bool, nearest_mode: str) -> Window:
+def _resized(factor: Fraction, mode: str, half_pixel: bool, nearest_mode: str, antialias: bool) -> Window:
     period, step = factor.numerator, factor.denominator
     if period > MAX_PERIOD:
         return Window.unknown(f"a resize by {factor} has more than the {MAX_PERIOD} output phases that are followed")
     shift = Fraction(1, 2) if half_pixel else Fraction(0)
+    stretch = max(1 / factor, Fraction(1)) if antialias else Fraction(1)
     intervals: list[Interval | None] = []
     for y in range(period):
         x = (y + shift) / factor - shift
         if mode == "nearest":
             index = NEAREST[nearest_mode](x)
             intervals.append((index, index))
-        elif x.denominator == 1:  # on a pixel: every other tap has weight exactly 0
+        elif x.denominator == 1 and stretch == 1:  # on a pixel: every other tap has weight exactly 0
             intervals.append((x.numerator, x.numerator))
         else:
-            intervals.append((floor(x) + TAPS[mode][0], floor(x) + TAPS[mode][1]))
-    return Window.periodic(tuple(intervals), step)
+            intervals.append((floor(x - RADIUS[mode] * stretch) + 1, ceil(x + RADIUS[mode] * stretch) - 1))
+    # Taps at whole distances have weight 0 among others too, where the kernel is stretched by a whole number.
+    return Window.periodic(tuple(intervals), step, holes=stretch != 1 and RADIUS.get(mode, 1) > 1)
 
 
 @op_kind("depth_to_space")
