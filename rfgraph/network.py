@@ -217,6 +217,21 @@ def read(graph: nx.DiGraph[Any], treat: Treat | None = None, batch_norm: BatchNo
     return layers
 
 
+def read_node(
+    node: Hashable, attributes: Mapping[str, Any], axes: tuple[str, ...], batch_norm: BatchNorm = "inference"
+) -> tuple[Op, ...]:
+    """Return the op of one node on each axis, as ``read`` reads it.
+
+    Raises
+    ------
+    AttributeValueError
+        If an attribute is missing, unknown, of the wrong length or out of range.
+    UnknownOpError
+        If rfgraph does not know the op.
+    """
+    return _Interned(axes, _checked(batch_norm)).read(node, attributes)
+
+
 def _checked(batch_norm: BatchNorm) -> BatchNorm:
     if batch_norm not in get_args(BatchNorm):
         raise AttributeValueError(f"batch_norm {batch_norm!r} is not one of {', '.join(get_args(BatchNorm))}")
