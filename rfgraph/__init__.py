@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rfgraph.analysis import Report, analyze, load, trace
     from rfgraph.closed_form import single_path
+    from rfgraph.costs import Cost, Total
     from rfgraph.errors import RFGraphError
     from rfgraph.extents import Regions
     from rfgraph.features import Features
@@ -23,6 +24,7 @@ __all__ = [
     "FULL",
     "IDENTITY",
     "Branch",
+    "Cost",
     "Features",
     "Finding",
     "Layer",
@@ -35,6 +37,7 @@ __all__ = [
     "Report",
     "Roi",
     "Support",
+    "Total",
     "Trace",
     "Window",
     "analyze",
@@ -48,6 +51,7 @@ __all__ = [
 _HOMES = {
     "analysis": ("Report", "analyze", "load", "trace"),
     "closed_form": ("single_path",),
+    "costs": ("Cost", "Total"),
     "errors": ("RFGraphError",),
     "extents": ("Regions",),
     "features": ("Features",),

@@ -17,6 +17,7 @@ from rfgraph import paths as path_counts
 from rfgraph import support as supports
 from rfgraph.alignment import Mode, center_spread, find, unchecked
 from rfgraph.compiled import Compiled, compile_graph, compile_layers
+from rfgraph.costs import Cost, Costs, Total
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
 from rfgraph.network import BatchNorm, Network
 from rfgraph.paths import Paths
@@ -60,11 +61,13 @@ class Report(Mapping[Hashable, Layer]):
         self._graph = graph
         self._source = source
         self._modes = modes
+        #: What each layer holds and takes: a mapping from node name, worked out when first asked.
+        self.costs = Costs(compiled.layers, compiled.sizes, graph)
         self._fields = _per_axis(compiled, lambda axis: engine.forward(compiled, axis, source))
 
     def __getitem__(self, node: Hashable) -> Layer:
         v = self._compiled.layers.id_of(node)
-        layer = _layer(self._compiled, v, self._fields)
+        layer = _layer(self._compiled, v, self._fields, self.costs)
         if location := self._location(node):
             layer = replace(layer, location=location)
         if not any(field.kind == "unknown" for field in layer.field):
@@ -215,6 +218,27 @@ class Report(Mapping[Hashable, Layer]):
     def batch_norm(self) -> BatchNorm:
         """Whether batch normalisation was taken to use trained statistics or those of the whole map."""
         return self._compiled.layers.batch_norm
+
+    @property
+    def parameters(self) -> Total:
+        """Learned numbers of the model: a lower bound where not all layers tell theirs.
+
+        Examples
+        --------
+        >>> net = Network("two", axes=2)
+        >>> out = net.conv("wide", net.conv("c", net.input("x", channels=3), kernel=3, channels=8), kernel=5)
+        >>> report = analyze(net, input_size=32)
+        >>> report["c"].channels, report["c"].parameters, report["c"].macs
+        (8, 216, 194400)
+        >>> print(report.parameters, report.parameters.unknown)
+        at least 216 ('wide',)
+        """
+        return self.costs.parameters
+
+    @property
+    def macs(self) -> Total:
+        """Multiply-accumulates of all convolutions and products, for one input of the size that was given."""
+        return self.costs.macs
 
     def culprits(self, node: Hashable) -> tuple[tuple[Hashable, ...], ...]:
         """Return the ops through which ``node`` reads the whole map, per axis, in topological order.
@@ -624,7 +648,7 @@ def _per_axis(compiled: Compiled, run: Callable[[int], Result]) -> list[Result]:
     return results
 
 
-def _layer(compiled: Compiled, v: int, fields: Sequence[Fields]) -> Layer:
+def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[Hashable, Cost] | None = None) -> Layer:
     layers = compiled.layers
     return Layer(
         name=layers.nodes[v],
@@ -633,6 +657,7 @@ def _layer(compiled: Compiled, v: int, fields: Sequence[Fields]) -> Layer:
         map_size=compiled.sizes[v],
         field=tuple(axis.field(v) for axis in fields),
         is_global=tuple(axis.is_global[v] for axis in fields),
+        costs={} if costs is None else costs,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as declare
 from fractions import Fraction
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import networkx as nx
 
+from rfgraph.costs import Cost
 from rfgraph.errors import UnknownFieldError
 from rfgraph.window import FULL, Interval, Number, Window
 
@@ -108,6 +109,28 @@ class Layer:
     by_size: tuple[BySize | None, ...] = ()
     #: ``file:line`` of the code that calls it, where the model tells.
     location: str = ""
+    #: What every layer of the network holds and takes, worked out when first asked.
+    costs: Mapping[Hashable, Cost] = declare(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def cost(self) -> Cost:
+        """What it holds and takes; nothing is known in a trace."""
+        return self.costs.get(self.name, Cost())
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of its feature map, ``None`` where the network does not tell."""
+        return self.cost.channels
+
+    @property
+    def parameters(self) -> int | None:
+        """Learned numbers that are read here first, ``None`` where they cannot be told."""
+        return self.cost.parameters
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates for one input, ``None`` where channels or sizes are not known."""
+        return self.cost.macs
 
     @property
     def size(self) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ Sizes = Sequence[Size]
 Arity = Literal["none", "one", "several"]
 
 #: Attributes that every node may carry and that change no receptive field.
-METADATA = frozenset({"op", "channels", "groups", "bias", "label", "location"})
+METADATA = frozenset({"op", "channels", "groups", "bias", "parameters", "macs", "label", "location"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,206 @@
+"""Parameters and multiply-accumulates: formulas by hand, published counts, and torch's own as an oracle."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+import pytest
+
+import rfgraph
+from rfgraph.costs import FORMULAS, Cost, Map, Settings, cost, formula
+from rfgraph.errors import AttributeValueError
+from rfgraph.ops import KINDS
+
+
+def report_of(*layers, size=16, channels=6, axes=2, **graph):
+    """Return the report of a chain: ``(op, attributes)`` after an input."""
+    net = rfgraph.Network("chain", axes=axes)
+    x = net.input("x", channels=channels)
+    for op, attributes in layers:
+        x = net.node(op, op, x, **attributes)
+    net.graph.graph.update(graph)
+    return rfgraph.analyze(net, input_size=size)
+
+
+def numbers(layer):
+    return layer.channels, layer.parameters, layer.macs
+
+
+# Formulas by hand.
+
+#: op, its attributes -> channels, parameters, MACs after an input of 6 channels and 16 x 16 positions.
+CASES = [
+    ("conv", {"kernel": 3, "channels": 8}, (8, 3 * 3 * 6 * 8, 14 * 14 * 3 * 3 * 6 * 8)),
+    ("conv", {"kernel": (3, 5), "channels": 8, "stride": 2}, (8, 3 * 5 * 6 * 8, 7 * 6 * 3 * 5 * 6 * 8)),
+    ("conv", {"kernel": 3, "channels": 8, "bias": True}, (8, 3 * 3 * 6 * 8 + 8, 14 * 14 * 3 * 3 * 6 * 8)),
+    ("conv", {"kernel": 3, "channels": 8, "groups": 2}, (8, 3 * 3 * 3 * 8, 14 * 14 * 3 * 3 * 3 * 8)),
+    ("conv", {"kernel": 3, "channels": 12, "groups": 6}, (12, 3 * 3 * 12, 14 * 14 * 3 * 3 * 12)),
+    ("conv", {"kernel": 3, "dilation": 2, "channels": 1}, (1, 3 * 3 * 6, 12 * 12 * 3 * 3 * 6)),
+    ("depthwise_conv", {"kernel": 3}, (6, 3 * 3 * 6, 14 * 14 * 3 * 3 * 6)),
+    ("depthwise_conv", {"kernel": 3, "channels": 12, "bias": True}, (12, 3 * 3 * 12 + 12, 14 * 14 * 3 * 3 * 12)),
+    ("separable_conv", {"kernel": 3, "channels": 8}, (8, 3 * 3 * 6 + 6 * 8, 14 * 14 * (3 * 3 * 6 + 6 * 8))),
+    ("conv_transpose", {"kernel": 2, "stride": 2, "channels": 3}, (3, 2 * 2 * 6 * 3, 16 * 16 * 2 * 2 * 6 * 3)),
+    (
+        "conv_transpose",
+        {"kernel": 3, "stride": 2, "padding": 1, "channels": 6, "groups": 6, "bias": True},
+        (6, 3 * 3 * 6 + 6, 16 * 16 * 3 * 3 * 6),
+    ),
+    ("dense", {"channels": 10, "bias": True}, (10, 6 * 256 * 10 + 10, 6 * 256 * 10)),
+    ("dense", {"channels": 10, "mixes": [True, False]}, (10, 6 * 16 * 10, 16 * 6 * 16 * 10)),
+    ("dense", {}, (None, None, None)),
+    ("flatten", {}, (6 * 256, 0, 0)),
+    ("global_avg_pool", {}, (6, 0, 0)),
+    ("max_pool", {"kernel": 2}, (6, 0, 0)),
+    ("batch_norm", {}, (6, 12, 0)),
+    ("layer_norm", {"bias": False}, (6, 6, 0)),
+    ("group_norm", {}, (6, 12, 0)),
+    ("instance_norm", {"parameters": 0}, (6, 0, 0)),
+    ("scale", {}, (6, 6, 0)),
+    ("scale", {"bias": True}, (6, 12, 0)),
+    ("bias", {}, (6, 6, 0)),
+    ("relu", {}, (6, 0, 0)),
+    ("prelu", {}, (6, None, 0)),
+    ("prelu", {"parameters": 1}, (6, 1, 0)),
+    ("attention", {}, (6, None, None)),
+    ("attention", {"parameters": 4 * 6 * 6, "macs": 7}, (6, 144, 7)),
+    ("recurrent", {"channels": 9}, (9, None, None)),
+    ("unknown", {"of": "Strange"}, (None, None, None)),
+    ("unknown", {"of": "Strange", "channels": 4, "parameters": 3, "macs": 0}, (4, 3, 0)),
+    ("unknown", {"of": "Strange", "parameters": None, "macs": None}, (None, None, None)),
+    ("space_to_depth", {"block": 2}, (24, 0, 0)),
+    ("depth_to_space", {"block": (3, 2)}, (1, 0, 0)),
+    ("depth_to_space", {"block": 2}, (None, 0, 0)),
+    ("conv", {"kernel": 3, "channels": 8, "groups": 4}, (8, None, None)),
+    ("conv", {"kernel": 3}, (None, None, None)),
+    ("conv", {"kernel": 3, "channels": 8, "parameters": 5}, (8, 5, 14 * 14 * 3 * 3 * 6 * 8)),
+]
+
+
+@pytest.mark.parametrize(("op", "attributes", "want"), CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])
+def test_formulas_by_hand(op, attributes, want):
+    assert numbers(report_of((op, attributes))[op]) == want
+
+
+def test_every_formula_has_a_case():
+    assert set(FORMULAS) <= {op for op, _, _ in CASES} | {"concat", "constant"}
+    assert set(FORMULAS) <= set(KINDS)
+
+
+def test_an_op_has_one_formula():
+    with pytest.raises(ValueError, match="op 'conv' has two formulas; keep one"):
+        formula("conv")(lambda *_: Cost())
+
+
+def test_channels_flow_through_branches_and_merges():
+    net = rfgraph.Network("branches")
+    x = net.input("x", channels=3)
+    a = net.conv("a", x, kernel=3, padding=1, channels=8)
+    b = net.max_pool("b", x, kernel=3, stride=1, padding=1)
+    both = net.concat("both", a, b)
+    gate = net.conv("gate", net.global_avg_pool("squeeze", both), kernel=1, channels=1)
+    net.conv("last", net.mul("gated", both, gate), kernel=1, channels=2)
+    net.concat("tall", both, both, axis=0)
+    report = rfgraph.analyze(net, input_size=4)
+    assert [report[node].channels for node in ("both", "squeeze", "gate", "gated", "tall")] == [11, 11, 1, 11, 11]
+    assert numbers(report["last"]) == (2, 22, 16 * 22)
+    assert report.parameters.count == 3 * 3 * 3 * 8 + 11 + 22
+    assert report.parameters.complete
+    assert report.macs.count == 16 * 3 * 3 * 3 * 8 + 11 + 16 * 22
+
+
+def test_channels_that_do_not_fit_are_said_not_guessed():
+    net = rfgraph.Network("odd")
+    x = net.input("x", channels=6)
+    wide = net.conv("wide", x, kernel=1, channels=8)
+    net.conv("after", net.add("add", x, wide), kernel=1, channels=2)
+    net.depth_to_space("shuffle", wide, block=3)
+    net.conv("grouped", wide, kernel=1, channels=8, groups=3)
+    report = rfgraph.analyze(net, input_size=4)
+    assert report["add"].cost.why == "its inputs have 6, 8 channels"
+    assert report["shuffle"].cost.why == "its blocks of 9 positions do not divide 8 channels"
+    assert report["grouped"].cost.why == "its 3 groups do not divide 8 and 8 channels"
+    assert [report[node].channels for node in ("add", "after", "shuffle")] == [None, 2, None]
+    assert report.parameters.count == 48
+    assert report.parameters.unknown == ("grouped", "after")
+    assert str(report.parameters) == "at least 48"
+
+
+def test_without_channels_or_sizes_nothing_is_guessed():
+    net = rfgraph.Network("plain")
+    net.relu("relu", net.conv("conv", net.input("x"), kernel=3))
+    report = rfgraph.analyze(net)
+    assert numbers(report["conv"]) == (None, None, None)
+    assert not report.costs.known
+    net = rfgraph.Network("sizeless")
+    net.conv("conv", net.input("x", channels=1), kernel=3, channels=2)
+    report = rfgraph.analyze(net)
+    assert numbers(report["conv"]) == (2, 18, None)
+    assert report.macs.unknown == ("conv",)
+    assert report.parameters.complete
+    assert rfgraph.trace(net)["conv"].parameters is None
+
+
+def test_a_graph_may_state_what_it_holds():
+    """Importers state parameters where they are; then nothing else is held, and heads that nothing reads count."""
+    layers = [("conv", {"kernel": 3, "channels": 8, "parameters": 7}), ("batch_norm", {})]
+    report = report_of(*layers, parameters=10)
+    assert [report[op].parameters for op in ("conv", "batch_norm")] == [7, 0]
+    assert (report.parameters.count, report.costs.unread) == (10, 3)
+    report = report_of(*layers, ("relu", {}), parameters=None)
+    assert [report[op].parameters for op in ("conv", "batch_norm", "relu")] == [7, None, 0]
+    assert report.parameters.unknown == ("batch_norm",)
+
+
+def test_macs_that_a_node_states_hold_at_the_size_that_the_input_states():
+    net = rfgraph.Network("stated")
+    net.conv("conv", net.input("x", channels=2, size=(8, 6)), kernel=1, channels=2, macs=99)
+    assert rfgraph.analyze(net)["conv"].macs == 99
+    assert rfgraph.analyze(net, input_size=(8, 6))["conv"].macs == 99
+    assert rfgraph.analyze(net, input_size=(8, 7))["conv"].macs is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"channels": "many"}, r"node 'conv' \(conv\): channels 'many' is not a positive integer"),
+        ({"groups": 0}, r"node 'conv' \(conv\): groups 0 is not a positive integer"),
+        ({"bias": "yes"}, r"node 'conv' \(conv\): bias 'yes' is not true or false"),
+        ({"parameters": -1}, r"node 'conv' \(conv\): parameters -1 is negative"),
+    ],
+)
+def test_attributes_are_checked_when_costs_are_asked(attributes, message):
+    report = report_of(("conv", {"kernel": 1, **attributes}))
+    with pytest.raises(AttributeValueError, match=message):
+        report.costs.parameters  # noqa: B018
+
+
+def test_formulas_take_arrays_of_designs():
+    kernels, widths, groups = np.array([1, 3, 5, 3]), np.array([8, 16, 8, 6]), np.array([1, 2, 4, 4])
+    settings = Settings(op="conv", kernel=(kernels, kernels), channels=widths, groups=groups, bias=True)
+    found = cost(settings, [Map(8, (32, 32))], (30, 28))
+    assert found.fits.tolist() == [True, True, True, False]
+    for i in range(3):
+        one = cost(
+            Settings(
+                op="conv", kernel=(int(kernels[i]),) * 2, channels=int(widths[i]), groups=int(groups[i]), bias=True
+            ),
+            [Map(8, (32, 32))],
+            (30, 28),
+        )
+        assert (found.parameters[i], found.macs[i]) == (one.parameters, one.macs)
+    merged = cost(Settings(op="add"), [Map(widths, ()), Map(np.array([8, 1, 4, 6]), ())], ())
+    assert merged.fits.tolist() == [True, True, False, True]
+    assert merged.channels[[0, 1, 3]].tolist() == [8, 16, 6]
+
+
+def test_costs_do_not_slow_an_analysis_down():
+    """The pass runs when it is first asked, and once."""
+    graph = nx.DiGraph(name="lazy", axes=1)
+    graph.add_node("x", op="input", channels=2)
+    graph.add_node("conv", op="conv", kernel=3, channels="none yet")
+    graph.add_edge("x", "conv")
+    report = rfgraph.analyze(graph, input_size=9)
+    assert report["conv"].size == (3,)
+    graph.nodes["conv"]["channels"] = 4
+    assert report["conv"].parameters == 24
+    assert report.costs["conv"] is report.costs["conv"]
