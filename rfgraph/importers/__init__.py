@@ -92,10 +92,17 @@ def _pt2(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> n
     return aten.lowered(exported.read(path), treat, input_size)
 
 
+def _tflite(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
+    graph: nx.DiGraph[Any] = _needing("tflite", "rfgraph.importers.tflite", "reading .tflite files").graph_of(
+        path, treat, input_size
+    )
+    return graph
+
+
 Reader = Callable[[str, Mapping[str, str] | None, InputSize], "nx.DiGraph[Any]"]
 
 #: Suffix -> what reads files of it.
-FORMATS: dict[str, Reader] = {".json": _json, ".onnx": _onnx, ".pt2": _pt2}
+FORMATS: dict[str, Reader] = {".json": _json, ".onnx": _onnx, ".pt2": _pt2, ".tflite": _tflite}
 
 
 @dataclass(frozen=True, slots=True)
