@@ -30,7 +30,7 @@ def infer(layers: Layers, input_size: InputSize = None) -> list[tuple[Size, ...]
     AttributeValueError
         If ``input_size`` is not a positive integer, or has the wrong number of entries.
     """
-    given = _given(layers, input_size)
+    given = given_sizes(layers, input_size)
     per_axis = [
         infer_axis(layers, axis, {v: sizes[axis] for v, sizes in given.items()}) for axis in range(len(layers.axes))
     ]
@@ -64,7 +64,8 @@ def infer_axis(layers: Layers, axis: int, given: Mapping[int, int]) -> list[Size
     return sizes
 
 
-def _given(layers: Layers, input_size: InputSize) -> dict[int, tuple[int, ...]]:
+def given_sizes(layers: Layers, input_size: InputSize) -> dict[int, tuple[int, ...]]:
+    """Return the sizes that ``input_size`` gives, one per axis, by node id."""
     if input_size is None:
         return {}
     if not isinstance(input_size, Mapping):
