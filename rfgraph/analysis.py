@@ -592,17 +592,19 @@ def trace(
     return Trace(layers.nodes[end], {layers.nodes[v]: _layer(compiled, v, fields) for v in reached})
 
 
-def load(model: Model, treat: Treat | None = None, example: Any = None) -> nx.DiGraph[Any]:
+def load(
+    model: Model, treat: Treat | None = None, example: Any = None, input_size: InputSize = None
+) -> nx.DiGraph[Any]:
     """Return the network graph that a file, ``"zoo:NAME"`` or ``"path/to/file.py:function"`` stands for.
 
     Parameters
     ----------
     model
-        What names the model, or a live ``torch.nn.Module``.
+        What names the model, or a live ``torch.nn.Module``; a graph stands for itself.
     treat
         As for ``analyze``; each node that a pattern fits gets it as its attribute ``treat``.
-    example
-        As for ``analyze``.
+    example, input_size
+        As for ``analyze``; the size matters to models that compute shapes.
 
     Raises
     ------
@@ -614,8 +616,7 @@ def load(model: Model, treat: Treat | None = None, example: Any = None) -> nx.Di
     >>> load("zoo:vgg_16").nodes["vgg_16/pool5"]["kernel"]
     2
     """
-    live = importers.live(model, example, treat)
-    graph = importers.load(os.fspath(model), treat) if live is None else live
+    graph = _graph(model, treat, input_size, example)
     if treat:
         graph = graph.copy()
         for node, treatment in chosen(graph.nodes(data=True), treat).items():
