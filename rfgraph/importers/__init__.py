@@ -53,6 +53,10 @@ def load(
         return python_file.run(file, function)
     path = Path(text)
     reader = FORMATS.get(path.suffix.lower())
+    if path.is_dir():
+        if not any((path / name).exists() for name in SAVED_MODELS):
+            raise ModelFileError(f"{text}: it is a directory; name the model file in it")
+        reader = _tensorflow
     if reader is None:
         known = ", ".join(sorted(FORMATS))
         found = (
@@ -60,8 +64,6 @@ def load(
         )
         hint = f"; to run a function of it, write {text}:FUNCTION" if path.suffix == ".py" else ""
         raise ModelFileError(f"{text}: {found}, nor is it zoo:NAME or file.py:function{hint}")
-    if path.is_dir():
-        raise ModelFileError(f"{text}: it is a directory; name the model file in it")
     if not path.exists():
         raise ModelFileError(f"{text}: there is no such file")
     return reader(text, treat, input_size)
@@ -99,10 +101,27 @@ def _tflite(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -
     return graph
 
 
+def _tensorflow(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
+    reader = _needing("google.protobuf", "rfgraph.importers.tensorflow", "reading TensorFlow files", "tensorflow")
+    graph: nx.DiGraph[Any] = reader.graph_of(path, treat, input_size)
+    return graph
+
+
 Reader = Callable[[str, Mapping[str, str] | None, InputSize], "nx.DiGraph[Any]"]
 
 #: Suffix -> what reads files of it.
-FORMATS: dict[str, Reader] = {".json": _json, ".onnx": _onnx, ".pt2": _pt2, ".tflite": _tflite}
+FORMATS: dict[str, Reader] = {
+    ".json": _json,
+    ".onnx": _onnx,
+    ".pt2": _pt2,
+    ".tflite": _tflite,
+    ".pb": _tensorflow,
+    ".pbtxt": _tensorflow,
+}
+
+
+#: A directory with one of these is a TensorFlow SavedModel.
+SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +148,10 @@ def _made_of(package: str, *classes: str) -> Callable[[object], bool]:
 FRAMEWORKS = (
     Framework(
         "torch", "rfgraph.importers.torch", "live PyTorch modules", _made_of("torch", "Module", "ExportedProgram")
+    ),
+    # Last: any function that is nobody else's, and what is called like one.
+    Framework(
+        "jax", "rfgraph.importers.jax", "JAX functions", lambda model: callable(model) and not isinstance(model, type)
     ),
 )
 
@@ -162,8 +185,8 @@ def live(
     return graph
 
 
-def _needing(package: str, module: str, what: str) -> Any:
-    """Return a module of rfgraph that imports ``package``; the extra is called as the package is.
+def _needing(package: str, module: str, what: str, extra: str = "") -> Any:
+    """Return a module of rfgraph that imports ``package``; the extra is called as the package is, if not ``extra``.
 
     Raises
     ------
@@ -173,6 +196,7 @@ def _needing(package: str, module: str, what: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != package:
+        if error.name is None or not f"{package}.".startswith(f"{error.name}."):
             raise
-        raise MissingExtraError(f"{what} needs {package}: pip install 'rfgraph[{package}]'") from error
+        name = package.rpartition(".")[2]
+        raise MissingExtraError(f"{what} needs {name}: pip install 'rfgraph[{extra or name}]'") from error
