@@ -54,6 +54,14 @@ class PolicyError(RFGraphError):
     """What findings to look at or to accept cannot be read, as options or in pyproject.toml."""
 
 
+class SweepError(RFGraphError):
+    """A sweep cannot be done as asked: its results would not fit into memory, or a folder holds another one."""
+
+
+class ExpressionError(SweepError):
+    """A condition or cost of a sweep cannot be read, or asks for what is not there."""
+
+
 class ModelFileError(RFGraphError):
     """A model cannot be read: not found, truncated, of another format, or hostile."""
 
