@@ -582,7 +582,7 @@ def test_masks_meet_the_axes_of_the_image_they_are_laid_on():
     net = Net()
     mask = net.build.input("mask", (4, 6))
     graph = lower(net.program(net.conv(net.mul(net.x, mask))))
-    assert graph.nodes["mask"] == {"op": "input", "size": [4, 6]}
+    assert graph.nodes["mask"] == {"op": "input", "size": [4, 6], "channels": 1}
 
 
 def test_siamese_inputs_share_their_axes():

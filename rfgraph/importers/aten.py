@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import networkx as nx
@@ -21,7 +21,7 @@ from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Shape, symbol
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.lowering import lower_for
-from rfgraph.importers.program import Program, Value
+from rfgraph.importers.program import NOTHING, Program, Value
 from rfgraph.importers.shapes import text
 
 #: What handlers raise on a malformed node.
@@ -86,6 +86,8 @@ class Exported:
     name: str
     graph: Graph
     data: tuple[str, ...]
+    #: The inputs of its graph that are learned, and the tensor that each is: several may be the same.
+    learned: Mapping[str, str] = field(default_factory=dict)
 
 
 Scope: TypeAlias = "dict[str, Any]"
@@ -125,14 +127,18 @@ class Reader:
         ModelFileError
             If a node is malformed.
         """
-        graph, data = self.exported.graph, set(self.exported.data)
+        graph, data, learned = self.exported.graph, set(self.exported.data), self.exported.learned
         scope: Scope = {}
+        self.build.learned = NOTHING
         for name in graph.inputs:
             shape = self.stated(name)
             if name in data:
                 scope[name] = self.build.input(name, self.shapes.get(name, shape))
             else:
                 scope[name] = self.build.weight(shape, name)
+            if name in learned:
+                scope[name] = self.build.learn(scope[name], learned[name])
+                self.build.learned |= scope[name].learned
         outputs = [value for value in _flat(self.run(graph, data, scope)) if isinstance(value, Value)]
         if not outputs:
             raise self.fail("the model has no outputs that are tensors")
@@ -218,7 +224,7 @@ class Reader:
         masks = any(ref in self.graph.masks for ref in refs)
         node = Node(name, op, overload, arguments, masks, self.resized)
         before = len(self.build.instructions)
-        self.build.at(name, op)
+        self.build.at(name, op, node.tensors())
         try:
             if any(isinstance(value, Graph) for value in arguments.values()):
                 made = self.called(node, step, scope)
@@ -235,7 +241,8 @@ class Reader:
             self.locations.setdefault(instruction.name, step.location)
         for k, output in enumerate(step.outputs):
             if output:
-                scope[output] = made[k] if k < len(made) else self.unfollowed(node, output)
+                value = made[k] if k < len(made) else self.unfollowed(node, output)
+                scope[output] = _derived(value, node)
         target = refs[0] if refs else None
         if target is not None and (in_place or op in VIEWS):
             if in_place:
@@ -269,7 +276,7 @@ class Reader:
             shape = None  # its symbols are not those of the inputs
         if all(value.constant for value in operands):
             return self.build.weight(shape, output)
-        self.build.at(node.name, node.op)
+        self.build.at(node.name, node.op, operands)
         return self.build(program.Opaque(why=why, shape=shape), *operands, part=str(k) if k else "")
 
     def written(self, by: str, op: str, target: str, value: Any, scope: Scope) -> None:
@@ -281,11 +288,22 @@ class Reader:
                 scope[name] = value
             elif isinstance(old, Value):
                 if old.constant and isinstance(value, Value) and value.constant:
-                    scope[name] = self.build.weight(old.shape, name)
+                    weight = self.build.weight(old.shape, name)
+                    scope[name] = replace(weight, learned=old.learned | value.learned)
                 else:
                     self.build.at(by, op)
                     why = "it writes into part of a tensor that is read whole elsewhere"
                     scope[name] = self.build(program.Opaque(why=why, shape=old.shape), old, value, part=name)
+
+
+def _derived(value: Any, node: Node) -> Any:
+    """Return a constant with what it is made of: a weight that is computed of learned ones is learned."""
+    operands = node.tensors()
+    if not isinstance(value, Value) or not value.constant or not all(operand.constant for operand in operands):
+        return value
+    if node.op.endswith("_like") or node.op.startswith("new_"):
+        return value  # only their shape
+    return replace(value, learned=NOTHING.union(*(operand.learned for operand in operands)))
 
 
 def operator(target: str) -> tuple[str, str]:

@@ -355,7 +355,7 @@ def _im2col(node: Node, build: Builder) -> Made:
         padding=tuple((amount, amount) for amount in node.integers("padding", 2, 0)),
         dilation=node.integers("dilation", 2, 1), channel=channel, channels=columns,
     )  # fmt: skip
-    slid = build(window, node.x)
+    slid = build(window, node.x, macs=0)
     grid = shape_of(slid)
     return build(program.Reshape(shape=(*grid[:channel], columns, grid[dims[0]] * grid[dims[1]])), slid, part="columns")
 
@@ -544,9 +544,11 @@ def _recurrent(node: Node, build: Builder) -> Made:
     hidden = weight[1]
     directions = 2 if node.get("bidirectional", False) else 1
     time = 1 if node.get("batch_first", False) else 0
-    mixed = build(program.Mix(function="recurrent", dims=(time,)), node.x)
+    per_step = [product(size) for value in node.list("params") if len(size := shape_of(value)) > 1]
+    macs = node.shape[0] * node.shape[1] * sum(per_step)
+    mixed = build(program.Mix(function="recurrent", dims=(time,)), node.x, macs=macs)
     cell = program.Contract(operands=(("0", "1", "c"), ("c", "h")), output=("0", "1", "h"))
-    y = build(cell, mixed, build.weight((node.shape[2], directions * hidden)), part="cell")
+    y = build(cell, mixed, build.weight((node.shape[2], directions * hidden)), part="cell", macs=0)
     last = build(program.Reduce(function="mean", dims=(time,), keepdims=False), y, part="last")
     split = build(program.Reshape(shape=(node.shape[1 - time], directions, hidden)), last, part="directions")
     state = build(program.Transpose(permutation=(1, 0, 2)), split, part="state")

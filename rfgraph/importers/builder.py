@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import replace
+from math import prod
+from typing import Any, Literal
 
-from rfgraph.importers.dims import Shape
+from rfgraph.importers import program
+from rfgraph.importers.dims import Dim, Shape
 from rfgraph.importers.folding import constant, fold
-from rfgraph.importers.program import Data, Instruction, Primitive, Program, Value
+from rfgraph.importers.program import NOTHING, Data, Instruction, Learned, Primitive, Program, Value
 from rfgraph.importers.shapes import shape_of
+
+#: Primitives that make no node of the network: what is learned is noted with one that may.
+RENUMBERING = (program.Reshape, program.Squeeze, program.Unsqueeze, program.Transpose, program.Expand)
 
 
 class Builder:
@@ -29,12 +35,32 @@ class Builder:
         self.name = name
         self.inputs: list[Value] = []
         self.instructions: list[Instruction] = []
+        #: The learned tensors of the model; ``None`` until the reader has told of one, or that it will.
+        self.learned: Learned | None = None
         self._names: set[str] = set()
         self._node = ("", "")
+        self._reads = NOTHING
 
-    def at(self, name: str, op: str) -> None:
-        """Name the node of the model, and its op, that the following instructions spell."""
+    def at(self, name: str, op: str, reads: Iterable[Value] = ()) -> None:
+        """Name the node of the model, and its op, that the following instructions spell.
+
+        Parameters
+        ----------
+        name, op
+            The node.
+        reads
+            What it reads as weights: the learned tensors among them are noted with its first instruction.
+        """
         self._node = (name, op)
+        self._reads = NOTHING.union(*(value.learned for value in reads))
+        if self._reads:
+            self.learned = (self.learned or NOTHING) | self._reads
+
+    def learn(self, value: Value, name: str = "") -> Value:
+        """Return a constant as a learned tensor, under the name by which shared ones are told."""
+        sizes = [size for size in value.shape or () if isinstance(size, int)]
+        count = prod(sizes) if value.shape is not None and len(sizes) == len(value.shape) else None
+        return replace(value, learned=frozenset({(name or value.name, count)}))
 
     def unique(self, name: str) -> str:
         """Return ``name``, with a number behind it if it is taken, and take it."""
@@ -59,7 +85,14 @@ class Builder:
         """Return a constant of which only the shape matters."""
         return Value(name, shape, True)
 
-    def __call__(self, primitive: Primitive, *operands: Value, part: str = "", shape: Shape | None = None) -> Value:
+    def __call__(
+        self,
+        primitive: Primitive,
+        *operands: Value,
+        part: str = "",
+        shape: Shape | None = None,
+        macs: Dim | Literal["primitive"] | None = "primitive",
+    ) -> Value:
         """Add an instruction and return what it makes.
 
         Parameters
@@ -72,6 +105,8 @@ class Builder:
             Tells it from other instructions of the same node.
         shape
             The shape of its output, where the model says it and the primitive alone does not.
+        macs
+            Its multiply-accumulates for the whole batch, where the primitive only stands in for what is computed.
         """
         name, op = self._node
         name = f"{name}/{part}" if part else name
@@ -79,16 +114,20 @@ class Builder:
             return self._folded(primitive, operands, name, shape)
         made = shape_of(primitive, [value.shape for value in operands])
         value = Value(self.unique(name), shape if made is None else made)
-        self.instructions.append(Instruction(value.name, op, primitive, tuple(operands), value))
+        step = Instruction(value.name, op, primitive, tuple(operands), value, self._reads, macs)
+        self.instructions.append(step)
+        if not isinstance(primitive, RENUMBERING):
+            self._reads = NOTHING
         return value
 
     def _folded(self, primitive: Primitive, operands: Sequence[Value], name: str, shape: Shape | None) -> Value:
         data = [value.data for value in operands if value.data is not None]
+        learned = NOTHING.union(*(value.learned for value in operands))
         result = fold(primitive, data) if len(data) == len(operands) else None
         if result is not None:
-            return self.constant(result, name=name)
+            return replace(self.constant(result, name=name), learned=learned)
         made = shape_of(primitive, [value.shape for value in operands])
-        return Value(name, shape if made is None else made, True)
+        return Value(name, shape if made is None else made, True, learned=learned)
 
     def program(self, outputs: Iterable[Value]) -> Program:
         """Return the program that makes ``outputs``, without the instructions that none of them needs."""
@@ -99,4 +138,4 @@ class Builder:
             if instruction.output.name in needed:
                 kept.append(instruction)
                 needed.update(value.name for value in instruction.inputs if not value.constant)
-        return Program(self.name, tuple(self.inputs), tuple(reversed(kept)), ends)
+        return Program(self.name, tuple(self.inputs), tuple(reversed(kept)), ends, self.learned)

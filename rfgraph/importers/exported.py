@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from rfgraph.errors import ModelFileError
 from rfgraph.importers import archive
 from rfgraph.importers.aten import Exported, Graph, Ref, Step, user_line
 
@@ -33,7 +34,7 @@ def read(path: str | os.PathLike[str]) -> Exported:
     """
     name = os.fspath(path)
     with archive.refusing(name, "a model saved by torch.export.save"):
-        return decoded(json.loads(_graph_text(name)), name)
+        return decoded(json.loads(_graph_text(name)), name, _shared(name))
 
 
 def _graph_text(name: str) -> bytes:
@@ -45,14 +46,38 @@ def _graph_text(name: str) -> bytes:
     )
 
 
-def decoded(data: Any, name: str) -> Exported:
-    """Return the exported model that the JSON of a file stands for."""
+def _shared(name: str) -> dict[str, str]:
+    """Return the file that holds each parameter: one for those that are the same tensor."""
+    try:
+        text = archive.member(name, r"(.*/)?data/weights/\w+_weights_config\.json", "has no list of its weights")
+    except ModelFileError:  # before PyTorch 2.8 all weights were in one pickle, which is not opened
+        return {}
+    return {str(parameter): str(entry["path_name"]) for parameter, entry in json.loads(text)["config"].items()}
+
+
+def decoded(data: Any, name: str, shared: Mapping[str, str] | None = None) -> Exported:
+    """Return the exported model that the JSON of a file stands for.
+
+    Parameters
+    ----------
+    data
+        The JSON.
+    name
+        What to call the model.
+    shared
+        What tells the tensor that each parameter is, where several may be the same.
+    """
     module = data["graph_module"]
     signature = module["signature"]
     user = [_argument(spec["user_input"]["arg"]) for spec in signature["input_specs"] if "user_input" in spec]
     given = [_argument(spec["user_output"]["arg"]) for spec in signature["output_specs"] if "user_output" in spec]
     graph = replace(_graph(module["graph"]), outputs=tuple(given))
-    return Exported(name, graph, tuple(n for n in _names(tuple(user)) if n in graph.shapes))
+    learned = {}
+    for spec in signature["input_specs"]:
+        if "parameter" in spec:
+            parameter = str(spec["parameter"]["parameter_name"])
+            learned[str(spec["parameter"]["arg"]["name"])] = (shared or {}).get(parameter, parameter)
+    return Exported(name, graph, tuple(n for n in _names(tuple(user)) if n in graph.shapes), learned)
 
 
 def _graph(graph: Mapping[str, Any]) -> Graph:

@@ -17,6 +17,7 @@ import networkx as nx
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import rules_functions, rules_moves, rules_windows  # noqa: F401  they register with ``place``
+from rfgraph.importers.counts import Counts, held
 from rfgraph.importers.dims import Shape
 from rfgraph.importers.layout import Layout, Probe
 from rfgraph.importers.maps import Maps, Placed
@@ -48,6 +49,7 @@ def lower(
     layout = layout_of(program) if spatial is None else Layout.given(program, spatial)
     maps = Maps(program.name, layout.axes, treat or {})
     place_all(program, layout, maps)
+    maps.network.graph.graph["parameters"] = held(program)
     return maps.network.graph
 
 
@@ -88,11 +90,15 @@ def layout_of(program: Program) -> Layout:
 
 def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]:
     """Place every tensor of a program that depends on an input, in order, and return them by name."""
-    placed = _inputs(program, layout, maps)
+    counts = Counts(program, layout.views, layout.axes) if maps.probe is None else None
+    placed = _inputs(program, layout, maps, counts)
     for step in program.instructions:
         operands = [None if value.constant else placed.get(value.name) for value in step.inputs]
         if any(operand is not None for operand in operands):
+            maps.added.clear()
             made = place(step.primitive, maps, step, operands)
+            if counts is not None:
+                counts.state(maps, step, operands, made)
             # A view is of a known shape; of a tensor of unknown rank only the node is known.
             placed[step.output.name] = made if step.output.shape is not None else replace(made, view=None)
     ends = [value.name for value in program.outputs if value.name in placed]
@@ -103,7 +109,7 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
     return placed
 
 
-def _inputs(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]:
+def _inputs(program: Program, layout: Layout, maps: Maps, counts: Counts | None) -> dict[str, Placed]:
     """Place the inputs; where some have spatial axes, those that have none are constants of the network."""
     views = layout.views
     spatial = [value for value in program.inputs if (view := views[value.name]) is None or view.axes]
@@ -113,5 +119,7 @@ def _inputs(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]:
         sizes = [] if view is None else [view.extent(axis) for axis in range(maps.axes)]
         known = [size if isinstance(size, int) else None for size in sizes]
         attributes: dict[str, Any] = {"size": known} if any(size is not None for size in known) else {}
+        if counts is not None and (channels := counts.channels(view)) is not None:
+            attributes["channels"] = channels
         placed[value.name] = Placed(maps.emit("input", value.name, [], **attributes), view)
     return placed

@@ -85,6 +85,8 @@ class Maps:
         self.axes = axes
         self.treat = treat
         self.probe = probe
+        #: Nodes that the step at hand has added.
+        self.added: list[str] = []
         self._names: set[str] = set()
 
     def emit(self, op: str, name: str, inputs: Iterable[Placed], label: str = "", /, **attributes: Any) -> str:
@@ -97,6 +99,7 @@ class Maps:
         self._names.add(free)
         if label:
             attributes["label"] = label
+        self.added.append(free)
         return self.network.node(op, free, *(placed.node for placed in inputs), **attributes)
 
     def node(self, op: str, step: Instruction, inputs: Iterable[Placed], /, **attributes: Any) -> str:

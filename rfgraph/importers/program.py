@@ -25,6 +25,11 @@ class Data:
     integer: bool
 
 
+#: Learned tensors: the name of each, by which shared ones are told, and how many numbers it has.
+Learned = frozenset[tuple[str, int | None]]
+NOTHING: Learned = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """A tensor: its name, and its shape, ``None`` if not even the rank is known."""
@@ -35,6 +40,8 @@ class Value:
     constant: bool = False
     #: Its contents, where it is a small constant.
     data: Data | None = field(default=None, compare=False, repr=False)
+    #: The learned tensors that it is, or is made of.
+    learned: Learned = field(default=NOTHING, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,10 @@ class Instruction:
     primitive: Primitive
     inputs: tuple[Value, ...]
     output: Value
+    #: The learned tensors that it reads.
+    learned: Learned = NOTHING
+    #: Its multiply-accumulates for the whole batch, where they are not those of its primitive.
+    macs: Dim | Literal["primitive"] | None = "primitive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,8 @@ class Program:
     inputs: tuple[Value, ...]
     instructions: tuple[Instruction, ...]
     outputs: tuple[Value, ...]
+    #: The learned tensors of the model, used or not; ``None`` where the reader does not tell which are learned.
+    learned: Learned | None = None
 
 
 # Where values come from.

@@ -106,7 +106,13 @@ def _exported(exported: Any, name: str) -> tuple[Exported, tuple[str, ...]]:
         for end, spec in zip(graph.outputs, signature.output_specs, strict=True)
         if spec.kind == kinds.OutputKind.USER_OUTPUT
     )
-    return Exported(name, replace(graph, outputs=outputs), data), data
+    tensors = exported.state_dict
+    learned = {
+        spec.arg.name: str(id(tensors.get(spec.target, spec)))  # parameters that are the same tensor count once
+        for spec in signature.input_specs
+        if spec.kind == kinds.InputKind.PARAMETER
+    }
+    return Exported(name, replace(graph, outputs=outputs), data, learned), data
 
 
 def _graph(module: Any) -> Graph:
