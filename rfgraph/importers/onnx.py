@@ -13,13 +13,14 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from rfgraph.errors import ModelFileError
-from rfgraph.importers import onnx_functions, onnx_moves, onnx_names, onnx_windows, program  # noqa: F401  handlers register
+from rfgraph.importers import onnx_functions, onnx_indices, onnx_moves, onnx_names, onnx_windows, program  # noqa: F401  handlers register
 from rfgraph.importers.aten import user_line
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape, symbol
 from rfgraph.importers.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
 from rfgraph.importers.lowering import lower_for
 from rfgraph.importers.onnx_nodes import HANDLERS, Item, Made, Node, OpaqueError
+from rfgraph.importers.onnx_unfollowed import reason
 from rfgraph.importers.program import Program, Value
 
 #: Nodes read of one file, those of functions and loop bodies each time: beyond it the file is refused.
@@ -29,6 +30,8 @@ MAX_TURNS = 64
 #: Functions that call functions, deeper than this, are refused.
 MAX_CALLS = 64
 
+#: Operators that hold graphs.
+CONTROL = ("If", "Loop", "Scan", "SequenceMap")
 #: Domains whose operators have handlers; the empty one is ONNX's own.
 DOMAINS = ("", "ai.onnx", "com.microsoft")
 
@@ -190,7 +193,7 @@ class Reader:
             try:
                 if function is not None:
                     made = self.call(node, function)
-                elif proto.op_type in ("If", "Loop", "Scan") and proto.domain in DOMAINS:
+                elif proto.op_type in CONTROL and proto.domain in DOMAINS:
                     made = self.control(node, scope, given)
                 else:
                     made = self.handled(node, proto.domain)
@@ -259,7 +262,7 @@ class Reader:
         handler = HANDLERS.get(node.op) if domain in DOMAINS else None
         self.build.at(node.output(0) if len(node.outputs) > 1 and not node.named else node.name, node.op)
         if handler is None:
-            return [self.opaque(node, k, "") for k in range(len(node.outputs))]
+            return [self.opaque(node, k, reason(domain, node.op)) for k in range(len(node.outputs))]
         before = len(self.build.instructions)
         try:
             return handler(node, self.build)
@@ -325,12 +328,11 @@ class Reader:
         return self.results([info.name for info in graph.output], inner)
 
     def control(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:
-        """Read an ``If``, ``Loop`` or ``Scan``."""
+        """Read a node that holds graphs."""
         before = len(self.build.instructions)
+        readers = {"If": self.branches, "Loop": self.loop, "Scan": self.scan, "SequenceMap": self.each}
         try:
-            if node.op == "If":
-                return self.branches(node, scope, given)
-            return self.loop(node, scope, given) if node.op == "Loop" else self.scan(node, scope, given)
+            return readers[node.op](node, scope, given)
         except OpaqueError as error:
             del self.build.instructions[before:]
             captured = self.captured(node, scope)
@@ -411,6 +413,21 @@ class Reader:
         self.build.at(node.output(k), node.op)
         wide = [self.build(program.Unsqueeze(dims=(dim,)), row, part=f"row/{i}") for i, row in enumerate(rows)]
         return self.build(program.Concat(dim=dim), *wide)
+
+    def each(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:
+        """Read the body of a map over sequences once for each of their tensors."""
+        body = node.get("body")
+        if not isinstance(body, onnx.GraphProto):
+            raise ValueError("its body is missing")
+        count = len(node.sequence(0))
+        made = []
+        for turn in range(count):
+            items = [item[turn] if isinstance(item, tuple) else item for item in node.inputs if item is not None]
+            made.append(self.body(body, scope, given, items, f"{node.name}/{turn}/"))
+        columns = list(zip(*made, strict=True)) if made else [()] * len(body.output)
+        if any(isinstance(item, tuple) for column in columns for item in column):
+            raise OpaqueError("its body makes sequences")
+        return [tuple(item for item in column if isinstance(item, Value)) for column in columns]
 
     def scan(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:
         """Unroll a scan over few rows."""

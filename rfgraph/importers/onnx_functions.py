@@ -60,6 +60,11 @@ def _old_broadcast(node: Node, build: Builder) -> Value:
     return build(program.Unsqueeze(dims=tuple(range(own, own + missing))), node.input(1), part="broadcast")
 
 
+@HANDLERS.handles("SwiGLU")
+def _swiglu(node: Node, build: Builder) -> Made:
+    return build(program.Pointwise(function="mul"), node.input(0), node.input(1))
+
+
 @HANDLERS.handles("Cast")
 def _cast(node: Node, build: Builder) -> Made:
     to = node.get("to")
@@ -333,6 +338,31 @@ def _attention(node: Node, build: Builder) -> Made:
         made = build(program.Transpose(permutation=(0, 2, 1, 3)), made, part="positions")
         made = build(program.Reshape(shape=(batch, positions, heads * channels)), made)
     return made, key, value
+
+
+@HANDLERS.handles("LinearAttention")
+def _linear_attention(node: Node, build: Builder) -> Made:
+    """A recurrence over positions: each reads its own query, and keys, values and gates of any position."""
+    if any(value.shape is None or len(value.shape) != 3 for value in (node.input(0), node.input(2))):
+        raise OpaqueError("its inputs are not of three dimensions")
+    batch, positions, _ = node.shape()
+    heads, groups = node.get("q_num_heads"), node.get("kv_num_heads")
+    if not isinstance(heads, int) or not isinstance(groups, int) or heads < 1 or groups < 1:
+        raise OpaqueError("how many heads it has is not known")
+    read = [build(program.Reduce(function="at", dims=(2,)), node.input(0), part="query")]
+    for i, part in ((1, "key"), (2, "value"), (4, "decay"), (5, "beta")):
+        value = node.optional(i)
+        if value is not None and not value.constant:
+            row = build(program.Reduce(function="at", dims=(2,)), value, part=f"{part}/row")
+            read.append(build(program.Mix(function="recurrent", dims=(1,)), row, part=part))
+    past = node.optional(3)
+    if past is not None and not past.constant:
+        read.append(build(program.Whole(shape=()), past, part="past"))
+    total = build(program.Pointwise(function="mul"), *read, part="total")
+    size = node.shape(2)[2] // groups
+    sizes = (batch, groups, node.shape(1)[2] // groups, size)
+    state = build(program.Whole(shape=sizes), *read[1:], part="state") if len(read) > 1 else build.weight(sizes)
+    return build(program.Expand(shape=(batch, positions, size * heads)), total), state
 
 
 def _split_heads(build: Builder, value: Value, heads: Any, part: str) -> Value:

@@ -51,10 +51,19 @@ def _slice(node: Node, build: Builder) -> Made:
     if 0 in steps:
         raise ValueError("step 0 goes nowhere")
     rank = len(node.shape())
+    for i, step in enumerate(steps):
+        if step < 0:  # from the end to the start, which no number from the front says for a size that is not known
+            starts[i] = None if starts[i] == -1 or _beyond(starts[i]) else starts[i]
+            stops[i] = None if _beyond(stops[i], -1) else stops[i]
     primitive = program.Slice(
         dims=tuple(axis_of(axis, rank) for axis in axes), starts=tuple(starts), stops=tuple(stops), steps=tuple(steps)
     )
     return build(primitive, node.input(0))
+
+
+def _beyond(bound: Dim, sign: int = 1) -> bool:
+    """Whether a bound lies beyond every tensor."""
+    return isinstance(bound, int) and bound * sign >= 2**31 - 1
 
 
 @HANDLERS.handles("Split")
@@ -370,25 +379,3 @@ def _optional(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("OptionalHasElement")
 def _has_element(node: Node, build: Builder) -> Made:
     return build.constant(int(node.item(0) is not None), name=node.name)
-
-
-# What is not followed, and why.
-
-NOT_FOLLOWED = {
-    "GridSample": "it reads where its grid says",
-    "DeformConv": "its offsets move its taps",
-    "GatherElements": "its indices say which elements it reads",
-    "GatherND": "its indices say which elements it reads",
-    "Scatter": "its indices say which elements it writes",
-    "ScatterElements": "its indices say which elements it writes",
-    "ScatterND": "its indices say which elements it writes",
-    "TensorScatter": "its indices say which elements it writes",
-    "ReverseSequence": "it runs backward along an axis",
-}
-
-
-@HANDLERS.handles(*NOT_FOLLOWED)
-def _not_followed(node: Node, build: Builder) -> Made:
-    if all(value.constant for value in node.tensors()):
-        return build.weight(None, node.name)
-    raise OpaqueError(NOT_FOLLOWED[node.op])

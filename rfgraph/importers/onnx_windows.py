@@ -10,6 +10,7 @@ from typing import Any
 from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape, unknown
+from rfgraph.importers.onnx_indices import read_whole
 from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, OpaqueError, as_integer, axes_of, axis_of
 from rfgraph.importers.program import Value
 
@@ -86,6 +87,51 @@ def _and_whole(build: Builder, made: Value, weight: Value) -> Value:
 @HANDLERS.handles("Conv", "ConvInteger", "FusedConv")
 def _conv(node: Node, build: Builder) -> Made:
     return _convolve(node, build, node.input(0), node.input(1))
+
+
+@HANDLERS.handles("DeformConv")
+def _deform_conv(node: Node, build: Builder) -> Made:
+    """Taps that offsets move: the kernel where they are 0, and besides, whatever they may move to, all of the map."""
+    x, weight, axes = node.input(0), node.input(1), len(node.shape()) - 2
+    kernel = _kernel(node, weight)
+    if len(kernel) != axes:
+        raise ValueError(f"its kernel {kernel} does not have one entry for each of the {axes} axes of its input")
+    taps = program.Slide(
+        function="conv",
+        **_window(node, kernel),
+        padding=_pads(node, axes),
+        channel=1,
+        channels=weight.shape[0] if weight.shape else unknown(f"{node.name}.channels"),
+        groups=node.get("group", 1),
+    )
+    read = [build(taps, x, part="taps"), read_whole(build, x, (node.shape()[0], *(1,) * (1 + axes)))]
+    for i, part in ((2, "offsets"), (4, "mask")):
+        moved = node.optional(i)
+        if moved is not None and not moved.constant:
+            read.append(build(program.Reduce(function="at", dims=(1,)), moved, part=part))
+    made = build(program.Pointwise(function="elementwise"), *read)
+    return made if weight.constant else _and_whole(build, made, weight)
+
+
+@HANDLERS.handles("CausalConvWithState")
+def _causal_conv(node: Node, build: Builder) -> Made:
+    x, weight, past = node.input(0), node.input(1), node.optional(3)
+    (kernel,) = _kernel(node, weight)
+    padding = (kernel - 1, 0)
+    if past is not None and not past.constant:
+        x, padding = build(program.Concat(dim=2), past, x, part="past"), (0, 0)
+    channels = node.shape()[1]
+    made = build(
+        program.Slide(
+            function="conv", dims=(2,), kernel=(kernel,), stride=(1,), padding=(padding,), dilation=(1,), channel=1,
+            channels=channels, groups=channels if isinstance(channels, int) else 1,
+        ),
+        x,
+    )  # fmt: skip
+    made = made if weight.constant else _and_whole(build, made, weight)
+    if kernel == 1:
+        return made, build.weight((*node.shape()[:2], 0))
+    return made, build(program.Slice(dims=(2,), starts=(1 - kernel,), stops=(None,), steps=(1,)), x, part="state")
 
 
 @HANDLERS.handles("QLinearConv")
@@ -254,8 +300,6 @@ def _resize(node: Node, build: Builder) -> Made:
         coordinates = "half_pixel"
     if coordinates not in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
         raise OpaqueError(f"its coordinate_transformation_mode is {coordinates}")
-    if node.get("antialias") and any(scale.get(d, 0) < 1 for d in dims):
-        raise OpaqueError("it smooths what it shrinks (antialias)")
     mode = {"bilinear": "linear"}.get(mode, mode)
     if not dims:
         return build(program.Pointwise(function="identity"), node.input(0))
@@ -267,6 +311,7 @@ def _resize(node: Node, build: Builder) -> Made:
             mode=mode,
             coordinates=coordinates,
             nearest_mode=nearest,
+            antialias=bool(node.get("antialias")) and mode != "nearest",
         ),
         node.input(0),
     )

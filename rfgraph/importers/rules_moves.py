@@ -11,7 +11,6 @@ from rfgraph.importers.dims import Dim, Expression, exact_quotient, symbol
 from rfgraph.importers.maps import Maps, Placed
 from rfgraph.importers.program import Instruction
 from rfgraph.importers.rules import Operands, first, place, repeated, sizes_of
-from rfgraph.importers.rules_rows import repeating
 from rfgraph.importers.views import Dimension, View, along, other
 
 #: Start, stop and step along one dimension; ``None`` is the end.
@@ -93,13 +92,18 @@ def _cut(
         whole = maps.as_map(p, fold=False)
         p, view = (whole, whole.view) if whole.view is not None else (p, view)
     slices: dict[int, Bounds] = {}
+    backward: set[int] = set()
     lost: set[int] = set()
     for d, (start, stop, stride) in bounds.items():
         axis, dim = view.whole(d), view.dims[d]
         if not dim.axes:
             view = view.replaced(d, other(sizes[d]))
         elif axis is not None:
-            slices[axis] = (start, stop, stride)
+            if stride < 1:  # no window runs backward: every position reads the whole axis, of which as many are kept
+                backward.add(axis)
+                start, stop, stride = None, None if sizes[d] == dim.size else sizes[d], 1
+            if (start, stop, stride) != EVERYTHING:
+                slices[axis] = (start, stop, stride)
             view = view.replaced(d, along(axis, sizes[d]))
         elif dim.extra and (rest := _rows(dim, start, stop, stride, sizes[d])) is not None:
             lost |= set() if rest.axes else dim.axes
@@ -109,12 +113,15 @@ def _cut(
             view = found[2]
         else:
             return maps.unknown(step, operands, "it slices a dimension that carries several axes, or part of one")
-    for start, stop, stride in slices.values():
-        if stride < 1:
-            return maps.unknown(step, operands, "it runs backward along an axis")
+    for start, stop, _ in slices.values():
         if isinstance(start, Expression) or isinstance(stop, Expression):
             ends = ":".join("" if end is None else str(end) for end in (start, stop))
             return maps.unknown(step, operands, f"it slices {ends}, which depends on the input size; give one")
+    if backward:
+        name = f"{step.name}/backward" if slices or lost else step.name
+        p = replace(p, node=maps.emit("broadcast", name, [p], step.op, **maps.mixes(backward)), full=p.full | backward)
+        if not slices and not lost:
+            return Placed(p.node, view, p.full)
     if lost:  # class tokens: what they hold comes from everywhere
         node = maps.node("flatten", step, [p], **maps.mixes(lost))
         return Placed(node, view.without(lost), p.full | lost, step.name)
@@ -211,8 +218,7 @@ def _take(primitive: program.Take, maps: Maps, step: Instruction, operands: Oper
         return maps.unknown(step, operands, "which positions it takes is not known")
     cut = _progression([int(number) for number in numbers])
     if cut is None:
-        found = repeating(maps, step, rows, d, [int(number) for number in numbers])
-        return found or maps.unknown(step, operands, "it takes positions that are not evenly spaced")
+        return maps.unknown(step, operands, "it takes positions that are not evenly spaced")
     sizes = [dim.size for dim in rows.view.dims]
     bounds = _tidy(sizes[d], *cut)
     sizes[d] = len(numbers)

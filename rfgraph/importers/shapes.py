@@ -300,7 +300,7 @@ def _sliced(size: Dim, start: Dim | None, stop: Dim | None, step: int) -> Dim:
     if isinstance(size, int) and isinstance(start, int | None) and isinstance(stop, int | None):
         return len(range(*slice(start, stop, step).indices(size)))
     if step < 1:
-        return size if step == -1 and stop is None else unknown(f"{start}:{stop}:{step} of {size}")
+        return size if step == -1 and start is None and stop is None else unknown(f"{start}:{stop}:{step} of {size}")
     first: Dim = 0 if start is None else start
     last: Dim = size if stop is None else stop
     if isinstance(first, int) and first < 0:
