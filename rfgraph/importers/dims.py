@@ -16,8 +16,6 @@ from typing import TypeAlias, Union
 from zlib import crc32
 
 Coefficient = int | Fraction
-Dim: TypeAlias = Union[int, "Expression"]
-Shape = tuple[Dim, ...]
 
 #: Quotients nested deeper than this become plain names: a bound on the work that a hostile file can ask for.
 MAX_DEPTH = 12
@@ -110,6 +108,10 @@ class Expression:
                 factors.insert(0, str(abs(coefficient)))
             text += sign + "*".join(factors)
         return text
+
+
+Dim: TypeAlias = int | Expression
+Shape = tuple[Dim, ...]
 
 
 def symbol(name: str) -> Expression:
