@@ -21,6 +21,7 @@ from rfgraph.importers.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simple
 from rfgraph.importers.lowering import lower_for
 from rfgraph.importers.onnx_nodes import HANDLERS, Item, Made, Node, OpaqueError
 from rfgraph.importers.onnx_unfollowed import reason
+from rfgraph.importers.onnx_weights import Weights
 from rfgraph.importers.program import Program, Value
 
 #: Nodes read of one file, those of functions and loop bodies each time: beyond it the file is refused.
@@ -132,6 +133,7 @@ class Reader:
         self.name = name
         self.shapes = shapes
         self.build = Builder(Path(name).name)
+        self.weights = Weights(self.build)
         self.versions = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
         self.functions = {(f.domain, f.name, getattr(f, "overload", "")): f for f in model.functions}
         self.known = {} if shapes else {info.name: _shape(info) for info in model.graph.value_info}
@@ -150,9 +152,10 @@ class Reader:
     def constants(self, graph: onnx.GraphProto, scope: dict[str, Item | None]) -> None:
         """Put the weights of a graph in scope."""
         for tensor in graph.initializer:
-            scope[tensor.name] = self.tensor(tensor)
+            scope[tensor.name] = self.weights.hold(self.tensor(tensor), tensor.data_type)
         for sparse in graph.sparse_initializer:
-            scope[sparse.values.name] = self.build.weight(tuple(sparse.dims), sparse.values.name)
+            weight = self.build.weight(tuple(sparse.dims), sparse.values.name)
+            scope[sparse.values.name] = self.weights.hold(weight, sparse.values.data_type)
 
     def tensor(self, tensor: onnx.TensorProto) -> Value:
         """Return a constant; its contents only if it is small and in the file."""
@@ -260,12 +263,18 @@ class Reader:
     def handled(self, node: Node, domain: str) -> Made:
         """Spell a node with its handler, or name it as one that has none."""
         handler = HANDLERS.get(node.op) if domain in DOMAINS else None
-        self.build.at(node.output(0) if len(node.outputs) > 1 and not node.named else node.name, node.op)
+        reads = self.weights.read(node)
+        self.build.at(node.output(0) if len(node.outputs) > 1 and not node.named else node.name, node.op, reads)
         if handler is None:
             return [self.opaque(node, k, reason(domain, node.op)) for k in range(len(node.outputs))]
         before = len(self.build.instructions)
         try:
-            return handler(node, self.build)
+            made = handler(node, self.build)
+            outputs = [made] if isinstance(made, Value) else made
+            return [
+                self.weights.derived(node, item, reads) if isinstance(item, Value) and item.constant else item
+                for item in outputs
+            ]
         except OpaqueError as error:
             del self.build.instructions[before:]
             return [self.opaque(node, k, str(error)) for k in range(len(node.outputs))]
@@ -279,7 +288,7 @@ class Reader:
         shape = self.known.get(node.outputs[k])
         if operands and all(value.constant for value in operands):
             return self.build.weight(shape, node.outputs[k])
-        self.build.at(node.name if k == 0 else node.output(k), node.op)
+        self.build.at(node.name if k == 0 else node.output(k), node.op, self.weights.read(node, known=False))
         return self.build(program.Opaque(why=why, shape=shape), *operands)
 
     # Functions, branches, loops.

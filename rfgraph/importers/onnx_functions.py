@@ -7,7 +7,7 @@ from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
-from rfgraph.importers.dims import Dim, Shape, unknown
+from rfgraph.importers.dims import Dim, Shape, product, unknown
 from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, OpaqueError, axes_of, axis_of
 from rfgraph.importers.program import Value
 
@@ -219,9 +219,11 @@ def _recurrent(node: Node, build: Builder) -> Made:
     hidden: Dim = node.get("hidden_size") or unknown(f"{node.name}.hidden")
     directions = 2 if node.get("direction", "forward") == "bidirectional" else 1
     time = 1 if batch_first else 0
-    mixed = build(program.Mix(function="recurrent", dims=(time,)), node.input(0))
+    per_step = [product(value.shape) for i in (1, 2) if (value := node.input(i)).shape is not None]
+    macs = shape[0] * shape[1] * sum(per_step) if len(per_step) == 2 else None
+    mixed = build(program.Mix(function="recurrent", dims=(time,)), node.input(0), macs=macs)
     cell = program.Contract(operands=(("0", "1", "c"), ("c", "h")), output=("0", "1", "h"))
-    states = build(cell, mixed, build.weight((shape[2], directions * hidden)), part="cell")
+    states = build(cell, mixed, build.weight((shape[2], directions * hidden)), part="cell", macs=0)
     split = build(program.Reshape(shape=(shape[0], shape[1], directions, hidden)), states, part="directions")
     order = (0, 1, 2, 3) if batch_first else (0, 2, 1, 3)
     y = build(program.Transpose(permutation=order), split, part="y")

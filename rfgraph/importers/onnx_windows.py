@@ -242,6 +242,7 @@ def _col2im(node: Node, build: Builder) -> Made:
             channels=channels // prod(block),
         ),
         grid,
+        macs=0,
     )
 
 
@@ -261,6 +262,7 @@ def _stft(node: Node, build: Builder) -> Made:
             channel=2, channels=bins * 2,
         ),
         node.input(0),
+        macs=0,
     )  # fmt: skip
     batch, count, _ = frames.shape or (unknown("batch"), unknown("frames"), 1)
     return build(program.Reshape(shape=(batch, count, bins, 2)), frames, part="bins")
