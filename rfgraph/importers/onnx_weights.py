@@ -2,8 +2,8 @@
 
 A float that a file holds counts where an operator takes weights. The trained statistics of a batch normalisation, the
 bounds of a clip, the scales of a quantisation do not; a fixed tensor that is added or multiplied cannot be told from a
-learned one and counts too. A tensor that a node makes (``Constant``, ``ConstantOfShape``) is a weight for operators that
-compute with nothing else, and for others if the file keeps its weights so.
+learned one and counts too. A tensor that a node makes (``Constant``, ``ConstantOfShape``) is a weight for operators
+that compute with nothing else, and for others if the file keeps its weights so.
 """
 
 from __future__ import annotations
