@@ -94,6 +94,12 @@ def _pt2(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> n
     return aten.lowered(exported.read(path), treat, input_size)
 
 
+def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
+    from rfgraph.importers import keras_config
+
+    return keras_config.lowered(keras_config.read(path), treat, input_size)
+
+
 def _tflite(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
     graph: nx.DiGraph[Any] = _needing("tflite", "rfgraph.importers.tflite", "reading .tflite files").graph_of(
         path, treat, input_size
@@ -114,6 +120,7 @@ FORMATS: dict[str, Reader] = {
     ".json": _json,
     ".onnx": _onnx,
     ".pt2": _pt2,
+    ".keras": _keras,
     ".tflite": _tflite,
     ".pb": _tensorflow,
     ".pbtxt": _tensorflow,
@@ -144,8 +151,9 @@ def _made_of(package: str, *classes: str) -> Callable[[object], bool]:
     )
 
 
-#: Asked in this order.
+#: Asked in this order: on some backends a Keras model is a PyTorch module too.
 FRAMEWORKS = (
+    Framework("keras", "rfgraph.importers.keras", "live Keras models", _made_of("keras", "Layer", "Function")),
     Framework(
         "torch", "rfgraph.importers.torch", "live PyTorch modules", _made_of("torch", "Module", "ExportedProgram")
     ),
@@ -164,7 +172,7 @@ def live(
     Parameters
     ----------
     model
-        A ``torch.nn.Module``, or a ``torch.export.ExportedProgram``.
+        A Keras model or layer, a ``torch.nn.Module``, or a ``torch.export.ExportedProgram``.
     example
         Full shape of its input, or a tensor; a list of these if it has several.
     treat, input_size
