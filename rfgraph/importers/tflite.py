@@ -158,11 +158,11 @@ class _File:
             raise ValueError(f"its names have more than {MAX_TEXT} bytes")
         return (found or b"").decode("utf-8", "replace")
 
-    def numbers(self, table: Any, field: str, limit: int = MAX_ENTRIES) -> tuple[Any, ...]:
+    def numbers(self, table: Any, field: str) -> tuple[Any, ...]:
         """Return a vector of numbers."""
         length = getattr(table, f"{field}Length")()
-        if length > limit:
-            raise ValueError(f"{field} has {length} entries, more than {limit}")
+        if length > MAX_ENTRIES:
+            raise ValueError(f"{field} has {length} entries, more than {MAX_ENTRIES}")
         self.counted(length, field)
         return tuple(getattr(table, f"{field}AsNumpy")().tolist()) if length else ()
 

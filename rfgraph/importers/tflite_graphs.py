@@ -296,9 +296,19 @@ def trimmed(name: str, op: str) -> str:
     return chosen
 
 
+def _layer(graph: Graph, step: Step) -> str:
+    """Return the layer that the weight of a step is called after; empty if it is called otherwise."""
+    known = [graph.tensors[i].name for i in step.inputs[1:2] if i in graph.tensors and step.op in LAYERS]
+    weight = known[0] if known else ""
+    scope = trimmed(weight, step.op)
+    return scope if len(scope) < len(weight) else ""
+
+
 def step_names(graph: Graph) -> list[tuple[str, ...]]:
     """Return what the outputs of each step are called, without the scopes that all of them share."""
-    found = [[trimmed(graph.tensors[i].name, step.op) for i in step.outputs] for step in graph.steps]
+    found = [
+        [trimmed(graph.tensors[i].name, step.op) or _layer(graph, step) for i in step.outputs] for step in graph.steps
+    ]
     paths = [name.split("/") for names in found for name in names if name]
     shared = 0
     while paths and all(len(path) > shared + 1 and path[shared] == paths[0][shared] for path in paths):

@@ -92,8 +92,8 @@ class Node:
         """Return what constant input ``i`` holds, a list of exact numbers or of sizes."""
         value = self.input(i)
         if value.data is None:
-            why = "depends on a tensor that is not read" if value.constant else "depends on what the network computes"
-            raise UnspelledError(f"its {what} {why}")
+            decides = "a constant that is not read" if value.constant else "what the network computes"
+            raise UnspelledError(f"{decides} decides its {what}")
         return list(value.data.elements.flat)
 
     def integers(self, i: int, what: str) -> list[int]:
@@ -118,7 +118,7 @@ def shape_of(value: Value) -> Shape:
 def whole_number(number: Any, what: str) -> int:
     """Return a number that has to be known when the model is read."""
     if isinstance(number, Expression):
-        raise UnspelledError(f"its {what} depends on the input size; give one")
+        raise UnspelledError(f"the input size decides its {what}; give one")
     return int(number)
 
 
@@ -275,7 +275,7 @@ def _transpose_conv(node: Node, build: Builder) -> Made:
         before = max(whole_number(total, "output shape"), 0) // 2
         left = (sizes[d] - 1) * stride[i] + span - wanted[d]
         if node.resized and isinstance(left, int) and not before <= left < before + max(span, stride[i]):
-            raise UnspelledError(f"its output shape {wanted} is that for which the model was made")
+            raise UnspelledError(f"its output shape {text(tuple(wanted))} is that for which the model was made")
         padding.append((before, whole_number(left, "output shape") - before))
     primitive = program.SlideTransposed(
         dims=dims, kernel=kernel, stride=stride, padding=tuple(padding), output_padding=(0,) * axes,
