@@ -1062,7 +1062,7 @@ def write_number(data, at, number):
     ("change", "message"),
     [
         (lambda d, at: write_number(d, at["Subgraphs"], 2**32 - 1), "a vector of 4294967295 entries"),
-        (lambda d, at: write_number(d, at["OperatorCodes"], 1500), "1500 operator codes in a file of"),
+        (lambda d, at: write_number(d, at["Subgraphs"], 900), "900 graphs in a file of"),
         (lambda d, at: write_number(d, at["Subgraphs"], 0), "it has no operators"),
         (lambda d, at: write_number(d, at["Buffers"], 2), r"buffer \d+ is not one of the 2 of the file"),
         (lambda d, at: write_number(d, at["OperatorCodes"], 0), "operator 0 has code 0 of 0"),
