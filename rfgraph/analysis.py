@@ -577,7 +577,8 @@ def trace(
     >>> trace(net)["signal"].size, trace(net)["first"].size
     ((7,), (3,))
     """
-    compiled = compile_graph(_graph(model, treat, input_size, example), input_size, treat, batch_norm)
+    graph = _graph(model, treat, input_size, example)
+    compiled = compile_graph(graph, input_size, treat, batch_norm)
     layers = compiled.layers
     if output is None:
         outputs = _outputs(compiled)
@@ -589,7 +590,8 @@ def trace(
         end = layers.id_of(output)
     fields = _per_axis(compiled, lambda axis: engine.reverse(compiled, axis, end))
     reached = [v for v in range(end + 1) if any(f.field(v).kind != "empty" for f in fields)]
-    return Trace(layers.nodes[end], {layers.nodes[v]: _layer(compiled, v, fields) for v in reached})
+    costs = Costs(layers, compiled.sizes, graph)
+    return Trace(layers.nodes[end], {layers.nodes[v]: _layer(compiled, v, fields, costs) for v in reached})
 
 
 def load(
@@ -649,7 +651,7 @@ def _per_axis(compiled: Compiled, run: Callable[[int], Result]) -> list[Result]:
     return results
 
 
-def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[Hashable, Cost] | None = None) -> Layer:
+def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[Hashable, Cost]) -> Layer:
     layers = compiled.layers
     return Layer(
         name=layers.nodes[v],
@@ -658,7 +660,7 @@ def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[
         map_size=compiled.sizes[v],
         field=tuple(axis.field(v) for axis in fields),
         is_global=tuple(axis.is_global[v] for axis in fields),
-        costs={} if costs is None else costs,
+        costs=costs,
     )
 
 

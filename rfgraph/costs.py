@@ -383,7 +383,7 @@ class Costs(Mapping[Hashable, Cost]):
     def _costs(self) -> list[Cost]:  # [V]
         """Channels forward through the network, and the cost of each layer on the way."""
         layers, graph = self._layers, self._graph
-        if graph is None:
+        if graph is None or not any("channels" in told or "parameters" in told for _, told in graph.nodes(data=True)):
             return [Cost()] * len(layers.nodes)
         axes, nodes = len(layers.axes), graph.nodes
         as_stated = self._as_stated

@@ -114,7 +114,7 @@ class Layer:
 
     @property
     def cost(self) -> Cost:
-        """What it holds and takes; nothing is known in a trace."""
+        """What it holds and takes."""
         return self.costs.get(self.name, Cost())
 
     @property

@@ -10,6 +10,8 @@ import rfgraph
 from rfgraph.costs import FORMULAS, Cost, Map, Settings, cost, formula
 from rfgraph.errors import AttributeValueError
 from rfgraph.ops import KINDS
+from rfgraph.policy import Policy, judge
+from rfgraph.present.views import Summary, TraceView
 
 
 def report_of(*layers, size=16, channels=6, axes=2, **graph):
@@ -137,7 +139,7 @@ def test_without_channels_or_sizes_nothing_is_guessed():
     assert numbers(report["conv"]) == (2, 18, None)
     assert report.macs.unknown == ("conv",)
     assert report.parameters.complete
-    assert rfgraph.trace(net)["conv"].parameters is None
+    assert rfgraph.trace(net)["conv"].parameters == 18
 
 
 def test_a_graph_may_state_what_it_holds():
@@ -204,3 +206,62 @@ def test_costs_do_not_slow_an_analysis_down():
     graph.nodes["conv"]["channels"] = 4
     assert report["conv"].parameters == 24
     assert report.costs["conv"] is report.costs["conv"]
+
+
+# What is shown.
+
+
+def shown(report, name="net"):
+    return Summary(report, judge(report.findings, Policy()), name, "rfgraph check net")
+
+
+def small(size=8, **attributes):
+    net = rfgraph.Network("small")
+    x = net.conv("conv", net.input("x", channels=3), kernel=3, padding=1, channels=1000)
+    net.conv("last", x, kernel=1, channels=4, **attributes)
+    return net
+
+
+def test_a_summary_shows_costs_where_they_are_known():
+    view = shown(rfgraph.analyze(small(), input_size=8))
+    headings = [column.heading for column in view.sheet().columns]
+    assert headings == ["layer", "op", "n", "channels", "r", "S", "P", "start", "parameters", "MACs"]
+    assert view.sheet().rows[1] == ("conv", "conv", "8", "1,000", "3", "1", "1", "0.5", "27,000", "1,728,000")
+    assert "parameters: 31,000" in view.sheet().notes
+    assert "MACs: 1,984,000" in view.sheet().notes
+    plain = rfgraph.Network("plain")
+    plain.conv("conv", plain.input("x"), kernel=3)
+    view = shown(rfgraph.analyze(plain, input_size=8))
+    assert [column.heading for column in view.sheet().columns] == ["layer", "op", "n", "r", "S", "P", "start"]
+    assert not any("parameters" in note for note in view.sheet().notes)
+
+
+def test_a_summary_says_what_its_totals_leave_out():
+    view = shown(rfgraph.analyze(small(groups=3)))
+    assert view.sheet().rows[2][-1] == "?"
+    why = "its 3 groups do not divide 1000 and 4 channels"
+    assert f"parameters: at least 27,000, without 'last' ({why})" in view.sheet().notes
+    assert "MACs: not known; they need the channels of all layers and --input-size" in view.sheet().notes
+    view = shown(rfgraph.analyze(small(groups=3), input_size=8))
+    assert f"MACs: at least 1,728,000, without 'last' ({why})" in view.sheet().notes
+    net = small()
+    net.graph.graph["parameters"] = 5
+    net.graph.nodes["conv"]["parameters"] = 3
+    notes = shown(rfgraph.analyze(net)).sheet().notes
+    assert "parameters: 5; no layer here reads 2 of them" in notes
+
+
+def test_documents_and_records_carry_costs():
+    view = shown(rfgraph.analyze(small(groups=3), input_size=8))
+    document = view.document()
+    entry = document["layers"][1]
+    assert (entry["channels"], entry["parameters"], entry["macs"]) == (1000, 27000, 1728000)
+    assert document["parameters"] == {"count": 27000, "complete": False, "unknown": ["last"], "unread": 0}
+    assert document["macs"] == {"count": 1728000, "complete": False, "unknown": ["last"]}
+    records = view.records()
+    at = records.header.index("channels")
+    assert records.header[at : at + 4] == ("channels", "parameters", "macs", "status")
+    assert records.rows[1][at : at + 3] == ("1000", "27000", "1728000")
+    assert records.rows[2][at : at + 3] == ("4", "", "")
+    traced = TraceView(rfgraph.trace(small(), input_size=8), "net").document()
+    assert [layer["macs"] for layer in traced["layers"]] == [0, 1728000, 256000]

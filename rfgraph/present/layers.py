@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rfgraph.analysis import Report
+from rfgraph.costs import Total
 from rfgraph.present.rows import (
     SCHEMA_VERSION,
     Column,
@@ -32,6 +33,9 @@ NAMED = 8
 
 #: Headings of the numbers of a field, and the attributes of ``Window`` that hold them.
 NUMBERS = {"r": "size", "S": "stride", "P": "padding", "start": "start"}
+
+#: What layers hold and take: attributes of ``Layer``, and their headings.
+COSTS = {"channels": "channels", "parameters": "parameters", "macs": "MACs"}
 
 #: A number that the input size decides is said to people for each residue if it takes no more values than this.
 _CASES = 4
@@ -72,15 +76,34 @@ def has_global_path(layer: Layer) -> bool:
 
 
 def layer_sheet(layers: Sequence[Layer], title: str, notes: tuple[str, ...]) -> Sheet:
-    """Return the table of layers for people; map sizes have a column where an input size tells them."""
+    """Return the table of layers for people; there are columns for sizes of maps and for costs where they are known."""
     sized = any(size not in (None, 1) for layer in layers for size in layer.map_size)  # a global pool makes 1 of all
     columns = [Column("layer"), Column("op"), *([Column("n", "right")] if sized else [])]
-    columns += [Column(heading, "right") for heading in NUMBERS]
+    before, after = cost_columns(layers, ("channels",)), cost_columns(layers, ("parameters", "macs"))
+    columns += [Column(heading, "right") for heading in (*before, *NUMBERS, *(COSTS[name] for name in after))]
     rows = []
     for layer in layers:
         sizes = [across(["?" if size is None else number(size) for size in layer.map_size])] if sized else []
-        rows.append((str(layer.name), layer.op, *sizes, *field_texts(layer)))
+        sizes += [cost_text(getattr(layer, name)) for name in before]
+        costs = [cost_text(getattr(layer, name)) for name in after]
+        rows.append((str(layer.name), layer.op, *sizes, *field_texts(layer), *costs))
     return Sheet(title, tuple(columns), rows, notes)
+
+
+def cost_columns(layers: Sequence[Layer], names: Sequence[str] = tuple(COSTS)) -> list[str]:
+    """Return which of the numbers of ``COSTS`` some layer has."""
+    return [name for name in names if any(getattr(layer, name) for layer in layers)]
+
+
+def cost_text(count: int | None) -> str:
+    """Return a count for people.
+
+    Examples
+    --------
+    >>> cost_text(25557032), cost_text(0), cost_text(None)
+    ('25,557,032', '0', '?')
+    """
+    return "?" if count is None else f"{count:,}"
 
 
 def field_texts(layer: Layer) -> tuple[str, ...]:
@@ -131,13 +154,14 @@ def layer_records(layers: Sequence[Layer], axes: Sequence[str]) -> Records:
     """Return the table of layers for spreadsheets, one column per number and axis.
 
     Where the input size decides and is not given, there are columns for what it decides by; numbers are left out on
-    which the sizes do not agree. There is a column for places in the code if the model tells any.
+    which the sizes do not agree. There are columns for costs, and for places in the code, if the model tells any.
     """
     decided = any(isinstance(field, BySize) for layer in layers for field in fields_of(layer))
     names = ("n", *NUMBERS, "global", *(["by_n_mod"] if decided else []))
     places = any(layer.location for layer in layers)
     numbers = (f"{name}_{axis}" for name in names for axis in axes)
-    header = ("layer", "op", *numbers, "status", "why", *(["location"] if places else []))
+    costs = cost_columns(layers)
+    header = ("layer", "op", *numbers, *costs, "status", "why", *(["location"] if places else []))
     rows = []
     for layer in layers:
         fields = fields_of(layer)
@@ -150,6 +174,7 @@ def layer_records(layers: Sequence[Layer], axes: Sequence[str]) -> Records:
                 *(digits(_value(field, name)) for name in NUMBERS.values() for field in fields),
                 *(truth(whole) for whole in layer.is_global),
                 *(moduli if decided else []),
+                *(digits(getattr(layer, name)) for name in costs),
                 layer.status,
                 layer.why,
                 *([layer.location] if places else []),
@@ -168,6 +193,7 @@ def layer_document(layer: Layer) -> Document:
         "op": layer.op,
         "location": layer.location,
         "fields": fields,
+        **{name: getattr(layer, name) for name in COSTS},
         "status": layer.status,
         "why": layer.why,
     }
@@ -266,6 +292,35 @@ def _cases(table: BySize, name: str, values: Sequence[Number]) -> str:
         if window.is_local:
             at.setdefault(getattr(window, name), []).append(residue)
     return "; ".join(f"{number(value)} where {named_residues(table.modulus, at[value])}" for value in values)
+
+
+def cost_lines(report: Report) -> list[str]:
+    """Return the totals of a network for people, where any number of some layer is known."""
+    lines = []
+    parameters, macs = report.parameters, report.macs
+    if parameters.count:
+        unread = report.costs.unread
+        aside = f"; no layer here reads {cost_text(unread)} of them" if unread else ""
+        lines.append(f"parameters: {parameters}{_left_out(report, parameters)}{aside}")
+    if macs.count:
+        lines.append(f"MACs: {macs}{_left_out(report, macs)}")
+    elif parameters.count and not macs.complete:
+        lines.append("MACs: not known; they need the channels of all layers and --input-size")
+    return lines
+
+
+def _left_out(report: Report, total: Total) -> str:
+    if total.complete:
+        return ""
+    first, *rest = total.unknown
+    why = report.costs[first].why
+    more = f" and {counted(len(rest), 'more layer')}" if rest else ""
+    return f", without {first!r}{more}{f' ({why})' if why else ''}"
+
+
+def total_document(total: Total) -> Document:
+    """Return a sum over layers for programs: a lower bound if it is not complete."""
+    return {"count": total.count, "complete": total.complete, "unknown": [str(node) for node in total.unknown]}
 
 
 def title(report: Report, name: str) -> str:

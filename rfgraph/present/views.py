@@ -12,6 +12,7 @@ from rfgraph.present.findings import holes_document, severities, verdict
 from rfgraph.present.layers import (
     NAMED,
     Reason,
+    cost_lines,
     field_line,
     has_global_path,
     head,
@@ -24,6 +25,7 @@ from rfgraph.present.layers import (
     size_lines,
     taken_lines,
     title,
+    total_document,
 )
 from rfgraph.present.reach import counted_paths, path_lines, paths_document, resolution_document, resolution_lines
 from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted, number, truth
@@ -83,6 +85,8 @@ class Summary:
         return {
             **head("summary", self.report, self.name),
             "layers": [layer_document(layer) for layer in self.layers],
+            "parameters": {**total_document(self.report.parameters), "unread": self.report.costs.unread},
+            "macs": total_document(self.report.macs),
             "outputs": [str(name) for name in self.report.outputs],
             "aligned": self.report.aligned,
             "findings": severities(self.judged.open),
@@ -118,6 +122,7 @@ class Summary:
         more = len(report.outputs) - len(outputs)
         said = ", ".join(outputs) + (f" and {more} more" if more else "")
         notes.append(f"{'output' if len(report.outputs) == 1 else 'outputs'}: {said}")
+        notes += cost_lines(report)
         notes += path_lines(self.paths)
         notes += resolution_lines(report.productivity.axes)
         notes += [f"holes: {holes.message}" for holes in self._holes[:NAMED]]
