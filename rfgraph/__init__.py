@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rfgraph.paths import Paths
     from rfgraph.results import Branch, Finding, Layer, Region, Repair, Trace
     from rfgraph.support import Support
+    from rfgraph.sweeps import Sweep, sweep
     from rfgraph.uses.roi import Roi, roi
     from rfgraph.window import EMPTY, FULL, IDENTITY, Window
 
@@ -37,6 +38,7 @@ __all__ = [
     "Report",
     "Roi",
     "Support",
+    "Sweep",
     "Total",
     "Trace",
     "Window",
@@ -44,6 +46,7 @@ __all__ = [
     "load",
     "roi",
     "single_path",
+    "sweep",
     "trace",
 ]
 
@@ -59,6 +62,7 @@ _HOMES = {
     "paths": ("Paths",),
     "results": ("Branch", "Finding", "Layer", "Region", "Repair", "Trace"),
     "support": ("Support",),
+    "sweeps": ("Sweep", "sweep"),
     "uses.roi": ("Roi", "roi"),
     "window": ("EMPTY", "FULL", "IDENTITY", "Window"),
 }

@@ -1,0 +1,276 @@
+"""What a sweep finds, block by block: the vectorised pass where it can answer, and the engine of record where not.
+
+A ``Search`` holds all that a worker needs, and travels to it as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from rfgraph.alignment import Mode
+from rfgraph.analysis import analyze
+from rfgraph.errors import FieldError, SizeError
+from rfgraph.network import BatchNorm
+from rfgraph.shapes import InputSize
+from rfgraph.sweeps import totals, vectorised
+from rfgraph.sweeps.columns import (
+    ALIGNMENT_UNKNOWN,
+    BOUND,
+    BY_SIZE,
+    EXACT,
+    FAILS,
+    NONE,
+    NOT_COUNTED,
+    PER_AXIS,
+    UNKNOWN,
+    Columns,
+    blank,
+    joined,
+    put,
+    taken,
+)
+from rfgraph.sweeps.designs import Block, Designs, Digit
+from rfgraph.sweeps.expressions import Expression
+from rfgraph.sweeps.tables import Plan
+from rfgraph.window import as_number
+
+#: Designs of a sample that are looked at together: as many as leave the arrays of a pass in the cache.
+SAMPLED_TOGETHER = 1 << 13
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every design; the names are those of ``rfgraph.analyze``."""
+
+    nodes: tuple[Hashable, ...]
+    axes: tuple[str, ...]
+    source: Hashable
+    input_size: InputSize
+    modes: tuple[Mode, ...]
+    batch_norm: BatchNorm
+
+
+@dataclass(frozen=True)
+class Best:
+    """The designs that are kept: the ``count`` of which ``cost`` is least."""
+
+    cost: Expression
+    count: int
+
+    def of(self, columns: Columns) -> Columns:
+        """Return the best of some designs, best first; the first of equals comes first."""
+        value, known = self.cost.number(columns)
+        places = np.flatnonzero(known)
+        order = (
+            np.lexsort((columns["position"][places], value[places]))
+            if value.dtype != object
+            else np.array(
+                sorted(range(len(places)), key=lambda i: (value[places[i]], columns["position"][places[i]])),
+                dtype=np.intp,
+            )
+        )
+        return taken(columns, places[order[: self.count]])
+
+
+@dataclass(frozen=True)
+class Search:
+    """A sweep made ready."""
+
+    designs: Designs
+    question: Question
+    #: What the vectorised pass follows; without one, each design is analysed on its own, for the reason given.
+    plan: Plan | None
+    why_not: str
+    #: Ids of the nodes that are asked for.
+    ids: tuple[int, ...]
+    costs: totals.CostPlan | None
+    #: Parameters that the model holds and no layer reads.
+    unread: int = 0
+    where: Expression | None = None
+    best: Best | None = None
+
+    def run(self, block: Block) -> tuple[Columns, Counts]:
+        """Return what is found of the designs of a block that are kept, and how many there are of which sort."""
+        columns, counts = self.found(block)
+        if self.where is not None:
+            columns = taken(columns, self.where.condition(columns))
+            counts = replace(counts, kept=len(columns["position"]))
+        if self.best is not None:
+            columns = self.best.of(columns)
+        return columns, counts
+
+    def found(self, block: Block) -> tuple[Columns, Counts]:
+        """Return what is found of all designs of a block."""
+        if not self.designs.drawn or len(block) <= SAMPLED_TOGETHER:
+            columns, alone = self.answer(block.start, block.shape, block.digits)
+        else:
+            parts, alone = [], 0
+            for low in range(0, len(block), SAMPLED_TOGETHER):
+                high = min(low + SAMPLED_TOGETHER, len(block))
+                digits: list[Digit] = [d if isinstance(d, int) else d[low:high] for d in block.digits]
+                part, left = self.answer(block.start + low, (high - low,), digits)
+                parts.append(part)
+                alone += left
+            columns = joined(parts)
+        fails = int((columns["status"][:, 0] == FAILS).sum())
+        return columns, Counts(len(block), len(block), alone, fails)
+
+    def answer(self, start: int, shape: tuple[int, ...], digits: Sequence[Digit]) -> tuple[Columns, int]:
+        """Return what is found of designs that vary along the dimensions of ``shape``, and how many were done alone."""
+        count = int(np.prod(shape, dtype=np.int64))
+        positions = np.arange(start, start + count, dtype=np.int64)
+        if self.plan is None:
+            return self.alone(blank(count, len(self.ids), len(self.question.axes)), positions, np.arange(count))
+        try:
+            columns, left = self.together(shape, digits)
+        except OverflowError:
+            columns, left = blank(count, len(self.ids), len(self.question.axes)), np.arange(count)
+        return self.alone(columns, positions, left)
+
+    def together(self, shape: tuple[int, ...], digits: Sequence[Digit]) -> tuple[Columns, Any]:
+        """Return what the vectorised pass finds, and which designs it leaves over."""
+        assert self.plan is not None
+        axes = vectorised.run(self.plan, digits, self.ids, self.question.modes)
+        spread = vectorised.spread
+        count = int(np.prod(shape, dtype=np.int64))
+        columns = blank(count, len(self.ids), len(axes))
+        flags = {
+            name: vectorised.any_of([getattr(axis, name) for axis in axes])
+            for name in ("fails", "misaligned", "left_over")
+        }
+        fails = spread(flags["fails"], shape, np.bool_)
+        left = spread(flags["left_over"], shape, np.bool_) & ~fails
+        columns["aligned"][:] = ~spread(flags["misaligned"], shape, np.bool_)
+        for k in range(len(self.ids)):
+            columns["status"][:, k] = EXACT
+            for a, axis in enumerate(axes):
+                same = next((b for b in range(a) if axes[b] is axis), None)
+                if same is None:
+                    self.fill(columns, k, a, axis, shape)
+                    continue
+                for name in PER_AXIS:
+                    columns[name][:, k, a] = columns[name][:, k, same]
+        if self.costs is not None and not (self.costs.no_parameters and self.costs.no_macs):
+            sizes = [tuple(axis.sizes[v] for axis in axes) for v in range(len(self.costs.tails))]
+            parameters, macs, fits = totals.run(self.costs, digits, sizes)
+            known = spread(fits, shape, np.bool_)
+            for name, total in (("parameters", parameters), ("macs", macs)):
+                if total is not None:
+                    counted = spread(total, shape, np.int64 if self.costs.safe else object)
+                    columns[name] = counted if known.all() else np.where(known, counted, NOT_COUNTED)
+        if fails.any():
+            _fail(columns, fails)
+        return columns, np.flatnonzero(left)
+
+    def fill(self, columns: Columns, k: int, a: int, axis: vectorised.AxisFound, shape: tuple[int, ...]) -> None:
+        """Fill in what the pass found along one axis of one node."""
+        assert self.plan is not None
+        v, spread = self.ids[k], vectorised.spread
+        is_global = self.plan.axes[self.plan.axis_of[a]].is_global[v]
+        columns["is_global"][:, k, a] = is_global
+        size, field, drift = axis.sizes[v], axis.fields[v], axis.drifts[v]
+        columns["map_size"][:, k, a] = NONE if size is None else spread(size, shape)
+        if field is None:
+            if not is_global:
+                columns["status"][:, k] = UNKNOWN
+            return
+        columns["r"][:, k, a] = spread(vectorised.width(field), shape)
+        columns["P"][:, k, a] = spread(-field.first[0], shape)
+        step = spread(field.step, shape)
+        if field.period == 1:
+            columns["S"][:, k, a] = step
+        elif not (step % field.period).any():
+            columns["S"][:, k, a] = step // field.period
+        else:
+            columns["S"] = columns["S"].astype(object)
+            values, which = np.unique(step, return_inverse=True)
+            exact = np.empty(len(values), dtype=object)
+            exact[:] = [as_number(Fraction(int(value), field.period)) for value in values]
+            columns["S"][:, k, a] = exact[which.reshape(-1)]
+        if drift is not False:
+            drifts = spread(drift, shape, np.bool_)
+            columns["status"][drifts, k] = UNKNOWN
+            for name in ("r", "S", "P"):
+                columns[name][drifts, k, a] = NONE
+
+    def alone(self, columns: Columns, positions: Any, which: Any) -> tuple[Columns, int]:
+        """Fill in what the engine of record says of some of the designs at ``positions``, one by one."""
+        columns["position"][:] = positions
+        for place in which.tolist():
+            self.record(columns, place, int(positions[place]))
+        return columns, len(which)
+
+    def record(self, columns: Columns, place: int, position: int) -> None:
+        """Fill in what the engine of record says of the design at ``position``."""
+        question = self.question
+        _fail(columns, place)
+        try:
+            report = analyze(
+                self.designs.network(position),
+                input_size=question.input_size,
+                source=question.source,
+                alignment=question.modes,
+                batch_norm=question.batch_norm,
+            )
+            layers = [report[node] for node in question.nodes]
+            aligned = report.aligned
+        except SizeError:
+            return
+        columns["aligned"][place] = ALIGNMENT_UNKNOWN if aligned is None else int(aligned)
+        for k, layer in enumerate(layers):
+            status = {"exact": EXACT, "bound": BOUND, "unknown": UNKNOWN}[layer.status]
+            fields = zip(layer.field, layer.by_size or (None,) * len(layer.field), strict=True)
+            if status != UNKNOWN and any(table is not None for _, table in fields):
+                status = BY_SIZE
+            for a in range(len(question.axes)):
+                columns["is_global"][place, k, a] = layer.is_global[a]
+                put(columns, "map_size", (place, k, a), layer.map_size[a] or NONE)
+                only = replace(
+                    layer,
+                    axes=layer.axes[a : a + 1],
+                    field=layer.field[a : a + 1],
+                    by_size=layer.by_size[a : a + 1],
+                )
+                if layer.field[a].is_empty:
+                    status = UNKNOWN
+                for name, number in (("r", "size"), ("S", "stride"), ("P", "padding")):
+                    try:
+                        put(columns, name, (place, k, a), getattr(only, number)[0])
+                    except FieldError:
+                        continue
+            columns["status"][place, k] = status
+        costs = report.costs
+        if all(costs[node].fits for node in costs):
+            for name, total in (("parameters", costs.parameters), ("macs", costs.macs)):
+                if total.complete:
+                    put(columns, name, place, total.count + (self.unread if name == "parameters" else 0))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many designs there are of which sort."""
+
+    seen: int = 0
+    kept: int = 0
+    #: Done one by one by the engine of record.
+    alone: int = 0
+    fail: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.seen + other.seen, self.kept + other.kept, self.alone + other.alone, self.fail + other.fail)
+
+
+def _fail(columns: Columns, where: Any) -> None:
+    """Note of some designs that they do not work."""
+    for name in PER_AXIS:
+        columns[name][where] = NONE
+    columns["status"][where] = FAILS
+    columns["aligned"][where] = ALIGNMENT_UNKNOWN
+    for name in ("parameters", "macs"):
+        columns[name] = columns[name] if columns[name].flags.writeable else columns[name].copy()
+        columns[name][where] = NOT_COUNTED
