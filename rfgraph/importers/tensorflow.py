@@ -88,7 +88,7 @@ BESIDE = frozenset(
     }
 )  # fmt: skip
 _BESIDE_NAMED = re.compile(
-    r"(Resource|Sparse)*(Apply|Scatter)[A-Z].*|Assign.*|.*Summary(V2)?|(Save|Restore)(V2|Slices)?|Queue.*|Initialize.*"
+    r"(Resource|Sparse)*Apply[A-Z].*|(Resource)?Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)|Assign.*|.*Summary(V2)?|(Save|Restore)(V2|Slices)?|Queue.*|Initialize.*"
     r"|.*Grad(V\d|Grad\w*)?|.*BackpropFilter(V2)?|.*Barrier.*|Write.*Summary|.*Iterator.*|.*Dataset.*|LookupTable.*"
 )
 #: Scopes of gradients and of the saver.
@@ -341,10 +341,8 @@ class Reader:
             wanted = [Input(name, 0) for name in self.sinks(body)]
         else:
             wanted = [Input(*_ref(text)) for text in self.model.outputs]
-        values: list[Value] = []
-        for item in self.run(body, bound, wanted, ""):
-            values += item if isinstance(item, tuple) else [item] if isinstance(item, Value) else []
-        values = [value for value in values if not value.constant]
+        made = self.run(body, bound, wanted, "")
+        values = [item for item in made if isinstance(item, Value) and not item.constant]
         if not values:
             raise self.fail("none of its outputs depends on an input (a Placeholder)")
         return self.build.program(values)
@@ -500,7 +498,7 @@ class Reader:
                 return DEAD
             if len(outputs.items) >= MAX_ELEMENTS:
                 raise ValueError(f"output {port} of {i.name!r} is read")
-            outputs.items.append(self.opaque(outputs.node, len(outputs.items), "this output is not followed"))
+            outputs.items.append(self.opaque(outputs.node, len(outputs.items), outputs.why))
         if port >= len(outputs.items):
             raise ValueError(f"output {port} of {i.name!r} is read, which has {len(outputs.items)}")
         return outputs.items[port]
@@ -526,9 +524,11 @@ class Reader:
             if passed:
                 return Outputs(None, [node.input(0)])
             made = self.made(node, body, wired)
+        except UnspelledError as error:
+            return Outputs(node, [], why=str(error))
         except MALFORMED as error:
             raise self.fail(f"node {full!r} ({wired.op}): {error}") from error
-        return Outputs(node, [made] if isinstance(made, (Value, tuple, Dead)) else list(made))
+        return Outputs(node, [made] if isinstance(made, (Value, Dead)) else list(made))
 
     def inputs(self, body: Body, wired: Wired, scope: Mapping[str, Outputs]) -> list[Item]:
         """Return what a node reads; of a loop that is not followed, what enters it."""
@@ -561,7 +561,7 @@ class Reader:
             if node.op in SWITCHES:
                 return self.switched(node)
             if node.op in EXITS or node.op in NEXT:
-                return self.opaque(node, 0, "what its loop computes is not followed")
+                raise UnspelledError("what its loop computes is not followed")
             if node.op in CALLS or node.op in self.functions:
                 return self.called(node)
             if node.op in BRANCHES:
@@ -569,19 +569,17 @@ class Reader:
             if node.op in LOOPS:
                 return self.loop(node)
             if handler is None:
-                return self.opaque(node, 0, "")
+                raise UnspelledError
             if node.op == "Identity" and body.function and re.fullmatch(r"(.*/)?Identity(_\d+)?", node.name):
                 return node.inputs[0]  # what the exporter returns; the graph has no such node
             return handler(node, self.build)
-        except UnspelledError as error:
+        except UnspelledError:
             del self.build.instructions[before:]
-            return self.opaque(node, 0, str(error))
+            raise
 
     def opaque(self, node: Node, k: int, why: str) -> Value:
         """Return output ``k`` of a node of which nothing is known but perhaps its shape."""
-        operands: list[Value] = []
-        for item in node.inputs:
-            operands += item if isinstance(item, tuple) else [item] if isinstance(item, Value) else []
+        operands = [item for item in node.inputs if isinstance(item, Value)]
         shape = None if self.resized else self.stated(node, k)
         if all(value.constant for value in operands):
             return self.build.weight(shape, node.output(k))
@@ -765,6 +763,7 @@ class Outputs:
     node: Node | None
     items: list[Item]
     dead: bool = False
+    why: str = "this output is not followed"
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ class Dead:
 
 DEAD = Dead()
 
-#: A tensor, a list of tensors, or what a branch that is not taken makes.
-Item: TypeAlias = "Value | tuple[Value, ...] | Dead"
+#: A tensor, or what a branch that is not taken makes.
+Item: TypeAlias = "Value | Dead"
 Made: TypeAlias = "Item | Sequence[Item]"
 
 #: What ``dtype`` attributes say: numbers of ``DataType``.
@@ -163,26 +163,39 @@ class Node:
 Handle: TypeAlias = "Callable[[Node, Builder], Made]"
 HANDLERS: Handlers[Handle] = Handlers("TensorFlow")
 
+
+def with_range(node: Node, build: Builder, made: Value) -> Made:
+    """Return what a quantised op makes with the least and greatest number that it stands for, which are constants."""
+    if not node.op.startswith(("Quantize", "Requantize")):
+        return made
+    return [made, build.weight((), node.output(1)), build.weight((), node.output(2))]
+
+
 #: Ops of several outputs that are handled: bodies of functions refer to outputs by name.
 OUTPUTS = {
     **dict.fromkeys(("Switch", "RefSwitch"), ("output_false", "output_true")),
     **dict.fromkeys(("Merge", "RefMerge"), ("output", "value_index")),
     **dict.fromkeys(
-        ("QuantizedConv2D", "QuantizedDepthwiseConv2D", "QuantizedMaxPool", "QuantizedAvgPool", "QuantizedConcat"),
+        ("QuantizedConv2D", "QuantizedDepthwiseConv2D", "QuantizedMaxPool", "QuantizedAvgPool"),
         ("output", "min_output", "max_output"),
+    ),
+    "QuantizedMatMul": ("out", "min_out", "max_out"),
+    "RequantizationRange": ("output_min", "output_max"),
+    **dict.fromkeys(
+        ("FractionalMaxPool", "FractionalAvgPool"), ("output", "row_pooling_sequence", "col_pooling_sequence")
     ),
     "QuantizedBiasAdd": ("output", "min_out", "max_out"),
     **dict.fromkeys(("QuantizedAdd", "QuantizedMul"), ("z", "min_z", "max_z")),
     **dict.fromkeys(("QuantizedRelu", "QuantizedRelu6"), ("activations", "min_activations", "max_activations")),
     **dict.fromkeys(("QuantizeV2",), ("output", "output_min", "output_max")),
-    **dict.fromkeys(("Requantize", "QuantizeDownAndShrinkRange"), ("output", "output_min", "output_max")),
+    **dict.fromkeys(("Requantize", "QuantizeDownAndShrinkRange", "QuantizedConcat"), ("output", "output_min", "output_max")),
     "QuantizedReshape": ("output", "output_min", "output_max"),
     "QuantizedResizeBilinear": ("resized_images", "out_min", "out_max"),
     "MaxPoolWithArgmax": ("output", "argmax"),
     "FusedBatchNorm": ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2"),
     "FusedBatchNormV2": ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2"),
     **dict.fromkeys(
-        ("FusedBatchNormV3", "_FusedBatchNormEx"),
+        ("FusedBatchNormV3",),
         ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2", "reserve_space_3"),
     ),
     **dict.fromkeys(("TopK", "TopKV2"), ("values", "indices")),

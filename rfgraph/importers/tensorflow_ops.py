@@ -11,13 +11,13 @@ import numpy as np
 
 from rfgraph.importers import products, program, spellings, tensorflow_windows  # noqa: F401  handlers register
 from rfgraph.importers.builder import Builder
-from rfgraph.importers.dims import Dim, Expression, product, unknown
+from rfgraph.importers.dims import Dim, Expression, Shape, product, unknown
 from rfgraph.importers.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.program import Value
 from rfgraph.importers.shapes import broadcast, completed
 from rfgraph.importers.spellings import axes_of, axis_of, shape_of
-from rfgraph.importers.tensorflow_nodes import BOOL, FLOATS, HANDLERS, Item, Made, Node
+from rfgraph.importers.tensorflow_nodes import BOOL, FLOATS, HANDLERS, Item, Made, Node, with_range
 from rfgraph.importers.tensorflow_windows import layout_of
 
 # Functions of one element.
@@ -35,7 +35,7 @@ UNARY = {
     "Sqrt": "sqrt", "Square": "square", "Tan": "tan", "Tanh": "tanh", "Real": "real", "Imag": "imag",
     "ComplexAbs": "abs", "BiasAdd": "bias", "BiasAddV1": "bias", "ClipByValue": "clip",
     "FakeQuantWithMinMaxArgs": "quantize", "FakeQuantWithMinMaxVars": "quantize",
-    "FakeQuantWithMinMaxVarsPerChannel": "quantize", "QuantizeAndDequantize": "quantize",
+    "FakeQuantWithMinMaxVarsPerChannel": "quantize", 
     "QuantizeAndDequantizeV2": "quantize", "QuantizeAndDequantizeV3": "quantize",
     "QuantizeAndDequantizeV4": "quantize", "CheckNumerics": "identity", "CheckNumericsV2": "identity",
     "Bucketize": "bucketize", "AdjustHue": "adjust_hue",
@@ -44,10 +44,7 @@ UNARY = {
 }  # fmt: skip
 
 #: What passes its tensor on, under a name of its own.
-PASSING = (
-    "Identity", "StopGradient", "Snapshot", "DeepCopy", "PlaceholderWithDefault", "EnsureShape", "Copy", "CopyHost",
-    "_Retval", "_EagerConst", "RefIdentity", "XlaSharding", "Print", "DebugIdentity", "DebugIdentityV2",
-)  # fmt: skip
+PASSING = ("Identity", "StopGradient", "Snapshot", "EnsureShape", "RefIdentity", "XlaSharding", "Print", "_Retval")
 
 SEVERAL = {
     "Add": "add", "AddV2": "add", "AddN": "add", "AccumulateNV2": "add", "Sub": "sub", "Mul": "mul", "MulNoNan": "mul",
@@ -75,10 +72,7 @@ def _unary(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles(*PASSING)
 def _identity(node: Node, build: Builder) -> Made:
-    found = node.inputs[0] if node.inputs else None
-    if not isinstance(found, Value):
-        return found if isinstance(found, tuple) else node.input(0)
-    return build(program.Pointwise(function="identity"), found)
+    return build(program.Pointwise(function="identity"), node.input(0))
 
 
 @HANDLERS.handles("IdentityN", "ShapeN")
@@ -130,20 +124,13 @@ def _cast(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function=function), node.input(0))
 
 
-NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "_FusedBatchNormEx")
-
-
-@HANDLERS.handles(*NORMS)
+@HANDLERS.handles("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 def _batch_norm(node: Node, build: Builder) -> Made:
-    x = node.input(0)
-    if node.flag("is_training", True):
-        layout = layout_of(node, len(shape_of(x)) - 2)
-        dims = tuple(d for d in range(len(shape_of(x))) if d != layout.channel)
-        made = build(program.Mix(function="instance_norm", dims=dims), x)
-    else:
-        made = build(program.Pointwise(function="batch_norm"), x)
-    side = [value for value in node.tensors(5) if not value.constant]
-    return [build(program.Pointwise(function="add"), made, *side, part="add") if side else made]
+    if not node.flag("is_training", True):
+        return [build(program.Pointwise(function="batch_norm"), node.input(0))]
+    channel = layout_of(node, node.rank() - 2).channel
+    dims = tuple(d for d in range(node.rank()) if d != channel)
+    return [build(program.Mix(function="instance_norm", dims=dims), node.input(0))]
 
 
 @HANDLERS.handles("BatchNormWithGlobalNormalization")
@@ -222,16 +209,44 @@ def _in_top_k(node: Node, build: Builder) -> Made:
     return build(program.Reduce(function="any", dims=(1,), keepdims=False), node.input(0))
 
 
-@HANDLERS.handles(
-    "Where", "Unique", "UniqueV2", "NonMaxSuppression", "NonMaxSuppressionV2", "NonMaxSuppressionV3",
-    "NonMaxSuppressionV4", "NonMaxSuppressionV5", "CombinedNonMaxSuppression", "Bincount",
-    "DenseBincount", "HistogramFixedWidth", "Multinomial",
-)  # fmt: skip
-def _whole(node: Node, build: Builder) -> Made:
-    made: list[Item] = []
-    for name, op in node.outputs(4):
+@HANDLERS.handles("Where")
+def _where(node: Node, build: Builder) -> Made:
+    return build(program.Whole(shape=(unknown(f"{node.name}.count"), node.rank())), node.input(0))
+
+
+@HANDLERS.handles("Unique", "UniqueV2")
+def _unique(node: Node, build: Builder) -> Made:
+    shapes = (unknown(f"{node.name}.count"),), node.shape()
+    return _selected(node, build, [shapes[0], shapes[1]] if node.rank() == 1 else [None, None])
+
+
+@HANDLERS.handles("Bincount", "DenseBincount", "HistogramFixedWidth")
+def _counted(node: Node, build: Builder) -> Made:
+    bins = node.numbers("number of bins", 2 if node.op.startswith("Histogram") else 1)[:1]
+    whole = node.op != "DenseBincount" or node.rank() == 1
+    return _selected(node, build, [tuple(bins) if whole else None])
+
+
+@HANDLERS.handles("NonMaxSuppression", "NonMaxSuppressionV2", "NonMaxSuppressionV3", "NonMaxSuppressionV4",
+                  "NonMaxSuppressionV5")  # fmt: skip
+def _suppressed(node: Node, build: Builder) -> Made:
+    rows: list[Shape | None] = [(unknown(f"{node.name}.count"),)]
+    more: dict[str, list[Shape | None]] = {"NonMaxSuppressionV4": [()], "NonMaxSuppressionV5": [rows[0], ()]}
+    return _selected(node, build, [*rows, *more.get(node.op, [])])
+
+
+@HANDLERS.handles("CombinedNonMaxSuppression")
+def _combined(node: Node, build: Builder) -> Made:
+    batch, rows = node.shape()[0], unknown(f"{node.name}.count")
+    return _selected(node, build, [(batch, rows, 4), (batch, rows), (batch, rows), (batch,)])
+
+
+def _selected(node: Node, build: Builder, shapes: Sequence[Shape | None]) -> list[Value]:
+    """Return what is selected by contents: all of it depends on all of the input."""
+    made = []
+    for (name, op), shape in zip(node.outputs(len(shapes)), shapes, strict=True):
         build.at(name, op)
-        made.append(build(program.Whole(), *node.tensors()))
+        made.append(build(program.Whole(shape=shape), *node.tensors()))
     return made
 
 
@@ -252,12 +267,12 @@ def _matmul(node: Node, build: Builder) -> Made:
     primitive = program.Contract(operands=(tuple(rows), tuple(columns)), output=plain.output)
     made = build(primitive, left, right, part="product" if fused else "")
     if not fused:
-        return made
+        return with_range(node, build, made)
     added = [value for value in node.tensors(2) if not value.constant]
     return build(program.Pointwise(function="add" if added else "elementwise"), made, *added)
 
 
-@HANDLERS.handles("Einsum", "XlaEinsum")
+@HANDLERS.handles("Einsum")
 def _einsum(node: Node, build: Builder) -> Made:
     equation, tensors = node.text("equation"), node.tensors()
     primitive = products.einsum(equation, [len(shape_of(value)) for value in tensors])
@@ -322,22 +337,17 @@ def _unpack(node: Node, build: Builder) -> Made:
     return spellings.unstack(build, node.input(0), node.number("axis", 0), count, node.outputs(min(count, 1 << 16)))
 
 
-@HANDLERS.handles("Pack", "ParallelConcat")
+@HANDLERS.handles("Pack")
 def _pack(node: Node, build: Builder) -> Made:
-    if node.op == "ParallelConcat":
-        return build(program.Concat(dim=0), *node.tensors())
     return spellings.stack(build, node.tensors(), node.number("axis", 0))
 
 
-@HANDLERS.handles("ConcatV2", "Concat", "QuantizedConcat", "QuantizedConcatV2")
+@HANDLERS.handles("ConcatV2", "Concat", "QuantizedConcat")
 def _concat(node: Node, build: Builder) -> Made:
     if node.op == "ConcatV2":
         tensors, place = node.tensors(0, -1), -1
     elif node.op == "Concat":
         tensors, place = node.tensors(1), 0
-    elif node.op == "QuantizedConcatV2":
-        count = node.number("N")
-        tensors, place = node.tensors(0, count), count
     else:  # axis, tensors, and the least and greatest of each
         tensors, place = node.tensors(1, 1 + node.number("N")), 0
     rank = next((len(value.shape) for value in tensors if value.shape is not None), None)
@@ -346,7 +356,8 @@ def _concat(node: Node, build: Builder) -> Made:
     if rank is None:
         raise UnspelledError("the rank of its inputs is not known")
     axis = axis_of(node.integer("axis", place), rank)
-    return build(program.Concat(dim=axis), *tensors)
+    made = build(program.Concat(dim=axis), *tensors)
+    return with_range(node, build, made)
 
 
 @HANDLERS.handles("GatherV2", "Gather", "ResourceGather")
@@ -400,7 +411,8 @@ def _one_hot(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("Reshape", "QuantizedReshape")
 def _reshape(node: Node, build: Builder) -> Made:
     wanted = node.sizes("shape", 1)
-    return build(program.Reshape(shape=completed(wanted, node.input(0).shape, node.name)), node.input(0))
+    made = build(program.Reshape(shape=completed(wanted, node.input(0).shape, node.name)), node.input(0))
+    return with_range(node, build, made)
 
 
 @HANDLERS.handles("Squeeze")
@@ -428,7 +440,7 @@ def _transpose(node: Node, build: Builder) -> Made:
 # Constants, and what is known from shapes.
 
 
-@HANDLERS.handles("Variable", "VariableV2", "TemporaryVariable", "VarHandleOp", "_VarHandlesOp")
+@HANDLERS.handles("Variable", "VariableV2", "VarHandleOp")
 def _variable(node: Node, build: Builder) -> Made:
     shape = node.get("shape")
     known = isinstance(shape, tuple) and all(size >= 0 for size in shape)
@@ -508,7 +520,7 @@ def _like(node: Node, build: Builder) -> Made:
 
 
 RANDOM = (
-    "RandomUniform", "RandomStandardNormal", "TruncatedNormal", "ParameterizedTruncatedNormal", "RandomUniformInt",
+    "RandomUniform", "RandomStandardNormal", "TruncatedNormal", "RandomUniformInt",
     "StatelessRandomUniform", "StatelessRandomNormal", "StatelessTruncatedNormal", "StatelessRandomUniformV2",
     "StatelessRandomNormalV2", "StatelessTruncatedNormalV2", "Empty",
 )  # fmt: skip
@@ -537,20 +549,20 @@ QUANTISED = {
 @HANDLERS.handles(*QUANTISED)
 def _quantised(node: Node, build: Builder) -> Made:
     made = build(program.Pointwise(function=QUANTISED[node.op]), node.input(0))
-    return made, build.weight(()), build.weight(())
+    return with_range(node, build, made)
 
 
 @HANDLERS.handles("QuantizedAdd", "QuantizedMul")
 def _quantised_pair(node: Node, build: Builder) -> Made:
     function = "add" if node.op == "QuantizedAdd" else "mul"
     made = build(program.Pointwise(function=function), node.input(0), node.input(1))
-    return made, build.weight(()), build.weight(())
+    return with_range(node, build, made)
 
 
 @HANDLERS.handles("RequantizationRange")
 def _range_of(node: Node, build: Builder) -> Made:
     # From the extremes of the whole tensor; like the statistics of a norm they are taken as constants.
-    return build.weight(()), build.weight(())
+    return [build.weight(()), build.weight(())]
 
 
 # What is not followed, and why.

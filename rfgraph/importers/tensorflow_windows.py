@@ -12,7 +12,7 @@ from rfgraph.importers.dims import Dim, exact_quotient, product
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.program import Value
 from rfgraph.importers.spellings import shape_of, whole_number
-from rfgraph.importers.tensorflow_nodes import HANDLERS, Made, Node
+from rfgraph.importers.tensorflow_nodes import HANDLERS, Made, Node, with_range
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _atrous(
 
 @HANDLERS.handles("Conv2D", "QuantizedConv2D")
 def _conv2d(node: Node, build: Builder) -> Made:
-    return _convolved(node, build, node.input(0), node.input(1), 2)
+    return with_range(node, build, _convolved(node, build, node.input(0), node.input(1), 2))
 
 
 @HANDLERS.handles("Conv3D")
@@ -133,16 +133,14 @@ def _conv3d(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("DepthwiseConv2dNative", "QuantizedDepthwiseConv2D")
 def _depthwise(node: Node, build: Builder) -> Made:
-    return _convolved(node, build, node.input(0), node.input(1), 2, depthwise=True)
+    return with_range(node, build, _convolved(node, build, node.input(0), node.input(1), 2, depthwise=True))
 
 
-@HANDLERS.handles("_FusedConv2D", "_FusedDepthwiseConv2dNative")
+@HANDLERS.handles("_FusedConv2D")
 def _fused(node: Node, build: Builder) -> Made:
     functions = node.get("fused_ops") or []
     added = [value for value in node.tensors(2) if not value.constant]
-    depthwise = node.op != "_FusedConv2D"
-    part = "conv" if functions else ""
-    made = _convolved(node, build, node.input(0), node.input(1), 2, depthwise=depthwise, part=part)
+    made = _convolved(node, build, node.input(0), node.input(1), 2, part="conv" if functions else "")
     if not functions:
         return made
     return build(program.Pointwise(function="add" if added else "elementwise"), made, *added)
@@ -221,7 +219,9 @@ def _pool(node: Node, build: Builder) -> Made:
         padding=_paddings(node, layout), dilation=(1,) * axes,
     )  # fmt: skip
     made = build(primitive, x)
-    return [made, made] if node.op == "MaxPoolWithArgmax" else made  # the places of the maxima are read where they are
+    if node.op == "MaxPoolWithArgmax":
+        return [made, made]  # the places of the maxima are read where they are
+    return with_range(node, build, made)
 
 
 def _over_channels(node: Node, build: Builder, layout: Layout, x: Value, group: int) -> Value:
@@ -265,10 +265,11 @@ RESIZES = {"ResizeBilinear": "linear", "ResizeBicubic": "cubic", "ResizeNearestN
 
 @HANDLERS.handles(*RESIZES, "QuantizedResizeBilinear")
 def _resize(node: Node, build: Builder) -> Made:
-    return spellings.resize(
+    made = spellings.resize(
         build, node.input(0), node.sizes("size", 1), RESIZES.get(node.op, "linear"),
         align_corners=node.flag("align_corners"), half_pixel_centers=node.flag("half_pixel_centers"),
     )  # fmt: skip
+    return with_range(node, build, made)
 
 
 @HANDLERS.handles("ResizeArea")
