@@ -91,6 +91,23 @@ all its merges line up, where padding depends on the size. n is the input size;
 "n mod 16 is 0 or 8, from 75" holds for 80, 88, 96 and so on.
 """
 
+_SWEEP = """\
+Look at many designs of a network: every combination of the values that --set and
+--each give, or a sample of them, and tell what they see, whether they line up,
+and what they cost where channels are known.
+
+  rfgraph sweep model.onnx --set 'conv*.kernel=3,5,7' --set 'pool1.stride=1,2' \\
+      --where 'r >= 256 and aligned' --best macs --input-size 224
+
+A key is a node or a pattern of nodes, and an attribute. Values are numbers, one
+per axis as 1x7, or words as same; [...] is read as JSON. What changes together
+is joined by &: 'conv*.kernel & conv*.padding = 3&1, 5&2'.
+
+A condition compares r, S, P, map_size, parameters and macs, on all axes and
+nodes, or r[0], r["y"], r["node"]; it knows aligned, is_global, works, and, or,
+not. What is not known does not fit.
+"""
+
 #: What the reason why something is not known speaks of -> the option for it.
 _WAYS_OUT = {
     "input size": "give an input size, as --input-size 224",
@@ -178,6 +195,8 @@ def _parser() -> argparse.ArgumentParser:
     _input_size(trace)
     trace.add_argument("--output", metavar="NAME", help="the node to trace (default: the output, if there is one)")
 
+    _sweep_command(_command(commands, "sweep", _sweep, "many designs of a network at once", _SWEEP))
+
     _command(commands, "zoo", _zoo, "the published networks, computed, beside what was published")
     return parser
 
@@ -252,6 +271,35 @@ def _alignment(command: argparse.ArgumentParser) -> None:
         help="what lines up: center, causal (branches end at the same index), or auto (default: centres, but what is "
         "causal on purpose is a note); one for all axes or one per axis as causal,center",
     )
+
+
+def _sweep_command(sweep: argparse.ArgumentParser) -> None:
+    _model(sweep)
+    choice = "PATTERN.ATTRIBUTE=VALUES"
+    sweep.add_argument(
+        "--set", metavar=choice, action="append", default=[], help="values that all nodes that fit take together"
+    )
+    sweep.add_argument(
+        "--each", metavar=choice, action="append", default=[], help="values that each node that fits takes on its own"
+    )
+    sweep.add_argument("--designs", metavar="FILE", help="JSON: a list of designs, or a mapping from keys to values")
+    sweep.add_argument("--sample", metavar="N", type=_natural, help="look at N designs drawn at random")
+    sweep.add_argument("--seed", metavar="N", type=_natural, default=0, help="which sample (default: 0)")
+    sweep.add_argument("--where", metavar="CONDITION", help="which designs to keep, as 'r >= 256 and aligned'")
+    sweep.add_argument("--best", metavar="COST", help="keep those of least cost, sorted, as macs or parameters")
+    sweep.add_argument("--keep", metavar="N", type=_natural, help="how many --best keeps (default: 10)")
+    sweep.add_argument("--node", metavar="NAME", action="append", help="a node to tell of (default: the outputs)")
+    _measured(sweep)
+    _alignment(sweep)
+    sweep.add_argument("--to", metavar="FOLDER", help="write results there in chunks; run again to go on after a stop")
+    sweep.add_argument("--to-format", choices=("npz", "parquet"), default="npz", help="what chunks are (default: npz)")
+    sweep.add_argument("--jobs", metavar="N", type=int, help="chunks to do at once; -1 for one per core (needs joblib)")
+
+
+def _natural(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
+    return int(text)
 
 
 def _policy(command: argparse.ArgumentParser) -> None:
@@ -393,6 +441,36 @@ def _trace(options: argparse.Namespace) -> tuple[View, int]:
         options.batch_norm,
     )
     return TraceView(found, str(graph.graph.get("name") or options.model)), CLEAN
+
+
+def _sweep(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.present.sweeps import SweepView
+    from rfgraph.sweeps import spelling, sweep
+
+    if options.keep is not None and options.best is None:
+        raise RFGraphError("--keep says how many designs --best keeps; give --best too, as --best macs")
+    choices = spelling.merged(options.set, options.designs)
+    graph = _load(options)
+    modes = options.alignment.split(",")
+    found = sweep(
+        graph,
+        choices,
+        each=spelling.merged(options.each),
+        sample=options.sample,
+        seed=options.seed,
+        where=options.where,
+        best=(options.best, options.keep) if options.keep is not None else options.best,
+        nodes=None if options.node is None else [_named(graph, name) for name in options.node],
+        input_size=_input_sizes(options, graph),
+        source=_named(graph, options.source),
+        alignment=modes if len(modes) > 1 else modes[0],
+        treat=dict(options.treat),
+        batch_norm=options.batch_norm,
+        to=options.to,
+        form=options.to_format,
+        jobs=options.jobs,
+    )
+    return SweepView(found, options.model, options.to), CLEAN
 
 
 def _zoo(options: argparse.Namespace) -> tuple[View, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import networkx as nx
 
 from rfgraph.errors import SweepError
-from rfgraph.sweeps.columns import COLUMNS, PER_AXIS, PER_NODE, Array, Columns, bytes_of, joined
+from rfgraph.sweeps.columns import COLUMNS, PER_AXIS, PER_NODE, STATUS, Array, Columns, bytes_of, joined
 from rfgraph.sweeps.search import Counts, Search
 
 #: Results that would take more bytes than this are not collected in memory.
@@ -133,7 +133,16 @@ class Sweep(Mapping[str, Array]):
 
     def options(self, index: int) -> dict[str, Any]:
         """Return what the design in row ``index`` chooses: key -> value."""
-        return self._search.designs.options(int(self["position"][index]))
+        return self.options_at(int(self["position"][index]))
+
+    def options_at(self, position: int) -> dict[str, Any]:
+        """Return what the design at a position in the sweep chooses, kept or not."""
+        return self._search.designs.options(position)
+
+    @staticmethod
+    def status_name(status: int) -> str:
+        """Return what an entry of ``status`` means."""
+        return STATUS[status]
 
     def graph(self, index: int) -> nx.DiGraph[Any]:
         """Return the network of the design in row ``index``, ready for ``rfgraph.analyze``."""

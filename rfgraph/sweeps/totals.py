@@ -9,7 +9,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from rfgraph import shapes
+from rfgraph.analysis import analyze
 from rfgraph.costs import Cost, Costs, Count, Map, Settings, cost, settings_of
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.network import Layers
@@ -52,17 +52,13 @@ def released(graph: nx.DiGraph[Any], layers: Layers, choices: Sequence[Choice]) 
     stating = [v for v, node in enumerate(layers.nodes) if {"parameters", "macs"} & set(graph.nodes[node])]
     if not stating and "parameters" not in graph.graph:
         return graph, 0
-    try:
-        sizes = shapes.infer(layers)
-    except SizeError:
-        sizes = [(None,) * len(layers.axes)] * len(layers.nodes)
-    told = Costs(layers, sizes, graph)
+    told = _costs(graph, layers)
     free = graph.copy()
     free.graph.pop("parameters", None)
     for node in layers.nodes:
         for name in ("parameters", "macs"):
             free.nodes[node].pop(name, None)
-    computed = Costs(layers, sizes, free)
+    computed = _costs(free, layers)
     chosen = {node for choice in choices for nodes, _ in choice.targets for node in nodes}
     after: list[bool] = []
     for node, tails in zip(layers.nodes, layers.tails, strict=True):
@@ -73,6 +69,20 @@ def released(graph: nx.DiGraph[Any], layers: Layers, choices: Sequence[Choice]) 
                 continue
             free.nodes[node][name] = None if said and after[-1] else said
     return free, told.unread
+
+
+def _costs(graph: nx.DiGraph[Any], layers: Layers) -> Costs:
+    """Return the costs of the network as it stands, at the sizes that its inputs state."""
+    source = layers.nodes[layers.inputs[0]]
+    try:
+        costs = analyze(graph, source=source).costs
+        costs.known  # noqa: B018  sizes are worked out when they are first asked for
+        return costs
+    except SizeError:
+        bare = graph.copy()
+        for v in layers.inputs:
+            bare.nodes[layers.nodes[v]].pop("size", None)
+        return analyze(bare, source=source).costs
 
 
 def cost_plan(
