@@ -2,7 +2,8 @@
 
 Names of nodes are those of the source: TF-Slim's end points, Keras' or torchvision's layers. Batch norm and
 activations are left out throughout, since they read only their own position, and so is what follows the last feature
-map. A published number is a case to test against; nothing computes with it.
+map; a conv has a bias where the source gives it one. A published number is a case to test against; nothing computes
+with it.
 
 This package is ``rfgraph.models`` but lies outside ``rfgraph/``: its modules import one another relatively, so that
 tools which look at files find them too.

@@ -33,7 +33,7 @@ def alexnet_v2() -> nx.MultiDiGraph:
         if channels is None:
             x = net.max_pool(name, x, kernel=kernel, stride=stride, padding=padding)
         else:
-            x = net.conv(name, x, kernel=kernel, stride=stride, padding=padding, channels=channels)
+            x = net.conv(name, x, kernel=kernel, stride=stride, padding=padding, channels=channels, bias=True)
     return net.graph
 
 
@@ -63,5 +63,5 @@ def alexnet_guide() -> nx.MultiDiGraph:
         if channels is None:
             x = net.max_pool(name, x, kernel=kernel, stride=stride, padding=padding)
         else:
-            x = net.conv(name, x, kernel=kernel, stride=stride, padding=padding, channels=channels)
+            x = net.conv(name, x, kernel=kernel, stride=stride, padding=padding, channels=channels, bias=True)
     return net.graph

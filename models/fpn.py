@@ -23,7 +23,7 @@ def fpn() -> nx.MultiDiGraph:
     x = net.max_pool("maxpool", x, kernel=3, stride=2, padding=1)
     above = ""
     for level, stage in reversed(list(enumerate(add_resnet50_stages(net, x), start=2))):
-        lateral = net.conv(f"lateral{level}", stage, kernel=1, channels=256)
+        lateral = net.conv(f"lateral{level}", stage, kernel=1, channels=256, bias=True)
         if above:
             above = net.resize(
                 f"up{level}", above, scale=2, mode="nearest", coordinates="asymmetric", nearest_mode="floor"
@@ -31,6 +31,6 @@ def fpn() -> nx.MultiDiGraph:
             above = net.add(f"merge{level}", lateral, above)
         else:
             above = lateral
-        net.conv(f"P{level}", above, kernel=3, padding=1, channels=256)
+        net.conv(f"P{level}", above, kernel=3, padding=1, channels=256, bias=True)
     net.max_pool("P6", "P5", kernel=1, stride=2)
     return net.graph

@@ -89,7 +89,11 @@ def inception_resnet_v2(name: str, padding: str = "valid") -> nx.MultiDiGraph:
 
 
 def _residual(net: Network, scope: str, x: str, branches: tuple[Branch, ...], channels: int) -> str:
-    """Add ``branches``, a 1x1 conv over their concatenation, and the sum of that with ``x``."""
+    """Add ``branches``, a 1x1 conv over their concatenation, and the sum of that with ``x``.
+
+    It is the only kind of conv here without a batch norm, and so with a bias.
+    """
     ends = [add_branch(net, f"{scope}/Branch_{index}", x, branch) for index, branch in enumerate(branches)]
-    up = net.conv(f"{scope}/Conv2d_1x1", net.concat(f"{scope}/concat", *ends), kernel=1, channels=channels)
+    both = net.concat(f"{scope}/concat", *ends)
+    up = net.conv(f"{scope}/Conv2d_1x1", both, kernel=1, channels=channels, bias=True)
     return net.add(f"{scope}/add", x, up)

@@ -14,17 +14,19 @@ Up = Callable[[Network, str, str, int], str]
 
 def transposed_2x2(net: Network, name: str, x: str, channels: int) -> str:
     """Add a 2x2 transposed conv of stride 2, as the paper has it."""
-    return net.conv_transpose(name, x, kernel=2, stride=2, channels=channels)
+    return net.conv_transpose(name, x, kernel=2, stride=2, channels=channels, bias=True)
 
 
 def transposed_3x3(net: Network, name: str, x: str, channels: int) -> str:
     """Add a 3x3 transposed conv of stride 2 that doubles the size."""
-    return net.conv_transpose(name, x, kernel=3, stride=2, padding=1, output_padding=1, channels=channels)
+    return net.conv_transpose(name, x, kernel=3, stride=2, padding=1, output_padding=1, channels=channels, bias=True)
 
 
 def bilinear(net: Network, name: str, x: str, channels: int) -> str:
     """Add bilinear upsampling, with pixel centres at halves, and the 1x1 conv that halves the channels."""
-    return net.conv(name, net.resize(f"{name}/resize", x, scale=2, mode="linear"), kernel=1, channels=channels)
+    return net.conv(
+        name, net.resize(f"{name}/resize", x, scale=2, mode="linear"), kernel=1, channels=channels, bias=True
+    )
 
 
 def unet(name: str, up: Up, padded: bool = True, levels: int = 4) -> nx.MultiDiGraph:
@@ -60,11 +62,11 @@ def unet(name: str, up: Up, padded: bool = True, levels: int = 4) -> nx.MultiDiG
             skip = net.crop(f"up{level}/crop", skip, padding=-lost)
             lost = 4 + 2 * lost + 4
         x = _double_conv(net, f"up{level}", net.concat(f"up{level}/concat", skip, x), channels, padded)
-    net.conv("segments", x, kernel=1, channels=2)
+    net.conv("segments", x, kernel=1, channels=2, bias=True)
     return net.graph
 
 
 def _double_conv(net: Network, scope: str, x: str, channels: int, padded: bool) -> str:
     for index in (1, 2):
-        x = net.conv(f"{scope}/conv{index}", x, kernel=3, padding=int(padded), channels=channels)
+        x = net.conv(f"{scope}/conv{index}", x, kernel=3, padding=int(padded), channels=channels, bias=True)
     return x

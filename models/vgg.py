@@ -22,9 +22,10 @@ def vgg(name: str) -> nx.MultiDiGraph:
     for block, convs in enumerate(CONVS[name], start=1):
         channels = min(64 * 2 ** (block - 1), 512)
         for conv in range(1, convs + 1):
-            x = net.conv(f"{name}/conv{block}/conv{block}_{conv}", x, kernel=3, padding="same", channels=channels)
+            scope = f"{name}/conv{block}/conv{block}_{conv}"
+            x = net.conv(scope, x, kernel=3, padding="same", channels=channels, bias=True)
         x = net.max_pool(f"{name}/pool{block}", x, kernel=2, padding="valid")
-    x = net.conv(f"{name}/fc6", x, kernel=7, padding="valid", channels=4096)
-    x = net.conv(f"{name}/fc7", x, kernel=1, channels=4096)
-    net.conv(f"{name}/fc8", x, kernel=1, channels=1000)
+    x = net.conv(f"{name}/fc6", x, kernel=7, padding="valid", channels=4096, bias=True)
+    x = net.conv(f"{name}/fc7", x, kernel=1, channels=4096, bias=True)
+    net.conv(f"{name}/fc8", x, kernel=1, channels=1000, bias=True)
     return net.graph

@@ -9,6 +9,7 @@ import pytest
 import rfgraph
 from rfgraph.costs import FORMULAS, Cost, Map, Settings, cost, formula
 from rfgraph.errors import AttributeValueError
+from rfgraph.models import MODELS
 from rfgraph.ops import KINDS
 from rfgraph.policy import Policy, judge
 from rfgraph.present.views import Summary, TraceView
@@ -265,3 +266,88 @@ def test_documents_and_records_carry_costs():
     assert records.rows[2][at : at + 3] == ("4", "", "")
     traced = TraceView(rfgraph.trace(small(), input_size=8), "net").document()
     assert [layer["macs"] for layer in traced["layers"]] == [0, 1728000, 256000]
+
+
+# Networks of the zoo leave batch norm and heads out: with the numbers of these they must come to the published counts.
+
+PYTORCH = "torchvision.models, num_params of the weights"
+KERAS = "keras.applications, trainable parameters of model.summary()"
+TIMM = "timm, number of parameters"
+MANY = "github.com/osmr/imgclsmob, README.md of pytorch"
+CLASSES = 1000
+
+
+def norms(report, per_channel, depthwise=True):
+    """Return the learned numbers of a batch norm after each conv that has no bias."""
+    nodes = report._graph.nodes
+    convs = [n for n in report if report[n].op == "conv" and not nodes[n].get("bias")]
+    return per_channel * sum(report[n].channels for n in convs if depthwise or "groups" not in nodes[n])
+
+
+def head(features, classes=CLASSES):
+    return features * classes + classes
+
+
+def norms_of_densenet(report):
+    """Before each conv but the first, over all that it reads; after the first; and at the end."""
+    tails = [next(iter(report._graph.pred[n])) for n in report if report[n].op == "conv"]
+    return 2 * (64 + sum(report[tail].channels for tail in tails[1:]) + 1024)
+
+
+def norms_of_resnet_v2(report):
+    """After each conv without a bias, before each unit, and at the end."""
+    units = [next(iter(report._graph.pred[n])) for n in report if str(n).endswith("bottleneck_v2/conv1")]
+    return norms(report, 2) + 2 * (sum(report[tail].channels for tail in units) + 2048)
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out", "published", "source"),
+    [
+        ("vgg_16", lambda r: 0, 138_357_544, PYTORCH),
+        ("vgg_a", lambda r: 0, 132_863_336, f"{PYTORCH}: vgg11"),
+        ("alexnet_guide", lambda r: head(4096), 62_378_344, f"{MANY}: AlexNet"),
+        ("mobilenet_v1", lambda r: norms(r, 2) + head(1024), 4_231_976, KERAS),
+        ("mobilenet_v1_075", lambda r: norms(r, 2) + head(768), 2_585_560, f"{MANY}: MobileNet x0.75"),
+        ("resnet_v1_50", lambda r: norms(r, 2) + head(2048), 25_557_032, PYTORCH),
+        ("resnet_v1_101", lambda r: norms(r, 2) + head(2048), 44_549_160, PYTORCH),
+        ("resnet_v1_152", lambda r: norms(r, 2) + head(2048), 60_192_808, PYTORCH),
+        ("resnet_v1_200", lambda r: norms(r, 2) + head(2048), 64_673_832, TIMM),
+        ("resnet_v2_50", lambda r: norms_of_resnet_v2(r) + head(2048), 25_568_360, KERAS),
+        ("resnet_v2_101", lambda r: norms_of_resnet_v2(r) + head(2048), 44_577_896, KERAS),
+        ("resnet_v2_152", lambda r: norms_of_resnet_v2(r) + head(2048), 60_236_904, KERAS),
+        ("resnet50_d", lambda r: norms(r, 2) + head(2048), 25_576_264, TIMM),
+        ("resnet3d_18", lambda r: norms(r, 2) + head(512, 400), 33_371_472, PYTORCH),
+        ("inception_v3", lambda r: norms(r, 1) + head(2048), 23_817_352, f"{KERAS}; its norms have no factors"),
+        ("inception_v4", lambda r: norms(r, 2) + head(1536), 42_679_816, MANY),
+        ("inception_resnet_v2", lambda r: norms(r, 1) + head(1536), 55_813_192, f"{KERAS}; its norms have no factors"),
+        ("xception", lambda r: norms(r, 2, depthwise=False) + head(2048), 22_855_952, KERAS),
+        ("densenet_121", lambda r: norms_of_densenet(r) + head(1024), 7_978_856, PYTORCH),
+        ("unet", lambda r: -65, 31_030_593, "torchsummary of U-Nets that score one class, not two"),
+    ],
+)
+def test_published_parameters_of_the_zoo(name, left_out, published, source):
+    report = rfgraph.analyze(f"zoo:{name}", input_size=MODELS[name].input_size)
+    assert report.parameters.complete
+    assert report.parameters.count + left_out(report) == published, source
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "left_out", "published", "source"),
+    [
+        ("vgg_16", 224, 0, 15.470, "torchvision.models, GFLOPS of the weights"),
+        ("densenet_121", 224, 1024 * CLASSES, 2.834, "torchvision.models, GFLOPS of the weights"),
+        ("inception_v3", 299, 2048 * CLASSES, 5.713, "torchvision.models, GFLOPS of the weights"),
+        ("resnet3d_18", (16, 112, 112), 512 * 400, 40.697, "torchvision.models, GFLOPS of the weights"),
+        ("mobilenet_v1", 224, 1024 * CLASSES, 0.569, "Howard et al., MobileNets, table 6: million mult-adds"),
+        ("mobilenet_v1_075", 224, 768 * CLASSES, 0.325, "Howard et al., MobileNets, table 6: million mult-adds"),
+    ],
+)
+def test_published_macs_of_the_zoo(name, size, left_out, published, source):
+    report = rfgraph.analyze(f"zoo:{name}", input_size=size)
+    assert report.macs.complete
+    assert round((report.macs.count + left_out) / 1e9, 3) == published, source
+
+
+def test_every_network_of_the_zoo_tells_its_parameters():
+    for name, model in MODELS.items():
+        assert rfgraph.analyze(f"zoo:{name}", input_size=model.input_size).parameters.complete, name
