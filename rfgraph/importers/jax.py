@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,8 @@ def graph_of(
     Parameters
     ----------
     model
-        A function of arrays. Its weights are what it closes over, or arguments that the example holds.
+        A function of arrays. Its weights are what it closes over. Those of a module that is a tree, and those that
+        ``functools.partial`` holds, may be ``jax.ShapeDtypeStruct``: a model need not be in memory.
     example
         What it is called with: a full shape, an array or a ``jax.ShapeDtypeStruct``; a list of these, or of trees of
         them, for several arguments; or a mapping from the names of its parameters to them. Nothing is allocated.
@@ -78,20 +80,21 @@ def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] |
             "(1, 224, 224, 3), an array or jax.ShapeDtypeStruct, or a list of these for several arguments"
         )
     arguments, keywords = _arguments(example)
-    leaves, tree = tree_util.tree_flatten((arguments, keywords), is_leaf=_is_leaf)
-    names = _leaf_names(model, arguments, keywords)
+    found, tree = tree_util.tree_flatten_with_path((arguments, keywords), is_leaf=_is_leaf)
+    leaves, names = [leaf for _, leaf in found], _input_names(model, [path for path, _ in found], len(arguments))
     traced = [k for k, leaf in enumerate(leaves) if _is_tensor(leaf)]
     stated = [_struct(leaves[k], (shapes or {}).get(names[k])) for k in traced]
+    weights, rebuilt = _without_contents(model)
 
-    def function(*given: Any) -> Any:
+    def function(given: Sequence[Any], held: Sequence[Any]) -> Any:
         filled = list(leaves)
         for k, value in zip(traced, given, strict=True):
             filled[k] = value
         positional, named = tree_util.tree_unflatten(tree, filled)
-        return _arrays(_called(model)(*positional, **named))
+        return _arrays(_called(rebuilt(held))(*positional, **named))
 
     try:
-        closed = jax.make_jaxpr(function)(*stated)
+        closed = jax.make_jaxpr(function)(stated, [weight for _, weight in weights])
     except ModelFileError:
         raise
     except Exception as error:  # the user's own code runs here and may raise anything
@@ -100,7 +103,7 @@ def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] |
         raise ModelFileError(f"{name}: JAX cannot trace it on {given} ({type(error).__name__}: {why})") from error
     if not closed.jaxpr.outvars:
         raise ModelFileError(f"{name}: it returns no arrays")
-    graph = Flattening(_location, _owners(model)).graph(closed)
+    graph = Flattening(_location, _owners(model)).graph(closed, [owner for owner, _ in weights])
     return Traced(name, graph, tuple(names[k] for k in traced))
 
 
@@ -127,6 +130,28 @@ def _called(model: Any) -> Callable[..., Any]:
         return lambda *arguments, **keywords: model.init_with_output(jax.random.key(0), *arguments, **keywords)[0]
     found: Callable[..., Any] = model
     return found
+
+
+def _without_contents(model: Any) -> tuple[list[tuple[str, Any]], Callable[[Sequence[Any]], Any]]:
+    """Return the weights of which only shapes are there, with what they belong to, and what puts others in place."""
+    partial = isinstance(model, functools.partial)
+    try:
+        found, tree = tree_util.tree_flatten_with_path((model.args, model.keywords) if partial else model)
+    except Exception:  # a module of the user's may not be a tree, or may refuse to be taken apart
+        return [], lambda held: model
+    places = [k for k, (_, leaf) in enumerate(found) if isinstance(leaf, jax.ShapeDtypeStruct)]
+    if not places:
+        return [], lambda held: model
+
+    def rebuilt(held: Sequence[Any]) -> Any:
+        leaves = [leaf for _, leaf in found]
+        for k, value in zip(places, held, strict=True):
+            leaves[k] = value
+        made = tree_util.tree_unflatten(tree, leaves)
+        return functools.partial(model.func, *made[0], **made[1]) if partial else made
+
+    paths = ["" if partial else _owner(readable(tree_util.keystr(found[k][0]))) for k in places]
+    return [(path, found[k][1]) for path, k in zip(paths, places, strict=True)], rebuilt
 
 
 def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -161,7 +186,7 @@ def _struct(leaf: Any, shape: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(stated if shape is None else tuple(shape), dtype)  # type: ignore[no-untyped-call]
 
 
-def _leaf_names(model: Any, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> list[str]:
+def _input_names(model: Any, paths: Sequence[Any], count: int) -> list[str]:
     """Return one name for each leaf of the arguments, from the names of the function's parameters."""
     try:
         parameters = list(inspect.signature(model).parameters.values())
@@ -169,11 +194,12 @@ def _leaf_names(model: Any, arguments: Sequence[Any], keywords: Mapping[str, Any
         parameters = []
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     known = [parameter.name for parameter in parameters if parameter.kind in plain]
-    known += [f"x{k}" if k or len(arguments) > 1 else "x" for k in range(len(known), len(arguments))]
+    known += [f"x{k}" if count > 1 else "x" for k in range(len(known), count)]
     names = []
-    for name, value in [*zip(known, arguments, strict=False), *keywords.items()]:
-        for path, _ in tree_util.tree_flatten_with_path(value, is_leaf=_is_leaf)[0]:
-            names.append(".".join(filter(None, (name, readable(tree_util.keystr(path))))))
+    for path in paths:  # (arguments, keywords), then which of them, then the way into it
+        first = path[1]
+        name = known[first.idx] if hasattr(first, "idx") else str(first.key)
+        names.append(".".join(filter(None, (name, readable(tree_util.keystr(path[2:]))))))
     return names
 
 
@@ -189,11 +215,21 @@ def _owners(model: Any) -> dict[int, str]:
     except Exception:  # a module of the user's may not be a tree, or may refuse to be taken apart
         return {}
     for path, leaf in leaves:
-        parts = readable(tree_util.keystr(path)).split(".")
-        parts = parts[:-1] if parts[-1] in ("value", "raw_value") else parts
-        if leaf is not model and len(parts) > 1:
-            owners[id(leaf)] = ".".join(parts[:-1])
+        if leaf is not model and (owner := _owner(readable(tree_util.keystr(path)))):
+            owners[id(leaf)] = owner
     return owners
+
+
+def _owner(path: str) -> str:
+    """Return the path of the layer that a weight belongs to, empty for one of the model itself.
+
+    Examples
+    --------
+    >>> _owner("layers.0.weight"), _owner("stem.kernel.value"), _owner("scale")
+    ('layers.0', 'stem', '')
+    """
+    parts = path.split(".")
+    return ".".join((parts[:-1] if parts[-1] in ("value", "raw_value") else parts)[:-1])
 
 
 def _location(equation: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rfgraph.importers.folding import simplest
+from rfgraph.importers.folding import MAX_FLOATS, simplest
 
 Array = Any  # numpy.ndarray
 Evaluate = Callable[..., Any]
@@ -20,8 +20,6 @@ Evaluate = Callable[..., Any]
 MAX_ELEMENTS = 1 << 22
 #: Nor are more than this together, for one model.
 MAX_TOTAL = 1 << 27
-#: Floats of more elements than this that a model holds are weights, which say nothing about space.
-MAX_FLOATS = 1
 
 
 class Budget:
@@ -88,7 +86,7 @@ class Number:
         kind = np.dtype(getattr(array, "dtype", type(array))).kind if _is_plain(array) else "?"
         if kind in "iub" and count <= MAX_ELEMENTS:
             made._value = np.asarray(array)
-        elif kind == "f" and count <= MAX_FLOATS:
+        elif kind == "f" and count <= MAX_FLOATS:  # more are weights, which say nothing about space
             number = np.asarray(array, dtype=np.float64)
             made._value = np.vectorize(lambda x: float(simplest(x)) if np.isfinite(x) else x, otypes=[float])(number)
         return made
@@ -255,6 +253,7 @@ EVALUATORS: dict[str, Evaluate] = {
     "dynamic_slice": _dynamic_slice,
     "concatenate": lambda p, *xs: np.concatenate(xs, p["dimension"]),
     "tile": lambda p, x: np.tile(x, p["reps"]),
+    "stack": lambda p, *xs: np.stack(xs, p["axis"]),
     "pad": _pad,
     "split": _split,
     "dot_general": _dot_general,

@@ -94,7 +94,8 @@ POINTWISE = {
     "rem": "mod", "atan2": "atan2", "and": "and", "or": "or", "xor": "xor", "not": "not", "eq": "equal",
     "ne": "not_equal", "lt": "less", "le": "less_or_equal", "gt": "greater", "ge": "greater_or_equal",
     "eq_to": "equal", "lt_to": "less", "le_to": "less_or_equal", "nextafter": "nextafter",
-    "shift_left": "shift", "shift_right_arithmetic": "shift", "shift_right_logical": "shift", "complex": "complex",
+    "mulhi": "mul", "shift_left": "shift", "shift_right_arithmetic": "shift", "shift_right_logical": "shift",
+    "complex": "complex",
     "igamma": "igamma", "igammac": "igamma", "igamma_grad_a": "igamma", "polygamma": "polygamma", "zeta": "zeta",
     "regularized_incomplete_beta": "beta", "select_n": "where", "clamp": "clamp",
     "neg": "neg", "sign": "sign", "abs": "abs", "floor": "floor", "ceil": "ceil", "round": "round", "exp": "exp",
@@ -437,7 +438,7 @@ def _written(build: Builder, x: Value, update: Value, starts: Ints, part: str) -
     pieces = [rows(0, start, "before")] if start else []
     pieces.append(middle)
     pieces += [rows(stop, shape[d], "behind")] if stop < shape[d] else []
-    return build(program.Concat(dim=d), *pieces, part=part)
+    return _end_to_end(build, pieces, d, part)
 
 
 @HANDLERS.handles("scatter")
@@ -460,8 +461,44 @@ def _scatter(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("concatenate")
 def _concatenate(node: Node, build: Builder) -> Made:
     d = int(node.parameters["dimension"])
-    tensors = [operand.value for k, operand in enumerate(node.operands) if node.shape(k)[d]]
-    return build(program.Concat(dim=d), *tensors)
+    return _end_to_end(build, [operand.value for k, operand in enumerate(node.operands) if node.shape(k)[d]], d)
+
+
+def _end_to_end(build: Builder, pieces: Sequence[Value], d: int, part: str = "") -> Value:
+    """Concatenate tensors; between several that are computed, constants are padding of the one before them."""
+    if sum(not piece.constant for piece in pieces) < 2:
+        return build(program.Concat(dim=d), *pieces, part=part)
+    padded: list[Value] = []
+    before = 0
+    for piece in pieces:
+        rows = _ints(piece.shape)[d]
+        if not piece.constant:
+            padded.append(_padded(build, piece, d, (before, 0), f"{part or 'piece'}/{len(padded)}"))
+            before = 0
+        elif padded:
+            padded[-1] = _padded(build, padded[-1], d, (0, rows), f"{part or 'piece'}/{len(padded)}")
+        else:
+            before += rows
+    return build(program.Concat(dim=d), *padded, part=part)
+
+
+def _padded(build: Builder, x: Value, d: int, amounts: tuple[int, int], part: str) -> Value:
+    rank = len(_ints(x.shape))
+    every = tuple(amounts if e == d else (0, 0) for e in range(rank))
+    return x if amounts == (0, 0) else build(program.Pad(amounts=every), x, part=part)
+
+
+@HANDLERS.handles("stack")
+def _stack(node: Node, build: Builder) -> Made:
+    d = int(node.parameters["axis"])
+    rows = [build(program.Unsqueeze(dims=(d,)), value, part=f"row/{k}") for k, value in enumerate(node.tensors)]
+    return build(program.Concat(dim=d), *rows)
+
+
+@HANDLERS.handles("unstack")
+def _unstack(node: Node, build: Builder) -> Made:
+    take, count = program.Take(dim=int(node.parameters["axis"])), len(node.shapes)
+    return [build(take, node.value(0), build.constant(k), part=str(k)) for k in range(count)]
 
 
 @HANDLERS.handles("split")

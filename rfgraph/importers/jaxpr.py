@@ -30,7 +30,7 @@ from rfgraph.importers.shapes import text
 CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "call": "call_jaxpr",
     "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
+    "composite": "jaxpr", "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
 }  # fmt: skip
 #: Functions that are read as what they do to coordinates, if they do nothing but move elements.
 MOVING = frozenset({"_pad"})
@@ -73,7 +73,7 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A traced function: its name, its graph, and the names of the inputs of that, in order."""
+    """A traced function: its name, its graph, and the names of the inputs of that; those behind them are weights."""
 
     name: str
     graph: Graph
@@ -96,9 +96,9 @@ class Flattening:
         self.count = 0
         self.steps = 0
 
-    def graph(self, closed: Any) -> Graph:
-        """Return the graph of a closed jaxpr."""
-        return _Flat(self).graph(closed.jaxpr, closed.consts)
+    def graph(self, closed: Any, owners: Sequence[str] = ()) -> Graph:
+        """Return the graph of a closed jaxpr; ``owners`` are what its last inputs, which are weights, belong to."""
+        return _Flat(self).graph(closed.jaxpr, closed.consts, owners)
 
     def number(self) -> int:
         """Return a number that nothing has yet."""
@@ -116,10 +116,11 @@ class _Flat:
         self.owned: dict[int, str] = {}
         self.steps: list[Step] = []
 
-    def graph(self, jaxpr: Any, consts: Sequence[Any]) -> Graph:
+    def graph(self, jaxpr: Any, consts: Sequence[Any], owners: Sequence[str]) -> Graph:
         env: dict[Any, int] = {}
         self._bind(env, jaxpr.constvars, consts)
         inputs = tuple(self._made(env, var) for var in jaxpr.invars)
+        self.owned.update(zip(reversed(inputs), reversed(owners), strict=False))
         self._walk(_unwrapped(jaxpr, consts, env, self), env, (), "")
         outputs = tuple(self._read(env, atom) for atom in jaxpr.outvars)
         return Graph(inputs, self.constants, tuple(self.steps), outputs, self.shapes, self.owned)
@@ -258,8 +259,9 @@ class Reader:
         graph = self.traced.graph
         inputs = [
             Operand(self.build.input(name, graph.shapes[number]))
-            for name, number in zip(self.traced.inputs, graph.inputs, strict=True)
+            for name, number in zip(self.traced.inputs, graph.inputs, strict=False)
         ]
+        inputs += [Operand(self.build.weight(graph.shapes[number])) for number in graph.inputs[len(inputs) :]]
         return self.build.program([made.value for made in self.run(graph, inputs, "")])
 
     def run(self, graph: Graph, inputs: Sequence[Operand], prefix: str) -> list[Operand]:
@@ -510,7 +512,7 @@ def _names(graph: Graph, data: set[int]) -> list[str]:
 
 def _owner(graph: Graph, step: Step) -> Path:
     """Return what the weights of a step belong to, empty if they are not the model's own."""
-    owners = {graph.owners[number] for number in step.inputs if number in graph.owners}
+    owners = {graph.owners[number] for number in step.inputs if graph.owners.get(number)}
     return ((owners.pop(), 0),) if len(owners) == 1 else ()
 
 
