@@ -267,6 +267,9 @@ def _concat(primitive: program.Concat, maps: Maps, step: Instruction, operands: 
         return _beside(maps, step, operands, known, d)
     if len(known) == 1:
         return _with_rows(maps, step, operands, known[0], d)
+    positions = [p for p in known if p.view is not None and any(p.view.extent(axis) != 1 for axis in p.view.axes)]
+    if len(positions) == 1 and positions[0].view is not None and positions[0].view.dims[d].axes:
+        return _with_tokens(maps, step, operands, known, known.index(positions[0]), d)
     axes = {view.whole(d) for view in views}
     axis = axes.pop()
     if axis is not None and not axes and len(known) == len(operands):
@@ -318,6 +321,19 @@ def _with_rows(maps: Maps, step: Instruction, operands: Operands, p: Placed, d: 
         return Placed(node, view.replaced(d, along(axis, dim.size + before + after)), p.full)
     node = maps.node("identity", step, [p])
     return Placed(node, view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after)), p.full)
+
+
+def _with_tokens(
+    maps: Maps, step: Instruction, operands: Operands, known: Sequence[Placed], place_: int, d: int
+) -> Placed:
+    """Concatenation with rows that are computed but are no positions: each row reads all that made them."""
+    p = known[place_]
+    slots = [i for i, operand in enumerate(operands) if operand is not None]
+    alone = [p if i == slots[place_] else None for i in range(len(operands))]
+    made = _with_rows(maps, replace(step, name=f"{step.name}/rows"), alone, p, d)
+    tokens = [q for q in known if q is not p]
+    read = [replace(q, node=maps.emit("flatten", f"{step.name}/{i}", [q])) for i, q in enumerate(tokens)]
+    return Placed(maps.node("elementwise", step, [made, *read]), made.view, frozenset(range(maps.axes)), step.name)
 
 
 def _end_to_end(

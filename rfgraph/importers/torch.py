@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +16,11 @@ from torch.utils._pytree import tree_map
 from rfgraph.errors import ModelFileError
 from rfgraph.importers.aten import Exported, Graph, Ref, Step, lowered, user_line
 from rfgraph.importers.dims import Shape
+
+_DEPENDS_ON_DATA = (
+    "; what it computes decides which code runs, "
+    "so pass the part of it before that, such as model.backbone of a detector"
+)
 
 
 def read(module: Any, example: Any) -> tuple[Exported, tuple[str, ...]]:
@@ -44,14 +51,16 @@ def read(module: Any, example: Any) -> tuple[Exported, tuple[str, ...]]:
         )
     arguments, keywords = inputs(module, example)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they speak of attributes that tracing sets, none of the user's business
+        # What tracing warns of is attributes that it sets itself; where it fails, it prints all the graph that it has.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
             program = torch.export.export(module, arguments, keywords, strict=False)
     except Exception as error:  # the module's own code runs here and may raise anything
         why = (str(error).strip().splitlines() or [""])[0][:300]
-        raise ModelFileError(
-            f"{name}: torch.export cannot trace it on {_described(arguments, keywords)} ({type(error).__name__}: {why})"
-        ) from error
+        what = type(error).__name__
+        hint = _DEPENDS_ON_DATA if "DataDependent" in what else ""
+        given = _described([*arguments, *keywords.values()])
+        raise ModelFileError(f"{name}: torch.export cannot trace it on {given} ({what}: {why}){hint}") from error
     return _exported(program, name)
 
 
@@ -91,9 +100,14 @@ def _tensor(module: Any, value: Any) -> Any:
     return torch.zeros(tuple(value), dtype=dtype, device=device)
 
 
-def _described(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> str:
-    given = [*arguments, *keywords.values()]
-    return ", ".join(str(tuple(v.shape)) if isinstance(v, torch.Tensor) else repr(v)[:40] for v in given)
+def _described(values: Iterable[Any]) -> str:
+    """Return what a module was called with: tensors by their shapes."""
+    return ", ".join(
+        f"[{_described(value)}]" if isinstance(value, (list, tuple))
+        else str(tuple(value.shape)) if isinstance(value, torch.Tensor)
+        else repr(value)[:40]
+        for value in values
+    )  # fmt: skip
 
 
 def _exported(exported: Any, name: str) -> tuple[Exported, tuple[str, ...]]:

@@ -163,8 +163,8 @@ class View:
 
 def _take(pending: list[Dimension], size: Dim) -> Dimension | None:
     """Take parts that make up a dimension of ``size`` off the end of ``pending``; split the last where it must be."""
-    if pending and pending[-1].extra:
-        return pending.pop() if pending[-1].size == size else None
+    if pending and pending[-1].extra and size != 1:
+        return _take_rows(pending, size)
     parts: list[Part] = []
     need = size
     while need != 1:
@@ -189,6 +189,29 @@ def _take(pending: list[Dimension], size: Dim) -> Dimension | None:
         pending.append(Dimension((Part(inner, part.axis, part.stride),)))
         need = 1
     return Dimension(joined(parts))
+
+
+def _take_rows(pending: list[Dimension], size: Dim) -> Dimension | None:
+    """Take a dimension of ``size`` that begins with rows that are no positions: with channels after it, or without."""
+    dim = pending.pop()
+    more = exact_quotient(size, dim.size)
+    if more is not None:
+        while more != 1:  # so many channels beside each row make so many more of them
+            part = _next(pending)
+            rest = None if part is None or part.axis is not None else exact_quotient(more, part.size)
+            if part is None or rest is None:
+                return None
+            dim = Dimension(joined((*dim.parts, part)), dim.before * part.size, dim.after * part.size)
+            more = rest
+        return dim
+    fewer = exact_quotient(dim.size, size)
+    last = dim.parts[-1] if dim.parts else Part(1)
+    left = None if fewer is None or last.axis is not None else exact_quotient(last.size, fewer)
+    before, after = (None if fewer is None else exact_quotient(rows, fewer) for rows in (dim.before, dim.after))
+    if fewer is None or left is None or before is None or after is None:
+        return None
+    pending.append(other(fewer))
+    return Dimension(joined((*dim.parts[:-1], *other(left).parts)), before, after)
 
 
 def _next(pending: list[Dimension]) -> Part | None:
