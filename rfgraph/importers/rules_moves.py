@@ -11,6 +11,7 @@ from rfgraph.importers.dims import Dim, Expression, exact_quotient, symbol
 from rfgraph.importers.maps import Maps, Placed
 from rfgraph.importers.program import Instruction
 from rfgraph.importers.rules import Operands, first, place, repeated, sizes_of
+from rfgraph.importers.rules_rows import repeating
 from rfgraph.importers.views import Dimension, View, along, other
 
 #: Start, stop and step along one dimension; ``None`` is the end.
@@ -218,7 +219,8 @@ def _take(primitive: program.Take, maps: Maps, step: Instruction, operands: Oper
         return maps.unknown(step, operands, "which positions it takes is not known")
     cut = _progression([int(number) for number in numbers])
     if cut is None:
-        return maps.unknown(step, operands, "it takes positions that are not evenly spaced")
+        found = repeating(maps, step, rows, d, [int(number) for number in numbers])
+        return found or maps.unknown(step, operands, "it takes positions that are not evenly spaced")
     sizes = [dim.size for dim in rows.view.dims]
     bounds = _tidy(sizes[d], *cut)
     sizes[d] = len(numbers)
