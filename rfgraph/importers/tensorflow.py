@@ -87,6 +87,13 @@ BESIDE = frozenset(
         "WriteFile", "CheckNumerics", "ConcatOffset", "BroadcastGradientArgs", "InvertPermutation", "Timestamp",
     }
 )  # fmt: skip
+#: What a network is trained by: what is made of them is none of its outputs.
+LOSSES = frozenset(
+    {
+        "SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits", "L2Loss", "CTCLoss", "CTCLossV2",
+        "InTopK", "InTopKV2",
+    }
+)  # fmt: skip
 _BESIDE_NAMED = re.compile(
     r"(Resource|Sparse)*Apply[A-Z].*|(Resource)?Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)|Assign.*|.*Summary(V2)?|(Save|Restore)(V2|Slices)?|Queue.*|Initialize.*"
     r"|.*Grad(V\d|Grad\w*)?|.*BackpropFilter(V2)?|.*Barrier.*|Write.*Summary|.*Iterator.*|.*Dataset.*|LookupTable.*"
@@ -210,6 +217,17 @@ def _shape(name: str, message: Any) -> Shape | None:
     if len(message.dim) > MAX_RANK:
         raise ValueError(f"{name!r} has {len(message.dim)} dimensions")
     return tuple(dim.size if dim.size > 0 else symbol(f"{name}.{d}") for d, dim in enumerate(message.dim))
+
+
+def _downstream(names: Sequence[str], readers: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return some nodes and all that is made of them."""
+    reached, queue = set(names), deque(names)
+    while queue:
+        for reader in readers.get(queue.popleft(), ()):
+            if reader not in reached:
+                reached.add(reader)
+                queue.append(reader)
+    return reached
 
 
 # References between nodes.
@@ -360,20 +378,17 @@ class Reader:
         sources = [name for name, wired in body.nodes.items() if wired.op in SOURCES]
         if not sources:
             raise self.fail("it has no input: no Placeholder, and no iterator or queue that feeds it")
-        reached, queue = set(sources), deque(sources)
-        while queue:
-            for reader in readers.get(queue.popleft(), ()):
-                if reader not in reached:
-                    reached.add(reader)
-                    queue.append(reader)
+        reached = _downstream(sources, readers)
+        losses = _downstream([name for name, wired in body.nodes.items() if wired.op in LOSSES], readers)
         left = {name: len(readers.get(name, ())) for name in body.nodes}
-        peeled = deque(name for name, count in left.items() if not count and self.is_beside(body, name))
+        beside = losses | {name for name in body.nodes if self.is_beside(body, name)}
+        peeled = deque(name for name, count in left.items() if not count and name in beside)
         gone = set(peeled)
         while peeled:
             for i in body.nodes[peeled.popleft()].data:
                 if i.name in left:
                     left[i.name] -= 1
-                    if not left[i.name] and i.name not in gone and self.is_beside(body, i.name):
+                    if not left[i.name] and i.name not in gone and i.name in beside:
                         gone.add(i.name)
                         peeled.append(i.name)
         ends = [n for n in body.nodes if not left[n] and n in reached and n not in gone]
@@ -528,7 +543,8 @@ class Reader:
             return Outputs(node, [], why=str(error))
         except MALFORMED as error:
             raise self.fail(f"node {full!r} ({wired.op}): {error}") from error
-        return Outputs(node, [made] if isinstance(made, (Value, Dead)) else list(made))
+        whole = None if wired.op in SOURCES else node
+        return Outputs(whole, [made] if isinstance(made, (Value, Dead)) else list(made))
 
     def inputs(self, body: Body, wired: Wired, scope: Mapping[str, Outputs]) -> list[Item]:
         """Return what a node reads; of a loop that is not followed, what enters it."""

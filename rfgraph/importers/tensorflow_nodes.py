@@ -187,9 +187,10 @@ OUTPUTS = {
     "QuantizedBiasAdd": ("output", "min_out", "max_out"),
     **dict.fromkeys(("QuantizedAdd", "QuantizedMul"), ("z", "min_z", "max_z")),
     **dict.fromkeys(("QuantizedRelu", "QuantizedRelu6"), ("activations", "min_activations", "max_activations")),
-    **dict.fromkeys(("QuantizeV2",), ("output", "output_min", "output_max")),
-    **dict.fromkeys(("Requantize", "QuantizeDownAndShrinkRange", "QuantizedConcat"), ("output", "output_min", "output_max")),
-    "QuantizedReshape": ("output", "output_min", "output_max"),
+    **dict.fromkeys(
+        ("QuantizeV2", "Requantize", "QuantizeDownAndShrinkRange", "QuantizedConcat", "QuantizedReshape"),
+        ("output", "output_min", "output_max"),
+    ),
     "QuantizedResizeBilinear": ("resized_images", "out_min", "out_max"),
     "MaxPoolWithArgmax": ("output", "argmax"),
     "FusedBatchNorm": ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2"),

@@ -35,7 +35,7 @@ UNARY = {
     "Sqrt": "sqrt", "Square": "square", "Tan": "tan", "Tanh": "tanh", "Real": "real", "Imag": "imag",
     "ComplexAbs": "abs", "BiasAdd": "bias", "BiasAddV1": "bias", "ClipByValue": "clip",
     "FakeQuantWithMinMaxArgs": "quantize", "FakeQuantWithMinMaxVars": "quantize",
-    "FakeQuantWithMinMaxVarsPerChannel": "quantize", 
+    "FakeQuantWithMinMaxVarsPerChannel": "quantize",
     "QuantizeAndDequantizeV2": "quantize", "QuantizeAndDequantizeV3": "quantize",
     "QuantizeAndDequantizeV4": "quantize", "CheckNumerics": "identity", "CheckNumericsV2": "identity",
     "Bucketize": "bucketize", "AdjustHue": "adjust_hue",
