@@ -236,8 +236,9 @@ class Reader:
             else:
                 attributes[attribute.name] = self.attribute(attribute)
         version = self.versions.get(proto.domain or "ai.onnx", 1)
+        inside = prefix + name.lstrip("/") if prefix else name
         return Node(
-            prefix + name, proto.op_type, version, attributes, tuple(inputs), outputs, bool(shown or proto.name)
+            inside, proto.op_type, version, attributes, tuple(inputs), outputs, bool(shown or proto.name)
         )
 
     def attribute(self, attribute: onnx.AttributeProto) -> Any:

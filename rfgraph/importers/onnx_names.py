@@ -28,6 +28,8 @@ SHAPES = frozenset({"Shape", "Size", "Constant", "ConstantOfShape"})
 _WEIGHT = re.compile(r"(?:.*/)?([^/:]+)\.weight(?:[._]\w+)?")
 _QUOTED = re.compile(r"'([^'\\]*)'")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+#: What the exporter puts before the paths of modules that are called in a branch.
+_BRANCH = "_export_root."
 #: Metadata of a node that an optimizer made of several: the module noted is that of one of them.
 REWRITTEN = "pkg.onnxscript.rewriter.rule_name"
 #: Metadata that is longer than this is no path of modules.
@@ -122,7 +124,7 @@ def _origin(node: NodeProto, weights: Collection[str], makers: Mapping[str, Node
             return _Origin(module, op, (module or "", op), is_layer, module is not None)
     target = (_QUOTED.findall(metadata.get("pkg.torch.onnx.class_hierarchy", "")) or [""])[-1].split(".")
     called = target[1] if target[0] == "aten" and len(target) > 1 else op
-    return _Origin(scopes[-2] if len(scopes) > 1 else "", called, scopes, is_layer)
+    return _Origin(scopes[-2].removeprefix(_BRANCH) if len(scopes) > 1 else "", called, scopes, is_layer)
 
 
 def _module_of_weight(node: NodeProto, weights: Collection[str], makers: Mapping[str, NodeProto]) -> str | None:
