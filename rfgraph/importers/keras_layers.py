@@ -42,7 +42,7 @@ ACTIVATIONS = {
     "leaky_relu": "leaky_relu", "log_sigmoid": "log_sigmoid", "mish": "mish", "relu": "relu", "relu6": "relu6",
     "selu": "selu", "sigmoid": "sigmoid", "silu": "silu", "swish": "silu", "soft_shrink": "shrink",
     "softplus": "softplus", "softsign": "softsign", "sparse_plus": "sparse_plus", "sparse_sigmoid": "sparse_sigmoid",
-    "squareplus": "squareplus", "tanh": "tanh", "tanh_shrink": "shrink", "threshold": "threshold",
+    "squareplus": "squareplus", "tanh": "tanh", "tanh_shrink": "shrink",
 }  # fmt: skip
 #: Functions of all elements along the last dimension.
 MIXING = ("softmax", "log_softmax", "sparsemax")
@@ -125,15 +125,16 @@ ELEMENTWISE = {
     "Identity": "identity", "Masking": "identity", "Dropout": "dropout", "AlphaDropout": "dropout",
     "GaussianDropout": "dropout", "GaussianNoise": "dropout", "SpatialDropout1D": "dropout",
     "SpatialDropout2D": "dropout", "SpatialDropout3D": "dropout", "Rescaling": "mul", "Normalization": "batch_norm",
-    "BatchNormalization": "batch_norm", "Discretization": "floor", "Solarization": "clamp",
+    "BatchNormalization": "batch_norm", "Discretization": "floor",
+    "LayerScale": "mul", "StochasticDepth": "dropout",  # of keras.applications
 }  # fmt: skip
 
 #: Augmentations, which do nothing at inference.
 AUGMENTATIONS = (
-    "AugMix", "CutMix", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter",
+    "AugMix", "CutMix", "Equalization", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter",
     "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur",
     "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization", "RandomRotation",
-    "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom",
+    "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom", "Solarization",
 )  # fmt: skip
 
 
@@ -147,6 +148,11 @@ def _elementwise(node: Node, build: Builder) -> Made:
 @HANDLERS.handles(*AUGMENTATIONS)
 def _augmentation(node: Node, build: Builder) -> Made:
     return pointwise(build, "identity", node.x)
+
+
+@HANDLERS.handles("AutoContrast")
+def _auto_contrast(node: Node, build: Builder) -> Made:
+    return build(program.Mix(function="contrast", dims=node.layout(2)[0]), node.x)  # from the least to the greatest
 
 
 # Normalisations.
@@ -176,6 +182,7 @@ def _spectral_norm(node: Node, build: Builder) -> Made:
 
 MERGES = {
     "Add": "add", "Subtract": "sub", "Multiply": "mul", "Average": "mean", "Maximum": "max", "Minimum": "min",
+    "CustomScaleLayer": "add",  # of keras.applications: one plus some of the other
 }  # fmt: skip
 
 
@@ -620,8 +627,6 @@ NOT_FOLLOWED = {
     "TorchModuleWrapper": "it runs a module of PyTorch",
     "TFSMLayer": "it runs a SavedModel of TensorFlow",
     "RandomCrop": "what it crops at inference is not what it says",
-    "AutoContrast": "it stretches what the whole image holds",
-    "Equalization": "it counts what the whole image holds",
     "ContrastLimitedAdaptiveHistogramEqualization": "it counts what tiles of the image hold",
     "MaxNumBoundingBoxes": "it works on boxes",
     "Hashing": "it reads text or categories",
