@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import networkx as nx
 
-from rfgraph import context, engine, importers, productivity
+from rfgraph import context, engine, importers, plain, productivity
 from rfgraph import paths as path_counts
 from rfgraph import support as supports
 from rfgraph.alignment import Mode, center_spread, find, unchecked
@@ -21,12 +21,14 @@ from rfgraph.costs import Cost, Costs, Total
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
 from rfgraph.network import BatchNorm, Network
 from rfgraph.paths import Paths
+from rfgraph.plain import Plain
 from rfgraph.productivity import Productivity, Unproductive
 from rfgraph.results import (
     Fields,
     Finding,
     InputSizes,
     Layer,
+    Numbers,
     Region,
     SizeDependent,
     Trace,
@@ -55,17 +57,46 @@ class Report(Mapping[Hashable, Layer]):
     """
 
     def __init__(
-        self, compiled: Compiled, source: int, modes: Sequence[Mode], graph: nx.DiGraph[Any] | None = None
+        self,
+        network: Compiled | Plain,
+        source: Hashable | None,
+        modes: Sequence[Mode],
+        graph: nx.DiGraph[Any] | None = None,
     ) -> None:
-        self._compiled = compiled
+        self._network = network
         self._graph = graph
-        self._source = source
+        self._source_name = source
         self._modes = modes
-        #: What each layer holds and takes: a mapping from node name, worked out when first asked.
-        self.costs = Costs(compiled.layers, compiled.sizes, graph)
-        self._fields = _per_axis(compiled, lambda axis: engine.forward(compiled, axis, source))
+
+    @cached_property
+    def _plain(self) -> Plain | None:
+        """The network, where it is a plain one: what that does not tell is worked out when first asked."""
+        return self._network if isinstance(self._network, Plain) else None
+
+    @cached_property
+    def _compiled(self) -> Compiled:
+        return compile_layers(self._network.layers()) if isinstance(self._network, Plain) else self._network
+
+    @cached_property
+    def _source(self) -> int:
+        return self._compiled.layers.source(self._source_name)
+
+    @cached_property
+    def _fields(self) -> list[Fields]:
+        return _per_axis(self._compiled, lambda axis: engine.forward(self._compiled, axis, self._source))
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What each layer holds and takes: a mapping from node name."""
+        return Costs(lambda: (self._compiled.layers, self._compiled.sizes), self._graph)
 
     def __getitem__(self, node: Hashable) -> Layer:
+        if self._plain is not None and self._plain.has_no_holes and node in self._plain.states:
+            none = (None,) * len(self.axes)
+            field = self._plain.field(node)
+            kind, location = self._plain.kind(node), self._location(node)
+            cut = (False,) * len(self.axes)
+            return Layer(node, kind, self.axes, none, field, cut, location=location, costs=self.costs)
         v = self._compiled.layers.id_of(node)
         layer = _layer(self._compiled, v, self._fields, self.costs)
         if location := self._location(node):
@@ -79,13 +110,13 @@ class Report(Mapping[Hashable, Layer]):
         )
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._compiled.layers.nodes)
+        return iter(self._compiled.layers.nodes if self._plain is None else self._plain.states)
 
     def __len__(self) -> int:
-        return len(self._compiled.layers.nodes)
+        return len(self._compiled.layers.nodes if self._plain is None else self._plain.states)
 
     def __contains__(self, node: object) -> bool:
-        return node in self._compiled.layers.ids
+        return node in (self._compiled.layers.ids if self._plain is None else self._plain.states)
 
     def __repr__(self) -> str:
         return (
@@ -111,17 +142,17 @@ class Report(Mapping[Hashable, Layer]):
     @property
     def name(self) -> str:
         """Name of the network."""
-        return self._compiled.layers.name
+        return self._compiled.layers.name if self._plain is None else self._plain.name
 
     @property
     def axes(self) -> tuple[str, ...]:
         """Names of the spatial axes."""
-        return self._compiled.layers.axes
+        return self._compiled.layers.axes if self._plain is None else self._plain.axes
 
     @property
     def source(self) -> Hashable:
         """The node in whose indices all fields are given."""
-        return self._compiled.layers.nodes[self._source]
+        return self._compiled.layers.nodes[self._source] if self._plain is None else self._plain.source
 
     @cached_property
     def outputs(self) -> tuple[Hashable, ...]:
@@ -131,6 +162,8 @@ class Report(Mapping[Hashable, Layer]):
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What does not line up, worst first."""
+        if self._lines_up and self._plain is not None and self._plain.has_no_holes:
+            return ()
         outputs = _outputs(self._compiled)
         found = worst_first(
             [
@@ -146,12 +179,36 @@ class Report(Mapping[Hashable, Layer]):
     @property
     def aligned(self) -> bool | None:
         """Whether all merges line up; ``None`` where some cannot be checked, as when it depends on the input size."""
+        if self._lines_up:
+            return True
         serious = [finding for finding in self.findings if finding.severity != "note"]
         if any(not isinstance(finding, SizeDependent) for finding in serious):
             return False
         if any(sizes is not None and not sizes.residues for sizes in self.aligned_sizes):
             return False
         return None if serious or self.unchecked else True
+
+    @property
+    def _lines_up(self) -> bool:
+        """Whether the walk over a plain network has seen all merges line up at their centres."""
+        return self._plain is not None and not self._plain.misaligned and "causal" not in self._modes
+
+    def numbers(self) -> Numbers:
+        """Return size, stride and padding of the fields of all nodes as arrays, fast and small on large networks.
+
+        Examples
+        --------
+        >>> net = Network("two", axes=1)
+        >>> last = net.conv("last", net.conv("first", net.input("x"), kernel=3, stride=2, padding=1), kernel=5)
+        >>> numbers = analyze(net).numbers()
+        >>> numbers.nodes, numbers.size[:, 0].tolist(), numbers.stride[:, 0].tolist(), numbers.padding[:, 0].tolist()
+        (('x', 'first', 'last'), [1, 3, 11], [1, 2, 2], [0, 1, 1])
+        """
+        if self._plain is not None:
+            return self._plain.numbers()
+        from rfgraph.numbers import of_fields  # numpy is imported when it is first needed
+
+        return of_fields(tuple(self), self.axes, self._fields)
 
     def aligned_when(self, input_size: InputSize) -> bool | None:
         """Return whether all merges line up at an input size; ``None`` where some cannot be checked even so.
@@ -173,7 +230,7 @@ class Report(Mapping[Hashable, Layer]):
         (True, True)
         """
         compiled = compile_layers(self._compiled.layers, input_size)
-        return Report(compiled, self._source, self._modes).aligned
+        return Report(compiled, self.source, self._modes).aligned
 
     @cached_property
     def aligned_sizes(self) -> tuple[InputSizes | None, ...]:
@@ -536,14 +593,18 @@ def analyze(
     ('pool' against 'conv', parting at 'image')
     """
     graph = _graph(model, treat, input_size, example)
-    compiled = compile_graph(graph, input_size, treat, batch_norm)
-    modes = (alignment,) * len(compiled.layers.axes) if isinstance(alignment, str) else tuple(alignment)
+    simple = input_size is None and not treat and batch_norm == "inference"
+    network = (plain.solve(graph, source) if simple else None) or compile_graph(graph, input_size, treat, batch_norm)
+    axes = network.axes if isinstance(network, Plain) else network.layers.axes
+    modes = (alignment,) * len(axes) if isinstance(alignment, str) else tuple(alignment)
     known = get_args(Mode)
-    if len(modes) != len(compiled.layers.axes) or any(mode not in known for mode in modes):
+    if len(modes) != len(axes) or any(mode not in known for mode in modes):
         raise AttributeValueError(
             f"alignment {alignment!r} is not one of {', '.join(known)}, for all axes or one per axis"
         )
-    return Report(compiled, compiled.layers.source(source), cast("tuple[Any, ...]", modes), graph)
+    if isinstance(network, Compiled):
+        network.layers.source(source)  # refused here if there is none
+    return Report(network, source, cast("tuple[Any, ...]", modes), graph)
 
 
 def trace(
@@ -590,7 +651,7 @@ def trace(
         end = layers.id_of(output)
     fields = _per_axis(compiled, lambda axis: engine.reverse(compiled, axis, end))
     reached = [v for v in range(end + 1) if any(f.field(v).kind != "empty" for f in fields)]
-    costs = Costs(layers, compiled.sizes, graph)
+    costs = Costs(lambda: (layers, compiled.sizes), graph)
     return Trace(layers.nodes[end], {layers.nodes[v]: _layer(compiled, v, fields, costs) for v in reached})
 
 

@@ -328,18 +328,25 @@ class Costs(Mapping[Hashable, Cost]):
 
     Parameters
     ----------
-    layers
-        The network.
-    sizes
-        Sizes of its maps, [V][A].
+    measured
+        Returns the network and the sizes of its maps, [V][A], when they are first needed.
     graph
         The graph that it was read from, whose attributes tell channels; nothing is known without.
     """
 
-    def __init__(self, layers: Layers, sizes: Sequence[tuple[Size, ...]], graph: nx.DiGraph[Any] | None) -> None:
-        self._layers = layers
-        self._sizes = sizes
+    def __init__(
+        self, measured: Callable[[], tuple[Layers, Sequence[tuple[Size, ...]]]], graph: nx.DiGraph[Any] | None
+    ) -> None:
+        self._measured = measured
         self._graph = graph
+
+    @cached_property
+    def _layers(self) -> Layers:
+        return self._measured()[0]
+
+    @cached_property
+    def _sizes(self) -> Sequence[tuple[Size, ...]]:
+        return self._measured()[1]
 
     def __getitem__(self, node: Hashable) -> Cost:
         return self._costs[self._layers.id_of(node)]

@@ -183,8 +183,8 @@ def read(graph: nx.DiGraph[Any], treat: Treat | None = None, batch_norm: BatchNo
         raise GraphError("the graph is undirected; build a networkx.DiGraph, with edges from input to output")
     if not len(graph):
         raise EndpointError("the graph is empty; it needs a node with op='input'")
-    axes = _axes(graph)
-    order = _topological(graph)
+    axes = axis_names(graph)
+    order = topological(graph)
     ids = {node: v for v, node in enumerate(order)}
     ops = _Interned(axes, _checked(batch_norm))
     treatments = chosen(graph.nodes(data=True), treat) if treat else {}
@@ -251,7 +251,14 @@ def _check_outputs(layers: Layers) -> None:
             raise EndpointError(f"output {layers.nodes[v]!r} depends on no input; connect it, or remove it")
 
 
-def _axes(graph: nx.DiGraph[Any]) -> tuple[str, ...]:
+def axis_names(graph: nx.DiGraph[Any]) -> tuple[str, ...]:
+    """Return the names of the spatial axes of a network graph.
+
+    Raises
+    ------
+    AttributeValueError
+        If its attribute ``axes`` is neither a number of axes nor their names.
+    """
     axes = graph.graph.get("axes", 2)
     if isinstance(axes, (list, tuple)) and axes and all(isinstance(name, str) for name in axes):
         return tuple(axes)
@@ -260,8 +267,21 @@ def _axes(graph: nx.DiGraph[Any]) -> tuple[str, ...]:
     return AXIS_NAMES.get(axes) or tuple(f"a{axis}" for axis in range(axes))
 
 
-def _topological(graph: nx.DiGraph[Any]) -> list[Hashable]:
-    """Return the nodes, each after those it reads; the cycle is named if there is one."""
+def topological(graph: nx.DiGraph[Any]) -> list[Hashable]:
+    """Return the nodes, each after those it reads.
+
+    Raises
+    ------
+    CycleError
+        If the graph has a cycle; the message names it.
+    """
+    before: set[Hashable] = set()
+    for node, tails in graph._pred.items():
+        if not before.issuperset(tails):
+            break
+        before.add(node)
+    else:
+        return list(graph._pred)  # as the graph was built: the order that its user knows
     waiting = {node: len(tails) for node, tails in graph._pred.items()}
     order: list[Hashable] = [node for node, missing in waiting.items() if not missing]
     succ = graph._succ
@@ -289,7 +309,7 @@ def _cycle(graph: nx.DiGraph[Any], left: set[Hashable]) -> str:
 
 
 class _Interned:
-    """Reads attributes once per distinct set of them: real networks have few."""
+    """Reads attributes once per distinct set of them: real networks have few. Values that are equal read alike."""
 
     def __init__(self, axes: tuple[str, ...], batch_norm: BatchNorm) -> None:
         self.axes = axes

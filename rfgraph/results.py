@@ -8,13 +8,21 @@ from dataclasses import field as declare
 from fractions import Fraction
 from functools import cached_property
 from math import lcm
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import networkx as nx
 
 from rfgraph.costs import Cost
 from rfgraph.errors import UnknownFieldError
 from rfgraph.window import FULL, Interval, Number, Window
+
+if TYPE_CHECKING:  # numpy is imported where it is needed
+    import numpy as np
+    from numpy.typing import NDArray
+
+    #: ``int64``, or ``object`` where numbers are too large for it.
+    IntegerArray: TypeAlias = NDArray[Any]
+    BooleanArray: TypeAlias = NDArray[np.bool_]
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
@@ -191,6 +199,22 @@ class Layer:
             for field, table in zip(self.field, tables, strict=True)
             for window in (table.fields if table else (field,))
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """Receptive fields of many nodes as arrays, in indices of the source: integers, exact.
+
+    Where ``known`` is false the field is more than three whole numbers, and they are 0: it reads a whole axis or
+    nothing, differs from output to output, or is not known. ``report[node]`` says more.
+    """
+
+    nodes: tuple[Hashable, ...]  # [V], in topological order
+    axes: tuple[str, ...]  # [A]
+    size: IntegerArray  # [V, A]
+    stride: IntegerArray  # [V, A]
+    padding: IntegerArray  # [V, A]
+    known: BooleanArray  # [V, A]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 
 import rfgraph
 from benchmarks.graphs import NETWORKS
-from rfgraph import alignment, engine
+from rfgraph import alignment, engine, plain
 from rfgraph.compiled import compile_graph
 from rfgraph.window import Window
 
@@ -102,8 +102,43 @@ def test_axes_that_read_alike_share_one_pass(calls: Calls) -> None:
     square, oblong = NETWORKS["chain"](1000), NETWORKS["chain"](1000)
     first = next(node for node, op in square.nodes(data="op") if op == "conv")
     oblong.nodes[first].update(kernel=(3, 5), padding=(1, 2))
-    assert calls.during(lambda: rfgraph.analyze(square))[0] == 999
-    assert calls.during(lambda: rfgraph.analyze(oblong))[0] == 2 * 999
+    assert calls.during(lambda: rfgraph.analyze(square, input_size=1024).outputs)[0] == 0
+    assert calls.during(lambda: rfgraph.analyze(square, input_size=1024)["input_0"])[0] == 999
+    assert calls.during(lambda: rfgraph.analyze(oblong, input_size=1024)["input_0"])[0] == 2 * 999
+
+
+class Looked(dict[Any, Any]):
+    """Counts how often a value is looked up by its key."""
+
+    def __init__(self, values: dict[Any, Any]) -> None:
+        super().__init__(values)
+        self.times = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        self.times += 1
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_plain_network_is_walked_once(calls: Calls, monkeypatch: pytest.MonkeyPatch, network: str) -> None:
+    graph = NETWORKS[network](2000)
+    states: list[Looked] = []
+
+    def mapped(function: Any, *iterables: Any) -> Any:
+        """Count what is pulled along the edges."""
+        made = map(function, *iterables)
+        if getattr(function, "__name__", "") != "__getitem__":
+            return made
+        counted = Looked({})
+        states.append(counted)
+        return (counted.__setitem__(k, 0) or value for k, value in enumerate(made))
+
+    monkeypatch.setattr(plain, "map", mapped, raising=False)
+    solved, composed = None, calls.during(lambda: plain.solve(graph))
+    solved = plain.solve(graph)
+    assert solved is not None
+    assert composed == (0, 0)
+    assert [len(counted) for counted in states] == [graph.number_of_edges()] * 2
 
 
 def test_what_does_not_depend_on_the_source_is_not_composed(calls: Calls) -> None:

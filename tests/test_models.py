@@ -399,7 +399,7 @@ def test_unet_that_doubles_evenly_is_off_by_phase_only(name: str) -> None:
 def test_fpn_is_off_by_half_a_pixel_and_more_further_out() -> None:
     """Convs of stride 2 are centred on even pixels, but a repeated pixel is centred between an even and an odd one."""
     report = analyze(build("fpn"))
-    assert report.outputs == ("P6", "P4", "P3", "P2")
+    assert report.outputs == ("P4", "P3", "P2", "P6")
     jumps = {"merge4": 16, "merge3": 8, "merge2": 4}
     assert [finding.merge for finding in report.findings] == list(jumps)
     for finding in report.findings:

@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
+from math import trunc
+from numbers import Rational, Real
 from operator import index
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
@@ -128,13 +130,14 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 def integer(name: str, value: Any) -> int:
-    """Read an integer, of any integer type but bool."""
+    """Read an integer, of any type that numbers have: values that are equal say the same, so 3.0 is 3."""
     try:
-        if isinstance(value, bool):
-            raise TypeError
-        return index(value)
-    except TypeError:
-        raise AttributeValueError(f"{name} {value!r} is not an integer") from None
+        number = index(trunc(value) if isinstance(value, Real) else value)
+        if number == value:
+            return number
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise AttributeValueError(f"{name} {value!r} is not an integer")
 
 
 def positive(name: str, value: Any) -> int:
@@ -172,7 +175,7 @@ def flag(name: str, value: Any) -> bool:
 def ratio(name: str, value: Any) -> Number:
     """Read a positive ratio: an int, a Fraction, "4/3", or a float taken as the decimal it prints as."""
     try:
-        number = value if isinstance(value, Fraction) else Fraction(str(value))
+        number = Fraction(value) if isinstance(value, Rational) else Fraction(str(value))
     except (ValueError, ZeroDivisionError):
         number = Fraction(0)
     if number <= 0:

@@ -1,0 +1,223 @@
+"""Plain networks: the walk that solves them, held against the general passes, which are held against the oracle."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import PLAIN, networks
+
+import rfgraph
+from rfgraph import engine, plain
+from rfgraph.alignment import find
+from rfgraph.compiled import compile_graph, compile_layers
+from rfgraph.numbers import of_fields
+from rfgraph.window import Window
+
+
+def general(graph):
+    compiled = compile_graph(graph)
+    return compiled, [
+        engine.forward(compiled, axis, compiled.layers.source(None)) for axis in range(len(compiled.reads))
+    ]
+
+
+def check_solved(graph, solved):
+    """Hold every number, every merge and every field against the general passes."""
+    compiled, fields = general(graph)
+    layers = compiled.layers
+    want = of_fields(tuple(layers.nodes), layers.axes, fields)
+    got = solved.numbers()
+    assert (got.nodes, got.axes) == (want.nodes, want.axes)
+    for name in ("size", "stride", "padding", "known"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
+    for v, node in enumerate(layers.nodes):
+        assert solved.field(node) == tuple(of_axis.local[v] for of_axis in fields)
+        assert solved.kind(node) == layers.kinds[v]
+        if solved.has_no_holes:
+            assert not any(of_axis.local[v].holes for of_axis in fields)
+    found = find(compiled, fields, layers.source(None), ["center"] * len(fields))
+    assert list(solved.misaligned) == list(dict.fromkeys(finding.node for finding in found))
+    again = compile_layers(solved.layers())
+    assert again.reads == compiled.reads
+    assert (again.layers.nodes, again.layers.kinds, again.layers.tails) == (layers.nodes, layers.kinds, layers.tails)
+
+
+@given(networks(axes=st.integers(1, 3), layers=PLAIN, inputs=st.just(1), most=14))
+def test_plain_networks_are_solved_as_the_general_passes_do(graph):
+    solved = plain.solve(graph)
+    if solved is None:  # one tensor feeds a slot and a later one, with another between
+        assert len(set(graph.edges())) < graph.number_of_edges()
+    else:
+        check_solved(graph, solved)
+
+
+@given(networks(axes=st.integers(1, 2), same=True, drift=True))
+def test_what_is_solved_of_any_network_is_right(graph):
+    solved = plain.solve(graph)
+    if solved is not None:
+        check_solved(graph, solved)
+
+
+@given(networks(layers=PLAIN, inputs=st.just(1), most=10), st.randoms())
+def test_the_order_of_nodes_and_edges_changes_no_number(graph, random):
+    nodes, edges = list(graph.nodes(data=True)), list(graph.edges(data=True))
+    random.shuffle(nodes)
+    random.shuffle(edges)
+    other = type(graph)(**graph.graph)
+    other.add_nodes_from(nodes)
+    other.add_edges_from(edges)
+    one, two = rfgraph.analyze(graph), rfgraph.analyze(other)
+    assert {node: one[node].field for node in one} == {node: two[node].field for node in two}
+    assert one.aligned == two.aligned
+
+
+@settings(max_examples=30)
+@given(networks(layers=PLAIN, inputs=st.just(1), most=10))
+def test_a_report_is_the_same_with_and_without_the_walk(graph):
+    walked = rfgraph.analyze(graph)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "solve", lambda *_: None)
+        passed = rfgraph.analyze(graph)
+    assert list(walked) == list(passed)
+    assert [(walked[n].field, walked[n].op, walked[n].map_size) for n in walked] == [
+        (passed[n].field, passed[n].op, passed[n].map_size) for n in passed
+    ]
+    assert (walked.aligned, walked.source, walked.axes, walked.outputs) == (
+        passed.aligned, passed.source, passed.axes, passed.outputs
+    )  # fmt: skip
+    assert [f.message for f in walked.findings] == [f.message for f in passed.findings]
+
+
+def chain(*layers, axes=2):
+    net = rfgraph.Network("chain", axes=axes)
+    x = net.input("x")
+    for k, (op, attributes) in enumerate(layers):
+        x = net.node(op, f"n{k}", x, **attributes)
+    return net
+
+
+NOT_PLAIN = {
+    "a size": (("conv", {"kernel": 3}), ("adaptive_avg_pool", {"size": 2})),
+    "upsampling": (("resize", {"scale": 2}),),
+    "the whole axis": (("global_avg_pool", {}),),
+    "padding that a size decides": (("conv", {"kernel": 3, "stride": 2, "padding": "same"}),),
+    "transposed": (("conv_transpose", {"kernel": 2, "stride": 2}),),
+}
+
+
+@pytest.mark.parametrize("layers", NOT_PLAIN.values(), ids=list(NOT_PLAIN))
+def test_what_is_not_plain_is_left_to_the_general_passes(layers):
+    net = chain(*layers)
+    assert plain.solve(net.graph) is None
+    rfgraph.analyze(net)
+
+
+def test_a_size_of_the_input_is_left_to_the_general_passes():
+    net = chain(("conv", {"kernel": 3}))
+    assert plain.solve(net.graph) is not None
+    net.graph.nodes["x"]["size"] = 8
+    assert plain.solve(net.graph) is None
+    assert rfgraph.analyze(net)["n0"].map_size == (6, 6)
+
+
+def broken():
+    """Return one graph for each thing that can be wrong with one, and the error that says so."""
+    graph = chain(("conv", {"kernel": 3}), ("add", {})).graph
+    cases = {}
+    for name in (
+        "cycle",
+        "slots",
+        "second slot",
+        "arity",
+        "no input",
+        "attribute",
+        "op",
+        "fed input",
+        "duplicate slot",
+    ):
+        cases[name] = graph.copy()
+    cases["cycle"].add_edge("n1", "n0", slot=1)
+    cases["slots"].edges["n0", "n1", 0]["slot"] = 1
+    cases["second slot"].add_edge("x", "n1")
+    cases["arity"].add_edge("x", "n0", slot=1, key=1)
+    cases["no input"].add_node("alone", op="relu")
+    cases["attribute"].nodes["n0"]["strides"] = 2
+    cases["op"].nodes["n0"]["op"] = "convolve"
+    cases["fed input"].add_edge("x", "y", slot=0)
+    cases["fed input"].add_node("y", op="input")
+    cases["duplicate slot"].add_edge("x", "n1", slot=0)
+    return cases
+
+
+@pytest.mark.parametrize("graph", broken().values(), ids=list(broken()))
+def test_malformed_networks_are_refused_as_ever(graph):
+    assert plain.solve(graph) is None
+    with pytest.raises(rfgraph.RFGraphError):
+        rfgraph.analyze(graph)
+    simple = nx.DiGraph(graph)
+    assert plain.solve(simple) is None or simple.number_of_edges() < graph.number_of_edges()
+
+
+def test_values_that_are_equal_say_the_same():
+    first = rfgraph.analyze(chain(("conv", {"kernel": 3, "stride": 2})))
+    second = rfgraph.analyze(chain(("conv", {"kernel": 3.0, "stride": np.int64(2)})))
+    assert first["n0"].field == second["n0"].field == (Window(3, 2),) * 2
+    with pytest.raises(rfgraph.RFGraphError, match=r"kernel 2\.5 is not"):
+        rfgraph.analyze(chain(("conv", {"kernel": 2.5})))
+
+
+def test_attributes_of_equal_number_but_other_names_are_told_apart():
+    attributes = [{"kernel": 3, "stride": 2}, {"kernel": 3, "padding": 2}, {"kernel": 3, "dilation": 2}]
+    report = rfgraph.analyze(chain(*(("conv", a) for a in attributes * 2)))
+    one = rfgraph.analyze(chain(*(("conv", a) for a in attributes * 2)), input_size=100)
+    assert [report[n].field for n in report] == [one[n].field for n in one]
+
+
+def test_labels_and_locations_of_every_node_grow_no_table():
+    layers = [("conv", {"kernel": 3, "location": f"net.py:{k}"}) for k in range(50)]
+    plain.solve(chain(*layers).graph)
+    table = plain._TABLES[2]
+    before = len(table.specs)
+    plain.solve(chain(*(("conv", {"kernel": 3, "location": f"other.py:{k}"}) for k in range(50))).graph)
+    assert len(table.specs) == before
+
+
+def test_numbers_beyond_a_lane_are_exact():
+    layers = [("conv", {"kernel": 3, "stride": 2**20})] * 5
+    report = rfgraph.analyze(chain(*layers, axes=1))
+    size = 1 + sum((3 - 1) * 2 ** (20 * k) for k in range(5))
+    assert report["n4"].size == (size,)
+    assert report["n4"].stride == (2**100,)
+    assert report.numbers().size[-1, 0] == size
+    assert report.numbers().size.dtype == object
+    after = rfgraph.analyze(chain(("conv", {"kernel": 3}), axes=1))  # and other networks are none the worse for it
+    assert after.numbers().size.dtype == np.int64
+
+
+def test_tables_are_given_up_when_they_grow_large(monkeypatch):
+    monkeypatch.setattr(plain, "MAX_FRAMES", 20)
+    monkeypatch.setattr(plain, "_TABLES", {})
+    for shift in range(40):
+        graph = chain(("pad", {"padding": [[shift, 0]]}), axes=1).graph
+        assert rfgraph.analyze(graph)["n0"].padding == (shift,)
+    assert len(plain._TABLES[1].frames) <= 22
+
+
+def test_a_graph_may_be_changed_after_it_was_read():
+    net = chain(("conv", {"kernel": 3}), ("conv", {"kernel": 5, "dilation": 2}))
+    report = rfgraph.analyze(net)
+    net.graph.nodes["n0"]["kernel"] = 7
+    net.graph.remove_node("n1")
+    assert report["n1"].size == (3 + 4 * 2,) * 2
+    assert report.region("n1", (0, 0)).box == ((0, 10), (0, 10))
+
+
+def test_numbers_of_a_network_that_is_not_plain():
+    numbers = rfgraph.analyze(
+        chain(("conv", {"kernel": 3, "padding": 1}), ("resize", {"scale": 2}), ("dense", {}))
+    ).numbers()
+    assert numbers.known.tolist() == [[True] * 2, [True] * 2, [False] * 2, [False] * 2]
+    assert numbers.size.tolist() == [[1, 1], [3, 3], [0, 0], [0, 0]]
