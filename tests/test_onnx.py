@@ -745,11 +745,6 @@ def test_resize_as_tensorflow_rounds():
     ("attributes", "inputs", "why"),
     [
         (
-            'coordinate_transformation_mode="tf_crop_and_resize"',
-            "x, r, s",
-            "coordinate_transformation_mode is tf_crop_and",
-        ),
-        (
             'coordinate_transformation_mode="half_pixel_symmetric"',
             "x, , t",
             "coordinate_transformation_mode is half_pixel_s",
@@ -957,10 +952,76 @@ def test_flat_images_and_unbatched_signals_are_laid_out():
 
 def test_a_model_without_windows_is_refused():
     model = build(HEAD + " m (float[1, 3, 8, 8] x) => (float[1, 3, 8, 8] y) { y = Relu(x) }")
-    with pytest.raises(
-        ModelFileError, match="no convolution, pooling or resize, so that nothing tells which dimensions"
-    ):
+    message = r"nothing tells which dimensions of its inputs are spatial \(x \[1, 3, 8, 8\]\); in such a model"
+    with pytest.raises(ModelFileError, match=message):
         lower(read_model(model))
+
+
+def test_a_transformer_of_tokens_is_refused_with_its_inputs():
+    model = build(HEAD + """ m (int64[N, T] tokens, float[N, T, 8] codes) => (float[N, T, 8] y) {
+      e = Gather(table, tokens)
+      h = Add(e, codes)
+      q = Transpose<perm=[0,2,1]>(h)
+      s = MatMul(h, q)
+      p = Softmax(s)
+      y = MatMul(p, h)
+    }""", {"table": (50, 8)})  # fmt: skip
+    with pytest.raises(ModelFileError, match=r"spatial \(tokens \[N, T\], codes \[N, T, 8\]\); .* no field is to be"):
+        lower(read_model(model))
+
+
+def test_inputs_that_no_window_slides_over_are_constants_of_the_network():
+    model = build(HEAD + """
+    m (float[1, 3, 16, 16] x, float[1] scale, float t, float[1, 8] code) => (float[1, 3, h, v] y) {
+      c = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(x)
+      s = Mul(c, scale)
+      a = Add(s, t)
+      l = MatMul(code, w)
+      r = Reshape(l, n)
+      y = Mul(a, r)
+    }""", {"w": (8, 3), "n": ints(1, 3, 1, 1)})  # fmt: skip
+    report = rfgraph.analyze(lower(read_model(model)))
+    assert list(report) == ["x", "c", "s", "a", "y"]
+    assert (report["y"].size, report["y"].is_global, report["y"].status) == ((3, 3), (False, False), "exact")
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("y = Resize(c, , , n)", "its sizes depend on what the network computes"),
+        ("y = Reshape(c, n)", "its shape depend on what the network computes"),
+        ("y = Pad(c, n)", "its pads depend on what the network computes"),
+    ],
+)
+def test_inputs_that_say_a_size_leave_it_unknown(body, why):
+    text = " m (float[1, 3, 16, 16] x, int64[4] n) => (float[1, 3, h, w] y) { c = AveragePool<kernel_shape=[3,3]>(x) "
+    report = rfgraph.analyze(lower(read_model(build(HEAD + text + body + "}"))))
+    assert (report["c"].status, report["y"].status) == ("exact", "unknown")
+    assert why in report["y"].why
+
+
+@pytest.mark.parametrize(
+    ("roi", "exact"),
+    [
+        ((0, 0, 0.25, 0.25, 1, 1, 0.75, 0.75), True),
+        ((0, 0, 0, 0, 1, 1, 1, 1), True),
+        ((0, 0, 0.3, 0, 1, 1, 0.9, 1), False),
+    ],
+)
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_resize_of_a_crop(roi, exact, mode):
+    attributes = f'coordinate_transformation_mode="tf_crop_and_resize", mode="{mode}"'
+    weights = {"r": floats(*roi), "n": ints(1, 1, 4, 5)}
+    check_reads(Case("Resize", f"y = Resize<{attributes}>(x, r, , n)", weights, x=(1, 1, 9, 17), opset=19, exact=exact))
+
+
+def test_resize_of_a_crop_that_the_network_chooses_is_unknown():
+    body = """r = GlobalAveragePool(x)
+              f = Flatten<axis=0>(r)
+              y = Resize<coordinate_transformation_mode="tf_crop_and_resize">(x, f, , n)"""
+    layer = rfgraph.analyze(graph_of(Case("Resize", body, {"n": ints(1, 8, 3, 3)}, x=(1, 8, 6, 7))))["y"]
+    assert layer.status == "unknown"
+    assert "its roi depend on what the network computes" in layer.why
 
 
 def test_a_model_whose_outputs_are_constants_is_refused():
@@ -1231,6 +1292,76 @@ def test_a_loop_of_unknown_length_is_named():
     )
     layer = rfgraph.analyze(lower(read_model(build(text, {"go": np.bool_(True)}))))["y"]
     assert "rfgraph does not know what Loop reads (its trip count depend on what the network computes)" in layer.why
+
+
+def test_a_long_loop_is_unrolled_too():
+    graph = lower(read_model(build(LOOP, {"n": np.int64(500), "go": np.bool_(True)})))
+    assert field_of(graph, list(graph)[-1]) == (1 + 500 * 2, 1, 500)
+
+
+def test_a_loop_ends_when_its_condition_says_so():
+    text = LOOP.replace("d = Identity(c)", "d = Less(i, last)").replace("go, x)", "go, x)")
+    weights = {"n": np.int64(2**63 - 1), "go": np.bool_(True), "last": np.int64(5)}
+    graph = lower(read_model(build(text, weights)))
+    assert field_of(graph, list(graph)[-1]) == (1 + 6 * 2, 1, 6)
+
+
+@pytest.mark.parametrize("turns", [10**6, 2**63 - 1])
+def test_a_loop_that_runs_too_often_is_named_and_nothing_else_is_lost(turns):
+    text = LOOP.replace("y = Loop", "p = MaxPool<kernel_shape=[3,3], pads=[1,1,1,1]>(x) l = Loop").replace(
+        "  }>\n}", "  }>\n y = Add(l, p)\n}"
+    )
+    report = rfgraph.analyze(lower(read_model(build(text, {"n": np.int64(turns), "go": np.bool_(True)}))))
+    assert (report["p"].size, report["p"].status, report["y"].status) == ((3, 3), "exact", "unknown")
+    assert f"it runs {turns} times, which is too often to be followed" in report["y"].why
+    treated = rfgraph.analyze(lower(read_model(build(text, {"n": np.int64(turns), "go": np.bool_(True)})),
+                                    {"l": "global"}), treat={"l": "global"})  # fmt: skip
+    assert (treated["y"].size, treated["y"].is_global) == ((3, 3), (True, True))
+
+
+NESTED = (
+    HEAD
+    + """ m (float[1, 3, 16, 16] x) => (float[1, 3, 16, 16] y) {
+  p = MaxPool<kernel_shape=[3,3], pads=[1,1,1,1]>(x)
+  l = Loop (n, go, p) <body = b (int64 i, bool c, float[1, 3, 16, 16] v) => (bool d, float[1, 3, 16, 16] u) {
+    u = Loop (n, c, v) <body = a (int64 j, bool e, float[1, 3, 16, 16] w) => (bool f, float[1, 3, 16, 16] o) {
+      o = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(w)
+      f = Identity(e)
+    }>
+    d = Identity(c)
+  }>
+  y = Add(l, p)
+}"""
+)
+
+
+def test_loops_in_loops_are_bounded_together():
+    graph = lower(read_model(build(NESTED, {"n": np.int64(3), "go": np.bool_(True)})))
+    assert field_of(graph, "y") == (3 + 9 * 2, 1, 10)
+    graph = lower(read_model(build(NESTED, {"n": np.int64(500), "go": np.bool_(True)})))
+    assert "too often to be followed" in rfgraph.analyze(graph)["y"].why
+
+
+def test_a_loop_whose_condition_changes_too_late_is_named():
+    text = NESTED.replace("d = Identity(c)", "d = Less(i, last)").replace("u = Loop (n, c, v)", "u = Loop (one, c, v)")
+    weights = {"n": np.int64(2**63 - 1), "one": np.int64(1), "go": np.bool_(True), "last": np.int64(10**9)}
+    why = rfgraph.analyze(lower(read_model(build(text, weights))))["y"].why
+    assert "it runs more than 2500 times, which is too often to be followed" in why  # 2 nodes and 2 within, a turn
+    graph = lower(read_model(build(text, {**weights, "last": np.int64(0)})))
+    assert field_of(graph, "y") == (3 + 1 * 2, 1, 2)
+
+
+def test_a_map_over_a_sequence_runs_its_body_for_each():
+    model = build(HEAD + """ m (float[1, 6, 16, 16] x) => (float[1, 6, 16, 16] y) {
+      q = SplitToSequence<axis=1>(x, n)
+      r = SequenceMap (q, x) <body = b (float[1, 3, 16, 16] v, float[1, 6, 16, 16] a) => (float[1, 3, 16, 16] u) {
+        u = AveragePool<kernel_shape=[3,5], pads=[1,2,1,2]>(v)
+      }>
+      y = ConcatFromSequence<axis=1>(r)
+    }""", {"n": np.int64(3)})  # fmt: skip
+    graph = lower(read_model(model))
+    assert [graph.nodes[node]["op"] for node in graph].count("avg_pool") == 2
+    assert rfgraph.analyze(graph)["y"].size == (3, 5)
 
 
 def test_a_scan_runs_over_its_rows():

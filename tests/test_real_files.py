@@ -1,8 +1,8 @@
 """Real ONNX files, as exporters write them: a detector, a quantised one, one for any size, loops, branches, audio.
 
-Their weights are left out; ``tests/data/onnx/README.md`` says where they are from. Their maps must be as large as PyTorch
-makes them, which ``shapes.json`` holds, and what a layer reads must be what its gradient reaches, which needs PyTorch
-and torchvision.
+Their weights are left out; ``tests/data/onnx/README.md`` says where they are from. Their maps must be as large as
+PyTorch makes them, which ``shapes.json`` holds, and what a layer reads must be what its gradient reaches, which needs
+PyTorch and torchvision.
 """
 
 from __future__ import annotations

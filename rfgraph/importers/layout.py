@@ -13,6 +13,7 @@ from typing import Any
 from rfgraph.errors import ModelFileError
 from rfgraph.importers.dims import Dim, Shape, exact_quotient
 from rfgraph.importers.program import Program, Value
+from rfgraph.importers.shapes import text
 from rfgraph.importers.views import Dimension, Part, View, along, other
 
 Span = tuple[Dim, Dim]  # size and stride of a part
@@ -134,9 +135,11 @@ class Probe:
             If nothing slides over anything.
         """
         if not self._most:
+            inputs = ", ".join(f"{value.name} {text(value.shape)}" for value in self.program.inputs)
             raise ModelFileError(
-                f"{self.program.name}: it has no convolution, pooling or resize, "
-                "so that nothing tells which dimensions of its inputs are spatial"
+                f"{self.program.name}: it has no convolution, pooling or resize, so that nothing tells which dimensions "
+                f"of its inputs are spatial ({inputs}); in such a model, as in a transformer of tokens, an output reads "
+                "its own position or all of them, and no field is to be computed"
             )
         spans: dict[int, set[Span]] = {}
         for axis, found in self._slid.items():

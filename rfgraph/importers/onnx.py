@@ -26,8 +26,8 @@ from rfgraph.importers.program import Program, Value
 
 #: Nodes read of one file, those of functions and loop bodies each time: beyond it the file is refused.
 MAX_NODES = 4_000_000
-#: Loops of more turns than this are not unrolled.
-MAX_TURNS = 64
+#: Nodes read of the bodies of one file's loops, once for each turn: loops that would need more are not followed.
+MAX_UNROLLED = 10_000
 #: Functions that call functions, deeper than this, are refused.
 MAX_CALLS = 64
 
@@ -139,6 +139,7 @@ class Reader:
         self.known = {} if shapes else {info.name: _shape(info) for info in model.graph.value_info}
         self.locations = locations
         self.count = 0
+        self.unrolled = 0
         self.calls = 0
 
     def fail(self, why: object) -> ModelFileError:
@@ -237,9 +238,7 @@ class Reader:
                 attributes[attribute.name] = self.attribute(attribute)
         version = self.versions.get(proto.domain or "ai.onnx", 1)
         inside = prefix + name.lstrip("/") if prefix else name
-        return Node(
-            inside, proto.op_type, version, attributes, tuple(inputs), outputs, bool(shown or proto.name)
-        )
+        return Node(inside, proto.op_type, version, attributes, tuple(inputs), outputs, bool(shown or proto.name))
 
     def attribute(self, attribute: onnx.AttributeProto) -> Any:
         """Return the value of an attribute in plain Python; graphs stay as they are."""
@@ -398,10 +397,12 @@ class Reader:
             raise OpaqueError("how often it runs depends on its input")
         carried: list[Item] = [value for value in node.inputs[2:] if value is not None]
         count = turns[0] if condition is None or bool(condition.data.elements.flat[0]) else 0  # type: ignore[union-attr]
-        if count > MAX_TURNS:
-            raise OpaqueError(f"it runs {count} times")
+        if _runs_all(body):
+            self.check_unrolled(body, count)
         stacked: list[list[Value]] = [[] for _ in body.output[1 + len(carried) :]]
         for turn in range(max(count, 0)):
+            self.check_unrolled(body, 1, turn)
+            self.unrolled += len(body.node)
             running = self.build.constant(1)
             made = self.body(body, scope, given, [self.build.constant(turn), running, *carried], f"{node.name}/{turn}/")
             go_on = made[0]
@@ -415,6 +416,12 @@ class Reader:
             if not bool(go_on.data.elements.flat[0]):
                 break
         return [*carried, *(self.stack(node, k, rows, 0) for k, rows in enumerate(stacked, len(carried)))]
+
+    def check_unrolled(self, body: onnx.GraphProto, turns: int, after: int = 0) -> None:
+        """Check that a loop may be written out for so many turns more."""
+        if self.unrolled + turns * max(len(body.node), 1) > MAX_UNROLLED:
+            often = f"{turns} times" if turns > 1 else f"more than {after} times"
+            raise OpaqueError(f"it runs {often}, which is too often to be followed")
 
     def stack(self, node: Node, k: int, rows: Sequence[Value], dim: int) -> Value:
         """Return what the turns of a loop made, one row each."""
@@ -456,10 +463,12 @@ class Reader:
         dims = [axis % len(value.shape or ()) for value, axis in zip(inputs, axes, strict=True)]
         rows = {(value.shape or ())[d] for value, d in zip(inputs, dims, strict=True)}
         count = next(iter(rows))
-        if len(rows) != 1 or not isinstance(count, int) or count > MAX_TURNS:
+        if len(rows) != 1 or not isinstance(count, int):
             raise OpaqueError(f"it scans {count} rows")
+        self.check_unrolled(body, count)
         outputs: list[list[Value]] = [[] for _ in body.output[len(states) :]]
         for turn in range(count):
+            self.unrolled += len(body.node)
             slices: list[Item] = []
             for i, (value, d) in enumerate(zip(inputs, dims, strict=True)):
                 at = self.build.constant(count - 1 - turn if backward[i] else turn)
@@ -478,6 +487,18 @@ class Reader:
             rank = len(found[0].shape or ()) + 1 if found else 1
             stacked.append(self.stack(node, k + len(states), found[::-1] if back else found, place % rank))
         return [*states, *stacked]
+
+
+def _runs_all(body: onnx.GraphProto) -> bool:
+    """Whether the body of a loop hands on the condition to go on that it was given, or a constant."""
+    if not body.output or len(body.input) < 2:
+        return False
+    made = {output: node for node in body.node for output in node.output}
+    go_on = body.output[0].name
+    for _ in body.node:
+        if go_on in made and made[go_on].op_type == "Identity":
+            go_on = made[go_on].input[0]
+    return go_on == body.input[1].name or go_on not in made or made[go_on].op_type == "Constant"
 
 
 def _metadata(proto: onnx.NodeProto, key: str) -> str:

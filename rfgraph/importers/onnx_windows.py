@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from math import prod
+from math import ceil, floor, prod
 from typing import Any
 
 from rfgraph.importers import program
@@ -289,6 +289,8 @@ def _resize(node: Node, build: Builder) -> Made:
         scale, size = _keep_aspect(node, size, shape), {}
     dims = tuple(d for d in dims if (scale[d] != 1 if scale else size[d] != shape[d]))
     mode = node.get("mode", "nearest")
+    if node.get("coordinate_transformation_mode") == "tf_crop_and_resize" and not old:
+        return _crop_and_resize(node, build, scale, size)
     coordinates = "asymmetric" if old else node.get("coordinate_transformation_mode", "half_pixel")
     nearest = "floor" if old else node.get("nearest_mode", "round_prefer_floor")
     if node.op == "Resize" and old and any(scale[d] < 1 for d in dims):
@@ -317,6 +319,49 @@ def _resize(node: Node, build: Builder) -> Made:
         ),
         node.input(0),
     )
+
+
+def _crop_and_resize(node: Node, build: Builder, scale: Mapping[int, Any], size: Mapping[int, Any]) -> Value:
+    """Resize the part that ``roi`` says, whose corners, where they are pixels, are those of the output."""
+    shape, roi = node.shape(), node.numbers("roi", 1)
+    rank = len(shape)
+    given = [axis_of(axis, rank) for axis in node.get("axes") or range(rank)]
+    if roi is None or len(roi) != 2 * len(given):
+        raise OpaqueError("its roi is not known")
+    crop: dict[int, tuple[int, int]] = {}
+    after: dict[int, int] = {}
+    read: list[int] = []
+    for i, d in enumerate(given):
+        before, start, end = as_integer("sizes", shape[d]), Fraction(roi[i]), Fraction(roi[i + len(given)])
+        after[d] = as_integer("sizes", size[d] if size else floor(before * (end - start) * scale[d]))
+        first, last = start * (before - 1), end * (before - 1)
+        inside = 0 <= first <= last <= before - 1
+        if first.denominator != 1 or last.denominator != 1 or not inside or (after[d] == 1 and first != last):
+            read.append(d)  # read between its corners by each output: a bound
+        crop[d] = (max(floor(first), 0), min(ceil(last), before - 1) + 1)
+        if crop[d][0] >= crop[d][1]:
+            raise OpaqueError(f"its roi of dimension {d} lies outside of the map")
+    x = node.input(0)
+    if cut := [d for d in crop if crop[d] != (0, shape[d])]:
+        starts, stops = zip(*(crop[d] for d in cut), strict=True)
+        primitive = program.Slice(dims=tuple(cut), starts=starts, stops=stops, steps=(1,) * len(cut))
+        x = build(primitive, x, part="crop")
+    if read:
+        x = build(program.Reduce(function="resize", dims=tuple(read)), x, part="read")
+    sizes = dict(enumerate(x.shape or ()))
+    if dims := [d for d in crop if d not in read and after[d] != sizes[d]]:
+        x = build(
+            program.Resize(
+                dims=tuple(dims),
+                sizes=tuple(after[d] for d in dims),
+                mode={"bilinear": "linear"}.get(node.get("mode", "nearest"), node.get("mode", "nearest")),
+                coordinates="align_corners",
+                nearest_mode=node.get("nearest_mode", "round_prefer_floor"),
+            ),
+            x,
+            part="resize",
+        )
+    return build(program.Expand(shape=tuple(after.get(d, shape[d]) for d in range(rank))), x)
 
 
 def _keep_aspect(node: Node, size: Mapping[int, Any], shape: Shape) -> dict[int, Fraction]:
