@@ -168,6 +168,12 @@ def scanned(x, reverse=False):
                     reverse=reverse)[1].swapaxes(0, 1)  # fmt: skip
 
 
+def windows(x, size):
+    """Attention among the positions of each window."""
+    tokens = x.transpose(0, 2, 1).reshape(-1, size, 1, x.shape[1])
+    return nn.dot_product_attention(tokens, tokens, tokens).reshape(1, -1, x.shape[1])
+
+
 one_before = ((0, 0), (0, 0), (1, 0), (0, 0))
 T, V = (1, 4, 9), (1, 2, 4, 5, 3)
 LINE = {"x": T, "at": (2,), "out": (2,)}
@@ -265,6 +271,7 @@ CASES = [
     Case("dot_general", lambda x: x.transpose(0, 2, 3, 1) @ w(4, 3), out=(1, 2)),
     Case("dot_general", lambda x: nn.dot_product_attention(*[x.transpose(0, 2, 1)[:, :, None]] * 3)[:, :, 0],
          x=T, at=(2,), out=(1,)),
+    Case("dot_general", lambda x: windows(x, 4), x=(1, 4, 12), at=(2,), out=(1,)),
     # Elements moved, dropped, added.
     Case("pad", lambda x: lax.pad(x, 0.0, ((0, 0, 0), (0, 0, 0), (1, 2, 0), (-1, 3, 0)))),
     Case("pad", lambda x: lax.pad(x, 0.0, ((0, 0, 0), (1, 1, 0), (0, 0, 2), (1, -2, 1)))),
@@ -292,7 +299,8 @@ CASES = [
     Case("stack", lambda x: jnp.stack([x, 2 * x], 2), out=(3, 4)),
     Case("unstack", lambda x: jnp.unstack(x, axis=1)[2], out=(1, 2)),
     Case("unstack", lambda x: jnp.unstack(x, axis=2)[4], out=(None, 2)),
-    Case("concatenate", lambda x: jnp.roll(x, 2, 3), **BOUND),
+    Case("jit", lambda x: jnp.roll(x, (2, -1), (3, 2))),
+    Case("jit", lambda x: jnp.roll(x, 1, 1)),
     Case("split", lambda x: jnp.split(x, [1, 3], 2)[0]),
     Case("split", lambda x: sum(jnp.split(x, 2, 1))),
     Case("rev", lambda x: x[:, ::-1]),

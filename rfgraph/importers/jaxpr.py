@@ -21,7 +21,7 @@ from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Shape
 from rfgraph.importers.handlers import UnspelledError
-from rfgraph.importers.jax_numbers import MAX_ELEMENTS, MOVES, Budget, Number, evaluated
+from rfgraph.importers.jax_numbers import MOVES, Budget, Number, evaluated
 from rfgraph.importers.jax_primitives import HANDLERS, SILENT, WEIGHTED, Node, Operand
 from rfgraph.importers.program import Program, Value
 from rfgraph.importers.shapes import text
@@ -33,7 +33,9 @@ CALLS = {
     "composite": "jaxpr", "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
 }  # fmt: skip
 #: Functions that are read as what they do to coordinates, if they do nothing but move elements.
-MOVING = frozenset({"_pad"})
+MOVING = frozenset({"_pad", "_roll_static"})
+#: They are, for tensors of no more elements than this.
+MAX_MOVED = 1 << 24
 #: Loops of more turns than this are not unrolled.
 MAX_TURNS = 64
 #: A function that unfolds to more steps than this is refused.
@@ -333,9 +335,9 @@ class Reader:
         x, shape, after = node.value(0), node.shape(0), node.shapes[0] or ()
         self.build.at(node.name, str(node.parameters["name"]).strip("_"))
         made = x
-        changed = [d for d, (a, b) in enumerate(zip(shape, after, strict=True)) if a != b]
-        small = max(_count(shape), _count(after)) <= MAX_ELEMENTS
-        moves = {d: _rows(body, shape, d) if small else None for d in changed}
+        small = max(_count(shape), _count(after)) <= MAX_MOVED and len(shape) == len(after)
+        moves = {d: _rows(body, shape, d) if small else None for d, size in enumerate(after) if size != 1}
+        moves = {d: rows for d, rows in moves.items() if rows is None or rows.tolist() != list(range(shape[d]))}
         for k, (d, rows) in enumerate(moves.items()):
             moved = None if rows is None else _gathered(self.build, made, d, rows, str(k) if k + 1 < len(moves) else "")
             if moved is None:
@@ -438,15 +440,15 @@ def _count(shape: Shape | None) -> int:
 
 def _rows(body: Graph, shape: tuple[int, ...], d: int) -> np.ndarray[Any, Any] | None:
     """Return which row along ``d`` each row reads of what a function makes, -1 for what it fills in."""
-    at = np.arange(shape[d])
+    at = np.arange(shape[d], dtype=np.int32)
     start = np.broadcast_to(at.reshape([-1 if e == d else 1 for e in range(len(shape))]), shape)
     values: dict[int, Any] = {body.inputs[0]: start}
     for number in [*body.inputs[1:], *body.constants]:
-        values[number] = np.full(body.shapes[number] or (), -1)
+        values[number] = np.full(body.shapes[number] or (), -1, dtype=np.int32)
     reached = {body.inputs[0]}
     for step in body.steps:
         if reached.isdisjoint(step.inputs):
-            made: Sequence[Any] = [np.full(body.shapes[n] or (), -1) for n in step.outputs]
+            made: Sequence[Any] = [np.full(body.shapes[n] or (), -1, dtype=np.int32) for n in step.outputs]
         else:
             made = evaluated(step.op, step.parameters, [values[number] for number in step.inputs])
             reached.update(step.outputs)
@@ -469,6 +471,8 @@ def _gathered(build: Builder, x: Value, d: int, rows: Any, part: str) -> Value |
         return build(program.Pad(amounts=tuple(amounts)), x, part=part)
     if len(held) < len(rows):
         return None
+    if len(rows) == shape[d] and (rows == np.roll(np.arange(len(rows)), shift := -int(rows[0]))).all():
+        return build(program.Roll(dim=d, shift=shift % len(rows)), x, part=part)
     return build(program.Take(dim=d), x, build.constant([int(row) for row in rows]), part=part)
 
 

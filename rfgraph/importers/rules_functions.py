@@ -92,7 +92,7 @@ def _contract(primitive: program.Contract, maps: Maps, step: Instruction, operan
         return maps.unknown(step, operands, "the dimensions that it sums over cannot be followed")
     if len(known) == 1:
         return _times_weights(primitive, maps, step, *known[0])
-    summed = []
+    kept, absorbed = [], []  # a tensor that keeps its own positions says where those of the others lie
     for i, (p, labels) in enumerate(known):
         view = p.view
         assert view is not None
@@ -101,10 +101,11 @@ def _contract(primitive: program.Contract, maps: Maps, step: Instruction, operan
         name = f"{step.name}/{i}"
         if any(_keeps_inner(other_view, names, output, axis)
                for axis in mixed(view, dims).blocks for other_view, names in rest):  # fmt: skip
-            summed.append(maps.absorb(p, dims, name))  # the other tensor's positions stay told apart
+            absorbed.append((maps.absorb(p, dims, name), labels))  # the other tensor's positions stay told apart
         else:
-            summed.append(maps.collapse(p, dims, name, "flatten"))
-    return merge(maps, step, "mul", summed, [labels for _, labels in known], output)
+            kept.append((maps.collapse(p, dims, name, "flatten"), labels))
+    summed = [*kept, *absorbed]
+    return merge(maps, step, "mul", [p for p, _ in summed], [labels for _, labels in summed], output)
 
 
 def _keeps_inner(view: View, labels: Sequence[Hashable], output: Sequence[Hashable], axis: int) -> bool:
