@@ -26,6 +26,7 @@ from rfgraph.importers import tensorflow as reader
 from rfgraph.importers import tensorflow_protos as protos
 from rfgraph.importers.folding import MAX_ELEMENTS
 from rfgraph.importers.lowering import lower
+from rfgraph.importers.program import Opaque
 
 DATA = Path(__file__).parent / "data" / "tensorflow"
 
@@ -305,9 +306,24 @@ def test_loops_of_tensorflow_1_are_named_and_bounded():
         node { name: "exit" op: "Exit" input: "switch" }
     """
     )
-    (step,) = program(loop).instructions
-    assert (step.name, step.op, step.primitive.why) == ("exit", "Exit", "what its loop computes is not followed")
-    assert [value.name for value in step.inputs] == ["x"]
+    steps = program(loop).instructions
+    assert [(step.name, step.inputs[0].name) for step in steps] == [("merge", "x"), ("turn", "merge"), ("exit", "turn")]
+    assert steps[0].primitive.why == steps[2].primitive.why == "what its loop computes is not followed"
+    steps = program(loop.replace('"merge" input: "go"', '"enter" input: "go"')).instructions  # no loop that one knows
+    (step,) = [step for step in steps if step.name == "exit"]
+    assert ([value.name for value in step.inputs], type(step.primitive)) == (["x"], Opaque)
+
+
+def test_images_decoded_in_a_loop_are_an_input():
+    text = """
+        node { name: "files" op: "Placeholder" attr { key: "dtype" value { type: DT_STRING } } }
+        node { name: "images" op: "DecodeAll" input: "files" }
+        node { name: "y" op: "MaxPool" input: "images" attr { key: "ksize" value { list { i: 1 i: 2 i: 2 i: 1 } } }
+            attr { key: "strides" value { list { i: 1 i: 2 i: 2 i: 1 } } } attr { key: "padding" value { s: "SAME" } } }
+    """
+    found = program(text)
+    assert [value.name for value in found.inputs] == ["images"]
+    assert rfgraph.analyze(lower(found))["y"].size == (2, 2)
 
 
 MISTAKES = {

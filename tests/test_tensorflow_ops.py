@@ -259,6 +259,12 @@ def shape_of_variable(x):
         return raw.VariableShape(input=handle)
 
 
+def array_size(x):
+    handle, flow = raw.TensorArrayV3(size=1, dtype=F64)
+    flow = raw.TensorArrayScatterV3(handle=handle, indices=[0], value=x, flow_in=flow)
+    return raw.TensorArraySizeV3(handle=handle, flow_in=flow)
+
+
 def scores(x):
     return tf.reshape(f(x), (42, 4))
 
@@ -577,6 +583,13 @@ CASES = [
     Case("Exit", lambda x: tf.while_loop(
         lambda i, y: i < 3, lambda i, y: (i + 1, tf.nn.avg_pool2d(y, 3, 1, "SAME")), (0, x))[1], old=True,
         unknown="loop"),
+    Case("TensorArrayReadV3", lambda x: tf.map_fn(lambda row: tf.nn.avg_pool2d(row[None], 3, 1, "SAME")[0], x),
+         old=True),
+    Case("TensorListStack", lambda x: tf.map_fn(lambda row: tf.nn.avg_pool2d(row[None], 3, 1, "SAME")[0], x)),
+    Case("TensorListLength", lambda x: tf.reshape(x, tf.stack([1, 6, 7 * raw.TensorListLength(
+        input_handle=raw.TensorListFromTensor(tensor=x, element_shape=IMAGE[1:])), 4]))),
+    Case("TensorArraySizeV3", lambda x: tf.reshape(x, tf.stack([1, 6, 7 * array_size(x), 4]))),
+    Case("TensorListGetItem", lambda x: tf.scan(lambda a, row: a + row, x), x=(3, 6, 7, 4), unknown="turns hand"),
     Case("PartitionedCall", lambda x: tf.function(lambda y: tf.split(tf.nn.avg_pool2d(y, 3, 1, "SAME"), 2, 3)[1])(x)),
     Case("PartitionedCall", lambda x: tf.function(lambda y: (y, raw.FusedBatchNormV3(
         x=f(y), scale=[1.0] * 4, offset=[0.0] * 4, mean=[0.0] * 4, variance=[1.0] * 4, is_training=False)[0]))(x)[1]),

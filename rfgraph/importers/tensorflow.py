@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import networkx as nx
 import numpy as np
@@ -21,7 +22,7 @@ from rfgraph.errors import ModelFileError
 from rfgraph.importers import program, tensorflow_ops  # noqa: F401  handlers register
 from rfgraph.importers import tensorflow_protos as protos
 from rfgraph.importers.builder import Builder
-from rfgraph.importers.dims import Shape, symbol
+from rfgraph.importers.dims import Shape, unknown
 from rfgraph.importers.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.lowering import lower_for
@@ -41,6 +42,7 @@ from rfgraph.importers.tensorflow_nodes import (
     Item,
     Made,
     Node,
+    Rows,
 )
 
 #: Nodes read of functions and loop bodies, each time that they are called: beyond it the file is refused.
@@ -49,6 +51,12 @@ MAX_UNFOLDED = 300_000
 MAX_CALLS = 64
 #: Loops of more turns than this are not unrolled.
 MAX_TURNS = 64
+#: Outputs of nodes that are kept: a node may have thousands.
+MAX_OUTPUTS = 1_000_000
+#: Steps taken through tangled loops.
+MAX_STEPS = 2_000_000
+#: Longer names of scopes are cut.
+MAX_SCOPE = 400
 #: TensorFlow's own limit.
 MAX_RANK = 254
 
@@ -216,7 +224,7 @@ def _shape(name: str, message: Any) -> Shape | None:
         return None
     if len(message.dim) > MAX_RANK:
         raise ValueError(f"{name!r} has {len(message.dim)} dimensions")
-    return tuple(dim.size if dim.size > 0 else symbol(f"{name}.{d}") for d, dim in enumerate(message.dim))
+    return tuple(dim.size if dim.size > 0 else unknown(f"{name}.{d}") for d, dim in enumerate(message.dim))
 
 
 def _downstream(names: Sequence[str], readers: Mapping[str, Sequence[str]]) -> set[str]:
@@ -281,6 +289,7 @@ class Body:
 
     def __init__(self, nodes: Iterable[Any], function: bool = False) -> None:
         self.function = function
+        self.steps = 0
         self.nodes: dict[str, Wired] = {}
         for proto in nodes:
             if proto.name in self.nodes:
@@ -302,7 +311,10 @@ class Body:
         if wired.op in NEXT:
             return []
         if wired.op in EXITS:
-            return self.entries(name)
+            turn = self.turn(name)
+            return self.entries(name) if turn is None else [turn.name]
+        if wired.op in MERGES:
+            return [i.name for i in wired.data if not self.is_next(i.name)]
         return [i.name for i in wired.data] + [pivot for pivot in wired.control if self.is_pivot(pivot)]
 
     def is_pivot(self, name: str) -> bool:
@@ -313,12 +325,33 @@ class Body:
         source = self.nodes.get(wired.data[0].name)
         return source is not None and source.op in SWITCHES
 
+    def is_next(self, name: str) -> bool:
+        """Whether a node hands a tensor to the next turn of a loop."""
+        wired = self.nodes.get(name)
+        return wired is not None and wired.op in NEXT
+
+    def turn(self, name: str) -> Input | None:
+        """Return what a turn of a loop makes of the tensor that leaves the loop at a node."""
+        wired = self.nodes[name]
+        for ops in (SWITCHES, MERGES):
+            if not wired.data:
+                return None
+            found = self.nodes.get(wired.data[0].name)
+            if found is None or found.op not in ops:
+                return None
+            wired = found
+        ends = [self.nodes[i.name] for i in wired.data if self.is_next(i.name)]
+        return ends[0].data[0] if len(ends) == 1 and ends[0].data else None
+
     def entries(self, name: str) -> list[str]:
         """Return the nodes through which tensors enter the loop that a node leaves."""
         found: dict[str, None] = {}
         seen, queue = {name}, deque([name])
         while queue:
             wired = self.nodes.get(queue.popleft())
+            self.steps += 1
+            if self.steps > MAX_STEPS:
+                raise ValueError(f"it has loops whose walk takes more than {MAX_STEPS} steps")
             for i in wired.data if wired is not None else ():
                 inner = self.nodes.get(i.name)
                 if inner is not None and inner.op in ENTERS:
@@ -340,6 +373,8 @@ class Reader:
         self.bodies: dict[str, Body] = {}
         self.resized = bool(shapes)
         self.unfolded = 0
+        self.outputs = 0
+        self.outside: set[str] = set()  # constants that stand for encoded text, from which inputs are decoded
         self.calls = 0
 
     def fail(self, why: object) -> ModelFileError:
@@ -544,14 +579,22 @@ class Reader:
         except MALFORMED as error:
             raise self.fail(f"node {full!r} ({wired.op}): {error}") from error
         whole = None if wired.op in SOURCES else node
-        return Outputs(whole, [made] if isinstance(made, (Value, Dead)) else list(made))
+        outputs = [made] if isinstance(made, (Value, Rows, Dead)) else list(made)
+        self.outputs += len(outputs)
+        if self.outputs > MAX_OUTPUTS:
+            raise self.fail(f"its nodes have more than {MAX_OUTPUTS} outputs")
+        return Outputs(whole, outputs)
 
     def inputs(self, body: Body, wired: Wired, scope: Mapping[str, Outputs]) -> list[Item]:
         """Return what a node reads; of a loop that is not followed, what enters it."""
         if wired.op in EXITS:
-            return [self.item(body, scope, Input(name, 0)) for name in body.entries(wired.proto.name)]
+            turn = body.turn(wired.proto.name)
+            found = [Input(name, 0) for name in body.entries(wired.proto.name)] if turn is None else [turn]
+            return [self.item(body, scope, i) for i in found]
         if wired.op in NEXT:
             return []
+        if wired.op in MERGES:
+            return [self.item(body, scope, i) for i in wired.data if not body.is_next(i.name)]
         return [self.item(body, scope, i) for i in wired.data]
 
     def atrous(self, body: Body, scope: Mapping[str, Outputs], held: Sandwich) -> Atrous:
@@ -577,7 +620,7 @@ class Reader:
             if node.op in SWITCHES:
                 return self.switched(node)
             if node.op in EXITS or node.op in NEXT:
-                raise UnspelledError("what its loop computes is not followed")
+                return self.looped(node, body.turn(wired.proto.name) is not None)
             if node.op in CALLS or node.op in self.functions:
                 return self.called(node)
             if node.op in BRANCHES:
@@ -595,8 +638,11 @@ class Reader:
 
     def opaque(self, node: Node, k: int, why: str) -> Value:
         """Return output ``k`` of a node of which nothing is known but perhaps its shape."""
-        operands = [item for item in node.inputs if isinstance(item, Value)]
+        found = [item.tensor if isinstance(item, Rows) else item for item in node.inputs]
+        operands = [item for item in found if isinstance(item, Value)]
         shape = None if self.resized else self.stated(node, k)
+        if any(value.name in self.outside for value in operands):
+            return self.added(node, k, shape)
         if all(value.constant for value in operands):
             return self.build.weight(shape, node.output(k))
         self.build.at(node.output(k), node.op)
@@ -615,7 +661,8 @@ class Reader:
         """Add an input of the program for each output of a node that comes from outside."""
         if node.op.startswith("Decode"):
             channels = node.get("channels") or None
-            shape: Shape = (symbol(f"{node.name}.0"), symbol(f"{node.name}.1"), channels or symbol(f"{node.name}.2"))
+            sizes = [unknown(f"{node.name}.{d}") for d in range(3)]
+            shape: Shape = (sizes[0], sizes[1], channels or sizes[2])
             return self.added(node, 0, None if node.op in ("DecodeGif", "DecodeImage", "DecodeRaw") else shape)
         if node.op == "PlaceholderWithDefault":
             default = node.input(0)
@@ -634,13 +681,14 @@ class Reader:
             if found == () and node.op in ("Placeholder", "_Arg") and 0 < self.model.graph.versions.producer < 24:
                 found = None  # in old graphs no dimensions meant that they are not known
             shape_ = found and tuple(
-                size if isinstance(size, int) and size > 0 else symbol(f"{node.output(k)}.{d}")
+                size if isinstance(size, int) and size > 0 else unknown(f"{node.output(k)}.{d}")
                 for d, size in enumerate(found)
             )
             if kind == BOOL and _TRAINING.search(node.name):
                 made.append(self.build.constant(0, name=node.name))
             elif kind in (STRING, RESOURCE, VARIANT):
-                made.append(self.build.weight(None, node.output(k)))
+                made.append(self.build.weight(None, self.build.unique(node.output(k))))
+                self.outside.update([node.output(k)] if kind == STRING else [])
             else:
                 made.append(self.added(node, k, shape_))
         return made
@@ -673,6 +721,18 @@ class Reader:
 
     # Control flow.
 
+    def looped(self, node: Node, known: bool) -> Item:
+        """Return what a turn of a loop reads, or what leaves it: lists of rows, and counters whose number is not known.
+
+        A loop over the rows of a batch does the same with each, so that one turn stands for all.
+        """
+        found = node.inputs[0] if node.inputs and known else None
+        if isinstance(found, Rows):
+            return found
+        if isinstance(found, Value) and found.constant:
+            return self.build.weight(found.shape, node.name)
+        raise UnspelledError("what its loop computes is not followed")
+
     def switched(self, node: Node) -> Made:
         """Read a node that hands its tensor to one of two branches."""
         value, condition = node.inputs[0], node.input(1)
@@ -687,8 +747,8 @@ class Reader:
 
     def merged(self, node: Node, body: Body, wired: Wired) -> Made:
         """Read a node where branches meet; all of them, where it is not known which is taken."""
-        if any(i.name in body.nodes and body.nodes[i.name].op in NEXT for i in wired.data):
-            raise UnspelledError("what its loop computes is not followed")
+        if any(body.is_next(i.name) for i in wired.data):
+            return [self.looped(node, len(node.inputs) == 1), self.build.weight((), node.output(1))]
         alive = [item for item in node.inputs if not isinstance(item, Dead)]
         if not alive:
             return [DEAD, DEAD]
@@ -764,12 +824,29 @@ class Reader:
         for count in range(MAX_TURNS + 1):
             prefix = f"{_scope_of(node.name)}{count}/"
             (go_on,) = self.body(_function_name(condition), carried, prefix, _function_attributes(condition))
+            if count == 0 and any(isinstance(item, Rows) for item in carried):
+                return self.each_row(node, carried)
             if not isinstance(go_on, Value) or go_on.data is None:
                 raise UnspelledError("how often it runs depends on what the network computes, or on the input size")
             if not _truth(go_on):
                 return carried
             carried = self.body(_function_name(turn), carried, prefix, _function_attributes(turn))
         raise UnspelledError(f"it runs more than {MAX_TURNS} times")
+
+    def each_row(self, node: Node, carried: Sequence[Item]) -> list[Item]:
+        """Read one turn of a loop over the rows of a batch for all of them."""
+        given = [
+            self.build.weight(item.shape, f"{node.name}/{k}") if isinstance(item, Value) and item.constant else item
+            for k, item in enumerate(carried)
+        ]
+        turn = node.get("body")
+        made = self.body(_function_name(turn), given, _scope_of(node.name), _function_attributes(turn))
+        for before, after in zip(given, made, strict=True):
+            if isinstance(before, Value) and not before.constant and after != before:
+                raise UnspelledError("its turns hand each other what the network computes")
+            if isinstance(before, Value) and isinstance(after, Value) and before.constant != after.constant:
+                raise UnspelledError("its turns hand each other what the network computes")
+        return made
 
 
 @dataclass
@@ -879,4 +956,6 @@ def _function_attributes(found: Any) -> Mapping[str, Any]:
 def _scope_of(name: str) -> str:
     """Return what the nodes of a function are called after; calls that no user named have no name of their own."""
     scope = re.sub(r"(^|/)(Stateful)?PartitionedCall(_\d+)?$", "", name)
+    if len(scope) > MAX_SCOPE:
+        scope = f"{scope[: MAX_SCOPE // 2]}...{crc32(scope.encode()):08x}"
     return f"{scope}/" if scope else ""

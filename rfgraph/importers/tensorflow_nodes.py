@@ -23,8 +23,18 @@ class Dead:
 
 DEAD = Dead()
 
-#: A tensor, or what a branch that is not taken makes.
-Item: TypeAlias = "Value | Dead"
+
+@dataclass(frozen=True)
+class Rows:
+    """A ``TensorArray`` or list of tensors, read as one tensor of which they are the rows."""
+
+    #: ``None`` as long as nothing was written.
+    tensor: Value | None
+    count: Dim | None = None
+
+
+#: A tensor, a list of them, or what a branch that is not taken makes.
+Item: TypeAlias = "Value | Rows | Dead"
 Made: TypeAlias = "Item | Sequence[Item]"
 
 #: What ``dtype`` attributes say: numbers of ``DataType``.
@@ -68,6 +78,15 @@ class Node:
         found = self.inputs[i]
         if not isinstance(found, Value):
             raise UnspelledError(f"its input {i} is no tensor")
+        return found
+
+    def rows(self, i: int) -> Rows:
+        """Return input ``i``, a list of tensors."""
+        if not -len(self.inputs) <= i < len(self.inputs):
+            raise ValueError(f"input {i} is missing")
+        found = self.inputs[i]
+        if not isinstance(found, Rows):
+            raise UnspelledError(f"its input {i} is no list of tensors")
         return found
 
     def tensors(self, first: int = 0, last: int | None = None) -> list[Value]:
@@ -199,6 +218,7 @@ OUTPUTS = {
         ("FusedBatchNormV3",),
         ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2", "reserve_space_3"),
     ),
+    "TensorArrayV3": ("handle", "flow"),
     **dict.fromkeys(("TopK", "TopKV2"), ("values", "indices")),
     **dict.fromkeys(("Unique", "UniqueV2"), ("y", "idx")),
     "NonMaxSuppressionV4": ("selected_indices", "valid_outputs"),

@@ -17,7 +17,7 @@ from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.program import Value
 from rfgraph.importers.shapes import broadcast, completed
 from rfgraph.importers.spellings import axes_of, axis_of, shape_of
-from rfgraph.importers.tensorflow_nodes import BOOL, FLOATS, HANDLERS, Item, Made, Node, with_range
+from rfgraph.importers.tensorflow_nodes import BOOL, FLOATS, HANDLERS, Item, Made, Node, Rows, with_range
 from rfgraph.importers.tensorflow_windows import layout_of
 
 # Functions of one element.
@@ -72,6 +72,8 @@ def _unary(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles(*PASSING)
 def _identity(node: Node, build: Builder) -> Made:
+    if node.inputs and isinstance(node.inputs[0], Rows):
+        return node.inputs[0]
     return build(program.Pointwise(function="identity"), node.input(0))
 
 
@@ -536,6 +538,57 @@ def _random(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("BroadcastArgs")
 def _broadcast_args(node: Node, build: Builder) -> Made:
     return build.constant([*broadcast(node.sizes("shape", 0), node.sizes("shape", 1))], name=node.name)
+
+
+# Lists of tensors, as loops over the batch read and write them. Which row a turn reads is not known: rows that are
+# positions are refused by the lowering, those of a batch are alike.
+
+
+@HANDLERS.handles("TensorArrayV3", "TensorListReserve")
+def _rows(node: Node, build: Builder) -> Made:
+    count = node.input(0 if node.op == "TensorArrayV3" else 1)
+    known = None if count.data is None else count.data.elements.flat[0]
+    made = Rows(None, known)
+    return [build.weight(None, node.name), made] if node.op == "TensorArrayV3" else made
+
+
+@HANDLERS.handles("TensorArrayScatterV3", "TensorListFromTensor")
+def _rows_of(node: Node, build: Builder) -> Made:
+    tensor = node.input(2 if node.op == "TensorArrayScatterV3" else 0)
+    return Rows(tensor, shape_of(tensor)[0] if shape_of(tensor) else None)
+
+
+@HANDLERS.handles("TensorArrayReadV3", "TensorListGetItem")
+def _row(node: Node, build: Builder) -> Made:
+    rows = node.rows(2 if node.op == "TensorArrayReadV3" else 0)
+    if rows.tensor is None:
+        raise UnspelledError("it reads what its loop writes")
+    return build(program.Take(dim=0), rows.tensor, node.input(1))
+
+
+@HANDLERS.handles("TensorArrayWriteV3", "TensorListSetItem")
+def _row_written(node: Node, build: Builder) -> Made:
+    rows = node.rows(3 if node.op == "TensorArrayWriteV3" else 0)
+    if rows.tensor is not None:
+        raise UnspelledError("it writes over a list that holds tensors")
+    tensor = node.input(2)
+    wide = build(program.Unsqueeze(dims=(0,)), tensor, part="row")
+    count = unknown(f"{node.name}.count") if rows.count is None else rows.count
+    return Rows(build(program.Expand(shape=(count, *shape_of(tensor))), wide), rows.count)
+
+
+@HANDLERS.handles("TensorArrayGatherV3", "TensorListStack")
+def _gathered(node: Node, build: Builder) -> Made:
+    rows = node.rows(2 if node.op == "TensorArrayGatherV3" else 0)
+    if rows.tensor is None:
+        raise UnspelledError("nothing is known of what its loop wrote")
+    return rows.tensor
+
+
+@HANDLERS.handles("TensorArraySizeV3", "TensorListLength")
+def _row_count(node: Node, build: Builder) -> Made:
+    rows = node.rows(1 if node.op == "TensorArraySizeV3" else 0)
+    return build.weight((), node.name) if rows.count is None else build.constant(rows.count, name=node.name)
 
 
 # Quantised forms: what they carry of ranges are constants.
