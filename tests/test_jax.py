@@ -27,6 +27,7 @@ from rfgraph.errors import MissingExtraError, ModelFileError  # noqa: E402
 from rfgraph.importers import jax as live  # noqa: E402
 from rfgraph.importers import jax_numbers, jaxpr  # noqa: E402
 from rfgraph.importers.jax_primitives import HANDLERS, NOT_FOLLOWED, POINTWISE, SAME  # noqa: E402
+from rfgraph.importers.jax_recurrences import is_recurrent  # noqa: E402
 from rfgraph.importers.jaxpr import CONTROL, Graph, Reader, Step, Traced  # noqa: E402
 from rfgraph.importers.lowering import lower  # noqa: E402
 
@@ -166,6 +167,19 @@ def scanned(x, reverse=False):
     """Each row of channels with those before it."""
     return lax.scan(lambda carry, row: (carry + row, carry + row), jnp.zeros_like(x[:, 0]), x.swapaxes(0, 1),
                     reverse=reverse)[1].swapaxes(0, 1)  # fmt: skip
+
+
+def recurrent(x, merged=False):
+    """A recurrent layer with a gate: its last state, and all of its states."""
+
+    def turn(state, row):
+        both = jnp.concatenate([state, row], -1) @ w(8, 8) if merged else row @ w(4, 8) + state @ w(4, 8)
+        gate, new = jnp.split(jnp.tanh(both * 0.1), 2, -1)
+        state = nn.sigmoid(gate) * new + state * 0.5
+        return state, state
+
+    last, states = lax.scan(turn, jnp.zeros((x.shape[0], 4)), x.transpose(2, 0, 1))
+    return last, states.transpose(1, 2, 0)
 
 
 def windows(x, size):
@@ -351,6 +365,13 @@ CASES = [
     Case("scan", lambda x: scanned(x)),
     Case("scan", lambda x: scanned(x, reverse=True)),
     Case("scan", lambda x: lax.scan(lambda y, a: (conv(y, a), None), x, w(3, 4, 4, 3, 2))[0]),
+    Case("scan", lambda x: lax.map(lambda y: window(y[None], lax.add, (2, 3))[0], x), x=(70, 4, 6, 7)),
+    Case("scan", lambda x: lax.map(lambda row: jnp.cumsum(row, 2), x.transpose(2, 0, 1, 3)), out=(0, 3), **BOUND),
+    Case("scan", lambda x: recurrent(x)[1], **BOUND, **LINE),
+    Case("scan", lambda x: recurrent(x, merged=True)[1], x=(1, 4, 70), at=(2,), out=(2,), **BOUND),
+    Case("scan", lambda x: recurrent(x)[0], x=T, at=(2,), out=(None,)),
+    Case("scan", lambda x: lax.scan(lambda h, row: (jnp.roll(h, 1, 2) + row, h), x[:, :, 0], x.transpose(2, 0, 1, 3)
+                                    )[1], x=(1, 4, 70, 7), at=(2, 3), out=(0, 3), unknown="runs 70 times"),
     Case("scan", lambda x: summed(x, 70), unknown="runs 70 times"),
     Case("while", lambda x: counted(x, jnp.sum(jnp.arange(3)))),
     Case("while", lambda x: counted(x, 70), unknown="more than 64 times"),
@@ -690,6 +711,32 @@ def test_what_is_missing_is_named():
         rfgraph.analyze(lambda x: None, example=IMAGE)
     with pytest.raises(ModelFileError, match="a type is no model"):
         rfgraph.analyze(dict, example=IMAGE)
+
+
+TURNS = {
+    "a cell": (True, lambda h, x: jnp.tanh(x @ w(3, 3) + h @ w(3, 3))),
+    "weights first": (True, lambda h, x: w(2, 2) @ (x + h)),
+    "gates side by side": (True, lambda h, x: nn.sigmoid(jnp.split(h @ w(3, 6) + x @ w(3, 6), 2, -1)[1])),
+    "state beside row": (True, lambda h, x: jnp.concatenate([h, x], -1) @ w(6, 3)),
+    "shift": (False, lambda h, x: jnp.concatenate([h[:, 1:], x[:, :1]], -1)),
+    "state beside state": (
+        False,
+        lambda h, x: jnp.concatenate([h, x], -1) @ w(6, 3) + jnp.concatenate([h, x], -1)[:, 3:],
+    ),
+    "a part": (False, lambda h, x: x + h[:, :1]),
+    "a product of both": (False, lambda h, x: h @ x.T @ x),
+    "turned": (False, lambda h, x: (h[:, :2] + x[:, :2]).T @ w(2, 3)),
+    "summed over both": (False, lambda h, x: jnp.einsum("pc,pcqd->qd", h + x, w(2, 3, 2, 3))),
+    "pooled": (False, lambda h, x: x + lax.reduce_window(h, 0.0, lax.add, (1, 3), (1, 1), "SAME")),
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_only_what_moves_nothing_is_taken_for_a_recurrent_layer(name):
+    expected, turn = TURNS[name]
+    traced = live.trace(lambda h, x: lax.scan(lambda h, x: (turn(h, x), None), h, x)[0], [(2, 3), (5, 2, 3)])
+    (scan,) = [step for step in traced.graph.steps if step.op == "scan"]
+    assert is_recurrent(scan.parameters["jaxpr"], scan.parameters["num_consts"]) is expected
 
 
 def test_loops_within_loops_are_refused_when_they_unroll_too_far(monkeypatch):

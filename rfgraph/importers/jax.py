@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import networkx as nx
 from jax import tree_util
+from jax.extend.core import jaxpr_as_fun
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers.dims import Shape
@@ -103,7 +104,7 @@ def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] |
         raise ModelFileError(f"{name}: JAX cannot trace it on {given} ({type(error).__name__}: {why})") from error
     if not closed.jaxpr.outvars:
         raise ModelFileError(f"{name}: it returns no arrays")
-    graph = Flattening(_location, _owners(model)).graph(closed, [owner for owner, _ in weights])
+    graph = Flattening(_location, _owners(model), _vectorised).graph(closed, [owner for owner, _ in weights])
     return Traced(name, graph, tuple(names[k] for k in traced))
 
 
@@ -183,7 +184,11 @@ def _struct(leaf: Any, shape: Any) -> jax.ShapeDtypeStruct:
     if any(size < 1 for size in stated):
         raise ModelFileError(f"example shape {stated} has a size that is not positive")
     dtype = jax.numpy.zeros(()).dtype if _is_shape(leaf) else leaf.dtype
-    return jax.ShapeDtypeStruct(stated if shape is None else tuple(shape), dtype)  # type: ignore[no-untyped-call]
+    return _struct_of(stated if shape is None else tuple(shape), dtype)
+
+
+def _struct_of(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
 
 
 def _input_names(model: Any, paths: Sequence[Any], count: int) -> list[str]:
@@ -230,6 +235,21 @@ def _owner(path: str) -> str:
     """
     parts = path.split(".")
     return ".".join((parts[:-1] if parts[-1] in ("value", "raw_value") else parts)[:-1])
+
+
+def _vectorised(equation: Any) -> Any:
+    """Return the body of a scan for all its turns together, ``None`` if it scans no rows or cannot be batched."""
+    parameters, avals = equation.params, [atom.aval for atom in equation.invars]
+    fixed, carried, length = parameters["num_consts"], parameters["num_carry"], parameters["length"]
+    if len(avals) == fixed + carried or not length:
+        return None
+    shapes = [(length, *a.shape) if fixed <= k < fixed + carried else a.shape for k, a in enumerate(avals)]
+    given = [_struct_of(shape, a.dtype) for shape, a in zip(shapes, avals, strict=True)]
+    axes = (None,) * fixed + (0,) * (len(avals) - fixed)
+    try:
+        return jax.make_jaxpr(jax.vmap(jaxpr_as_fun(parameters["jaxpr"]), axes))(*given)
+    except Exception:  # some primitives, and those of others, cannot be batched
+        return None
 
 
 def _location(equation: Any) -> str:

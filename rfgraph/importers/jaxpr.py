@@ -23,6 +23,7 @@ from rfgraph.importers.dims import Shape
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.jax_numbers import MOVES, Budget, Number, evaluated
 from rfgraph.importers.jax_primitives import HANDLERS, SILENT, WEIGHTED, Node, Operand
+from rfgraph.importers.jax_recurrences import is_recurrent
 from rfgraph.importers.program import Program, Value
 from rfgraph.importers.shapes import text
 
@@ -91,10 +92,14 @@ class Flattening:
         Returns the user's ``file:line`` of an equation.
     owners
         ``id`` of an array that the model holds -> the path of what it belongs to.
+    vectorise
+        Returns the body of a scan for all its turns together, as a closed jaxpr, ``None`` if there is none.
     """
 
-    def __init__(self, locate: Callable[[Any], str], owners: Mapping[int, str]) -> None:
-        self.locate, self.owners = locate, owners
+    def __init__(
+        self, locate: Callable[[Any], str], owners: Mapping[int, str], vectorise: Callable[[Any], Any]
+    ) -> None:
+        self.locate, self.owners, self.vectorise = locate, owners, vectorise
         self.count = 0
         self.steps = 0
 
@@ -161,7 +166,10 @@ class _Flat:
                     if body is None
                     else (*here, (str(equation.params["name"]).strip("_"), self.flattening.number()))
                 )
-                self._step(Step(op, self._parameters(equation.params), inputs, outputs, at, where))
+                parameters = self._parameters(equation.params)
+                if op == "scan" and (together := self.flattening.vectorise(equation)) is not None:
+                    parameters["rows"] = self.flattening.graph(together)
+                self._step(Step(op, parameters, inputs, outputs, at, where))
                 continue
             inner, consts = (body.jaxpr, body.consts) if hasattr(body, "consts") else (body, ())
             own: dict[Any, int] = {}
@@ -366,10 +374,15 @@ class Reader:
         return [Operand(value) for value in merged]
 
     def scan(self, node: Node) -> list[Operand]:
-        """Unroll a scan over few rows."""
+        """Read the turns of a scan together, where each is for itself or it is a recurrent layer; else unroll few."""
         parameters = node.parameters
         body, length = parameters["jaxpr"], parameters["length"]
         fixed, carried = parameters["num_consts"], parameters["num_carry"]
+        scans = any(not operand.value.constant for operand in node.operands[fixed + carried :])
+        if scans and "rows" in parameters and not carried:
+            return self.run(parameters["rows"], node.operands, f"{node.name}/")
+        if scans and "rows" in parameters and is_recurrent(body, fixed):
+            return self.recurrent(node)
         if length > MAX_TURNS:
             raise UnspelledError(f"it runs {length} times")
         consts, states = node.operands[:fixed], [*node.operands[fixed : fixed + carried]]
@@ -387,6 +400,35 @@ class Reader:
         shapes = node.shapes[carried:]
         return [*states, *(self._stack(column, k, parameters["reverse"], shape)
                            for k, (column, shape) in enumerate(zip(stacked, shapes, strict=True)))]  # fmt: skip
+
+    def recurrent(self, node: Node) -> list[Operand]:
+        """Read a recurrent layer: every output reads all rows."""
+        length, carried = node.parameters["length"], node.parameters["num_carry"]
+        first = node.parameters["num_consts"]
+        consts, states, rows = (
+            node.operands[:first],
+            node.operands[first : first + carried],
+            node.operands[first + carried :],
+        )
+        wide, mixed = [], []
+        for k, state in enumerate(states):
+            shape = (length, *(state.value.shape or ()))
+            value = self.build.weight(shape)
+            if not state.value.constant:
+                begun = self.build(program.Unsqueeze(dims=(0,)), state.value, part=f"begin/{k}")
+                value = self.build(program.Expand(shape=shape), begun, part=f"state/{k}")
+            wide.append(Operand(value))
+        for k, row in enumerate(rows):
+            mix = program.Mix(function="recurrent", dims=(0,))
+            mixed.append(row if row.value.constant else Operand(self.build(mix, row.value, part=str(k) if k else "")))
+        made = self.run(node.parameters["rows"], [*consts, *wide, *mixed], f"{node.name}/")
+        self.build.at(node.name, node.op)
+        last = program.Take(dim=0)
+        ends = [
+            Operand(self.build(last, operand.value, self.build.constant(length - 1), part=f"end/{k}"))
+            for k, operand in enumerate(made[:carried])
+        ]
+        return [*ends, *made[carried:]]
 
     def _row(self, operand: Operand, turn: int, part: str) -> Operand:
         shape = operand.value.shape or ()
