@@ -129,8 +129,13 @@ class Designs:
         """Whether a sample is drawn that is smaller than what it is drawn from."""
         return self.sample is not None and self.sample < self.total
 
-    def __len__(self) -> int:
+    @cached_property
+    def count(self) -> int:
+        """How many designs the sweep has."""
         return self.sample if self.drawn and self.sample is not None else self.total
+
+    def __len__(self) -> int:
+        return self.count
 
     def digits(self, position: int) -> list[int]:
         """Return the option of each choice of the design at a position in the sweep."""

@@ -233,7 +233,7 @@ def prepare(
     chosen = numbering.read(graph, layers.nodes, choices, each)
     graph, unread = totals.released(graph, layers, chosen)
     designs = Designs(graph, chosen, sample or None, seed)
-    if len(designs) > MOST_NUMBERED:
+    if designs.count > MOST_NUMBERED:
         raise SweepError(f"there are {designs.total} designs, too many to go through; draw some of them with sample=")
     question = Question(
         tuple(_outputs(graph, input_size, source, batch_norm) if nodes is None else nodes),

@@ -17,13 +17,14 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial, reduce
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rfgraph.errors import ExpressionError
-from rfgraph.sweeps.columns import ALIGNMENT_UNKNOWN, BY_SIZE, FAILS, NONE, NOT_COUNTED, PER_AXIS, Columns
+from rfgraph.sweeps.columns import ALIGNED, ALIGNMENT_UNKNOWN, BY_SIZE, FAILS, NONE, NOT_COUNTED, PER_AXIS, Columns
 
 Array = NDArray[Any]
 
@@ -54,7 +55,7 @@ NAMES = (*NUMBERS, *TRUTHS)
 
 @dataclass(frozen=True)
 class Value:
-    """Numbers or truth values, and where they are known: [N], or [N, K, A] before a comparison brings it down."""
+    """Numbers or truth values, and where they are known: [N, K, A], or [N] after a comparison, or () if constant."""
 
     value: Any
     known: Any
@@ -96,8 +97,8 @@ class Expression:
         designs = len(columns["position"])
         value = np.asarray(found.value)
         if value.ndim > 1:
-            if value[0].size != 1:
-                raise self._error(f"has {value[0].size} numbers per design, one per axis and node; pick one, as 'r[0]'")
+            if (several := prod(value.shape[1:])) != 1:
+                raise self._error(f"has {several} numbers per design, one per axis and node; pick one, as 'r[0]'")
             value = value.reshape(designs)
         known = np.broadcast_to(np.asarray(found.known).reshape(-1), (designs,))
         return np.broadcast_to(value, (designs,)), known
@@ -195,6 +196,7 @@ class _Evaluation:
                 raise self.refused(part)
             if one.is_truth != two.is_truth or (one.is_truth and not isinstance(sign, (ast.Eq, ast.NotEq))):
                 raise self.expression._error(f"compares a condition in {ast.unparse(part)!r}")
+            one, two = (_all(side) if side.is_truth else side for side in (one, two))
             value = _COMPARISONS[type(sign)](one.value, two.value)
             found.append(_all(Value(np.asarray(value, dtype=np.bool_), one.known & two.known, True)))
         return reduce(_and, found)
@@ -233,12 +235,12 @@ class _Evaluation:
         if name not in PER_AXIS:
             if index:
                 raise self.expression._error(f"gives {name} an index, but there is one of it per design")
-            if name == "aligned":
-                aligned = columns["aligned"]
-                return Value(aligned == 1, aligned != ALIGNMENT_UNKNOWN, True)
             if name == "works":
-                return Value((columns["status"] != FAILS).all(axis=1), np.asarray(True), True)
-            return Value(columns[name], columns[name] != NOT_COUNTED, False)
+                return Value((columns["status"] != FAILS).all(axis=1)[:, None, None], np.asarray(True), True)
+            column = columns[name][:, None, None]
+            if name == "aligned":
+                return Value(column == ALIGNED, column != ALIGNMENT_UNKNOWN, True)
+            return Value(column, column != NOT_COUNTED, False)
         nodes, axes = self.picked(name, index)
         column = columns[name]
         if index:

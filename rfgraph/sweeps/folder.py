@@ -152,7 +152,7 @@ def _save_npz(path: Path, arrays: Columns) -> None:
 
 
 def _load_npz(path: Path) -> Columns:
-    with np.load(path, allow_pickle=False) as archive:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
 
