@@ -389,6 +389,8 @@ def _slots(node: Hashable, op: object, edges: list[_Edge], ops: tuple[Op, ...]) 
         raise GraphError(f"{_describe(node, op)}: the edge from {tail!r} has no slot; number its inputs slot=0, 1, ...")
     by_slot: dict[Any, Hashable] = {}
     for tail, slot in edges:
+        if not isinstance(slot, Hashable):
+            raise GraphError(f"{_describe(node, op)}: the edge from {tail!r} has slot {slot}, which is no number")
         if slot in by_slot:
             raise GraphError(
                 f"{_describe(node, op)}: {by_slot[slot]!r} and {tail!r} both have slot {slot}; slots are unique"

@@ -98,6 +98,7 @@ def test_an_undirected_graph_stays_undirected(tmp_path):
         (b'{"nodes": [], "edges": [], "graph": 7}', '"graph" is not an object but 7'),
         (b'{"nodes": [7], "edges": []}', 'node 0 is not an object with an "id" but 7'),
         (b'{"nodes": [{"op": "input"}], "edges": []}', 'node 0 is not an object with an "id" but'),
+        (b'{"nodes": [{"id": null}], "edges": []}', r"node 0: null is no name of a node; write a text or a number"),
         (b'{"nodes": [{"id": {}}], "edges": []}', r"node 0: \{\} is no name of a node; write a text or a number"),
         (b'{"nodes": [{"id": 1}, {"id": 1}], "edges": []}', "two nodes are called 1; ids are unique"),
         (

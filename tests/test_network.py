@@ -64,6 +64,11 @@ BAD = [
         "node 'a' (add): 'i' and 'j' both have slot 1; slots are unique",
     ),
     (
+        graph_of(("i", "a", 0), ("j", "a", [1]), i="input", j="input", a="add"),
+        GraphError,
+        "node 'a' (add): the edge from 'j' has slot [1], which is no number",
+    ),
+    (
         graph_of(("i", "a", 0), ("j", "a", 2), i="input", j="input", a="add"),
         GraphError,
         "node 'a' (add): slot 1 is missing, its slots are [0, 2]; number its inputs slot=0 to 1",

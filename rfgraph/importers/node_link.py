@@ -90,6 +90,8 @@ def _graph(data: Any, name: str) -> nx.DiGraph[Any]:
         if not isinstance(node, Mapping) or "id" not in node:
             raise ModelFileError(f'{name}: node {i} is not an object with an "id" but {_short(node)}')
         identity = _hashable(node["id"], f"{name}: node {i}")
+        if identity is None:
+            raise ModelFileError(f"{name}: node {i}: null is no name of a node; write a text or a number")
         if identity in graph:
             raise ModelFileError(f"{name}: two nodes are called {identity!r}; ids are unique")
         graph.add_node(identity)

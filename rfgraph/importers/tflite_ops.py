@@ -94,6 +94,8 @@ class Node:
         if value.data is None:
             decides = "a constant that is not read" if value.constant else "what the network computes"
             raise UnspelledError(f"{decides} decides its {what}")
+        if not value.data.integer:
+            raise ValueError(f"its {what} holds numbers that are no integers")
         return list(value.data.elements.flat)
 
     def integers(self, i: int, what: str) -> list[int]:
@@ -484,7 +486,8 @@ def _units(node: Node, i: int, d: int) -> Dim:
 def _cell(node: Node, build: Builder, x: Value, units: Dim, part: str = "") -> Value:
     rows = tuple(f"b{i}" for i in range(len(shape_of(x)) - 1))
     weight = build.weight((shape_of(x)[-1], units))
-    return build(program.Contract(operands=((*rows, "c"), ("c", "h")), output=(*rows, "h")), x, weight, part=part)
+    cell = program.Contract(operands=((*rows, "c"), ("c", "h")), output=(*rows, "h"))
+    return build(cell, x, weight, part=part, macs=None)  # one matrix stands for all of them
 
 
 @HANDLERS.handles("LSTM", "RNN", "SVDF")

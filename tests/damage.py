@@ -1,0 +1,468 @@
+"""Damaged copies of real files, of every format, and a process that reads them under bounds on time and memory.
+
+``python tests/damage.py FORMAT FIRST LAST`` reads mutants of that range and prints those that end otherwise than with a
+graph or one clear error, a JSON object in a line each. A mutant is its number: the same one is the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import random
+import re
+import resource
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import traceback
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+DATA = Path(__file__).parent / "data"
+SEEDS = DATA / "seeds"
+
+#: CPU seconds that one file may take, and bytes by which the process may grow over it.
+SECONDS, GROWTH = 20, 400 << 20
+
+#: Format -> the files that are damaged.
+FILES = {
+    "json": [SEEDS / "small.json"],
+    "onnx": [SEEDS / "small.onnx"],
+    "pt2": [SEEDS / "small.pt2", SEEDS / "dynamic.pt2"],
+    "keras": [SEEDS / "small.keras"],
+    "pb": [SEEDS / "small.pb", SEEDS / "lowered.pb"],
+    "pbtxt": [SEEDS / "small.pbtxt", SEEDS / "lowered.pbtxt"],
+    "saved_model": [SEEDS / "saved" / "saved_model.pb"],
+    "tflite": [DATA / "tflite" / f"{name}.tflite" for name in ("inverted", "inverted_int8", "segmenter", "control")],
+}
+
+Mutate = Callable[[random.Random, bytes], bytes]
+
+
+# Bytes.
+
+
+def _span(rng: random.Random, data: bytes, most: int = 200) -> tuple[int, int]:
+    start = rng.randrange(len(data) + 1)
+    return start, min(len(data), start + rng.randrange(1, most))
+
+
+def truncated(rng: random.Random, data: bytes) -> bytes:
+    return data[: rng.randrange(len(data) + 1)]
+
+
+def flipped(rng: random.Random, data: bytes) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 5, 30))):
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def overwritten(rng: random.Random, data: bytes) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 3, 20))):
+        changed[rng.randrange(len(changed))] = rng.choice((0, 255, 127, 128, rng.randrange(256)))
+    return bytes(changed)
+
+
+def inserted(rng: random.Random, data: bytes) -> bytes:
+    at = rng.randrange(len(data) + 1)
+    return data[:at] + rng.choice((b"\0", b"\xff", b"9", rng.randbytes(4))) * rng.choice((1, 4, 100)) + data[at:]
+
+
+def deleted(rng: random.Random, data: bytes) -> bytes:
+    start, stop = _span(rng, data)
+    return data[:start] + data[stop:]
+
+
+def duplicated(rng: random.Random, data: bytes) -> bytes:
+    start, stop = _span(rng, data)
+    return data[:stop] + data[start:stop] * rng.choice((1, 2, 50)) + data[stop:]
+
+
+def swapped(rng: random.Random, data: bytes) -> bytes:
+    a, b, c, d = sorted((*_span(rng, data), *_span(rng, data)))
+    return data[:a] + data[c:d] + data[b:c] + data[a:b] + data[d:]
+
+
+BYTES: tuple[Mutate, ...] = (truncated, flipped, overwritten, inserted, deleted, duplicated, swapped)
+
+
+# Words: offsets and counts of flatbuffers.
+
+WORDS = (0, 1, 2, 4, 7, 255, 65_536, 2**24, 2**30, 2**31 - 1, 2**31, 2**32 - 1)
+
+
+def words(rng: random.Random, data: bytes) -> bytes:
+    """Change aligned numbers: to extremes, to one another, by a little."""
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        size, code = rng.choice(((4, "<I"), (4, "<I"), (2, "<H"), (1, "<B")))
+        at, other = (rng.randrange(len(data) // size) * size for _ in range(2))
+        (old,), (there,) = struct.unpack_from(code, changed, at), struct.unpack_from(code, changed, other)
+        new = rng.choice((rng.choice(WORDS), there, old + rng.choice((-8, -4, -1, 1, 4, 8)), at - other, -old))
+        struct.pack_into(code, changed, at, new % (1 << 8 * size))
+    return bytes(changed)
+
+
+# Trees of JSON.
+
+VALUES: tuple[Any, ...] = (
+    None, 0, -1, 1, 3, 7, 2**31, 2**70, -(2**70), 1.5, 1e308, float("nan"), "x", "", "1/2", True, [], [1], [0, 0], {},
+    [2**31, 2**31], {"as_int": 3}, {"as_none": True}, "same", "\ud800", "a" * 5000,
+)  # fmt: skip
+
+
+def _places(tree: Any) -> list[tuple[Any, Any]]:
+    found, waiting = [], [tree]
+    while waiting:
+        owner = waiting.pop()
+        for key, value in owner.items() if isinstance(owner, dict) else enumerate(owner):
+            found.append((owner, key))
+            if isinstance(value, (dict, list)):
+                waiting.append(value)
+    return found
+
+
+def tree(rng: random.Random, data: bytes) -> bytes:
+    """Change values of a tree, drop, copy, repeat, exchange and nest its parts."""
+    root = json.loads(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        found = _places(root)
+        if not found:
+            break
+        (owner, key), (other, place) = rng.choice(found), rng.choice(found)
+        how = rng.choice((0, 1, 2, 4, 5, 6, 6, 6, 7, 7, 7))
+        try:
+            copied = json.dumps(other[place])
+        except RecursionError:
+            copied = "[[[]]]"
+        if how == 0:
+            del owner[key]
+        elif how < 4:
+            owner[key] = json.loads(copied) if len(copied) < 20_000 else None
+        elif how == 4 and isinstance(owner, list) and len(copied) < 2_000:
+            owner[key:key] = [json.loads(copied) for _ in range(rng.choice((1, 3, 300)))]
+        elif how == 5:
+            for _ in range(rng.choice((1, 40, 400))):
+                owner[key] = [owner[key]] if rng.random() < 0.7 else {"inner": owner[key]}
+        elif how == 6:
+            scalars = [(o, k) for o, k in found if isinstance(o[k], (int, float))] or [(owner, key)]
+            owner, key = rng.choice(scalars)
+            number = owner[key] if isinstance(owner[key], (int, float)) else 0
+            owner[key] = number + rng.choice((-2, -1, 1, 2, 100, 10**9))
+        else:
+            owner[key] = rng.choice(VALUES)
+    try:
+        return json.dumps(root).encode()
+    except RecursionError:
+        return b'{"deep": ' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+
+
+# Zip archives: what is in them, how it is packed, what it is called.
+
+
+def _member_tree(rng: random.Random, name: str, contents: bytes) -> bytes:
+    if name.endswith(".json"):
+        mutate = rng.choice((tree, tree, tree, tree, *BYTES))
+        return mutate(rng, contents)
+    return contents
+
+
+def members(rng: random.Random, data: bytes) -> bytes:
+    """Change the JSON of an archive; sometimes its members too."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files = {name: _member_tree(rng, name, contents) for name, contents in files.items()}
+    how = rng.randrange(12)
+    names = list(files)
+    if how == 0:
+        del files[rng.choice(names)]
+    elif how == 1:
+        files[rng.choice(("../outside.json", "/etc/passwd", "x" * 300, "models/other.json", "config.json"))] = b"{}"
+    elif how == 2:
+        a, b = rng.choice(names), rng.choice(names)
+        files[a], files[b] = files[b], files[a]
+    packing = rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED))
+    with zipfile.ZipFile(made, "w", packing) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the same name twice
+        for name, contents in files.items():
+            archive.writestr(name, contents)
+            if how == 3:
+                archive.writestr(name, contents)
+    return made.getvalue()
+
+
+# Messages of protobuf, by what their descriptors say they hold.
+
+
+def _messages(root: Any) -> list[Any]:
+    found, waiting = [], [root]
+    while waiting:
+        message = waiting.pop()
+        found.append(message)
+        for field, value in message.ListFields():
+            if field.message_type is None:
+                continue
+            if field.message_type.GetOptions().map_entry:
+                waiting += (
+                    [value[key] for key in value] if field.message_type.fields_by_name["value"].message_type else []
+                )
+            else:
+                waiting += list(value) if field.is_repeated else [value]
+    return found
+
+
+def _scalar(rng: random.Random, field: Any, texts: list[str]) -> Any:
+    kinds = type(field)
+    if field.cpp_type in (kinds.CPPTYPE_STRING,):
+        text = rng.choice(texts or [""]) + rng.choice(("", "", ":0", "/x", "^"))
+        return text.encode() if field.type == kinds.TYPE_BYTES else text
+    if field.cpp_type in (kinds.CPPTYPE_DOUBLE, kinds.CPPTYPE_FLOAT):
+        return rng.choice((0.0, -1.0, 0.3, 1e30, float("inf"), float("nan")))
+    if field.cpp_type == kinds.CPPTYPE_BOOL:
+        return rng.random() < 0.5
+    if field.cpp_type == kinds.CPPTYPE_ENUM:
+        return rng.choice([value.number for value in field.enum_type.values])
+    unsigned = field.cpp_type in (kinds.CPPTYPE_UINT32, kinds.CPPTYPE_UINT64)
+    largest = 2**31 - 1 if field.cpp_type in (kinds.CPPTYPE_INT32, kinds.CPPTYPE_UINT32) else 2**63 - 1
+    return rng.choice((0, 1, 2, 3, 5, 1000, largest, *(() if unsigned else (-1, -2, -largest))))
+
+
+def _texts(root: Any) -> list[str]:
+    found = []
+    for message in _messages(root):
+        for field, value in message.ListFields():
+            if field.type == type(field).TYPE_STRING and not (field.message_type is not None):
+                found += list(value) if field.is_repeated else [value]
+    return found
+
+
+def message_mutator(parse: Callable[[bytes], Any], write: Callable[[Any], bytes]) -> Mutate:
+    """Return what changes fields of a message: clears, repeats, exchanges and overwrites them."""
+
+    def mutate(rng: random.Random, data: bytes) -> bytes:
+        root = parse(data)
+        texts = _texts(root)
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            message = rng.choice(_messages(root))
+            fields = [field for field, _ in message.ListFields()] or message.DESCRIPTOR.fields
+            field = rng.choice(list(fields))
+            _change(rng, message, field, texts)
+        return write(root)
+
+    return mutate
+
+
+def _change(rng: random.Random, message: Any, field: Any, texts: list[str]) -> None:
+    value = getattr(message, field.name)
+    how = rng.randrange(5)
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        keys = list(value)
+        if how == 0 or not keys:
+            message.ClearField(field.name)
+        elif field.message_type.fields_by_name["value"].message_type is not None:
+            value[rng.choice(texts or ["x"])].CopyFrom(value[rng.choice(keys)])
+            if how < 3:
+                value.pop(rng.choice(keys), None)
+        else:
+            value[rng.choice(keys)] = rng.choice(texts or ["x"])
+    elif field.is_repeated:
+        at = rng.randrange(len(value)) if len(value) else 0
+        if how == 0 and len(value):
+            del value[at]
+        elif how == 1:
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            if len(value) > 1 and how == 2:
+                held = type(value[at])()
+                held.CopyFrom(value[at])
+                del value[at]
+                value.insert(rng.randrange(len(value) + 1), held)
+            elif len(value):
+                for _ in range(rng.choice((1, 1, 30))):
+                    value.add().CopyFrom(value[at])
+            else:
+                value.add()
+        elif how < 4 and len(value):
+            value[at] = _scalar(rng, field, texts)
+        else:
+            value.extend([_scalar(rng, field, texts)] * rng.choice((1, 2, 500)))
+    elif how == 0:
+        message.ClearField(field.name)
+    elif field.message_type is not None:
+        value.SetInParent()
+        if how > 2:
+            value.CopyFrom(type(value)())
+    else:
+        setattr(message, field.name, _scalar(rng, field, texts))
+
+
+def onnx_messages() -> Mutate:
+    import onnx
+
+    return message_mutator(onnx.ModelProto.FromString, lambda message: message.SerializeToString())
+
+
+def tensorflow_messages(kind: str, text: bool = False) -> Mutate:
+    from google.protobuf import text_format
+
+    from rfgraph.importers import tensorflow_protos
+
+    made = tensorflow_protos.message_class(kind)
+    if text:
+        return message_mutator(
+            lambda data: text_format.Parse(data.decode(), made(), allow_unknown_field=True),
+            lambda message: text_format.MessageToString(message).encode(),
+        )
+    return message_mutator(made.FromString, lambda message: message.SerializeToString())
+
+
+# Text of protobuf: its lines and its words.
+
+
+def lines(rng: random.Random, data: bytes) -> bytes:
+    """Exchange, repeat and drop lines of a text, and its numbers and names."""
+    rows = data.split(b"\n")
+    for _ in range(rng.choice((1, 1, 3, 10))):
+        a, b = rng.randrange(len(rows)), rng.randrange(len(rows))
+        how = rng.randrange(5)
+        if how == 0:
+            rows[a], rows[b] = rows[b], rows[a]
+        elif how == 1:
+            rows[a:a] = rows[min(a, b) : min(a, b) + 20] * rng.choice((1, 5))
+        elif how == 2:
+            del rows[a]
+            rows = rows or [b""]
+        elif how == 3:
+            number = str(rng.choice((0, -1, 3, 2**31, 2**63 - 1, 2**70))).encode()
+            rows[a] = re.sub(rb"-?\d+", number, rows[a], count=1)
+        else:
+            rows[a] = b" {" * rng.choice((1, 500)) + rows[a]
+    return b"\n".join(rows)
+
+
+def mutators(kind: str) -> tuple[Mutate, ...]:
+    """Return what damages files of a format; three in four of the damages keep their syntax."""
+    structure: dict[str, Callable[[], tuple[Mutate, ...]]] = {
+        "json": lambda: (tree,),
+        "onnx": lambda: (onnx_messages(),),
+        "pt2": lambda: (members,),
+        "keras": lambda: (members,),
+        "pb": lambda: (tensorflow_messages("GraphDef"),),
+        "pbtxt": lambda: (lines, tensorflow_messages("GraphDef", text=True)),
+        "saved_model": lambda: (tensorflow_messages("SavedModel"),),
+        "tflite": lambda: (words,),
+    }
+    own = structure[kind]()
+    return (*own * (3 * len(BYTES) // len(own)), *BYTES)
+
+
+def mutant(kind: str, number: int, ways: tuple[Mutate, ...]) -> bytes:
+    """Return one damaged file of a format."""
+    rng = random.Random(f"{kind} {number}")
+    files = FILES[kind]
+    data = files[number % len(files)].read_bytes()
+    damaged = rng.choice(ways)(rng, data)
+    if damaged and rng.random() < 0.1:
+        damaged = rng.choice(BYTES)(rng, damaged)
+    return damaged
+
+
+# Reading them.
+
+
+class TooLongError(BaseException):
+    """A file takes too long; no reader catches this."""
+
+
+def _too_long(signum: int, frame: FrameType | None) -> None:
+    raise TooLongError
+
+
+def placed(kind: str, folder: Path) -> tuple[Path, Path]:
+    """Return where the bytes of a damaged file go, and what is then read."""
+    if kind != "saved_model":
+        return folder / f"damaged.{kind}", folder / f"damaged.{kind}"
+    shutil.copytree(SEEDS / "saved", folder / "saved", dirs_exist_ok=True)
+    return folder / "saved" / "saved_model.pb", folder / "saved"
+
+
+def read(path: Path, rng: random.Random) -> str:
+    """Read and analyse a file; return the class of the error that says it is refused, empty if it is read."""
+    import rfgraph
+    from rfgraph.errors import EndpointError, RFGraphError
+
+    size = rng.choice((None, None, None, 16, (32, 24)))
+    try:
+        graph = rfgraph.load(path, input_size=size)
+        try:
+            rfgraph.analyze(graph, input_size=size)
+        except EndpointError:
+            inputs = [node for node, attributes in graph.nodes(data=True) if attributes.get("op") == "input"]
+            rfgraph.analyze(graph, input_size=size, source=inputs[0] if inputs else "none")
+    except RFGraphError as error:
+        return type(error).__name__
+    return ""
+
+
+def trouble(path: Path, rng: random.Random, counts: dict[str, int]) -> str:
+    """Return what is wrong with how a file is read, empty if nothing is."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        ended = read(path, rng)
+    except TooLongError:
+        return f"more than {SECONDS} s\n{traceback.format_exc(limit=-12)}"
+    except BaseException:  # whatever it is, it is a bug
+        return traceback.format_exc(limit=-12)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    counts[ended or "read"] = counts.get(ended or "read", 0) + 1
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024)
+    return f"the process grew by {grown >> 20} MiB" if grown > GROWTH else ""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the mutants of a range; the last line is how the others ended."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("format", choices=FILES)
+    parser.add_argument("first", type=int)
+    parser.add_argument("last", type=int)
+    parser.add_argument("--keep", help="folder where mutants that make trouble are written")
+    parser.add_argument("--tell", action="store_true", help="name each mutant before it is read")
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("error")
+    ways = mutators(options.format)
+    signal.signal(signal.SIGPROF, _too_long)
+    counts: dict[str, int] = {}
+    with tempfile.TemporaryDirectory() as name:
+        target, path = placed(options.format, Path(name))
+        target.write_bytes(FILES[options.format][0].read_bytes())
+        read(path, random.Random(0))  # what is imported is not the file's memory
+        # The address space may grow no more than this: asking for too much fails at once, in place of swapping.
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2 * GROWTH, resource.RLIM_INFINITY))
+        for number in range(options.first, options.last):
+            data = mutant(options.format, number, ways)
+            if options.tell:
+                print(f"# {number}", flush=True)
+            target.write_bytes(data)
+            found = trouble(path, random.Random(number), counts)
+            if found:
+                print(json.dumps({"number": number, "trouble": found}), flush=True)
+                if options.keep:
+                    Path(options.keep, f"{number}.{options.format}").write_bytes(data)
+    print(json.dumps({"ended": counts}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
