@@ -288,7 +288,9 @@ def _constant(tensor: Any) -> Value:
     shape = tuple(int(n) for n in tensor.shape)
     if isinstance(tensor, np.ndarray) and tensor.dtype.kind in "iu" and tensor.size <= MAX_ELEMENTS:
         return Builder("constant").constant(tensor.tolist())
-    return Value("constant", shape, True)
+    learned = isinstance(tensor, keras.Variable) and tensor.trainable
+    weight = Value("constant", shape, True)
+    return Builder("constant").learn(weight, f"variable {id(tensor)}") if learned else weight
 
 
 # Layers.

@@ -22,8 +22,9 @@ from rfgraph.importers.dims import Dim, Shape, symbol, unknown
 from rfgraph.importers.folding import MAX_ELEMENTS
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.keras_nodes import HANDLERS, Made, Node, flat, pointwise, whole_number
+from rfgraph.importers.keras_weights import learned
 from rfgraph.importers.lowering import lower_for
-from rfgraph.importers.program import Program, Value
+from rfgraph.importers.program import NOTHING, Program, Value
 from rfgraph.importers.shapes import text
 
 #: What handlers raise on a malformed config.
@@ -125,6 +126,7 @@ class Reader:
         self.model = model
         self.shapes = shapes or {}
         self.build = Builder(model.name.replace("\\", "/").rpartition("/")[2])
+        self.build.learned = NOTHING  # of each layer it is told when it is read
         self.calls = 0
         self.depth = 0
         self.resized = False
@@ -222,6 +224,7 @@ class Reader:
         try:
             if _functional(layer) or _sequential(layer):
                 return self.masked(node, self.nested(layer, args, kwargs, name), before)
+            self.build.at(name, op, [learned(node, layer)])
             known = HANDLERS.get(op)
             if known is None:
                 raise UnspelledError(str(layer.get("why") or "")[:300])
@@ -230,7 +233,7 @@ class Reader:
             return self.checked(node, outputs, before, stated)
         except UnspelledError as error:
             del self.build.instructions[before:]
-            return self.opaque(node, str(error), stated)
+            return self.opaque(node, str(error), stated, learned(node, layer))
         except MALFORMED as error:
             raise self.fail(f"layer {name!r} ({op}): {error}") from error
 
@@ -278,7 +281,9 @@ class Reader:
                     raise UnspelledError(f"its shape should be {list(shape)}, which is not {text(value.shape)}")
         return outputs
 
-    def opaque(self, node: Node, why: str, stated: Sequence[tuple[int | None, ...] | None]) -> list[Value]:
+    def opaque(
+        self, node: Node, why: str, stated: Sequence[tuple[int | None, ...] | None], weights: Value
+    ) -> list[Value]:
         """Return the outputs of a layer of which nothing is known but perhaps their shapes."""
         operands = [item for item in flat((node.args, dict(node.kwargs))) if isinstance(item, Value)]
         made = []
@@ -287,7 +292,7 @@ class Reader:
             if all(value.constant for value in operands):
                 made.append(self.build.weight(known, node.name))
                 continue
-            self.build.at(node.name, node.op)
+            self.build.at(node.name, node.op, [weights])
             made.append(self.build(program.Opaque(why=why, shape=known), *operands, part=str(k) if k else ""))
         return made
 

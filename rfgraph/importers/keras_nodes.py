@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
@@ -209,12 +209,14 @@ def pointwise(build: Builder, function: str, *operands: Value, part: str = "") -
     return build(program.Pointwise(function=function), *operands, part=part)
 
 
-def product_of_last(build: Builder, x: Value, units: Dim, part: str = "") -> Value:
+def product_of_last(
+    build: Builder, x: Value, units: Dim, part: str = "", macs: Dim | Literal["primitive"] = "primitive"
+) -> Value:
     """Add a product with weights that turns the last dimension into one of ``units``."""
     shape = shape_of(x)
     rows = tuple(f"b{i}" for i in range(len(shape) - 1))
     dense = program.Contract(operands=((*rows, "k"), ("k", "j")), output=(*rows, "j"))
-    return build(dense, x, build.weight((shape[-1], units)), part=part)
+    return build(dense, x, build.weight((shape[-1], units)), part=part, macs=macs)
 
 
 def slice_of(build: Builder, x: Value, d: int, start: Dim | None, stop: Dim | None, part: str = "") -> Value:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
-from rfgraph.importers.dims import Dim
+from rfgraph.importers.dims import Dim, exact_quotient, product
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.keras_layers import slid
 from rfgraph.importers.keras_nodes import (
@@ -23,10 +22,8 @@ from rfgraph.importers.keras_nodes import (
     size,
     whole_number,
 )  # fmt: skip
+from rfgraph.importers.keras_weights import cell_weights, cells_of
 from rfgraph.importers.program import Value
-
-#: Cells within cells within cells: no deeper than this.
-MAX_CELLS = 64
 
 # Recurrences. Every step may read every step: what comes before it at least, and all of them in one direction or both.
 
@@ -34,33 +31,20 @@ MAX_CELLS = 64
 STATES = {"LSTM": 2, "GRU": 1, "SimpleRNN": 1}
 
 
-def _cells(cell: Any) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the cells of an ``RNN`` layer, in order, as pairs of class and config."""
-    if not isinstance(cell, Mapping) or not isinstance(cell.get("config"), Mapping):
-        raise ValueError("its cell is not the config of a layer")
-    kind, config = str(cell.get("class_name")), cell["config"]
-    if kind == "StackedRNNCells":
-        inner = config.get("cells")
-        if not isinstance(inner, (list, tuple)) or not 0 < len(inner) <= MAX_CELLS:
-            raise ValueError(f"its cells are not a list of 1 to {MAX_CELLS}")
-        found = [_cells(one) for one in inner]
-        if any(len(one) != 1 for one in found):
-            raise UnspelledError("it stacks stacked cells")
-        return [one[0] for one in found]
-    if kind.removesuffix("Cell") not in STATES or str(cell.get("module")) not in ("keras.layers", "None"):
-        raise UnspelledError(f"its cell {kind} is not one of Keras")
-    return [(kind.removesuffix("Cell"), config)]
-
-
 @HANDLERS.handles(*STATES, "RNN")
 def _recurrent(node: Node, build: Builder) -> Made:
-    cells = _cells(node.get("cell")) if node.op == "RNN" else [(node.op, node.config)]
+    cells = cells_of(node.get("cell")) if node.op == "RNN" else [(node.op, node.config)]
     if node.rank != 3:
         raise UnspelledError(f"its input has {node.rank} dimensions, not a batch, steps and channels")
     tensors = node.tensors()
-    y = build(program.Mix(function="recurrent", dims=(1,)), node.x)
+    products: Dim = 0
+    channels = node.shape[2]
+    for kind, config in cells:
+        matrices, _ = cell_weights(kind, config, channels)
+        products, channels = products + sum(map(product, matrices)), matrices[1][0]
+    y = build(program.Mix(function="recurrent", dims=(1,)), node.x, macs=node.shape[0] * node.shape[1] * products)
     for i, state in enumerate(tensors[1:]):
-        wide = product_of_last(build, state, node.shape[-1], part=f"initial/{i}")
+        wide = product_of_last(build, state, node.shape[-1], part=f"initial/{i}", macs=0)
         row = build(program.Unsqueeze(dims=(1,)), wide, part=f"initial/{i}/step")
         y = pointwise(build, "add", y, row, part=f"initial/{i}/add")
     states = []
@@ -69,7 +53,7 @@ def _recurrent(node: Node, build: Builder) -> Made:
         units = size("units", config.get("units"))
         part = "" if i == len(cells) - 1 else f"cell/{i}"
         sequences = node.flag("return_sequences") or i < len(cells) - 1
-        last = product_of_last(build, y, units, part=part if sequences else f"{part or 'all'}/steps")
+        last = product_of_last(build, y, units, part=part if sequences else f"{part or 'all'}/steps", macs=0)
         step = build(
             program.Reduce(function="mean", dims=(1,), keepdims=False), last,
             part=f"last/{i}" if sequences else part,
@@ -114,10 +98,14 @@ def _conv_lstm(node: Node, build: Builder) -> Made:
     first = node.text("data_format", "channels_last") == "channels_first"
     frames = build(program.Reshape(shape=(batch * steps, *rest)), node.x, part="frames")
     single = replace(node, args=(frames,), kwargs={})
-    y = slid(single, build, frames, kernel=kernel, channels=size("filters", node.get("filters")), part="input")
+    filters = size("filters", node.get("filters"))
+    y = slid(single, build, frames, kernel=kernel, channels=filters, part="input")
+    positions = exact_quotient(product(shape_of(y)), filters)
+    others = 3 * shape_of(frames)[1 if first else -1] + 4 * filters  # gates besides that one, and those of the state
+    macs = None if positions is None else product((positions, *kernel, others, filters))
     _, *rest = shape_of(y)
     y = build(program.Reshape(shape=(batch, steps, *rest)), y, part="steps")
-    y = build(program.Mix(function="recurrent", dims=(1,)), y, part="recurrent")
+    y = build(program.Mix(function="recurrent", dims=(1,)), y, part="recurrent", macs=macs)
     dims = tuple(range(3, node.rank)) if first else tuple(range(2, node.rank - 1))
     if isinstance(steps, int):  # the last step reads the first through all the convolutions between
         if steps < 1:
