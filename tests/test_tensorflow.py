@@ -239,6 +239,30 @@ def test_a_published_network_has_its_published_numbers(name, tmp_path):
     )
 
 
+def test_parameters_are_those_published(tmp_path):
+    path = tmp_path / "mobilenet.pb"
+    path.write_bytes(written(models.build("mobilenet_v1")).SerializeToString())
+    report = rfgraph.analyze(path, input_size=224)
+    assert report.parameters.count == 3_206_976  # trainable ones of keras.applications.MobileNet(include_top=False)
+    assert report["Conv2d_1_depthwise"].parameters == 3 * 3 * 32
+    assert report["Conv2d_1_depthwise"].macs == 112 * 112 * 3 * 3 * 32
+
+
+@pytest.mark.parametrize("file", ["unet.pb", "unet", "inverted.pbtxt", "inverted"])
+def test_variables_and_constants_are_counted_alike(file):
+    report = rfgraph.analyze(DATA / file, input_size=32)
+    pieces = {
+        "unet": [3 * 9 * 8 + 8, 8 * 9 * 8 + 8, 8 * 4 * 8, 16 * 9 * 8 + 8],
+        "inverted": [3 * 9 * 8 + 8, 8 * 48, 2 * 48, 9 * 48, 2 * 48, 48 * 8 + 8],
+    }
+    assert report.parameters.count == sum(pieces[file.partition(".")[0]])
+
+
+def test_statistics_are_not_learned():
+    report = rfgraph.analyze(DATA / "trained", input_size=32)
+    assert report.parameters.count == 3 * 9 * 4 + 2 * 4 + 4 * 9 * 2
+
+
 # Graphs by hand.
 
 

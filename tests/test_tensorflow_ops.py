@@ -742,7 +742,7 @@ def test_what_is_not_followed_says_why(op):
 TWINS = {
     "TopK": "TopKV2", "RefIdentity": "Identity", "XlaSharding": "Identity", "_Retval": "Identity",
     "RefEnter": "ReadVariableOp", "Enter": "ReadVariableOp", "LoopCond": "ReadVariableOp",
-    "QuantizedDepthwiseConv2D": "QuantizedDepthwiseConv2D", "Variable": "VarHandleOp", "VariableV2": "VarHandleOp",
+    "QuantizedDepthwiseConv2D": "DepthwiseConv2dNative", "Variable": "VarHandleOp", "VariableV2": "VarHandleOp",
     "ResourceGather": "Gather",
 }  # fmt: skip
 

@@ -26,7 +26,7 @@ from rfgraph.importers.dims import Shape, unknown
 from rfgraph.importers.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.lowering import lower_for
-from rfgraph.importers.program import Program, Value
+from rfgraph.importers.program import NOTHING, Program, Value
 from rfgraph.importers.tensorflow_nodes import (
     BOOL,
     DEAD,
@@ -86,6 +86,26 @@ BETWEEN = frozenset(
     }
 )  # fmt: skip
 CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2dNative", "Conv3D"})
+
+VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
+#: Op -> the inputs of it that are learned where they are constants.
+LEARNED = {
+    **dict.fromkeys(
+        ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2", "BiasAdd",
+         "BiasAddV1", "DepthwiseConv2dNativeBackpropInput", "QuantizedConv2D", "QuantizedDepthwiseConv2D"),
+        (1,),
+    ),
+    **dict.fromkeys(
+        ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Add", "AddV2", "Mul", "QuantizedMatMul"), (0, 1)
+    ),
+    **dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), (1, 2)),
+    **dict.fromkeys(("Gather", "GatherV2", "ResourceGather"), (0,)),
+    "BatchNormWithGlobalNormalization": (3, 4),
+    "Einsum": (0, 1),
+    "_FusedConv2D": (1, 2),
+    "_FusedMatMul": (1, 2),
+}  # fmt: skip
+_STATISTICS = re.compile(r"(moving_|running_|pop_)?(mean|variance|var|avg)(/\w+)?(_\d+)?$", re.I)
 
 #: Sinks of a graph that are no outputs of the network.
 BESIDE = frozenset(
@@ -369,6 +389,7 @@ class Reader:
         self.model = model
         self.shapes = shapes
         self.build = Builder(Path(model.name).name)
+        self.build.learned = NOTHING
         self.functions = {f.signature.name: f for f in model.graph.library.function}
         self.bodies: dict[str, Body] = {}
         self.resized = bool(shapes)
@@ -607,7 +628,7 @@ class Reader:
 
     def made(self, node: Node, body: Body, wired: Wired) -> Made:
         """Return the outputs of a node."""
-        self.build.at(node.name, node.op)
+        self.build.at(node.name, node.op, self.weights(node))
         before = len(self.build.instructions)
         handler = HANDLERS.get(node.op)
         try:
@@ -615,6 +636,8 @@ class Reader:
                 return self.source(node)
             if node.op == "Const":
                 return self.tensor(node.name, node.get("value"))
+            if node.op in VARIABLES and handler is not None:
+                return self.learn(handler(node, self.build))  # type: ignore[arg-type]
             if node.op in MERGES:
                 return self.merged(node, body, wired)
             if node.op in SWITCHES:
@@ -635,6 +658,17 @@ class Reader:
         except UnspelledError:
             del self.build.instructions[before:]
             raise
+
+    def weights(self, node: Node) -> list[Value]:
+        """Return the learned tensors that a node reads, as far as the op tells them from other constants."""
+        places = LEARNED.get(node.op, ())
+        found = [item for k, item in enumerate(node.inputs) if k in places and isinstance(item, Value)]
+        return [value for value in found if value.learned and value.shape != ()]
+
+    def learn(self, value: Value, kind: int = 1) -> Value:
+        """Return a tensor that may be learned: no scalar, and no mean or variance of what was seen in training."""
+        known = value.shape != () and kind not in INTEGERS and not _STATISTICS.search(value.name)
+        return self.build.learn(value) if known else value
 
     def opaque(self, node: Node, k: int, why: str) -> Value:
         """Return output ``k`` of a node of which nothing is known but perhaps its shape."""
@@ -710,14 +744,14 @@ class Reader:
             count *= size
         kind = int(tensor.dtype)
         if count > (MAX_ELEMENTS if kind in INTEGERS else MAX_FLOATS) or kind not in (*INTEGERS, *FLOATS):
-            return self.build.weight(shape, name)
+            return self.learn(self.build.weight(shape, name), kind)
         numbers = _contents(tensor, kind, count)
         if numbers is None:
-            return self.build.weight(shape, name)  # weights were stripped
+            return self.learn(self.build.weight(shape, name), kind)  # weights were stripped
         integer = kind in INTEGERS
         exact = numbers if integer else [simplest(number) for number in numbers]
         elements = constant(exact or [0], integer=integer).elements[: len(exact)].reshape(shape)
-        return self.build.constant(elements, integer=integer, name=name)
+        return self.learn(self.build.constant(elements, integer=integer, name=name), kind)
 
     # Control flow.
 
