@@ -420,7 +420,9 @@ class Reader:
             wide.append(Operand(value))
         for k, row in enumerate(rows):
             mix = program.Mix(function="recurrent", dims=(0,))
-            mixed.append(row if row.value.constant else Operand(self.build(mix, row.value, part=str(k) if k else "")))
+            # Products of the states are constants here, and are not counted: so nobody knows what it takes.
+            read = row if row.value.constant else Operand(self.build(mix, row.value, part=str(k) if k else "", macs=None))
+            mixed.append(read)
         made = self.run(node.parameters["rows"], [*consts, *wide, *mixed], f"{node.name}/")
         self.build.at(node.name, node.op)
         last = program.Take(dim=0)
