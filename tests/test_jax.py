@@ -680,6 +680,13 @@ def test_a_function_is_traced_for_the_input_size():
     assert report[report.outputs[-1]].status == "exact"
 
 
+@pytest.mark.parametrize("how", ["nearest", "linear", "lanczos3"])
+def test_a_resize_alone_tells_which_dimensions_are_spatial(how):
+    report = rfgraph.analyze(lambda x: resized(x, 299, 299, how), example=(1, 3, 640, 427))
+    assert report[report.outputs[-1]].map_size == (299, 299)
+    assert report[report.outputs[-1]].status == "exact"
+
+
 def test_nothing_is_allocated():
     report = rfgraph.analyze(lambda x: conv(x, w(3, 4, 3, 3)), example=(1, 4, 10**6, 10**6))
     assert report["conv_general_dilated"].map_size == (10**6, 10**6)

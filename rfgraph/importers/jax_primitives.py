@@ -20,6 +20,7 @@ from rfgraph.importers.dims import Dim, Shape
 from rfgraph.importers.handlers import Handlers, UnspelledError
 from rfgraph.importers.jax_numbers import Number
 from rfgraph.importers.program import Value
+from rfgraph.importers.rules_rows import nearest_of
 from rfgraph.ops.resampling import RADIUS, Resize
 
 Made: TypeAlias = "Value | Sequence[Value]"
@@ -48,6 +49,8 @@ class Node:
     parameters: Mapping[str, Any]
     operands: tuple[Operand, ...]
     shapes: tuple[Shape | None, ...]
+    #: The named scopes and functions that it stands in.
+    within: tuple[str, ...] = ()
 
     def value(self, k: int) -> Value:
         """Return the tensor that operand ``k`` is."""
@@ -599,8 +602,15 @@ def _rows_taken(node: Node, build: Builder) -> tuple[Value, list[Place]]:
         made = _sliced(build, made, tuple(starts), tuple(stops), part="" if simple else "slice")
     for k, (d, differ) in enumerate(sorted(takes.items(), reverse=True), 1):
         column = rows[d][tuple(slice(None) if b in differ else 0 for b in range(indices.ndim - 1))]
-        at = build.constant(column.astype(object))
-        made = build(program.Take(dim=d), made, at, part="" if k == len(takes) else str(k))
+        nearest = (
+            nearest_of(tuple(map(int, column)), shape[d]) if "resize" in node.within and column.ndim == 1 else None
+        )
+        part = "" if k == len(takes) else str(k)
+        if nearest is None:
+            made = build(program.Take(dim=d), made, build.constant(column.astype(object)), part=part)
+        else:  # said as what it is, it shows which dimension is spatial
+            resize = program.Resize(dims=(d,), sizes=(len(column),), coordinates=nearest[0], nearest_mode=nearest[1])
+            made = build(resize, made, part=part)
     layout: list[Place] = []
     for d in range(len(shape)):
         layout += [("index", b) for b in takes[d]] if d in takes else [("operand", d)]

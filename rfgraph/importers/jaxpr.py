@@ -210,7 +210,7 @@ def _unwrapped(jaxpr: Any, consts: Sequence[Any], env: dict[Any, int], flat: _Fl
     """Return the equations of a jaxpr; its only one, if it calls a function, gives no name to what is in it."""
     if len(jaxpr.eqns) == 1 and jaxpr.eqns[0].primitive.name in ("jit", "pjit"):
         (equation,) = jaxpr.eqns
-        if equation.params.get("name") not in MOVING:
+        if not str(equation.params.get("name")).startswith("_"):  # those are JAX's own
             return (equation.replace(params={**equation.params, "name": ""}),)
     return tuple(jaxpr.eqns)
 
@@ -300,7 +300,7 @@ class Reader:
             return
         if not step.outputs:
             return  # prints, assertions
-        node = Node(name, step.op, step.parameters, operands, shapes)
+        node = Node(name, step.op, step.parameters, operands, shapes, tuple(scope_name for scope_name, _ in step.path))
         before = len(self.build.instructions)
         self.build.at(name, step.op)
         try:
