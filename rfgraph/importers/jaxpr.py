@@ -421,8 +421,8 @@ class Reader:
         for k, row in enumerate(rows):
             mix = program.Mix(function="recurrent", dims=(0,))
             # Products of the states are constants here, and are not counted: so nobody knows what it takes.
-            read = row if row.value.constant else Operand(self.build(mix, row.value, part=str(k) if k else "", macs=None))
-            mixed.append(read)
+            part = str(k) if k else ""
+            mixed.append(row if row.value.constant else Operand(self.build(mix, row.value, part=part, macs=None)))
         made = self.run(node.parameters["rows"], [*consts, *wide, *mixed], f"{node.name}/")
         self.build.at(node.name, node.op)
         last = program.Take(dim=0)
