@@ -399,7 +399,7 @@ def placed(kind: str, folder: Path) -> tuple[Path, Path]:
 def read(path: Path, rng: random.Random) -> str:
     """Read and analyse a file; return the class of the error that says it is refused, empty if it is read."""
     import rfgraph
-    from rfgraph.errors import EndpointError, RFGraphError
+    from rfgraph.errors import EndpointError, ModelFileError, RFGraphError
 
     size = rng.choice((None, None, None, 16, (32, 24)))
     try:
@@ -410,6 +410,8 @@ def read(path: Path, rng: random.Random) -> str:
             inputs = [node for node, attributes in graph.nodes(data=True) if attributes.get("op") == "input"]
             rfgraph.analyze(graph, input_size=size, source=inputs[0] if inputs else "none")
     except RFGraphError as error:
+        if isinstance(error, ModelFileError) and path.name not in str(error):
+            raise AssertionError(f"the error does not name the file: {error}") from error
         return type(error).__name__
     return ""
 

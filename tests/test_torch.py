@@ -7,8 +7,6 @@ every output feature the box of the pixels that it reads must be the region that
 from __future__ import annotations
 
 import itertools
-import json
-import random
 import subprocess
 import sys
 import textwrap
@@ -19,7 +17,6 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
-import networkx as nx
 import numpy as np
 import pytest
 
@@ -29,8 +26,7 @@ from architectures import ARCHITECTURES, check_table  # noqa: E402
 
 import rfgraph  # noqa: E402
 from rfgraph import importers  # noqa: E402
-from rfgraph.errors import MissingExtraError, ModelFileError, RFGraphError  # noqa: E402
-from rfgraph.importers import archive  # noqa: E402
+from rfgraph.errors import MissingExtraError, ModelFileError  # noqa: E402
 from rfgraph.importers import torch as live  # noqa: E402
 from rfgraph.importers.aten import Exported, Graph, Reader, Ref, Step, operator  # noqa: E402
 from rfgraph.importers.aten_ops import HANDLERS, NOT_FOLLOWED, SEVERAL, SIZES, UNARY, Node  # noqa: E402
@@ -836,7 +832,7 @@ def packed(path, members):
     return str(path)
 
 
-def test_archives_that_are_no_model_are_refused(tmp_path, monkeypatch):
+def test_archives_that_are_no_model_are_refused(tmp_path):
     for members, message in [
         ({"a/data.pkl": b""}, "holds no exported graph"),
         ({"a/models/model.json": "{}"}, "not a model saved by torch.export.save"),
@@ -848,94 +844,3 @@ def test_archives_that_are_no_model_are_refused(tmp_path, monkeypatch):
     (tmp_path / "text.pt2").write_text("no zip")
     with pytest.raises(ModelFileError, match="not a model saved"):
         rfgraph.load(str(tmp_path / "text.pt2"))
-    monkeypatch.setattr(archive, "MAX_MEMBERS", 1)
-    with pytest.raises(ModelFileError, match="2 members"):
-        rfgraph.load(packed(tmp_path / "a.pt2", members))
-
-
-def test_a_zip_bomb_is_refused_unpacked(tmp_path):
-    path = packed(tmp_path / "bomb.pt2", {"a/models/model.json": b" " * (archive.MAX_BYTES + 1)})
-    with pytest.raises(ModelFileError, match=r"more than 268435456"):
-        rfgraph.load(path)
-
-
-def test_a_zip_that_lies_about_its_size_is_refused(tmp_path):
-    path = packed(tmp_path / "lie.pt2", {"a/models/model.json": b"{" + b" " * 100_000})
-    data = bytearray(Path(path).read_bytes())
-    at = data.rindex(b"PK\x01\x02") + 24  # the size in the central directory
-    data[at : at + 4] = (10).to_bytes(4, "little")
-    Path(path).write_bytes(data)
-    with pytest.raises(ModelFileError, match="not a model saved"):
-        rfgraph.load(path)
-
-
-class Small(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(2, 4, 3, 2, 1), nn.BatchNorm2d(4)
-
-    def forward(self, x):
-        y = F.relu(self.norm(self.conv(x)), inplace=True)
-        a, b = F.interpolate(y, scale_factor=2).chunk(2, 1)
-        z = torch.cat([a, b, x], 1).permute(0, 2, 3, 1)
-        return F.softmax(z @ torch.ones(6, 2), -1).flatten(1, 2), F.max_pool2d(y, 2).mean((2, 3))
-
-
-def check_read_or_refused(path):
-    try:
-        graph = rfgraph.load(str(path))
-        assert isinstance(graph, nx.DiGraph)
-        rfgraph.analyze(graph)
-    except RFGraphError:
-        pass
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_damaged_files_are_read_or_refused(seed, tmp_path):
-    data = Path(saved(Small(), (1, 2, 8, 8), tmp_path / "small.pt2")).read_bytes()
-    rng = random.Random(seed)
-    for _ in range(100):
-        damaged = bytearray(data)
-        for _ in range(rng.choice((1, 1, 3, 20))):
-            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
-        if rng.random() < 0.3:
-            del damaged[rng.randrange(len(damaged)) :]
-        (tmp_path / "damaged.pt2").write_bytes(damaged)
-        check_read_or_refused(tmp_path / "damaged.pt2")
-
-
-VALUES = (None, 0, -1, 1, 7, 2**70, -(2**70), 1.5, "x", "", True, [], [1], {}, {"as_int": 3}, {"as_none": True})
-
-
-def places(tree, found):
-    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-        found.append((tree, key))
-        if isinstance(value, (dict, list)):
-            places(value, found)
-    return found
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_damaged_graphs_are_read_or_refused(seed, tmp_path):
-    path = saved(Small(), (1, 2, 8, 8), tmp_path / "small.pt2")
-    with zipfile.ZipFile(path) as archive:
-        name = next(n for n in archive.namelist() if n.endswith("models/model.json"))
-        text = archive.read(name)
-    rng = random.Random(seed)
-    for _ in range(150):
-        tree = json.loads(text)
-        found = places(tree["graph_module"], [])
-        for _ in range(rng.choice((1, 1, 2, 5))):
-            owner, key = rng.choice(found)
-            if rng.random() < 0.2 and isinstance(owner, dict):
-                owner.pop(key, None)
-            elif rng.random() < 0.4:
-                other, place = rng.choice(found)
-                owner[key] = other.get(place) if isinstance(other, dict) else (other[place : place + 1] or [None])[0]
-            else:
-                owner[key] = rng.choice(VALUES)
-        try:
-            text_ = json.dumps(tree)
-        except ValueError:
-            continue  # a tree that holds itself
-        check_read_or_refused(packed(tmp_path / "damaged.pt2", {name: text_}))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -106,6 +107,17 @@ class Small(nn.Module):
         return z.flatten(1, 2), nn.functional.max_pool2d(pooled, 2).mean((2, 3)), nn.functional.pad(y, (1, 2, 0, -1))
 
 
+def repacked(name, dropped):
+    """Write an archive again without members that no reader looks at, and without the paths of this machine."""
+    with zipfile.ZipFile(HERE / name) as archive:
+        kept = {member: archive.read(member) for member in archive.namelist() if not re.fullmatch(dropped, member)}
+    here = str(Path(__file__).parent).encode()
+    with zipfile.ZipFile(HERE / name, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, contents in kept.items():
+            contents = re.sub(rb'[^"\\ ]*/site-packages/', b"site-packages/", contents.replace(here + b"/", b""))
+            archive.writestr(zipfile.ZipInfo(member), contents, zipfile.ZIP_DEFLATED)
+
+
 def make_pt2():
     model = Small().eval()
     torch.export.save(torch.export.export(model, (torch.zeros(1, 2, 8, 8),), strict=False), HERE / "small.pt2")
@@ -113,6 +125,8 @@ def make_pt2():
     net = nn.Sequential(nn.Conv2d(2, 4, 3, 2, 1), nn.Upsample(scale_factor=2), nn.AvgPool2d(3), nn.Flatten(2))
     made = torch.export.export(net.eval(), (torch.zeros(1, 2, 16, 24),), dynamic_shapes=({**sizes},), strict=False)
     torch.export.save(made, HERE / "dynamic.pt2")
+    for name in ("small.pt2", "dynamic.pt2"):
+        repacked(name, r".*/sample_inputs/.*")
 
 
 def make_keras():
@@ -127,11 +141,7 @@ def make_keras():
     rows = layers.Reshape((-1, 8))(layers.ZeroPadding2D(((1, 0), (2, 1)))(y))
     mixed = layers.LSTM(2, return_sequences=True)(layers.Conv1D(4, 3, padding="causal", dilation_rate=2)(rows))
     keras.Model(image, [layers.Conv2DTranspose(2, 3, 2)(y), mixed], name="small").save(HERE / "small.keras")
-    with zipfile.ZipFile(HERE / "small.keras") as archive:
-        kept = {name: archive.read(name) for name in archive.namelist() if not name.endswith(".h5")}
-    with zipfile.ZipFile(HERE / "small.keras", "w", zipfile.ZIP_DEFLATED) as archive:  # without its weights
-        for name, contents in kept.items():
-            archive.writestr(name, contents)
+    repacked("small.keras", r".*\.h5")
 
 
 class Control(tf.Module):
