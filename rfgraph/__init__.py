@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rfgraph.analysis import Report, analyze, load, trace
+    from rfgraph.arrays import ArrayFields, solve_arrays
     from rfgraph.closed_form import single_path
     from rfgraph.costs import Cost, Total
     from rfgraph.errors import RFGraphError
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from rfgraph.features import Features
     from rfgraph.network import Network
     from rfgraph.paths import Paths
-    from rfgraph.results import Branch, Finding, Layer, Region, Repair, Trace
+    from rfgraph.results import Branch, Finding, Layer, Numbers, Region, Repair, Trace
     from rfgraph.support import Support
     from rfgraph.sweeps import Sweep, sweep
     from rfgraph.uses.roi import Roi, roi
@@ -24,12 +25,14 @@ __all__ = [
     "EMPTY",
     "FULL",
     "IDENTITY",
+    "ArrayFields",
     "Branch",
     "Cost",
     "Features",
     "Finding",
     "Layer",
     "Network",
+    "Numbers",
     "Paths",
     "RFGraphError",
     "Region",
@@ -46,6 +49,7 @@ __all__ = [
     "load",
     "roi",
     "single_path",
+    "solve_arrays",
     "sweep",
     "trace",
 ]
@@ -53,6 +57,7 @@ __all__ = [
 #: Module -> the public names that it holds, imported when first used: ``rfgraph --help`` needs no networkx.
 _HOMES = {
     "analysis": ("Report", "analyze", "load", "trace"),
+    "arrays": ("ArrayFields", "solve_arrays"),
     "closed_form": ("single_path",),
     "costs": ("Cost", "Total"),
     "errors": ("RFGraphError",),
@@ -60,7 +65,7 @@ _HOMES = {
     "features": ("Features",),
     "network": ("Network",),
     "paths": ("Paths",),
-    "results": ("Branch", "Finding", "Layer", "Region", "Repair", "Trace"),
+    "results": ("Branch", "Finding", "Layer", "Numbers", "Region", "Repair", "Trace"),
     "support": ("Support",),
     "sweeps": ("Sweep", "sweep"),
     "uses.roi": ("Roi", "roi"),

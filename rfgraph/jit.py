@@ -1,0 +1,194 @@
+"""Loops over networks as arrays, compiled by numba, which is needed to import this.
+
+A field is kept as ``first[T]``, ``last[T]`` and ``step`` per axis: output ``y`` of ``T`` reads ``[first[y], last[y]]``,
+and ``T`` outputs later ``step`` inputs further. What a node reads of its input in phase ``y`` begins ``turn`` times T
+and ``phase`` outputs of the input on; tables hold both for the first and the last output read. Each node pulls from its
+inputs, so that nothing is read, changed and written back. Indices are unsigned: numba then looks for no negative ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+#: What became of a node, in bits: reached, branches that disagree, branches of unequal stride; on the stack; done.
+KNOWN, DIFFERING, DRIFTING, OPEN, DONE = 1, 2, 4, 8, 16
+#: How a run ends, if not with 0: a stride too large, a bad index, an id out of order, a cycle, too few phases.
+OVERFLOW, BAD_INDEX, UNORDERED, CYCLE, PHASES = 1, 2, 3, 4, 5
+
+_id = numba.uint64
+_TOO_FEW, _OUTSIDE = -1, -2
+
+
+@numba.njit(cache=True, nogil=True, forceinline=True)
+def _plain(v: Any, low: Any, high: Any, end: Any, tails: Any, op: Any, reads: Any, fields: Any, state: Any) -> Any:
+    """Work out a node from its inputs, with ids below ``end``, where there is one phase.
+
+    Returns
+    -------
+    What became of it, and a bound on its steps: ``_OUTSIDE`` or ``_TOO_FEW`` where it is at fault.
+    """
+    found, largest = 0, 0
+    axes = _id(reads.shape[1])
+    for edge in range(_id(low), _id(high)):
+        tail = _id(tails[edge])
+        if tail >= end:
+            return found, _OUTSIDE
+        if not state[tail] & KNOWN:
+            found |= state[tail] & DRIFTING
+        elif not found & KNOWN:
+            found |= KNOWN
+            for axis in range(axes):
+                step = fields[tail, axis, 2]
+                fields[v, axis, 0] = fields[tail, axis, 0] + reads[op, axis, 0] * step
+                fields[v, axis, 1] = fields[tail, axis, 1] + reads[op, axis, 1] * step
+                step *= reads[op, axis, 2]
+                fields[v, axis, 2] = step
+                largest |= step
+        else:
+            for axis in range(axes):
+                step = fields[tail, axis, 2]
+                first = fields[tail, axis, 0] + reads[op, axis, 0] * step
+                last = fields[tail, axis, 1] + reads[op, axis, 1] * step
+                before, after = fields[v, axis, 0], fields[v, axis, 1]
+                if before + after != first + last:
+                    found |= DIFFERING
+                if step * reads[op, axis, 2] != fields[v, axis, 2]:
+                    found |= DRIFTING
+                fields[v, axis, 0] = min(first, before)
+                fields[v, axis, 1] = max(last, after)
+    return found, largest
+
+
+@numba.njit(cache=True, nogil=True, forceinline=True)
+def _phased(
+    v: Any, low: Any, high: Any, end: Any, tails: Any, op: Any, reads: Any, table: Any, fields: Any, state: Any
+) -> Any:
+    """Work out a node as ``_plain`` does where there are several phases."""
+    found, largest = 0, 0
+    phases = _id(table.shape[2])
+    for edge in range(_id(low), _id(high)):
+        tail = _id(tails[edge])
+        if tail >= end:
+            return found, _OUTSIDE
+        if not state[tail] & KNOWN:
+            found |= state[tail] & DRIFTING
+            continue
+        for axis in range(_id(table.shape[1])):
+            step = fields[tail, axis, 2 * phases]
+            moved = step * reads[op, axis, 2]
+            if moved % reads[op, axis, 3] != 0:
+                return found, _TOO_FEW
+            moved //= reads[op, axis, 3]
+            if found & KNOWN and moved != fields[v, axis, 2 * phases]:
+                found |= DRIFTING
+            fields[v, axis, 2 * phases] = moved
+            largest = max(largest, moved)
+            for y in range(phases):
+                first = fields[tail, axis, _id(table[op, axis, y, 0])] + table[op, axis, y, 1] * step
+                last = fields[tail, axis, phases + _id(table[op, axis, y, 2])] + table[op, axis, y, 3] * step
+                if found & KNOWN:
+                    before, after = fields[v, axis, y], fields[v, axis, phases + y]
+                    if before + after != first + last:
+                        found |= DIFFERING
+                    first, last = min(first, before), max(last, after)
+                fields[v, axis, y] = first
+                fields[v, axis, phases + y] = last
+        found |= KNOWN
+    return found, largest
+
+
+@numba.njit(cache=True, nogil=True, forceinline=True)
+def _settle(v: Any, found: Any, fields: Any, state: Any) -> None:
+    """Note what became of a node; one without a field has zeros."""
+    if found & DRIFTING:
+        found = DRIFTING
+    if not found & KNOWN:
+        for axis in range(_id(fields.shape[1])):
+            for entry in range(_id(fields.shape[2])):
+                fields[v, axis, entry] = 0
+    state[v] = found | DONE
+
+
+@numba.njit(cache=True, nogil=True, forceinline=True)
+def _begin(source: int, axes: int, phases: int, fields: Any, state: Any) -> None:
+    state[source] = KNOWN | DONE
+    for axis in range(axes):
+        for y in range(phases):
+            fields[source, axis, y] = y
+            fields[source, axis, phases + y] = y
+        fields[source, axis, 2 * phases] = phases
+
+
+@numba.njit(cache=True, nogil=True)
+def in_order(
+    starts: Any, tails: Any, ops: Any, reads: Any, table: Any, limit: int, source: int, fields: Any, state: Any
+) -> Any:
+    """Run through nodes whose ids are in topological order; return how it ended, and where."""
+    nodes, edges, kinds = _id(len(starts) - 1), len(tails), _id(len(table))
+    _begin(source, table.shape[1], table.shape[2], fields, state)
+    plain = table.shape[2] == 1
+    for v in range(nodes):
+        low, high, op = starts[v], starts[v + 1], _id(ops[v])
+        if not 0 <= low <= high <= edges or op >= kinds:
+            return BAD_INDEX, v
+        if v == _id(source):
+            continue
+        if plain:
+            found, largest = _plain(v, low, high, v, tails, op, reads, fields, state)
+        else:
+            found, largest = _phased(v, low, high, v, tails, op, reads, table, fields, state)
+        if not 0 <= largest <= limit:
+            return (OVERFLOW if largest > 0 else PHASES if largest == _TOO_FEW else UNORDERED), v
+        _settle(v, found, fields, state)
+    return 0, _id(0)
+
+
+@numba.njit(cache=True, nogil=True)
+def any_order(
+    starts: Any, tails: Any, ops: Any, reads: Any, table: Any, limit: int, source: int, fields: Any, state: Any
+) -> Any:
+    """Run through nodes in any order, inputs first, with a stack and a place in the edges of each node on it."""
+    nodes, edges, kinds = _id(len(starts) - 1), len(tails), _id(len(table))
+    state[:] = 0
+    _begin(source, table.shape[1], table.shape[2], fields, state)
+    plain = table.shape[2] == 1
+    stack = np.empty(nodes, np.int32)
+    place = np.empty(nodes, np.int32)  # by depth of the stack
+    for root in range(nodes):
+        if state[root]:
+            continue
+        depth = 0
+        stack[0], place[0], state[root] = root, 0, OPEN
+        while depth >= 0:
+            v = _id(stack[_id(depth)])
+            low, high, op = starts[v], starts[v + 1], _id(ops[v])
+            if not 0 <= low <= high <= edges or op >= kinds:
+                return BAD_INDEX, v
+            edge = _id(low + place[_id(depth)])
+            while edge < _id(high):
+                tail = _id(tails[edge])
+                if tail >= nodes:
+                    return BAD_INDEX, v
+                if not state[tail] & DONE:
+                    break
+                edge += _id(1)
+            if edge < _id(high):
+                tail = _id(tails[edge])
+                if state[tail] & OPEN:
+                    return CYCLE, v
+                place[_id(depth)] = edge - _id(low)
+                depth += 1
+                stack[_id(depth)], place[_id(depth)], state[tail] = tail, 0, OPEN
+                continue
+            if plain:
+                found, largest = _plain(v, low, high, nodes, tails, op, reads, fields, state)
+            else:
+                found, largest = _phased(v, low, high, nodes, tails, op, reads, table, fields, state)
+            if not 0 <= largest <= limit:
+                return (PHASES if largest < 0 else OVERFLOW), v
+            _settle(v, found, fields, state)
+            depth -= 1
+    return 0, _id(0)
