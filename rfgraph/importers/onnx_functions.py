@@ -8,7 +8,7 @@ from typing import Any
 from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape, product, unknown
-from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, OpaqueError, axes_of, axis_of
+from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, OpaqueError, and_read, axes_of, axis_of
 from rfgraph.importers.program import Value
 
 # Functions of one element.
@@ -37,9 +37,14 @@ _FLOATS = {1, 10, 11, 16}  # TensorProto.DataType
 _BOOL = 9
 
 
+#: Inputs of functions of one element that say how it is computed, where the network computes them.
+PARAMETERS = {"Clip": (1, 2), "PRelu": (1,), "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2)}
+
+
 @HANDLERS.handles(*UNARY)
 def _unary(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function=UNARY[node.op]), node.input(0))
+    made = build(program.Pointwise(function=UNARY[node.op]), node.input(0))
+    return and_read(node, build, made, *PARAMETERS.get(node.op, ()))
 
 
 @HANDLERS.handles(*SEVERAL)
@@ -81,14 +86,18 @@ def _dropout(node: Node, build: Builder) -> Made:
 def _batch_norm(node: Node, build: Builder) -> Made:
     if node.get("training_mode"):
         dims = tuple(d for d in range(len(node.shape())) if d != 1)
-        return build(program.Mix(function="instance_norm", dims=dims), node.input(0))
-    return build(program.Pointwise(function="batch_norm"), node.input(0))
+        made = build(program.Mix(function="instance_norm", dims=dims), node.input(0))
+    else:
+        made = build(program.Pointwise(function="batch_norm"), node.input(0))
+    return and_read(node, build, made, 1, 2, 3, 4)
 
 
 @HANDLERS.handles("DynamicQuantizeLinear")
 def _dynamic_quantize(node: Node, build: Builder) -> Made:
-    # The scale comes from the extremes of the whole tensor; like the statistics of a norm it is taken as a constant.
-    return build(program.Pointwise(function="quantize"), node.input(0)), build.weight(()), build.weight(())
+    # The scale comes from the extremes of the whole tensor, as the statistics of a norm do.
+    x = node.input(0)
+    y = build(program.Mix(function="instance_norm", dims=tuple(range(len(node.shape())))), x)
+    return y, build(program.Whole(shape=()), x, part="scale"), build(program.Whole(shape=()), x, part="zero_point")
 
 
 # Reductions and mixtures.
@@ -144,13 +153,14 @@ def _softmax(node: Node, build: Builder) -> Made:
 def _layer_norm(node: Node, build: Builder) -> Made:
     rank = len(node.shape())
     dims = tuple(range(axis_of(node.get("axis", -1), rank), rank))
-    return build(program.Mix(function="layer_norm", dims=dims), node.input(0))
+    return and_read(node, build, build(program.Mix(function="layer_norm", dims=dims), node.input(0)), 1, 2)
 
 
 @HANDLERS.handles("InstanceNormalization", "GroupNormalization")
 def _instance_norm(node: Node, build: Builder) -> Made:
     function = "instance_norm" if node.op == "InstanceNormalization" else "group_norm"
-    return build(program.Mix(function=function, dims=tuple(range(2, len(node.shape())))), node.input(0))
+    made = build(program.Mix(function=function, dims=tuple(range(2, len(node.shape())))), node.input(0))
+    return and_read(node, build, made, 1, 2)
 
 
 @HANDLERS.handles("MeanVarianceNormalization")
@@ -170,7 +180,8 @@ def _mix_axis(node: Node, build: Builder) -> Made:
         if found is None:
             raise ValueError("axis is missing")
         axis, function = found[0], "recurrent"
-    return build(program.Mix(function=function, dims=(axis_of(axis, len(node.shape())),)), node.input(0))
+    made = build(program.Mix(function=function, dims=(axis_of(axis, len(node.shape())),)), node.input(0))
+    return and_read(node, build, made, 1, 2, 3) if node.op == "RotaryEmbedding" else made
 
 
 @HANDLERS.handles("TopK")
@@ -334,6 +345,7 @@ def _attention(node: Node, build: Builder) -> Made:
     scores = build(products, query, key, part="scores")
     weights = build(program.Mix(function="softmax", dims=(3,)), scores, part="softmax")
     sums = program.Contract(operands=(tuple("bhij"), tuple("bgje")), output=tuple("bhie"))
+    weights = and_read(node, build, weights, 6)
     made = build(sums, weights, value, part="heads" if flat else "")
     if flat:
         batch, heads, positions, channels = made.shape or ()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Expression, Shape
 from rfgraph.importers.handlers import Handlers
@@ -107,6 +108,15 @@ def as_integer(name: str, number: Any) -> int:
 
 Handle: TypeAlias = "Callable[[Node, Builder], Made]"
 HANDLERS: Handlers[Handle] = Handlers("ONNX")
+
+
+def and_read(node: Node, build: Builder, made: Value, *inputs: int) -> Value:
+    """Return what else reads all of some inputs of a node: scales, biases, states that the network computes."""
+    read = [(i, value) for i in inputs if (value := node.optional(i)) is not None and not value.constant]
+    if not read:
+        return made
+    numbers = [build(program.Whole(shape=()), value, part=f"parameter/{i}") for i, value in read]
+    return build(program.Pointwise(function="elementwise"), made, *numbers, part="parameters")
 
 
 def axis_of(axis: int, rank: int) -> int:

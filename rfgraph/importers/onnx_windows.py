@@ -11,7 +11,7 @@ from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape, unknown
 from rfgraph.importers.onnx_indices import read_whole
-from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, OpaqueError, as_integer, axes_of, axis_of
+from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, OpaqueError, and_read, as_integer, axes_of, axis_of
 from rfgraph.importers.program import Value
 
 # Windows.
@@ -64,7 +64,7 @@ def _convolve(node: Node, build: Builder, x: Value, weight: Value) -> Value:
     kernel = _kernel(node, weight)
     if not kernel:
         raise ValueError("its kernel has no axes")
-    made = build(
+    return build(
         program.Slide(
             function="conv",
             **_window(node, kernel),
@@ -75,18 +75,16 @@ def _convolve(node: Node, build: Builder, x: Value, weight: Value) -> Value:
         ),
         x,
     )
-    return made if weight.constant else _and_whole(build, made, weight)
 
 
-def _and_whole(build: Builder, made: Value, weight: Value) -> Value:
-    """A weight that the network computes is read whole by every output."""
-    read = build(program.Whole(shape=()), weight, part="weight")
-    return build(program.Pointwise(function="mul"), made, read, part="weighted")
-
-
-@HANDLERS.handles("Conv", "ConvInteger", "FusedConv")
+@HANDLERS.handles("Conv", "FusedConv")
 def _conv(node: Node, build: Builder) -> Made:
-    return _convolve(node, build, node.input(0), node.input(1))
+    return and_read(node, build, _convolve(node, build, node.input(0), node.input(1)), 1, 2)
+
+
+@HANDLERS.handles("ConvInteger")
+def _conv_integer(node: Node, build: Builder) -> Made:
+    return and_read(node, build, _convolve(node, build, node.input(0), node.input(1)), 1, 2, 3)
 
 
 @HANDLERS.handles("DeformConv")
@@ -109,8 +107,7 @@ def _deform_conv(node: Node, build: Builder) -> Made:
         moved = node.optional(i)
         if moved is not None and not moved.constant:
             read.append(build(program.Reduce(function="at", dims=(1,)), moved, part=part))
-    made = build(program.Pointwise(function="elementwise"), *read)
-    return made if weight.constant else _and_whole(build, made, weight)
+    return and_read(node, build, build(program.Pointwise(function="elementwise"), *read), 1, 3)
 
 
 @HANDLERS.handles("CausalConvWithState")
@@ -128,7 +125,7 @@ def _causal_conv(node: Node, build: Builder) -> Made:
         ),
         x,
     )  # fmt: skip
-    made = made if weight.constant else _and_whole(build, made, weight)
+    made = and_read(node, build, made, 1, 2)
     if kernel == 1:
         return made, build.weight((*node.shape()[:2], 0))
     return made, build(program.Slice(dims=(2,), starts=(1 - kernel,), stops=(None,), steps=(1,)), x, part="state")
@@ -136,7 +133,7 @@ def _causal_conv(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("QLinearConv")
 def _qlinear_conv(node: Node, build: Builder) -> Made:
-    return _convolve(node, build, node.input(0), node.input(3))
+    return and_read(node, build, _convolve(node, build, node.input(0), node.input(3)), *range(1, 9))
 
 
 @HANDLERS.handles("ConvTranspose")
@@ -173,7 +170,7 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
         ),
         node.input(0),
     )
-    return made if weight.constant else _and_whole(build, made, weight)
+    return and_read(node, build, made, 1, 2)
 
 
 POOLS = {"MaxPool": "max_pool", "AveragePool": "avg_pool", "LpPool": "lp_pool", "QLinearAveragePool": "avg_pool"}
