@@ -306,6 +306,24 @@ def settings_of(attributes: Mapping[str, Any], axes: int) -> Settings:
     return Settings(op=op, beside=beside, stated=stated or None, **read)
 
 
+#: Attributes of a node that its cost depends on.
+TELLING = ("op", "channels", "groups", "bias", "kernel", "block", "mixes", "axis", "parameters", "macs")
+
+#: Ops that hold learned numbers, or may.
+HOLDING = frozenset(FORMULAS) - {"concat", "flatten", "space_to_depth", "depth_to_space"}
+
+
+def _key(attributes: Mapping[str, Any]) -> Hashable:
+    """Return what nodes of equal cost agree on, their maps apart."""
+    values = [attributes.get(name, "") for name in TELLING]
+    key = tuple([tuple(value) if isinstance(value, list) else value for value in values])
+    try:
+        hash(key)
+    except TypeError:
+        return repr(key)
+    return key
+
+
 @dataclass(frozen=True, slots=True)
 class Total:
     """A sum over the layers of a network."""
@@ -376,10 +394,7 @@ class Costs(Mapping[Hashable, Cost]):
     @property
     def unread(self) -> int:
         """Learned numbers that the model holds and no layer of the network reads, as of heads for training."""
-        held = {} if self._graph is None else self._graph.graph
-        if held.get("parameters") is None:
-            return 0
-        return max(int(held["parameters"]) - self._total("parameters").count, 0)
+        return max((self._held or 0) - self._total("parameters").count, 0)
 
     def _total(self, name: str) -> Total:
         counts = [getattr(found, name) for found in self._costs]
@@ -392,30 +407,49 @@ class Costs(Mapping[Hashable, Cost]):
         layers, graph = self._layers, self._graph
         if graph is None or not any("channels" in told or "parameters" in told for _, told in graph.nodes(data=True)):
             return [Cost()] * len(layers.nodes)
-        axes, nodes = len(layers.axes), graph.nodes
-        as_stated = self._as_stated
-        told = "parameters" in graph.graph
+        nodes, sizes = dict(graph.nodes.items()), self._sizes
+        read: dict[Hashable, tuple[int, Settings]] = {}  # real networks have few layers that differ
+        known: dict[Hashable, Cost] = {}
         found: list[Cost] = []
         for v, (node, tails) in enumerate(zip(layers.nodes, layers.tails, strict=True)):
             attributes = nodes[node]
-            try:
-                settings = settings_of(attributes, axes)
-            except AttributeValueError as error:
-                raise AttributeValueError(f"{layers.describe(v)}: {error}") from None
-            stated = dict(settings.stated or {})
-            if stated.get("macs") and not as_stated:
-                stated["macs"] = None
-            if told and "parameters" not in stated and graph.graph["parameters"] is not None:
-                stated["parameters"] = 0
-            settings = replace(settings, stated=stated or None)
-            inputs = [Map(found[tail].channels, self._sizes[tail]) for tail in tails]
-            made = cost(settings, inputs, self._sizes[v])
-            if told and "parameters" not in stated and made.parameters != 0:
-                made = replace(made, parameters=None)
+            key = _key(attributes)
+            numbered = read.get(key)
+            if numbered is None:
+                numbered = read[key] = len(read), self._settings(v, attributes)
+            place = numbered[0], sizes[v], tuple([(found[tail].channels, sizes[tail]) for tail in tails])
+            made = known.get(place)
+            if made is None:
+                made = known[place] = cost(numbered[1], [Map(*one) for one in place[2]], sizes[v])
             found.append(made)
         return found
 
+    def _settings(self, v: int, attributes: Mapping[str, Any]) -> Settings:
+        """Return the settings of a node, with what the graph says of all its nodes."""
+        try:
+            settings = settings_of(attributes, len(self._layers.axes))
+        except AttributeValueError as error:
+            raise AttributeValueError(f"{self._layers.describe(v)}: {error}") from None
+        stated = dict(settings.stated or {})
+        if stated.get("macs") and not self._as_stated:
+            stated["macs"] = None
+        if self._told and "parameters" not in stated:
+            holds = self._held is None and settings.op in HOLDING
+            stated["parameters"] = None if holds else 0
+        return replace(settings, stated=stated or None)
+
     @property
+    def _told(self) -> bool:
+        """Whether nodes state what they hold, and hold nothing otherwise."""
+        return self._graph is not None and "parameters" in self._graph.graph
+
+    @cached_property
+    def _held(self) -> int | None:
+        """How many learned numbers the model holds, as far as the graph states it."""
+        stated = None if self._graph is None else self._graph.graph.get("parameters")
+        return None if stated is None else natural("graph attribute parameters", stated)
+
+    @cached_property
     def _as_stated(self) -> bool:
         """Whether the sizes are those that the inputs state, for which ``macs`` of nodes are."""
         assert self._graph is not None
