@@ -15,6 +15,7 @@ import textwrap
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -930,6 +931,7 @@ WINDOW = {"Padding": 0, "StrideW": 1, "StrideH": 1, "DilationWFactor": 1, "Dilat
         ("SPACE_TO_BATCH_ND", {}, [[2, 2], [0, 0]], "do not fit its 4 dimensions"),
         ("RESIZE_BILINEAR", {}, [[3]], "does not have two entries"),
         ("CALL", {"Subgraph": 7}, [], "it calls graph 7 of 1"),
+        ("RESHAPE", {}, [[Fraction(3, 2)]], "its shape holds numbers that are no integers"),
         ("TILE", {}, [[2]], "do not have one entry for each of the 4 dimensions"),
         ("DILATE", {}, [[1, 0, 1, 1]], "are not one positive number for each dimension"),
     ],
@@ -937,7 +939,8 @@ WINDOW = {"Padding": 0, "StrideW": 1, "StrideH": 1, "DilationWFactor": 1, "Dilat
 def test_malformed_nodes_are_named(op, options, constants, message):
     tensors = {0: Tensor("x", IMAGE, "float"), 9: Tensor("made", None, "float")}
     for i, array in enumerate(constants, 1):
-        data = constant(np.asarray(array))
+        integer = not any(isinstance(number, Fraction) for number in np.ravel(array))
+        data = constant(np.asarray(array), integer=integer)
         tensors[i] = Tensor(f"constant{i}", data.elements.shape, "integer", constant=True, data=data)
     step = Step(op, options, tuple(range(1 + len(constants))), (9,))
     model = model_of(Graph(tensors, (0,), (9,), (step,)))
