@@ -1497,8 +1497,10 @@ def test_mutated_files_give_a_graph_or_one_clear_error(tmp_path):
     rng = np.random.default_rng(7)
     path = tmp_path / "mutated.onnx"
     messages = []
-    for name in ("squeezenet", "shufflenet", "bvlc_alexnet"):
-        whole = bytearray((LIGHT / f"light_{name}.onnx").read_bytes())
+    ours = Path(__file__).parent / "data" / "onnx"
+    files = [LIGHT / f"light_{name}.onnx" for name in ("squeezenet", "shufflenet", "bvlc_alexnet")]
+    for file in (*files, ours / "drrn_loop.onnx", ours / "branchy_if.onnx"):
+        whole = bytearray(file.read_bytes())
         for _ in range(150):
             mutant = whole[:]
             for at in rng.integers(0, len(mutant), rng.integers(1, 6)):
