@@ -24,6 +24,7 @@ from rfgraph import importers, models
 from rfgraph.errors import MissingExtraError, ModelFileError, RFGraphError
 from rfgraph.importers import tensorflow as reader
 from rfgraph.importers import tensorflow_protos as protos
+from rfgraph.importers import tensorflow_wire as wire
 from rfgraph.importers.folding import MAX_ELEMENTS
 from rfgraph.importers.lowering import lower
 from rfgraph.importers.program import Opaque
@@ -423,6 +424,35 @@ def test_large_tensors_are_not_decoded(monkeypatch):
         except ModelFileError as error:
             assert "do not broadcast" in str(error)  # noqa: PT017
     assert decoded == [8]
+
+
+@pytest.mark.parametrize("file", ["unet.pb", "trained.pb", "exported/saved_model.pb"])
+def test_large_files_are_read_without_their_weights(file, tmp_path, monkeypatch):
+    saved = file.endswith("saved_model.pb")
+    kind = protos.SavedModel if saved else protos.GraphDef
+    message = protos.from_binary(kind, (DATA / file).read_bytes())
+    main = message.meta_graphs[0].graph_def if saved else message
+    nodes = [*main.node, *(node for function in main.library.function for node in function.node_def)]
+    weights = [node.attr["value"].tensor for node in nodes if node.op == "Const"]
+    for tensor in weights:
+        if tensor.dtype == 1:
+            tensor.ClearField("float_val")
+            tensor.tensor_content = bytes(100_000)
+    whole = message.SerializeToString() + b"\xfa\x7f\x80\x80\x04" + bytes(65536)  # and a field that nobody knows
+    path = tmp_path / "large.pb"
+    path.write_bytes(whole)
+    want = dict(rfgraph.load(DATA / file).nodes(data=True))
+    monkeypatch.setattr(wire, "SMALL_FILE", 0)
+    monkeypatch.setattr(wire, "SMALL_FIELD", 200)
+    assert dict(rfgraph.load(path).nodes(data=True)) == want
+    monkeypatch.setattr(wire, "SMALL_FIELD", 10_000)
+    lean = wire.contents(path, "SavedModel" if saved else "GraphDef")
+    assert len(lean) < (DATA / file).stat().st_size + 100
+    assert dict(rfgraph.load(path).nodes(data=True)) == want
+    for length in (1, 2, 500, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelFileError):
+            rfgraph.load(path)
 
 
 def test_a_graph_made_for_one_size_is_not_bent_to_another():

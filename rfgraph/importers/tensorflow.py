@@ -44,6 +44,7 @@ from rfgraph.importers.tensorflow_nodes import (
     Node,
     Rows,
 )
+from rfgraph.importers.tensorflow_wire import contents
 
 #: Nodes read of functions and loop bodies, each time that they are called: beyond it the file is refused.
 MAX_UNFOLDED = 300_000
@@ -191,11 +192,9 @@ def opened(path: str | os.PathLike[str]) -> Model:
             raise ModelFileError(f"{name}: it is a directory without a saved_model.pb; name the model file in it")
         file = inside[0]
     try:
-        data = file.read_bytes()
+        saved, message = _message(file)
     except OSError as error:
         raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
-    try:
-        saved, message = _message(file, data)
     except protos.BROKEN as error:
         why = f"{type(error).__name__}: {error}"[:300]
         raise ModelFileError(f"{name}: not a TensorFlow graph, or a damaged one ({why})") from error
@@ -206,13 +205,15 @@ def opened(path: str | os.PathLike[str]) -> Model:
     return Model(name, message)
 
 
-def _message(file: Path, data: bytes) -> tuple[bool, Any]:
+def _message(file: Path) -> tuple[bool, Any]:
     """Return whether a file is a SavedModel, and its message."""
     if file.suffix.lower() == ".pbtxt":
-        text = data.decode("utf-8")
+        text = file.read_bytes().decode("utf-8")
         saved = re.match(r"(\s|#.*\n)*(saved_model_schema_version|meta_graphs)\b", text) is not None
         return saved, protos.from_text(protos.SavedModel if saved else protos.GraphDef, text)
-    saved = data[:1] == b"\x08"  # a number comes first, its schema version; in a graph the first node
+    with file.open("rb") as opened_:
+        saved = opened_.read(1) == b"\x08"  # a number comes first, its schema version; in a graph the first node
+    data = contents(file, "SavedModel" if saved else "GraphDef")
     return saved, protos.from_binary(protos.SavedModel if saved else protos.GraphDef, data)
 
 
