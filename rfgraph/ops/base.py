@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
 from math import trunc
-from numbers import Rational, Real
+from numbers import Rational
 from operator import index
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
@@ -132,7 +132,7 @@ def near(name: str, known: Iterable[str]) -> str:
 def integer(name: str, value: Any) -> int:
     """Read an integer, of any type that numbers have: values that are equal say the same, so 3.0 is 3."""
     try:
-        number = index(trunc(value) if isinstance(value, Real) else value)
+        number = index(value) if hasattr(value, "__index__") else trunc(value)
         if number == value:
             return number
     except (TypeError, ValueError, OverflowError):
