@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import singledispatch
 from typing import Any
 
-from rfgraph.costs import FORMULAS, Map, cost, settings_of
+from rfgraph.costs import FORMULAS, Map, Settings, cost
 from rfgraph.importers import program
 from rfgraph.importers.dims import Dim, Shape, exact_quotient, product
 from rfgraph.importers.maps import Maps, Placed
@@ -135,12 +135,11 @@ class Counts:
             return
         own = None if total is None else exact_quotient(total, self.batch)
         wanted = total if total == 0 else own
-        tails = [tail for tail, _ in maps.network.graph.in_edges(main)]
         views = {p.node: p.view for p in operands if p is not None}
-        inputs = [self._map(maps, tail, views.get(tail)) for tail in tails]
+        # The views of networkx cost more than all else here.
+        inputs = [self._map(maps, tail, views.get(tail)) for tail in maps.network.graph._pred[main]]
         sizes = [None if made.view is None else made.view.extent(axis) for axis in range(self.axes)]
-        settings = settings_of(attributes, self.axes)
-        found = cost(settings, inputs, sizes).macs if inputs else None
+        found = cost(_settings(attributes, self.axes), inputs, sizes).macs if inputs else None
         if found is not None and wanted is not None and found != wanted:
             shared = exact_quotient(found, wanted) if wanted != 0 else None
             if (
@@ -149,7 +148,7 @@ class Counts:
                 and all(one.channels and one.channels % shared == 0 for one in inputs)
             ):
                 attributes["groups"] = attributes.get("groups", 1) * shared
-                found = cost(settings_of(attributes, self.axes), inputs, sizes).macs
+                found = cost(_settings(attributes, self.axes), inputs, sizes).macs
         if found != wanted:
             attributes["macs"] = wanted if isinstance(wanted, int) else None
 
@@ -158,6 +157,19 @@ class Counts:
             return Map(None, (None,) * self.axes)
         channels = maps.network.graph.nodes[node].get("channels")
         return Map(channels, tuple(view.extent(axis) for axis in range(self.axes)))
+
+
+def _settings(attributes: Mapping[str, Any], axes: int) -> Settings:
+    """Return the settings of a node as the rules write it, one entry per axis: nothing has to be checked."""
+    return Settings(
+        op=attributes["op"],
+        channels=attributes.get("channels"),
+        groups=attributes.get("groups", 1),
+        kernel=tuple(attributes.get("kernel", ())),
+        block=tuple(attributes.get("block", ())),
+        mixes=tuple(attributes.get("mixes", (True,) * axes)),
+        beside="axis" not in attributes,
+    )
 
 
 def held(read: Program) -> int | None:
