@@ -7,7 +7,7 @@ Araujo, Norris, Sim, Computing Receptive Fields of Convolutional Neural Networks
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
@@ -36,6 +36,7 @@ def find(
     source: int,
     modes: Sequence[Mode],
     solutions: Sequence[Solution | None] = (),
+    merges: Iterable[int] | None = None,
 ) -> list[Finding]:
     """Return what does not line up, merge by merge.
 
@@ -51,8 +52,11 @@ def find(
         What counts as aligned, one entry per axis.
     solutions
         Fields by residue of the input size of every axis, where they are solved.
+    merges
+        Node ids of the merges to look at, where it is known that all others line up.
     """
     graph = _Branches(compiled, fields, source)
+    looked_at = range(len(compiled.layers.nodes)) if merges is None else sorted(merges)
     solved = list(solutions) or [None] * len(fields)
     groups: dict[_Disagreement | _Dependence, list[int]] = {}
     for axis, solution in enumerate(solved):
@@ -62,7 +66,7 @@ def find(
                 if same in members:
                     members.append(axis)
             continue
-        for found in _disagreements(graph, axis, modes[axis], solution):
+        for found in _disagreements(graph, looked_at, axis, modes[axis], solution):
             groups.setdefault(found, []).append(axis)
     ordered = sorted(groups, key=lambda found: (found.merge, found.reference, found.other))
     return [graph.finding(found, tuple(groups[found])) for found in ordered]
@@ -143,12 +147,12 @@ class _Dependence:
 
 
 def _disagreements(
-    graph: _Branches, axis: int, mode: Mode, solution: Solution | None
+    graph: _Branches, merges: Iterable[int], axis: int, mode: Mode, solution: Solution | None
 ) -> Iterator[_Disagreement | _Dependence]:
     """Yield each pair of branches of each merge that does not line up, or does so at some input sizes only."""
     layers = graph.compiled.layers
-    for v, tails in enumerate(layers.tails):
-        if len(tails) < 2 or layers.ops[v][axis].joins:
+    for v in merges:
+        if len(layers.tails[v]) < 2 or layers.ops[v][axis].joins:
             continue
         live = graph.live(v, axis)
         if solution is not None and any(field.kind == "unknown" for _, _, field in live):

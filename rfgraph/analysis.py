@@ -167,7 +167,7 @@ class Report(Mapping[Hashable, Layer]):
         outputs = _outputs(self._compiled)
         found = worst_first(
             [
-                *find(self._compiled, self._fields, self._source, self._modes, self._solutions),
+                *find(self._compiled, self._fields, self._source, self._modes, self._solutions, self._suspects),
                 *self._unproductive,
                 *context.find(self._compiled, self._fields, outputs),
                 *supports.find(self._compiled, self._fields, self._source, outputs),
@@ -192,6 +192,13 @@ class Report(Mapping[Hashable, Layer]):
     def _lines_up(self) -> bool:
         """Whether the walk over a plain network has seen all merges line up at their centres."""
         return self._plain is not None and not self._plain.misaligned and "causal" not in self._modes
+
+    @property
+    def _suspects(self) -> list[int] | None:
+        """Node ids of the merges that may not line up, where the walk over a plain network tells."""
+        if self._plain is None or "causal" in self._modes:
+            return None
+        return [self._compiled.layers.id_of(merge) for merge in self._plain.misaligned]
 
     def numbers(self) -> Numbers:
         """Return size, stride and padding of the fields of all nodes as arrays, fast and small on large networks.
