@@ -339,6 +339,49 @@ def test_loops_of_tensorflow_1_are_named_and_bounded():
     assert ([value.name for value in step.inputs], type(step.primitive)) == (["x"], Opaque)
 
 
+def test_windows_tell_the_rank_that_an_input_does_not_state():
+    text = """
+        node { name: "x" op: "Placeholder" attr { key: "shape" value { shape { unknown_rank: true } } } }
+        node { name: "pool" op: "MaxPool" input: "x" attr { key: "ksize" value { list { i: 1 i: 2 i: 2 i: 1 } } }
+            attr { key: "strides" value { list { i: 1 i: 2 i: 2 i: 1 } } } attr { key: "padding" value { s: "SAME" } } }
+        node { name: "w" op: "Const" attr { key: "value" value { tensor { dtype: DT_FLOAT tensor_shape {
+            dim { size: 3 } dim { size: 3 } dim { size: 4 } dim { size: 2 } } } } } }
+        node { name: "conv" op: "Conv2D" input: "pool" input: "w"
+            attr { key: "strides" value { list { i: 1 i: 1 i: 1 i: 1 } } } attr { key: "padding" value { s: "SAME" } } }
+        node { name: "axes" op: "Const" attr { key: "value" value { tensor { dtype: DT_INT32 int_val: 1 int_val: 2
+            tensor_shape { dim { size: 2 } } } } } }
+        node { name: "mean" op: "Mean" input: "conv" input: "axes" }
+    """
+    report = rfgraph.analyze(lower(program(text)), input_size=10)
+    assert (report["conv"].size, report["conv"].map_size) == ((6, 6), (5, 5))
+    assert report["mean"].is_global == (True, True)
+
+
+def test_work_is_bounded(monkeypatch):
+    unpack = 'node { name: "u%d" op: "Unpack" input: "x" attr { key: "num" value { i: 8 } }' \
+             ' attr { key: "axis" value { i: 1 } } }'  # fmt: skip
+    monkeypatch.setattr(reader, "MAX_OUTPUTS", 30)
+    with pytest.raises(ModelFileError, match="more than 30 outputs"):
+        program(X + "".join(unpack % k for k in range(4)))
+    monkeypatch.setattr(reader, "MAX_STEPS", 30)
+    chain = "".join(f'node {{ name: "c{k}" op: "Relu" input: "{f"c{k - 1}" if k else "x"}" }}' for k in range(40))
+    with pytest.raises(ModelFileError, match="more than 30 steps"):
+        program(X + chain + 'node { name: "exit" op: "Exit" input: "c39" }')
+    call = (
+        X
+        + """
+        node { name: "y" op: "PartitionedCall" input: "x" attr { key: "f" value { func { name: "f" } } } }
+        library { function { signature { name: "f" input_arg { name: "a" } output_arg { name: "z" } }
+            node_def { name: "r" op: "Relu" input: "a" } ret { key: "z" value: "r:activations:0" } } }
+    """
+    )
+    (step,) = program(call.replace('"y"', f'"{"y" * 5000}"')).instructions
+    assert len(step.name) < 500
+    many = X.replace("size: -1", "size: 100000") + unpack.replace("i: 8", "i: 100000").replace("i: 1 ", "i: 0 ") % 0
+    (step,) = program(many).instructions
+    assert step.primitive.why == "it makes 100000 pieces, more than 4096"
+
+
 def test_images_decoded_in_a_loop_are_an_input():
     text = """
         node { name: "files" op: "Placeholder" attr { key: "dtype" value { type: DT_STRING } } }

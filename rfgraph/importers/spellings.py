@@ -304,8 +304,10 @@ def split(
 
 
 def _check_pieces(count: int) -> None:
-    if not 1 <= count <= MAX_PIECES:
-        raise ValueError(f"it makes {count} pieces; from 1 to {MAX_PIECES} are read")
+    if count < 1:
+        raise ValueError(f"it makes {count} pieces")
+    if count > MAX_PIECES:
+        raise UnspelledError(f"it makes {count} pieces, more than {MAX_PIECES}")
 
 
 def mirror_pad(build: Builder, x: Value, paddings: Sequence[tuple[Dim, Dim]], mode: str) -> Value:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rfgraph.importers import program, spellings
 from rfgraph.importers.builder import Builder
-from rfgraph.importers.dims import Dim, exact_quotient, product
+from rfgraph.importers.dims import Dim, Shape, exact_quotient, product, unknown
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.program import Value
 from rfgraph.importers.spellings import shape_of, whole_number
@@ -81,7 +81,16 @@ def _convolved(
         function="conv", dims=layout.dims, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
         channel=layout.channel, channels=channels, groups=groups,
     )  # fmt: skip
-    return weighted(build, build(primitive, x, part=part), weight)
+    shape = _ranked(node, axes, layout.channel, channels)
+    return weighted(build, build(primitive, x, part=part, shape=shape), weight)
+
+
+def _ranked(node: Node, axes: int, channel: int, channels: Dim | None = None) -> Shape:
+    """Return the shape of what a window makes of a tensor of unknown rank: the op says the rank."""
+    sizes: list[Dim] = [unknown(f"{node.name}.{d}") for d in range(axes + 2)]
+    if channels is not None:
+        sizes[channel] = channels
+    return tuple(sizes)
 
 
 def weighted(build: Builder, made: Value, weight: Value) -> Value:
@@ -218,7 +227,7 @@ def _pool(node: Node, build: Builder) -> Made:
         function=POOLS[node.op], dims=layout.dims, kernel=layout.of(kernel), stride=layout.of(stride),
         padding=_paddings(node, layout), dilation=(1,) * axes,
     )  # fmt: skip
-    made = build(primitive, x)
+    made = build(primitive, x, shape=_ranked(node, axes, layout.channel))
     if node.op == "MaxPoolWithArgmax":
         return [made, made]  # the places of the maxima are read where they are
     return with_range(node, build, made)
