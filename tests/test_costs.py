@@ -252,6 +252,14 @@ def test_a_summary_says_what_its_totals_leave_out():
     assert "parameters: 5; no layer here reads 2 of them" in notes
 
 
+def test_a_summary_says_that_a_format_does_not_tell_what_is_learned():
+    net = small()
+    net.graph.graph["parameters"] = None
+    notes = shown(rfgraph.analyze(net, input_size=8)).sheet().notes
+    assert "parameters: not known; nothing says which of its tensors are learned" in notes
+    assert "MACs: 1,984,000" in notes
+
+
 def test_documents_and_records_carry_costs():
     view = shown(rfgraph.analyze(small(groups=3), input_size=8))
     document = view.document()

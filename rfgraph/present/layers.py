@@ -302,6 +302,8 @@ def cost_lines(report: Report) -> list[str]:
         unread = report.costs.unread
         aside = f"; no layer here reads {cost_text(unread)} of them" if unread else ""
         lines.append(f"parameters: {parameters}{_left_out(report, parameters)}{aside}")
+    elif macs.count and not parameters.complete:
+        lines.append("parameters: not known; nothing says which of its tensors are learned")
     if macs.count:
         lines.append(f"MACs: {macs}{_left_out(report, macs)}")
     elif parameters.count and not macs.complete:
