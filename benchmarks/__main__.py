@@ -12,6 +12,7 @@ import networkx as nx
 from rich.console import Console
 
 import rfgraph
+from benchmarks import sweeps
 from benchmarks.graphs import NETWORKS, SMALLEST
 from benchmarks.measure import peak_bytes, time_side_by_side
 from benchmarks.passes import passes, yardstick
@@ -23,6 +24,10 @@ SIZES = "1000,10000,100000,1000000"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what the command line asks for and print one table."""
     options = _parser().parse_args(arguments)
+    if options.sweeps:
+        print(header(options.runs, True).partition(" CPU time")[0], "CPU time, medians.")
+        print(f"\n{sweeps.markdown(sweeps.measure(options.runs))}")
+        return
     rows: list[Row] = []
     for network in options.networks:
         smallest: dict[str, float] = {}
@@ -93,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=_positive, default=5, help="runs to take the median of [5]")
     parser.add_argument("--gc", action="store_true", help="leave the cycle collector on while the clock runs")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="measure time only")
+    parser.add_argument("--sweeps", action="store_true", help="measure sweeps over many designs instead")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     return parser
 

@@ -25,7 +25,7 @@ ATTEMPTS = 3
 
 def _work(search: Search, size: int, chunk: int) -> Found:
     """Do one chunk; this is what travels to workers."""
-    columns, counts = search.run(Blocks(search.designs, size)[chunk])
+    columns, counts = search.run(Blocks(search.designs, size), chunk)
     return chunk, columns, counts
 
 

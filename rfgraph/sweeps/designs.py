@@ -28,7 +28,7 @@ from rfgraph.treatments import matches
 Ints = NDArray[np.int64]
 
 #: One option of every choice of a design; along a block, an array that broadcasts against those of the others.
-Digit = int | NDArray[np.intp]
+Digit = int | NDArray[Any]
 
 #: ``"node-or-pattern.attribute"``, or several of these that are set together.
 Key = str | tuple[str, ...]
@@ -92,6 +92,28 @@ class Block:
     def __len__(self) -> int:
         return prod(self.shape)
 
+    def pieces(self, size: int) -> Iterator[Block]:
+        """Yield blocks of at most ``size`` that make up this one, in order."""
+        if len(self) <= size or not self.shape:
+            yield self
+            return
+        length, *rest = self.shape
+        below = prod(rest)
+        each = max(size // below, 1)
+        for low in range(0, length, each):
+            high = min(low + each, length)
+            fixed = high - low == 1
+            digits: list[Digit] = []
+            for digit in self.digits:
+                if isinstance(digit, int):
+                    digits.append(digit)
+                elif digit.shape[0] > 1:
+                    digits.append(int(digit[low].reshape(())) if fixed else digit[low:high])
+                else:
+                    digits.append(digit[0] if fixed else digit)
+            shape = tuple(rest) if fixed else (high - low, *rest)
+            yield from Block(self.start + low * below, shape, digits).pieces(size)
+
 
 @dataclass(frozen=True)
 class Designs:
@@ -113,6 +135,8 @@ class Designs:
     choices: tuple[Choice, ...]
     sample: int | None = None
     seed: int = 0
+    #: Whether compiled code draws the sample.
+    compiled: bool = False
 
     @cached_property
     def radices(self) -> tuple[int, ...]:
@@ -142,7 +166,7 @@ class Designs:
         if not 0 <= position < len(self):
             raise IndexError(f"design {position} is not one of {len(self)}, numbered from 0")
         if self.drawn:
-            return [int(digit[0]) for digit in self._sampled(position, position + 1)]
+            return [int(digit[0]) for digit in self.sampled(position, position + 1)]
         return _mixed_radix(position, self.radices)
 
     def options(self, position: int) -> dict[str, Any]:
@@ -164,7 +188,7 @@ class Designs:
         """Return the designs in blocks of at most ``size``."""
         return Blocks(self, size)
 
-    def _sampled(self, start: int, stop: int) -> list[NDArray[np.intp]]:
+    def sampled(self, start: int, stop: int) -> list[NDArray[Any]]:
         """Return the digits of a stretch of the sample, drawn without repetition where numbers fit into 62 bits."""
         positions = np.arange(start, stop, dtype=np.uint64)
         key = _key(self.seed)
@@ -173,13 +197,9 @@ class Designs:
                 (_mixed(positions ^ _mixed(np.uint64(key ^ (c + 1)))) % np.uint64(radix)).astype(np.intp)
                 for c, radix in enumerate(self.radices)
             ]
-        rest = _permuted(positions, self.total, key).astype(np.int64)
-        digits: list[NDArray[np.intp]] = []
-        for radix in reversed(self.radices):
-            above = rest // radix
-            digits.append((rest - above * radix).astype(np.intp, copy=False))
-            rest = above
-        return digits[::-1]
+        rest = _permuted(positions, self.total, key, self.compiled).astype(np.int64)
+        digits = _decoded(rest, self.radices)
+        return digits if self.compiled else [digit.astype(np.intp) for digit in digits]  # numpy looks up by those alone
 
 
 @dataclass(frozen=True)
@@ -216,6 +236,17 @@ class Blocks:
             return -(-len(self.designs) // self.size)
         return 1 if self.split < 0 else prod(self.designs.radices[: self.split]) * self._parts[1]
 
+    def pieces(self, index: int, size: int) -> Iterator[Block]:
+        """Yield one block in pieces of at most ``size``; those of a sample are drawn one by one."""
+        designs = self.designs
+        if not designs.drawn:
+            yield from self[index].pieces(size)
+            return
+        stop = min((index + 1) * self.size, len(designs))
+        for low in range(index * self.size, stop, size):
+            high = min(low + size, stop)
+            yield Block(low, (high - low,), list(designs.sampled(low, high)))
+
     def __getitem__(self, index: int) -> Block:
         if not 0 <= index < len(self):
             raise IndexError(index)
@@ -223,7 +254,7 @@ class Blocks:
         if designs.drawn:
             start = index * self.size
             stop = min(start + self.size, len(designs))
-            return Block(start, (stop - start,), list(designs._sampled(start, stop)))
+            return Block(start, (stop - start,), list(designs.sampled(start, stop)))
         radices = designs.radices
         fixed: list[int] = []
         start, low, high = 0, 0, 0
@@ -252,6 +283,26 @@ def _mixed_radix(number: int, radices: Sequence[int]) -> list[int]:
     for radix in reversed(radices):
         number, digit = divmod(number, radix)
         digits.append(digit)
+    return digits[::-1]
+
+
+def _decoded(numbers: Ints, radices: Sequence[int]) -> list[NDArray[np.uint32]]:
+    """Return the digits of numbers in mixed radix, by groups that fit into 32 bits, where division is much faster."""
+    digits: list[NDArray[np.uint32]] = []
+    place = len(radices)
+    while place:
+        low, size = place, 1
+        while low and size * radices[low - 1] < 1 << 32:
+            low -= 1
+            size *= radices[low]
+        above = numbers // size
+        rest = (numbers - above * size).astype(np.uint32)
+        for radix in reversed(radices[low + 1 : place]):
+            quotient = rest // np.uint32(radix)
+            digits.append(rest - quotient * np.uint32(radix))
+            rest = quotient
+        digits.append(rest)
+        numbers, place = above, low
     return digits[::-1]
 
 
@@ -416,7 +467,7 @@ def _mixed(value: Any) -> Any:
         return value ^ (value >> np.uint64(31))
 
 
-def _permuted(numbers: NDArray[np.uint64], total: int, key: int) -> NDArray[np.uint64]:
+def _permuted(numbers: NDArray[np.uint64], total: int, key: int, compiled: bool = False) -> NDArray[np.uint64]:
     """Return where a random permutation of ``range(total)`` takes each number.
 
     References
@@ -426,6 +477,11 @@ def _permuted(numbers: NDArray[np.uint64], total: int, key: int) -> NDArray[np.u
     half = np.uint64(max(((total - 1).bit_length() + 1) // 2, 1))
     mask = (np.uint64(1) << half) - np.uint64(1)
     keys = [_mixed(np.uint64(key ^ round_)) for round_ in range(1, 5)]
+    if compiled:
+        from rfgraph.sweeps import kernels
+
+        drawn: NDArray[np.uint64] = kernels.permuted(numbers, np.uint64(total), half, np.array(keys, dtype=np.uint64))
+        return drawn
     result = numbers.copy()
     left = np.arange(len(numbers))
     inside = numbers

@@ -17,8 +17,8 @@ from rfgraph.analysis import analyze, load
 from rfgraph.errors import AttributeValueError, SizeError, SweepError
 from rfgraph.network import BatchNorm, Layers, read
 from rfgraph.shapes import InputSize
+from rfgraph.sweeps import compiled, totals
 from rfgraph.sweeps import designs as numbering
-from rfgraph.sweeps import totals
 from rfgraph.sweeps.chunks import progress as progress_bar
 from rfgraph.sweeps.chunks import run
 from rfgraph.sweeps.columns import Columns, joined
@@ -245,7 +245,13 @@ def prepare(
     )
     ids = tuple(layers.id_of(node) for node in question.nodes)
     plan, costs, why_not = _plans(graph, layers, chosen, unread, question)
-    search = Search(designs, question, plan, why_not, ids, costs, unread)
+    tapes: tuple[compiled.Tape | None, ...] = ()
+    flat, work = designs.drawn or len(chosen) == 1, designs.count * len(layers.nodes)
+    if plan is not None and flat and work >= compiled.ENOUGH and compiled.available():
+        designs = replace(designs, compiled=designs.drawn)
+        axes = zip(plan.axis_of, question.modes, strict=True)
+        tapes = tuple(compiled.tape(plan.axes[axis], ids, mode) for axis, mode in axes)
+    search = Search(designs, question, plan, why_not, ids, costs, unread, tapes)
     condition = None if where is None else expression(where, question.nodes, layers.axes, is_truth=True)
     picked = None if best is None else _best(best, search)
     for asked in (condition, None if picked is None else picked.cost):

@@ -34,13 +34,16 @@ from rfgraph.sweeps.columns import (
     put,
     taken,
 )
-from rfgraph.sweeps.designs import Block, Designs, Digit
+from rfgraph.sweeps.compiled import Tape
+from rfgraph.sweeps.designs import Block, Blocks, Designs, Digit, Ints
 from rfgraph.sweeps.expressions import Expression
 from rfgraph.sweeps.tables import Plan
 from rfgraph.window import as_number
 
-#: Designs of a sample that are looked at together: as many as leave the arrays of a pass in the cache.
-SAMPLED_TOGETHER = 1 << 13
+#: Designs that are looked at together: those of a grid share most of their arrays, those of a sample have their own,
+#: which should stay in the cache.
+TOGETHER = 1 << 16
+SAMPLED_TOGETHER = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -91,51 +94,51 @@ class Search:
     costs: totals.CostPlan | None
     #: Parameters that the model holds and no layer reads.
     unread: int = 0
+    #: For each axis, what compiled code follows, if there is enough to do for it.
+    tapes: tuple[Tape | None, ...] = ()
     where: Expression | None = None
     best: Best | None = None
 
-    def run(self, block: Block) -> tuple[Columns, Counts]:
+    def run(self, blocks: Blocks, number: int) -> tuple[Columns, Counts]:
         """Return what is found of the designs of a block that are kept, and how many there are of which sort."""
-        columns, counts = self.found(block)
-        if self.where is not None:
-            columns = taken(columns, self.where.condition(columns))
-            counts = replace(counts, kept=len(columns["position"]))
-        if self.best is not None:
-            columns = self.best.of(columns)
-        return columns, counts
+        parts: list[Columns] = []
+        counts = Counts()
+        for piece in blocks.pieces(number, SAMPLED_TOGETHER if self.designs.drawn else TOGETHER):
+            positions = np.arange(piece.start, piece.start + len(piece), dtype=np.int64)
+            later = self.where is not None and self.plan is not None and not self.where.names() & {"parameters", "macs"}
+            columns, alone = self.answer(positions, piece.shape, piece.digits, costs=not later)
+            fails = int((columns["status"][:, 0] == FAILS).sum())
+            if self.where is not None:
+                kept = np.flatnonzero(self.where.condition(columns))
+                columns = taken(columns, kept)
+                if later and len(kept):
+                    columns, _ = self.answer(positions[kept], kept.shape, _picked(piece, kept))
+            counts += Counts(len(piece), len(columns["position"]), alone, fails)
+            parts.append(columns if self.best is None else self.best.of(columns))
+        columns = joined(parts)
+        return (columns if self.best is None or len(parts) == 1 else self.best.of(columns)), counts
 
-    def found(self, block: Block) -> tuple[Columns, Counts]:
-        """Return what is found of all designs of a block."""
-        if not self.designs.drawn or len(block) <= SAMPLED_TOGETHER:
-            columns, alone = self.answer(block.start, block.shape, block.digits)
-        else:
-            parts, alone = [], 0
-            for low in range(0, len(block), SAMPLED_TOGETHER):
-                high = min(low + SAMPLED_TOGETHER, len(block))
-                digits: list[Digit] = [d if isinstance(d, int) else d[low:high] for d in block.digits]
-                part, left = self.answer(block.start + low, (high - low,), digits)
-                parts.append(part)
-                alone += left
-            columns = joined(parts)
-        fails = int((columns["status"][:, 0] == FAILS).sum())
-        return columns, Counts(len(block), len(block), alone, fails)
+    def answer(
+        self, positions: Ints, shape: tuple[int, ...], digits: Sequence[Digit], costs: bool = True
+    ) -> tuple[Columns, int]:
+        """Return what is found of designs that vary along the dimensions of ``shape``, and how many were done alone.
 
-    def answer(self, start: int, shape: tuple[int, ...], digits: Sequence[Digit]) -> tuple[Columns, int]:
-        """Return what is found of designs that vary along the dimensions of ``shape``, and how many were done alone."""
-        count = int(np.prod(shape, dtype=np.int64))
-        positions = np.arange(start, start + count, dtype=np.int64)
+        Without ``costs`` some of their costs are left out: those of designs that are not kept need not be known.
+        """
+        count = len(positions)
         if self.plan is None:
             return self.alone(blank(count, len(self.ids), len(self.question.axes)), positions, np.arange(count))
         try:
-            columns, left = self.together(shape, digits)
+            columns, left = self.together(shape, digits, costs)
         except OverflowError:
             columns, left = blank(count, len(self.ids), len(self.question.axes)), np.arange(count)
         return self.alone(columns, positions, left)
 
-    def together(self, shape: tuple[int, ...], digits: Sequence[Digit]) -> tuple[Columns, Any]:
+    def together(self, shape: tuple[int, ...], digits: Sequence[Digit], costs: bool) -> tuple[Columns, Any]:
         """Return what the vectorised pass finds, and which designs it leaves over."""
         assert self.plan is not None
-        axes = vectorised.run(self.plan, digits, self.ids, self.question.modes)
+        tapes = self.tapes if len(shape) == 1 else ()
+        axes = vectorised.run(self.plan, digits, self.ids, self.question.modes, tapes)
         spread = vectorised.spread
         count = int(np.prod(shape, dtype=np.int64))
         columns = blank(count, len(self.ids), len(axes))
@@ -155,7 +158,7 @@ class Search:
                     continue
                 for name in PER_AXIS:
                     columns[name][:, k, a] = columns[name][:, k, same]
-        if self.costs is not None and not (self.costs.no_parameters and self.costs.no_macs):
+        if costs and self.costs is not None and not (self.costs.no_parameters and self.costs.no_macs):
             sizes = [tuple(axis.sizes[v] for axis in axes) for v in range(len(self.costs.tails))]
             parameters, macs, fits = totals.run(self.costs, digits, sizes)
             known = spread(fits, shape, np.bool_)
@@ -263,6 +266,19 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(self.seen + other.seen, self.kept + other.kept, self.alone + other.alone, self.fail + other.fail)
+
+
+def _picked(block: Block, places: Ints) -> list[Digit]:
+    """Return the digits of some designs of a block, by their places in it."""
+    found = np.unravel_index(places, block.shape)
+    digits: list[Digit] = []
+    for digit in block.digits:
+        if isinstance(digit, int):
+            digits.append(digit)
+        else:
+            at = tuple(place if length > 1 else 0 for place, length in zip(found, digit.shape, strict=True))
+            digits.append(np.broadcast_to(digit[at], places.shape))
+    return digits
 
 
 def _fail(columns: Columns, where: Any) -> None:

@@ -57,17 +57,21 @@ class Selector:
     """Which variant of a node a design has: the codes of its options, weighted, and a table where some are alike."""
 
     choices: tuple[int, ...]
-    codes: tuple[NDArray[np.intp], ...]
+    codes: tuple[NDArray[np.intp] | None, ...]
     weights: tuple[int, ...]
     variants: NDArray[np.intp] | None
 
     def index(self, digits: Sequence[Digit]) -> Digit:
         """Return the variant of each design of a block."""
-        total: Digit = 0
+        total: Digit | None = None
         for choice, codes, weight in zip(self.choices, self.codes, self.weights, strict=True):
             digit = digits[choice]
-            code = int(codes[digit]) if isinstance(digit, int) else codes[digit]
-            total = total + (code * weight if weight > 1 else code)
+            code: Digit = digit
+            if codes is not None:
+                code = int(codes[digit]) if isinstance(digit, int) else codes[digit]
+            code = code * weight if weight > 1 else code
+            total = code if total is None else total + code
+        assert total is not None
         if self.variants is None:
             return total
         return int(self.variants[total]) if isinstance(total, int) else self.variants[total]
@@ -261,14 +265,18 @@ def tabulate(
                 if alike not in selectors:
                     selectors[alike] = len(made)
                     weights = [prod(map(len, spread[place + 1 :])) for place in range(len(spread))]
-                    codes = tuple(coded[part][0] for part in parts)
-                    plain = np.array_equal(code, np.arange(len(code)))
-                    made.append(Selector(tuple(c for c, _ in parts), codes, tuple(weights), None if plain else code))
+                    codes = tuple(_unless_plain(coded[part][0]) for part in parts)
+                    made.append(Selector(tuple(c for c, _ in parts), codes, tuple(weights), _unless_plain(code)))
                 selector = selectors[alike]
             known[key] = selector, tuple(read_values)
         selector_of.append(known[key][0])
         values.append(known[key][1])
     return Variants(layers, tuple(made), tuple(selector_of), tuple(values))
+
+
+def _unless_plain(codes: NDArray[np.intp]) -> NDArray[np.intp] | None:
+    """Return codes, ``None`` where each stands for itself."""
+    return None if np.array_equal(codes, np.arange(len(codes))) else codes
 
 
 def _codes(choice: Choice, keys: Sequence[int]) -> tuple[NDArray[np.intp], list[tuple[Any, ...]]]:

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from rfgraph.alignment import Mode
 from rfgraph.errors import SizeError
+from rfgraph.sweeps import compiled
+from rfgraph.sweeps.compiled import Tape
 from rfgraph.sweeps.designs import Digit
 from rfgraph.sweeps.tables import LARGEST, AxisPlan, Plan, Read, Same, SizeRule, Step, Table
 
@@ -59,8 +61,12 @@ class AxisFound:
     left_over: Flag
 
 
-def run(plan: Plan, digits: Sequence[Digit], nodes: Sequence[int], modes: Sequence[Mode]) -> list[AxisFound]:
+def run(
+    plan: Plan, digits: Sequence[Digit], nodes: Sequence[int], modes: Sequence[Mode], tapes: Sequence[Tape | None] = ()
+) -> list[AxisFound]:
     """Return what the pass finds along each axis, for the designs of a block.
+
+    Where there is a tape for an axis, compiled code finds its fields; the designs must lie in one dimension then.
 
     Raises
     ------
@@ -69,18 +75,20 @@ def run(plan: Plan, digits: Sequence[Digit], nodes: Sequence[int], modes: Sequen
     """
     index = [selector.index(digits) for selector in plan.selectors]
     found: dict[tuple[int, Mode], AxisFound] = {}
-    for axis, mode in zip(plan.axis_of, modes, strict=True):
+    for a, (axis, mode) in enumerate(zip(plan.axis_of, modes, strict=True)):
         if (axis, mode) not in found:
             with np.errstate(over="ignore"):
-                found[axis, mode] = _Pass(plan.axes[axis], index, nodes, mode).run()
+                found[axis, mode] = _Pass(plan.axes[axis], index, nodes, mode, tapes[a] if tapes else None).run()
     return [found[axis, mode] for axis, mode in zip(plan.axis_of, modes, strict=True)]
 
 
 class _Pass:
     """One axis of one block."""
 
-    def __init__(self, axis: AxisPlan, index: list[Digit], nodes: Sequence[int], mode: Mode) -> None:
+    def __init__(self, axis: AxisPlan, index: list[Digit], nodes: Sequence[int], mode: Mode, tape: Tape | None) -> None:
         self.axis = axis
+        self.tape = tape
+        self.nodes = nodes
         self.index = index
         self.wanted = frozenset(nodes)
         self.mode = mode
@@ -104,13 +112,15 @@ class _Pass:
             size = self.size(step.size, pick)
             if size is not None:
                 self.sizes[step.v] = size
-            if step.reads:
+            if step.reads and self.tape is None:
                 self.fields[step.v] = self.field(step, pick)
             for v in done.get(step.v, ()):
                 if v not in self.wanted:
                     self.fields.pop(v, None)
                     self.drifts.pop(v, None)
                     self.irregular.pop(v, None)
+        if self.tape is not None:
+            self.compiled(self.tape)
         return AxisFound(
             {v: self.fields.get(v) for v in self.wanted},
             {v: self.drifts.get(v, False) for v in self.wanted},
@@ -119,6 +129,15 @@ class _Pass:
             self.misaligned,
             self.left_over,
         )
+
+    def compiled(self, tape: Tape) -> None:
+        """Have compiled code find the fields."""
+        count = max((len(index) for index in self.index if not isinstance(index, int)), default=1)
+        fields, drifts, self.misaligned = compiled.run(tape, self.index, count)
+        for k, v in enumerate(self.nodes):
+            if self.axis.live[v]:
+                self.fields[v] = Field((fields[k, 0],), (fields[k, 1],), fields[k, 2])
+                self.drifts[v] = drifts[k] if drifts[k].any() else False
 
     def picker(self, step: Step) -> Callable[[Table], Number]:
         """Return what looks up the entry of a table that each design has at a node."""
