@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from itertools import product
+from unittest import mock
 
 import networkx as nx
 import numpy as np
@@ -14,8 +18,11 @@ from hypothesis import strategies as st
 from strategies import PLAIN, REGULAR, SAME, networks
 
 import rfgraph
+from benchmarks import sweeps
+from rfgraph.cli import main
 from rfgraph.errors import ExpressionError, FieldError, SizeError, SweepError
-from rfgraph.sweeps import STATUS, sweep
+from rfgraph.sweeps import STATUS, compiled, sweep
+from rfgraph.sweeps.columns import COLUMNS
 from rfgraph.sweeps.designs import Choice, Designs, _key, _permuted
 
 #: Attribute -> values that a choice may give it.
@@ -386,7 +393,7 @@ def test_what_is_not_known_does_not_fit_nor_does_its_contrary():
         ("r.__class__ == 1", "in it, which is none of"),
         ("(lambda: r)() > 1", "in it, which is none of"),
         ("r in [1]", "has .* in it, which is none of"),
-        ("r > " + "-" * 300 + "1", "has more than 200 parts"),
+        ("r > " + "-" * 300 + "1", "it has more than 200 parts"),
         ("r > " + "(" * 5000 + "1" + ")" * 5000, "cannot be read|too long"),
         ("r > 9" + "9" * 50, "in it, which is none of"),
     ],
@@ -497,3 +504,172 @@ def test_costs_that_a_node_states_follow_its_attributes_where_they_can():
     assert found["parameters"].tolist() == [-1, -1]  # those of prelu may have changed with what comes before it
     assert found.costs_unknown == {"parameters": ("p",)}
     assert sweep(graph, {"p.label": ["a"]})["macs"].tolist() == [384]
+
+
+# Compiled code
+
+
+@pytest.mark.parametrize("layers", [PLAIN, REGULAR], ids=["plain", "regular"])
+@given(data=st.data())
+@settings(max_examples=40)
+def test_compiled_code_finds_the_same_to_the_bit(layers, data):
+    pytest.importorskip("numba")
+    graph = data.draw(networks(layers=layers, drift=data.draw(st.booleans()), inputs=st.just(1)))
+    options = {
+        "sample": 40,
+        "nodes": list(graph),
+        "alignment": data.draw(st.sampled_from(["auto", "center", "causal"])),
+        "input_size": data.draw(st.sampled_from([None, 60])),
+    }
+    choices = data.draw(spaces(graph, most=200))
+    found = []
+    for enough in (0, 1 << 62):
+        with mock.patch.object(compiled, "ENOUGH", enough):
+            try:
+                found.append(sweep(graph, choices, **options))
+            except SizeError:
+                return
+    assert not found[1]._search.tapes
+    for name in COLUMNS:
+        assert np.array_equal(found[0][name], found[1][name]), name
+
+
+def test_compiled_code_is_used_where_it_knows_enough_and_only_for_large_samples(monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(compiled, "ENOUGH", 100)
+    every = sweep(residual(), each={"*conv.kernel": [1, 2, 3, 4, 5, 7]})
+    drawn = sweep(residual(), each={"*conv.kernel": [1, 2, 3, 4, 5, 7]}, sample=150)
+    assert all(drawn._search.tapes)
+    assert not every._search.tapes  # arrays that broadcast do better
+    rows = {tuple(every.options(row).values()): row for row in range(216)}
+    for row in range(150):
+        other = rows[tuple(drawn.options(row).values())]
+        for name in ("r", "S", "P", "aligned", "parameters"):
+            assert drawn[name][row] == every[name][other]
+    assert {0, 1} == set(drawn["aligned"].tolist())
+    same = residual()
+    same.nodes["stem"]["stride"] = 2
+    sized = sweep(same, each={"*.kernel": [3, 4]}, sample=12, input_size=64)
+    assert sized.vectorised
+    assert sized._search.tapes == (None,)  # its padding depends on the design
+
+
+def test_small_sweeps_import_neither_numba_nor_joblib():
+    code = (
+        "import sys, rfgraph; assert 'numpy' not in sys.modules; net = rfgraph.Network(axes=1); "
+        "net.conv('c', net.input('x'), kernel=3); "
+        "rfgraph.sweep(net, {'c.kernel': [1, 3]}); assert not {'numba', 'joblib', 'rich'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# The command
+
+
+def run_cli(capsys, *arguments):
+    code = main(["sweep", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "residual.json"
+    path.write_text(json.dumps(nx.node_link_data(residual(), edges="edges")))
+    return path
+
+
+def test_the_command_finds_the_cheapest_aligned_network_that_sees_enough(capsys, model):
+    arguments = (model, "--each", "*conv.kernel=2,3,5,7", "--where", "r >= 13 and aligned", "--best", "macs")
+    code, out, err = run_cli(capsys, *arguments, "--keep", 2, "--input-size", 64)
+    assert (code, err) == (0, "")
+    every = sweep(residual(), each={"*conv.kernel": [2, 3, 5, 7]}, input_size=64, where="r >= 13 and aligned", best=2)
+    assert f"residual: {every.counts.kept} of 64 designs looked at fit" in out
+    rows = [line.split() for line in out.splitlines() if line.strip() and line.split()[0].isdigit()]
+    assert [int(row[0]) for row in rows] == every["position"].tolist()
+    assert [int(row[-1].replace(",", "")) for row in rows] == every["macs"].tolist()
+    code, out, _ = run_cli(capsys, *arguments, "--keep", 2, "--input-size", 64, "--format", "json")
+    said = json.loads(out)
+    assert [design["macs"] for design in said["designs"]] == every["macs"].tolist()
+    assert [design["options"] for design in said["designs"]] == [every.options(0), every.options(1)]
+    assert said["designs"][0]["nodes"]["block2.add"]["size"] == every["r"][0, 0].tolist()
+    assert said["counts"] == {"seen": 64, "kept": every.counts.kept, "alone": 0, "fail": 0}
+
+
+def test_the_command_shows_a_few_designs_and_writes_all(capsys, model, tmp_path):
+    arguments = (model, "--each", "*conv.kernel=1,3,5")
+    _, out, _ = run_cli(capsys, *arguments)
+    assert "the first 20 of 27 are shown" in out
+    assert "macs are not known" in out
+    _, out, _ = run_cli(capsys, *arguments, "--format", "csv")
+    lines = [line.split(",") for line in out.splitlines()]
+    assert lines[0][:6] == ["design", *(f"block{b}.conv.kernel" for b in range(3)), "node", "r_t"]
+    assert len(lines) == 28
+    assert [int(line[5]) for line in lines[1:]] == sweep(residual(), each={"*conv.kernel": [1, 3, 5]})[
+        "r"
+    ].ravel().tolist()
+    folder = tmp_path / "run"
+    _, first, _ = run_cli(capsys, *arguments, "--to", folder)
+    assert f"all are in {folder}" in first
+    assert (folder / "manifest.json").exists()
+    assert run_cli(capsys, *arguments, "--to", folder)[1] == first
+    code, _, err = run_cli(capsys, *arguments, "--to", folder, "--where", "r > 3")
+    assert code == 2
+    assert "holds another sweep" in err
+
+
+def test_the_command_reads_choices_from_text_and_files(capsys, model, tmp_path):
+    code, out, _ = run_cli(
+        capsys, model, "--set", "block*.kernel & block*.padding = 3&1, 4&same", "--set", "stem.kernel=[3, 5]",
+        "--node", "stem", "--node", "block2.add", "--alignment", "center", "--format", "json",
+    )  # fmt: skip
+    assert code == 0
+    designs = json.loads(out)["designs"]
+    assert [design["nodes"]["block2.add"]["size"] for design in designs] == [[9], [12], [11], [14]]
+    assert [design["aligned"] for design in designs] == [True, False] * 2
+    path = tmp_path / "designs.json"
+    path.write_text('[{"stem.kernel": 5}, {"block0.conv.kernel": 7}]')
+    _, out, _ = run_cli(capsys, model, "--designs", path, "--format", "json")
+    assert [design["options"] for design in json.loads(out)["designs"]] == json.loads(path.read_text())
+    path.write_text('{"block*.kernel & block*.padding": [[3, 1], [5, 2]]}')
+    _, out, _ = run_cli(capsys, model, "--designs", path, "--format", "json")
+    assert [design["nodes"]["block2.add"]["size"] for design in json.loads(out)["designs"]] == [[9], [15]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "kernel"), "'kernel' is no choice; write PATTERN.ATTRIBUTE=VALUE,VALUE"),
+        (("--set", "stem.kernel=[3"), "its values are no JSON list"),
+        (("--set", "stem.kernel=3&5"), "has values set together for one key"),
+        (("--set", "stem.kernel=3", "--set", "stem.kernel=5"), "this key has values already"),
+        (("--designs", "LIST", "--set", "stem.kernel=5"), "is a list of designs, which leaves nothing to combine"),
+        (("--designs", "TEXT"), "is no JSON file of designs"),
+        (("--designs", "NUMBER"), "holds neither a list of designs nor a mapping"),
+        (("--keep", "3"), "give --best too"),
+        (("--where", "r"), "is a number, not a condition"),
+        (("--set", "stem.kernel=x"), "kernel 'x' is not a positive integer"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_read(capsys, model, tmp_path, arguments, message):
+    for name, text in (("LIST", "[{}]"), ("TEXT", "stem.kernel"), ("NUMBER", "7")):
+        (tmp_path / name).write_text(text)
+    arguments = [str(tmp_path / a) if a in ("LIST", "TEXT", "NUMBER") else a for a in arguments]
+    code, out, err = run_cli(capsys, model, *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_progress_is_shown_on_a_terminal_only(capsys):
+    sweep(residual(), each={"*conv.kernel": [1, 3]})
+    assert capsys.readouterr().err == ""
+    sweep(residual(), each={"*conv.kernel": [1, 3]}, progress=True)
+    assert "designs" in capsys.readouterr().err
+
+
+def test_the_benchmark_of_sweeps_has_a_row_for_each_way(capsys):
+    rows = sweeps.measure(1, work=10_000)
+    assert [row.work for row in rows][:2] == ["pure Python: analyze each", "grid, numpy"]
+    assert all(row.rates[0] > 0 for row in rows)
+    table = sweeps.markdown(rows)
+    assert table.count("\n") == len(rows) + 1

@@ -16,7 +16,7 @@ import operator
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial, reduce
+from functools import lru_cache, partial, reduce
 from math import prod
 from typing import Any
 
@@ -121,18 +121,23 @@ class Expression:
 
     def _tree(self) -> ast.expr:
         try:
-            if len(self.text) > 10_000:
-                raise ValueError("it is too long")
-            tree = ast.parse(self.text.strip(), mode="eval").body
+            return _parsed(self.text)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             said = error.msg if isinstance(error, SyntaxError) else str(error)
             raise self._error(f"cannot be read: {said}; write it as 'r >= 256 and aligned'") from None
-        if sum(1 for _ in ast.walk(tree)) > MOST_PARTS:
-            raise self._error(f"has more than {MOST_PARTS} parts")
-        return tree
 
     def _error(self, what: str) -> ExpressionError:
         return ExpressionError(f"{self.text!r} {what}")
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> ast.expr:
+    if len(text) > 10_000:
+        raise ValueError("it is too long")
+    tree = ast.parse(text.strip(), mode="eval").body
+    if sum(1 for _ in ast.walk(tree)) > MOST_PARTS:
+        raise ValueError(f"it has more than {MOST_PARTS} parts")
+    return tree
 
 
 class _Evaluation:
