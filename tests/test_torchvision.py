@@ -243,7 +243,7 @@ def test_gradients_reach_the_region_and_nothing_else(name):
 #: Those that are read on each run, besides the ones above; all with RFGRAPH_ALL_MODELS=1, which takes two minutes.
 SOME = [
     "alexnet", "convnext_base", "efficientnet_v2_s", "maxvit_t", "mc3_18", "mvit_v1_b", "quantized_resnet18", "s3d",
-    "swin_v2_t", "swin3d_t",
+    "swin_v2_t", "swin3d_t", "mvit_v2_s", "raft_small",
 ]  # fmt: skip
 EVERY = models.list_models()
 READ = EVERY if os.environ.get("RFGRAPH_ALL_MODELS") == "1" else SOME
@@ -255,13 +255,6 @@ def of(name):
 
 #: Detectors choose among boxes by what they compute, which torch.export cannot trace; what is before that, is read.
 DETECTORS = [name for name in EVERY if ".detection." in of(name)]
-
-#: What is not followed in a model, by the reason that it is given.
-NOT_FOLLOWED = {
-    "mvit_v2_s": "it writes into part of a tensor that is read whole elsewhere",
-    "raft_large": "it reads where its grid says",
-    "raft_small": "it reads where its grid says",
-}
 
 
 def image_of(name):
@@ -288,9 +281,6 @@ def unknown(graph):
 @pytest.mark.parametrize("name", [name for name in READ if name not in DETECTORS])
 def test_nothing_of_a_model_is_unknown(name):
     graph = rfgraph.load(model_of(name), example=image_of(name))
-    if name in NOT_FOLLOWED:
-        assert unknown(graph)[0][2] == NOT_FOLLOWED[name]
-        return
     assert unknown(graph) == []
     report = rfgraph.analyze(graph, source=next(n for n, d in graph.nodes(data=True) if d["op"] == "input"))
     assert report.outputs
@@ -309,3 +299,29 @@ def test_the_maps_of_a_detector_are_known_though_its_boxes_cannot_be_traced(name
     report = rfgraph.analyze(graph)
     assert len(report.outputs) > 1 or "mobilenet" in name
     assert {report[output].status for output in report.outputs} == {"exact"}
+
+
+# Operators of torchvision.
+
+
+def test_taps_that_move_read_the_kernel_and_whatever_they_may_move_to(monkeypatch):
+    monkeypatch.setattr("torchvision.ops.deform_conv._assert_has_ops", lambda: None)  # only traced here
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.taps = torchvision.ops.DeformConv2d(3, 4, 3, stride=2, padding=1)
+            self.offset = torch.nn.Conv2d(3, 18, 5, stride=2, padding=2)
+            self.mask = torch.nn.Conv2d(3, 9, 1, stride=2)
+
+        def forward(self, x):
+            return self.taps(x, self.offset(x), self.mask(x).sigmoid())
+
+    graph = rfgraph.load(Net(), example=(1, 3, 16, 24))
+    assert unknown(graph) == []
+    report = rfgraph.analyze(graph)
+    last = report["taps"]
+    assert (last.size, last.stride, last.padding) == ((5, 5), (2, 2), (2, 2))
+    assert (last.map_size, last.is_global) == ((8, 12), (True, True))
+    assert report.region("taps", (0, 0)).box == ((0, 15), (0, 23))
+    assert report["offset"].is_global == (False, False)

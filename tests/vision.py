@@ -44,11 +44,18 @@ SCHEMAS = {
 LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
 
 
+def deformed(x, weight, offset, *_):
+    """Return a tensor of the shape that ``deform_conv2d`` makes."""
+    return x.new_empty((x.shape[0], weight.shape[0], *offset.shape[2:]))
+
+
 def declare_missing() -> None:
     """Declare the operators that torchvision needs and did not find."""
     for name, schema in SCHEMAS.items():
         if not hasattr(torch.ops.torchvision, name):
             LIBRARY.define(name + schema)
+            if name == "deform_conv2d":
+                torch.library.register_fake(f"torchvision::{name}", deformed, lib=LIBRARY)
 
 
 declare_missing()

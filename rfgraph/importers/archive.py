@@ -6,7 +6,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from rfgraph.errors import ModelFileError
@@ -57,6 +57,31 @@ def member(name: str, pattern: str, lacking: str) -> bytes:
         if len(text) > MAX_BYTES:
             raise ModelFileError(f"{name}: its graph has more than {MAX_BYTES} bytes")
         return text
+
+
+def small(name: str, paths: Collection[str], most: int) -> dict[str, bytes]:
+    """Return the contents of those members of an archive that have at most ``most`` bytes, by their paths.
+
+    Parameters
+    ----------
+    name
+        Path of the archive.
+    paths
+        Paths of members, at the root of the archive or in the directory that all of it is in.
+    most
+        What is longer, or says that it is, is left out.
+    """
+    found: dict[str, bytes] = {}
+    with zipfile.ZipFile(name) as archive:
+        for item in archive.infolist():
+            path = next((p for p in (item.filename, item.filename.partition("/")[2]) if p in paths), None)
+            if path is None or item.file_size > most:
+                continue
+            with archive.open(item) as stream:
+                contents = stream.read(most + 1)
+            if len(contents) <= most:
+                found[path] = contents
+    return found
 
 
 @contextmanager

@@ -10,18 +10,20 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import networkx as nx
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
+from rfgraph.importers.aten_indices import put_back
 from rfgraph.importers.aten_ops import HANDLERS, Made, Node
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Shape, symbol
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.lowering import lower_for
-from rfgraph.importers.program import NOTHING, Program, Value
+from rfgraph.importers.program import NOTHING, Instruction, Program, Value
 from rfgraph.importers.shapes import text
 
 #: What handlers raise on a malformed node.
@@ -41,6 +43,15 @@ VIEWS = frozenset(
         "tensor_split", "unbind", "squeeze", "unsqueeze", "expand", "expand_as", "broadcast_to", "flatten", "unflatten",
         "detach", "alias", "contiguous", "to", "type_as", "positive", "real", "as_strided", "unfold", "dropout",
         "feature_dropout", "alpha_dropout",
+    }
+)  # fmt: skip
+
+
+#: Those of them that always do, and say which part.
+CUTS = frozenset(
+    {
+        "view", "view_as", "transpose", "permute", "t", "swapaxes", "swapdims", "movedim", "moveaxis", "numpy_T", "mT",
+        "slice", "select", "narrow", "squeeze", "unsqueeze", "unflatten",
     }
 )  # fmt: skip
 
@@ -88,9 +99,27 @@ class Exported:
     data: tuple[str, ...]
     #: The inputs of its graph that are learned, and the tensor that each is: several may be the same.
     learned: Mapping[str, str] = field(default_factory=dict)
+    #: What those of its inputs hold that are small tensors of integers: nested lists.
+    contents: Mapping[str, Any] = field(default_factory=dict)
 
 
 Scope: TypeAlias = "dict[str, Any]"
+
+#: Operators whose primitives make of constants what they do: others only say where elements come from.
+FOLDED = frozenset(
+    {
+        "arange", "zeros", "ones", "full", "zeros_like", "ones_like", "lift_fresh", "lift_fresh_copy", "clone",
+        "detach",
+        "alias", "contiguous", "to", "_to_copy", "type_as", "positive", "add", "sub", "rsub", "mul", "multiply",
+        "subtract", "div", "divide", "true_divide", "floor_divide", "remainder", "maximum", "minimum", "eq", "ne", "lt",
+        "le", "gt", "ge", "logical_and", "logical_or", "logical_not", "where", "neg", "abs", "floor", "ceil", "sum",
+        "prod", "amax", "amin", "slice", "narrow", "select", "chunk", "split", "split_with_sizes", "tensor_split",
+        "unbind", "cat", "concat", "concatenate", "stack", "index_select", "index", "flip", "expand", "expand_as",
+        "broadcast_to", "repeat", "tile", "repeat_interleave", "view", "reshape", "_unsafe_view", "view_as",
+        "reshape_as", "flatten", "unflatten", "squeeze", "unsqueeze", "permute", "transpose", "t", "numpy_T", "mT",
+        "swapaxes", "swapdims", "movedim", "moveaxis", "copy",
+    }
+)  # fmt: skip
 
 
 class Reader:
@@ -105,6 +134,9 @@ class Reader:
         self.graph = exported.graph  # the one that is being read
         self.roots: dict[str, str] = {}  # its tensors that share memory with others -> the one they are views of
         self.views: dict[str, list[str]] = {}  # that one -> all its views
+        self.cuts: dict[
+            str, tuple[str, Instruction]
+        ] = {}  # tensor -> what it was cut out of or is numbered like, and how
         self.calls = 0
         self.resized = any(self._fixed(name, shape) for name, shape in self.shapes.items())
 
@@ -135,7 +167,7 @@ class Reader:
             if name in data:
                 scope[name] = self.build.input(name, self.shapes.get(name, shape))
             else:
-                scope[name] = self.build.weight(shape, name)
+                scope[name] = self.constant(name, shape)
             if name in learned:
                 scope[name] = self.build.learn(scope[name], learned[name])
                 self.build.learned |= scope[name].learned
@@ -143,6 +175,22 @@ class Reader:
         if not outputs:
             raise self.fail("the model has no outputs that are tensors")
         return self.build.program(outputs)
+
+    def constant(self, name: str, shape: Shape | None) -> Value:
+        """Return an input that is no data, with what it holds if that is known and never written over."""
+        found = self.exported.contents.get(name)
+        if found is None or name in self._overwritten:
+            return self.build.weight(shape, name)
+        value = self.build.constant(found, name=name)
+        if shape is not None and not _fits(value.shape or (), shape):
+            raise self.fail(f"constant {name!r} has shape {text(value.shape)}, but {text(shape)} is stated")
+        return value
+
+    @cached_property
+    def _overwritten(self) -> set[str]:
+        """The inputs that steps write into."""
+        steps = [step for step in self.exported.graph.steps if operator(step.target)[0].endswith("_")]
+        return {ref.name for step in steps for ref in _flat(list(step.arguments.values())[:1]) if isinstance(ref, Ref)}
 
     def run(self, graph: Graph, data: set[str], scope: Scope) -> list[Any]:
         """Read the steps of a graph into ``scope`` and return its outputs."""
@@ -158,12 +206,12 @@ class Reader:
             raise ValueError(f"its body takes {len(graph.inputs)} inputs, not {len(values)}")
         scope: Scope = dict(zip(graph.inputs, values, strict=True))
         data = {name for name, value in scope.items() if isinstance(value, Value) and not value.constant}
-        around = self.graph, self.roots, self.views
-        self.graph, self.roots, self.views, self.calls = graph, {}, {}, self.calls + 1
+        around = self.graph, self.roots, self.views, self.cuts
+        self.graph, self.roots, self.views, self.cuts, self.calls = graph, {}, {}, {}, self.calls + 1
         try:
             made = self.run(graph, data, scope)
         finally:
-            self.graph, self.roots, self.views = around
+            self.graph, self.roots, self.views, self.cuts = around
             self.calls -= 1
         for name, before, ref in zip(graph.inputs, values, refs, strict=False):
             if scope[name] is not before and isinstance(ref, Ref):
@@ -248,7 +296,10 @@ class Reader:
             if in_place:
                 self.written(node.name, node.op, target, made[0], scope)
             root = self.roots.get(target, target)
+            added = self.build.instructions[before:]
             for output in filter(None, step.outputs):
+                if op in CUTS and len(added) == 1 and isinstance(scope[output], Value) and added[0].output is made[0]:
+                    self.cuts[output] = (target, added[0])
                 self.roots[output] = root
                 self.views.setdefault(root, []).append(output)
 
@@ -280,20 +331,34 @@ class Reader:
         return self.build(program.Opaque(why=why, shape=shape), *operands, part=str(k) if k else "")
 
     def written(self, by: str, op: str, target: str, value: Any, scope: Scope) -> None:
-        """Note that ``by`` wrote into a tensor: names that share its memory hold something else from now on."""
+        """Note that ``by`` wrote into a tensor: names that share its memory hold something else from now on.
+
+        What it was cut out of is put together anew; of other names for parts of it, each element may be any of what was
+        written, which is a bound.
+        """
         root = self.roots.get(target, target)
+        if not isinstance(value, Value):
+            raise ValueError("what it writes is not a tensor")
+        self.build.at(by, op)
+        exact = {target: value}
+        name, whole = target, value
+        while name in self.cuts and whole.shape is not None:
+            name, cut = self.cuts[name]
+            old = scope.get(name)
+            if not isinstance(old, Value) or old.shape is None or (old.constant and whole.constant):
+                break
+            whole = put_back(self.build, cut, old, whole, f"into/{len(exact)}")
+            exact[name] = whole
         for name in dict.fromkeys((root, *self.views.get(root, ()), target)):
             old = scope.get(name)
-            if name == target:
-                scope[name] = value
+            if name in exact:
+                scope[name] = exact[name]
+            elif isinstance(old, Value) and old.constant and value.constant:
+                weight = self.build.weight(old.shape, name)
+                scope[name] = replace(weight, learned=old.learned | value.learned)
             elif isinstance(old, Value):
-                if old.constant and isinstance(value, Value) and value.constant:
-                    weight = self.build.weight(old.shape, name)
-                    scope[name] = replace(weight, learned=old.learned | value.learned)
-                else:
-                    self.build.at(by, op)
-                    why = "it writes into part of a tensor that is read whole elsewhere"
-                    scope[name] = self.build(program.Opaque(why=why, shape=old.shape), old, value, part=name)
+                read = self.build(program.Whole(shape=()), value, part=f"{name}/written")
+                scope[name] = self.build(program.Pointwise(function="where"), old, read, part=name)
 
 
 def _derived(value: Any, node: Node) -> Any:
@@ -301,6 +366,12 @@ def _derived(value: Any, node: Node) -> Any:
     operands = node.tensors()
     if not isinstance(value, Value) or not value.constant or not all(operand.constant for operand in operands):
         return value
+    if (
+        value.data is not None
+        and node.op not in FOLDED
+        and not any(isinstance(a, Graph) for a in node.arguments.values())
+    ):
+        value = replace(value, data=None)
     if node.op.endswith("_like") or node.op.startswith("new_"):
         return value  # only their shape
     return replace(value, learned=NOTHING.union(*(operand.learned for operand in operands)))

@@ -20,7 +20,7 @@ from rfgraph.importers.dims import Dim, Expression, Shape, product, unknown
 from rfgraph.importers.folding import MAX_ELEMENTS, simplest
 from rfgraph.importers.handlers import Handlers, UnspelledError
 from rfgraph.importers.program import Value
-from rfgraph.importers.shapes import completed, text
+from rfgraph.importers.shapes import broadcast, completed, text
 
 Made: TypeAlias = "Value | Dim | Sequence[Value | Dim]"
 
@@ -202,11 +202,47 @@ def _unary(node: Node, build: Builder) -> Made:
 @HANDLERS.handles(*SEVERAL)
 def _several(node: Node, build: Builder) -> Made:
     operands = node.tensors()
+    if operands and all(value.data is not None for value in operands):
+        return _of_numbers(node, build)
     if node.op == "where" and len(node.arguments) < 3:
         raise UnspelledError("how many positions it finds depends on what the network computes")
     if node.op in ("prelu", "_prelu_kernel") and operands[1].constant:
         operands = operands[:1]  # one slope per channel, whichever dimension that is
     return build(program.Pointwise(function=SEVERAL[node.op]), *operands)
+
+
+#: Of integers these are exact, and the same in PyTorch as in the evaluator of constants.
+EXACT = frozenset({"add", "sub", "mul", "mod", "max", "min", "equal", "less", "less_or_equal", "greater",
+                   "greater_or_equal", "and", "or", "where"})  # fmt: skip
+
+
+def _of_numbers(node: Node, build: Builder) -> Made:
+    """A function of small constants, evaluated if it is one of integers; other numbers are operands too here."""
+    operands: list[Value] = []
+    for name, value in node.arguments.items():
+        if isinstance(value, bool) or not isinstance(value, (Value, int, Expression)):
+            operands = []
+            break
+        if name in ("self", "other", "input", "condition", "0", "1", "2"):
+            operands.append(value if isinstance(value, Value) else build.constant(value))
+    function = SEVERAL[node.op]
+    named = {"self", "other", "input", "condition", "0", "1", "2"} >= set(node.arguments)
+    integers = all(value.data is not None and value.data.integer for value in operands)
+    shapes = [value.shape for value in node.tensors() if value.shape is not None]
+    if operands and named and integers and (function in EXACT or node.op == "ne" or node.op == "floor_divide"):
+        if node.op == "rsub":
+            operands.reverse()
+        if node.op == "floor_divide":
+            exact = [build(program.Pointwise(function="to_float"), value) for value in operands]
+            floored = build(program.Pointwise(function="floor"), build(program.Pointwise(function="div"), *exact))
+            return build(program.Pointwise(function="to_integer"), floored)
+        if node.op == "ne":
+            return build(program.Pointwise(function="not"), build(program.Pointwise(function="equal"), *operands))
+        return build(program.Pointwise(function=function), *operands)
+    shape: Shape = ()
+    for each in shapes:
+        shape = broadcast(shape, each)
+    return build.weight(shape, node.name)
 
 
 @HANDLERS.handles("copy")
@@ -402,8 +438,6 @@ def _upsample(node: Node, build: Builder) -> Made:
     ]  # fmt: skip
     if node.get("align_corners", False):
         coordinates, scales, sizes = "align_corners", None, tuple(after)
-    if node.op.endswith("_aa") and not all(_grows(a, b) for a, b in zip(before, after, strict=True)):
-        raise UnspelledError("it smooths what it shrinks (antialias)")
     primitive = program.Resize(
         dims=dims,
         scales=None if scales is None else tuple(scales),
@@ -411,6 +445,7 @@ def _upsample(node: Node, build: Builder) -> Made:
         mode=mode,
         coordinates=coordinates,
         nearest_mode="floor" if coordinates == "asymmetric" else "round_prefer_ceil",  # floor((y + 1/2) / f)
+        antialias=node.op.endswith("_aa"),
     )
     return build(primitive, node.x)
 
@@ -419,11 +454,6 @@ def _ratio(factor: Any) -> Fraction:
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not isfinite(factor) or factor <= 0:
         raise ValueError(f"scale factor {factor!r} is not a positive number")
     return simplest(float(factor))
-
-
-def _grows(before: Dim, after: Dim) -> bool:
-    difference = after - before
-    return difference >= 0 if isinstance(difference, int) else difference.positive
 
 
 @HANDLERS.handles("pixel_shuffle", "pixel_unshuffle")
@@ -737,23 +767,6 @@ def _stack(node: Node, build: Builder) -> Made:
     return build(program.Concat(dim=d), *rows)
 
 
-@HANDLERS.handles("index_select")
-def _index_select(node: Node, build: Builder) -> Made:
-    return build(program.Take(dim=node.dim()), node.x, node.tensor("index"))
-
-
-@HANDLERS.handles("index")
-def _index(node: Node, build: Builder) -> Made:
-    indices = node.get("indices", ())
-    if not isinstance(indices, tuple):
-        raise ValueError("indices is not a list")
-    given = [(d, index) for d, index in enumerate(indices) if index is not None]
-    if len(given) != 1 or node.masks:
-        raise UnspelledError("its indices say which elements it reads")
-    d, index = given[0]
-    return build(program.Take(dim=_dim(d, node.rank)), node.x, index)
-
-
 @HANDLERS.handles("embedding")
 def _embedding(node: Node, build: Builder) -> Made:
     return build(program.Take(dim=0), node.tensor("weight"), node.tensor("indices"))
@@ -907,14 +920,24 @@ def _movedim(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("zeros", "ones", "full", "empty", "rand", "randn", "randint")
 def _created(node: Node, build: Builder) -> Made:
-    return build.weight(node.sizes("size"), node.name)
+    return _filled(node, build, node.sizes("size"))
+
+
+def _filled(node: Node, build: Builder, shape: Shape) -> Value:
+    """Return a new tensor, with what it holds where that is one small integer."""
+    value = {"zeros": 0, "ones": 1, "full": node.get("fill_value")}.get(node.op.removesuffix("_like"))
+    count = product(shape)
+    small = isinstance(count, int) and 0 < count <= MAX_ELEMENTS
+    if isinstance(value, bool) or not isinstance(value, int) or not small:
+        return build.weight(shape, node.name)
+    return build(program.Expand(shape=shape), build.constant(value), part="filled")
 
 
 @HANDLERS.handles(
     "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "fill", "zero", "randint_like"
 )
 def _created_like(node: Node, build: Builder) -> Made:
-    return build.weight(node.x.shape, node.name)
+    return build.weight(node.x.shape, node.name) if node.x.shape is None else _filled(node, build, node.x.shape)
 
 
 @HANDLERS.handles("new_zeros", "new_ones", "new_full", "new_empty")
@@ -1009,23 +1032,7 @@ def _roi(node: Node, build: Builder) -> Made:
 
 
 NOT_FOLLOWED = {
-    "grid_sampler": "it reads where its grid says",
-    "grid_sampler_2d": "it reads where its grid says",
-    "grid_sampler_3d": "it reads where its grid says",
-    "gather": "its indices say which elements it reads",
-    "take": "its indices say which elements it reads",
-    "take_along_dim": "its indices say which elements it reads",
-    "scatter": "its indices say which elements it writes",
-    "scatter_add": "its indices say which elements it writes",
-    "scatter_reduce": "its indices say which elements it writes",
-    "index_put": "its indices say which elements it writes",
-    "index_add": "its indices say which elements it writes",
-    "index_copy": "its indices say which elements it writes",
-    "masked_scatter": "its mask says which elements it writes",
-    "slice_scatter": "it writes part of a tensor",
-    "select_scatter": "it writes part of a tensor",
     "as_strided": "it reads memory, not dimensions",
-    "torchvision::deform_conv2d": "its offsets move its taps",
 }
 
 

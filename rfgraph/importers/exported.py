@@ -1,6 +1,10 @@
 """Saved PyTorch models (``torch.export.save``): a zip with a JSON graph, read without torch.
 
-Only the graph is read. Weights and sample inputs stay packed, nothing is unpickled, nothing is extracted.
+Only the graph is read, and those of its constants that are a few integers, which may say what is read where. Weights
+and sample inputs stay packed, nothing is unpickled, nothing is extracted.
+
+PyTorch 2.1 to 2.6 wrote ``serialized_exported_program.json`` at the root of the zip, later ones ``models/NAME.json``
+in a directory; the constants of the former are in a pickle, and so are not read.
 """
 
 from __future__ import annotations
@@ -10,13 +14,25 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import prod as product
 from typing import Any
+
+import numpy as np
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import archive
 from rfgraph.importers.aten import Exported, Graph, Ref, Step, user_line
+from rfgraph.importers.folding import MAX_ELEMENTS
 
 _BOOLEAN = 12  # ScalarType of torch's schema
+#: Its types of integers, as numpy calls them.
+_INTEGERS = {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", _BOOLEAN: "?", 28: "u2", 34: "u4", 35: "u8"}
+_STRIDED = 7  # its Layout of tensors that are not sparse
+
+#: Constants whose memory has more bytes than this are not read: they may be views of something large.
+MAX_CONSTANT_BYTES = 8 * MAX_ELEMENTS
+#: Nor are more constants than this.
+MAX_CONSTANTS = 4096
 
 
 def read(path: str | os.PathLike[str]) -> Exported:
@@ -34,7 +50,8 @@ def read(path: str | os.PathLike[str]) -> Exported:
     """
     name = os.fspath(path)
     with archive.refusing(name, "a model saved by torch.export.save"):
-        return decoded(json.loads(_graph_text(name)), name, _shared(name))
+        data = json.loads(_graph_text(name))
+        return replace(decoded(data, name, _shared(name)), contents=_contents(name, data))
 
 
 def _graph_text(name: str) -> bytes:
@@ -48,11 +65,66 @@ def _graph_text(name: str) -> bytes:
 
 def _shared(name: str) -> dict[str, str]:
     """Return the file that holds each parameter: one for those that are the same tensor."""
+    return {parameter: str(entry["path_name"]) for parameter, entry in _payloads(name, "weights").items()}
+
+
+def _payloads(name: str, what: str) -> dict[str, Any]:
+    """Return what an archive says of its weights or constants, by name."""
     try:
-        text = archive.member(name, r"(.*/)?data/weights/\w+_weights_config\.json", "has no list of its weights")
-    except ModelFileError:  # before PyTorch 2.8 all weights were in one pickle, which is not opened
+        text = archive.member(name, rf"(.*/)?data/{what}/\w+_{what}_config\.json", f"has no list of its {what}")
+    except ModelFileError:  # PyTorch before 2.7 put all of them into one pickle, which is not opened
         return {}
-    return {str(parameter): str(entry["path_name"]) for parameter, entry in json.loads(text)["config"].items()}
+    return dict(json.loads(text)["config"])
+
+
+def _contents(name: str, data: Any) -> dict[str, Any]:
+    """Return what the inputs of a graph hold that are small constants of integers, as nested lists."""
+    wanted = {}
+    for spec in data["graph_module"]["signature"].get("input_specs", ()):
+        for kind, called in (("buffer", "buffer_name"), ("tensor_constant", "tensor_constant_name")):
+            if kind in spec:
+                wanted[str(spec[kind][called])] = str(spec[kind]["arg"]["name"])
+    files: dict[str, list[tuple[str, Any]]] = {}
+    for what in ("weights", "constants"):
+        for constant, entry in _payloads(name, what).items():
+            meta = entry.get("tensor_meta")
+            if (
+                constant in wanted
+                and meta
+                and not entry["use_pickle"]
+                and len(files) < MAX_CONSTANTS
+                and _is_small(meta)
+            ):
+                files.setdefault(f"data/{what}/{entry['path_name']}", []).append((wanted[constant], meta))
+    if not files:
+        return {}
+    found = archive.small(name, {"byteorder", *files}, MAX_CONSTANT_BYTES)
+    order = ">" if found.get("byteorder", b"little").strip() == b"big" else "<"
+    return {
+        called: _elements(found[path], meta, order)
+        for path, constants in files.items()
+        for called, meta in constants
+        if path in found
+    }
+
+
+def _is_small(meta: Mapping[str, Any]) -> bool:
+    sizes = [size for size in map(_extent, meta["sizes"]) if isinstance(size, int) and size > 0]
+    known = len(sizes) == len(meta["sizes"]) and product(sizes) <= MAX_ELEMENTS
+    return known and meta["dtype"] in _INTEGERS and meta["layout"] == _STRIDED
+
+
+def _elements(memory: bytes, meta: Mapping[str, Any], order: str) -> Any:
+    """Return the elements of a strided tensor from its memory, as nested lists."""
+    kind = np.dtype(order + _INTEGERS[meta["dtype"]])
+    flat = np.frombuffer(memory[: len(memory) // kind.itemsize * kind.itemsize], kind)
+    places = np.array(_integer(_extent(meta["storage_offset"])), dtype=object)
+    for size, stride in zip(meta["sizes"], meta["strides"], strict=True):
+        steps = np.arange(_integer(_extent(size)), dtype=object) * _integer(_extent(stride))
+        places = np.add.outer(places, steps)
+    if places.min() < 0 or places.max() >= len(flat):
+        raise ValueError(f"a constant reads {places.min()} to {places.max()} of the {len(flat)} elements that it has")
+    return flat[places.astype(np.int64)].tolist()
 
 
 def decoded(data: Any, name: str, shared: Mapping[str, str] | None = None) -> Exported:
@@ -68,22 +140,38 @@ def decoded(data: Any, name: str, shared: Mapping[str, str] | None = None) -> Ex
         What tells the tensor that each parameter is, where several may be the same.
     """
     module = data["graph_module"]
-    signature = module["signature"]
+    graph = _graph(module["graph"])
+    user, given, parameters = _signature(module["signature"])
+    learned = {tensor: (shared or {}).get(parameter, parameter) for tensor, parameter in parameters.items()}
+    data = tuple(n for n in _names(tuple(user)) if n in graph.shapes)
+    return Exported(name, replace(graph, outputs=tuple(given)), data, learned)
+
+
+def _signature(signature: Mapping[str, Any]) -> tuple[list[Any], list[Any], dict[str, str]]:
+    """Return the arguments that users give and get, and the parameters: the tensors that they are -> their names."""
+    if "input_specs" not in signature:  # PyTorch 2.1
+        user, given = ([Ref(_text(item)) for item in signature[key]] for key in ("user_inputs", "user_outputs"))
+        return user, given, {_text(k): _text(v) for k, v in signature["inputs_to_parameters"].items()}
     user = [_argument(spec["user_input"]["arg"]) for spec in signature["input_specs"] if "user_input" in spec]
     given = [_argument(spec["user_output"]["arg"]) for spec in signature["output_specs"] if "user_output" in spec]
-    graph = replace(_graph(module["graph"]), outputs=tuple(given))
-    learned = {}
+    parameters = {}
     for spec in signature["input_specs"]:
         if "parameter" in spec:
-            parameter = str(spec["parameter"]["parameter_name"])
-            learned[str(spec["parameter"]["arg"]["name"])] = (shared or {}).get(parameter, parameter)
-    return Exported(name, graph, tuple(n for n in _names(tuple(user)) if n in graph.shapes), learned)
+            parameters[_text(spec["parameter"]["arg"]["name"])] = _text(spec["parameter"]["parameter_name"])
+    return user, given, parameters
+
+
+def _text(name: Any) -> str:
+    if not isinstance(name, str):
+        raise ValueError(f"{name!r} is no name")
+    return name
 
 
 def _graph(graph: Mapping[str, Any]) -> Graph:
     shapes: dict[str, tuple[int | str | None, ...] | None] = {}
     masks = set()
-    for tensor, meta in graph["tensor_values"].items():
+    for tensor, value in graph["tensor_values"].items():
+        meta = value.get("meta", value)  # PyTorch 2.1 has it one deeper
         shapes[tensor] = tuple(_extent(size) for size in meta["sizes"])
         if meta.get("dtype") == _BOOLEAN:
             masks.add(tensor)
@@ -134,10 +222,7 @@ def _integer(number: Any) -> int:
 
 
 def _named(item: Mapping[str, Any]) -> Ref:
-    name = item["name"]
-    if not isinstance(name, str):
-        raise ValueError(f"{name!r} is no name")
-    return Ref(name)
+    return Ref(_text(item["name"]))
 
 
 def _symbolic(item: Mapping[str, Any]) -> Any:

@@ -18,25 +18,7 @@ from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape
 from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, OpaqueError, as_integer, axis_of
 from rfgraph.importers.program import Value
-
-
-def read_whole(build: Builder, x: Value, shape: Shape) -> Value:
-    """Return a tensor of one position that reads all of ``x``."""
-    return build(program.Whole(shape=shape), x, part="sampled")
-
-
-def at_each(build: Builder, read: Value, indices: Value, shape: Shape) -> Value:
-    """Return what is read where ``indices``, already laid out like the output, says; constants say nothing more."""
-    if not indices.constant:
-        read = build(program.Pointwise(function="mul"), read, indices, part="" if _fits(read, indices, shape) else "at")
-        if read.shape == shape:
-            return read
-    return build(program.Expand(shape=shape), read)
-
-
-def _fits(read: Value, indices: Value, shape: Shape) -> bool:
-    sizes = zip(read.shape or (), indices.shape or (), strict=False)
-    return tuple(a if b == 1 else b for a, b in sizes) == shape
+from rfgraph.importers.sampling import at_each, read_whole
 
 
 @HANDLERS.handles("GridSample")

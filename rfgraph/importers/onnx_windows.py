@@ -10,9 +10,9 @@ from typing import Any
 from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape, unknown
-from rfgraph.importers.onnx_indices import read_whole
 from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, OpaqueError, and_read, as_integer, axes_of, axis_of
 from rfgraph.importers.program import Value
+from rfgraph.importers.sampling import read_whole
 
 # Windows.
 

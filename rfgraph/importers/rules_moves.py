@@ -269,13 +269,12 @@ def _concat(primitive: program.Concat, maps: Maps, step: Instruction, operands: 
         return _beside(maps, step, operands, known, d)
     if len(known) == 1:
         return _with_rows(maps, step, operands, known[0], d)
+    laid = _along_one(known, d) if len(known) == len(operands) else None
+    if laid is not None:
+        return _end_to_end(maps, step, operands, laid[0], d, laid[1])
     positions = [p for p in known if p.view is not None and any(p.view.extent(axis) != 1 for axis in p.view.axes)]
     if len(positions) == 1 and positions[0].view is not None and positions[0].view.dims[d].axes:
         return _with_tokens(maps, step, operands, known, known.index(positions[0]), d)
-    axes = {view.whole(d) for view in views}
-    axis = axes.pop()
-    if axis is not None and not axes and len(known) == len(operands):
-        return _end_to_end(maps, step, operands, known, d, axis)
     # Positions of several maps in one row: nothing after it is a map of theirs.
     flat = [maps.collapse(p, {d}, f"{step.name}/{i}", "flatten") for i, p in enumerate(known)]
     return _beside(maps, step, operands, flat, d)
@@ -303,6 +302,28 @@ def _as_large(maps: Maps, p: Placed, view: View, name: str) -> Placed:
         if p.view.extent(axis) == 1 and isinstance(size := view.extent(axis), int) and size > 1:
             blocks[axis] = size
     return replace(p, node=maps.emit("depth_to_space", name, [p], block=maps.per_axis(blocks, 1))) if blocks else p
+
+
+def _along_one(known: Sequence[Placed], d: int) -> tuple[list[Placed], int] | None:
+    """Return tensors whose dimension ``d`` is all of one axis, and the axis; ``None`` if they are not such.
+
+    Where that dimension has size 1 and carries nothing, as a row that was selected, its map has one position there.
+    """
+    axes = {p.view.whole(d) for p in known if p.view is not None and p.view.dims[d] != Dimension()}
+    axis = axes.pop()
+    if axis is None or axes:
+        return None
+    laid = []
+    for p in known:
+        view = p.view
+        assert view is not None
+        if view.dims[d] == Dimension():
+            if view.extent(axis) != 1:
+                return None
+            bare = View(tuple(replace(dim, parts=tuple(q for q in dim.parts if q.axis != axis)) for dim in view.dims))
+            p = replace(p, view=bare.replaced(d, along(axis, 1)))
+        laid.append(p)
+    return laid, axis
 
 
 def _with_rows(maps: Maps, step: Instruction, operands: Operands, p: Placed, d: int) -> Placed:

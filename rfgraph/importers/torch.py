@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map
 from rfgraph.errors import ModelFileError
 from rfgraph.importers.aten import Exported, Graph, Ref, Step, lowered, user_line
 from rfgraph.importers.dims import Shape
+from rfgraph.importers.folding import MAX_ELEMENTS
 
 _DEPENDS_ON_DATA = (
     "; what it computes decides which code runs, "
@@ -126,7 +127,20 @@ def _exported(exported: Any, name: str) -> tuple[Exported, tuple[str, ...]]:
         for spec in signature.input_specs
         if spec.kind == kinds.InputKind.PARAMETER
     }
-    return Exported(name, replace(graph, outputs=outputs), data, learned), data
+    contents = {
+        spec.arg.name: held.tolist()
+        for spec in signature.input_specs
+        if spec.kind in (kinds.InputKind.BUFFER, kinds.InputKind.CONSTANT_TENSOR)
+        and _is_small(held := tensors.get(spec.target, exported.constants.get(spec.target)))
+    }
+    return Exported(name, replace(graph, outputs=outputs), data, learned, contents), data
+
+
+def _is_small(tensor: Any) -> bool:
+    """Whether a tensor holds a few integers: it may say which rows are read, or how large something is."""
+    if not isinstance(tensor, torch.Tensor) or tensor.is_floating_point() or tensor.is_complex() or tensor.is_meta:
+        return False
+    return 0 < tensor.numel() <= MAX_ELEMENTS and tensor.layout == torch.strided and not tensor.is_quantized
 
 
 def _graph(module: Any) -> Graph:
