@@ -37,7 +37,7 @@ class Builder:
         self.instructions: list[Instruction] = []
         #: The learned tensors of the model; ``None`` until the reader has told of one, or that it will.
         self.learned: Learned | None = None
-        self._names: set[str] = set()
+        self._names: dict[str, int] = {}  # -> the number that the next of that name gets
         self._node = ("", "")
         self._reads = NOTHING
 
@@ -64,10 +64,11 @@ class Builder:
 
     def unique(self, name: str) -> str:
         """Return ``name``, with a number behind it if it is taken, and take it."""
-        free, number = name, 2
+        free, number = name, self._names.get(name, 2)
         while free in self._names:
             free, number = f"{name}_{number}", number + 1
-        self._names.add(free)
+        self._names[name] = number
+        self._names.setdefault(free, 2)
         return free
 
     def input(self, name: str, shape: Shape | None) -> Value:

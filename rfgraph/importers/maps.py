@@ -87,16 +87,17 @@ class Maps:
         self.probe = probe
         #: Nodes that the step at hand has added.
         self.added: list[str] = []
-        self._names: set[str] = set()
+        self._names: dict[str, int] = {}  # -> the number that the next of that name gets
 
     def emit(self, op: str, name: str, inputs: Iterable[Placed], label: str = "", /, **attributes: Any) -> str:
         """Add a node and return its name, which has a number behind it if the name was taken."""
         if self.probe is not None:
             return name
-        free, number = name, 2
+        free, number = name, self._names.get(name, 2)
         while free in self._names:
             free, number = f"{name}_{number}", number + 1
-        self._names.add(free)
+        self._names[name] = number
+        self._names.setdefault(free, 2)
         if label:
             attributes["label"] = label
         self.added.append(free)

@@ -28,7 +28,7 @@ from rfgraph.importers.program import Data, Program
 from rfgraph.importers.tflite_graphs import Graph, Model, Reader, Step, Tensor
 
 #: Tensors and operators that a file may name in all, each time that it does.
-MAX_ITEMS = 2_000_000
+MAX_ITEMS = 500_000
 #: A dimension, a list in the options of an operator: more entries than this are refused.
 MAX_ENTRIES = 65_536
 #: Bytes of names and other text that are read of a file; each has at most the second number.

@@ -20,7 +20,7 @@ from rfgraph.importers.tflite_ops import HANDLERS, Made, Node, Output
 MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, MemoryError)
 
 #: Operators read of one file, those of bodies each time: beyond it the file is refused.
-MAX_STEPS = 250_000
+MAX_STEPS = 100_000
 #: Graphs that call graphs, deeper than this, are refused.
 MAX_CALLS = 32
 #: Loops of more turns than this are not unrolled.
