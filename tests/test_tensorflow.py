@@ -382,6 +382,41 @@ def test_work_is_bounded(monkeypatch):
     assert step.primitive.why == "it makes 100000 pieces, more than 4096"
 
 
+def test_constants_without_numbers_are_zero():
+    text = (
+        X
+        + """
+        node { name: "axis" op: "Const" attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { } } } } }
+        node { name: "y" op: "ExpandDims" input: "x" input: "axis" }
+    """
+    )
+    (step,) = program(text).instructions
+    assert step.primitive.dims == (0,)
+
+
+def test_statistics_are_told_where_names_do_not_tell_them():
+    def const(name, value):
+        shape = "" if name == "epsilon" else "dim { size: 4 }"
+        return (f'node {{ name: "{name}" op: "Const" attr {{ key: "value" value {{ tensor {{ dtype: DT_FLOAT '
+                f"tensor_shape {{ {shape} }} float_val: {value} }} }} }} }}")  # fmt: skip
+
+    def node(name, op, *inputs):
+        return f'node {{ name: "{name}" op: "{op}" ' + "".join(f'input: "{i}" ' for i in inputs) + "} "
+
+    sizes = "dim { size: 4 } " * 4
+    text = 'node { name: "x" op: "Placeholder" attr { key: "shape" value { shape { ' + sizes + "} } } }"
+    text += "".join(const(name, 2) for name in ("gamma", "beta", "a", "b", "epsilon"))  # a and b were seen, not learned
+    text += node("add", "AddV2", "b", "epsilon") + node("inverse", "Rsqrt", "add")
+    text += node("scale", "Mul", "inverse", "gamma")
+    text += node("shifted", "Mul", "a", "scale") + node("shift", "Sub", "beta", "shifted")
+    text += node("scaled", "Mul", "x", "scale") + node("y", "AddV2", "scaled", "shift")
+    found = program(text)
+    assert [(step.name, sorted(name for name, _ in step.learned)) for step in found.instructions] == [
+        ("scaled", ["gamma"]), ("y", ["beta"]),
+    ]  # fmt: skip
+    assert found.learned == {("gamma", 4), ("beta", 4)}
+
+
 def test_images_decoded_in_a_loop_are_an_input():
     text = """
         node { name: "files" op: "Placeholder" attr { key: "dtype" value { type: DT_STRING } } }

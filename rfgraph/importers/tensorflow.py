@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -655,7 +655,7 @@ class Reader:
                 raise UnspelledError
             if node.op == "Identity" and body.function and re.fullmatch(r"(.*/)?Identity(_\d+)?", node.name):
                 return node.inputs[0]  # what the exporter returns; the graph has no such node
-            return handler(node, self.build)
+            return _less_learned(node, handler(node, self.build))
         except UnspelledError:
             del self.build.instructions[before:]
             raise
@@ -663,6 +663,8 @@ class Reader:
     def weights(self, node: Node) -> list[Value]:
         """Return the learned tensors that a node reads, as far as the op tells them from other constants."""
         places = LEARNED.get(node.op, ())
+        if all(isinstance(item, Value) and item.constant for item in node.inputs):
+            return []  # what is made of weights alone counts where it is read
         found = [item for k, item in enumerate(node.inputs) if k in places and isinstance(item, Value)]
         return [value for value in found if value.learned and value.shape != ()]
 
@@ -950,7 +952,7 @@ def _sizes(message: Any) -> tuple[int, ...] | None:
 
 
 def _contents(tensor: Any, kind: int, count: int) -> list[Any] | None:
-    """Return the few numbers of a tensor; the last one stands for all that are left out."""
+    """Return the few numbers of a tensor; the last one stands for all that are left out, zero if there is none."""
     if kind not in INTEGERS and kind not in (1, 2):
         return None
     if tensor.tensor_content:
@@ -961,11 +963,21 @@ def _contents(tensor: Any, kind: int, count: int) -> list[Any] | None:
     else:
         field_ = {1: "float_val", 2: "double_val", 9: "int64_val", 10: "bool_val", 22: "uint32_val", 23: "uint64_val"}
         numbers = list(getattr(tensor, field_.get(kind, "int_val"))[: count + 1])
-        if len(numbers) > count or (not numbers and count):
+        if len(numbers) > count:
             return None
-        numbers += numbers[-1:] * (count - len(numbers))
+        numbers += (numbers[-1:] or [0]) * (count - len(numbers))
     finite = all(number == number and abs(number) != float("inf") for number in numbers)
     return [int(number) for number in numbers] if kind in INTEGERS else numbers if finite else None
+
+
+def _less_learned(node: Node, made: Made) -> Made:
+    """Return what is made without what is no longer learned: of norms, their means and variances.
+
+    Norms at inference are written as ``x * scale + (shift - mean * scale)``, with ``scale = gamma / sqrt(variance)``.
+    """
+    if isinstance(made, Value) and made.constant and made.learned and node.op in ("Rsqrt", "Sub"):
+        return replace(made, learned=node.input(0).learned if node.op == "Sub" else NOTHING)
+    return made
 
 
 def _truth(value: Value) -> bool:
