@@ -46,7 +46,7 @@ def lower(
     ModelFileError
         If no output depends on an input, or nothing tells which dimensions are spatial.
     """
-    layout = layout_of(program) if spatial is None else Layout.given(program, spatial)
+    layout = layout_of(program, treat) if spatial is None else Layout.given(program, spatial)
     maps = Maps(program.name, layout.axes, treat or {})
     place_all(program, layout, maps)
     maps.network.graph.graph["parameters"] = held(program)
@@ -69,14 +69,14 @@ def lower_for(
     """
     program = read({})
     if input_size is not None:
-        shapes = layout_of(program).resized(program, input_size)
+        shapes = layout_of(program, treat).resized(program, input_size)
         if shapes:
             program = read(shapes)
     return lower(program, treat)
 
 
-def layout_of(program: Program) -> Layout:
-    """Return which dimensions of the inputs carry which spatial axis.
+def layout_of(program: Program, treat: Treat | None = None) -> Layout:
+    """Return which dimensions of the inputs carry which spatial axis; windows after an unknown op that is treated tell.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def layout_of(program: Program) -> Layout:
         If nothing tells.
     """
     probe = Probe(program)
-    place_all(program, Layout(probe.axes, probe.views), Maps(program.name, probe.axes, {}, probe))
+    place_all(program, Layout(probe.axes, probe.views), Maps(program.name, probe.axes, treat or {}, probe))
     return probe.layout()
 
 
