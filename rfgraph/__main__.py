@@ -2,7 +2,7 @@
 
 import sys
 
-from rfgraph.cli import main
+from rfgraph.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 import networkx as nx
 
 from rfgraph import context, engine, importers, plain, productivity
-from rfgraph import paths as path_counts
 from rfgraph import support as supports
 from rfgraph.alignment import Mode, center_spread, find, unchecked
 from rfgraph.compiled import Compiled, compile_graph, compile_layers
 from rfgraph.costs import Cost, Costs, Total
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
 from rfgraph.network import BatchNorm, Network
-from rfgraph.paths import Paths
 from rfgraph.plain import Plain
 from rfgraph.productivity import Productivity, Unproductive
 from rfgraph.results import (
@@ -41,6 +39,7 @@ from rfgraph.treatments import Treat, Treatment, chosen
 if TYPE_CHECKING:
     from rfgraph.extents import Regions
     from rfgraph.features import Features, How, Pixel
+    from rfgraph.paths import Paths
     from rfgraph.residues import Solution
     from rfgraph.support import Support
 
@@ -330,8 +329,10 @@ class Report(Mapping[Hashable, Layer]):
     @cached_property
     def productivity(self) -> Productivity:
         """How the convolutions and the image fit each other; ``rfgraph.uses.resolution`` answers questions of it."""
+        from rfgraph import paths
+
         compiled, source = self._compiled, self._source
-        extremes = _per_axis(compiled, lambda axis: path_counts.extremes(compiled, axis, source))
+        extremes = _per_axis(compiled, lambda axis: paths.extremes(compiled, axis, source))
         judged = productivity.judge(compiled, extremes, source)
         return Productivity(tuple(judged), productivity.resolutions(compiled, extremes, judged))
 
@@ -375,7 +376,9 @@ class Report(Mapping[Hashable, Layer]):
         >>> [(size.smallest, size.count) for size in paths.axes[0].sizes]
         [(1, 1), (7, 1)]
         """
-        return path_counts.between(self._compiled, self._source, self._compiled.layers.id_of(layer))
+        from rfgraph import paths
+
+        return paths.between(self._compiled, self._source, self._compiled.layers.id_of(layer))
 
     def region(self, layer: Hashable, index: Sequence[int] | int) -> Region:
         """Return the box of source pixels that feature ``index`` of ``layer`` reads.

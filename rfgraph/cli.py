@@ -6,9 +6,9 @@ Nothing that takes long to import is imported up here: a command imports what it
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Hashable, Sequence
@@ -115,6 +115,22 @@ _WAYS_OUT = {
 }
 
 Size = tuple[str | None, int | tuple[int, ...]]
+Run = Callable[[argparse.Namespace], "tuple[View, int]"]
+Options = Callable[[argparse.ArgumentParser], None]
+
+#: New objects between two looks for cyclic garbage. Importing and reading make many objects and hardly a cycle, so that
+#: to look as often as Python does takes a fifth of a short run.
+OBJECTS_PER_LOOK = 200_000
+
+
+def run() -> int:
+    """Run the command that the process was started for and return its exit code, as ``main``."""
+    gc.set_threshold(OBJECTS_PER_LOOK, *gc.get_threshold()[1:])
+    try:
+        return main()
+    finally:
+        gc.freeze()  # the process ends: what it leaves goes with it
+        gc.disable()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,7 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         By ``--help`` and ``--version`` with code 0, and where the arguments cannot be read with code 2.
     """
-    options = _parser().parse_args(argv)
+    arguments = sys.argv[1:] if argv is None else argv
+    options = _parser(arguments).parse_args(arguments)
     limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)  # strides are exact, and 15,000 layers of stride 2 have one of 4,516 digits
     try:
@@ -148,7 +165,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 # Arguments
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Return what reads ``arguments``; commands that they do not name get no options, which take a while to make."""
     parser = argparse.ArgumentParser(
         prog="rfgraph",
         description="Exact receptive fields of convolutional networks, and every merge whose\npaths do not line up.",
@@ -159,14 +177,38 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rfgraph {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    summary = _command(commands, "summary", _summary, "what every layer sees of the input", description=_SUMMARY)
+    def command(name: str, run: Run, options: Options, about: str, description: str | None = None) -> None:
+        added = commands.add_parser(
+            name,
+            help=about,
+            description=description or f"Show {about}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter if description else argparse.HelpFormatter,
+            allow_abbrev=False,
+        )
+        if name in arguments:
+            _output(added)
+            options(added)
+            added.set_defaults(run=run)
+
+    command("summary", _summary, _summary_options, "what every layer sees of the input", _SUMMARY)
+    command("check", _check, _check_options, "merges whose branches do not line up", _CHECK)
+    command("sizes", _sizes, _sizes_options, "the input sizes at which a network works and lines up", _SIZES)
+    command("region", _region, _region_options, "the box of pixels that one feature of a layer reads")
+    command("trace", _trace, _trace_options, "what one output reads of every layer before it")
+    command("sweep", _sweep, _sweep_options, "many designs of a network at once", _SWEEP)
+    command("zoo", _zoo, lambda zoo: None, "the published networks, computed, beside what was published")
+    return parser
+
+
+def _summary_options(summary: argparse.ArgumentParser) -> None:
     _model(summary)
     _measured(summary)
     _alignment(summary)
     _policy(summary)
     summary.add_argument("--all", action="store_true", help="show layers that do not depend on the source too")
 
-    check = _command(commands, "check", _check, "merges whose branches do not line up", description=_CHECK)
+
+def _check_options(check: argparse.ArgumentParser) -> None:
     _model(check)
     _measured(check)
     _alignment(check)
@@ -178,49 +220,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--fail-on", choices=SEVERITIES, help="exit 1 from this severity up (default: warning)")
 
-    sizes = _command(commands, "sizes", _sizes, "the input sizes at which a network works and lines up", _SIZES)
+
+def _sizes_options(sizes: argparse.ArgumentParser) -> None:
     _model(sizes)
     _source(sizes)
     _alignment(sizes)
     sizes.set_defaults(input_size=[])
 
-    region = _command(commands, "region", _region, "the box of pixels that one feature of a layer reads")
+
+def _region_options(region: argparse.ArgumentParser) -> None:
     _model(region)
     region.add_argument("layer", metavar="LAYER", help="name of a node")
     region.add_argument("index", metavar="INDEX", type=_index, help="its feature, one entry per axis: 3,5")
     _measured(region)
 
-    trace = _command(commands, "trace", _trace, "what one output reads of every layer before it")
+
+def _trace_options(trace: argparse.ArgumentParser) -> None:
     _model(trace)
     _input_size(trace)
     trace.add_argument("--output", metavar="NAME", help="the node to trace (default: the output, if there is one)")
 
-    _sweep_command(_command(commands, "sweep", _sweep, "many designs of a network at once", _SWEEP))
 
-    _command(commands, "zoo", _zoo, "the published networks, computed, beside what was published")
-    return parser
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    run: Callable[[argparse.Namespace], tuple[View, int]],
-    about: str,
-    description: str | None = None,
-) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        name,
-        help=about,
-        description=description or f"Show {about}.",
-        formatter_class=argparse.RawDescriptionHelpFormatter if description else argparse.HelpFormatter,
-        allow_abbrev=False,
-    )
-    command.set_defaults(run=run)
+def _output(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--format", choices=("table", "json", "csv", "md"), default="table", help="default: a table for people"
     )
     command.add_argument("-o", dest="output_file", metavar="FILE", help="write to FILE instead")
-    return command
 
 
 def _model(command: argparse.ArgumentParser) -> None:
@@ -273,7 +298,7 @@ def _alignment(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _sweep_command(sweep: argparse.ArgumentParser) -> None:
+def _sweep_options(sweep: argparse.ArgumentParser) -> None:
     _model(sweep)
     choice = "PATTERN.ATTRIBUTE=VALUES"
     sweep.add_argument(
@@ -356,6 +381,8 @@ def _index(text: str) -> tuple[int, ...]:
 
 
 def _summary(options: argparse.Namespace) -> tuple[View, int]:
+    import shlex
+
     from rfgraph.policy import judge
     from rfgraph.present.views import Summary
 

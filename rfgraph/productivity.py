@@ -16,11 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rfgraph.compiled import Compiled
 from rfgraph.ops.sliding import Conv
-from rfgraph.paths import Extremes
 from rfgraph.results import Fields, Finding, named_axes
+
+if TYPE_CHECKING:
+    from rfgraph.paths import Extremes
 
 
 @dataclass(frozen=True)

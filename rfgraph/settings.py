@@ -9,7 +9,6 @@ fail-on = "error"
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +49,8 @@ def read_settings(folder: Path) -> Settings:
     path = next((p for p in (f / "pyproject.toml" for f in (folder, *folder.parents)) if p.is_file()), None)
     if path is None:
         return Settings()
+    import tomllib  # most folders have no such file
+
     try:
         table = tomllib.loads(path.read_bytes().decode("utf-8")).get("tool", {})
     except (ValueError, RecursionError) as error:  # TOML, or UTF-8

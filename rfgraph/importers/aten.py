@@ -6,7 +6,6 @@ handlers for both.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -422,27 +421,6 @@ def _names(graph: Graph, data: set[str]) -> list[str]:
         alone = bool(step.path) and calls[step.instance] <= 1
         names.append(step.path if alone else f"{step.path}/{op}" if step.path else op)
     return names
-
-
-_FRAME = re.compile(r'File "([^"\n]{1,4096})", line (\d{1,9})')
-#: Files of PyTorch itself, installed or built; a user's own directory may be called torch too.
-_PYTORCH = re.compile(r"-packages/torch/|/torch/(nn|ao|export|fx|jit|utils|_\w+)/|/torch/(functional|_\w+)\.py$")
-
-
-def user_line(trace: Any) -> str:
-    """Return ``file:line`` of the innermost frame that is not PyTorch's own, empty if there is none.
-
-    Examples
-    --------
-    >>> user_line('File "net.py", line 7, in forward\\n File "/lib/torch/nn/modules/conv.py", line 565, in forward')
-    'net.py:7'
-    >>> user_line('File "/home/me/torch/net.py", line 7, in forward')
-    '/home/me/torch/net.py:7'
-    """
-    if not isinstance(trace, str):
-        return ""
-    own = [frame for frame in _FRAME.findall(trace) if not _PYTORCH.search(frame[0].replace("\\", "/"))]
-    return ":".join(own[-1]) if own else ""
 
 
 def lowered(

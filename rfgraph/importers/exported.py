@@ -21,8 +21,9 @@ import numpy as np
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import archive
-from rfgraph.importers.aten import Exported, Graph, Ref, Step, user_line
+from rfgraph.importers.aten import Exported, Graph, Ref, Step
 from rfgraph.importers.folding import MAX_ELEMENTS
+from rfgraph.importers.stack import user_line
 
 _BOOLEAN = 12  # ScalarType of torch's schema
 #: Its types of integers, as numpy calls them.

@@ -14,7 +14,6 @@ from onnx import numpy_helper
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import onnx_functions, onnx_indices, onnx_moves, onnx_names, onnx_windows, program  # noqa: F401  handlers register
-from rfgraph.importers.aten import user_line
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape, symbol
 from rfgraph.importers.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
@@ -23,6 +22,7 @@ from rfgraph.importers.onnx_nodes import HANDLERS, Item, Made, Node, OpaqueError
 from rfgraph.importers.onnx_unfollowed import reason
 from rfgraph.importers.onnx_weights import Weights
 from rfgraph.importers.program import Program, Value
+from rfgraph.importers.stack import user_line
 
 #: Nodes read of one file, those of functions and loop bodies each time: beyond it the file is refused.
 MAX_NODES = 4_000_000

@@ -14,9 +14,10 @@ import torch
 from torch.utils._pytree import tree_map
 
 from rfgraph.errors import ModelFileError
-from rfgraph.importers.aten import Exported, Graph, Ref, Step, lowered, user_line
+from rfgraph.importers.aten import Exported, Graph, Ref, Step, lowered
 from rfgraph.importers.dims import Shape
 from rfgraph.importers.folding import MAX_ELEMENTS
+from rfgraph.importers.stack import user_line
 
 _DEPENDS_ON_DATA = (
     "; what it computes decides which code runs, "

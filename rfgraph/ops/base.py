@@ -6,7 +6,6 @@ fields are its attributes; ``metadata["read"]`` of a field turns what a user wri
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
@@ -122,6 +121,8 @@ def entry(name: str, value: Any, axis: int, axes: int) -> Any:
 
 def near(name: str, known: Iterable[str]) -> str:
     """Return a hint that names what is spelt like ``name``, or nothing."""
+    import difflib  # only a misspelt name needs it
+
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f" (near: {', '.join(close)})" if close else ""
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
 
 from rfgraph.analysis import Report
-from rfgraph.paths import AxisPaths, Paths
 from rfgraph.present.layers import NAMED
 from rfgraph.present.rows import Document, across, number
 from rfgraph.productivity import Resolutions, Unproductive
+
+if TYPE_CHECKING:
+    from rfgraph.paths import AxisPaths, Paths
 
 #: In networks of more nodes than this paths are not counted unasked: counts get longer with every merge.
 _COUNTED = 20_000
