@@ -562,7 +562,7 @@ def analyze(
     ----------
     model
         A networkx graph in rfgraph's format, a ``Network``, a file path, ``"zoo:NAME"``,
-        ``"path/to/file.py:function"``, or a live ``torch.nn.Module``.
+        ``"path/to/file.py:function"``, a live ``torch.nn.Module`` or Keras model, or a function of JAX arrays.
     input_size
         Size of the input in pixels, one number for all axes or one per axis; a mapping from input name to that where
         inputs differ. What depends on it is unknown without it.
@@ -673,7 +673,7 @@ def load(
     Parameters
     ----------
     model
-        What names the model, or a live ``torch.nn.Module``; a graph stands for itself.
+        What names the model, or a live one of PyTorch, Keras or JAX; a graph stands for itself.
     treat
         As for ``analyze``; each node that a pattern fits gets it as its attribute ``treat``.
     example, input_size
@@ -709,7 +709,7 @@ def _graph(model: Model, treat: Treat | None, input_size: InputSize, example: An
         return live
     raise ModelFileError(
         f"a {type(model).__name__} is no model that rfgraph reads; "
-        "pass a networkx graph, a Network, a file path, 'zoo:NAME' or a torch.nn.Module"
+        "pass a networkx graph, a Network, a file path, 'zoo:NAME', a live PyTorch or Keras model, or a JAX function"
     )
 
 

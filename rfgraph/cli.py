@@ -32,11 +32,12 @@ CLEAN, FOUND, UNREADABLE, INTERRUPTED = 0, 1, 2, 130
 #: As ``rfgraph.results.SEVERITIES``, which would import networkx.
 SEVERITIES = ("note", "warning", "error")
 
-MODEL = "an .onnx file, a node-link .json file, zoo:NAME, or path/to/file.py:function"
+MODEL = "a model file (.onnx, .pt2, .keras, .pb, .tflite, .json, ...), zoo:NAME, or path/to/file.py:function"
 
 _EPILOG = """\
-MODEL is an .onnx file, a networkx node-link .json file, zoo:NAME for a
-published network (see `rfgraph zoo`), or path/to/file.py:function for a
+MODEL is a model file (.onnx; .pt2 of PyTorch; .keras; .pb, .pbtxt or a
+SavedModel of TensorFlow; .tflite; a networkx node-link .json), zoo:NAME for
+a published network (see `rfgraph zoo`), or path/to/file.py:function for a
 function that returns a graph; that file is run.
 
 exit codes:
