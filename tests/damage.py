@@ -7,6 +7,7 @@ graph or one clear error, a JSON object in a line each. A mutant is its number: 
 from __future__ import annotations
 
 import argparse
+import copy
 import io
 import json
 import random
@@ -159,7 +160,7 @@ def tree(rng: random.Random, data: bytes) -> bytes:
             number = owner[key] if isinstance(owner[key], (int, float)) else 0
             owner[key] = number + rng.choice((-2, -1, 1, 2, 100, 10**9))
         else:
-            owner[key] = rng.choice(VALUES)
+            owner[key] = copy.deepcopy(rng.choice(VALUES))
     try:
         return json.dumps(root).encode()
     except RecursionError:
