@@ -100,9 +100,21 @@ def test_the_questions_of_the_table_have_answers():
     report = rfgraph.analyze("zoo:vgg_16", input_size=224)
     table = README[README.index("| question | answer |") : README.index("## On the command line")]
     names = re.findall(r"`report\.(\w+)", table)
-    assert len(names) == 8
+    assert len(names) == 11
     assert all(hasattr(report, name) for name in names)
+    assert all(hasattr(report["vgg_16/pool5"], name) for name in ("channels", "parameters", "macs"))
+    assert all(hasattr(report.numbers(), name) for name in ("size", "stride", "padding"))
     assert callable(rfgraph.roi)
+
+
+def test_the_formats_of_the_table_are_those_that_are_read():
+    from rfgraph.importers import FORMATS, FRAMEWORKS
+
+    table = README[README.index("| format | from |") : README.index("Live models of PyTorch and JAX")]
+    suffixes = set(re.findall(r"`(\.\w+)`", table))
+    assert suffixes == set(FORMATS)
+    extras = set(re.findall(r"`rfgraph\[(\w+)\]`", table))
+    assert extras == {framework.package for framework in FRAMEWORKS} | {"onnx", "tensorflow", "tflite"}
 
 
 def test_paths_of_resnet_152_are_what_the_readme_says():
