@@ -282,7 +282,9 @@ class Maps:
             Also fold positions that stand among the channels.
         """
         view = p.view
-        if view is None or not self.axes <= view.rank <= self.axes + 2 or any(dim.extra for dim in view.dims):
+        if view is None or view.apart or not self.axes <= view.rank <= self.axes + 2:
+            return p
+        if any(dim.extra for dim in view.dims):
             return p
         inner: dict[int, int] = {}
         blocks: dict[int, int] = {}

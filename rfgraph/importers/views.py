@@ -91,6 +91,13 @@ class View:
         """How many dimensions it has."""
         return len(self.dims)
 
+    @property
+    def apart(self) -> bool:
+        """Whether no dimension holds several parts, and no axis lies in several dimensions."""
+        lone = [dim.parts[0].axis for dim in self.dims if dim.parts]
+        carried = [axis for axis in lone if axis is not None]
+        return len(set(carried)) == len(carried) and all(len(dim.parts) <= 1 for dim in self.dims)
+
     def places(self, axis: int) -> list[tuple[int, Part]]:
         """Return the parts of ``axis`` and the dimensions that they are in."""
         return [(d, part) for d, dim in enumerate(self.dims) for part in dim.parts if part.axis == axis]
