@@ -140,6 +140,7 @@ def with_channels(draw, graph):
 
 @pytest.mark.parametrize("layers", [PLAIN, REGULAR, None, SAME], ids=["plain", "regular", "any", "same"])
 @given(data=st.data())
+@settings(max_examples=100)
 def test_every_design_is_what_its_analysis_says(layers, data):
     graph = data.draw(networks(layers=layers, same=True, drift=data.draw(st.booleans()), inputs=st.just(1)))
     if data.draw(st.booleans()):
@@ -458,6 +459,15 @@ def test_networks_that_upsample_have_fractions_and_phases():
     assert half["S"][:, 0, 0].tolist() == [1, Fraction(1, 2)]
 
 
+def test_fields_that_go_backward_are_left_to_the_engine():
+    net = rfgraph.Network("backward", axes=1)
+    x = net.conv_transpose("up", net.input("x"), kernel=3, stride=2, dilation=3)
+    net.conv("c", net.conv("d", x, kernel=2), kernel=3, stride=2)
+    found = check_sweep(net.graph, {"up.dilation": [1, 3, 5], "d.kernel": [1, 2, 4], "c.kernel": [2, 3]})
+    assert found.vectorised
+    assert 0 < found.counts.alone < found.counts.seen
+
+
 def test_what_has_no_tables_is_analysed_design_by_design_and_says_so():
     net = rfgraph.Network("same", axes=1)
     net.conv("c2", net.conv("c1", net.input("x"), kernel=3, stride=2, padding="same"), kernel=3)
@@ -551,6 +561,24 @@ def test_compiled_code_is_used_where_it_knows_enough_and_only_for_large_samples(
     sized = sweep(same, each={"*.kernel": [3, 4]}, sample=12, input_size=64)
     assert sized.vectorised
     assert sized._search.tapes == (None,)  # its padding depends on the design
+
+
+@pytest.mark.parametrize("alignment", ["auto", "center", "causal"])
+def test_compiled_code_tells_causal_from_misaligned(monkeypatch, alignment):
+    pytest.importorskip("numba")
+    net = rfgraph.Network("causal", axes=1)
+    x = net.conv("stem", net.input("x"), kernel=3)
+    for block in range(3):
+        y = net.conv(f"conv{block}", x, kernel=3)
+        x = net.add(f"add{block}", net.conv(f"side{block}", x, kernel=1), y, x)
+    each = {("*.kernel", "*.padding"): [(1, 0), (2, [[1, 0]]), (3, 1), (3, [[2, 0]]), (3, 0)]}
+    found = []
+    for enough in (0, 1 << 62):
+        monkeypatch.setattr(compiled, "ENOUGH", enough)
+        found.append(sweep(net, each=each, sample=5000, alignment=alignment))
+    assert all(found[0]._search.tapes)
+    assert found[0]["aligned"].tolist() == found[1]["aligned"].tolist()
+    assert set(found[0]["aligned"].tolist()) == {0, 1}
 
 
 def test_small_sweeps_import_neither_numba_nor_joblib():
