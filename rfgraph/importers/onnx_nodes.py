@@ -121,7 +121,7 @@ def and_read(node: Node, build: Builder, made: Value, *inputs: int) -> Value:
 
 def axis_of(axis: int, rank: int) -> int:
     """Return an axis counted from the front."""
-    if not -rank <= axis < rank:
+    if not isinstance(axis, int) or not -rank <= axis < rank:
         raise ValueError(f"axis {axis} is not one of the {rank} of its input")
     return axis % rank
 
