@@ -137,9 +137,9 @@ class Probe:
         if not self._most:
             inputs = ", ".join(f"{value.name} {text(value.shape)}" for value in self.program.inputs)
             raise ModelFileError(
-                f"{self.program.name}: it has no convolution, pooling or resize, so that nothing tells which dimensions "
-                f"of its inputs are spatial ({inputs}); in such a model, as in a transformer of tokens, an output reads "
-                "its own position or all of them, and no field is to be computed"
+                f"{self.program.name}: it has no convolution, pooling or resize, so that nothing tells which "
+                f"dimensions of its inputs are spatial ({inputs}); in such a model, as in a transformer of tokens, an "
+                "output reads its own position or all of them, and no field is to be computed"
             )
         spans: dict[int, set[Span]] = {}
         for axis, found in self._slid.items():
