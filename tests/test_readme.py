@@ -16,11 +16,39 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 
 
 def test_the_python_example_runs(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
     names = {}
     exec(code, names)
     assert names["report"]["add"].size == (3, 3)
     assert "off by +1/2 input pixels" in capsys.readouterr().out
+
+
+def test_the_sweep_runs():
+    """On a network by hand, in the place of a file."""
+    net = rfgraph.Network("model")
+    x = net.max_pool("pool1", net.input("image", channels=3), kernel=3, stride=2, padding=1)
+    for k in range(8):
+        x = net.max_pool(f"pool{k}x", x, kernel=2) if k in (2, 4) else x
+        x = net.conv(f"conv{k}", x, kernel=3, padding=1, channels=8)
+    code = re.findall(r"```python\n(found = .*?)```", README, re.DOTALL)[0]
+    names = {"rfgraph": rfgraph, "net": net}
+    exec(code.replace('"model.onnx"', "net").replace("r >= 256", "r >= 100"), names)
+    found = names["found"]
+    assert len(found["macs"]) > 0
+    assert rfgraph.analyze(found.graph(0), input_size=224).macs.count == found["macs"][0]
+
+
+def test_the_network_as_arrays_runs():
+    pytest.importorskip("numba")
+    import numpy as np
+
+    code = re.findall(r"```python\n(fields = .*?)```", README, re.DOTALL)[0]
+    names = {
+        "rfgraph": rfgraph, "starts": np.array([0, 0, 1]), "tails": np.array([0]), "ops": np.array([0, 0]),
+        "windows": [[rfgraph.Window(3, 2, 1)]],
+    }  # fmt: skip
+    exec(code, names)
+    assert names["fields"].size[1, 0] == 3
 
 
 def test_the_commands_named_are_there():
