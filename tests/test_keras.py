@@ -11,21 +11,22 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
-import itertools  # noqa: E402
-import json  # noqa: E402
-import random  # noqa: E402, F401
-import subprocess  # noqa: E402, F401
-import sys  # noqa: E402, F401
-import textwrap  # noqa: E402, F401
-import time  # noqa: E402, F401
-import zipfile  # noqa: E402, F401
-from collections.abc import Callable  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from pathlib import Path  # noqa: E402, F401
+import itertools
+import json
+import random
+import re
+import subprocess
+import sys
+import textwrap
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
-import networkx as nx  # noqa: E402, F401
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import networkx as nx
+import numpy as np
+import pytest
 
 keras = pytest.importorskip("keras")
 torch = pytest.importorskip("torch")
@@ -33,9 +34,9 @@ torch = pytest.importorskip("torch")
 from architectures import ARCHITECTURES, check_table  # noqa: E402
 
 import rfgraph  # noqa: E402
-from rfgraph import importers  # noqa: E402, F401
-from rfgraph.errors import MissingExtraError, ModelFileError, RFGraphError  # noqa: E402, F401
-from rfgraph.importers import archive, keras_config, keras_layers, keras_ops  # noqa: E402, F401
+from rfgraph import importers  # noqa: E402
+from rfgraph.errors import MissingExtraError, ModelFileError, RFGraphError  # noqa: E402
+from rfgraph.importers import archive, keras_config, keras_layers, keras_ops  # noqa: E402
 from rfgraph.importers.keras_nodes import HANDLERS  # noqa: E402
 from rfgraph.importers.lowering import lower  # noqa: E402
 
@@ -50,11 +51,14 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True, scope="module")
-def double_precision():
-    before = keras.config.floatx()
+def numbers():
+    """Compute in double precision, and on one thread: on several, PyTorch takes ten times as long for small groups."""
+    before, threads = keras.config.floatx(), torch.get_num_threads()
     keras.config.set_floatx("float64")
+    torch.set_num_threads(1)
     yield
     keras.config.set_floatx(before)
+    torch.set_num_threads(threads)
 
 
 IMAGE = (6, 7, 4)
@@ -607,8 +611,8 @@ def test_every_handler_has_a_row():
 
 def test_every_layer_of_keras_has_a_handler():
     kinds = {name: kind for name, kind in vars(L).items() if isinstance(kind, type) and issubclass(kind, L.Layer)}
-    aliases = {"AvgPool", "Convolution", "GlobalAvgPool", "GlobalMaxPool", "MaxPool", "SeparableConvolution"}
-    names = {name for name in kinds if name.rstrip("Transpose").rstrip("123D") not in aliases}
+    aliases = ("AvgPool", "Convolution", "GlobalAvgPool", "GlobalMaxPool", "MaxPool", "SeparableConvolution")
+    names = {name for name in kinds if not re.fullmatch(rf"({'|'.join(aliases)})[123]D(Transpose)?", name)}
     # What is no layer to be called, or is read as a model, or never in one.
     others = {"InputLayer", "Layer", "Wrapper", "GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"}
     assert sorted(names - others - set(HANDLERS)) == []
@@ -710,3 +714,530 @@ def test_another_input_size_is_read_anew(name):
     for node, called in names_of(name).items():
         if node in want:
             assert report[called].map_size == want[node].map_size
+
+
+# Gradients of published models.
+
+
+#: Published models of keras.applications, and the size of image that they are read for.
+PUBLISHED = {
+    "ResNet50": (90, 64), "MobileNetV2": (96, 70), "EfficientNetB0": (64, 70), "InceptionV3": (107, 80),
+    "DenseNet121": (64, 70), "ConvNeXtTiny": (96, 64), "Xception": (71, 75), "MobileNetV3Small": (96, 70),
+    "NASNetMobile": (64, 32),
+}  # fmt: skip
+STEPS_OF = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.AveragePooling2D)
+
+
+def differentiable(name, monkeypatch):
+    """Return a published model whose gradient is not 0 wherever it reads: sums for maxima, and weights that add up."""
+    rng = np.random.default_rng(3)
+    layers = keras.src.layers
+    if name == "NASNetMobile":  # Keras refuses to make it on PyTorch, and needs nothing that is not there
+        monkeypatch.setattr(keras.src.applications.nasnet.backend, "backend", lambda: "jax")
+    rectified = layers.ReLU
+    monkeypatch.setattr(layers, "MaxPooling2D", L.AveragePooling2D)
+    monkeypatch.setattr(
+        layers, "ReLU", lambda limit=None, **keywords: L.Identity(**keywords) if limit else rectified(**keywords)
+    )
+    monkeypatch.setattr(
+        keras.initializers.VarianceScaling, "__call__",
+        lambda self, shape, dtype=None: rng.uniform(0.5, 1.5, shape) / np.prod(shape[:-1]),
+    )  # fmt: skip
+    return getattr(keras.applications, name)(weights=None, include_top=False, input_shape=(*PUBLISHED[name], 3))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_gradients_reach_the_region_and_nothing_else(name, monkeypatch):
+    size = PUBLISHED[name]
+    with monkeypatch.context() as patch:
+        model = differentiable(name, patch)
+    report = rfgraph.analyze(model, input_size=size)
+    assert "unknown" not in {report[node].op for node in report}
+    steps = [layer for layer in model.layers if isinstance(layer, STEPS_OF)]
+    chosen = [*(steps[len(steps) * k // 12] for k in (1, 2, 6)), model.layers[-1]]
+    assert len(chosen) == 4
+    x = (200 + 50 * torch.rand((1, *size, 3), dtype=torch.float64)).requires_grad_()
+    made = keras.Model(model.inputs, [layer.output for layer in chosen])(x, training=False)
+    for layer, output in zip(chosen, made, strict=True):
+        sizes = tuple(output.shape[1:3])
+        assert report[layer.name].map_size == sizes
+        for place in {tuple(n // 2 for n in sizes), (0, 0), tuple(n - 1 for n in sizes)}:
+            # A normalisation of channels has a sum that never changes: they are not summed as they are.
+            total = (output[0][place] * torch.linspace(1, 2, output.shape[-1], dtype=output.dtype)).sum()
+            (gradient,) = torch.autograd.grad(total, x, retain_graph=True)
+            assert gradient.any(), (layer.name, place)
+            read = gradient.abs().sum((0, 3)).nonzero()
+            box = tuple(zip(read.min(0).values.tolist(), read.max(0).values.tolist(), strict=True))
+            assert report.region(layer.name, place).box == box, (layer.name, place)
+
+
+# Graphs: nested and shared, several inputs and outputs, as files write them.
+
+
+def nested_twice():
+    """A model that is called twice, one of whose layers is called twice, with inputs and outputs by name."""
+    left, right = keras.Input((16, 16, 3), name="left"), keras.Input((16, 16, 3), name="right")
+    shared = L.Conv2D(3, 3, padding="same", name="shared")
+    a, b = keras.Input((16, 16, 3), name="a"), keras.Input((16, 16, 3), name="b")
+    inner = keras.Model(
+        {"a": a, "b": b}, {"z": L.Add(name="sum")([shared(shared(a)), b]), "y": shared(b)}, name="inner"
+    )
+    once = inner({"a": left, "b": right})
+    twice = inner({"b": once["z"], "a": once["y"]})
+    after = keras.Sequential([L.MaxPooling2D(name="pool"), L.Dense(2, name="dense")], name="after")
+    return keras.Model([left, right], {"map": after(twice["y"]), "other": once["y"]}, name="outer")
+
+
+def saved(model, tmp_path, name="model.keras"):
+    model.save(tmp_path / name)
+    return str(tmp_path / name)
+
+
+def test_models_within_models_and_layers_that_are_shared(tmp_path):
+    model = nested_twice()
+    live, file = rfgraph.load(model), rfgraph.load(saved(model, tmp_path))
+    assert dict(live.nodes(data=True)) == dict(file.nodes(data=True))
+    assert set(live.edges) == set(file.edges)
+    assert set(live) == {
+        "left", "right", "inner/shared", "inner/shared_2", "inner/shared_3", "inner/sum", "inner/shared_4",
+        "after/pool", "after/dense",
+    }  # fmt: skip
+    report = rfgraph.analyze(live, source="left")
+    assert report["inner/sum"].size == (5, 5)
+    assert report["after/dense"].size == (8, 8)  # two convolutions, one more on the sum, and a pooling
+    assert set(report.outputs) == {"after/dense", "inner/shared"} or set(report.outputs) >= {"after/dense"}
+
+
+def test_a_sequential_model_and_what_it_is_built_for(tmp_path):
+    layers = [L.Conv2D(4, 3, name="conv"), L.UpSampling2D(name="up"), L.ReLU(name="relu")]
+    model = keras.Sequential(layers)
+    with pytest.raises(ModelFileError, match=r"live model \(sequential.*pass example="):
+        rfgraph.analyze(model)
+    assert rfgraph.analyze(model, example=(1, 9, 9, 3))["up"].map_size == (14, 14)
+    assert rfgraph.analyze(model, example=(1, 9, 9, 3), input_size=12)["up"].map_size == (20, 20)
+    built = keras.Sequential([keras.Input((9, 9, 3), name="image"), *layers])
+    path = saved(built, tmp_path)
+    assert list(rfgraph.analyze(path)) == list(rfgraph.analyze(built)) == ["image", "conv", "up", "relu"]
+    config = built.get_config()
+    del config["layers"][0]
+    for stated in ({"build_input_shape": [None, 9, 9, 3]}, {}):
+        layer = {
+            "module": "keras",
+            "class_name": "Sequential",
+            "config": {**config, "build_input_shape": None, **stated},
+        }
+        assert list(graph_by_hand(layer)) == ["input", "conv", "up", "relu"]
+    for part in layer["config"]["layers"]:
+        part.pop("build_config", None)
+    with pytest.raises(ModelFileError, match="does not state the shape of its input"):
+        graph_by_hand(layer)
+
+
+def test_calls_as_keras_2_writes_them():
+    inner = {
+        "class_name": "Functional", "name": "inner",
+        "config": {
+            "name": "inner", "input_layers": [["i", 0, 0]], "output_layers": [["c", 0, 0]],
+            "layers": [
+                {"class_name": "InputLayer", "name": "i", "config": {"batch_input_shape": [None, 8, 8, 4]},
+                 "inbound_nodes": []},
+                {"class_name": "Conv2D", "name": "c",
+                 "config": {"filters": 4, "kernel_size": [3, 3], "padding": "same"},
+                 "inbound_nodes": [[["i", 0, 0, {}]]]},
+            ],
+        },
+        "inbound_nodes": [[["x", 0, 0, {}]], [["inner", 1, 0, {}]]],
+    }  # fmt: skip
+    merge = {"class_name": "Add", "name": "add", "config": {},
+             "inbound_nodes": [[["inner", 1, 0, {}], ["inner", 2, 0, {"training": False}]]]}  # fmt: skip
+    report = rfgraph.analyze(graph_by_hand(by_hand(inner, merge, shape=(None, 8, 8, 4), outputs=["add", 0, 0])))
+    assert (report["inner/c"].size, report["inner/c_2"].size, report["add"].size) == ((3, 3), (5, 5), (5, 5))
+
+
+def test_a_nested_model_is_read_for_the_size_that_it_is_called_on():
+    inner = keras.Sequential([keras.Input((8, 8, 4)), L.Conv2D(4, 3, name="c"), L.Flatten(), L.Dense(3)], name="inner")
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(inner)))
+    graph = graph_by_hand(by_hand({**config, "name": "inner"}, shape=(None, 8, 8, 4)))
+    assert "unknown" not in {d["op"] for _, d in graph.nodes(data=True)}
+    assert rfgraph.analyze(graph_by_hand(by_hand({**config, "name": "inner"})))["inner/c"].map_size == (4, 5)
+
+
+def test_a_file_made_for_one_size_is_not_bent_to_another(tmp_path):
+    x = keras.Input((8, 8, 2))
+    y = L.Conv2D(4, 3, padding="same", name="conv")(x)
+    y = L.Conv1D(3, 3, name="rows")(L.Reshape((64, 4), name="reshape")(y))
+    path = saved(keras.Model(x, y), tmp_path)
+    graph = rfgraph.load(path, input_size=16)
+    assert "for which the model was made" in graph.nodes["reshape"]["why"]
+    assert rfgraph.analyze(path, input_size=16)["conv"].map_size == (16, 16)
+
+
+def test_masks_are_read_too():
+    x = keras.Input((9, 3), name="x")
+    masked = L.Softmax(name="softmax")(x, mask=L.AveragePooling1D(3, 1, "same", name="pool")(x) > 0)
+    (end,) = (report := rfgraph.analyze(keras.Model(x, masked))).outputs
+    assert end.startswith("softmax/mask")
+    assert report[end].size == (3,)
+
+
+# Live models of the user's own.
+
+
+class Block(L.Layer):
+    def __init__(self, width, **keywords):
+        super().__init__(**keywords)
+        self.conv, self.norm = L.Conv2D(width, 3, padding="same", name="conv"), L.BatchNormalization(name="norm")
+
+    def build(self, shape):
+        self.conv.build(shape)
+        self.norm.build((*shape[:-1], self.conv.filters))
+        self.gain = self.add_weight(shape=(self.conv.filters,), name="gain")
+
+    def call(self, x, training=None):
+        return K.relu(self.norm(self.conv(x), training=training)) * self.gain
+
+
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__(name="net")
+        self.stem = L.Conv2D(4, 3, 2, name="stem")
+        self.block = Block(4, name="block")
+        self.head = L.GlobalAveragePooling2D(name="head")
+
+    def call(self, x):
+        y = self.stem(x)
+        for _ in range(2):
+            y = y + self.block(y)
+        return self.head(y)
+
+
+class Branches(L.Layer):
+    def call(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def test_a_model_of_ones_own_is_called_on_symbolic_tensors():
+    net = Net()
+    with pytest.raises(ModelFileError, match=r"live model \(net\).*pass example=.*\(1, 224, 224, 3\)"):
+        rfgraph.analyze(net)
+    for example in ((1, 17, 17, 3), np.zeros((1, 17, 17, 3)), (None, 17, 17, 3)):
+        report = rfgraph.analyze(net, example=example)
+        assert list(report)[:4] == ["x", "stem", "block/conv", "block/norm"]
+        assert (report["block/conv_2"].size, report["block/conv_2"].stride) == ((11, 11), (2, 2))
+        assert report["stem"].map_size == (8, 8)
+    assert rfgraph.analyze(net, example=(1, 17, 17, 3), input_size=33)["stem"].map_size == (16, 16)
+    assert len(net.block._inbound_nodes) == 0
+    with pytest.raises(ModelFileError, match=r"net: it cannot be called on symbolic tensors of \(1, 17, 17, 9\)"):
+        rfgraph.analyze(net, example=(1, 17, 17, 9))
+    with pytest.raises(ModelFileError, match="size that is not positive"):
+        rfgraph.analyze(net, example=(1, 0, 17, 3))
+    with pytest.raises(ModelFileError, match="neither a shape nor a tensor"):
+        rfgraph.analyze(net, example="image")
+
+
+def test_layers_of_ones_own_are_followed_live_and_unknown_in_files(tmp_path):
+    x = keras.Input((16, 16, 3), name="x")
+    model = keras.Model(x, L.Conv2D(2, 3, name="last")(Block(3, name="block")(x)))
+    assert rfgraph.analyze(model)["last"].size == (5, 5)
+
+    class Named(Block):
+        def get_config(self):
+            return {"name": self.name, "width": 3}
+
+    path = saved(keras.Model(x, L.Conv2D(2, 3, name="last")(Named(3, name="block")(x))), tmp_path)
+    graph = rfgraph.load(path)
+    assert (graph.nodes["block"]["op"], graph.nodes["block"]["of"]) == ("unknown", "Named")
+    assert rfgraph.analyze(path)["last"].status == "unknown"
+    assert rfgraph.analyze(path, treat={"Named": "identity"})["last"].size == (3, 3)
+    assert rfgraph.analyze(path, treat={"Named": "identity"}, input_size=32)["last"].map_size == (30, 30)
+
+
+def test_what_a_live_layer_cannot_be_followed_in_is_said():
+    x = keras.Input((16, 16, 3), name="x")
+    built = Branches(name="branches")
+    built.compute_output_shape = lambda shape: shape
+    built.compute_output_spec = lambda x: keras.KerasTensor(x.shape, x.dtype)
+    graph = rfgraph.load(keras.Model(x, L.Conv2D(2, 3, name="last")(built(L.Conv2D(3, 3, name="first")(x)))))
+    assert "what it does cannot be followed (" in graph.nodes["branches"]["why"]
+    assert rfgraph.analyze(graph)["first"].size == (3, 3)
+    assert rfgraph.analyze(graph)["last"].status == "unknown"
+
+
+def test_a_class_called_as_one_of_keras_is_not_taken_for_it():
+    layer = {**CONV, "module": "mine", "registered_name": "mine>Conv2D"}
+    for module, of in (("mine", "mine.Conv2D"), (None, "custom.Conv2D")):
+        graph = graph_by_hand(by_hand(CONV | {"name": "c"}, {**layer, "module": module}))
+        assert graph.nodes["conv"]["of"] == of
+    activation = {"module": "mine", "class_name": "function", "config": "relu", "registered_name": "mine>relu"}
+    graph = graph_by_hand(by_hand(CONV, layer_config("Activation", {"activation": activation}, name="own")))
+    assert (graph.nodes["own"]["op"], graph.nodes["own"]["of"]) == ("unknown", "mine>relu")
+
+
+def test_functions_that_a_model_holds_are_never_run(tmp_path):
+    ran = tmp_path / "ran"
+    x = keras.Input((8, 8, 3))
+    model = keras.Model(x, L.Lambda(lambda x: x * 2, name="lambda")(L.Conv2D(3, 3)(x)))
+    for target in (model, saved(model, tmp_path)):
+        graph = rfgraph.load(target)
+        assert (graph.nodes["lambda"]["op"], graph.nodes["lambda"]["of"]) == ("unknown", "Lambda")
+    body = {"class_name": "__lambda__", "config": {"value": f"open({str(ran)!r}, 'w')"}}
+    graph_by_hand(
+        by_hand(
+            CONV, layer_config("Lambda", {"function": body}, name="l"), layer_config("Activation", {"activation": body})
+        )
+    )
+    assert not ran.exists()
+
+
+def test_layers_and_operations_are_models_too():
+    assert rfgraph.analyze(L.Conv2D(4, 5, name="five"), example=(1, 9, 9, 3))["five"].size == (5, 5)
+    assert rfgraph.analyze(Block(3, name="block"), example=(1, 9, 9, 3))["conv"].size == (3, 3)
+    x = keras.Input((9, 9, 3))
+    function = keras.Function(x, L.AveragePooling2D(3, name="pool")(x))
+    assert rfgraph.analyze(function)["pool"].size == (3, 3)
+
+
+def test_examples_of_several_inputs():
+    model = nested_twice()
+    for example in ([(1, 32, 16, 3), (1, 32, 16, 3)], {"right": (1, 32, 16, 3), "left": (1, 32, 16, 3)}):
+        assert rfgraph.analyze(model, example=example, source="left")["inner/sum"].map_size == (32, 16)
+    with pytest.raises(ModelFileError, match="its inputs are left, right; give an example of each"):
+        rfgraph.analyze(model, example=(1, 32, 16, 3))
+    with pytest.raises(ModelFileError, match="its input 'left' has 4 dimensions, the example 3"):
+        rfgraph.analyze(model, example=[(32, 16, 3), (1, 32, 16, 3)])
+
+    class Two(keras.Model):
+        def call(self, left, right):
+            return L.AveragePooling2D(3, 1, "same")(left) + right
+
+    for example in ([(1, 8, 8, 2), (1, 8, 8, 2)], {"right": (1, 8, 8, 2), "left": (1, 8, 8, 2)}):
+        report = rfgraph.analyze(Two(), example=example, source="left")
+        assert report[report.outputs[-1]].size == (3, 3)
+
+
+# Without keras, and damaged files.
+
+BLOCKED = """
+    import sys
+    sys.modules["keras"] = sys.modules["tensorflow"] = sys.modules["torch"] = None
+    import rfgraph
+    report = rfgraph.analyze(sys.argv[1])
+    print(report["layers_7_add"].size, report["layers_7_add"].stride)
+    assert not any(name.startswith(("keras.", "torch.", "tensorflow.", "jax.")) for name in sys.modules)
+"""
+
+
+def test_a_file_is_read_without_keras(tmp_path):
+    command = [sys.executable, "-c", textwrap.dedent(BLOCKED), saved(resnet18(), tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "(435, 435) (32, 32)"
+
+
+def test_without_keras_a_live_model_asks_for_the_extra(monkeypatch):
+    model = keras.Sequential([keras.Input((8, 8, 3)), L.Conv2D(2, 3)])
+    rfgraph.load(model)
+    monkeypatch.delitem(sys.modules, "rfgraph.importers.keras")
+    monkeypatch.delattr(importers, "keras")
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'rfgraph\[keras\]'"):
+        importers.live(model)
+
+
+def packed(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive_:
+        for name, text in members.items():
+            archive_.writestr(name, text)
+    return str(path)
+
+
+def file_of(path, layer):
+    return packed(path, {"metadata.json": "{}", "config.json": json.dumps(layer), "model.weights.h5": b""})
+
+
+def test_archives_that_are_no_model_are_refused(tmp_path):
+    for members, message in [
+        ({"metadata.json": b""}, "holds no config.json"),
+        ({"config.json": "{}"}, "not a model saved by Keras.*not the config of a model"),
+        ({"config.json": '{"config": {"layers": []}}'}, "whose graph is not in its config"),
+        ({"config.json": '{"class_name": "Sequential", "config": {"layers": []}}'}, "its layers are not a list"),
+        ({"config.json": "[" * 100_000}, "RecursionError"),
+        ({"config.json": b"\xff\xfe{"}, "not a model saved by Keras"),
+    ]:
+        with pytest.raises(ModelFileError, match=message):
+            rfgraph.load(packed(tmp_path / "a.keras", members))
+    (tmp_path / "text.keras").write_text("no zip")
+    with pytest.raises(ModelFileError, match="not a model saved by Keras"):
+        rfgraph.load(str(tmp_path / "text.keras"))
+
+
+def test_a_zip_bomb_is_refused_unpacked(tmp_path, monkeypatch):
+    path = packed(tmp_path / "bomb.keras", {"config.json": b" " * 100_000})
+    monkeypatch.setattr(archive, "MAX_BYTES", 99_999)
+    with pytest.raises(ModelFileError, match="100000 bytes, more than"):
+        rfgraph.load(path)
+    data = bytearray(Path(path).read_bytes())
+    at = data.rindex(b"PK\x01\x02") + 24  # the size in the central directory
+    data[at : at + 4] = (10).to_bytes(4, "little")
+    Path(path).write_bytes(data)
+    with pytest.raises(ModelFileError, match="not a model saved by Keras"):
+        rfgraph.load(path)
+
+
+def nested(depth, calls):
+    """Models within models, each of which calls the next one so many times."""
+    layer = by_hand(CONV, shape=(None, 8, 8, 4))
+    for _ in range(depth):
+        args = [{"args": [tensor("x" if k == 0 else "inner", max(k - 1, 0))], "kwargs": {}} for k in range(calls)]
+        layer = by_hand({**layer, "name": "inner", "inbound_nodes": args}, shape=(None, 8, 8, 4),
+                        outputs=[["inner", calls, 0]])  # fmt: skip
+    return layer
+
+
+def test_graphs_that_are_absurd_are_refused_in_bounded_time(tmp_path):
+    loop = {**CONV, "inbound_nodes": [{"args": [tensor("second")], "kwargs": {}}]}
+    cases = [
+        (by_hand(loop, {**CONV, "name": "second"}), "layer '(conv|second)' reads what it makes itself"),
+        (by_hand({**CONV, "inbound_nodes": [{"args": [tensor("conv")]}]}), "reads what it makes itself"),
+        (by_hand({**CONV, "inbound_nodes": [{"args": [tensor("none")]}]}), "a layer called 'none' is read"),
+        (by_hand({**CONV, "inbound_nodes": [{"args": [tensor("x", 0, 3)]}]}), "output 3 of 'x' is read"),
+        (by_hand(CONV, {**CONV, "name": "b", "inbound_nodes": [{"args": [tensor("conv", 7)]}]}), "call 7 of layer"),
+        (by_hand(CONV, CONV), "two layers are called 'conv'"),
+        (nested(40, 1), "nested more than 32 deep"),
+        (nested(30, 2), "calls more than 20000 layers"),
+        (by_hand({**CONV, "config": {"filters": 4, "kernel_size": [3, 3], "strides": 0}}), "'conv'.*strides.*positive"),
+        (by_hand({**CONV, "config": {"filters": 4, "kernel_size": [3, -3]}}), "'conv'.*kernel.*not positive"),
+        (by_hand({**CONV, "config": {"filters": "4", "kernel_size": [3, 3]}}), "'conv'.*filters '4' is not an integer"),
+        (by_hand({**CONV, "config": {"filters": 4, "kernel_size": [3, 3, 3]}}), "one entry for each of 2 axes"),
+        (by_hand({**CONV, "config": {"filters": 4, "kernel_size": 3, "padding": "odd"}}), "none of valid, same and"),
+        (by_hand({**CONV, "config": {"filters": 4, "kernel_size": 3, "padding": 7}}), "padding 7 is not text"),
+        (by_hand(CONV, shape=(None, 6, -7, 4)), "has a negative size"),
+        (by_hand(CONV, shape=(None, 6, 7)), "its input has 3 dimensions"),
+        ({**by_hand(CONV), "class_name": 3}, None),
+    ]
+    for layer, message in cases:
+        start = time.process_time()
+        path = file_of(tmp_path / "a.keras", layer)
+        if message is None:
+            rfgraph.load(path)
+        else:
+            with pytest.raises(ModelFileError, match=message):
+                rfgraph.load(path)
+        assert time.process_time() - start < 10, message
+
+
+def test_numbers_that_are_absurd_take_no_time_or_memory(tmp_path):
+    huge = 10**12
+    start = time.process_time()
+    for layer in [
+        {**CONV, "config": {"filters": huge, "kernel_size": huge, "dilation_rate": huge, "padding": "same"}},
+        layer_config("Conv2DTranspose", {"filters": huge, "kernel_size": huge, "strides": huge}),
+        layer_config("UpSampling2D", {"size": huge}),
+        layer_config("ZeroPadding2D", {"padding": huge}),
+        layer_config("Cropping2D", {"cropping": huge}),
+        layer_config("Resizing", {"height": huge, "width": 3}),
+        layer_config("Dense", {"units": huge}),
+        layer_config("Embedding", {"input_dim": huge, "output_dim": huge}),
+        layer_config("MultiHeadAttention", {"num_heads": huge, "key_dim": huge}, inbound_nodes=[
+            {"args": [tensor("conv"), tensor("conv")]}]),
+        layer_config("ops.Repeat", {"repeats": huge, "axis": 1}),
+        layer_config("ops.Tile", {"repeats": [1, huge, 1, 1]}),
+        layer_config("ops.Split", {"indices_or_sections": huge, "axis": 3}),
+        layer_config("ops.BroadcastTo", {"shape": [huge, 4, 5, 4]}),
+        layer_config("ops.Pad", {"pad_width": huge}),
+        layer_config("ops.ExpandDims", {"axis": list(range(10_000))}),
+        layer_config("ops.OneHot", {"num_classes": huge}),
+        layer_config("ops.Transpose", {"axes": [0] * 4}),
+        layer_config("ConvLSTM2D", {"filters": 3, "kernel_size": huge}),
+        layer_config("RNN", {"cell": layer_config("StackedRNNCells", {"cells": [layer_config("LSTMCell")] * 10_000})}),
+    ]:  # fmt: skip
+        check_read_or_refused(file_of(tmp_path / "a.keras", by_hand(CONV, layer)))
+    assert time.process_time() - start < 20
+
+
+def check_read_or_refused(path):
+    try:
+        graph = rfgraph.load(str(path))
+        assert isinstance(graph, nx.DiGraph)
+        rfgraph.analyze(graph)
+    except RFGraphError:
+        pass
+
+
+def small_model():
+    x = keras.Input((8, 9, 2), name="x")
+    y = L.Conv2D(4, 3, 2, padding="same", activation="relu")(x)
+    y = keras.Sequential([L.SeparableConv2D(4, 3), L.BatchNormalization(), L.UpSampling2D(2)], name="up")(y)
+    z = K.concatenate([y[:, :4, 1:5], K.pad(y, [[0, 0], [1, 1], [1, 1], [0, 0]])[:, :4, :4]], axis=-1)
+    z = K.reshape(z, (-1, 16, 8))
+    z = L.MultiHeadAttention(2, 3)(z, z) + L.Bidirectional(L.LSTM(4, return_sequences=True))(z)
+    return keras.Model(x, [L.TimeDistributed(L.Dense(3, activation="softmax"))(z), K.mean(y, axis=(1, 2)) * 2])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_files_are_read_or_refused(seed, tmp_path):
+    path = file_of(tmp_path / "small.keras", keras.saving.serialize_keras_object(small_model()))
+    data = Path(path).read_bytes()
+    rng = random.Random(seed)
+    for _ in range(120):
+        damaged = bytearray(data)
+        for _ in range(rng.choice((1, 1, 3, 20))):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        if rng.random() < 0.3:
+            del damaged[rng.randrange(len(damaged)) :]
+        (tmp_path / "damaged.keras").write_bytes(damaged)
+        check_read_or_refused(tmp_path / "damaged.keras")
+
+
+VALUES = (
+    None,
+    0,
+    -1,
+    1,
+    7,
+    2**70,
+    -(2**70),
+    1.5,
+    "x",
+    "same",
+    True,
+    [],
+    [1],
+    {},
+    {"class_name": "Conv2D"},
+    [["x", 0, 0]],
+)
+
+
+def places(tree, found):
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        found.append((tree, key))
+        if isinstance(value, (dict, list)):
+            places(value, found)
+    return found
+
+
+#: Entries of a config that are never looked at: weights are not read.
+UNREAD = ("initializer", "regularizer", "constraint", "dtype", "compile_config", "registered_name", "seed", "trainable")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_configs_are_read_or_refused(seed, tmp_path):
+    text = json.dumps(keras.saving.serialize_keras_object(small_model()))
+    rng = random.Random(seed)
+    for _ in range(200):
+        tree = json.loads(text)
+        found = [(owner, key) for owner, key in places(tree, []) if not str(key).endswith(UNREAD)]
+        for _ in range(rng.choice((1, 1, 2, 5))):
+            owner, key = rng.choice(found)
+            if rng.random() < 0.2 and isinstance(owner, dict):
+                owner.pop(key, None)
+            elif rng.random() < 0.4:
+                other, place = rng.choice(found)
+                owner[key] = other.get(place) if isinstance(other, dict) else (other[place : place + 1] or [None])[0]
+            else:
+                owner[key] = rng.choice(VALUES)
+        try:
+            json.dumps(tree)
+        except ValueError:
+            continue  # a tree that holds itself
+        check_read_or_refused(file_of(tmp_path / "damaged.keras", tree))

@@ -145,7 +145,7 @@ def _graph(model: Any) -> tuple[Any, Sequence[Any]] | None:
 
 def _called(model: Any, given: Any, name: str) -> Config:
     """Return the graph of what a model or a layer does when it is called on an example."""
-    inputs = _mapped(given, lambda pair: keras.Input(batch_shape=pair[0], dtype=pair[1]))
+    inputs = _named(model, given)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -156,6 +156,28 @@ def _called(model: Any, given: Any, name: str) -> Config:
             f"{name}: it cannot be called on symbolic tensors of {shapes} ({_first(error)})"
         ) from error
     return _functional(name, inputs, outputs)
+
+
+def _named(model: Any, given: Any) -> Any:
+    """Return symbolic tensors for examples, called as the parameters of the model are."""
+    own, _ = _parameters(model)
+
+    def symbolic(item: Any, name: str | None) -> Any:
+        return _mapped(item, lambda pair: keras.Input(batch_shape=pair[0], dtype=pair[1], name=name))
+
+    if isinstance(given, dict):
+        return {key: symbolic(item, key if _is_pair(item) else None) for key, item in given.items()}
+    if isinstance(given, list):
+        names = own if len(own) >= len(given) else []
+        return [symbolic(item, names[k] if names and _is_pair(item) else None) for k, item in enumerate(given)]
+    return symbolic(given, own[0] if own else None)
+
+
+def _parameters(model: Any) -> tuple[list[str], list[str]]:
+    """Return the names of what a model can be called with by place, and of what it has to be."""
+    parameters = inspect.signature(model.call).parameters.values()
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names, [p.name for p in parameters if p.default is p.empty and p.name in names]
 
 
 def _outputs(model: Any, inputs: Any) -> list[Any]:
@@ -175,9 +197,7 @@ def _outputs(model: Any, inputs: Any) -> list[Any]:
 
 def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return what a model is called with: several inputs are several arguments if it has that many, else one."""
-    parameters = inspect.signature(model.call).parameters.values()
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    needed = [p.name for p in parameters if p.default is p.empty and p.name in names]
+    names, needed = _parameters(model)
     if isinstance(inputs, dict) and set(inputs) <= set(names) and set(needed) <= set(inputs):
         return (), inputs
     if isinstance(inputs, list) and len(needed) == len(inputs) > 1:

@@ -21,7 +21,7 @@ from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape, symbol, unknown
 from rfgraph.importers.folding import MAX_ELEMENTS
 from rfgraph.importers.handlers import UnspelledError
-from rfgraph.importers.keras_nodes import HANDLERS, Made, Node, flat, pointwise, whole_number
+from rfgraph.importers.keras_nodes import HANDLERS, MAX_PIECES, Made, Node, flat, pointwise, whole_number
 from rfgraph.importers.keras_weights import learned
 from rfgraph.importers.lowering import lower_for
 from rfgraph.importers.program import NOTHING, Program, Value
@@ -36,6 +36,8 @@ MAX_DEPTH = 32
 MAX_CALLS = 20_000
 #: Names are cut to this: those of nested models follow each other.
 MAX_NAME = 200
+#: Outputs of one layer.
+MAX_OUTPUTS = 4096
 
 Layer = Mapping[str, Any]
 
@@ -130,6 +132,8 @@ class Reader:
         self.calls = 0
         self.depth = 0
         self.resized = False
+        #: Shapes that the model states of values, by their names, where they are read last.
+        self.said: dict[str, tuple[int | None, ...]] = {}
 
     def fail(self, why: object) -> ModelFileError:
         """Return the error that names the model."""
@@ -301,10 +305,8 @@ class Reader:
     ) -> Shape | None:  # fmt: skip
         """Return the shape that an output has as it is stated, with the batch of what the layer reads."""
         for value in operands:
-            if value.shape is not None and stated is not None and len(value.shape) == len(stated):
-                pairs = list(zip(value.shape, stated, strict=True))
-                if all(n == m or (m is None and not isinstance(n, int)) for n, m in pairs):
-                    return value.shape
+            if stated is not None and self.said.get(value.name) == stated:
+                return value.shape
         if stated is None or self.resized:
             return None
         batch = next((value.shape[0] for value in operands if value.shape), None)
@@ -351,6 +353,9 @@ class Reader:
                 continue
             follower = layers[k + 1] if k + 1 < len(layers) else {}
             shape = None if _functional(follower) or _sequential(follower) else _built_shape(follower)
+            read = _built_shape(layer)
+            if read is not None:
+                self.said[made[0].name] = read
             made = self.apply(layer, (made[0],), {}, prefix + _name(layer), () if shape is None else (shape,))
             if not made:
                 raise self.fail(f"layer {_name(layer)!r} makes nothing")
@@ -364,6 +369,8 @@ class Reader:
             scope.setdefault((ref.layer, ref.call), [])[ref.index :] = [value]
         counts: dict[tuple[str, int], int] = {}
         for layer, call, index in graph.stated:
+            if index >= MAX_OUTPUTS:
+                raise self.fail(f"output {index} of layer {layer[:80]!r} is stated; {MAX_OUTPUTS} are too many")
             counts[layer, call] = max(counts.get((layer, call), 0), index + 1)
         wanted = [ref for ref in flat(graph.outputs) if isinstance(ref, Ref)]
         for ref in wanted:
@@ -401,6 +408,10 @@ class Reader:
                 open_.add(key)
                 waiting += reversed(missing)
                 continue
+            for ref in needed:
+                value = _taken(scope, ref)
+                if ref.shape is not None and isinstance(value, Value):
+                    self.said[value.name] = ref.shape
             known = [graph.stated.get((name, number, k)) for k in range(counts.get(key, 0))]
             args, kwargs = _resolved(call.args, scope), _resolved(dict(call.kwargs), scope)
             scope[key] = list(self.apply(layer, args, kwargs, prefix + name, known))
@@ -649,6 +660,8 @@ def _argument(tree: Any) -> Any:
             history = config.get("keras_history")
             if history is None or not _is_history(history):
                 raise ValueError("a tensor does not say which layer makes it")
+            if not 0 <= history[2] < MAX_PIECES:
+                raise ValueError(f"output {history[2]} of {history[0][:80]!r} is read, more than any layer makes")
             return Ref(history[0], history[1], history[2], _shape(config.get("shape")))
         case "__slice__":
             return slice(*(_argument(config.get(name)) for name in ("start", "stop", "step")))

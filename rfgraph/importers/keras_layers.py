@@ -131,10 +131,11 @@ ELEMENTWISE = {
 
 #: Augmentations, which do nothing at inference.
 AUGMENTATIONS = (
-    "AugMix", "CutMix", "Equalization", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter",
-    "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur",
-    "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization", "RandomRotation",
-    "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom", "Solarization",
+    "AugMix", "CutMix", "Equalization", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration",
+    "RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip",
+    "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization",
+    "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom",
+    "Solarization",
 )  # fmt: skip
 
 
@@ -152,7 +153,8 @@ def _augmentation(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("AutoContrast")
 def _auto_contrast(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="contrast", dims=node.layout(2)[0]), node.x)  # from the least to the greatest
+    dims, _ = node.layout(2, single=True)
+    return build(program.Mix(function="contrast", dims=dims), node.x)  # from the least of it to the greatest
 
 
 # Normalisations.
@@ -507,8 +509,7 @@ def resized(
 
 def fitted(node: Node, build: Builder, sizes: tuple[int, int]) -> Value:
     """Add a resize of an image, and what comes before it: a crop, or padding, to the ratio of height to width."""
-    axes = 2
-    dims, _ = node.layout(axes)
+    dims, _ = node.layout(2, single=True)
     x, antialias = node.x, node.flag("antialias")
     crop, pad = node.flag("crop_to_aspect_ratio"), node.flag("pad_to_aspect_ratio")
     if any(number < 1 for number in sizes):
@@ -538,7 +539,7 @@ def _resizing(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("CenterCrop")
 def _center_crop(node: Node, build: Builder) -> Made:
-    dims, _ = node.layout(2)
+    dims, _ = node.layout(2, single=True)
     wanted = (node.integer("height"), node.integer("width"))
     had = [whole_number("input", node.shape[d]) for d in dims]
     if any(number < 1 for number in wanted):

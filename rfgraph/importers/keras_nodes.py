@@ -118,17 +118,19 @@ class Node:
 
     # Its layout.
 
-    def layout(self, axes: int | None = None) -> tuple[tuple[int, ...], int]:
-        """Return the dimensions of its spatial axes, and that of its channels; the batch may be left out.
+    def layout(self, axes: int | None = None, *, single: bool = False) -> tuple[tuple[int, ...], int]:
+        """Return the dimensions of its spatial axes, and that of its channels.
 
         Parameters
         ----------
         axes
             Number of axes, as many as it has dimensions besides batch and channels if left out.
+        single
+            Whether one image without a batch will do.
         """
         axes = self.rank - 2 if axes is None else axes
         batch = self.rank - 1 - axes
-        if axes < 1 or not 0 <= batch <= 1:
+        if axes < 1 or (batch != 1 and not (single and batch == 0)):
             raise ValueError(f"its input has {self.rank} dimensions, not a batch, {max(axes, 1)} axes and channels")
         if self.text("data_format", "channels_last") == "channels_first":
             return tuple(range(batch + 1, self.rank)), batch

@@ -365,7 +365,7 @@ def _extract_patches(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ops.SobelEdges")
 def _sobel_edges(node: Node, build: Builder) -> Made:
-    dims, _ = node.layout(2)
+    dims, _ = node.layout(2, single=True)
     window = program.Slide(
         function="avg_pool", dims=dims, kernel=(3, 3), stride=(1, 1), padding=((1, 1),) * 2, dilation=(1, 1)
     )  # both directions together read all but the middle
@@ -376,7 +376,7 @@ def _sobel_edges(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles(*_ops("DepthToSpace", "SpaceToDepth"))
 def _exchange(node: Node, build: Builder) -> Made:
-    dims, channel = node.layout(2)
+    dims, channel = node.layout(2, single=True)
     block = size("block_size", node.get("block_size"))
     up = node.op == "ops.DepthToSpace"
     # Keras counts the channels of one pixel fastest: the block is the outer part of the depth.
@@ -397,7 +397,7 @@ def _resize(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles(*_ops("PadImages", "CropImages"))
 def _pad_images(node: Node, build: Builder) -> Made:
-    dims, _ = node.layout(2)
+    dims, _ = node.layout(2, single=True)
     crop = node.op == "ops.CropImages"
     kind = "cropping" if crop else "padding"
     amounts: list[tuple[Dim, Dim]] = [(0, 0)] * node.rank
@@ -419,7 +419,7 @@ def _pad_images(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles(*_ops("RGBToGrayscale", "RGBToHSV", "HSVToRGB"))
 def _colours(node: Node, build: Builder) -> Made:
-    _, channel = node.layout(2)
+    _, channel = node.layout(2, single=True)
     if node.op == "ops.RGBToGrayscale":
         return build(program.Reduce(function="mean", dims=(channel,)), node.x)
     return build(program.Mix(function="colour", dims=(channel,)), node.x)
