@@ -15,6 +15,12 @@ from rfgraph.results import Fields
 #: The yardstick, on the same graph in the same run.
 YARDSTICK = "topological_sort"
 
+#: Nodes beyond which only the engine of record is measured.
+LARGE = 10_000
+
+#: Pixels of the image where sizes are worked out.
+INPUT_SIZE = 512
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -27,6 +33,24 @@ class Pass:
 def yardstick(graph: nx.DiGraph) -> Pass:
     """Return ``list(nx.topological_sort(graph))``."""
     return Pass(YARDSTICK, lambda: list(nx.topological_sort(graph)))
+
+
+def answers(graph: nx.DiGraph) -> list[Pass]:
+    """Return what users ask for, from a networkx graph to the answer; the first two are the engine of record.
+
+    The general passes behind findings and sizes grow with the network as these do, and are left out where it is large.
+    """
+    quick = [
+        Pass("aligned", lambda: rfgraph.analyze(graph).aligned),
+        Pass("aligned, numbers()", lambda: _numbers(graph)),
+    ]
+    if len(graph) > LARGE:
+        return quick
+    return [
+        *quick,
+        Pass("findings", lambda: _analyzed(graph)),
+        Pass("findings, sizes", lambda: _analyzed(graph, INPUT_SIZE)),
+    ]
 
 
 def passes(graph: nx.DiGraph) -> list[Pass]:
@@ -61,6 +85,11 @@ def _each_axis(compiled: Compiled, run: Callable[[int], Fields]) -> list[Fields]
     return [done[id(reads)] for reads in compiled.reads]
 
 
-def _analyzed(graph: nx.DiGraph) -> tuple[rfgraph.Report, int]:
+def _numbers(graph: nx.DiGraph) -> tuple[bool | None, rfgraph.Numbers]:
     report = rfgraph.analyze(graph)
+    return report.aligned, report.numbers()
+
+
+def _analyzed(graph: nx.DiGraph, input_size: int | None = None) -> tuple[rfgraph.Report, int]:
+    report = rfgraph.analyze(graph, input_size)
     return report, len(report.findings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import re
 from typing import Any
 
@@ -10,10 +11,11 @@ import networkx as nx
 import pytest
 
 import rfgraph
-from benchmarks import measure
+from benchmarks import arrays, measure, peers
 from benchmarks.__main__ import main
 from benchmarks.graphs import NETWORKS, SMALLEST
-from benchmarks.passes import Pass, passes, yardstick
+from benchmarks.lines import HEADINGS
+from benchmarks.passes import LARGE, Pass, answers, passes, yardstick
 from benchmarks.table import COLUMNS
 
 WORK = ("topological_sort", "compile", "forward", "reverse", "alignment", "holes", "analyze")
@@ -89,7 +91,7 @@ def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short_runs")
 def test_the_table_has_a_row_per_network_size_and_pass(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--sizes", "120,40", "--runs", "2", "--markdown"])
+    main(["--parts", "passes", "--sizes", "120,40", "--runs", "2", "--markdown"])
     shown = capsys.readouterr().out
     assert re.match(r"rfgraph \S+, CPython 3\.\S+, networkx \S+, .* \d+ cores, .* median of 2 runs", shown)
     rows = markdown_rows(shown)
@@ -110,7 +112,21 @@ def test_the_table_has_a_row_per_network_size_and_pass(capsys: pytest.CaptureFix
 
 @pytest.mark.usefixtures("short_runs")
 def test_networks_can_be_chosen_and_memory_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--sizes", "40", "--runs", "1", "--networks", "chain,random", "--no-memory", "--gc", "--markdown"])
+    main(
+        [
+            "--parts",
+            "passes",
+            "--sizes",
+            "40",
+            "--runs",
+            "1",
+            "--networks",
+            "chain,random",
+            "--no-memory",
+            "--gc",
+            "--markdown",
+        ]
+    )
     shown, progress = capsys.readouterr()
     assert "cycle collector on;" in shown
     assert re.match(
@@ -123,7 +139,7 @@ def test_networks_can_be_chosen_and_memory_left_out(capsys: pytest.CaptureFixtur
 
 @pytest.mark.usefixtures("short_runs")
 def test_the_table_of_the_terminal_shows_every_column_in_full(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--sizes", "40", "--runs", "1", "--networks", "chain"])
+    main(["--parts", "passes", "--sizes", "40", "--runs", "1", "--networks", "chain"])
     shown = capsys.readouterr().out
     assert all(column in shown for column in COLUMNS)
     assert all(f" {work} " in shown for work in WORK)
@@ -135,6 +151,8 @@ def test_the_table_of_the_terminal_shows_every_column_in_full(capsys: pytest.Cap
         (["--sizes", "1000,7"], f"7 nodes are too few; the smallest network has {SMALLEST}"),
         (["--networks", "chian"], "'chian' is not one of chain, inception, random, misaligned"),
         (["--runs", "0"], "0 is not a positive number of runs"),
+        (["--parts", "engine,speed"], "'speed' is not one of engine, arrays, startup, sweeps, peers, passes"),
+        (["--parts", "engine,passes"], "passes have a table of their own; ask for them alone"),
     ],
 )
 def test_bad_options_are_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
@@ -189,3 +207,107 @@ def test_peak_memory_counts_what_is_let_go_again_and_not_what_was_there() -> Non
     peak = measure.peak_bytes(run)
     assert 4_000_000 <= peak < 4_100_000
     assert len(before) == 50_000_000
+
+
+def test_the_engine_of_record_answers_what_its_lines_say() -> None:
+    graph = NETWORKS["random"](100)
+    found: dict[str, Any] = {one.name: one.run() for one in answers(graph)}
+    assert list(found) == ["aligned", "aligned, numbers()", "findings", "findings, sizes"]
+    assert found["aligned"] is True
+    assert found["aligned, numbers()"][1].nodes == tuple(rfgraph.analyze(graph))
+    sized = found["findings, sizes"][0]
+    assert {layer.map_size for layer in sized.values()} >= {(512, 512), (16, 16)}
+    assert [one.name for one in answers(NETWORKS["chain"](LARGE + 1))] == ["aligned", "aligned, numbers()"]
+
+
+@pytest.mark.usefixtures("short_runs")
+def test_the_one_table_has_the_lines_of_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--parts", "engine,startup", "--sizes", "40,120", "--networks", "chain,misaligned", "--runs", "1"]
+    main([*options, "--markdown"])
+    shown = capsys.readouterr().out
+    assert re.match(r"rfgraph \S+, CPython .* medians of 1 runs", shown)
+    rows = markdown_rows(shown)
+    assert tuple(rows[0]) == HEADINGS
+    works = ["aligned", "aligned, numbers()", "findings", "findings, sizes"]
+    engine = [(row["what"], row["on"]) for row in rows if row["yardstick"] == "topological_sort"]
+    assert engine == [
+        (work, f"{network}, {nodes} nodes")
+        for network in ("chain", "misaligned")
+        for nodes in (40, 120)
+        for work in works
+    ]
+    commands = [row for row in rows if row["what"].startswith("rfgraph ")]
+    assert [row["on"] for row in commands] == ["", "a JSON graph", "light_resnet50.onnx"]
+    for row in commands:
+        assert row["said"] == "onnx, or the test data in it, is not installed" or float(row["x yardstick"]) > 0.5
+    main([*options[:1], "startup", "--runs", "1"])
+    assert "a JSON graph" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("doublings", [0, 3])
+@pytest.mark.parametrize("order", arrays.ORDERS)
+def test_networks_as_arrays_are_those_that_graphs_would_be(doublings: int, order: str) -> None:
+    pytest.importorskip("numba")
+    starts, tails, ops, _, source = arguments = arrays.renumbered(arrays.network(40, doublings), order)
+    net = rfgraph.Network("blocks", axes=2)
+    graph = net.graph
+    layers: list[dict[str, Any]] = [
+        {"op": "relu"},
+        {"op": "conv", "kernel": 3, "padding": 1},
+        {"op": "conv", "kernel": [1, 7], "padding": [0, 3]},
+        {"op": "conv", "kernel": [7, 1], "padding": [3, 0]},
+        {"op": "resize", "scale": 2, "mode": "nearest", "coordinates": "asymmetric", "nearest_mode": "floor"},
+    ]
+    for v, op in enumerate(ops):
+        merges = starts[v + 1] - starts[v] > 1
+        graph.add_node(v, **({"op": "input"} if v == source else {"op": "concat"} if merges else layers[op]))
+    for v in range(len(ops)):
+        slots = enumerate(tails[starts[v] : starts[v + 1]])
+        graph.add_edges_from((int(tail), v, {"slot": slot}) for slot, tail in slots)
+    report = rfgraph.analyze(graph)
+    fields = rfgraph.solve_arrays(*arguments)
+    assert fields.phases == 1 << doublings
+    for v in graph:
+        assert tuple(fields.window(v, axis) for axis in range(2)) == report[v].field
+
+
+def test_lines_of_arrays_tell_time_and_memory() -> None:
+    pytest.importorskip("numba")
+    lines = arrays.measure([20_000], [4], runs=2)
+    assert [line.what for line in lines] == [
+        "copy of an array", *(f"solve_arrays, {order} ids" for order in arrays.ORDERS), "solve_arrays, 4 phases"
+    ]  # fmt: skip
+    assert all(len(line.seconds) == len(line.ratios) == 2 for line in lines[1:])
+
+
+def test_a_peer_that_cannot_run_is_a_line_that_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda package: None)
+    assert [line.said for line in peers.measure(1)] == ["torch and torchvision are not installed"]
+
+
+def test_answers_of_peers_are_held_against_rfgraph(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: dict[str, dict[str, dict[str, Any]]] = {
+        "rfgraph": {"a": {"size": [7, 7], "seconds": [2.0]}, "b": {"size": [9, 5], "seconds": [1.0]}},
+        "right": {"a": {"size": [7, 7], "seconds": [1.0]}, "b": {"why": "KeyError: 3"}},
+        "wrong": {"a": {"size": [3, 3], "seconds": [4.0]}, "b": {"size": [9, 5], "seconds": [1.0]}},
+        "missing": {"a": {"why": "ModuleNotFoundError: x"}, "b": {"why": "ModuleNotFoundError: x"}},
+    }
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda package: True)
+    monkeypatch.setattr(peers, "_asked", lambda tool, runs, networks: answers[tool])
+    lines = peers.measure(1, ("a", "b"), tuple(answers))
+    assert [(line.what.split()[0], line.on, line.ratios, line.said) for line in lines] == [
+        ("rfgraph", "a", (1.0,), "r = 7x7"),
+        ("rfgraph", "b", (1.0,), "r = 9x5"),
+        ("right", "a", (0.5,), "r = 7x7, right"),
+        ("right", "b", (), "fails: KeyError: 3"),
+        ("wrong", "a", (2.0,), "r = 3x3, wrong: it is 7x7"),
+        ("wrong", "b", (1.0,), "r = 9x5, right"),
+        ("missing", "all networks", (), "cannot run: ModuleNotFoundError: x"),
+    ]
+
+
+def test_a_tool_that_is_not_installed_says_so_in_a_process_of_its_own() -> None:
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    found = peers._asked("torchscan", 1, ["resnet18"])["resnet18"]
+    assert found.get("why", "") == "ModuleNotFoundError: No module named 'torchscan'" or found["size"]
