@@ -123,8 +123,8 @@ def judge(findings: Iterable[Finding], policy: Policy) -> Judged:
     Examples
     --------
     >>> found = [Finding("RF006", "conv", ("y",)), Finding("RF008", "gate", ("y",))]
-    >>> judge(found, Policy(accept=("RF006:c*",))).accepted
-    ((Finding(rule='RF006', node='conv', axes=('y',)), 'RF006:c*'),)
+    >>> [(finding.node, entry) for finding, entry in judge(found, Policy(accept=("RF006:c*",))).accepted]
+    [('conv', 'RF006:c*')]
     """
     shown: list[Finding] = []
     left_out: list[Finding] = []

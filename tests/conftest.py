@@ -7,6 +7,9 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Whichever test imports Keras first, by itself or through another framework.
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 settings.register_profile("ci", parent=settings.get_profile("default"), max_examples=300, derandomize=True)
 settings.register_profile("long", parent=settings.get_profile("default"), max_examples=5000)
