@@ -7,12 +7,13 @@ Whatever a framework calls its ops, a reader spells them with these; an op that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import FrozenInstanceError, dataclass, field, fields
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 from rfgraph.importers.dims import Dim, Shape
 
 Ints = tuple[int, ...]
+Kind = TypeVar("Kind")
 Paddings = tuple[tuple[int, int], ...] | Literal["same_upper", "same_lower"]
 
 
@@ -44,9 +45,40 @@ class Value:
     learned: Learned = field(default=NOTHING, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def _primitive(kind: type[Kind]) -> type[Kind]:
+    """Make ``Primitive``, or a kind of it, a dataclass."""
+    return dataclass(slots=True, kw_only=True, eq=False, repr=False)(kind)
+
+
+@_primitive
 class Primitive:
-    """What an instruction does to the dimensions of its operands."""
+    """What an instruction does to the dimensions of its operands.
+
+    Its kinds are dataclasses whose fields are set once. They share the methods that ``dataclass(frozen=True)`` would
+    compile for each of them, which takes longer than all else that importing this module does.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(self, name):
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def __repr__(self) -> str:
+        named = zip(fields(self), self._values(), strict=True)
+        return f"{type(self).__qualname__}({', '.join(f'{one.name}={value!r}' for one, value in named)})"
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, one.name) for one in fields(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +111,7 @@ class Program:
 # Where values come from.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Constant(Primitive):
     """A tensor that depends on no input: a weight, or random numbers."""
 
@@ -89,7 +121,7 @@ class Constant(Primitive):
 # What reads neighbours.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Slide(Primitive):
     """A window slid over ``dims``: a convolution, which also replaces ``channel`` by ``channels``, or a pooling."""
 
@@ -105,7 +137,7 @@ class Slide(Primitive):
     groups: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class SlideTransposed(Primitive):
     """The transpose of a convolution over ``dims``; padding crops the output."""
 
@@ -120,7 +152,7 @@ class SlideTransposed(Primitive):
     groups: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Resize(Primitive):
     """Interpolation of ``dims``, each to ``sizes`` or by ``scales``; the other is ``None``."""
 
@@ -133,7 +165,7 @@ class Resize(Primitive):
     antialias: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class AdaptivePool(Primitive):
     """Pooling of ``dims`` to ``sizes``."""
 
@@ -145,14 +177,14 @@ class AdaptivePool(Primitive):
 # What reads one position, or all of them.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Pointwise(Primitive):
     """A function of elements at the same index; operands broadcast as in numpy."""
 
     function: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Reduce(Primitive):
     """One number from all of ``dims``, which stay with size 1 or go."""
 
@@ -161,7 +193,7 @@ class Reduce(Primitive):
     keepdims: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Mix(Primitive):
     """Every element reads all of ``dims`` and the shape stays: softmax, normalisation, sorting, a recurrence."""
 
@@ -169,7 +201,7 @@ class Mix(Primitive):
     dims: Ints
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Contract(Primitive):
     """A sum of products, as ``einsum`` writes it: one label per dimension; labels missing in ``output`` are summed."""
 
@@ -177,7 +209,7 @@ class Contract(Primitive):
     output: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Whole(Primitive):
     """Every element reads all of every operand, whatever the shape that comes out: sorting out boxes, losses."""
 
@@ -187,7 +219,7 @@ class Whole(Primitive):
 # What moves elements.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Pad(Primitive):
     """``amounts[dim] = (before, after)`` more elements; negative amounts drop some."""
 
@@ -195,7 +227,7 @@ class Pad(Primitive):
     mode: str = "constant"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Slice(Primitive):
     """``x[start:stop:step]`` along each of ``dims``; ``None`` is the end, negative bounds count from it."""
 
@@ -205,14 +237,14 @@ class Slice(Primitive):
     steps: Ints
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Concat(Primitive):
     """Operands side by side along ``dim``."""
 
     dim: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Roll(Primitive):
     """Elements moved forward by ``shift`` along ``dim``, round its end."""
 
@@ -220,21 +252,21 @@ class Roll(Primitive):
     shift: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Take(Primitive):
     """Rows of operand 0 along ``dim``, at the indices that operand 1 holds, whose dimensions replace it."""
 
     dim: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Expand(Primitive):
     """Broadcast to the numpy broadcast of the operand's shape and ``shape``."""
 
     shape: Shape
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class DepthToSpace(Primitive):
     """Channels laid out as ``blocks`` of positions along ``dims``."""
 
@@ -243,7 +275,7 @@ class DepthToSpace(Primitive):
     blocks: Ints
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class SpaceToDepth(Primitive):
     """``blocks`` of positions along ``dims`` put into the channels."""
 
@@ -255,28 +287,28 @@ class SpaceToDepth(Primitive):
 # What only changes how elements are numbered.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Reshape(Primitive):
     """The same elements in row-major order under another shape."""
 
     shape: Shape
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Squeeze(Primitive):
     """Dimensions of size 1 dropped."""
 
     dims: Ints
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Unsqueeze(Primitive):
     """Dimensions of size 1 added; ``dims`` are their places in the output."""
 
     dims: Ints
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Transpose(Primitive):
     """Dimension ``i`` of the output is dimension ``permutation[i]`` of the operand."""
 
@@ -286,7 +318,7 @@ class Transpose(Primitive):
 # What cannot be followed.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_primitive
 class Opaque(Primitive):
     """An op that the reader cannot spell; ``why`` says what stands in the way, if more than its name."""
 
