@@ -9,10 +9,8 @@ import argparse
 import gc
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -421,6 +419,8 @@ def _check(options: argparse.Namespace) -> tuple[View, int]:
 
 def _settings(options: argparse.Namespace) -> Settings:
     """Return the settings of the project that this runs in, with what the options say: they come first."""
+    from dataclasses import replace
+
     from rfgraph.errors import PolicyError
     from rfgraph.policy import Policy
     from rfgraph.settings import read_settings
@@ -580,7 +580,12 @@ def _emit(view: View, form: str, path: str | None) -> None:
         Path(path).write_text(_text(view, form, None), encoding="utf-8", newline="")
         return
     stream = sys.stdout
-    text = _text(view, form, shutil.get_terminal_size().columns if stream.isatty() else None)
+    width = None
+    if stream.isatty():
+        import shutil
+
+        width = shutil.get_terminal_size().columns
+    text = _text(view, form, width)
     encoding = stream.encoding or "utf-8"
     try:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
