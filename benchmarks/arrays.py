@@ -80,6 +80,9 @@ def measure(sizes: Sequence[int], phases: Sequence[int], runs: int) -> list[Line
     floor = [_copying() for _ in range(runs)]
     lines.append(Line("copy of an array", "64 MiB", each=f"{median(floor):.1f} ns/8 B", said="the floor"))
     for nodes in sizes:
+        starts, tails, ops, windows, source = network(nodes)
+        square = (windows[0], *[windows[1]] * 3)
+        lines.append(_line("solve_arrays, axes alike", (starts, tails, ops, square, source), 1, runs, with_memory=True))
         for order in ORDERS:
             arguments = renumbered(network(nodes), order)
             lines.append(_line(f"solve_arrays, {order} ids", arguments, 1, runs, with_memory=True))

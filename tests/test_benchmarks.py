@@ -274,9 +274,9 @@ def test_networks_as_arrays_are_those_that_graphs_would_be(doublings: int, order
 def test_lines_of_arrays_tell_time_and_memory() -> None:
     pytest.importorskip("numba")
     lines = arrays.measure([20_000], [4], runs=2)
-    assert [line.what for line in lines] == [
-        "copy of an array", *(f"solve_arrays, {order} ids" for order in arrays.ORDERS), "solve_arrays, 4 phases"
-    ]  # fmt: skip
+    orders = [f"solve_arrays, {order} ids" for order in arrays.ORDERS]
+    expected = ["copy of an array", "solve_arrays, axes alike", *orders, "solve_arrays, 4 phases"]
+    assert [line.what for line in lines] == expected
     assert all(len(line.seconds) == len(line.ratios) == 2 for line in lines[1:])
 
 
