@@ -177,7 +177,10 @@ def _solved(
         state = np.empty(len(ops), np.int8)
         ended, v = run(starts, tails, ops, reads, table, limit, source, fields, state)
         if not ended:
-            of_axis = fields if distinct == alike else fields[:, [distinct.index(axis) for axis in alike]]
+            if len(distinct) == 1:
+                of_axis = np.broadcast_to(fields, (len(ops), len(alike), fields.shape[2]))  # no memory of its own
+            else:
+                of_axis = fields if distinct == alike else fields[:, [distinct.index(axis) for axis in alike]]
             return ArrayFields(phases, of_axis[..., :phases], of_axis[..., phases:-1], of_axis[..., -1], state)
         if ended == jit.OVERFLOW:
             return _exactly(starts, tails, ops, windows, source, phases)
