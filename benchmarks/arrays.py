@@ -6,6 +6,7 @@ read differently. Its ids are in topological order, reversed, or shuffled.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -135,6 +136,8 @@ def _peak_bytes(run: Callable[[], object]) -> int | None:
     if not status.exists() or not clear.exists():
         return None
     gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)  # what an earlier run gave back may be held still
     try:
         clear.write_text("5")  # the peak is what is held now
     except OSError:
