@@ -32,7 +32,7 @@ class ArrayFields:
     """
 
     phases: int
-    first: Integers  # [V, A, phases]
+    first: Integers  # [V, A, phases]; int32 where all numbers are below 2**30, else int64, or Python integers
     last: Integers  # [V, A, phases]
     step: Integers  # [V, A], inputs stepped per ``phases`` outputs
     state: Integers  # [V], bits of ``rfgraph.jit``
@@ -165,15 +165,19 @@ def _solved(
         raise MissingExtraError("networks as arrays need numba: pip install 'rfgraph[fast]'") from error
     phases = lcm(*(window.period for row in windows for window in row))
     run = jit.in_order
+    integers: Any = np.int32  # half the memory, and so half the time, of what most networks would need
     while phases <= MAX_PERIOD:
         # Axes that read alike share one.
         columns = list(zip(*windows, strict=True))
         alike = [columns.index(column) for column in columns]
         distinct = sorted(set(alike))
         reads, table = _tables([columns[axis] for axis in distinct], phases)
-        widest = int(np.abs(reads).max())
-        limit = _LARGEST // (widest * (len(ops) + 1))  # of strides: below it no sum of as many terms runs over
-        fields = np.empty((len(ops), len(distinct), 2 * phases + 1), np.int64)
+        # Numbers of so many bits, times the largest that ops hold, fit into 64.
+        bits = min(np.iinfo(integers).bits - 2, 61 - int(np.abs(reads).max()).bit_length())
+        if bits < 1:
+            return _exactly(starts, tails, ops, windows, source, phases)
+        limit = (1 << bits) - 1
+        fields = np.empty((len(ops), len(distinct), 2 * phases + 1), integers)
         state = np.empty(len(ops), np.int8)
         ended, v = run(starts, tails, ops, reads, table, limit, source, fields, state)
         if not ended:
@@ -183,8 +187,10 @@ def _solved(
                 of_axis = fields if distinct == alike else fields[:, [distinct.index(axis) for axis in alike]]
             return ArrayFields(phases, of_axis[..., :phases], of_axis[..., phases:-1], of_axis[..., -1], state)
         if ended == jit.OVERFLOW:
-            return _exactly(starts, tails, ops, windows, source, phases)
-        if ended == jit.UNORDERED:
+            if integers is np.int64:
+                return _exactly(starts, tails, ops, windows, source, phases)
+            integers = np.int64
+        elif ended == jit.UNORDERED:
             run = jit.any_order
         elif ended == jit.PHASES:
             phases *= lcm(*(int(number) for number in reads[ops[v], :, 3]))

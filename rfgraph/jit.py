@@ -18,7 +18,7 @@ KNOWN, DIFFERING, DRIFTING, OPEN, DONE = 1, 2, 4, 8, 16
 #: How a run ends, if not with 0: a stride too large, a bad index, an id out of order, a cycle, too few phases.
 OVERFLOW, BAD_INDEX, UNORDERED, CYCLE, PHASES = 1, 2, 3, 4, 5
 
-_id = numba.uint64
+_id, _int = numba.uint64, numba.int64
 _TOO_FEW, _OUTSIDE = -1, -2
 
 
@@ -28,7 +28,7 @@ def _plain(v: Any, low: Any, high: Any, end: Any, tails: Any, op: Any, reads: An
 
     Returns
     -------
-    What became of it, and a bound on its steps: ``_OUTSIDE`` or ``_TOO_FEW`` where it is at fault.
+    What became of it, and the bits that its numbers need: ``_OUTSIDE`` or ``_TOO_FEW`` where it is at fault.
     """
     found, largest = 0, 0
     axes = _id(reads.shape[1])
@@ -41,18 +41,21 @@ def _plain(v: Any, low: Any, high: Any, end: Any, tails: Any, op: Any, reads: An
         elif not found & KNOWN:
             found |= KNOWN
             for axis in range(axes):
-                step = fields[tail, axis, 2]
-                fields[v, axis, 0] = fields[tail, axis, 0] + reads[op, axis, 0] * step
-                fields[v, axis, 1] = fields[tail, axis, 1] + reads[op, axis, 1] * step
-                step *= reads[op, axis, 2]
-                fields[v, axis, 2] = step
-                largest |= step
-        else:
-            for axis in range(axes):
-                step = fields[tail, axis, 2]
+                step = _int(fields[tail, axis, 2])
                 first = fields[tail, axis, 0] + reads[op, axis, 0] * step
                 last = fields[tail, axis, 1] + reads[op, axis, 1] * step
-                before, after = fields[v, axis, 0], fields[v, axis, 1]
+                step *= reads[op, axis, 2]
+                fields[v, axis, 0] = first
+                fields[v, axis, 1] = last
+                fields[v, axis, 2] = step
+                largest |= step | (first ^ first >> 63) | (last ^ last >> 63)
+        else:
+            for axis in range(axes):
+                step = _int(fields[tail, axis, 2])
+                first = fields[tail, axis, 0] + reads[op, axis, 0] * step
+                last = fields[tail, axis, 1] + reads[op, axis, 1] * step
+                largest |= (first ^ first >> 63) | (last ^ last >> 63)
+                before, after = _int(fields[v, axis, 0]), _int(fields[v, axis, 1])
                 if before + after != first + last:
                     found |= DIFFERING
                 if step * reads[op, axis, 2] != fields[v, axis, 2]:
@@ -77,7 +80,7 @@ def _phased(
             found |= state[tail] & DRIFTING
             continue
         for axis in range(_id(table.shape[1])):
-            step = fields[tail, axis, 2 * phases]
+            step = _int(fields[tail, axis, 2 * phases])
             moved = step * reads[op, axis, 2]
             if moved % reads[op, axis, 3] != 0:
                 return found, _TOO_FEW
@@ -85,12 +88,13 @@ def _phased(
             if found & KNOWN and moved != fields[v, axis, 2 * phases]:
                 found |= DRIFTING
             fields[v, axis, 2 * phases] = moved
-            largest = max(largest, moved)
+            largest |= moved
             for y in range(phases):
                 first = fields[tail, axis, _id(table[op, axis, y, 0])] + table[op, axis, y, 1] * step
                 last = fields[tail, axis, phases + _id(table[op, axis, y, 2])] + table[op, axis, y, 3] * step
+                largest |= (first ^ first >> 63) | (last ^ last >> 63)
                 if found & KNOWN:
-                    before, after = fields[v, axis, y], fields[v, axis, phases + y]
+                    before, after = _int(fields[v, axis, y]), _int(fields[v, axis, phases + y])
                     if before + after != first + last:
                         found |= DIFFERING
                     first, last = min(first, before), max(last, after)

@@ -81,7 +81,7 @@ def test_fields_are_those_of_the_forward_pass(exactly, graph, random, integers):
         source = order.index(compiled.layers.inputs[0])
         given_arrays = as_arrays(compiled, order, integers)
         got = arrays._exactly(*given_arrays, source, 1) if exactly else solve_arrays(*given_arrays, source=source)
-        assert got.first.dtype == (object if exactly else np.int64)
+        assert got.first.dtype == (object if exactly else np.int32)
         check_fields(compiled, got, order, order[source])
 
 
@@ -107,7 +107,13 @@ def test_numbers_that_are_too_large_for_64_bits_are_exact():
     assert fields.first.dtype == object
     assert fields.step[-1, 0] == 2**deep
     assert fields.size[-1, 0] == 1 + sum(2 * 2**k for k in range(deep))
-    assert solve([0, 0, 1], [0], [0, 0], [[Window(3, 2)]]).first.dtype == np.int64
+    fields = solve([0, 0, *range(1, 51)], range(50), [0] * 51, [[Window(3, 2)]])
+    assert fields.first.dtype == np.int64
+    assert fields.size[-1, 0] == 1 + sum(2 * 2**k for k in range(50))
+    far = solve([0, 0, 1], [0], [0, 0], [[Window(3, 1, 2**60)]])
+    assert (far.first.dtype, far.first[1, 0, 0]) == (object, -(2**60))
+    assert solve([0, 0, 1], [0], [0, 0], [[Window(3, 1, 2**40)]]).padding[1, 0] == 2**40
+    assert solve([0, 0, 1], [0], [0, 0], [[Window(3, 2)]]).first.dtype == np.int32
 
 
 def test_upsampling_takes_as_many_phases_as_it_needs():
