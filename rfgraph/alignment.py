@@ -72,6 +72,11 @@ def find(
     return [graph.finding(found, tuple(groups[found])) for found in ordered]
 
 
+def is_off(sides: Sequence[Window], mode: Mode) -> bool:
+    """Return whether branches that read ``sides`` of the source do not line up, and not because they are causal."""
+    return any(found.rule in ("RF001", "RF002") for found in _pairs(0, list(enumerate(sides)), mode))
+
+
 def unchecked(
     compiled: Compiled, fields: Sequence[Fields], source: int, solutions: Sequence[Solution | None]
 ) -> list[int]:

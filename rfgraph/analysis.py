@@ -14,7 +14,7 @@ import networkx as nx
 
 from rfgraph import context, engine, importers, plain, productivity
 from rfgraph import support as supports
-from rfgraph.alignment import Mode, center_spread, find, unchecked
+from rfgraph.alignment import Mode, center_spread, find, is_off, unchecked
 from rfgraph.compiled import Compiled, compile_graph, compile_layers
 from rfgraph.costs import Cost, Costs, Total
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
@@ -178,8 +178,12 @@ class Report(Mapping[Hashable, Layer]):
     @property
     def aligned(self) -> bool | None:
         """Whether all merges line up; ``None`` where some cannot be checked, as when it depends on the input size."""
-        if self._lines_up:
-            return True
+        if self._plain is not None and "causal" not in self._modes:
+            return not any(
+                is_off(sides, mode)
+                for merge in self._plain.misaligned
+                for sides, mode in zip(self._plain.branches(merge), self._modes, strict=True)
+            )
         serious = [finding for finding in self.findings if finding.severity != "note"]
         if any(not isinstance(finding, SizeDependent) for finding in serious):
             return False

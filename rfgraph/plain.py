@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
+from itertools import accumulate, chain
 from operator import itemgetter
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -226,6 +226,17 @@ class Plain:
             Window(_lane(state, axis) + 1, stride, (_lane(state, axis) - center2) // 2)
             for axis, (center2, stride) in enumerate(self._table.frames[state & _FRAME])
         )
+
+    def branches(self, merge: Hashable) -> tuple[tuple[Window, ...], ...]:
+        """Return the fields of what a merge reads, one entry per axis; right but for their holes."""
+        end = self._ends[self._ids[merge]]
+        tails = self.feeds[end - self.degrees[self._ids[merge]] : end]
+        return tuple(zip(*map(self.field, tails), strict=True))
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Where the inputs of each node end in ``feeds``, [V]."""
+        return list(accumulate(self.degrees))
 
     def kind(self, node: Hashable) -> str:
         """Return what the graph calls the op of a node."""
