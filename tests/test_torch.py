@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -727,6 +728,40 @@ def test_an_architecture_has_one_table_whichever_way_it_comes(name, tmp_path):
     check_table(name, from_file)
     assert list(from_module) == list(from_file)
     assert from_module.name == module.__name__
+
+
+#: What the TorchScript exporter calls nodes that no module makes alone.
+EXPORTED = {
+    "resnet18": {f"layers.{i}/add": f"/layers/layers.{i}/Add" for i in range(8)},
+    "unet": {"cat": "/Concat"},
+    "inverted": {"add": "/Add"},
+    "convnext": {"wide": "/wide/MatMul", "narrow": "/narrow/MatMul", "add": "/Add_1"},
+    "tcn": {"add": "/Add"}
+    | {f"add_{k + 1}": f"/Add_{k}" for k in range(1, 4)}
+    | {f"convs.{k}": f"/convs.{k}/Conv" for k in range(4)},
+}
+ONNX_OPS = {"max_pool": "MaxPool", "conv_transpose": "ConvTranspose", "global_avg_pool": "GlobalAveragePool"}
+
+
+def exported_name(path: str, op: str) -> str:
+    """Return what the TorchScript exporter calls the node of a module: ``/down/down.0/Conv`` for ``down.0``."""
+    scopes: list[str] = []
+    for word in path.split("."):
+        scopes.append(f"{scopes[-1]}.{word}" if word.isdigit() else word)
+    return "/" + "/".join(scopes) + "/" + ONNX_OPS.get(op, "Conv")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_architecture_has_one_table_as_onnx_too(name, tmp_path):
+    pytest.importorskip("onnx")
+    architecture, path = ARCHITECTURES[name], tmp_path / f"{name}.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # this exporter is the old one: the new one needs a package more
+        image = torch.zeros(architecture.shape)
+        torch.onnx.export(MODULES[name]().eval(), (image,), str(path), dynamo=False, opset_version=17)
+    graph = architecture.build().graph
+    names = {node: exported_name(node, op) for node, op in graph.nodes(data="op")} | EXPORTED[name] | {"x": "input.1"}
+    check_table(name, rfgraph.analyze(path), names)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
