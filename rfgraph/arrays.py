@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import gcd, lcm
+from math import lcm
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -177,7 +177,7 @@ def _solved(
         if bits < 1:
             return _exactly(starts, tails, ops, windows, source, phases)
         limit = (1 << bits) - 1
-        fields = np.empty((len(ops), len(distinct), 2 * phases + 1), integers)
+        fields = np.empty((len(ops), len(distinct), 2 * phases + 1 + (phases > 1)), integers)
         state = np.empty(len(ops), np.int8)
         ended, v = run(starts, tails, ops, reads, table, limit, source, fields, state)
         if not ended:
@@ -185,7 +185,8 @@ def _solved(
                 of_axis = np.broadcast_to(fields, (len(ops), len(alike), fields.shape[2]))  # no memory of its own
             else:
                 of_axis = fields if distinct == alike else fields[:, [distinct.index(axis) for axis in alike]]
-            return ArrayFields(phases, of_axis[..., :phases], of_axis[..., phases:-1], of_axis[..., -1], state)
+            first, last = of_axis[..., :phases], of_axis[..., phases : 2 * phases]
+            return ArrayFields(phases, first, last, of_axis[..., 2 * phases], state)
         if ended == jit.OVERFLOW:
             if integers is np.int64:
                 return _exactly(starts, tails, ops, windows, source, phases)
@@ -225,7 +226,7 @@ def _tables(columns: Sequence[Sequence[Window]], phases: int) -> tuple[Integers,
     Returns
     -------
     reads
-        The first and the last output read, and what the step is multiplied with and divided by; int64 [K, A, 4].
+        The first and the last output read, inputs stepped per period, and the period; int64 [K, A, 4].
     table
         Phase and turn of the first and of the last output read; int64 [K, A, phases, 4].
     """
@@ -235,9 +236,8 @@ def _tables(columns: Sequence[Sequence[Window]], phases: int) -> tuple[Integers,
     for axis, column in enumerate(columns):
         for op, window in enumerate(column):
             ends = [window.interval(y) or (0, 0) for y in range(phases)]
-            common = gcd(window.step, window.period)
             lowest, highest = min(first for first, _ in ends), max(last for _, last in ends)
-            reads[op, axis] = lowest, highest, window.step // common, window.period // common
+            reads[op, axis] = lowest, highest, window.step, window.period
             for y, (first, last) in enumerate(ends):
                 table[op, axis, y] = first % phases, first // phases, last % phases, last // phases
     return reads, table

@@ -1,13 +1,15 @@
 """Loops over networks as arrays, compiled by numba, which is needed to import this.
 
 A field is kept as ``first[T]``, ``last[T]`` and ``step`` per axis: output ``y`` of ``T`` reads ``[first[y], last[y]]``,
-and ``T`` outputs later ``step`` inputs further. What a node reads of its input in phase ``y`` begins ``turn`` times T
-and ``phase`` outputs of the input on; tables hold both for the first and the last output read. Each node pulls from its
-inputs, so that nothing is read, changed and written back. Indices are unsigned: numba then looks for no negative ones.
+and ``T`` outputs later ``step`` inputs further. Where there are several phases, the field's own period comes last: it
+has to divide T. What a node reads of its input in phase ``y`` begins ``turn`` times T and ``phase`` outputs of the
+input on; tables hold both for the first and the last output read. Each node pulls from its inputs, so that nothing is
+read, changed and written back. Indices are unsigned: numba then looks for no negative ones.
 """
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any
 
 import numba
@@ -81,10 +83,15 @@ def _phased(
             continue
         for axis in range(_id(table.shape[1])):
             step = _int(fields[tail, axis, 2 * phases])
-            moved = step * reads[op, axis, 2]
-            if moved % reads[op, axis, 3] != 0:
+            inner = _int(fields[tail, axis, 2 * phases + _id(1)])
+            period = reads[op, axis, 3] * (inner // gcd(inner, reads[op, axis, 2]))
+            if _int(phases) % period != 0:
                 return found, _TOO_FEW
-            moved //= reads[op, axis, 3]
+            moved = step * reads[op, axis, 2] // reads[op, axis, 3]
+            if found & KNOWN:
+                before = _int(fields[v, axis, 2 * phases + _id(1)])
+                period *= before // gcd(before, period)
+            fields[v, axis, 2 * phases + _id(1)] = period
             if found & KNOWN and moved != fields[v, axis, 2 * phases]:
                 found |= DRIFTING
             fields[v, axis, 2 * phases] = moved
@@ -124,6 +131,8 @@ def _begin(source: int, axes: int, phases: int, fields: Any, state: Any) -> None
             fields[source, axis, y] = y
             fields[source, axis, phases + y] = y
         fields[source, axis, 2 * phases] = phases
+        if phases > 1:
+            fields[source, axis, 2 * phases + 1] = 1
 
 
 @numba.njit(cache=True, nogil=True)

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import PLAIN, REGULAR, networks
 
@@ -65,7 +65,6 @@ def _centers(window, phases):
 
 
 @pytest.mark.parametrize("exactly", [False, True], ids=["compiled", "python"])
-@settings(max_examples=60)
 @given(
     networks(axes=st.integers(1, 3), layers=REGULAR, drift=True, most=10),
     st.randoms(),
@@ -125,6 +124,14 @@ def test_upsampling_takes_as_many_phases_as_it_needs():
         _ = fields.stride
     with pytest.raises(AttributeValueError, match="more than the 65536 output phases"):
         solve([0, 0, *range(1, 21)], range(20), [0] * 21, [up])
+
+
+def test_phases_multiply_though_strides_cancel():
+    """Stride 3 and two upsamplings by 3: 9 phases, though three outputs always step a whole number of inputs."""
+    up = [Window.periodic(((0, 0), (0, 0), (0, 0)), step=1)]
+    fields = solve([0, 0, 1, 2, 3], [0, 1, 2], [0, 0, 1, 1], [[Window(1, 3)], up])
+    assert fields.phases == 9
+    assert fields.window(3, 0) == up[0].through(up[0].through(Window(1, 3)))
 
 
 def test_a_deep_network_in_any_order_needs_no_recursion():
