@@ -20,6 +20,7 @@ import pytest
 jax = pytest.importorskip("jax")
 
 from architectures import ARCHITECTURES, check_table  # noqa: E402
+from perturbation import check_regions  # noqa: E402
 
 import rfgraph  # noqa: E402
 from rfgraph import importers  # noqa: E402
@@ -113,24 +114,7 @@ def graph_of(case: Case):
 def check_reads(case: Case) -> None:
     found = reads(case)
     graph = graph_of(case)
-    node = list(graph)[-1]
-    report = rfgraph.analyze(graph)
-    axes = len(case.at)
-    positions = found.shape[:axes]
-    assert report[node].map_size == positions
-    for index in itertools.product(*map(range, positions)):
-        here = np.argwhere(found[index])
-        box = report.region(node, index).box
-        if len(here) == 0:
-            assert not case.exact or box is None, (index, box)
-            continue
-        low, high = here.min(axis=0), here.max(axis=0)
-        assert box is not None, index
-        for axis in range(axes):
-            want = (int(low[axis]), int(high[axis]))
-            assert box[axis][0] <= want[0] <= want[1] <= box[axis][1], (index, axis, box, want)
-            if case.exact:
-                assert box[axis] == want, (index, axis)
+    check_regions(graph, found, case.exact)
 
 
 def w(*shape):

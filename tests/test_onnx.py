@@ -16,6 +16,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
+from perturbation import check_regions
 
 import rfgraph
 from rfgraph.errors import ModelFileError
@@ -112,24 +113,7 @@ def reads(case: Case) -> np.ndarray:
 def check_reads(case: Case) -> None:
     found = reads(case)
     graph = graph_of(case)
-    node = list(graph)[-1]
-    report = rfgraph.analyze(graph)
-    axes = len(case.at)
-    positions = found.shape[:axes]
-    assert report[node].map_size == positions
-    for index in itertools.product(*map(range, positions)):
-        read_here = np.argwhere(found[index])
-        box = report.region(node, index).box
-        if len(read_here) == 0:
-            assert not case.exact or box is None, (index, box)
-            continue
-        first, last = read_here.min(axis=0), read_here.max(axis=0)
-        assert box is not None, index
-        for axis in range(axes):
-            want = (int(first[axis]), int(last[axis]))
-            assert box[axis][0] <= want[0] <= want[1] <= box[axis][1], (index, axis, box, want)
-            if case.exact:
-                assert box[axis] == want, (index, axis)
+    check_regions(graph, found, case.exact)
 
 
 W = {"w": (4, 3, 3, 2)}

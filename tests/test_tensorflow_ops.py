@@ -20,6 +20,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 tf = pytest.importorskip("tensorflow")
 
 from google.protobuf import descriptor_pool  # noqa: E402
+from perturbation import check_regions  # noqa: E402
 from tensorflow.core.framework import types_pb2  # noqa: E402
 from tensorflow.python.framework import op_def_registry  # noqa: E402
 
@@ -135,24 +136,7 @@ def check_reads(case: Case) -> None:
     unknown = {node: data.get("why") for node, data in graph.nodes(data=True) if data["op"] == "unknown"}
     assert not unknown
     found = reads(case)
-    node = list(graph)[-1]
-    report = rfgraph.analyze(graph)
-    axes = len(case.at)
-    positions = found.shape[:axes]
-    assert report[node].map_size == positions
-    for index in itertools.product(*map(range, positions)):
-        here = np.argwhere(found[index])
-        box = report.region(node, index).box
-        if len(here) == 0:
-            assert not case.exact or box is None, (index, box)
-            continue
-        low, high = here.min(axis=0), here.max(axis=0)
-        assert box is not None, index
-        for axis in range(axes):
-            want = (int(low[axis]), int(high[axis]))
-            assert box[axis][0] <= want[0] <= want[1] <= box[axis][1], (index, axis, box, want)
-            if case.exact:
-                assert box[axis] == want, (index, axis)
+    check_regions(graph, found, case.exact)
 
 
 def w(*shape, dtype=F64):

@@ -25,6 +25,7 @@ import pytest
 pytest.importorskip("tflite")
 
 from architectures import ARCHITECTURES, check_table
+from perturbation import check_regions
 
 import rfgraph
 from rfgraph.errors import MissingExtraError, ModelFileError
@@ -255,24 +256,7 @@ def reads(case: Case) -> np.ndarray:
 def check_reads(case: Case, tmp_path) -> None:
     found = reads(case)
     graph = graph_of(case, tmp_path)
-    node = list(graph)[-1]
-    report = rfgraph.analyze(graph)
-    axes = len(case.at)
-    positions = found.shape[:axes]
-    assert report[node].map_size == positions
-    for index in itertools.product(*map(range, positions)):
-        here = np.argwhere(found[index])
-        box = report.region(node, index).box
-        if len(here) == 0:
-            assert not case.exact or box is None, (index, box)
-            continue
-        low, high = here.min(axis=0), here.max(axis=0)
-        assert box is not None, index
-        for axis in range(axes):
-            want = (int(low[axis]), int(high[axis]))
-            assert box[axis][0] <= want[0] <= want[1] <= box[axis][1], (index, axis, box, want)
-            if case.exact:
-                assert box[axis] == want, (index, axis)
+    check_regions(graph, found, case.exact)
 
 
 def w(*shape):
