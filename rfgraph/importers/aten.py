@@ -448,8 +448,4 @@ def lowered(
         locations.update(reader.locations)
         return found
 
-    graph = lower_for(read, treat, input_size)
-    for node, attributes in graph.nodes(data=True):
-        if location := locations.get(node):
-            attributes["location"] = location
-    return graph
+    return lower_for(read, treat, input_size, locations)

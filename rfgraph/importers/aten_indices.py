@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from rfgraph.importers import program
-from rfgraph.importers.aten_ops import HANDLERS, Made, Node, shape_of, whole_number
+from rfgraph.importers.aten_ops import HANDLERS, Made, Node, whole_number
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Expression, Shape, product
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.program import Instruction, Value
 from rfgraph.importers.sampling import at_each, read_whole, write_rows
 from rfgraph.importers.shapes import broadcast
+from rfgraph.importers.spellings import shape_of
 
 #: Constant indices that are no slice are written as so many slices at most.
 MAX_RUNS = 32

@@ -21,6 +21,7 @@ from rfgraph.importers.folding import MAX_ELEMENTS, simplest
 from rfgraph.importers.handlers import Handlers, UnspelledError
 from rfgraph.importers.program import Value
 from rfgraph.importers.shapes import broadcast, completed, text
+from rfgraph.importers.spellings import shape_of
 
 Made: TypeAlias = "Value | Dim | Sequence[Value | Dim]"
 
@@ -125,13 +126,6 @@ class Node:
         if not entries:
             return tuple(range(self.rank))
         return tuple(sorted({_dim(whole_number(name, entry), self.rank) for entry in entries}))
-
-
-def shape_of(value: Value) -> Shape:
-    """Return the shape of a tensor."""
-    if value.shape is None:
-        raise UnspelledError("the rank of its input is not known")
-    return value.shape
 
 
 def _size(name: str, size: Any) -> Dim:

@@ -52,11 +52,7 @@ def graph_of(
         locations.update(reader.locations)
         return found
 
-    graph = lower_for(read, treat, input_size)
-    for node, attributes in graph.nodes(data=True):
-        if location := locations.get(node):
-            attributes["location"] = location
-    return graph
+    return lower_for(read, treat, input_size, locations)
 
 
 def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] | None = None) -> Traced:

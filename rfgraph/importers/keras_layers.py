@@ -25,13 +25,13 @@ from rfgraph.importers.keras_nodes import (
     permuted,
     pointwise,
     product_of_last,
-    shape_of,
     size,
     slice_of,
     whole_number,
-)  # fmt: skip
+)
 from rfgraph.importers.program import Value
 from rfgraph.importers.shapes import completed, text
+from rfgraph.importers.spellings import shape_of
 
 # Activations: layers of their own, and what many layers end with.
 

@@ -11,6 +11,7 @@ from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Expression, Shape
 from rfgraph.importers.handlers import Handlers, UnspelledError
 from rfgraph.importers.program import Value
+from rfgraph.importers.spellings import shape_of
 
 Made: TypeAlias = "Value | Sequence[Value]"
 
@@ -147,13 +148,6 @@ def flat(structure: Any) -> Iterator[Any]:
             yield from flat(structure[key])
     else:
         yield structure
-
-
-def shape_of(value: Value) -> Shape:
-    """Return the shape of a tensor."""
-    if value.shape is None:
-        raise UnspelledError("the rank of its input is not known")
-    return value.shape
 
 
 def whole_number(name: str, number: Any) -> int:

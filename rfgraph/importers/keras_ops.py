@@ -39,14 +39,14 @@ from rfgraph.importers.keras_nodes import (
     per_axis,
     permuted,
     pointwise,
-    shape_of,
     size,
     slice_of,
     whole_number,
-)  # fmt: skip
+)
 from rfgraph.importers.keras_sequences import attended
 from rfgraph.importers.program import Value
 from rfgraph.importers.shapes import broadcast, completed, text
+from rfgraph.importers.spellings import shape_of  # fmt: skip
 
 # Functions of one element. Names that carry no meaning for space are their own.
 

@@ -18,12 +18,12 @@ from rfgraph.importers.keras_nodes import (
     flat,
     pointwise,
     product_of_last,
-    shape_of,
     size,
     whole_number,
-)  # fmt: skip
+)
 from rfgraph.importers.keras_weights import cell_weights, cells_of
 from rfgraph.importers.program import Value
+from rfgraph.importers.spellings import shape_of  # fmt: skip
 
 # Recurrences. Every step may read every step: what comes before it at least, and all of them in one direction or both.
 

@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 from rfgraph.importers import products
 from rfgraph.importers.dims import Dim, Shape
 from rfgraph.importers.handlers import UnspelledError
-from rfgraph.importers.keras_nodes import HANDLERS, Node, shape_of, size, whole_number
+from rfgraph.importers.keras_nodes import HANDLERS, Node, size, whole_number
 from rfgraph.importers.program import NOTHING, Value
+from rfgraph.importers.spellings import shape_of
 
 #: Cells within cells within cells: no deeper than this.
 MAX_CELLS = 64

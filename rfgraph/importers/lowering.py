@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import networkx as nx
@@ -54,7 +55,10 @@ def lower(
 
 
 def lower_for(
-    read: Callable[[Mapping[str, Shape]], Program], treat: Treat | None = None, input_size: Any = None
+    read: Callable[[Mapping[str, Shape]], Program],
+    treat: Treat | None = None,
+    input_size: Any = None,
+    locations: Mapping[str, str] = MappingProxyType({}),
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a model that is read anew for another input size, if it was made for one.
 
@@ -66,13 +70,20 @@ def lower_for(
         As for ``lower``.
     input_size
         One number for all axes or one per axis, or a mapping from input name to that.
+    locations
+        Where the user's code calls instructions, by name, as far as ``read`` has noted it when it is done; their nodes
+        carry it as ``location``.
     """
     program = read({})
     if input_size is not None:
         shapes = layout_of(program, treat).resized(program, input_size)
         if shapes:
             program = read(shapes)
-    return lower(program, treat)
+    graph = lower(program, treat)
+    for node, attributes in graph.nodes(data=True):
+        if location := locations.get(node):
+            attributes["location"] = location
+    return graph
 
 
 def layout_of(program: Program, treat: Treat | None = None) -> Layout:

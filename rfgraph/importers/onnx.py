@@ -17,8 +17,9 @@ from rfgraph.importers import onnx_functions, onnx_indices, onnx_moves, onnx_nam
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape, symbol
 from rfgraph.importers.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
+from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.lowering import lower_for
-from rfgraph.importers.onnx_nodes import HANDLERS, Item, Made, Node, OpaqueError
+from rfgraph.importers.onnx_nodes import HANDLERS, Item, Made, Node
 from rfgraph.importers.onnx_unfollowed import reason
 from rfgraph.importers.onnx_weights import Weights
 from rfgraph.importers.program import Program, Value
@@ -117,11 +118,7 @@ def graph_of(
         As for ``rfgraph.importers.load``.
     """
     locations: dict[str, str] = {}
-    graph = lower_for(lambda shapes: read(path, shapes, locations), treat, input_size)
-    for node, attributes in graph.nodes(data=True):
-        if location := locations.get(node):
-            attributes["location"] = location
-    return graph
+    return lower_for(lambda shapes: read(path, shapes, locations), treat, input_size, locations)
 
 
 class Reader:
@@ -275,7 +272,7 @@ class Reader:
                 self.weights.derived(node, item, reads) if isinstance(item, Value) and item.constant else item
                 for item in outputs
             ]
-        except OpaqueError as error:
+        except UnspelledError as error:
             del self.build.instructions[before:]
             return [self.opaque(node, k, str(error)) for k in range(len(node.outputs))]
 
@@ -342,7 +339,7 @@ class Reader:
         readers = {"If": self.branches, "Loop": self.loop, "Scan": self.scan, "SequenceMap": self.each}
         try:
             return readers[node.op](node, scope, given)
-        except OpaqueError as error:
+        except UnspelledError as error:
             del self.build.instructions[before:]
             captured = self.captured(node, scope)
             return [self.opaque(node, k, str(error), captured) for k in range(len(node.outputs))]
@@ -376,9 +373,9 @@ class Reader:
         merged: list[Item] = []
         for k, (a, b) in enumerate(zip(*made, strict=True)):
             if isinstance(a, tuple) or isinstance(b, tuple):
-                raise OpaqueError("its branches make sequences")
+                raise UnspelledError("its branches make sequences")
             if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
-                raise OpaqueError("its branches make tensors of different ranks")
+                raise UnspelledError("its branches make tensors of different ranks")
             self.build.at(node.name if k == 0 else node.output(k), node.op)
             operands = [a, b]
             if not condition.constant:
@@ -394,7 +391,7 @@ class Reader:
         turns = node.integers("trip count", 0)
         condition = node.optional(1)
         if turns is None or (condition is not None and condition.data is None):
-            raise OpaqueError("how often it runs depends on its input")
+            raise UnspelledError("how often it runs depends on its input")
         carried: list[Item] = [value for value in node.inputs[2:] if value is not None]
         count = turns[0] if condition is None or bool(condition.data.elements.flat[0]) else 0  # type: ignore[union-attr]
         if _runs_all(body):
@@ -407,11 +404,11 @@ class Reader:
             made = self.body(body, scope, given, [self.build.constant(turn), running, *carried], f"{node.name}/{turn}/")
             go_on = made[0]
             if isinstance(go_on, tuple) or go_on.data is None:
-                raise OpaqueError("how often it runs depends on its input")
+                raise UnspelledError("how often it runs depends on its input")
             carried = made[1 : 1 + len(carried)]
             for rows, row in zip(stacked, made[1 + len(carried) :], strict=True):
                 if isinstance(row, tuple):
-                    raise OpaqueError("it gathers sequences")
+                    raise UnspelledError("it gathers sequences")
                 rows.append(row)
             if not bool(go_on.data.elements.flat[0]):
                 break
@@ -421,12 +418,12 @@ class Reader:
         """Check that a loop may be written out for so many turns more."""
         if self.unrolled + turns * max(len(body.node), 1) > MAX_UNROLLED:
             often = f"{turns} times" if turns > 1 else f"more than {after} times"
-            raise OpaqueError(f"it runs {often}, which is too often to be followed")
+            raise UnspelledError(f"it runs {often}, which is too often to be followed")
 
     def stack(self, node: Node, k: int, rows: Sequence[Value], dim: int) -> Value:
         """Return what the turns of a loop made, one row each."""
         if not rows:
-            raise OpaqueError("it gathers the results of no turns")
+            raise UnspelledError("it gathers the results of no turns")
         self.build.at(node.output(k), node.op)
         wide = [self.build(program.Unsqueeze(dims=(dim,)), row, part=f"row/{i}") for i, row in enumerate(rows)]
         return self.build(program.Concat(dim=dim), *wide)
@@ -443,7 +440,7 @@ class Reader:
             made.append(self.body(body, scope, given, items, f"{node.name}/{turn}/"))
         columns = list(zip(*made, strict=True)) if made else [()] * len(body.output)
         if any(isinstance(item, tuple) for column in columns for item in column):
-            raise OpaqueError("its body makes sequences")
+            raise UnspelledError("its body makes sequences")
         return [tuple(item for item in column if isinstance(item, Value)) for column in columns]
 
     def scan(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:
@@ -452,19 +449,19 @@ class Reader:
         if not isinstance(body, onnx.GraphProto):
             raise ValueError("its body is missing")
         if node.version < 9:
-            raise OpaqueError("it is a Scan of opset 8")
+            raise UnspelledError("it is a Scan of opset 8")
         scanned = node.get("num_scan_inputs", 1)
         states: list[Item] = [value for value in node.inputs[: len(node.inputs) - scanned] if value is not None]
         inputs = [node.input(i) for i in range(len(node.inputs) - scanned, len(node.inputs))]
         axes = node.get("scan_input_axes") or [0] * scanned
         backward = node.get("scan_input_directions") or [0] * scanned
         if any(value.shape is None for value in inputs):
-            raise OpaqueError("the rank of what it scans is not known")
+            raise UnspelledError("the rank of what it scans is not known")
         dims = [axis % len(value.shape or ()) for value, axis in zip(inputs, axes, strict=True)]
         rows = {(value.shape or ())[d] for value, d in zip(inputs, dims, strict=True)}
         count = next(iter(rows))
         if len(rows) != 1 or not isinstance(count, int):
-            raise OpaqueError(f"it scans {count} rows")
+            raise UnspelledError(f"it scans {count} rows")
         self.check_unrolled(body, count)
         outputs: list[list[Value]] = [[] for _ in body.output[len(states) :]]
         for turn in range(count):
@@ -478,7 +475,7 @@ class Reader:
             states = made[: len(states)]
             for rows_, row in zip(outputs, made[len(states) :], strict=True):
                 if isinstance(row, tuple):
-                    raise OpaqueError("it gathers sequences")
+                    raise UnspelledError("it gathers sequences")
                 rows_.append(row)
         places = node.get("scan_output_axes") or [0] * len(outputs)
         turned = node.get("scan_output_directions") or [0] * len(outputs)

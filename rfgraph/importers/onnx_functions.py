@@ -8,8 +8,10 @@ from typing import Any
 from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape, product, unknown
-from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, OpaqueError, and_read, axes_of, axis_of
+from rfgraph.importers.handlers import UnspelledError
+from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, and_read
 from rfgraph.importers.program import Value
+from rfgraph.importers.spellings import axes_of, axis_of
 
 # Functions of one element.
 
@@ -303,7 +305,7 @@ def _einsum(node: Node, build: Builder) -> Made:
         dots = max((_dots(labels) for labels in named), key=len)
         output = (*dots, *once)
     if any(len(set(labels)) < len(labels) for labels in named):
-        raise OpaqueError(f"its equation {equation!r} takes a diagonal")
+        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
     return build(program.Contract(operands=tuple(named), output=output), *tensors)
 
 
@@ -328,7 +330,7 @@ def _labels(term: str, rank: int | None, named: Sequence[Sequence[str]] = ()) ->
 def _attention(node: Node, build: Builder) -> Made:
     mask = node.optional(3)
     if mask is not None and not mask.constant:
-        raise OpaqueError("its mask depends on what the network computes")
+        raise UnspelledError("its mask depends on what the network computes")
     flat = len(node.shape()) == 3
     query, key, value = node.input(0), node.input(1), node.input(2)
     if flat:  # [batch, positions, heads * channels]
@@ -358,11 +360,11 @@ def _attention(node: Node, build: Builder) -> Made:
 def _linear_attention(node: Node, build: Builder) -> Made:
     """A recurrence over positions: each reads its own query, and keys, values and gates of any position."""
     if any(value.shape is None or len(value.shape) != 3 for value in (node.input(0), node.input(2))):
-        raise OpaqueError("its inputs are not of three dimensions")
+        raise UnspelledError("its inputs are not of three dimensions")
     batch, positions, _ = node.shape()
     heads, groups = node.get("q_num_heads"), node.get("kv_num_heads")
     if not isinstance(heads, int) or not isinstance(groups, int) or heads < 1 or groups < 1:
-        raise OpaqueError("how many heads it has is not known")
+        raise UnspelledError("how many heads it has is not known")
     read = [build(program.Reduce(function="at", dims=(2,)), node.input(0), part="query")]
     for i, part in ((1, "key"), (2, "value"), (4, "decay"), (5, "beta")):
         value = node.optional(i)
@@ -381,7 +383,7 @@ def _linear_attention(node: Node, build: Builder) -> Made:
 
 def _split_heads(build: Builder, value: Value, heads: Any, part: str) -> Value:
     if value.shape is None or not isinstance(heads, int) or heads < 1:
-        raise OpaqueError("how many heads it has is not known")
+        raise UnspelledError("how many heads it has is not known")
     batch, positions, channels = value.shape
     split = build(program.Reshape(shape=(batch, positions, heads, channels // heads)), value, part=part)
     return build(program.Transpose(permutation=(0, 2, 1, 3)), split, part=f"{part}_heads")

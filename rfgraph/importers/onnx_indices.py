@@ -16,9 +16,11 @@ import numpy as np
 from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape
-from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, OpaqueError, as_integer, axis_of
+from rfgraph.importers.handlers import UnspelledError
+from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, as_integer
 from rfgraph.importers.program import Value
 from rfgraph.importers.sampling import at_each, read_whole
+from rfgraph.importers.spellings import axis_of
 
 
 @HANDLERS.handles("GridSample")
@@ -186,4 +188,4 @@ def _reverse_sequence(node: Node, build: Builder) -> Made:
     lengths = node.optional(1)
     if lengths is None or lengths.constant:
         return made
-    raise OpaqueError("the lengths that it turns round depend on what the network computes")
+    raise UnspelledError("the lengths that it turns round depend on what the network computes")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import ceil
 from typing import Any
 
 import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
-from rfgraph.importers.dims import Dim, Expression, product, unknown
+from rfgraph.importers.dims import Dim, product, unknown
 from rfgraph.importers.folding import MAX_ELEMENTS, MAX_FLOATS
-from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, OpaqueError, as_integer, axes_of, axis_of
+from rfgraph.importers.handlers import UnspelledError
+from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, as_integer
 from rfgraph.importers.program import Value
 from rfgraph.importers.shapes import completed
+from rfgraph.importers.spellings import arange, axes_of, axis_of
 
 # Elements moved, dropped, added.
 
@@ -101,7 +102,7 @@ def _concat(node: Node, build: Builder) -> Made:
         raise ValueError("it has no inputs")
     rank = next((len(value.shape) for value in tensors if value.shape is not None), None)
     if rank is None:
-        raise OpaqueError("the rank of its inputs is not known")
+        raise UnspelledError("the rank of its inputs is not known")
     return build(program.Concat(dim=axis_of(node.get("axis", 1), rank)), *tensors)
 
 
@@ -132,7 +133,7 @@ def _tile(node: Node, build: Builder) -> Made:
     for d, (size, count) in enumerate(zip(shape, repeats, strict=True)):
         if size != 1 and count != 1:
             if count > 64:
-                raise OpaqueError(f"it repeats dimension {d} {count} times")
+                raise UnspelledError(f"it repeats dimension {d} {count} times")
             made = build(program.Concat(dim=d), *[made] * count, part=f"{d}" if len(shape) > 1 else "")
     return made if made is not node.input(0) else build(program.Pointwise(function="identity"), made)
 
@@ -165,7 +166,7 @@ def _reshape(node: Node, build: Builder) -> Made:
     for d, size in enumerate(wanted):
         if size == 0 and not node.get("allowzero"):
             if shape is None:
-                raise OpaqueError("it copies a size that is not known")
+                raise UnspelledError("it copies a size that is not known")
             if d >= len(shape):
                 raise ValueError(f"shape {wanted} copies dimension {d} of a tensor of {len(shape)}")
             size = shape[d]
@@ -249,22 +250,7 @@ def _size(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Range")
 def _range(node: Node, build: Builder) -> Made:
-    values = [node.input(i) for i in range(3)]
-    if not all(value.constant for value in values):
-        raise OpaqueError("its length depends on what the network computes")
-    numbers: list[Any] = [None if value.data is None else value.data.elements.flat[0] for value in values]
-    start, stop, step = numbers
-    if start == 0 and step == 1 and isinstance(stop, Expression):
-        return build.weight((stop,), node.name)
-    if any(number is None or isinstance(number, Expression) for number in numbers):
-        return build.weight((unknown(f"{node.name}.length"),), node.name)
-    if not step:
-        raise ValueError("its step is 0")
-    count = max(ceil(Fraction(stop - start) / step), 0)
-    if count > MAX_ELEMENTS:
-        return build.weight((count,), node.name)
-    integer = all(value.data is not None and value.data.integer for value in values)
-    return build.constant([start + i * step for i in range(count)], integer=integer, name=node.name)
+    return arange(build, [node.input(i) for i in range(3)], node.name)
 
 
 @HANDLERS.handles("RandomNormal", "RandomUniform")
@@ -338,7 +324,7 @@ def _split_to_sequence(node: Node, build: Builder) -> Made:
         count = -(-as_integer("split", shape[d]) // sizes[0])
         sizes = [min(sizes[0], as_integer("split", shape[d]) - k * sizes[0]) for k in range(count)]
     if len(sizes) > MAX_ELEMENTS:
-        raise OpaqueError(f"it splits into {len(sizes)} parts")
+        raise UnspelledError(f"it splits into {len(sizes)} parts")
     pieces = [
         build(
             program.Slice(dims=(d,), starts=(sum(sizes[:k]),), stops=(sum(sizes[: k + 1]),), steps=(1,)),
@@ -359,7 +345,7 @@ def _concat_from_sequence(node: Node, build: Builder) -> Made:
         raise ValueError("its sequence is empty")
     rank = next((len(value.shape) for value in items if value.shape is not None), None)
     if rank is None:
-        raise OpaqueError("the rank of its inputs is not known")
+        raise UnspelledError("the rank of its inputs is not known")
     if node.get("new_axis", 0):
         d = axis_of(node.get("axis"), rank + 1)
         items = tuple(build(program.Unsqueeze(dims=(d,)), item, part=f"unsqueeze/{k}") for k, item in enumerate(items))
@@ -372,7 +358,7 @@ def _concat_from_sequence(node: Node, build: Builder) -> Made:
 def _optional(node: Node, build: Builder) -> Made:
     found = node.item(0)
     if found is None:
-        raise OpaqueError("it holds nothing")
+        raise UnspelledError("it holds nothing")
     return [found]
 
 

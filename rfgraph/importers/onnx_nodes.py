@@ -13,16 +13,12 @@ from typing import Any, TypeAlias
 from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Expression, Shape
-from rfgraph.importers.handlers import Handlers
+from rfgraph.importers.handlers import Handlers, UnspelledError
 from rfgraph.importers.program import Value
 
 #: A tensor, or a sequence of tensors.
 Item: TypeAlias = "Value | tuple[Value, ...]"
 Made: TypeAlias = "Item | Sequence[Item]"
-
-
-class OpaqueError(Exception):
-    """A node cannot be spelt with primitives; the message says what stands in the way."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ class Node:
         """Return input ``i``, a sequence of tensors."""
         found = self.item(i)
         if not isinstance(found, tuple):
-            raise OpaqueError("the length of its sequence is not known")
+            raise UnspelledError("the length of its sequence is not known")
         return found
 
     def tensors(self) -> list[Value]:
@@ -74,7 +70,7 @@ class Node:
         """Return the shape of input ``i``."""
         shape = self.input(i).shape
         if shape is None:
-            raise OpaqueError(f"the rank of its input {i} is not known")
+            raise UnspelledError(f"the rank of its input {i} is not known")
         return shape
 
     def output(self, k: int) -> str:
@@ -90,7 +86,7 @@ class Node:
         if value is None:
             return None
         if value.data is None:
-            raise OpaqueError(f"its {name} depend on what the network computes")
+            raise UnspelledError(f"its {name} depend on what the network computes")
         return list(value.data.elements.flat)
 
     def integers(self, name: str, i: int) -> list[int] | None:
@@ -102,7 +98,7 @@ class Node:
 def as_integer(name: str, number: Any) -> int:
     """Return a number that has to be known when the model is read."""
     if isinstance(number, Expression):
-        raise OpaqueError(f"its {name} depend on the input size; give one")
+        raise UnspelledError(f"its {name} depend on the input size; give one")
     return int(number)
 
 
@@ -117,15 +113,3 @@ def and_read(node: Node, build: Builder, made: Value, *inputs: int) -> Value:
         return made
     numbers = [build(program.Whole(shape=()), value, part=f"parameter/{i}") for i, value in read]
     return build(program.Pointwise(function="elementwise"), made, *numbers, part="parameters")
-
-
-def axis_of(axis: int, rank: int) -> int:
-    """Return an axis counted from the front."""
-    if not isinstance(axis, int) or not -rank <= axis < rank:
-        raise ValueError(f"axis {axis} is not one of the {rank} of its input")
-    return axis % rank
-
-
-def axes_of(axes: Sequence[int], rank: int) -> tuple[int, ...]:
-    """Return axes counted from the front, in order."""
-    return tuple(sorted({axis_of(axis, rank) for axis in axes}))

@@ -10,9 +10,11 @@ from typing import Any
 from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Shape, unknown
-from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, OpaqueError, and_read, as_integer, axes_of, axis_of
+from rfgraph.importers.handlers import UnspelledError
+from rfgraph.importers.onnx_nodes import HANDLERS, Made, Node, and_read, as_integer
 from rfgraph.importers.program import Value
 from rfgraph.importers.sampling import read_whole
+from rfgraph.importers.spellings import axes_of, axis_of
 
 # Windows.
 
@@ -56,7 +58,7 @@ def _kernel(node: Node, weight: Value) -> list[int]:
     if kernel:
         return list(kernel)
     if weight.shape is None:
-        raise OpaqueError("neither kernel_shape nor the shape of its weight is given")
+        raise UnspelledError("neither kernel_shape nor the shape of its weight is given")
     return [as_integer("kernel", size) for size in weight.shape[2:]]
 
 
@@ -251,7 +253,7 @@ def _stft(node: Node, build: Builder) -> Made:
         [as_integer("window", window.shape[0])] if window is not None and window.shape else None
     )
     if step is None or length is None:
-        raise OpaqueError("neither its window nor its frame_length is given")
+        raise UnspelledError("neither its window nor its frame_length is given")
     bins = length[0] // 2 + 1 if node.get("onesided", 1) else length[0]
     frames = build(
         program.Slide(
@@ -296,11 +298,11 @@ def _resize(node: Node, build: Builder) -> Made:
         coordinates, nearest = "half_pixel", "round_prefer_ceil"  # floor((y + 1/2) / f) both
     rounded = any(not _whole_size(shape[d], scale.get(d, 1)) for d in dims)
     if coordinates == "align_corners" and rounded:
-        raise OpaqueError("its scale makes no whole size, so that the corners it aligns are not said")
+        raise UnspelledError("its scale makes no whole size, so that the corners it aligns are not said")
     if coordinates == "half_pixel_symmetric" and not rounded:
         coordinates = "half_pixel"
     if coordinates not in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
-        raise OpaqueError(f"its coordinate_transformation_mode is {coordinates}")
+        raise UnspelledError(f"its coordinate_transformation_mode is {coordinates}")
     mode = {"bilinear": "linear"}.get(mode, mode)
     if not dims:
         return build(program.Pointwise(function="identity"), node.input(0))
@@ -324,7 +326,7 @@ def _crop_and_resize(node: Node, build: Builder, scale: Mapping[int, Any], size:
     rank = len(shape)
     given = [axis_of(axis, rank) for axis in node.get("axes") or range(rank)]
     if roi is None or len(roi) != 2 * len(given):
-        raise OpaqueError("its roi is not known")
+        raise UnspelledError("its roi is not known")
     crop: dict[int, tuple[int, int]] = {}
     after: dict[int, int] = {}
     read: list[int] = []
@@ -337,7 +339,7 @@ def _crop_and_resize(node: Node, build: Builder, scale: Mapping[int, Any], size:
             read.append(d)  # read between its corners by each output: a bound
         crop[d] = (max(floor(first), 0), min(ceil(last), before - 1) + 1)
         if crop[d][0] >= crop[d][1]:
-            raise OpaqueError(f"its roi of dimension {d} lies outside of the map")
+            raise UnspelledError(f"its roi of dimension {d} lies outside of the map")
     x = node.input(0)
     if cut := [d for d in crop if crop[d] != (0, shape[d])]:
         starts, stops = zip(*(crop[d] for d in cut), strict=True)
@@ -366,7 +368,7 @@ def _keep_aspect(node: Node, size: Mapping[int, Any], shape: Shape) -> dict[int,
     ratios = [Fraction(as_integer("sizes", size[d]), as_integer("sizes", shape[d])) for d in size]
     ratio = min(ratios) if node.get("keep_aspect_ratio_policy") == "not_larger" else max(ratios)
     if any(not _whole_size(shape[d], ratio) for d in size):
-        raise OpaqueError("keeping its aspect ratio needs sizes to be rounded")
+        raise UnspelledError("keeping its aspect ratio needs sizes to be rounded")
     return dict.fromkeys(size, ratio)
 
 

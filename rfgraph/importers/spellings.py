@@ -7,10 +7,14 @@ raises ``UnspelledError``, what cannot be at all ``ValueError``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil
+from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.builder import Builder
 from rfgraph.importers.dims import Dim, Expression, Shape, exact_quotient, unknown
+from rfgraph.importers.folding import MAX_ELEMENTS
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.program import Value
 
@@ -35,7 +39,7 @@ def whole_number(what: str, number: object) -> int:
 
 def axis_of(axis: int, rank: int) -> int:
     """Return an axis counted from the front."""
-    if not -rank <= axis < rank:
+    if not isinstance(axis, int) or not -rank <= axis < rank:
         raise ValueError(f"axis {axis} is not one of the {rank} of its input")
     return axis % rank
 
@@ -327,3 +331,22 @@ def one_hot(build: Builder, x: Value, depth: Dim | None, axis: int, name: str) -
     shape = list(shape_of(wide))
     shape[d] = unknown(f"{name}.depth") if depth is None else depth
     return build(program.Expand(shape=tuple(shape)), build(program.Pointwise(function="one_hot"), wide, part="one_hot"))
+
+
+def arange(build: Builder, values: Sequence[Value], name: str) -> Value:
+    """Return the numbers from the first of three constants up to the second, by steps of the third."""
+    if not all(value.constant for value in values):
+        raise UnspelledError("its length depends on what the network computes")
+    numbers: list[Any] = [None if value.data is None else value.data.elements.flat[0] for value in values]
+    start, stop, step = numbers
+    if start == 0 and step == 1 and isinstance(stop, Expression):
+        return build.weight((stop,), name)
+    if any(number is None or isinstance(number, Expression) for number in numbers):
+        return build.weight((unknown(f"{name}.length"),), name)
+    if not step:
+        raise ValueError("its step is 0")
+    count = max(ceil(Fraction(stop - start) / step), 0)
+    if count > MAX_ELEMENTS:
+        return build.weight((count,), name)
+    integer = all(value.data is not None and value.data.integer for value in values)
+    return build.constant([start + i * step for i in range(count)], integer=integer, name=name)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
-from math import ceil
-from typing import Any
 
 import numpy as np
 
 from rfgraph.importers import products, program, spellings, tensorflow_windows  # noqa: F401  handlers register
 from rfgraph.importers.builder import Builder
-from rfgraph.importers.dims import Dim, Expression, Shape, product, unknown
+from rfgraph.importers.dims import Dim, Shape, product, unknown
 from rfgraph.importers.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.handlers import UnspelledError
 from rfgraph.importers.program import Value
@@ -472,22 +469,7 @@ def _size(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Range")
 def _range(node: Node, build: Builder) -> Made:
-    values = node.tensors()[:3]
-    if not all(value.constant for value in values):
-        raise UnspelledError("its length depends on what the network computes")
-    numbers: list[Any] = [None if value.data is None else value.data.elements.flat[0] for value in values]
-    start, stop, step = numbers
-    if start == 0 and step == 1 and isinstance(stop, Expression):
-        return build.weight((stop,), node.name)
-    if any(number is None or isinstance(number, Expression) for number in numbers):
-        return build.weight((unknown(f"{node.name}.length"),), node.name)
-    if not step:
-        raise ValueError("its step is 0")
-    count = max(ceil(Fraction(stop - start) / step), 0)
-    if count > MAX_ELEMENTS:
-        return build.weight((count,), node.name)
-    integer = all(value.data is not None and value.data.integer for value in values)
-    return build.constant([start + i * step for i in range(count)], integer=integer, name=node.name)
+    return spellings.arange(build, node.tensors()[:3], node.name)
 
 
 @HANDLERS.handles("LinSpace")

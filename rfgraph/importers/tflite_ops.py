@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from math import ceil, prod
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from rfgraph.importers import products, program
 from rfgraph.importers.builder import Builder
-from rfgraph.importers.dims import Dim, Expression, Shape, product, unknown
+from rfgraph.importers.dims import Dim, Expression, Shape, product
 from rfgraph.importers.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.handlers import Handlers, UnspelledError
 from rfgraph.importers.program import Value
 from rfgraph.importers.shapes import broadcast, completed, text
+from rfgraph.importers.spellings import arange, shape_of
 
 Made: TypeAlias = "Value | Sequence[Value]"
 
@@ -108,13 +108,6 @@ class Node:
         if len(found) != 1:
             raise ValueError(f"its {what} is {found}, not one number")
         return found[0]
-
-
-def shape_of(value: Value) -> Shape:
-    """Return the shape of a tensor."""
-    if value.shape is None:
-        raise UnspelledError("the rank of its input is not known")
-    return value.shape
 
 
 def whole_number(number: Any, what: str) -> int:
@@ -788,22 +781,7 @@ def _fill(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("RANGE")
 def _range(node: Node, build: Builder) -> Made:
-    values = [node.input(i) for i in range(3)]
-    if not all(value.constant for value in values):
-        raise UnspelledError("its length depends on what the network computes")
-    numbers: list[Any] = [None if value.data is None else value.data.elements.flat[0] for value in values]
-    start, stop, step = numbers
-    if start == 0 and step == 1 and isinstance(stop, Expression):
-        return build.weight((stop,), node.name)
-    if any(number is None or isinstance(number, Expression) for number in numbers):
-        return build.weight((unknown(f"{node.name}.length"),), node.name)
-    if not step:
-        raise ValueError("its step is 0")
-    count = max(ceil(Fraction(stop - start) / step), 0)
-    if count > MAX_ELEMENTS:
-        return build.weight((count,), node.name)
-    integer = all(value.data is not None and value.data.integer for value in values)
-    return build.constant([start + i * step for i in range(count)], integer=integer, name=node.name)
+    return arange(build, [node.input(i) for i in range(3)], node.name)
 
 
 @HANDLERS.handles("ZEROS_LIKE")
