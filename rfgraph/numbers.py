@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,40 +17,43 @@ _LARGE = 1 << 62
 
 
 def of_states(
-    nodes: tuple[Hashable, ...],
     axes: tuple[str, ...],
-    states: Collection[int],
+    states: Mapping[Hashable, int],
     frames: Sequence[tuple[tuple[int, int], ...]],
-    lane: int,
+    number: int,
+    size: int,
 ) -> Numbers:
     """Return the numbers of a plain network.
 
     Parameters
     ----------
-    nodes, axes
-        Names.
+    axes
+        Their names.
     states
-        One integer per node of ``lane`` bits each for the number of its frame, and for the size less one on each axis.
+        Node -> one integer: in its lowest ``number`` bits that of its frame, and above it for each axis the size less
+        one in ``size`` bits. All fit into 64, or each has 64.
     frames
         By number, twice the centre of output 0 and the effective stride on each axis.
-    lane
-        64.
     """
-    lanes = b"".join([state.to_bytes((len(axes) + 1) * lane // 8, "little") for state in states])
-    unpacked = np.frombuffer(lanes, dtype=np.dtype(f"<i{lane // 8}")).reshape(-1, len(axes) + 1)
-    frame = unpacked[:, 0]
-    if len(frames) > len(unpacked):  # of other networks too: only those met here
+    if size == 64:
+        lanes = b"".join([state.to_bytes((len(axes) + 1) * 8, "little") for state in states.values()])
+        frame, *of_axes = np.frombuffer(lanes, dtype=np.dtype("<i8")).reshape(-1, len(axes) + 1).T
+    else:
+        packed = np.fromiter(states.values(), np.uint64, len(states)).view(np.int64)
+        frame = packed & ((1 << number) - 1)
+        of_axes = [packed >> number + size * axis & ((1 << size) - 1) for axis in range(len(axes))]
+    if len(frames) > len(frame):  # of other networks too: only those met here
         used, frame = np.unique(frame, return_inverse=True)
         frames = [frames[number] for number in used.tolist()]
-    table = _integers(frames)  # [frames, A, 2]
-    grown: IntegerArray = unpacked[:, 1:].astype(table.dtype)
+    center2, stride = _integers(frames).T  # each [A, frames]
+    grown = np.array(of_axes, center2.dtype)  # [A, V]
     return Numbers(
-        nodes=nodes,
+        nodes=tuple(states),
         axes=axes,
-        size=grown + 1,
-        stride=table[frame, :, 1],
-        padding=(grown - table[frame, :, 0]) // 2,  # of arrays of the same type
-        known=np.ones(grown.shape, bool),
+        size=(grown + 1).T,
+        stride=stride.take(frame, axis=1).T,
+        padding=((grown - center2.take(frame, axis=1)) >> 1).T,
+        known=np.ones((len(frame), len(axes)), bool),
     )
 
 

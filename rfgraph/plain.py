@@ -9,6 +9,7 @@ with the larger size on every axis.
 So the state of a node is one integer of A + 1 lanes: the number of its frame in the lowest, above it the size less one
 on each axis. An op is a table from frame to what it adds to the state; a merge compares and takes the larger of all
 lanes at once. Frames of real networks are few, as are distinct sets of attributes; both are numbered for the process.
+All lanes together have 64 bits; where a number does not fit its lane, the network is walked again with 64 for each.
 
 ``solve`` gives up, and the general passes take over, wherever a network is not plain or is anything but well formed:
 messages are written in one place, by ``rfgraph.network.read``.
@@ -16,11 +17,11 @@ messages are written in one place, by ``rfgraph.network.read``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import accumulate, chain
-from operator import itemgetter
+from operator import itemgetter, or_
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -34,16 +35,14 @@ from rfgraph.window import IDENTITY, Window
 if TYPE_CHECKING:
     from rfgraph.results import Numbers
 
-#: Bits of a lane. The highest bit of each stays clear, so that a difference shows there which lane is larger.
-LANE = 64
-_SIGN = LANE - 1
-_FRAME = (1 << LANE) - 1
-
 Frame = tuple[tuple[int, int], ...]  # [A], twice the centre of output 0 and effective stride
 
 #: Numbered sets of attributes and frames are forgotten beyond these: bounds on memory that no real network meets.
 MAX_SPECS = 1 << 14
 MAX_FRAMES = 1 << 16
+
+#: Fields on so many axes, at the most, are laid out in 64 bits at first.
+FEW_AXES = 3
 
 
 class _NotPlainError(Exception):
@@ -52,6 +51,53 @@ class _NotPlainError(Exception):
 
 class _UnorderedError(Exception):
     """A node comes before one that it reads."""
+
+
+class _UnslottedError(_NotPlainError):
+    """The inputs of a node are not in the order of their slots."""
+
+
+class _TooWideError(Exception):
+    """A number does not fit its lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """How a state is laid out: bits of the number of its frame, and above it of the size less one on every axis.
+
+    The highest bit of each lane of a size stays clear, so that a difference shows there which of two is larger.
+    """
+
+    axes: int
+    number: int
+    size: int
+
+    @property
+    def frames(self) -> int:
+        """The bits of the number of a frame."""
+        return (1 << self.number) - 1
+
+    @property
+    def guards(self) -> int:
+        """The highest bit of every size."""
+        return sum(1 << self.shift(axis + 1) - 1 for axis in range(self.axes))
+
+    @property
+    def bits(self) -> int:
+        """Bits of a state."""
+        return self.shift(self.axes)
+
+    def shift(self, axis: int) -> int:
+        """Return where the lane of an axis begins."""
+        return self.number + self.size * axis
+
+    def grown(self, state: int, axis: int) -> int:
+        """Return the size less one that a state holds on an axis."""
+        return state >> self.shift(axis) & (1 << self.size) - 1
+
+
+def _lanes(axes: int, *, wide: bool) -> Lanes:
+    return Lanes(axes, 64, 64) if wide else Lanes(axes, 14, (64 - 14) // axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +111,11 @@ class Spec:
     merges: bool
 
     @property
+    def keeps_all(self) -> bool:
+        """Whether the field of a node of one input is that of its input."""
+        return not self.is_input and self.reads == (IDENTITY,) * len(self.ops)
+
+    @property
     def is_gapless(self) -> bool:
         """Whether neighbouring outputs together read every position between."""
         return all(not read.holes and read.size >= read.step for read in self.reads or ())
@@ -73,38 +124,44 @@ class Spec:
 class _Step(dict[int, int]):
     """Frame number -> what the op adds to a state in that frame."""
 
-    __slots__ = ("reads", "table")
+    __slots__ = ("spec", "table")
 
-    def __init__(self, reads: tuple[Window, ...], table: _Table) -> None:
-        self.reads = reads
+    def __init__(self, spec: Spec, table: _Table) -> None:
+        self.spec = spec
         self.table = table
 
     def __missing__(self, number: int) -> int:
-        with self.table.lock:
+        if self.spec.reads is None or self.spec.is_input:  # an input reads nothing
+            raise _NotPlainError
+        table, lanes = self.table, self.table.lanes
+        with table.lock:
             added, new = 0, []
-            for axis, ((center2, stride), read) in enumerate(zip(self.table.frames[number], self.reads, strict=True)):
+            for axis, ((center2, stride), read) in enumerate(zip(table.frames[number], self.spec.reads, strict=True)):
                 first, last = read.interval(0) or (0, 0)
                 new.append((center2 + (first + last) * stride, stride * read.step))
                 growth = (last - first) * stride
-                self.table.widest = max(self.table.widest, growth)
-                added += growth << LANE * (axis + 1)
-            added += self.table.frame(tuple(new)) - number
+                if growth >> lanes.size - 1:
+                    raise _TooWideError
+                table.widest = max(table.widest, growth)
+                added += growth << lanes.shift(axis)
+            added += table.frame(tuple(new)) - number
             self[number] = added
             return added
 
 
-#: Names of attributes, what reads the values that go with them, and the number of the spec by those values.
-Layout = tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Hashable], dict[Hashable, int]]
+#: What reads the values of attributes of some names, and the number of the spec by those values.
+Layout = tuple[Callable[[Mapping[str, Any]], Hashable], dict[Hashable, int]]
 
 
 @dataclass(slots=True)
 class _Table:
     """The numbered specs and frames of networks with as many axes."""
 
-    axes: int
+    lanes: Lanes
     specs: list[Spec] = field(default_factory=list)
     steps: list[_Step | None] = field(default_factory=list)  # by spec; None for the identity
     said: dict[Hashable, int] = field(default_factory=dict)  # attributes that matter -> spec
+    bare: dict[str, int] = field(default_factory=dict)  # op -> spec of nodes that have no other attribute
     layouts: dict[str, dict[int, Layout]] = field(default_factory=dict)  # by op and number of attributes
     frames: list[Frame] = field(default_factory=list)
     numbers: dict[Frame, int] = field(default_factory=dict)
@@ -112,13 +169,21 @@ class _Table:
     lock: Any = field(default_factory=RLock)
 
     def __post_init__(self) -> None:
-        self.frame(((0, 1),) * self.axes)
+        self.frame(((0, 1),) * self.lanes.axes)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to begin another, with room for the frames of a network."""
+        most = min(MAX_FRAMES, self.lanes.frames // 2)
+        return len(self.specs) > MAX_SPECS or len(self.frames) > most
 
     def frame(self, frame: Frame) -> int:
         """Return the number of a frame."""
         number = self.numbers.get(frame)
         if number is None:
             number = len(self.frames)
+            if number > self.lanes.frames:
+                raise _TooWideError
             self.frames.append(frame)
             self.numbers[frame] = number
         return number
@@ -129,15 +194,18 @@ class _Table:
         number = self.said.get(said)
         if number is None:
             with self.lock:
-                spec = _parsed(attributes, self.axes)
+                spec = _parsed(attributes, self.lanes.axes)
                 number = len(self.specs)
                 self.specs.append(spec)
-                moves = spec.reads is not None and any(read != IDENTITY for read in spec.reads)
-                self.steps.append(_Step(spec.reads, self) if moves and spec.reads is not None else None)
+                self.steps.append(None if spec.keeps_all else _Step(spec, self))
                 self.said[said] = number
-        layout: Layout = (tuple(attributes), itemgetter(*attributes), {})
-        names, values, known = self.layouts.setdefault(attributes["op"], {}).setdefault(len(attributes), layout)
-        if names == layout[0] and len(known) < MAX_SPECS:  # a label or location may be another at every node
+        names = tuple(name for name in attributes if name != "op")
+        if not names:
+            self.bare[attributes["op"]] = number
+            return number
+        layout: Layout = (itemgetter(*names), {})
+        values, known = self.layouts.setdefault(attributes["op"], {}).setdefault(len(attributes), layout)
+        if repr(values) == repr(layout[0]) and len(known) < MAX_SPECS:  # a label may be another at every node
             known[values(attributes)] = number
         return number
 
@@ -150,30 +218,30 @@ class _Table:
             If their strides differ, so that nothing covers both.
         """
         merged, state = [], 0
-        frames = zip(self.frames[a & _FRAME], self.frames[b & _FRAME], strict=True)
+        lanes = self.lanes
+        frames = zip(self.frames[a & lanes.frames], self.frames[b & lanes.frames], strict=True)
         for axis, ((center_a, stride_a), (center_b, stride_b)) in enumerate(frames):
             if stride_a != stride_b:
                 raise _NotPlainError
-            grown_a, grown_b = _lane(a, axis), _lane(b, axis)
+            grown_a, grown_b = lanes.grown(a, axis), lanes.grown(b, axis)
             twice_first = min(center_a - grown_a, center_b - grown_b)
             twice_last = max(center_a + grown_a, center_b + grown_b)
+            grown = (twice_last - twice_first) // 2
+            if grown >> lanes.size - 1:
+                raise _TooWideError
             merged.append(((twice_first + twice_last) // 2, stride_a))
-            state += (twice_last - twice_first) // 2 << LANE * (axis + 1)
+            state += grown << lanes.shift(axis)
         with self.lock:
             return state + self.frame(tuple(merged))
 
 
-def _lane(state: int, axis: int) -> int:
-    return state >> LANE * (axis + 1) & _FRAME
+_TABLES: dict[Lanes, _Table] = {}
 
 
-_TABLES: dict[int, _Table] = {}
-
-
-def _table(axes: int) -> _Table:
-    table = _TABLES.get(axes)
-    if table is None or len(table.specs) > MAX_SPECS or len(table.frames) > MAX_FRAMES:
-        table = _TABLES[axes] = _Table(axes)
+def _table(lanes: Lanes) -> _Table:
+    table = _TABLES.get(lanes)
+    if table is None or table.is_full:
+        table = _TABLES[lanes] = _Table(lanes)
     return table
 
 
@@ -221,11 +289,12 @@ class Plain:
 
     def field(self, node: Hashable) -> tuple[Window, ...]:
         """Return the receptive field of a node, one entry per axis; right only where there are no holes."""
-        state = self.states[node]
-        return tuple(
-            Window(_lane(state, axis) + 1, stride, (_lane(state, axis) - center2) // 2)
-            for axis, (center2, stride) in enumerate(self._table.frames[state & _FRAME])
-        )
+        state, lanes = self.states[node], self._table.lanes
+        windows = []
+        for axis, (center2, stride) in enumerate(self._table.frames[state & lanes.frames]):
+            grown = lanes.grown(state, axis)
+            windows.append(Window(grown + 1, stride, (grown - center2) // 2))
+        return tuple(windows)
 
     def branches(self, merge: Hashable) -> tuple[tuple[Window, ...], ...]:
         """Return the fields of what a merge reads, one entry per axis; right but for their holes."""
@@ -259,7 +328,8 @@ class Plain:
         """Return size, stride and padding of all fields as arrays."""
         from rfgraph.numbers import of_states  # numpy is imported when it is first needed
 
-        return of_states(tuple(self.states), self.axes, self.states.values(), self._table.frames, LANE)
+        lanes = self._table.lanes
+        return of_states(self.axes, self.states, self._table.frames, lanes.number, lanes.size)
 
 
 def solve(graph: nx.DiGraph[Any], source: Hashable | None = None) -> Plain | None:
@@ -280,88 +350,113 @@ def solve(graph: nx.DiGraph[Any], source: Hashable | None = None) -> Plain | Non
         axes = axis_names(graph)
         if not graph.is_directed() or type(graph._pred) is not dict or type(graph._node) is not dict:
             return None
-        try:
-            return _solve(graph, axes, list(graph._node))
-        except _UnorderedError:
-            return _solve(graph, axes, topological(graph))
+        solved = _in_any_order(graph, axes, wide=False) if len(axes) <= FEW_AXES else None
+        return solved or _in_any_order(graph, axes, wide=True)
     except (_NotPlainError, RFGraphError, TypeError, KeyError):  # what is malformed is refused there, with a message
         return None
 
 
-def _solve(graph: nx.DiGraph[Any], axes: tuple[str, ...], nodes: list[Hashable]) -> Plain:
-    table = _table(len(axes))
-    in_order = list(graph._pred) == nodes
+def _in_any_order(graph: nx.DiGraph[Any], axes: tuple[str, ...], *, wide: bool) -> Plain | None:
+    """Return the fields, ``None`` if they do not fit the lanes."""
+    table = _table(_lanes(len(axes), wide=wide))
+    nodes, above, is_sorted = list(graph._node), graph._pred, False
+    while True:
+        try:
+            return _solve(graph, axes, nodes, above, table)
+        except _UnorderedError:
+            if is_sorted:
+                raise _NotPlainError from None
+            nodes, is_sorted = topological(graph), True
+        except _UnslottedError:
+            if above is not graph._pred:
+                raise
+            above = _by_slot(graph)
+        except _TooWideError:
+            return None
+
+
+def _solve(
+    graph: nx.DiGraph[Any],
+    axes: tuple[str, ...],
+    nodes: list[Hashable],
+    pred: Mapping[Hashable, dict[Hashable, Any]],
+    table: _Table,
+) -> Plain:
+    in_order = list(pred) == nodes
     attributes = graph._node.values() if in_order else map(graph._node.__getitem__, nodes)
-    above = list(graph._pred.values()) if in_order else list(map(graph._pred.__getitem__, nodes))
+    above = list(pred.values()) if in_order else list(map(pred.__getitem__, nodes))
     specs = _specs(attributes, table)
     degrees, feeds, edges = _edges(graph, above)
-    _check_slots(degrees, edges)
+    if degrees.count(0) != 1:
+        raise _NotPlainError
+    if degrees[0]:
+        raise _UnorderedError
+    known, steps, lanes = table.specs, table.steps, table.lanes
+    if not known[specs[0]].is_input or known[specs[0]].reads is None:
+        raise _NotPlainError
 
-    states: dict[Hashable, int] = {}
-    sources: list[int] = []
+    states: dict[Hashable, int] = {nodes[0]: 0}
     misaligned: list[Hashable] = []
-    steps, known = table.steps, table.specs
-    guard = sum(1 << LANE * (axis + 2) - 1 for axis in range(len(axes)))
-    watched = guard | _FRAME
-    # Tails are looked up as they are pulled, in the order of the edges: by then their states are there.
-    pull = map(states.__getitem__, feeds).__next__
+    frames, guards, sign = lanes.frames, lanes.guards, lanes.size - 1
+    watched = guards | frames
+    # A node pulls its first edge here, a merge the others below: in the order of the edges.
+    columns, tails = [iter(column) for column in (nodes, specs, degrees)], iter(feeds)
+    for column in columns:
+        next(column)  # the input
+    rows = zip(*columns, tails, edges, strict=False)
     try:
-        for node, spec, degree in zip(nodes, specs, degrees, strict=True):
+        for node, spec, degree, tail, edge in rows:
+            state = states[tail]
             if degree == 1:
+                if edge and edge.get("slot"):
+                    raise _UnslottedError
                 step = steps[spec]
-                if step is None:
-                    states[node] = pull()
-                else:
-                    state = pull()
-                    states[node] = state + step[state & _FRAME]
-            elif degree:
+                if step is not None:
+                    state += step[state & frames]
+            else:
                 if not known[spec].merges:
                     raise _NotPlainError
-                state = pull()
-                aligned = True
-                while degree > 1:
-                    degree -= 1
-                    other = pull()
-                    if other is not state:
-                        # Per axis the guard bit says whether ``state`` is at least ``other``; below are the frames.
-                        compared = (state | guard) - other & watched
-                        if compared != guard:
-                            if compared & _FRAME:
-                                aligned = False
-                                state = table.hull(state, other)
-                            else:
-                                larger = compared - (compared >> _SIGN)
-                                state = other ^ (state ^ other) & larger
-                states[node] = state
-                if not aligned:
-                    misaligned.append(node)
-            else:
-                sources.append(spec)
-                states[node] = 0
+                if edge.get("slot"):
+                    raise _UnslottedError
+                numbered = "slot" in edge
+                slot = 1
+                while slot < degree:
+                    other = states[next(tails)]
+                    if next(edges).get("slot") != (slot if numbered else None):
+                        raise _UnslottedError
+                    slot += 1
+                    if other > state:
+                        state, other = other, state
+                    differing = state - other & watched
+                    if differing:  # else the frames are equal, and ``state`` is the larger on every axis
+                        if differing & frames:
+                            state = table.hull(state, other)
+                            if not misaligned or misaligned[-1] is not node:
+                                misaligned.append(node)
+                        else:
+                            smaller = differing - (differing >> sign)  # of guard bits, the lanes below them
+                            state ^= (state ^ other) & smaller
+            states[node] = state
     except KeyError:
         raise _UnorderedError from None
-    used = {number: known[number] for number in set(specs)}
-    inputs = sum(specs.count(number) for number, spec in used.items() if spec.is_input)
-    if len(sources) != 1 or inputs != 1 or not known[sources[0]].is_input:
-        raise _NotPlainError
-    if any(spec.reads is None for spec in used.values()):
-        raise _NotPlainError
-    if len(nodes) * (table.widest + 1) >= 1 << LANE - 2:  # a lane might have run over
-        _TABLES.pop(len(axes), None)
-        raise _NotPlainError
+    # Sizes that run over their lane show in its guard bit first, as no step adds more than half of what it holds.
+    if len(nodes) * table.widest >> sign and reduce(or_, states.values()) & guards:
+        raise _TooWideError
     name = str(graph.graph.get("name", ""))
-    source = nodes[degrees.index(0)]
-    return Plain(name, axes, source, tuple(misaligned), states, specs, degrees, feeds, table)
+    return Plain(name, axes, nodes[0], tuple(misaligned), states, specs, degrees, feeds, table)
 
 
 def _specs(attributes: Any, table: _Table) -> list[int]:
     """Return the number of what each node's attributes say, [V]."""
     specs: list[int] = []
-    add, layouts = specs.append, table.layouts
+    add, bare, layouts = specs.append, table.bare, table.layouts
     for given in attributes:
         try:
-            _, values, known = layouts[given["op"]][len(given)]
-            add(known[values(given)])
+            if len(given) == 1:
+                add(bare[given["op"]])
+            else:
+                values, known = layouts[given["op"]][len(given)]
+                add(known[values(given)])
         except (KeyError, TypeError):  # not met before, or a list, which is no key
             add(table.spec({name: _frozen(value) for name, value in given.items()}))
     return specs
@@ -373,27 +468,24 @@ def _frozen(value: Any) -> Any:
 
 def _edges(
     graph: nx.DiGraph[Any], above: list[dict[Hashable, Any]]
-) -> tuple[list[int], list[Hashable], Iterable[dict[str, Any]]]:
+) -> tuple[list[int], list[Hashable], Iterator[dict[str, Any]]]:
     """Return how many inputs each node has, [V], and of every edge, [E], its tail and its attributes."""
     if not graph.is_multigraph():
         return list(map(len, above)), list(chain.from_iterable(above)), chain.from_iterable(map(dict.values, above))
     parallel = list(chain.from_iterable(map(dict.values, above)))
     edges = list(chain.from_iterable(map(dict.values, parallel)))
     if len(edges) == len(parallel):
-        return list(map(len, above)), list(chain.from_iterable(above)), edges
+        return list(map(len, above)), list(chain.from_iterable(above)), iter(edges)
     degrees = [sum(map(len, tails.values())) for tails in above]
-    return degrees, [tail for tails in above for tail, keys in tails.items() for _ in keys], edges
+    return degrees, [tail for tails in above for tail, keys in tails.items() for _ in keys], iter(edges)
 
 
-def _check_slots(degrees: list[int], edges: Iterable[dict[str, Any]]) -> None:
-    """Give up where slots are not 0, 1, ... in the order of the edges."""
-    numbered = list(filter(None, edges))
-    if not numbered:
-        return
-    slotted = degrees if len(numbered) == sum(degrees) else filter((1).__lt__, degrees)
-    try:
-        slots = list(map(itemgetter("slot"), numbered))
-    except KeyError:
-        raise _NotPlainError from None
-    if slots != list(chain.from_iterable(map(range, slotted))):
-        raise _NotPlainError
+def _by_slot(graph: nx.DiGraph[Any]) -> dict[Hashable, dict[Hashable, Any]]:
+    """Return what each node reads, in the order of the slots; edges side by side go by the first of them."""
+    parallel = graph.is_multigraph()
+
+    def slot(tail_and_edge: tuple[Hashable, Any]) -> Any:
+        _, edge = tail_and_edge
+        return (next(iter(edge.values())) if parallel else edge).get("slot", 0)
+
+    return {node: dict(sorted(tails.items(), key=slot)) for node, tails in graph._pred.items()}

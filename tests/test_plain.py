@@ -70,6 +70,8 @@ def test_the_order_of_nodes_and_edges_changes_no_number(graph, random):
     other.add_nodes_from(nodes)
     other.add_edges_from(edges)
     one, two = rfgraph.analyze(graph), rfgraph.analyze(other)
+    if len(set(graph.edges())) == graph.number_of_edges():
+        assert plain.solve(other) is not None
     assert {node: one[node].field for node in one} == {node: two[node].field for node in two}
     assert one.aligned == two.aligned
 
@@ -177,7 +179,7 @@ def test_attributes_of_equal_number_but_other_names_are_told_apart():
 def test_labels_and_locations_of_every_node_grow_no_table():
     layers = [("conv", {"kernel": 3, "location": f"net.py:{k}"}) for k in range(50)]
     plain.solve(chain(*layers).graph)
-    table = plain._TABLES[2]
+    table = plain._TABLES[plain._lanes(2, wide=False)]
     before = len(table.specs)
     plain.solve(chain(*(("conv", {"kernel": 3, "location": f"other.py:{k}"}) for k in range(50))).graph)
     assert len(table.specs) == before
@@ -195,13 +197,34 @@ def test_numbers_beyond_a_lane_are_exact():
     assert after.numbers().size.dtype == np.int64
 
 
+@given(networks(axes=st.integers(1, 2), layers=PLAIN, inputs=st.just(1), most=14))
+def test_networks_are_walked_again_where_a_number_does_not_fit_its_lane(graph):
+    axes = graph.graph["axes"]
+    wide, narrow = plain.Lanes(axes, 64, 64), plain.Lanes(axes, 2, 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "_lanes", lambda axes, *, wide: plain.Lanes(axes, *((64, 64) if wide else (2, 5))))
+        solved = plain.solve(graph)
+    if solved is not None:
+        largest = max(field.size for node in solved.states for field in solved.field(node))
+        assert solved._table.lanes == wide or (solved._table.lanes == narrow and largest <= 1 << 4)
+        check_solved(graph, solved)
+
+
+def test_branches_far_apart_are_covered_exactly():
+    net = rfgraph.Network("far", axes=1)
+    image = net.input("x")
+    net.add("add", image, net.pad("far", image, padding=[[2**70, -(2**70)]]))
+    field = rfgraph.analyze(net)["add"].field[0]
+    assert (field.interval(0), field.size) == ((-(2**70), 0), 2**70 + 1)
+
+
 def test_tables_are_given_up_when_they_grow_large(monkeypatch):
     monkeypatch.setattr(plain, "MAX_FRAMES", 20)
     monkeypatch.setattr(plain, "_TABLES", {})
     for shift in range(40):
         graph = chain(("pad", {"padding": [[shift, 0]]}), axes=1).graph
         assert rfgraph.analyze(graph)["n0"].padding == (shift,)
-    assert len(plain._TABLES[1].frames) <= 22
+    assert len(plain._TABLES[plain._lanes(1, wide=False)].frames) <= 22
 
 
 def test_a_graph_may_be_changed_after_it_was_read():
