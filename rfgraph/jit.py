@@ -4,7 +4,8 @@ A field is kept as ``first[T]``, ``last[T]`` and ``step`` per axis: output ``y``
 and ``T`` outputs later ``step`` inputs further. Where there are several phases, the field's own period comes last: it
 has to divide T. What a node reads of its input in phase ``y`` begins ``turn`` times T and ``phase`` outputs of the
 input on; tables hold both for the first and the last output read. Each node pulls from its inputs, so that nothing is
-read, changed and written back. Indices are unsigned: numba then looks for no negative ones.
+read, changed and written back. Indices are unsigned: numba then looks for no negative ones. The error
+model of numpy looks for no zero divisors: a way out by an error makes numba count references to arrays.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ _id, _int = numba.uint64, numba.int64
 _TOO_FEW, _OUTSIDE = -1, -2
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
-def _plain(v: Any, low: Any, high: Any, end: Any, tails: Any, op: Any, reads: Any, fields: Any, state: Any) -> Any:
+@numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _plain(
+    axes: Any, v: Any, low: Any, high: Any, end: Any, tails: Any, op: Any, reads: Any, fields: Any, state: Any
+) -> Any:
     """Work out a node from its inputs, with ids below ``end``, where there is one phase.
 
     Returns
@@ -33,7 +36,6 @@ def _plain(v: Any, low: Any, high: Any, end: Any, tails: Any, op: Any, reads: An
     What became of it, and the bits that its numbers need: ``_OUTSIDE`` or ``_TOO_FEW`` where it is at fault.
     """
     found, largest = 0, 0
-    axes = _id(reads.shape[1])
     for edge in range(_id(low), _id(high)):
         tail = _id(tails[edge])
         if tail >= end:
@@ -50,13 +52,13 @@ def _plain(v: Any, low: Any, high: Any, end: Any, tails: Any, op: Any, reads: An
                 fields[v, axis, 0] = first
                 fields[v, axis, 1] = last
                 fields[v, axis, 2] = step
-                largest |= step | (first ^ first >> 63) | (last ^ last >> 63)
+                largest |= step | _bits(first) | _bits(last)
         else:
             for axis in range(axes):
                 step = _int(fields[tail, axis, 2])
                 first = fields[tail, axis, 0] + reads[op, axis, 0] * step
                 last = fields[tail, axis, 1] + reads[op, axis, 1] * step
-                largest |= (first ^ first >> 63) | (last ^ last >> 63)
+                largest |= _bits(first) | _bits(last)
                 before, after = _int(fields[v, axis, 0]), _int(fields[v, axis, 1])
                 if before + after != first + last:
                     found |= DIFFERING
@@ -67,11 +69,28 @@ def _plain(v: Any, low: Any, high: Any, end: Any, tails: Any, op: Any, reads: An
     return found, largest
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _bits(number: Any) -> Any:
+    """Return a number that is not negative and needs as many bits."""
+    return number ^ number >> 63
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _phased(
-    v: Any, low: Any, high: Any, end: Any, tails: Any, op: Any, reads: Any, table: Any, fields: Any, state: Any
+    axes: Any,
+    v: Any,
+    low: Any,
+    high: Any,
+    end: Any,
+    tails: Any,
+    op: Any,
+    reads: Any,
+    table: Any,
+    fields: Any,
+    state: Any,
+    room: Any,
 ) -> Any:
-    """Work out a node as ``_plain`` does where there are several phases."""
+    """Work out a node as ``_plain`` does where there are several phases; ``room`` is [2, 2 T] to work in."""
     found, largest = 0, 0
     phases = _id(table.shape[2])
     for edge in range(_id(low), _id(high)):
@@ -81,37 +100,59 @@ def _phased(
         if not state[tail] & KNOWN:
             found |= state[tail] & DRIFTING
             continue
-        for axis in range(_id(table.shape[1])):
+        for axis in range(axes):
             step = _int(fields[tail, axis, 2 * phases])
-            inner = _int(fields[tail, axis, 2 * phases + _id(1)])
-            period = reads[op, axis, 3] * (inner // gcd(inner, reads[op, axis, 2]))
-            if _int(phases) % period != 0:
-                return found, _TOO_FEW
-            moved = step * reads[op, axis, 2] // reads[op, axis, 3]
-            if found & KNOWN:
-                before = _int(fields[v, axis, 2 * phases + _id(1)])
-                period *= before // gcd(before, period)
-            fields[v, axis, 2 * phases + _id(1)] = period
-            if found & KNOWN and moved != fields[v, axis, 2 * phases]:
-                found |= DRIFTING
-            fields[v, axis, 2 * phases] = moved
-            largest |= moved
-            for y in range(phases):
+            period = _int(fields[tail, axis, 2 * phases + _id(1)])
+            moved: Any = step
+            # ``room`` holds what output y reads at y + shift, but for a number to be added.
+            low_shift, high_shift = _id(0), _id(0)
+            low_added, high_added = 0, 0
+            if reads[op, axis, 2] == 1 and reads[op, axis, 3] == 1:  # of the next output, the next input
+                low_shift, high_shift = _id(table[op, axis, 0, 0]), _id(table[op, axis, 0, 2])
+                low_added, high_added = table[op, axis, 0, 1] * step, table[op, axis, 0, 3] * step
+                for y in range(phases):
+                    room[0, y] = fields[tail, axis, y]
+                    room[1, y] = fields[tail, axis, phases + y]
+                    room[0, phases + y] = fields[tail, axis, y] + step
+                    room[1, phases + y] = fields[tail, axis, phases + y] + step
+            else:
+                period = reads[op, axis, 3] * (period // gcd(period, reads[op, axis, 2]))
+                if _int(phases) % period != 0:
+                    return found, _TOO_FEW
+                moved = step * reads[op, axis, 2] // reads[op, axis, 3]
+                for y in range(phases):
+                    room[0, y] = fields[tail, axis, _id(table[op, axis, y, 0])] + table[op, axis, y, 1] * step
+                    room[1, y] = fields[tail, axis, phases + _id(table[op, axis, y, 2])] + table[op, axis, y, 3] * step
+            # What is read never goes backward: the numbers at both ends need the most bits.
+            for y in (_id(0), phases - _id(1)):
                 first = fields[tail, axis, _id(table[op, axis, y, 0])] + table[op, axis, y, 1] * step
                 last = fields[tail, axis, phases + _id(table[op, axis, y, 2])] + table[op, axis, y, 3] * step
-                largest |= (first ^ first >> 63) | (last ^ last >> 63)
-                if found & KNOWN:
-                    before, after = _int(fields[v, axis, y]), _int(fields[v, axis, phases + y])
-                    if before + after != first + last:
-                        found |= DIFFERING
-                    first, last = min(first, before), max(last, after)
-                fields[v, axis, y] = first
-                fields[v, axis, phases + y] = last
+                largest |= moved | _bits(first) | _bits(last)
+            if not found & KNOWN:
+                for y in range(phases):
+                    fields[v, axis, y] = room[0, y + low_shift] + low_added
+                    fields[v, axis, phases + y] = room[1, y + high_shift] + high_added
+                fields[v, axis, 2 * phases] = moved
+                fields[v, axis, 2 * phases + _id(1)] = period
+                continue
+            before = _int(fields[v, axis, 2 * phases + _id(1)])
+            if before != period:
+                fields[v, axis, 2 * phases + _id(1)] = period * (before // gcd(before, period))
+            if moved != fields[v, axis, 2 * phases]:
+                found |= DRIFTING
+            differing = 0
+            for y in range(phases):
+                first, last = room[0, y + low_shift] + low_added, room[1, y + high_shift] + high_added
+                differing |= fields[v, axis, y] + _int(fields[v, axis, phases + y]) - (first + last)
+                fields[v, axis, y] = min(first, fields[v, axis, y])
+                fields[v, axis, phases + y] = max(last, fields[v, axis, phases + y])
+            if differing:
+                found |= DIFFERING
         found |= KNOWN
     return found, largest
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _settle(v: Any, found: Any, fields: Any, state: Any) -> None:
     """Note what became of a node; one without a field has zeros."""
     if found & DRIFTING:
@@ -123,7 +164,7 @@ def _settle(v: Any, found: Any, fields: Any, state: Any) -> None:
     state[v] = found | DONE
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _begin(source: int, axes: int, phases: int, fields: Any, state: Any) -> None:
     state[source] = KNOWN | DONE
     for axis in range(axes):
@@ -135,14 +176,37 @@ def _begin(source: int, axes: int, phases: int, fields: Any, state: Any) -> None
             fields[source, axis, 2 * phases + 1] = 1
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def in_order(
     starts: Any, tails: Any, ops: Any, reads: Any, table: Any, limit: int, source: int, fields: Any, state: Any
 ) -> Any:
     """Run through nodes whose ids are in topological order; return how it ended, and where."""
-    nodes, edges, kinds = _id(len(starts) - 1), len(tails), _id(len(table))
     _begin(source, table.shape[1], table.shape[2], fields, state)
+    axes = _id(table.shape[1])
+    # The number of axes as a constant: their loop is then unrolled.
+    if axes == 1:
+        return _run(_id(1), starts, tails, ops, reads, table, limit, source, fields, state)
+    if axes == 2:
+        return _run(_id(2), starts, tails, ops, reads, table, limit, source, fields, state)
+    return _run(axes, starts, tails, ops, reads, table, limit, source, fields, state)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _run(
+    axes: Any,
+    starts: Any,
+    tails: Any,
+    ops: Any,
+    reads: Any,
+    table: Any,
+    limit: Any,
+    source: Any,
+    fields: Any,
+    state: Any,
+) -> Any:
+    nodes, edges, kinds = _id(len(starts) - 1), len(tails), _id(len(table))
     plain = table.shape[2] == 1
+    room = np.empty((2, 2 * table.shape[2]), fields.dtype)
     for v in range(nodes):
         low, high, op = starts[v], starts[v + 1], _id(ops[v])
         if not 0 <= low <= high <= edges or op >= kinds:
@@ -150,16 +214,16 @@ def in_order(
         if v == _id(source):
             continue
         if plain:
-            found, largest = _plain(v, low, high, v, tails, op, reads, fields, state)
+            found, largest = _plain(axes, v, low, high, v, tails, op, reads, fields, state)
         else:
-            found, largest = _phased(v, low, high, v, tails, op, reads, table, fields, state)
+            found, largest = _phased(axes, v, low, high, v, tails, op, reads, table, fields, state, room)
         if not 0 <= largest <= limit:
             return (OVERFLOW if largest > 0 else PHASES if largest == _TOO_FEW else UNORDERED), v
         _settle(v, found, fields, state)
     return 0, _id(0)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def any_order(
     starts: Any, tails: Any, ops: Any, reads: Any, table: Any, limit: int, source: int, fields: Any, state: Any
 ) -> Any:
@@ -167,7 +231,8 @@ def any_order(
     nodes, edges, kinds = _id(len(starts) - 1), len(tails), _id(len(table))
     state[:] = 0
     _begin(source, table.shape[1], table.shape[2], fields, state)
-    plain = table.shape[2] == 1
+    axes, plain = _id(table.shape[1]), table.shape[2] == 1
+    room = np.empty((2, 2 * table.shape[2]), fields.dtype)
     stack = np.empty(nodes, np.int32)
     place = np.empty(nodes, np.int32)  # by depth of the stack
     for root in range(nodes):
@@ -197,9 +262,9 @@ def any_order(
                 stack[_id(depth)], place[_id(depth)], state[tail] = tail, 0, OPEN
                 continue
             if plain:
-                found, largest = _plain(v, low, high, nodes, tails, op, reads, fields, state)
+                found, largest = _plain(axes, v, low, high, nodes, tails, op, reads, fields, state)
             else:
-                found, largest = _phased(v, low, high, nodes, tails, op, reads, table, fields, state)
+                found, largest = _phased(axes, v, low, high, nodes, tails, op, reads, table, fields, state, room)
             if not 0 <= largest <= limit:
                 return (PHASES if largest < 0 else OVERFLOW), v
             _settle(v, found, fields, state)
