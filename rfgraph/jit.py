@@ -103,7 +103,7 @@ def _phased(
         for axis in range(axes):
             step = _int(fields[tail, axis, 2 * phases])
             period = _int(fields[tail, axis, 2 * phases + _id(1)])
-            moved: Any = step
+            moved = step
             # ``room`` holds what output y reads at y + shift, but for a number to be added.
             low_shift, high_shift = _id(0), _id(0)
             low_added, high_added = 0, 0
@@ -124,9 +124,9 @@ def _phased(
                     room[0, y] = fields[tail, axis, _id(table[op, axis, y, 0])] + table[op, axis, y, 1] * step
                     room[1, y] = fields[tail, axis, phases + _id(table[op, axis, y, 2])] + table[op, axis, y, 3] * step
             # What is read never goes backward: the numbers at both ends need the most bits.
-            for y in (_id(0), phases - _id(1)):
-                first = fields[tail, axis, _id(table[op, axis, y, 0])] + table[op, axis, y, 1] * step
-                last = fields[tail, axis, phases + _id(table[op, axis, y, 2])] + table[op, axis, y, 3] * step
+            for border in (_id(0), phases - _id(1)):
+                first = fields[tail, axis, _id(table[op, axis, border, 0])] + table[op, axis, border, 1] * step
+                last = fields[tail, axis, phases + _id(table[op, axis, border, 2])] + table[op, axis, border, 3] * step
                 largest |= moved | _bits(first) | _bits(last)
             if not found & KNOWN:
                 for y in range(phases):

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
-from itertools import accumulate, chain
+from functools import cache, cached_property, reduce
+from itertools import accumulate, chain, islice
 from operator import itemgetter, or_
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,9 @@ Frame = tuple[tuple[int, int], ...]  # [A], twice the centre of output 0 and eff
 #: Numbered sets of attributes and frames are forgotten beyond these: bounds on memory that no real network meets.
 MAX_SPECS = 1 << 14
 MAX_FRAMES = 1 << 16
+
+#: So many nodes are read and walked at a time: what there is to read of them stays near the processor.
+BLOCK = 1 << 10
 
 #: Fields on so many axes, at the most, are laid out in 64 bits at first.
 FEW_AXES = 3
@@ -96,6 +99,7 @@ class Lanes:
         return state >> self.shift(axis) & (1 << self.size) - 1
 
 
+@cache
 def _lanes(axes: int, *, wide: bool) -> Lanes:
     return Lanes(axes, 64, 64) if wide else Lanes(axes, 14, (64 - 14) // axes)
 
@@ -383,29 +387,68 @@ def _solve(
     table: _Table,
 ) -> Plain:
     in_order = list(pred) == nodes
-    attributes = graph._node.values() if in_order else map(graph._node.__getitem__, nodes)
-    above = list(pred.values()) if in_order else list(map(pred.__getitem__, nodes))
-    specs = _specs(attributes, table)
-    degrees, feeds, edges = _edges(graph, above)
-    if degrees.count(0) != 1:
-        raise _NotPlainError
-    if degrees[0]:
-        raise _UnorderedError
-    known, steps, lanes = table.specs, table.steps, table.lanes
-    if not known[specs[0]].is_input or known[specs[0]].reads is None:
-        raise _NotPlainError
-
-    states: dict[Hashable, int] = {nodes[0]: 0}
+    attributes = iter(graph._node.values()) if in_order else map(graph._node.__getitem__, nodes)
+    above = iter(pred.values()) if in_order else map(pred.__getitem__, nodes)
+    states: dict[Hashable, int] = {}
+    specs: list[int] = []
+    degrees: list[int] = []
+    feeds: list[Hashable] = []
     misaligned: list[Hashable] = []
+    for begin in range(0, len(nodes), BLOCK):
+        known = _specs(islice(attributes, BLOCK), table)
+        counts, tails, edges = _edges(graph, list(islice(above, BLOCK)))
+        block = nodes[begin : begin + BLOCK]
+        misaligned += _walk(block, known, counts, tails, edges, states, table)
+        specs += known
+        degrees += counts
+        feeds += tails
+    if len(states) < len(nodes):  # nodes that read nothing are left over
+        raise _NotPlainError
+    # Sizes that run over their lane show in its guard bit first, as no step adds more than half of what it holds.
+    if len(nodes) * table.widest >> table.lanes.size - 1 and reduce(or_, states.values()) & table.lanes.guards:
+        raise _TooWideError
+    name = str(graph.graph.get("name", ""))
+    return Plain(name, axes, nodes[0], tuple(misaligned), states, specs, degrees, feeds, table)
+
+
+def _walk(
+    nodes: list[Hashable],
+    specs: list[int],
+    degrees: list[int],
+    feeds: list[Hashable],
+    edges: Iterator[dict[str, Any]],
+    states: dict[Hashable, int],
+    table: _Table,
+) -> list[Hashable]:
+    """Add the states of nodes that come next, and return those whose branches differ in centre.
+
+    Parameters
+    ----------
+    nodes, specs, degrees
+        The nodes, what each is, and how many inputs it has.
+    feeds, edges
+        Of every edge into them, node by node, its tail and its attributes.
+    states
+        What came before; empty at the input.
+    table
+        What specs and states mean.
+    """
+    known, steps, lanes = table.specs, table.steps, table.lanes
     frames, guards, sign = lanes.frames, lanes.guards, lanes.size - 1
     watched = guards | frames
+    misaligned: list[Hashable] = []
     # A node pulls its first edge here, a merge the others below: in the order of the edges.
     columns, tails = [iter(column) for column in (nodes, specs, degrees)], iter(feeds)
-    for column in columns:
-        next(column)  # the input
-    rows = zip(*columns, tails, edges, strict=False)
+    if not states:
+        for column in columns:
+            next(column)
+        if degrees[0]:
+            raise _UnorderedError
+        if not known[specs[0]].is_input or known[specs[0]].reads is None:
+            raise _NotPlainError
+        states[nodes[0]] = 0
     try:
-        for node, spec, degree, tail, edge in rows:
+        for node, spec, degree, tail, edge in zip(*columns, tails, edges, strict=False):
             state = states[tail]
             if degree == 1:
                 if edge and edge.get("slot"):
@@ -414,7 +457,7 @@ def _solve(
                 if step is not None:
                     state += step[state & frames]
             else:
-                if not known[spec].merges:
+                if not degree or not known[spec].merges:
                     raise _NotPlainError
                 if edge.get("slot"):
                     raise _UnslottedError
@@ -439,11 +482,7 @@ def _solve(
             states[node] = state
     except KeyError:
         raise _UnorderedError from None
-    # Sizes that run over their lane show in its guard bit first, as no step adds more than half of what it holds.
-    if len(nodes) * table.widest >> sign and reduce(or_, states.values()) & guards:
-        raise _TooWideError
-    name = str(graph.graph.get("name", ""))
-    return Plain(name, axes, nodes[0], tuple(misaligned), states, specs, degrees, feeds, table)
+    return misaligned
 
 
 def _specs(attributes: Any, table: _Table) -> list[int]:

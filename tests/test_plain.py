@@ -242,3 +242,25 @@ def test_numbers_of_a_network_that_is_not_plain():
     ).numbers()
     assert numbers.known.tolist() == [[True] * 2, [True] * 2, [False] * 2, [False] * 2]
     assert numbers.size.tolist() == [[1, 1], [3, 3], [0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 1024])
+@given(networks(layers=PLAIN, inputs=st.just(1), most=14))
+def test_networks_may_be_walked_in_blocks_of_any_size(block, graph):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "BLOCK", block)
+        solved = plain.solve(graph)
+    if solved is not None:
+        check_solved(graph, solved)
+
+
+@pytest.mark.parametrize("where", range(4))
+def test_a_second_node_without_inputs_is_left_to_the_general_passes(where):
+    nodes = [("x", "input"), ("n0", "relu"), ("n1", "add")]
+    nodes.insert(where, ("alone", "constant"))
+    graph = nx.DiGraph(axes=2)
+    for node, op in nodes:
+        graph.add_node(node, op=op)
+    graph.add_edges_from([("x", "n0"), ("n0", "n1"), ("x", "n1")])
+    assert plain.solve(graph) is None
+    assert len(rfgraph.analyze(graph)) == 4
