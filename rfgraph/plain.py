@@ -125,34 +125,6 @@ class Spec:
         return all(not read.holes and read.size >= read.step for read in self.reads or ())
 
 
-class _Step(dict[int, int]):
-    """Frame number -> what the op adds to a state in that frame."""
-
-    __slots__ = ("spec", "table")
-
-    def __init__(self, spec: Spec, table: _Table) -> None:
-        self.spec = spec
-        self.table = table
-
-    def __missing__(self, number: int) -> int:
-        if self.spec.reads is None or self.spec.is_input:  # an input reads nothing
-            raise _NotPlainError
-        table, lanes = self.table, self.table.lanes
-        with table.lock:
-            added, new = 0, []
-            for axis, ((center2, stride), read) in enumerate(zip(table.frames[number], self.spec.reads, strict=True)):
-                first, last = read.interval(0) or (0, 0)
-                new.append((center2 + (first + last) * stride, stride * read.step))
-                growth = (last - first) * stride
-                if growth >> lanes.size - 1:
-                    raise _TooWideError
-                table.widest = max(table.widest, growth)
-                added += growth << lanes.shift(axis)
-            added += table.frame(tuple(new)) - number
-            self[number] = added
-            return added
-
-
 #: What reads the values of attributes of some names, and the number of the spec by those values.
 Layout = tuple[Callable[[Mapping[str, Any]], Hashable], dict[Hashable, int]]
 
@@ -163,7 +135,8 @@ class _Table:
 
     lanes: Lanes
     specs: list[Spec] = field(default_factory=list)
-    steps: list[_Step | None] = field(default_factory=list)  # by spec; None for the identity
+    #: By spec, what it adds to a state, by the number of the state's frame; ``None`` for the identity.
+    steps: list[dict[int, int] | None] = field(default_factory=list)
     said: dict[Hashable, int] = field(default_factory=dict)  # attributes that matter -> spec
     bare: dict[str, int] = field(default_factory=dict)  # op -> spec of nodes that have no other attribute
     layouts: dict[str, dict[int, Layout]] = field(default_factory=dict)  # by op and number of attributes
@@ -201,7 +174,7 @@ class _Table:
                 spec = _parsed(attributes, self.lanes.axes)
                 number = len(self.specs)
                 self.specs.append(spec)
-                self.steps.append(None if spec.keeps_all else _Step(spec, self))
+                self.steps.append(None if spec.keeps_all else {})
                 self.said[said] = number
         names = tuple(name for name in attributes if name != "op")
         if not names:
@@ -212,6 +185,31 @@ class _Table:
         if repr(values) == repr(layout[0]) and len(known) < MAX_SPECS:  # a label may be another at every node
             known[values(attributes)] = number
         return number
+
+    def step(self, spec: int, number: int) -> int:
+        """Return what a spec that is no identity adds to a state in the frame of a number, and keep it in ``steps``.
+
+        Raises
+        ------
+        _NotPlainError
+            If it is not plain, or an input, which reads nothing.
+        """
+        reads, step, lanes = self.specs[spec].reads, self.steps[spec], self.lanes
+        if reads is None or step is None or self.specs[spec].is_input:
+            raise _NotPlainError
+        added, new = 0, []
+        for axis, ((center2, stride), read) in enumerate(zip(self.frames[number], reads, strict=True)):
+            first, last = read.interval(0) or (0, 0)
+            new.append((center2 + (first + last) * stride, stride * read.step))
+            growth = (last - first) * stride
+            if growth >> lanes.size - 1:
+                raise _TooWideError
+            added += growth << lanes.shift(axis)
+            self.widest = max(self.widest, growth)
+        with self.lock:
+            added += self.frame(tuple(new)) - number
+        step[number] = added
+        return added
 
     def hull(self, a: int, b: int) -> int:
         """Return the state that covers two of unequal frames.
@@ -447,25 +445,30 @@ def _walk(
         if not known[specs[0]].is_input or known[specs[0]].reads is None:
             raise _NotPlainError
         states[nodes[0]] = 0
+    before, state = None, 0
     try:
         for node, spec, degree, tail, edge in zip(*columns, tails, edges, strict=False):
-            state = states[tail]
+            if tail is not before:  # many read the one just before them
+                state = states[tail]
             if degree == 1:
                 if edge and edge.get("slot"):
                     raise _UnslottedError
                 step = steps[spec]
                 if step is not None:
-                    state += step[state & frames]
+                    try:
+                        state += step[state & frames]
+                    except KeyError:
+                        state += table.step(spec, state & frames)
             else:
                 if not degree or not known[spec].merges:
                     raise _NotPlainError
-                if edge.get("slot"):
-                    raise _UnslottedError
                 numbered = "slot" in edge
+                if numbered and edge["slot"]:
+                    raise _UnslottedError
                 slot = 1
                 while slot < degree:
-                    other = states[next(tails)]
-                    if next(edges).get("slot") != (slot if numbered else None):
+                    other, edge = states[next(tails)], next(edges)
+                    if edge["slot"] != slot if numbered else "slot" in edge:
                         raise _UnslottedError
                     slot += 1
                     if other > state:
@@ -479,8 +482,9 @@ def _walk(
                         else:
                             smaller = differing - (differing >> sign)  # of guard bits, the lanes below them
                             state ^= (state ^ other) & smaller
+            before = node
             states[node] = state
-    except KeyError:
+    except KeyError:  # of a tail, or of a slot
         raise _UnorderedError from None
     return misaligned
 
@@ -490,11 +494,12 @@ def _specs(attributes: Any, table: _Table) -> list[int]:
     specs: list[int] = []
     add, bare, layouts = specs.append, table.bare, table.layouts
     for given in attributes:
+        size = len(given)
         try:
-            if len(given) == 1:
+            if size == 1:
                 add(bare[given["op"]])
             else:
-                values, known = layouts[given["op"]][len(given)]
+                values, known = layouts[given["op"]][size]
                 add(known[values(given)])
         except (KeyError, TypeError):  # not met before, or a list, which is no key
             add(table.spec({name: _frozen(value) for name, value in given.items()}))
