@@ -85,11 +85,6 @@ class Lanes:
         """The highest bit of every size."""
         return sum(1 << self.shift(axis + 1) - 1 for axis in range(self.axes))
 
-    @property
-    def bits(self) -> int:
-        """Bits of a state."""
-        return self.shift(self.axes)
-
     def shift(self, axis: int) -> int:
         """Return where the lane of an axis begins."""
         return self.number + self.size * axis
@@ -125,8 +120,8 @@ class Spec:
         return all(not read.holes and read.size >= read.step for read in self.reads or ())
 
 
-#: What reads the values of attributes of some names, and the number of the spec by those values.
-Layout = tuple[Callable[[Mapping[str, Any]], Hashable], dict[Hashable, int]]
+#: What reads the values of attributes, the number of the spec by those values, and the names of the attributes.
+Layout = tuple[Callable[[Mapping[str, Any]], Hashable], dict[Hashable, int], tuple[str, ...]]
 
 
 @dataclass(slots=True)
@@ -142,7 +137,7 @@ class _Table:
     layouts: dict[str, dict[int, Layout]] = field(default_factory=dict)  # by op and number of attributes
     frames: list[Frame] = field(default_factory=list)
     numbers: dict[Frame, int] = field(default_factory=dict)
-    widest: int = 0  # most that any step adds to any size
+    widest: int = 0  # most that any step adds to any size, or that any hull holds
     lock: Any = field(default_factory=RLock)
 
     def __post_init__(self) -> None:
@@ -180,9 +175,9 @@ class _Table:
         if not names:
             self.bare[attributes["op"]] = number
             return number
-        layout: Layout = (itemgetter(*names), {})
-        values, known = self.layouts.setdefault(attributes["op"], {}).setdefault(len(attributes), layout)
-        if repr(values) == repr(layout[0]) and len(known) < MAX_SPECS:  # a label may be another at every node
+        layout: Layout = (itemgetter(*names), {}, names)
+        values, known, met = self.layouts.setdefault(attributes["op"], {}).setdefault(len(attributes), layout)
+        if names == met and len(known) < MAX_SPECS:  # a label may be another at every node
             known[values(attributes)] = number
         return number
 
@@ -231,6 +226,7 @@ class _Table:
             grown = (twice_last - twice_first) // 2
             if grown >> lanes.size - 1:
                 raise _TooWideError
+            self.widest = max(self.widest, grown)
             merged.append(((twice_first + twice_last) // 2, stride_a))
             state += grown << lanes.shift(axis)
         with self.lock:
@@ -499,7 +495,7 @@ def _specs(attributes: Any, table: _Table) -> list[int]:
             if size == 1:
                 add(bare[given["op"]])
             else:
-                values, known = layouts[given["op"]][size]
+                values, known, _ = layouts[given["op"]][size]
                 add(known[values(given)])
         except (KeyError, TypeError):  # not met before, or a list, which is no key
             add(table.spec({name: _frozen(value) for name, value in given.items()}))

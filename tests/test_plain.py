@@ -218,6 +218,21 @@ def test_branches_far_apart_are_covered_exactly():
     assert (field.interval(0), field.size) == ((-(2**70), 0), 2**70 + 1)
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("below", range(-2, 8))
+def test_fields_that_outgrow_a_lane_behind_a_wide_merge_are_exact(axes, below):
+    far = (1 << plain._lanes(axes, wide=False).size - 1) - below
+    net = rfgraph.Network("far", axes=axes)
+    image = net.input("x")
+    x = net.add("add", image, net.pad("far", image, padding=[[far, -far]] * axes))
+    for layer in range(3):
+        x = net.add(f"sum{layer}", x, net.conv(f"conv{layer}", x, kernel=3, padding=1))
+    solved = plain.solve(net.graph)
+    assert solved is not None
+    assert [field.size for field in solved.field(x)] == [1 + far + 3 * 2] * axes
+    check_solved(net.graph, solved)
+
+
 def test_tables_are_given_up_when_they_grow_large(monkeypatch):
     monkeypatch.setattr(plain, "MAX_FRAMES", 20)
     monkeypatch.setattr(plain, "_TABLES", {})
