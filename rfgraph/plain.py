@@ -96,7 +96,7 @@ class Lanes:
 
 @cache
 def _lanes(axes: int, *, wide: bool) -> Lanes:
-    return Lanes(axes, 64, 64) if wide else Lanes(axes, 14, (64 - 14) // axes)
+    return Lanes(axes, 64, 64) if wide else Lanes(axes, 12, (64 - 12) // axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,14 +357,14 @@ def solve(graph: nx.DiGraph[Any], source: Hashable | None = None) -> Plain | Non
 def _in_any_order(graph: nx.DiGraph[Any], axes: tuple[str, ...], *, wide: bool) -> Plain | None:
     """Return the fields, ``None`` if they do not fit the lanes."""
     table = _table(_lanes(len(axes), wide=wide))
-    nodes, above, is_sorted = list(graph._node), graph._pred, False
+    order, above = None, graph._pred
     while True:
         try:
-            return _solve(graph, axes, nodes, above, table)
+            return _solve(graph, axes, order, above, table)
         except _UnorderedError:
-            if is_sorted:
+            if order is not None:
                 raise _NotPlainError from None
-            nodes, is_sorted = topological(graph), True
+            order = topological(graph)
         except _UnslottedError:
             if above is not graph._pred:
                 raise
@@ -376,13 +376,15 @@ def _in_any_order(graph: nx.DiGraph[Any], axes: tuple[str, ...], *, wide: bool) 
 def _solve(
     graph: nx.DiGraph[Any],
     axes: tuple[str, ...],
-    nodes: list[Hashable],
+    order: list[Hashable] | None,
     pred: Mapping[Hashable, dict[Hashable, Any]],
     table: _Table,
 ) -> Plain:
-    in_order = list(pred) == nodes
-    attributes = iter(graph._node.values()) if in_order else map(graph._node.__getitem__, nodes)
-    above = iter(pred.values()) if in_order else map(pred.__getitem__, nodes)
+    """Solve a network node by node in an order; in that of the graph if there is none."""
+    nodes = list(graph._node) if order is None else order
+    attributes = iter(graph._node.values()) if order is None else map(graph._node.__getitem__, nodes)
+    above = iter(pred.values()) if order is None else map(pred.__getitem__, nodes)
+    named = iter(pred if order is None else nodes)
     states: dict[Hashable, int] = {}
     specs: list[int] = []
     degrees: list[int] = []
@@ -392,11 +394,13 @@ def _solve(
         known = _specs(islice(attributes, BLOCK), table)
         counts, tails, edges = _edges(graph, list(islice(above, BLOCK)))
         block = nodes[begin : begin + BLOCK]
+        if list(islice(named, BLOCK)) != block:  # someone has put nodes into the graph by other means than networkx
+            raise _UnorderedError
         misaligned += _walk(block, known, counts, tails, edges, states, table)
         specs += known
         degrees += counts
         feeds += tails
-    if len(states) < len(nodes):  # nodes that read nothing are left over
+    if not states or len(states) < len(nodes):  # nodes that read nothing are left over
         raise _NotPlainError
     # Sizes that run over their lane show in its guard bit first, as no step adds more than half of what it holds.
     if len(nodes) * table.widest >> table.lanes.size - 1 and reduce(or_, states.values()) & table.lanes.guards:

@@ -279,3 +279,19 @@ def test_a_second_node_without_inputs_is_left_to_the_general_passes(where):
     graph.add_edges_from([("x", "n0"), ("n0", "n1"), ("x", "n1")])
     assert plain.solve(graph) is None
     assert len(rfgraph.analyze(graph)) == 4
+
+
+@pytest.mark.parametrize("kind", [nx.DiGraph, nx.MultiDiGraph])
+def test_a_graph_without_nodes_is_left_to_the_general_passes(kind):
+    assert plain.solve(kind()) is None
+    with pytest.raises(rfgraph.RFGraphError, match="the graph is empty"):
+        rfgraph.analyze(kind())
+
+
+def test_predecessors_in_another_order_than_nodes_are_read_by_name():
+    graph = chain(("conv", {"kernel": 3}), ("conv", {"kernel": 5, "stride": 2}), ("relu", {})).graph
+    want = plain.solve(graph).numbers()
+    graph._pred = dict(reversed(graph._pred.items()))
+    solved = plain.solve(graph)
+    assert list(solved.states) == list(want.nodes)
+    np.testing.assert_array_equal(solved.numbers().size, want.size)
