@@ -370,6 +370,7 @@ def _in_any_order(graph: nx.DiGraph[Any], axes: tuple[str, ...], *, wide: bool) 
                 raise
             above = _by_slot(graph)
         except _TooWideError:
+            _TABLES.pop(table.lanes, None)  # so large a number would have later networks looked through for such
             return None
 
 

@@ -195,6 +195,7 @@ def test_numbers_beyond_a_lane_are_exact():
     assert report.numbers().size.dtype == object
     after = rfgraph.analyze(chain(("conv", {"kernel": 3}), axes=1))  # and other networks are none the worse for it
     assert after.numbers().size.dtype == np.int64
+    assert plain._TABLES[plain._lanes(1, wide=False)].widest == 3 - 1
 
 
 @given(networks(axes=st.integers(1, 2), layers=PLAIN, inputs=st.just(1), most=14))
