@@ -215,8 +215,10 @@ def test_branches_far_apart_are_covered_exactly():
     net = rfgraph.Network("far", axes=1)
     image = net.input("x")
     net.add("add", image, net.pad("far", image, padding=[[2**70, -(2**70)]]))
-    field = rfgraph.analyze(net)["add"].field[0]
+    report = rfgraph.analyze(net)
+    field, numbers = report["add"].field[0], report.numbers()
     assert (field.interval(0), field.size) == ((-(2**70), 0), 2**70 + 1)
+    assert (numbers.size[-1, 0], numbers.padding[-1, 0]) == (2**70 + 1, 2**70)
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
