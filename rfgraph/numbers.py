@@ -44,7 +44,7 @@ def of_states(
         of_axes = [packed >> number + size * axis & ((1 << size) - 1) for axis in range(len(axes))]
     if len(frames) > len(frame):  # of other networks too: only those met here
         used, frame = np.unique(frame, return_inverse=True)
-        frames = [frames[number] for number in used.tolist()]
+        frames = [frames[met] for met in used.tolist()]
     center2, stride = _integers(frames).T  # each [A, frames]
     grown = np.array(of_axes, center2.dtype)  # [A, V]
     return Numbers(

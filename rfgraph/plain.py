@@ -189,22 +189,18 @@ class _Table:
         _NotPlainError
             If it is not plain, or an input, which reads nothing.
         """
-        reads, step, lanes = self.specs[spec].reads, self.steps[spec], self.lanes
+        reads, step = self.specs[spec].reads, self.steps[spec]
         if reads is None or step is None or self.specs[spec].is_input:
             raise _NotPlainError
-        added, new = 0, []
-        for axis, ((center2, stride), read) in enumerate(zip(self.frames[number], reads, strict=True)):
-            first, last = read.interval(0) or (0, 0)
-            new.append((center2 + (first + last) * stride, stride * read.step))
-            growth = (last - first) * stride
-            if growth >> lanes.size - 1:
-                raise _TooWideError
-            added += growth << lanes.shift(axis)
-            self.widest = max(self.widest, growth)
         with self.lock:
+            added, new = 0, []
+            for axis, ((center2, stride), read) in enumerate(zip(self.frames[number], reads, strict=True)):
+                first, last = read.interval(0) or (0, 0)
+                new.append((center2 + (first + last) * stride, stride * read.step))
+                added += self._in_lane((last - first) * stride, axis)
             added += self.frame(tuple(new)) - number
-        step[number] = added
-        return added
+            step[number] = added
+            return added
 
     def hull(self, a: int, b: int) -> int:
         """Return the state that covers two of unequal frames.
@@ -214,23 +210,26 @@ class _Table:
         _NotPlainError
             If their strides differ, so that nothing covers both.
         """
-        merged, state = [], 0
         lanes = self.lanes
-        frames = zip(self.frames[a & lanes.frames], self.frames[b & lanes.frames], strict=True)
-        for axis, ((center_a, stride_a), (center_b, stride_b)) in enumerate(frames):
-            if stride_a != stride_b:
-                raise _NotPlainError
-            grown_a, grown_b = lanes.grown(a, axis), lanes.grown(b, axis)
-            twice_first = min(center_a - grown_a, center_b - grown_b)
-            twice_last = max(center_a + grown_a, center_b + grown_b)
-            grown = (twice_last - twice_first) // 2
-            if grown >> lanes.size - 1:
-                raise _TooWideError
-            self.widest = max(self.widest, grown)
-            merged.append(((twice_first + twice_last) // 2, stride_a))
-            state += grown << lanes.shift(axis)
         with self.lock:
+            merged, state = [], 0
+            frames = zip(self.frames[a & lanes.frames], self.frames[b & lanes.frames], strict=True)
+            for axis, ((center_a, stride_a), (center_b, stride_b)) in enumerate(frames):
+                if stride_a != stride_b:
+                    raise _NotPlainError
+                grown_a, grown_b = lanes.grown(a, axis), lanes.grown(b, axis)
+                twice_first = min(center_a - grown_a, center_b - grown_b)
+                twice_last = max(center_a + grown_a, center_b + grown_b)
+                merged.append(((twice_first + twice_last) // 2, stride_a))
+                state += self._in_lane((twice_last - twice_first) // 2, axis)
             return state + self.frame(tuple(merged))
+
+    def _in_lane(self, grown: int, axis: int) -> int:
+        """Return a part of a state: what a size is, or grows by, on an axis."""
+        if grown >> self.lanes.size - 1:
+            raise _TooWideError
+        self.widest = max(self.widest, grown)
+        return grown << self.lanes.shift(axis)
 
 
 _TABLES: dict[Lanes, _Table] = {}
@@ -382,10 +381,14 @@ def _solve(
     table: _Table,
 ) -> Plain:
     """Solve a network node by node in an order; in that of the graph if there is none."""
-    nodes = list(graph._node) if order is None else order
-    attributes = iter(graph._node.values()) if order is None else map(graph._node.__getitem__, nodes)
-    above = iter(pred.values()) if order is None else map(pred.__getitem__, nodes)
-    named = iter(pred if order is None else nodes)
+    attributes: Iterator[dict[str, Any]]
+    above: Iterator[dict[Hashable, Any]]
+    if order is None:
+        nodes, named = list(graph._node), iter(pred)
+        attributes, above = iter(graph._node.values()), iter(pred.values())
+    else:
+        nodes, named = order, iter(order)
+        attributes, above = map(graph._node.__getitem__, order), map(pred.__getitem__, order)
     states: dict[Hashable, int] = {}
     specs: list[int] = []
     degrees: list[int] = []
