@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import networkx as nx
 
-from rfgraph import context, engine, importers, plain, productivity
+from rfgraph import context, engine, importers, productivity
 from rfgraph import support as supports
 from rfgraph.alignment import Mode, center_spread, find, is_off, unchecked
 from rfgraph.compiled import Compiled, compile_graph, compile_layers
+from rfgraph.context import GlobalContext
 from rfgraph.costs import Cost, Costs, Total
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
-from rfgraph.network import BatchNorm, Network
-from rfgraph.plain import Plain
+from rfgraph.network import BatchNorm, Layers, Network
+from rfgraph.ops import Size
+from rfgraph.plain import Plain, solve
 from rfgraph.productivity import Productivity, Unproductive
 from rfgraph.results import (
     Fields,
@@ -74,11 +76,21 @@ class Report(Mapping[Hashable, Layer]):
 
     @cached_property
     def _compiled(self) -> Compiled:
-        return compile_layers(self._network.layers()) if isinstance(self._network, Plain) else self._network
+        if isinstance(self._network, Plain):
+            return compile_layers(self._layers, self._network.input_size)
+        return self._network
+
+    @cached_property
+    def _layers(self) -> Layers:
+        return self._network.layers() if isinstance(self._network, Plain) else self._network.layers
+
+    @cached_property
+    def _sizes(self) -> list[tuple[Size, ...]]:
+        return self._network.sizes() if isinstance(self._network, Plain) else self._network.sizes
 
     @cached_property
     def _source(self) -> int:
-        return self._compiled.layers.source(self._source_name)
+        return self._layers.source(self._source_name)
 
     @cached_property
     def _fields(self) -> list[Fields]:
@@ -87,16 +99,15 @@ class Report(Mapping[Hashable, Layer]):
     @cached_property
     def costs(self) -> Costs:
         """What each layer holds and takes: a mapping from node name."""
-        return Costs(lambda: (self._compiled.layers, self._compiled.sizes), self._graph)
+        return Costs(lambda: (self._layers, self._sizes), self._graph)
 
     def __getitem__(self, node: Hashable) -> Layer:
         if self._plain is not None and self._plain.has_no_holes and node in self._plain.states:
-            none = (None,) * len(self.axes)
-            field = self._plain.field(node)
+            field, frames = self._plain.field(node), self._plain.frames(node)
             kind, location = self._plain.kind(node), self._location(node)
-            cut = (False,) * len(self.axes)
-            return Layer(node, kind, self.axes, none, field, cut, location=location, costs=self.costs)
-        v = self._compiled.layers.id_of(node)
+            map_size, is_global = tuple(f.map_size for f in frames), tuple(f.is_global for f in frames)
+            return Layer(node, kind, self.axes, map_size, field, is_global, location=location, costs=self.costs)
+        v = self._layers.id_of(node)
         layer = _layer(self._compiled, v, self._fields, self.costs)
         if location := self._location(node):
             layer = replace(layer, location=location)
@@ -109,13 +120,13 @@ class Report(Mapping[Hashable, Layer]):
         )
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._compiled.layers.nodes if self._plain is None else self._plain.states)
+        return iter(self._layers.nodes if self._plain is None else self._plain.states)
 
     def __len__(self) -> int:
-        return len(self._compiled.layers.nodes if self._plain is None else self._plain.states)
+        return len(self._layers.nodes if self._plain is None else self._plain.states)
 
     def __contains__(self, node: object) -> bool:
-        return node in (self._compiled.layers.ids if self._plain is None else self._plain.states)
+        return node in (self._layers.ids if self._plain is None else self._plain.states)
 
     def __repr__(self) -> str:
         return (
@@ -141,37 +152,43 @@ class Report(Mapping[Hashable, Layer]):
     @property
     def name(self) -> str:
         """Name of the network."""
-        return self._compiled.layers.name if self._plain is None else self._plain.name
+        return self._layers.name if self._plain is None else self._plain.name
 
     @property
     def axes(self) -> tuple[str, ...]:
         """Names of the spatial axes."""
-        return self._compiled.layers.axes if self._plain is None else self._plain.axes
+        return self._layers.axes if self._plain is None else self._plain.axes
 
     @property
     def source(self) -> Hashable:
         """The node in whose indices all fields are given."""
-        return self._compiled.layers.nodes[self._source] if self._plain is None else self._plain.source
+        return self._layers.nodes[self._source] if self._plain is None else self._plain.source
 
     @cached_property
     def outputs(self) -> tuple[Hashable, ...]:
         """The last maps that still have spatial axes: the default outputs."""
-        return tuple(self._compiled.layers.nodes[v] for v in _outputs(self._compiled))
+        return tuple(self._layers.nodes[v] for v in self._outputs)
+
+    @cached_property
+    def _outputs(self) -> list[int]:
+        return _outputs(self._layers)
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What does not line up, worst first."""
-        if self._lines_up and self._plain is not None and self._plain.has_no_holes:
-            return ()
-        outputs = _outputs(self._compiled)
-        found = worst_first(
-            [
-                *find(self._compiled, self._fields, self._source, self._modes, self._solutions, self._suspects),
-                *self._unproductive,
-                *context.find(self._compiled, self._fields, outputs),
-                *supports.find(self._compiled, self._fields, self._source, outputs),
-            ]
-        )
+        plain, suspects = self._plain, self._suspects
+        misaligned: list[Finding] = []
+        if suspects is None or suspects:
+            misaligned = find(self._compiled, self._fields, self._source, self._modes, self._solutions, suspects)
+        whole: list[GlobalContext] = []
+        if plain is None or (
+            plain.has_global and any(f.is_global for node in self.outputs for f in plain.frames(node))
+        ):
+            whole = context.find(self._compiled, self._fields, self._outputs)
+        holes: list[Finding] = []
+        if plain is None or not plain.has_no_holes:
+            holes = supports.find(self._compiled, self._fields, self._source, self._outputs)
+        found = worst_first([*misaligned, *self._unproductive, *whole, *holes])
         located = [(finding, self._location(finding.node)) for finding in found]
         return tuple(replace(finding, location=location) if location else finding for finding, location in located)
 
@@ -192,16 +209,11 @@ class Report(Mapping[Hashable, Layer]):
         return None if serious or self.unchecked else True
 
     @property
-    def _lines_up(self) -> bool:
-        """Whether the walk over a plain network has seen all merges line up at their centres."""
-        return self._plain is not None and not self._plain.misaligned and "causal" not in self._modes
-
-    @property
     def _suspects(self) -> list[int] | None:
         """Node ids of the merges that may not line up, where the walk over a plain network tells."""
         if self._plain is None or "causal" in self._modes:
             return None
-        return [self._compiled.layers.id_of(merge) for merge in self._plain.misaligned]
+        return [self._layers.id_of(merge) for merge in self._plain.misaligned]
 
     def numbers(self) -> Numbers:
         """Return size, stride and padding of the fields of all nodes as arrays, fast and small on large networks.
@@ -239,7 +251,7 @@ class Report(Mapping[Hashable, Layer]):
         >>> report.aligned, report.aligned_when(224)
         (True, True)
         """
-        compiled = compile_layers(self._compiled.layers, input_size)
+        compiled = compile_layers(self._layers, input_size)
         return Report(compiled, self.source, self._modes).aligned
 
     @cached_property
@@ -267,24 +279,24 @@ class Report(Mapping[Hashable, Layer]):
         """
         from rfgraph.residues import input_sizes  # numpy is imported when it is first needed
 
-        return tuple(input_sizes(self._compiled.layers, axis) for axis in range(len(self.axes)))
+        return tuple(input_sizes(self._layers, axis) for axis in range(len(self.axes)))
 
     @cached_property
     def unchecked(self) -> tuple[Hashable, ...]:
         """The merges that cannot be checked, because the field of a branch is not known."""
         merges = unchecked(self._compiled, self._fields, self._source, self._solutions)
-        return tuple(self._compiled.layers.nodes[v] for v in merges)
+        return tuple(self._layers.nodes[v] for v in merges)
 
     @property
     def treated(self) -> tuple[Treatment, ...]:
         """The nodes of which the user said what they read, by ``treat`` or in the graph, in topological order."""
-        treated = self._compiled.layers.treated
+        treated = self._layers.treated
         return tuple(treated[node] for node in self if node in treated) if treated else ()
 
     @property
     def batch_norm(self) -> BatchNorm:
         """Whether batch normalisation was taken to use trained statistics or those of the whole map."""
-        return self._compiled.layers.batch_norm
+        return self._layers.batch_norm
 
     @property
     def parameters(self) -> Total:
@@ -326,23 +338,29 @@ class Report(Mapping[Hashable, Layer]):
         >>> report["mul"].size, report["mul"].is_global, report.culprits("mul")
         ((3,), (True,), (('pool',),))
         """
-        v = self._compiled.layers.id_of(node)
+        v = self._layers.id_of(node)
         found = [context.culprits(self._compiled, fields, axis, v) for axis, fields in enumerate(self._fields)]
-        return tuple(tuple(self._compiled.layers.nodes[u] for u in blamed) for blamed in found)
+        return tuple(tuple(self._layers.nodes[u] for u in blamed) for blamed in found)
 
     @cached_property
     def productivity(self) -> Productivity:
         """How the convolutions and the image fit each other; ``rfgraph.uses.resolution`` answers questions of it."""
         from rfgraph import paths
 
-        compiled, source = self._compiled, self._source
-        extremes = _per_axis(compiled, lambda axis: paths.extremes(compiled, axis, source))
-        judged = productivity.judge(compiled, extremes, source)
-        return Productivity(tuple(judged), productivity.resolutions(compiled, extremes, judged))
+        if self._plain is not None and not self._plain.misaligned:
+            extremes = self._plain.extremes()
+        else:
+            compiled, source = self._compiled, self._source
+            extremes = _per_axis(compiled, lambda axis: paths.extremes(compiled, axis, source))
+        judged = productivity.judge(self._layers, self._sizes, extremes, self._source)
+        return Productivity(tuple(judged), productivity.resolutions(self._layers.axes, extremes, judged))
 
     @property
     def _unproductive(self) -> list[Unproductive]:
-        if not productivity.may_exceed(self._compiled, self._fields, self._source):
+        if self._plain is not None:
+            if not self._plain.may_see_all():
+                return []
+        elif not productivity.may_exceed(self._compiled, self._fields, self._source):
             return []
         return productivity.find(self.productivity.layers)
 
@@ -352,7 +370,7 @@ class Report(Mapping[Hashable, Layer]):
         0 is the article's alignment condition for all pairs of paths; ``None`` where the node has no local field.
         Where a path upsamples, its centre at each merge is the mean over the output phases.
         """
-        v = self._compiled.layers.id_of(node)
+        v = self._layers.id_of(node)
         return tuple(spread[v] for spread in self._spreads)
 
     @cached_property
@@ -382,7 +400,7 @@ class Report(Mapping[Hashable, Layer]):
         """
         from rfgraph import paths
 
-        return paths.between(self._compiled, self._source, self._compiled.layers.id_of(layer))
+        return paths.between(self._compiled, self._source, self._layers.id_of(layer))
 
     def region(self, layer: Hashable, index: Sequence[int] | int) -> Region:
         """Return the box of source pixels that feature ``index`` of ``layer`` reads.
@@ -405,13 +423,13 @@ class Report(Mapping[Hashable, Layer]):
         UnboundedError
             If it reads a whole axis of a size that is not known.
         """
-        v = self._compiled.layers.id_of(layer)
+        v = self._layers.id_of(layer)
         place = (index,) if isinstance(index, int) else tuple(index)
         if len(place) != len(self.axes):
             raise IndexError(f"index {place} has {len(place)} entries, but the network has {len(self.axes)} axes")
         for axis, (y, size) in enumerate(zip(place, self._compiled.sizes[v], strict=True)):
             if size is not None and not 0 <= y < size:
-                name = self._compiled.layers.describe(v, axis)
+                name = self._layers.describe(v, axis)
                 raise IndexError(f"{name}: index {y} lies outside its map of size {size}")
         if self._is_clipped(v):
             from rfgraph import regions
@@ -451,7 +469,7 @@ class Report(Mapping[Hashable, Layer]):
         """
         from rfgraph import extents
 
-        v = self._compiled.layers.id_of(layer)
+        v = self._layers.id_of(layer)
         if not self._is_clipped(v):
             raise UnknownFieldError(extents.obstacle(self._compiled, v, self._source))
         return extents.reach_all(self._compiled, v, self._source)
@@ -494,16 +512,16 @@ class Report(Mapping[Hashable, Layer]):
         if how not in get_args(features.How):
             raise AttributeValueError(f"how {how!r} is not one of {', '.join(get_args(features.How))}")
         pixels = features.pixel_box(box, self.axes)
-        v = self._compiled.layers.id_of(layer)
+        v = self._layers.id_of(layer)
         fields = [fields.field(v) for fields in self._fields]
         clipped = self._is_clipped(v)
         if how == "center" or not clipped:
             for axis, field in enumerate(fields):
                 if field.is_full:
-                    name = self._compiled.layers.describe(v, axis)
+                    name = self._layers.describe(v, axis)
                     raise UnboundedError(f"{name} reads the whole axis: its field has no centre and no ends")
                 if field.is_unknown:
-                    raise UnknownFieldError(f"{self._compiled.layers.describe(v, axis)} is not known: {field.why}")
+                    raise UnknownFieldError(f"{self._layers.describe(v, axis)} is not known: {field.why}")
         if clipped:
             return features.on_map(layer, self.regions(layer), fields, pixels, how)
         return features.on_plane(layer, self.axes, fields, pixels, how)
@@ -535,19 +553,19 @@ class Report(Mapping[Hashable, Layer]):
         >>> support.coverage
         (Fraction(5, 9),)
         """
-        return supports.support(self._compiled, self._fields, self._compiled.layers.id_of(layer), self._source)
+        return supports.support(self._compiled, self._fields, self._layers.id_of(layer), self._source)
 
     def _is_clipped(self, v: int) -> bool:
         """Return whether what ``v`` reads is followed from map to map, and refuse if it is not known at all."""
         from rfgraph import extents  # numpy is imported when it is first needed
 
         if not self._compiled.between([v], self._source):
-            raise UnknownFieldError(f"{self._compiled.layers.describe(v)} does not depend on {self.source!r}")
+            raise UnknownFieldError(f"{self._layers.describe(v)} does not depend on {self.source!r}")
         if not extents.obstacle(self._compiled, v, self._source):
             return True
         for axis, field in enumerate(fields.field(v) for fields in self._fields):
             if field.kind == "unknown":
-                raise UnknownFieldError(f"{self._compiled.layers.describe(v, axis)} is not known: {field.why}")
+                raise UnknownFieldError(f"{self._layers.describe(v, axis)} is not known: {field.why}")
         return False
 
 
@@ -607,8 +625,10 @@ def analyze(
     ('pool' against 'conv', parting at 'image')
     """
     graph = _graph(model, treat, input_size, example)
-    simple = input_size is None and not treat and batch_norm == "inference"
-    network = (plain.solve(graph, source) if simple else None) or compile_graph(graph, input_size, treat, batch_norm)
+    simple = not treat and batch_norm == "inference"
+    network = (solve(graph, source, input_size) if simple else None) or compile_graph(
+        graph, input_size, treat, batch_norm
+    )
     axes = network.axes if isinstance(network, Plain) else network.layers.axes
     modes = (alignment,) * len(axes) if isinstance(alignment, str) else tuple(alignment)
     known = get_args(Mode)
@@ -656,7 +676,7 @@ def trace(
     compiled = compile_graph(graph, input_size, treat, batch_norm)
     layers = compiled.layers
     if output is None:
-        outputs = _outputs(compiled)
+        outputs = _outputs(layers)
         if len(outputs) != 1:
             names = ", ".join(repr(layers.nodes[v]) for v in outputs[:8])
             raise EndpointError(f"the network has {len(outputs)} outputs, {names}; pass output= to say which one")
@@ -739,9 +759,8 @@ def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[
     )
 
 
-def _outputs(compiled: Compiled) -> list[int]:
+def _outputs(layers: Layers) -> list[int]:
     """Return the nodes with spatial axes that no node with spatial axes comes after."""
-    layers = compiled.layers
     spatial: list[bool] = []
     for ops, tails in zip(layers.ops, layers.tails, strict=True):
         spatial.append((not tails or any(spatial[tail] for tail in tails)) and not all(op.collapses for op in ops))

@@ -19,7 +19,7 @@ _LARGE = 1 << 62
 def of_states(
     axes: tuple[str, ...],
     states: Mapping[Hashable, int],
-    frames: Sequence[tuple[tuple[int, int], ...]],
+    places: IntegerArray,
     number: int,
     size: int,
 ) -> Numbers:
@@ -32,8 +32,8 @@ def of_states(
     states
         Node -> one integer: in its lowest ``number`` bits that of its frame, and above it for each axis the size less
         one in ``size`` bits. All fit into 64, or each has 64.
-    frames
-        By number, twice the centre of output 0 and the effective stride on each axis.
+    places
+        Twice the centre of output 0 and the effective stride, by number of the frame and axis.
     """
     if size == 64:
         lanes = b"".join([state.to_bytes((len(axes) + 1) * 8, "little") for state in states.values()])
@@ -42,19 +42,15 @@ def of_states(
         packed = np.fromiter(states.values(), np.uint64, len(states)).view(np.int64)
         frame = packed & ((1 << number) - 1)
         of_axes = [packed >> number + size * axis & ((1 << size) - 1) for axis in range(len(axes))]
-    if len(frames) > len(frame):  # of other networks too: only those met here
+    if places.dtype == object:  # those met here alone may be smaller
         used, frame = np.unique(frame, return_inverse=True)
-        frames = [frames[met] for met in used.tolist()]
-    center2, stride = _integers(frames).T  # each [A, frames]
-    grown = np.array(of_axes, center2.dtype)  # [A, V]
-    return Numbers(
-        nodes=tuple(states),
-        axes=axes,
-        size=(grown + 1).T,
-        stride=stride.take(frame, axis=1).T,
-        padding=((grown - center2.take(frame, axis=1)) >> 1).T,
-        known=np.ones((len(frame), len(axes)), bool),
-    )
+        places = integers(places[used])
+    center2, stride = places.take(frame, axis=0).T  # each [A, V]
+    grown = np.array(of_axes, places.dtype)
+    known, sizes, padding = stride > 0, grown + 1, (grown - center2) >> 1
+    if not known.all():
+        sizes[~known] = padding[~known] = 0
+    return Numbers(tuple(states), axes, sizes.T, stride.T, padding.T, known.T)
 
 
 def of_fields(nodes: tuple[Hashable, ...], axes: tuple[str, ...], fields: Sequence[Fields]) -> Numbers:
@@ -73,11 +69,12 @@ def of_fields(nodes: tuple[Hashable, ...], axes: tuple[str, ...], fields: Sequen
         [(w.size, w.step, w.padding) if is_known else (0, 0, 0) for w, is_known in zip(*of_axis, strict=True)]
         for of_axis in zip(windows, known, strict=True)
     ]
-    size, stride, padding = _integers(rows).T  # each [V, A], of [A, V, 3]
+    size, stride, padding = integers(rows).T  # each [V, A], of [A, V, 3]
     return Numbers(nodes, axes, size, stride, padding, np.array(known, dtype=bool).T)
 
 
-def _integers(rows: Any) -> IntegerArray:
+def integers(rows: Any) -> IntegerArray:
+    """Return nested sequences of integers as an array, of ``int64`` where they are small enough."""
     try:
         numbers = np.array(rows, dtype=np.int64)
     except OverflowError:

@@ -18,6 +18,7 @@ from rfgraph.ops import Op
 from rfgraph.ops.moving import Slice
 from rfgraph.ops.pointwise import Join
 from rfgraph.ops.sliding import Sliding
+from rfgraph.results import Extremes
 from rfgraph.window import IDENTITY, Window
 
 #: More lengths than this at one node are put together to ranges; how many paths there are, and the smallest and largest
@@ -116,15 +117,6 @@ class Walk:
             kinds["unknown"],
             why,
         )
-
-
-@dataclass(frozen=True)
-class Extremes:
-    """The smallest and the largest field of the paths to every node, along one axis."""
-
-    smallest: list[int | None]  # [V], None where no path has a size, or not all are known
-    largest: list[int | None]  # [V]
-    unknown: dict[int, str]  # node id -> why the field of some path is not known
 
 
 def between(compiled: Compiled, source: int, node: int, most: int = MAX_LENGTHS) -> Paths:

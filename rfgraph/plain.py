@@ -1,10 +1,10 @@
 """Plain networks, solved as they are walked: all fields, and whether every merge lines up, in one look at each edge.
 
-In a plain network every op reads one interval per output, of a size that no map size changes; there is one input, and
-no op reads a whole axis. Then the field of a node is known from its *frame*, the effective stride and twice the centre
-of output 0 on every axis, and its size on every axis. An op turns one frame into another and adds to the sizes what the
-frame alone decides; branches of a merge line up if and only if they have the same frame, and the merge then has it too,
-with the larger size on every axis.
+In a plain network every op reads one interval per output, or the whole axis, and there is one input. Then the field of
+a node is known from its *frame* (on every axis the effective stride, twice the centre of output 0, the size of the map,
+and whether some path reads the whole axis) and from its size on every axis. An op turns one frame into another and adds
+to the sizes what the frame alone decides. Branches of a merge that have the same frame line up, and the merge has it
+too, with the larger size on every axis.
 
 So the state of a node is one integer of A + 1 lanes: the number of its frame in the lowest, above it the size less one
 on each axis. An op is a table from frame to what it adds to the state; a merge compares and takes the larger of all
@@ -12,7 +12,7 @@ lanes at once. Frames of real networks are few, as are distinct sets of attribut
 All lanes together have 64 bits; where a number does not fit its lane, the network is walked again with 64 for each.
 
 ``solve`` gives up, and the general passes take over, wherever a network is not plain or is anything but well formed:
-messages are written in one place, by ``rfgraph.network.read``.
+messages are written in one place, by ``rfgraph.network.read`` and ``rfgraph.shapes``.
 """
 
 from __future__ import annotations
@@ -21,21 +21,39 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, reduce
 from itertools import accumulate, chain, islice
+from math import inf
 from operator import itemgetter, or_
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import networkx as nx
 
 from rfgraph.errors import RFGraphError
 from rfgraph.network import Layers, axis_names, topological
-from rfgraph.ops import METADATA, Op, kind_of
-from rfgraph.window import IDENTITY, Window
+from rfgraph.ops import METADATA, Op, Size, kind_of
+from rfgraph.ops.pointwise import Arithmetic, Merge
+from rfgraph.results import Extremes
+from rfgraph.shapes import InputSize, per_axis
+from rfgraph.window import FULL, Window
 
 if TYPE_CHECKING:
-    from rfgraph.results import Numbers
+    from rfgraph.results import IntegerArray, Numbers
 
-Frame = tuple[tuple[int, int], ...]  # [A], twice the centre of output 0 and effective stride
+
+class Frame(NamedTuple):
+    """All that is known of a node along one axis but the size of its field.
+
+    Where every path reads the whole axis there is no local field: ``stride`` is 0, and no one looks at its size.
+    """
+
+    center2: int
+    stride: int
+    map_size: Size
+    is_global: bool
+
+
+#: One entry per axis.
+Frames = tuple[Frame, ...]
 
 #: Numbered sets of attributes and frames are forgotten beyond these: bounds on memory that no real network meets.
 MAX_SPECS = 1 << 14
@@ -105,19 +123,12 @@ class Spec:
 
     kind: str
     ops: tuple[Op, ...]
-    reads: tuple[Window, ...] | None  # [A], None if it is not plain
-    is_input: bool
-    merges: bool
+    merges: bool  # whether its inputs are read at the same position
 
     @property
     def keeps_all(self) -> bool:
-        """Whether the field of a node of one input is that of its input."""
-        return not self.is_input and self.reads == (IDENTITY,) * len(self.ops)
-
-    @property
-    def is_gapless(self) -> bool:
-        """Whether neighbouring outputs together read every position between."""
-        return all(not read.holes and read.size >= read.step for read in self.reads or ())
+        """Whether the field of a node of one input is that of its input, and its map as large."""
+        return all(op.keeps_all for op in self.ops)
 
 
 #: What reads the values of attributes, the number of the spec by those values, and the names of the attributes.
@@ -132,16 +143,17 @@ class _Table:
     specs: list[Spec] = field(default_factory=list)
     #: By spec, what it adds to a state, by the number of the state's frame; ``None`` for the identity.
     steps: list[dict[int, int] | None] = field(default_factory=list)
+    #: By spec, the axes on which it reads several positions, and how many strides its input has to read there for no
+    #: position between to be skipped.
+    needs: list[dict[int, float]] = field(default_factory=list)
     said: dict[Hashable, int] = field(default_factory=dict)  # attributes that matter -> spec
     bare: dict[str, int] = field(default_factory=dict)  # op -> spec of nodes that have no other attribute
     layouts: dict[str, dict[int, Layout]] = field(default_factory=dict)  # by op and number of attributes
-    frames: list[Frame] = field(default_factory=list)
-    numbers: dict[Frame, int] = field(default_factory=dict)
+    frames: list[Frames] = field(default_factory=list)
+    numbers: dict[Frames, int] = field(default_factory=dict)
+    places: IntegerArray | None = None  # centres and strides of the frames, when they were last asked for
     widest: int = 0  # most that any step adds to any size, or that any hull holds
     lock: Any = field(default_factory=RLock)
-
-    def __post_init__(self) -> None:
-        self.frame(((0, 1),) * self.lanes.axes)
 
     @property
     def is_full(self) -> bool:
@@ -149,16 +161,17 @@ class _Table:
         most = min(MAX_FRAMES, self.lanes.frames // 2)
         return len(self.specs) > MAX_SPECS or len(self.frames) > most
 
-    def frame(self, frame: Frame) -> int:
-        """Return the number of a frame."""
-        number = self.numbers.get(frame)
-        if number is None:
-            number = len(self.frames)
-            if number > self.lanes.frames:
-                raise _TooWideError
-            self.frames.append(frame)
-            self.numbers[frame] = number
-        return number
+    def frame(self, frames: Frames) -> int:
+        """Return the number of the frames of all axes."""
+        with self.lock:
+            number = self.numbers.get(frames)
+            if number is None:
+                number = len(self.frames)
+                if number > self.lanes.frames:
+                    raise _TooWideError
+                self.frames.append(frames)
+                self.numbers[frames] = number
+            return number
 
     def spec(self, attributes: Mapping[str, Any]) -> int:
         """Return the number of what a set of attributes says, and lay down how to find it next time."""
@@ -170,6 +183,7 @@ class _Table:
                 number = len(self.specs)
                 self.specs.append(spec)
                 self.steps.append(None if spec.keeps_all else {})
+                self.needs.append({})
                 self.said[said] = number
         names = tuple(name for name in attributes if name != "op")
         if not names:
@@ -181,48 +195,84 @@ class _Table:
             known[values(attributes)] = number
         return number
 
+    def begin(self, spec: int, given: tuple[int, ...] | None) -> int:
+        """Return the state of the input, of the size that it says itself if none is given.
+
+        Raises
+        ------
+        _NotPlainError
+            If it is none.
+        """
+        if self.specs[spec].kind != "input":
+            raise _NotPlainError
+        sizes = [op.size(()) for op in self.specs[spec].ops] if given is None else given
+        return self.frame(tuple(Frame(0, 1, size, False) for size in sizes))
+
     def step(self, spec: int, number: int) -> int:
         """Return what a spec that is no identity adds to a state in the frame of a number, and keep it in ``steps``.
 
         Raises
         ------
         _NotPlainError
-            If it is not plain, or an input, which reads nothing.
+            If it is not plain, or takes no input, or leaves nothing of a map.
         """
-        reads, step = self.specs[spec].reads, self.steps[spec]
-        if reads is None or step is None or self.specs[spec].is_input:
+        ops, step, needs = self.specs[spec].ops, self.steps[spec], self.needs[spec]
+        if step is None:
             raise _NotPlainError
         with self.lock:
             added, new = 0, []
-            for axis, ((center2, stride), read) in enumerate(zip(self.frames[number], reads, strict=True)):
+            for axis, (op, inner) in enumerate(zip(ops, self.frames[number], strict=True)):
+                read, map_size = _read(op, inner.map_size), op.size((inner.map_size,))
+                if map_size is not None and map_size < 1:
+                    raise _NotPlainError
+                if read.is_full or not inner.stride:
+                    new.append(Frame(0, 0, map_size, True))
+                    continue
                 first, last = read.interval(0) or (0, 0)
-                new.append((center2 + (first + last) * stride, stride * read.step))
-                added += self._in_lane((last - first) * stride, axis)
+                center2 = inner.center2 + (first + last) * inner.stride
+                new.append(Frame(center2, inner.stride * read.step, map_size, inner.is_global or op.totals))
+                added += self._in_lane((last - first) * inner.stride, axis)
+                if first < last:
+                    needs[axis] = max(needs.get(axis, 0), inf if read.holes and op.spacing == 1 else op.spacing)
             added += self.frame(tuple(new)) - number
             step[number] = added
             return added
 
-    def hull(self, a: int, b: int) -> int:
-        """Return the state that covers two of unequal frames.
+    def merged(self, spec: int, degree: int, a: int, b: int) -> tuple[int, bool]:
+        """Return the state of a merge of two inputs of unequal frames, and whether these differ in centre.
 
         Raises
         ------
         _NotPlainError
-            If their strides differ, so that nothing covers both.
+            If their strides differ, so that nothing covers both, or their maps in any way but that a map of size 1 is
+            read by every output.
         """
-        lanes = self.lanes
+        lanes, differ = self.lanes, False
         with self.lock:
-            merged, state = [], 0
+            state, new = 0, []
             frames = zip(self.frames[a & lanes.frames], self.frames[b & lanes.frames], strict=True)
-            for axis, ((center_a, stride_a), (center_b, stride_b)) in enumerate(frames):
-                if stride_a != stride_b:
+            for axis, (op, (one, two)) in enumerate(zip(self.specs[spec].ops, frames, strict=True)):
+                map_size, sides = one.map_size, [(one, lanes.grown(a, axis)), (two, lanes.grown(b, axis))]
+                if one.map_size != two.map_size:
+                    # The whole of a map of size 1 is read by every output.
+                    wide, narrow = (two, one) if one.map_size == 1 else (one, two)
+                    is_certain = wide.map_size is not None or not narrow.stride
+                    if narrow.map_size != 1 or degree > 2 or not is_certain or not isinstance(op, Arithmetic):
+                        raise _NotPlainError
+                    map_size, sides = wide.map_size, [side for side in sides if side[0] is wide]
+                is_global = one.is_global or two.is_global or len(sides) < 2
+                sides = [side for side in sides if side[0].stride]
+                if not sides:
+                    new.append(Frame(0, 0, map_size, True))
+                    continue
+                if len({side.stride for side, _ in sides}) > 1:
                     raise _NotPlainError
-                grown_a, grown_b = lanes.grown(a, axis), lanes.grown(b, axis)
-                twice_first = min(center_a - grown_a, center_b - grown_b)
-                twice_last = max(center_a + grown_a, center_b + grown_b)
-                merged.append(((twice_first + twice_last) // 2, stride_a))
+                differ = differ or len({side.center2 for side, _ in sides}) > 1
+                twice_first = min(side.center2 - grown for side, grown in sides)
+                twice_last = max(side.center2 + grown for side, grown in sides)
+                new.append(Frame((twice_first + twice_last) // 2, sides[0][0].stride, map_size, is_global))
                 state += self._in_lane((twice_last - twice_first) // 2, axis)
-            return state + self.frame(tuple(merged))
+            return state + self.frame(tuple(new)), differ
 
     def _in_lane(self, grown: int, axis: int) -> int:
         """Return a part of a state: what a size is, or grows by, on an axis."""
@@ -245,22 +295,23 @@ def _table(lanes: Lanes) -> _Table:
 def _parsed(attributes: Mapping[str, Any], axes: int) -> Spec:
     kind = kind_of(attributes.get("op"))
     ops = tuple(kind.parse(attributes, axis, axes) for axis in range(axes))
-    arity = ops[0].arity
-    reads = tuple(IDENTITY if arity == "none" else _read(op) for op in ops)
-    plain = [read for read in reads if read is not None]
-    if len(plain) < axes or any(op.size((None,) * (2 if arity == "several" else 1)) is not None for op in ops):
-        return Spec(attributes["op"], ops, None, False, False)
-    return Spec(attributes["op"], ops, tuple(plain), attributes["op"] == "input", arity == "several")
+    return Spec(attributes["op"], ops, all(isinstance(op, Merge) for op in ops))
 
 
-def _read(op: Op) -> Window | None:
-    """Return what an op reads of its input, ``None`` if that is more than one interval per output, or not certain."""
-    if op.joins or op.totals or op.collapses:
-        return None
-    if op.arity == "several":
-        return IDENTITY if all(op.window(slot, (None, None)) == IDENTITY for slot in (0, 1)) else None
-    read = op.window(0, (None,))
-    return read if read.is_local and read.period == 1 and read.exact and None not in read.intervals else None
+def _read(op: Op, map_size: Size) -> Window:
+    """Return what an op reads of its input.
+
+    Raises
+    ------
+    _NotPlainError
+        If that is neither one interval per output nor the whole axis, or not certain.
+    """
+    if op.joins or op.arity == "none":
+        raise _NotPlainError
+    read = op.window(0, (map_size,))
+    if not read.is_full and not (read.is_local and read.period == 1 and read.exact and None not in read.intervals):
+        raise _NotPlainError
+    return read
 
 
 @dataclass(frozen=True)
@@ -270,6 +321,7 @@ class Plain:
     name: str
     axes: tuple[str, ...]
     source: Hashable
+    input_size: tuple[int, ...] | None
     #: Merges whose branches differ in centre, in topological order.
     misaligned: tuple[Hashable, ...]
     states: dict[Hashable, int]  # in topological order
@@ -280,24 +332,48 @@ class Plain:
 
     @cached_property
     def has_no_holes(self) -> bool:
-        """Whether every position inside every field is read; if not, some may not be."""
-        known = self._table.specs
-        return not self.misaligned and all(known[number].is_gapless for number in set(self.specs))
+        """Whether every position inside every field is read; if not, some may not be.
+
+        One position of a map reads a whole interval, if none before it skips any; so a node that reads several does
+        too, if that interval is no shorter than they lie apart.
+        """
+        if self.misaligned:
+            return False
+        needs, lanes, frames = self._table.needs, self._table.lanes, self._table.frames
+        at = 0
+        for spec, degree in zip(self.specs, self.degrees, strict=True):
+            if degree == 1:
+                for axis, need in needs[spec].items():
+                    state = self.states[self.feeds[at]]
+                    if lanes.grown(state, axis) + 1 < need * frames[state & lanes.frames][axis].stride:
+                        return False
+            at += degree
+        return True
+
+    def frames(self, node: Hashable) -> Frames:
+        """Return where the field of a node lies and how large its map is, one entry per axis."""
+        return self._table.frames[self.states[node] & self._table.lanes.frames]
 
     def field(self, node: Hashable) -> tuple[Window, ...]:
         """Return the receptive field of a node, one entry per axis; right only where there are no holes."""
         state, lanes = self.states[node], self._table.lanes
         windows = []
-        for axis, (center2, stride) in enumerate(self._table.frames[state & lanes.frames]):
+        for axis, frame in enumerate(self.frames(node)):
             grown = lanes.grown(state, axis)
-            windows.append(Window(grown + 1, stride, (grown - center2) // 2))
+            windows.append(Window(grown + 1, frame.stride, (grown - frame.center2) // 2) if frame.stride else FULL)
         return tuple(windows)
 
     def branches(self, merge: Hashable) -> tuple[tuple[Window, ...], ...]:
-        """Return the fields of what a merge reads, one entry per axis; right but for their holes."""
+        """Return the local fields of what a merge reads, for each axis; right but for their holes."""
         end = self._ends[self._ids[merge]]
         tails = self.feeds[end - self.degrees[self._ids[merge]] : end]
-        return tuple(zip(*map(self.field, tails), strict=True))
+        branches = []
+        for axis, of_axis in enumerate(zip(*map(self.field, tails), strict=True)):
+            sizes = [self.frames(tail)[axis].map_size for tail in tails]
+            narrow = 1 if any(size not in (None, 1) for size in sizes) else 0  # the whole of such a map is read
+            pairs = zip(of_axis, sizes, strict=True)
+            branches.append(tuple(side for side, size in pairs if side.is_local and size != narrow))
+        return tuple(branches)
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -315,22 +391,69 @@ class Plain:
     def layers(self) -> Layers:
         """Return the network as the general passes read it."""
         ids, known, nodes = self._ids, self._table.specs, list(self.states)
+        twice = {number for number in set(self.specs) if any(op.totals for op in known[number].ops)}
         tails, feeds = [], iter([ids[tail] for tail in self.feeds])
-        for degree in self.degrees:
-            tails.append(tuple([next(feeds) for _ in range(degree)]))
+        for number, degree in zip(self.specs, self.degrees, strict=True):
+            read = tuple([next(feeds) for _ in range(degree)])
+            tails.append(read * 2 if number in twice else read)
         specs = [known[number] for number in self.specs]
         return Layers(self.name, self.axes, nodes, [spec.kind for spec in specs], [spec.ops for spec in specs], tails)
 
+    def sizes(self) -> list[tuple[Size, ...]]:
+        """Return the size of every node's map on every axis, [V][A]."""
+        of_frames = [tuple(frame.map_size for frame in frames) for frames in self._table.frames]
+        return [of_frames[state & self._table.lanes.frames] for state in self.states.values()]
+
+    @cached_property
+    def has_global(self) -> bool:
+        """Whether some node reads the whole of an axis."""
+        met = {state & self._table.lanes.frames for state in self.states.values()}
+        return any(frame.is_global for number in met for frame in self._table.frames[number])
+
+    def may_see_all(self) -> bool:
+        """Return whether some field may be larger than the image."""
+        lanes, together = self._table.lanes, reduce(or_, self.states.values())
+        sizes = [frame.map_size for frame in self.frames(self.source)]
+        return any(size is not None and lanes.grown(together, axis) >= size for axis, size in enumerate(sizes))
+
+    def extremes(self) -> list[Extremes]:
+        """Return the smallest and largest fields of the paths to every node, one entry per axis.
+
+        All merges have to line up: then the largest is the field itself.
+        """
+        lanes, states, ids = self._table.lanes, list(self.states.values()), self._ids
+        met = [self._table.frames[state & lanes.frames] for state in states]
+        feeds = [ids[tail] for tail in self.feeds]
+        found: list[Extremes] = []
+        for axis in range(len(self.axes)):
+            frames, grown = [frames[axis] for frames in met], [lanes.grown(state, axis) for state in states]
+            largest = [more + 1 if frame.stride else None for frame, more in zip(frames, grown, strict=True)]
+            smallest: list[int | None] = []
+            at = 0
+            for v, degree in enumerate(self.degrees):
+                if degree == 1:
+                    inner, tail = smallest[feeds[at]], feeds[at]
+                    smallest.append(None if inner is None or largest[v] is None else inner + grown[v] - grown[tail])
+                else:
+                    tails = [tail for tail in feeds[at : at + degree] if frames[tail].map_size == frames[v].map_size]
+                    sides = [side for tail in tails if (side := smallest[tail]) is not None]
+                    smallest.append(min(sides, default=None) if degree else 1)
+                at += degree
+            found.append(Extremes(smallest, largest, {}))
+        return found
+
     def numbers(self) -> Numbers:
         """Return size, stride and padding of all fields as arrays."""
-        from rfgraph.numbers import of_states  # numpy is imported when it is first needed
+        from rfgraph.numbers import integers, of_states  # numpy is imported when it is first needed
 
-        lanes = self._table.lanes
-        return of_states(self.axes, self.states, self._table.frames, lanes.number, lanes.size)
+        table = self._table
+        if table.places is None or len(table.places) < len(table.frames):
+            table.places = integers([[frame[:2] for frame in frames] for frames in table.frames])
+        return of_states(self.axes, self.states, table.places, table.lanes.number, table.lanes.size)
 
 
-def solve(graph: nx.DiGraph[Any], source: Hashable | None = None) -> Plain | None:
-    """Return the fields of a plain network without sizes, ``None`` if it is not one, or not well formed.
+def solve(graph: nx.DiGraph[Any], source: Hashable | None = None, input_size: InputSize = None) -> Plain | None:
+    """Return the fields of a plain network, ``None`` if it is not one, or not well formed.
 
     Nodes are best added in topological order, as builders do; otherwise they are sorted first.
 
@@ -340,6 +463,8 @@ def solve(graph: nx.DiGraph[Any], source: Hashable | None = None) -> Plain | Non
         The network.
     source
         Node to measure from, if not the input: then it is not solved here.
+    input_size
+        Size of the input; by name it is not solved here.
     """
     try:
         if source is not None and graph.nodes[source].get("op") != "input":
@@ -347,19 +472,24 @@ def solve(graph: nx.DiGraph[Any], source: Hashable | None = None) -> Plain | Non
         axes = axis_names(graph)
         if not graph.is_directed() or type(graph._pred) is not dict or type(graph._node) is not dict:
             return None
-        solved = _in_any_order(graph, axes, wide=False) if len(axes) <= FEW_AXES else None
-        return solved or _in_any_order(graph, axes, wide=True)
+        if isinstance(input_size, Mapping):
+            return None
+        given = None if input_size is None else per_axis(axes, input_size)
+        solved = _in_any_order(graph, axes, given, wide=False) if len(axes) <= FEW_AXES else None
+        return solved or _in_any_order(graph, axes, given, wide=True)
     except (_NotPlainError, RFGraphError, TypeError, KeyError):  # what is malformed is refused there, with a message
         return None
 
 
-def _in_any_order(graph: nx.DiGraph[Any], axes: tuple[str, ...], *, wide: bool) -> Plain | None:
+def _in_any_order(
+    graph: nx.DiGraph[Any], axes: tuple[str, ...], given: tuple[int, ...] | None, *, wide: bool
+) -> Plain | None:
     """Return the fields, ``None`` if they do not fit the lanes."""
     table = _table(_lanes(len(axes), wide=wide))
     order, above = None, graph._pred
     while True:
         try:
-            return _solve(graph, axes, order, above, table)
+            return _solve(graph, axes, given, order, above, table)
         except _UnorderedError:
             if order is not None:
                 raise _NotPlainError from None
@@ -376,6 +506,7 @@ def _in_any_order(graph: nx.DiGraph[Any], axes: tuple[str, ...], *, wide: bool) 
 def _solve(
     graph: nx.DiGraph[Any],
     axes: tuple[str, ...],
+    given: tuple[int, ...] | None,
     order: list[Hashable] | None,
     pred: Mapping[Hashable, dict[Hashable, Any]],
     table: _Table,
@@ -400,7 +531,7 @@ def _solve(
         block = nodes[begin : begin + BLOCK]
         if list(islice(named, BLOCK)) != block:  # someone has put nodes into the graph by other means than networkx
             raise _UnorderedError
-        misaligned += _walk(block, known, counts, tails, edges, states, table)
+        misaligned += _walk(block, known, counts, tails, edges, states, given, table)
         specs += known
         degrees += counts
         feeds += tails
@@ -410,7 +541,7 @@ def _solve(
     if len(nodes) * table.widest >> table.lanes.size - 1 and reduce(or_, states.values()) & table.lanes.guards:
         raise _TooWideError
     name = str(graph.graph.get("name", ""))
-    return Plain(name, axes, nodes[0], tuple(misaligned), states, specs, degrees, feeds, table)
+    return Plain(name, axes, nodes[0], given, tuple(misaligned), states, specs, degrees, feeds, table)
 
 
 def _walk(
@@ -420,6 +551,7 @@ def _walk(
     feeds: list[Hashable],
     edges: Iterator[dict[str, Any]],
     states: dict[Hashable, int],
+    given: tuple[int, ...] | None,
     table: _Table,
 ) -> list[Hashable]:
     """Add the states of nodes that come next, and return those whose branches differ in centre.
@@ -432,6 +564,8 @@ def _walk(
         Of every edge into them, node by node, its tail and its attributes.
     states
         What came before; empty at the input.
+    given
+        Size of the input on every axis; ``None`` if it says that itself, or no one does.
     table
         What specs and states mean.
     """
@@ -446,9 +580,7 @@ def _walk(
             next(column)
         if degrees[0]:
             raise _UnorderedError
-        if not known[specs[0]].is_input or known[specs[0]].reads is None:
-            raise _NotPlainError
-        states[nodes[0]] = 0
+        states[nodes[0]] = table.begin(specs[0], given)
     before, state = None, 0
     try:
         for node, spec, degree, tail, edge in zip(*columns, tails, edges, strict=False):
@@ -480,8 +612,8 @@ def _walk(
                     differing = state - other & watched
                     if differing:  # else the frames are equal, and ``state`` is the larger on every axis
                         if differing & frames:
-                            state = table.hull(state, other)
-                            if not misaligned or misaligned[-1] is not node:
+                            state, differ = table.merged(spec, degree, state, other)
+                            if differ and (not misaligned or misaligned[-1] is not node):
                                 misaligned.append(node)
                         else:
                             smaller = differing - (differing >> sign)  # of guard bits, the lanes below them

@@ -16,14 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rfgraph.compiled import Compiled
+from rfgraph.network import Layers
+from rfgraph.ops import Size
 from rfgraph.ops.sliding import Conv
-from rfgraph.results import Fields, Finding, named_axes
-
-if TYPE_CHECKING:
-    from rfgraph.paths import Extremes
+from rfgraph.results import Extremes, Fields, Finding, named_axes
 
 
 @dataclass(frozen=True)
@@ -123,19 +121,20 @@ class Unproductive(Finding):
         return f"leave it out, stride less before it, or use images of {max(self.narrowest)} pixels or more"
 
 
-def judge(compiled: Compiled, extremes: Sequence[Extremes], source: int) -> list[Convolution]:
+def judge(
+    layers: Layers, sizes: Sequence[tuple[Size, ...]], extremes: Sequence[Extremes], source: int
+) -> list[Convolution]:
     """Return the convolutions that read more than one position, in topological order.
 
     Parameters
     ----------
-    compiled
-        The network.
+    layers, sizes
+        The network, and the sizes of its maps.
     extremes
         Smallest and largest path fields, one entry per axis.
     source
         Node id of the image.
     """
-    layers = compiled.layers
     judged = []
     after = [False] * len(layers.nodes)  # whether an unproductive convolution lies before the output of a node
     for v in range(source, len(layers.nodes)):
@@ -151,7 +150,7 @@ def judge(compiled: Compiled, extremes: Sequence[Extremes], source: int) -> list
             layers.axes,
             widens,
             tuple(axis.smallest[tail] for axis in extremes),
-            compiled.sizes[source],
+            sizes[source],
             before,
         )
         if any(r is not None for r in found.narrowest) or any(tail in axis.unknown for axis in extremes):
@@ -196,11 +195,11 @@ def find(judged: Sequence[Convolution]) -> list[Unproductive]:
 
 
 def resolutions(
-    compiled: Compiled, extremes: Sequence[Extremes], judged: Sequence[Convolution]
+    axes: Sequence[str], extremes: Sequence[Extremes], judged: Sequence[Convolution]
 ) -> tuple[Resolutions, ...]:
     """Return the sizes of images that a network makes use of, per axis."""
     found = []
-    for axis, name in enumerate(compiled.layers.axes):
+    for axis, name in enumerate(axes):
         of_axis = extremes[axis]
         if of_axis.unknown:
             v = min(of_axis.unknown)

@@ -91,6 +91,15 @@ class Fields:
 
 
 @dataclass(frozen=True)
+class Extremes:
+    """The smallest and the largest field of the paths to every node, along one axis."""
+
+    smallest: list[int | None]  # [V], None where no path has a size, or not all are known
+    largest: list[int | None]  # [V]
+    unknown: dict[int, str]  # node id -> why the field of some path is not known
+
+
+@dataclass(frozen=True)
 class Layer:
     """What one node sees: its receptive field on every axis.
 

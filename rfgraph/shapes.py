@@ -69,12 +69,19 @@ def given_sizes(layers: Layers, input_size: InputSize) -> dict[int, tuple[int, .
     if input_size is None:
         return {}
     if not isinstance(input_size, Mapping):
-        return {v: _per_axis(layers, input_size) for v in layers.inputs}
-    return {layers.id_of(name): _per_axis(layers, size) for name, size in input_size.items()}
+        return {v: per_axis(layers.axes, input_size) for v in layers.inputs}
+    return {layers.id_of(name): per_axis(layers.axes, size) for name, size in input_size.items()}
 
 
-def _per_axis(layers: Layers, size: int | Sequence[int]) -> tuple[int, ...]:
-    axes = len(layers.axes)
+def per_axis(names: Sequence[str], size: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the size of an input on each of the axes named.
+
+    Raises
+    ------
+    AttributeValueError
+        If it is not a positive integer, or has the wrong number of entries.
+    """
+    axes = len(names)
     entries: tuple[object, ...] = tuple(size) if isinstance(size, (list, tuple)) else (size,) * axes
     if len(entries) != axes:
         raise AttributeValueError(f"input_size {size!r} has {len(entries)} entries, but the network has {axes} axes")

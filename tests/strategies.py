@@ -151,6 +151,28 @@ def _same(draw, axes, same):
     return attributes, Fraction(stride)
 
 
+def _kept(draw, axes, same):
+    """A layer whose map is as large as its input over the stride, rounded up: maps of equal stride may meet."""
+    stride = draw(st.sampled_from([1, 1, 1, 2]))
+    attributes = {
+        "op": draw(st.sampled_from(["conv", "depthwise_conv", "max_pool"])),
+        "kernel": per_axis(draw, axes, st.integers(1, 4)),
+        "stride": stride,
+        "dilation": draw(st.sampled_from([1, 1, 2, 3])),
+        "padding": draw(st.sampled_from(["same", "same_lower"])),
+    }
+    return attributes, Fraction(stride)
+
+
+def _whole(draw, axes, same):
+    """An op that reads whole axes, or some of them; gates are made of such."""
+    op = draw(st.sampled_from(["global_avg_pool", "dense", "instance_norm", "softmax", "adaptive_avg_pool"]))
+    if op == "adaptive_avg_pool":
+        return {"op": op, "size": per_axis(draw, axes, st.sampled_from([1, 1, 2, 5]))}, Fraction(1)
+    return {"op": op, "mixes": per_axis(draw, axes, st.booleans())}, Fraction(1)
+
+
 SAME = [_same, _same, _same, *_LAYERS]
 REGULAR = [_conv, _conv, _resize, _move, _block, _pointwise]
 PLAIN = [_conv, _conv, _move, _pointwise]
+GATED = [_kept, _kept, _kept, _pointwise, _whole]

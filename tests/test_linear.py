@@ -102,9 +102,9 @@ def test_axes_that_read_alike_share_one_pass(calls: Calls) -> None:
     square, oblong = NETWORKS["chain"](1000), NETWORKS["chain"](1000)
     first = next(node for node, op in square.nodes(data="op") if op == "conv")
     oblong.nodes[first].update(kernel=(3, 5), padding=(1, 2))
-    assert calls.during(lambda: rfgraph.analyze(square, input_size=1024).outputs)[0] == 0
-    assert calls.during(lambda: rfgraph.analyze(square, input_size=1024)["input_0"])[0] == 999
-    assert calls.during(lambda: rfgraph.analyze(oblong, input_size=1024)["input_0"])[0] == 2 * 999
+    assert calls.during(lambda: rfgraph.analyze(square, {"input_0": 1024}).outputs)[0] == 0
+    assert calls.during(lambda: rfgraph.analyze(square, {"input_0": 1024})["input_0"])[0] == 999
+    assert calls.during(lambda: rfgraph.analyze(oblong, {"input_0": 1024})["input_0"])[0] == 2 * 999
 
 
 class Name(str):

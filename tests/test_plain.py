@@ -5,20 +5,21 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import event, given, reject
 from hypothesis import strategies as st
-from strategies import PLAIN, networks
+from strategies import GATED, PLAIN, SAME, networks
 
 import rfgraph
-from rfgraph import engine, plain
+from rfgraph import analysis, engine, paths, plain
 from rfgraph.alignment import find
 from rfgraph.compiled import compile_graph, compile_layers
 from rfgraph.numbers import of_fields
+from rfgraph.support import combs
 from rfgraph.window import Window
 
 
-def general(graph):
-    compiled = compile_graph(graph)
+def general(graph, input_size=None):
+    compiled = compile_graph(graph, input_size)
     return compiled, [
         engine.forward(compiled, axis, compiled.layers.source(None)) for axis in range(len(compiled.reads))
     ]
@@ -26,23 +27,35 @@ def general(graph):
 
 def check_solved(graph, solved):
     """Hold every number, every merge and every field against the general passes."""
-    compiled, fields = general(graph)
+    compiled, fields = general(graph, solved.input_size)
     layers = compiled.layers
+    source = layers.source(None)
     want = of_fields(tuple(layers.nodes), layers.axes, fields)
     got = solved.numbers()
     assert (got.nodes, got.axes) == (want.nodes, want.axes)
     for name in ("size", "stride", "padding", "known"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
     for v, node in enumerate(layers.nodes):
-        assert solved.field(node) == tuple(of_axis.local[v] for of_axis in fields)
+        assert solved.field(node) == tuple(of_axis.field(v) for of_axis in fields)
         assert solved.kind(node) == layers.kinds[v]
-        if solved.has_no_holes:
-            assert not any(of_axis.local[v].holes for of_axis in fields)
-    found = find(compiled, fields, layers.source(None), ["center"] * len(fields))
+        assert tuple(frame.map_size for frame in solved.frames(node)) == compiled.sizes[v]
+        assert tuple(frame.is_global for frame in solved.frames(node)) == tuple(f.is_global[v] for f in fields)
+    assert solved.has_global == any(any(of_axis.is_global) for of_axis in fields)
+    found = find(compiled, fields, source, ["center"] * len(fields))
     assert list(solved.misaligned) == list(dict.fromkeys(finding.node for finding in found))
-    again = compile_layers(solved.layers())
-    assert again.reads == compiled.reads
+    again = compile_layers(solved.layers(), solved.input_size)
+    assert (again.reads, again.sizes) == (compiled.reads, compiled.sizes)
     assert (again.layers.nodes, again.layers.kinds, again.layers.tails) == (layers.nodes, layers.kinds, layers.tails)
+    assert solved.sizes() == compiled.sizes
+    for axis, of_axis in enumerate(fields):
+        if solved.has_no_holes:
+            local = [v for v, field in enumerate(of_axis.local) if field.is_local]
+            assert not any(comb.has_holes for comb in combs(compiled, axis, local, source).values())
+        if not solved.misaligned:
+            assert solved.extremes()[axis] == paths.extremes(compiled, axis, source)
+    if not solved.may_see_all():
+        image = compiled.sizes[source]
+        assert all(None in (r, n) or r <= n for row, n in zip(want.size.T.tolist(), image, strict=True) for r in row)
 
 
 @given(networks(axes=st.integers(1, 3), layers=PLAIN, inputs=st.just(1), most=14))
@@ -61,6 +74,26 @@ def test_what_is_solved_of_any_network_is_right(graph):
         check_solved(graph, solved)
 
 
+input_sizes = st.one_of(st.none(), st.integers(1, 40), st.lists(st.integers(1, 40), min_size=2, max_size=2))
+
+
+@given(
+    networks(axes=st.just(2), layers=GATED, inputs=st.just(1), most=14)
+    | networks(axes=st.just(2), layers=[*PLAIN, *SAME, *GATED], inputs=st.just(1), most=6),
+    input_sizes,
+)
+def test_networks_of_known_size_and_with_gates_are_solved_as_the_general_passes_do(graph, input_size):
+    solved = plain.solve(graph, input_size=input_size)
+    try:
+        compile_graph(graph, input_size)
+    except rfgraph.RFGraphError:
+        assert solved is None
+        return
+    if solved is not None:
+        event("gated" if solved.has_global else "local")
+        check_solved(graph, solved)
+
+
 @given(networks(layers=PLAIN, inputs=st.just(1), most=10), st.randoms())
 def test_the_order_of_nodes_and_edges_changes_no_number(graph, random):
     nodes, edges = list(graph.nodes(data=True)), list(graph.edges(data=True))
@@ -76,17 +109,27 @@ def test_the_order_of_nodes_and_edges_changes_no_number(graph, random):
     assert one.aligned == two.aligned
 
 
-@given(networks(layers=PLAIN, inputs=st.just(1), most=10), st.sampled_from(["auto", "center", "causal"]))
-def test_a_report_is_the_same_with_and_without_the_walk(graph, mode):
-    walked = rfgraph.analyze(graph, alignment=mode)
+@given(
+    networks(axes=st.just(2), layers=PLAIN, inputs=st.just(1), most=10)
+    | networks(axes=st.just(2), layers=GATED, inputs=st.just(1), most=12),
+    st.sampled_from(["auto", "center", "causal"]),
+    input_sizes,
+)
+def test_a_report_is_the_same_with_and_without_the_walk(graph, mode, input_size):
+    try:
+        walked = rfgraph.analyze(graph, input_size, alignment=mode)
+    except rfgraph.RFGraphError:
+        reject()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain, "solve", lambda *_: None)
-        passed = rfgraph.analyze(graph, alignment=mode)
+        patch.setattr(analysis, "solve", lambda *_: None)
+        passed = rfgraph.analyze(graph, input_size, alignment=mode)
+    assert passed._plain is None
     assert walked.aligned == passed.aligned
     assert list(walked) == list(passed)
-    assert [(walked[n].field, walked[n].op, walked[n].map_size) for n in walked] == [
-        (passed[n].field, passed[n].op, passed[n].map_size) for n in passed
-    ]
+    assert [walked[n] for n in walked] == [passed[n] for n in passed]
+    assert [walked[n].cost for n in walked] == [passed[n].cost for n in passed]
+    assert walked.productivity == passed.productivity
+    assert walked.unchecked == passed.unchecked
     assert (walked.source, walked.axes, walked.outputs) == (passed.source, passed.axes, passed.outputs)
     assert [f.message for f in walked.findings] == [f.message for f in passed.findings]
 
@@ -102,7 +145,6 @@ def chain(*layers, axes=2):
 NOT_PLAIN = {
     "a size": (("conv", {"kernel": 3}), ("adaptive_avg_pool", {"size": 2})),
     "upsampling": (("resize", {"scale": 2}),),
-    "the whole axis": (("global_avg_pool", {}),),
     "padding that a size decides": (("conv", {"kernel": 3, "stride": 2, "padding": "same"}),),
     "transposed": (("conv_transpose", {"kernel": 2, "stride": 2}),),
 }
@@ -115,12 +157,77 @@ def test_what_is_not_plain_is_left_to_the_general_passes(layers):
     rfgraph.analyze(net)
 
 
-def test_a_size_of_the_input_is_left_to_the_general_passes():
+def test_sizes_that_are_given_by_name_are_left_to_the_general_passes():
     net = chain(("conv", {"kernel": 3}))
-    assert plain.solve(net.graph) is not None
-    net.graph.nodes["x"]["size"] = 8
-    assert plain.solve(net.graph) is None
-    assert rfgraph.analyze(net)["n0"].map_size == (6, 6)
+    assert plain.solve(net.graph, input_size={"x": 8}) is None
+    assert rfgraph.analyze(net, {"x": 8})["n0"].map_size == (6, 6)
+
+
+def test_the_input_may_say_its_size_itself():
+    net = chain(("conv", {"kernel": 3, "stride": 2, "padding": "same"}))
+    net.graph.nodes["x"]["size"] = [8, 9]
+    assert [frame.map_size for frame in plain.solve(net.graph).frames("n0")] == [4, 5]
+    assert plain.solve(net.graph, input_size=11).sizes() == [(11, 11), (6, 6)]
+
+
+@pytest.mark.parametrize("size", [0, -1, (8,), (8, 8, 8), "8", 2.5])
+def test_sizes_that_are_none_are_refused_as_ever(size):
+    net = chain(("conv", {"kernel": 3}))
+    assert plain.solve(net.graph, input_size=size) is None
+    with pytest.raises(rfgraph.RFGraphError, match="input_size"):
+        rfgraph.analyze(net, size)
+
+
+def test_an_input_that_is_too_small_is_refused_as_ever():
+    net = chain(("conv", {"kernel": 3}), ("conv", {"kernel": 5, "stride": 2}))
+    assert plain.solve(net.graph, input_size=6) is None
+    with pytest.raises(rfgraph.RFGraphError, match="the kernel spans 5, more than the input's 4"):
+        rfgraph.analyze(net, 6)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "resnet_v1_152", "inception_resnet_v2_same", "xception", "vgg_16"])
+def test_published_networks_are_walked_at_their_size(name):
+    graph = rfgraph.load(f"zoo:{name}")
+    solved = plain.solve(graph, input_size=299)
+    check_solved(graph, solved)
+    assert solved.has_no_holes == (not solved.misaligned)
+
+
+def test_dilation_leaves_no_holes_where_fields_are_wide_enough():
+    fine = [("conv", {"kernel": 2, "dilation": 2**k}) for k in range(5)]  # WaveNet: 1, 2, 4, ... meet exactly
+    assert plain.solve(chain(*fine).graph).has_no_holes
+    assert not plain.solve(chain(*fine, ("conv", {"kernel": 2, "dilation": 33})).graph).has_no_holes
+    assert plain.solve(chain(*fine, ("conv", {"kernel": 2, "dilation": 32})).graph).has_no_holes
+    assert not plain.solve(chain(("conv", {"kernel": 1, "stride": 2}), ("conv", {"kernel": 3})).graph).has_no_holes
+
+
+def gated(op="mul", *, third=False):
+    net = rfgraph.Network("gated", axes=2)
+    x = net.conv("conv", net.input("x"), kernel=3, padding=1)
+    gate = net.sigmoid("gate", net.global_avg_pool("pool", x))
+    net.relu("after", net.node(op, "gated", x, gate, *([x] if third else [])))
+    return net.graph
+
+
+@pytest.mark.parametrize("input_size", [None, 1, 8, (1, 8)])
+def test_gates_keep_the_local_field(input_size):
+    graph = gated()
+    solved = plain.solve(graph, input_size=input_size)
+    check_solved(graph, solved)
+    assert solved.field("after") == (Window(3, 1, 1),) * 2
+    assert all(frame.is_global for frame in solved.frames("after"))
+    assert solved.misaligned == ()
+
+
+def test_maps_that_meet_differently_are_left_to_the_general_passes():
+    assert plain.solve(gated("concat"), input_size=8) is None  # an error there
+    assert plain.solve(gated(third=True), input_size=8) is None
+    net = rfgraph.Network("one row", axes=1)  # a map of size 1 with a field of its own beside one of unknown size
+    x = net.input("x")
+    row = net.conv("row", net.adaptive_avg_pool("one", x, size=1), kernel=1)
+    net.mul("product", net.add("sum", x, row), net.conv("same", x, kernel=3, padding=1))
+    solved = plain.solve(net.graph)
+    check_solved(net.graph, solved)
 
 
 def broken():

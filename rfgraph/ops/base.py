@@ -66,6 +66,11 @@ class Op:
         return False
 
     @property
+    def keeps_all(self) -> bool:
+        """Whether each output reads its own position alone and there are as many, whatever the input size."""
+        return type(self).window is Op.window and type(self).size is Op.size
+
+    @property
     def spacing(self) -> int:
         """How far apart the inputs that one output reads lie; 1 unless a dilation leaves holes."""
         return 1

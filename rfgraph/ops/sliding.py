@@ -35,6 +35,10 @@ class Sliding(Op):
         return (self.kernel - 1) * self.dilation + 1
 
     @property
+    def keeps_all(self) -> bool:
+        return self.kernel == self.stride == 1 and self.pads(None) == (0, 0)
+
+    @property
     def spacing(self) -> int:
         return self.dilation
 
