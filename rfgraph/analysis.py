@@ -347,7 +347,7 @@ class Report(Mapping[Hashable, Layer]):
         """How the convolutions and the image fit each other; ``rfgraph.uses.resolution`` answers questions of it."""
         from rfgraph import paths
 
-        if self._plain is not None and not self._plain.misaligned:
+        if self._plain is not None:
             extremes = self._plain.extremes()
         else:
             compiled, source = self._compiled, self._source

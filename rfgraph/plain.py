@@ -248,37 +248,40 @@ class _Table:
             read by every output.
         """
         lanes, differ = self.lanes, False
-        with self.lock:
-            state, new = 0, []
-            frames = zip(self.frames[a & lanes.frames], self.frames[b & lanes.frames], strict=True)
-            for axis, (op, (one, two)) in enumerate(zip(self.specs[spec].ops, frames, strict=True)):
-                map_size, sides = one.map_size, [(one, lanes.grown(a, axis)), (two, lanes.grown(b, axis))]
-                if one.map_size != two.map_size:
-                    # The whole of a map of size 1 is read by every output.
-                    wide, narrow = (two, one) if one.map_size == 1 else (one, two)
-                    is_certain = wide.map_size is not None or not narrow.stride
-                    if narrow.map_size != 1 or degree > 2 or not is_certain or not isinstance(op, Arithmetic):
-                        raise _NotPlainError
-                    map_size, sides = wide.map_size, [side for side in sides if side[0] is wide]
-                is_global = one.is_global or two.is_global or len(sides) < 2
-                sides = [side for side in sides if side[0].stride]
-                if not sides:
-                    new.append(Frame(0, 0, map_size, True))
-                    continue
-                if len({side.stride for side, _ in sides}) > 1:
+        state, new = 0, []
+        frames = zip(self.frames[a & lanes.frames], self.frames[b & lanes.frames], strict=True)
+        for axis, (op, (one, two)) in enumerate(zip(self.specs[spec].ops, frames, strict=True)):
+            more, other = lanes.grown(a, axis), lanes.grown(b, axis)
+            if one.map_size != two.map_size:
+                # The whole of a map of size 1 is read by every output.
+                if one.map_size == 1:
+                    one, more, two = two, other, one
+                is_certain = one.map_size is not None or not two.stride
+                if two.map_size != 1 or degree > 2 or not is_certain or not isinstance(op, Arithmetic):
                     raise _NotPlainError
-                differ = differ or len({side.center2 for side, _ in sides}) > 1
-                twice_first = min(side.center2 - grown for side, grown in sides)
-                twice_last = max(side.center2 + grown for side, grown in sides)
-                new.append(Frame((twice_first + twice_last) // 2, sides[0][0].stride, map_size, is_global))
-                state += self._in_lane((twice_last - twice_first) // 2, axis)
-            return state + self.frame(tuple(new)), differ
+                one = one._replace(is_global=True)
+            elif not one.stride or not two.stride:
+                one, more = (one, more) if one.stride else (two, other)
+                one = one._replace(is_global=True)
+            else:
+                if one.stride != two.stride:
+                    raise _NotPlainError
+                differ = differ or one.center2 != two.center2
+                twice_first = min(one.center2 - more, two.center2 - other)
+                twice_last = max(one.center2 + more, two.center2 + other)
+                more = (twice_last - twice_first) // 2
+                one = Frame((twice_first + twice_last) // 2, one.stride, one.map_size, one.is_global or two.is_global)
+            new.append(one)
+            state += self._in_lane(more, axis)
+        return state + self.frame(tuple(new)), differ
 
     def _in_lane(self, grown: int, axis: int) -> int:
         """Return a part of a state: what a size is, or grows by, on an axis."""
         if grown >> self.lanes.size - 1:
             raise _TooWideError
-        self.widest = max(self.widest, grown)
+        if grown > self.widest:
+            with self.lock:
+                self.widest = max(self.widest, grown)
         return grown << self.lanes.shift(axis)
 
 
@@ -335,20 +338,28 @@ class Plain:
         """Whether every position inside every field is read; if not, some may not be.
 
         One position of a map reads a whole interval, if none before it skips any; so a node that reads several does
-        too, if that interval is no shorter than they lie apart.
+        too, if that interval is no shorter than they lie apart. And so does a merge, if its branches leave no gap.
         """
-        if self.misaligned:
-            return False
         needs, lanes, frames = self._table.needs, self._table.lanes, self._table.frames
+        states, feeds = self.states, self.feeds
+        least: dict[
+            tuple[int, int], list[tuple[int, float]]
+        ] = {}  # by spec and frame: lanes, and what they have to hold
         at = 0
         for spec, degree in zip(self.specs, self.degrees, strict=True):
-            if degree == 1:
-                for axis, need in needs[spec].items():
-                    state = self.states[self.feeds[at]]
-                    if lanes.grown(state, axis) + 1 < need * frames[state & lanes.frames][axis].stride:
+            if degree == 1 and needs[spec]:
+                state = states[feeds[at]]
+                number = state & lanes.frames
+                held = least.get((spec, number))
+                if held is None:
+                    strides = [(axis, need, frames[number][axis].stride) for axis, need in needs[spec].items()]
+                    held = [(axis, need * stride - 1) for axis, need, stride in strides if need * stride > 1]
+                    least[spec, number] = held
+                for axis, more in held:
+                    if lanes.grown(state, axis) < more:
                         return False
             at += degree
-        return True
+        return not any(_leave_a_gap(sides) for merge in self.misaligned for sides in self.branches(merge))
 
     def frames(self, node: Hashable) -> Frames:
         """Return where the field of a node lies and how large its map is, one entry per axis."""
@@ -417,30 +428,48 @@ class Plain:
         return any(size is not None and lanes.grown(together, axis) >= size for axis, size in enumerate(sizes))
 
     def extremes(self) -> list[Extremes]:
-        """Return the smallest and largest fields of the paths to every node, one entry per axis.
-
-        All merges have to line up: then the largest is the field itself.
-        """
-        lanes, states, ids = self._table.lanes, list(self.states.values()), self._ids
-        met = [self._table.frames[state & lanes.frames] for state in states]
+        """Return the smallest and largest fields of the paths to every node, one entry per axis."""
+        lanes, ids = self._table.lanes, self._ids
+        met = [self._table.frames[state & lanes.frames] for state in self.states.values()]
         feeds = [ids[tail] for tail in self.feeds]
         found: list[Extremes] = []
         for axis in range(len(self.axes)):
-            frames, grown = [frames[axis] for frames in met], [lanes.grown(state, axis) for state in states]
-            largest = [more + 1 if frame.stride else None for frame, more in zip(frames, grown, strict=True)]
-            smallest: list[int | None] = []
-            at = 0
-            for v, degree in enumerate(self.degrees):
-                if degree == 1:
-                    inner, tail = smallest[feeds[at]], feeds[at]
-                    smallest.append(None if inner is None or largest[v] is None else inner + grown[v] - grown[tail])
-                else:
-                    tails = [tail for tail in feeds[at : at + degree] if frames[tail].map_size == frames[v].map_size]
-                    sides = [side for tail in tails if (side := smallest[tail]) is not None]
-                    smallest.append(min(sides, default=None) if degree else 1)
-                at += degree
-            found.append(Extremes(smallest, largest, {}))
+            frames = [frames[axis] for frames in met]
+            pairs = zip(self.states.values(), frames, strict=True)
+            fields = [lanes.grown(state, axis) + 1 if frame.stride else 0 for state, frame in pairs]
+            smallest = self._extremes(frames, fields, feeds, min)
+            # Where all merges line up, the largest is the field itself.
+            largest = self._extremes(frames, fields, feeds, max) if self.misaligned else fields
+            found.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
         return found
+
+    def _extremes(
+        self, frames: Sequence[Frame], fields: Sequence[int], feeds: Sequence[int], choose: Callable[[list[int]], int]
+    ) -> list[int]:
+        """Return what is chosen of the fields of all paths to each node, [V].
+
+        Parameters
+        ----------
+        frames, fields
+            Of each node, along one axis; fields are 0 where there is no local one.
+        feeds
+            The ids of what each node reads, node by node.
+        choose
+            Says which.
+        """
+        chosen: list[int] = []
+        at = 0
+        for v, (degree, size) in enumerate(zip(self.degrees, fields, strict=True)):
+            if not size or not degree:
+                chosen.append(size)
+            elif degree == 1:
+                tail = feeds[at]
+                chosen.append(chosen[tail] + size - fields[tail])
+            else:  # all of a map of another size is read
+                tails = [tail for tail in feeds[at : at + degree] if frames[tail].map_size == frames[v].map_size]
+                chosen.append(choose([chosen[tail] for tail in tails if chosen[tail]]))
+            at += degree
+        return chosen
 
     def numbers(self) -> Numbers:
         """Return size, stride and padding of all fields as arrays."""
@@ -450,6 +479,13 @@ class Plain:
         if table.places is None or len(table.places) < len(table.frames):
             table.places = integers([[frame[:2] for frame in frames] for frames in table.frames])
         return of_states(self.axes, self.states, table.places, table.lanes.number, table.lanes.size)
+
+
+def _leave_a_gap(sides: Sequence[Window]) -> bool:
+    """Return whether some position between what branches read, each an interval, is read by none."""
+    intervals = sorted(interval for side in sides if (interval := side.interval(0)) is not None)
+    reached = accumulate((last for _, last in intervals), max)
+    return any(first > last + 1 for last, (first, _) in zip(reached, intervals[1:], strict=False))
 
 
 def solve(graph: nx.DiGraph[Any], source: Hashable | None = None, input_size: InputSize = None) -> Plain | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from rfgraph.compiled import Compiled
 from rfgraph.network import Layers
@@ -44,7 +45,7 @@ class Convolution:
     #: Whether an unproductive convolution comes before it.
     follows: bool
 
-    @property
+    @cached_property
     def exceeded(self) -> tuple[bool, ...]:
         """Where it would widen a field that already exceeds the image."""
         triples = zip(self.widens, self.narrowest, self.image, strict=True)
@@ -136,12 +137,12 @@ def judge(
         Node id of the image.
     """
     judged = []
+    wide = {id(ops): tuple(isinstance(op, Conv) and op.kernel > 1 for op in ops) for ops in layers.ops}
     after = [False] * len(layers.nodes)  # whether an unproductive convolution lies before the output of a node
     for v in range(source, len(layers.nodes)):
-        before = any(after[tail] for tail in layers.tails[v])
-        after[v] = before
-        widens = tuple(isinstance(op, Conv) and op.kernel > 1 for op in layers.ops[v])
-        if not any(widens):
+        before = after[v] = True in [after[tail] for tail in layers.tails[v]]
+        widens = wide[id(layers.ops[v])]
+        if True not in widens:
             continue
         tail = layers.tails[v][0]
         found = Convolution(

@@ -21,6 +21,7 @@ from rfgraph.compiled import Compiled
 from rfgraph.errors import SizeError
 from rfgraph.network import Layers
 from rfgraph.ops import Op
+from rfgraph.ops.pointwise import Arithmetic
 from rfgraph.results import BySize, Fields, InputSizes, shortest_period
 from rfgraph.window import EMPTY, MAX_PERIOD, Interval, Window
 
@@ -198,7 +199,7 @@ def _sizes(layers: Layers, axis: int, inputs: Ints) -> tuple[list[Ints | None], 
 def _merged(op: Op, known: list[Ints], slots: int, valid: Flags) -> Ints | None:
     if op.joins:
         return np.add.reduce(known) if len(known) == slots else None
-    large = [size for size in known if (size > 1).any()]  # the others are repeated
+    large = [size for size in known if (size > 1).any() or not isinstance(op, Arithmetic)]  # the others are repeated
     if not large:
         return known[0] if known else None
     for other in large[1:]:

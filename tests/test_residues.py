@@ -5,9 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, assume, given, note, settings
+from hypothesis import HealthCheck, assume, given, note, reject, settings
 from hypothesis import strategies as st
-from strategies import SAME, networks
+from strategies import GATED, SAME, networks
 
 import rfgraph
 from rfgraph import Network
@@ -16,10 +16,13 @@ from rfgraph.results import InputSizes, SizeDependent
 
 
 @settings(suppress_health_check=[HealthCheck.filter_too_much])
-@given(networks(axes=st.just(1), layers=SAME, inputs=st.just(1), most=10), st.integers(0, 500))
+@given(networks(axes=st.just(1), layers=[*SAME, *GATED], inputs=st.just(1), most=10), st.integers(0, 500))
 def test_fields_by_residue_are_those_at_every_size(graph, more):
-    note(graph.nodes(data=True))
-    report = rfgraph.analyze(graph)
+    note((graph.nodes(data=True), graph.edges()))
+    try:
+        report = rfgraph.analyze(graph)
+    except SizeError:  # a map that is small whatever the input
+        reject()
     undecided = [node for node in report if report[node].by_size and report[node].by_size[0]]
     assume(undecided)
     table = report[undecided[0]].by_size[0]
@@ -185,3 +188,15 @@ def test_what_residues_do_not_solve_names_its_own_cause():
     report = rfgraph.analyze(net)
     assert report["halved"].status == "exact"
     assert report["after"].why.startswith("node 'warp' (unknown), axis t: rfgraph does not know what GridSample reads")
+
+
+def test_a_pooled_map_beside_a_whole_one_fits_at_no_size():
+    net = rfgraph.Network("pooled", axes=1)
+    x = net.input("x")
+    net.conv("half", x, kernel=2, stride=2, padding="same")
+    net.concat("both", x, net.global_avg_pool("pool", x))
+    report = rfgraph.analyze(net)
+    assert report.input_sizes[0].residues == ()
+    assert report["half"].field[0].is_unknown
+    with pytest.raises(rfgraph.RFGraphError, match="its inputs differ in size"):
+        rfgraph.analyze(net, 8)
