@@ -161,7 +161,9 @@ def _disagreements(
             continue
         live = graph.live(v, axis)
         if solution is not None and any(field.kind == "unknown" for _, _, field in live):
-            yield from _by_size(v, graph.solved(v, axis, solution), solution, mode)
+            sides = graph.solved(v, axis, solution)
+            if len(sides) > 1 and not solution.agree([side for _, side in sides], mode == "causal"):
+                yield from _by_size(v, sides, solution, mode)
             continue
         yield from _pairs(v, [(slot, field) for slot, _, field in live if field.kind == "local"], mode)
 

@@ -23,7 +23,7 @@ from rfgraph.network import Layers
 from rfgraph.ops import Op
 from rfgraph.ops.pointwise import Arithmetic
 from rfgraph.results import BySize, Fields, InputSizes, shortest_period
-from rfgraph.window import EMPTY, MAX_PERIOD, Interval, Window
+from rfgraph.window import EMPTY, IDENTITY, MAX_PERIOD, Interval, Window
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -32,6 +32,8 @@ Flags = NDArray[np.bool_]
 MAX_MODULUS = 1 << 12
 
 _MISFIT = Window.unknown("at this residue of the input size, maps that meet differ in size")
+
+_TOO_LARGE = Window.unknown("its numbers are too large to follow by residue; give an input size")
 
 #: Ends of intervals beyond this are not followed in 64 bits.
 _LARGEST = 1 << 61
@@ -105,22 +107,47 @@ class Solution:
         field = self.fields[v]
         if not isinstance(field, Spread):
             return None
-        known: dict[bytes, Window] = {}
-        windows = []
-        for residue in range(self.modulus):
-            if not self.valid[residue]:
-                windows.append(_MISFIT)
-                continue
-            key = b"".join(a[residue].tobytes() for a in (field.first, field.last, field.reads))
-            if key not in known:
-                known[key] = field.window(residue)
-            windows.append(known[key])
-        period = shortest_period(windows)
-        return BySize(period, tuple(windows[:period]), self.smallest)
+        found = self._told.get(id(field))
+        if found is None:
+            known: dict[bytes, Window] = {}
+            windows = []
+            rows = np.concatenate([field.first, field.last, field.reads], axis=1)
+            for residue, (row, valid) in enumerate(zip(rows, self.valid.tolist(), strict=True)):
+                if not valid:
+                    windows.append(_MISFIT)
+                    continue
+                key = row.tobytes()
+                if key not in known:
+                    known[key] = field.window(residue)
+                windows.append(known[key])
+            period = shortest_period(windows)
+            found = self._told[id(field)] = BySize(period, tuple(windows[:period]), self.smallest)
+        return found
+
+    @cached_property
+    def _told(self) -> dict[int, BySize]:
+        """The windows by residue of the fields that were asked for; layers that keep their input's share it."""
+        return {}
 
     def side(self, v: int, slot: int) -> Field:
         """Return what node ``v`` reads of the source through ``slot``."""
         return _through(self.variants(v, slot), self.fields[self.compiled.layers.tails[v][slot]], self.modulus)
+
+    def agree(self, sides: Sequence[Field], causal: bool) -> bool:
+        """Return whether branches of equal period line up at every residue, at their last index if they are causal."""
+        if any(isinstance(side, Window) and _large(side) for side in sides):
+            return False
+        one, *others = [_spread(side, self.modulus) if isinstance(side, Window) else side for side in sides]
+        if any((other.step, other.period) != (one.step, one.period) for other in others):
+            return False
+        where = one.last if causal else one.first + one.last
+        read = one.reads[self.valid]
+        return all(
+            np.array_equal((other.last if causal else other.first + other.last)[self.valid], where[self.valid])
+            and np.array_equal(other.reads[self.valid], read)
+            for other in others
+            if other is not one
+        )
 
     def variants(self, v: int, slot: int) -> list[tuple[Ints, Window]]:
         """Return the windows that the op of ``v`` has, each with the residues at which it has it."""
@@ -360,11 +387,13 @@ def _large(window: Window) -> bool:
 
 def _through(outer: list[tuple[Ints, Window]], inner: Field, modulus: int) -> Field:
     """Return what an op reads whose window is ``outer`` at the residues beside it."""
+    if len(outer) == 1 and outer[0][1] == IDENTITY:
+        return inner
     if isinstance(inner, Window):
         if len(outer) == 1 or inner.kind != "local":
             return outer[0][1].through(inner)
         if _large(inner):
-            return Window.unknown("its numbers are too large to follow by residue; give an input size")
+            return _TOO_LARGE
         inner = _spread(inner, modulus)
     window = outer[0][1]
     if window.kind != "local":
@@ -378,7 +407,7 @@ def _through(outer: list[tuple[Ints, Window]], inner: Field, modulus: int) -> Fi
     holes, bound = inner.holes, False
     for rows, window in outer:
         if _large(window) or abs(window.intervals[0][1] if window.intervals[0] else 0) * inner.step > _LARGEST:
-            return Window.unknown("its numbers are too large to follow by residue; give an input size")
+            return _TOO_LARGE
         part = replace(inner, first=inner.first[rows], last=inner.last[rows], reads=inner.reads[rows])
         regular = _regular(part)
         several = False
@@ -427,6 +456,8 @@ def _regular(spread: Spread) -> bool:
     """Return whether no phase of any residue is empty, and neither end ever goes backward."""
     if not spread.reads.all():
         return False
+    if spread.period == 1:
+        return True
     wrapped = (np.concatenate([a, a[:, :1] + spread.step], axis=1) for a in (spread.first, spread.last))
     return all(bool((np.diff(a, axis=1) >= 0).all()) for a in wrapped)
 
@@ -442,6 +473,8 @@ def _hull(a: Field, b: Field, modulus: int) -> Field:
     for one, other in ((a, b), (b, a)):
         if isinstance(one, Window) and one.kind != "local":
             return other if one.kind == "empty" else one
+        if isinstance(one, Window) and _large(one):
+            return _TOO_LARGE
     one, other = (_spread(x, modulus) if isinstance(x, Window) else x for x in (a, b))
     if one.step * other.period != other.step * one.period:
         return Window.unknown("paths of unequal strides drift apart")

@@ -200,3 +200,17 @@ def test_a_pooled_map_beside_a_whole_one_fits_at_no_size():
     assert report["half"].field[0].is_unknown
     with pytest.raises(rfgraph.RFGraphError, match="its inputs differ in size"):
         rfgraph.analyze(net, 8)
+
+
+def test_numbers_beyond_64_bits_are_not_followed_by_residue():
+    net = rfgraph.Network("far", axes=1)
+    x = net.input("x")
+    same = net.conv("same", x, kernel=3, stride=2, padding="same")
+    far = net.conv("far", net.pad("pad", x, padding=[[2**70, -(2**70)]]), kernel=1, stride=2)
+    net.add("add", same, far)
+    report = rfgraph.analyze(net)
+    assert report["add"].why.endswith("its numbers are too large to follow by residue; give an input size")
+    (finding,) = (found for found in report.findings if found.rule == "RF005")
+    assert finding.residues == ()
+    assert abs(finding.offset) >= 2**70
+    assert report.aligned is False
