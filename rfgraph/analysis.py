@@ -120,7 +120,7 @@ class Report(Mapping[Hashable, Layer]):
         )
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._layers.nodes if self._plain is None else self._plain.states)
+        return iter(self._layers.nodes if self._plain is None else self._plain.nodes)
 
     def __len__(self) -> int:
         return len(self._layers.nodes if self._plain is None else self._plain.states)

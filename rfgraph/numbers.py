@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,8 @@ _LARGE = 1 << 62
 
 def of_states(
     axes: tuple[str, ...],
-    states: Mapping[Hashable, int],
+    nodes: tuple[Hashable, ...],
+    states: Collection[int],
     places: IntegerArray,
     number: int,
     size: int,
@@ -27,30 +28,30 @@ def of_states(
 
     Parameters
     ----------
-    axes
+    axes, nodes
         Their names.
     states
-        Node -> one integer: in its lowest ``number`` bits that of its frame, and above it for each axis the size less
-        one in ``size`` bits. All fit into 64, or each has 64.
+        One integer for each node: in its lowest ``number`` bits that of its frame, and above it for each axis the size
+        less one in ``size`` bits. All fit into 64, or each has 64.
     places
-        Twice the centre of output 0 and the effective stride, by number of the frame and axis.
+        Twice the centre of output 0 and the effective stride, by axis and number of the frame: [2, A, F].
     """
     if size == 64:
-        lanes = b"".join([state.to_bytes((len(axes) + 1) * 8, "little") for state in states.values()])
+        lanes = b"".join([state.to_bytes((len(axes) + 1) * 8, "little") for state in states])
         frame, *of_axes = np.frombuffer(lanes, dtype=np.dtype("<i8")).reshape(-1, len(axes) + 1).T
     else:
-        packed = np.fromiter(states.values(), np.uint64, len(states)).view(np.int64)
+        packed = np.fromiter(states, np.uint64, len(states)).view(np.int64)
         frame = packed & ((1 << number) - 1)
         of_axes = [packed >> number + size * axis & ((1 << size) - 1) for axis in range(len(axes))]
     if places.dtype == object:  # those met here alone may be smaller
         used, frame = np.unique(frame, return_inverse=True)
-        places = integers(places[used])
-    center2, stride = places.take(frame, axis=0).T  # each [A, V]
+        places = integers(places[..., used])
+    center2, stride = places.take(frame, axis=2)  # each [A, V]
     grown = np.array(of_axes, places.dtype)
     known, sizes, padding = stride > 0, grown + 1, (grown - center2) >> 1
     if not known.all():
         sizes[~known] = padding[~known] = 0
-    return Numbers(tuple(states), axes, sizes.T, stride.T, padding.T, known.T)
+    return Numbers(nodes, axes, sizes.T, stride.T, padding.T, known.T)
 
 
 def of_fields(nodes: tuple[Hashable, ...], axes: tuple[str, ...], fields: Sequence[Fields]) -> Numbers:

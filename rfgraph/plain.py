@@ -163,15 +163,16 @@ class _Table:
 
     def frame(self, frames: Frames) -> int:
         """Return the number of the frames of all axes."""
-        with self.lock:
-            number = self.numbers.get(frames)
-            if number is None:
-                number = len(self.frames)
+        number = self.numbers.get(frames)
+        if number is None:
+            with self.lock:
+                number = self.numbers.get(frames, len(self.frames))
                 if number > self.lanes.frames:
                     raise _TooWideError
-                self.frames.append(frames)
-                self.numbers[frames] = number
-            return number
+                if number == len(self.frames):
+                    self.frames.append(frames)
+                    self.numbers[frames] = number
+        return number
 
     def spec(self, attributes: Mapping[str, Any]) -> int:
         """Return the number of what a set of attributes says, and lay down how to find it next time."""
@@ -327,7 +328,8 @@ class Plain:
     input_size: tuple[int, ...] | None
     #: Merges whose branches differ in centre, in topological order.
     misaligned: tuple[Hashable, ...]
-    states: dict[Hashable, int]  # in topological order
+    nodes: tuple[Hashable, ...]  # [V], in topological order
+    states: dict[Hashable, int]
     specs: Sequence[int]  # [V]
     degrees: Sequence[int]  # [V], how many inputs each node has
     feeds: Sequence[Hashable]  # [E], the tails, node by node in the order of their slots
@@ -397,18 +399,19 @@ class Plain:
 
     @cached_property
     def _ids(self) -> dict[Hashable, int]:
-        return {node: v for v, node in enumerate(self.states)}
+        return {node: v for v, node in enumerate(self.nodes)}
 
     def layers(self) -> Layers:
         """Return the network as the general passes read it."""
-        ids, known, nodes = self._ids, self._table.specs, list(self.states)
+        ids, known = self._ids, self._table.specs
         twice = {number for number in set(self.specs) if any(op.totals for op in known[number].ops)}
         tails, feeds = [], iter([ids[tail] for tail in self.feeds])
         for number, degree in zip(self.specs, self.degrees, strict=True):
             read = tuple([next(feeds) for _ in range(degree)])
             tails.append(read * 2 if number in twice else read)
         specs = [known[number] for number in self.specs]
-        return Layers(self.name, self.axes, nodes, [spec.kind for spec in specs], [spec.ops for spec in specs], tails)
+        kinds, ops = [spec.kind for spec in specs], [spec.ops for spec in specs]
+        return Layers(self.name, self.axes, self.nodes, kinds, ops, tails)
 
     def sizes(self) -> list[tuple[Size, ...]]:
         """Return the size of every node's map on every axis, [V][A]."""
@@ -475,10 +478,12 @@ class Plain:
         """Return size, stride and padding of all fields as arrays."""
         from rfgraph.numbers import integers, of_states  # numpy is imported when it is first needed
 
-        table = self._table
-        if table.places is None or len(table.places) < len(table.frames):
-            table.places = integers([[frame[:2] for frame in frames] for frames in table.frames])
-        return of_states(self.axes, self.states, table.places, table.lanes.number, table.lanes.size)
+        table, lanes = self._table, self._table.lanes
+        if table.places is None or table.places.shape[2] < len(table.frames):
+            of_axes = list(zip(*table.frames, strict=True))
+            center2 = [[frame.center2 for frame in of_axis] for of_axis in of_axes]
+            table.places = integers([center2, [[frame.stride for frame in of_axis] for of_axis in of_axes]])
+        return of_states(self.axes, self.nodes, self.states.values(), table.places, lanes.number, lanes.size)
 
 
 def _leave_a_gap(sides: Sequence[Window]) -> bool:
@@ -551,10 +556,10 @@ def _solve(
     attributes: Iterator[dict[str, Any]]
     above: Iterator[dict[Hashable, Any]]
     if order is None:
-        nodes, named = list(graph._node), iter(pred)
+        nodes, named = tuple(graph._node), iter(pred)
         attributes, above = iter(graph._node.values()), iter(pred.values())
     else:
-        nodes, named = order, iter(order)
+        nodes, named = tuple(order), iter(order)
         attributes, above = map(graph._node.__getitem__, order), map(pred.__getitem__, order)
     states: dict[Hashable, int] = {}
     specs: list[int] = []
@@ -565,7 +570,7 @@ def _solve(
         known = _specs(islice(attributes, BLOCK), table)
         counts, tails, edges = _edges(graph, list(islice(above, BLOCK)))
         block = nodes[begin : begin + BLOCK]
-        if list(islice(named, BLOCK)) != block:  # someone has put nodes into the graph by other means than networkx
+        if tuple(islice(named, BLOCK)) != block:  # someone has put nodes into the graph by other means than networkx
             raise _UnorderedError
         misaligned += _walk(block, known, counts, tails, edges, states, given, table)
         specs += known
@@ -577,11 +582,11 @@ def _solve(
     if len(nodes) * table.widest >> table.lanes.size - 1 and reduce(or_, states.values()) & table.lanes.guards:
         raise _TooWideError
     name = str(graph.graph.get("name", ""))
-    return Plain(name, axes, nodes[0], given, tuple(misaligned), states, specs, degrees, feeds, table)
+    return Plain(name, axes, nodes[0], given, tuple(misaligned), nodes, states, specs, degrees, feeds, table)
 
 
 def _walk(
-    nodes: list[Hashable],
+    nodes: Sequence[Hashable],
     specs: list[int],
     degrees: list[int],
     feeds: list[Hashable],
