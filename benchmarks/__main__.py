@@ -13,11 +13,11 @@ import networkx as nx
 from rich.console import Console
 
 import rfgraph
-from benchmarks import arrays, peers, startup, sweeps
+from benchmarks import arrays, peers, published, startup, sweeps
 from benchmarks.graphs import NETWORKS, SMALLEST
 from benchmarks.lines import Line, markdown_lines, rich_lines
 from benchmarks.measure import peak_bytes, time_side_by_side
-from benchmarks.passes import LARGE, Pass, answers, passes, yardstick
+from benchmarks.passes import Pass, answers, passes, yardstick
 from benchmarks.table import Row, markdown_table, rich_table
 
 SIZES = "1000,10000,100000,1000000"
@@ -28,7 +28,7 @@ ARRAY_SIZES = "1000000,10000000"
 PHASES = (16, 64)
 
 #: What stands in the one table; ``passes`` is a table of its own, with every step of an analysis.
-PARTS = ("engine", "arrays", "startup", "sweeps", "peers")
+PARTS = ("engine", "published", "arrays", "startup", "sweeps", "peers")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,6 +59,8 @@ def _lines(options: argparse.Namespace) -> list[Line]:
         if part == "engine":
             options.memory = False
             lines += [_engine_line(row) for rows in _graphs(options, answers) for row in rows[1:]]
+        elif part == "published":
+            lines += published.measure(published.NETWORKS, options.runs)
         elif part == "arrays":
             lines += arrays.measure(options.array_sizes, PHASES, options.runs)
         elif part == "startup":
@@ -94,8 +96,6 @@ def _graphs(options: argparse.Namespace, work: Callable[[nx.DiGraph], list[Pass]
     for network in options.networks:
         smallest: dict[str, float] = {}
         for nodes in sorted(options.sizes):
-            if work is answers and network == "misaligned" and nodes > LARGE:
-                continue  # all of it is left to the general passes
             print(f"{network}, {nodes:,} nodes ...", end=" ", file=sys.stderr, flush=True)
             measured = measure(network, nodes, options.runs, options.gc, options.memory, smallest, work)
             for row in measured:

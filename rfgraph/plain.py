@@ -253,7 +253,9 @@ class _Table:
         frames = zip(self.frames[a & lanes.frames], self.frames[b & lanes.frames], strict=True)
         for axis, (op, (one, two)) in enumerate(zip(self.specs[spec].ops, frames, strict=True)):
             more, other = lanes.grown(a, axis), lanes.grown(b, axis)
-            if one.map_size != two.map_size:
+            if one == two:
+                more = max(more, other)
+            elif one.map_size != two.map_size:
                 # The whole of a map of size 1 is read by every output.
                 if one.map_size == 1:
                     one, more, two = two, other, one
@@ -267,11 +269,11 @@ class _Table:
             else:
                 if one.stride != two.stride:
                     raise _NotPlainError
-                differ = differ or one.center2 != two.center2
-                twice_first = min(one.center2 - more, two.center2 - other)
-                twice_last = max(one.center2 + more, two.center2 + other)
+                (here, stride, map_size, is_global), there = one, two.center2
+                differ = differ or here != there
+                twice_first, twice_last = min(here - more, there - other), max(here + more, there + other)
                 more = (twice_last - twice_first) // 2
-                one = Frame((twice_first + twice_last) // 2, one.stride, one.map_size, one.is_global or two.is_global)
+                one = Frame((twice_first + twice_last) // 2, stride, map_size, is_global or two.is_global)
             new.append(one)
             state += self._in_lane(more, axis)
         return state + self.frame(tuple(new)), differ

@@ -11,7 +11,7 @@ import networkx as nx
 import pytest
 
 import rfgraph
-from benchmarks import arrays, measure, peers
+from benchmarks import arrays, measure, peers, published
 from benchmarks.__main__ import main
 from benchmarks.graphs import NETWORKS, SMALLEST
 from benchmarks.lines import HEADINGS
@@ -151,7 +151,10 @@ def test_the_table_of_the_terminal_shows_every_column_in_full(capsys: pytest.Cap
         (["--sizes", "1000,7"], f"7 nodes are too few; the smallest network has {SMALLEST}"),
         (["--networks", "chian"], "'chian' is not one of chain, inception, random, misaligned"),
         (["--runs", "0"], "0 is not a positive number of runs"),
-        (["--parts", "engine,speed"], "'speed' is not one of engine, arrays, startup, sweeps, peers, passes"),
+        (
+            ["--parts", "engine,speed"],
+            "'speed' is not one of engine, published, arrays, startup, sweeps, peers, passes",
+        ),
         (["--parts", "engine,passes"], "passes have a table of their own; ask for them alone"),
     ],
 )
@@ -242,6 +245,16 @@ def test_the_one_table_has_the_lines_of_its_parts(capsys: pytest.CaptureFixture[
         assert row["said"] == "onnx, or the test data in it, is not installed" or float(row["x yardstick"]) > 0.5
     main([*options[:1], "startup", "--runs", "1"])
     assert "a JSON graph" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("short_runs")
+def test_published_networks_have_a_line_each() -> None:
+    lines = published.measure([("mobilenet_v1", 224), ("mobilenet_v1", None)], 1)
+    assert [line.on for line in lines] == [
+        "mobilenet_v1, 224 pixels, 28 nodes",
+        "mobilenet_v1, any size, 28 nodes",
+    ]
+    assert all(len(line.ratios) == len(line.seconds) == 1 for line in lines)
 
 
 @pytest.mark.parametrize("doublings", [0, 3])
