@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property, reduce
+from functools import cache, cached_property, partial, reduce
 from itertools import accumulate, chain, islice
 from math import inf
 from operator import itemgetter, or_
@@ -54,6 +54,19 @@ class Frame(NamedTuple):
 
 #: One entry per axis.
 Frames = tuple[Frame, ...]
+
+
+class Read(NamedTuple):
+    """What an op reads of maps of one size, along one axis: the whole of it, or an interval."""
+
+    is_full: bool
+    first: int  # of what output 0 reads
+    grows: int  # its size less one
+    spacing: float  # how far apart the positions lie that are read; infinite where that is not known
+    step: int
+    map_size: Size  # of what it makes
+    totals: bool  # whether it reads totals over the whole axis besides
+
 
 #: Numbered sets of attributes and frames are forgotten beyond these: bounds on memory that no real network meets.
 MAX_SPECS = 1 << 14
@@ -151,6 +164,7 @@ class _Table:
     layouts: dict[str, dict[int, Layout]] = field(default_factory=dict)  # by op and number of attributes
     frames: list[Frames] = field(default_factory=list)
     numbers: dict[Frames, int] = field(default_factory=dict)
+    reads: dict[tuple[int, tuple[Size, ...]], tuple[Read, ...]] = field(default_factory=dict)  # by spec and map sizes
     places: IntegerArray | None = None  # centres and strides of the frames, when they were last asked for
     widest: int = 0  # most that any step adds to any size, or that any hull holds
     lock: Any = field(default_factory=RLock)
@@ -176,7 +190,8 @@ class _Table:
 
     def spec(self, attributes: Mapping[str, Any]) -> int:
         """Return the number of what a set of attributes says, and lay down how to find it next time."""
-        said = tuple(item for item in attributes.items() if item[0] == "op" or item[0] not in METADATA)
+        matters = [item for item in attributes.items() if item[0] == "op" or item[0] not in METADATA]
+        said = tuple([(name, _frozen(value)) for name, value in matters])
         number = self.said.get(said)
         if number is None:
             with self.lock:
@@ -190,9 +205,12 @@ class _Table:
         if not names:
             self.bare[attributes["op"]] = number
             return number
-        layout: Layout = (itemgetter(*names), {}, names)
-        values, known, met = self.layouts.setdefault(attributes["op"], {}).setdefault(len(attributes), layout)
+        of_op = self.layouts.setdefault(attributes["op"], {})
+        values, known, met = of_op.setdefault(len(attributes), (itemgetter(*names), {}, names))
         if names == met and len(known) < MAX_SPECS:  # a label may be another at every node
+            if any(isinstance(value, list) for value in attributes.values()):  # which is no key
+                values = partial(_frozen_values, names)
+                of_op[len(attributes)] = values, known, met
             known[values(attributes)] = number
         return number
 
@@ -217,27 +235,34 @@ class _Table:
         _NotPlainError
             If it is not plain, or takes no input, or leaves nothing of a map.
         """
-        ops, step, needs = self.specs[spec].ops, self.steps[spec], self.needs[spec]
+        step, inner = self.steps[spec], self.frames[number]
         if step is None:
             raise _NotPlainError
-        with self.lock:
-            added, new = 0, []
-            for axis, (op, inner) in enumerate(zip(ops, self.frames[number], strict=True)):
-                read, map_size = _read(op, inner.map_size), op.size((inner.map_size,))
-                if map_size is not None and map_size < 1:
-                    raise _NotPlainError
-                if read.is_full or not inner.stride:
-                    new.append(Frame(0, 0, map_size, True))
-                    continue
-                first, last = read.interval(0) or (0, 0)
-                center2 = inner.center2 + (first + last) * inner.stride
-                new.append(Frame(center2, inner.stride * read.step, map_size, inner.is_global or op.totals))
-                added += self._in_lane((last - first) * inner.stride, axis)
-                if first < last:
-                    needs[axis] = max(needs.get(axis, 0), inf if read.holes and op.spacing == 1 else op.spacing)
-            added += self.frame(tuple(new)) - number
-            step[number] = added
-            return added
+        added, new = 0, []
+        reads = self._read(spec, tuple([frame.map_size for frame in inner]))
+        for axis, (read, (center2, stride, _, is_global)) in enumerate(zip(reads, inner, strict=True)):
+            if read.is_full or not stride:
+                new.append(Frame(0, 0, read.map_size, True))
+                continue
+            center2 += (2 * read.first + read.grows) * stride
+            new.append(Frame(center2, stride * read.step, read.map_size, is_global or read.totals))
+            added += self._in_lane(read.grows * stride, axis)
+        added += self.frame(tuple(new)) - number
+        step[number] = added
+        return added
+
+    def _read(self, spec: int, map_sizes: tuple[Size, ...]) -> tuple[Read, ...]:
+        """Return what an op reads of a map, one entry per axis."""
+        reads = self.reads.get((spec, map_sizes))
+        if reads is None:
+            ops, needs = self.specs[spec].ops, self.needs[spec]
+            reads = tuple([_read(op, map_size) for op, map_size in zip(ops, map_sizes, strict=True)])
+            with self.lock:
+                for axis, read in enumerate(reads):
+                    if read.grows:
+                        needs[axis] = max(needs.get(axis, 0), read.spacing)
+                self.reads[spec, map_sizes] = reads
+        return reads
 
     def merged(self, spec: int, degree: int, a: int, b: int) -> tuple[int, bool]:
         """Return the state of a merge of two inputs of unequal frames, and whether these differ in centre.
@@ -304,20 +329,28 @@ def _parsed(attributes: Mapping[str, Any], axes: int) -> Spec:
     return Spec(attributes["op"], ops, all(isinstance(op, Merge) for op in ops))
 
 
-def _read(op: Op, map_size: Size) -> Window:
+def _read(op: Op, map_size: Size) -> Read:
     """Return what an op reads of its input.
 
     Raises
     ------
     _NotPlainError
-        If that is neither one interval per output nor the whole axis, or not certain.
+        If that is neither one interval per output nor the whole axis, or not certain, or leaves nothing of the map.
     """
     if op.joins or op.arity == "none":
         raise _NotPlainError
-    read = op.window(0, (map_size,))
-    if not read.is_full and not (read.is_local and read.period == 1 and read.exact and None not in read.intervals):
+    read, made = op.window(0, (map_size,)), op.size((map_size,))
+    if made is not None and made < 1:
         raise _NotPlainError
-    return read
+    if read.is_full:
+        return Read(True, 0, 0, 1, 1, made, True)
+    interval = read.interval(0) if read.is_local and read.period == 1 and read.exact else None
+    if interval is None:
+        raise _NotPlainError
+    first, last = interval
+    return Read(
+        False, first, last - first, inf if read.holes and op.spacing == 1 else op.spacing, read.step, made, op.totals
+    )
 
 
 @dataclass(frozen=True)
@@ -681,12 +714,18 @@ def _specs(attributes: Any, table: _Table) -> list[int]:
                 values, known, _ = layouts[given["op"]][size]
                 add(known[values(given)])
         except (KeyError, TypeError):  # not met before, or a list, which is no key
-            add(table.spec({name: _frozen(value) for name, value in given.items()}))
+            add(table.spec(given))
     return specs
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+    return tuple([_frozen(entry) for entry in value]) if isinstance(value, list) else value
+
+
+def _frozen_values(names: tuple[str, ...], attributes: Mapping[str, Any]) -> Hashable:
+    """Return what ``itemgetter(*names)`` does, with tuples for lists."""
+    values: Sequence[Hashable] = [_frozen(attributes[name]) for name in names]
+    return tuple(values) if len(values) > 1 else values[0]
 
 
 def _edges(

@@ -405,3 +405,17 @@ def test_predecessors_in_another_order_than_nodes_are_read_by_name():
     solved = plain.solve(graph)
     assert list(solved.states) == list(want.nodes)
     np.testing.assert_array_equal(solved.numbers().size, want.size)
+
+
+def test_lists_and_tuples_of_one_attribute_are_told_apart_from_numbers():
+    for kernel in ([3, 5], (3, 5), 3, [5, 3], [3, 5], 5, (5, 3)):
+        sizes = (kernel, kernel) if isinstance(kernel, int) else tuple(kernel)
+        for attributes in ({"kernel": kernel}, {"kernel": kernel, "location": "net.py:1"}):
+            assert rfgraph.analyze(chain(("conv", attributes)))["n0"].size == sizes
+    for kernel in (3, [3], (3,), 3):
+        net = chain(("conv", {"kernel": kernel}))
+        if isinstance(kernel, int):
+            assert rfgraph.analyze(net)["n0"].size == (3, 3)
+        else:
+            with pytest.raises(rfgraph.RFGraphError, match="has 1 entries, but the network has 2 axes"):
+                rfgraph.analyze(net)
