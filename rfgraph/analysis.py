@@ -761,9 +761,11 @@ def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[
 
 def _outputs(layers: Layers) -> list[int]:
     """Return the nodes with spatial axes that no node with spatial axes comes after."""
+    distinct = {id(ops): ops for ops in layers.ops}  # equal attributes share one tuple
+    collapses = {key: all(op.collapses for op in ops) for key, ops in distinct.items()}
     spatial: list[bool] = []
     for ops, tails in zip(layers.ops, layers.tails, strict=True):
-        spatial.append((not tails or any(spatial[tail] for tail in tails)) and not all(op.collapses for op in ops))
+        spatial.append((not tails or True in [spatial[tail] for tail in tails]) and not collapses[id(ops)])
     followed = [False] * len(spatial)
     for v in reversed(range(len(spatial))):
         if spatial[v] or followed[v]:

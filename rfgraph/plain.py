@@ -471,10 +471,16 @@ class Plain:
         met = [self._table.frames[state & lanes.frames] for state in self.states.values()]
         feeds = [ids[tail] for tail in self.feeds]
         found: list[Extremes] = []
+        walked: list[tuple[list[Frame], list[int]]] = []  # frames and fields of each axis
         for axis in range(len(self.axes)):
             frames = [frames[axis] for frames in met]
             pairs = zip(self.states.values(), frames, strict=True)
             fields = [lanes.grown(state, axis) + 1 if frame.stride else 0 for state, frame in pairs]
+            same = next((other for other, seen in enumerate(walked) if seen == (frames, fields)), None)
+            walked.append((frames, fields))
+            if same is not None:
+                found.append(found[same])
+                continue
             smallest = self._extremes(frames, fields, feeds, min)
             # Where all merges line up, the largest is the field itself.
             largest = self._extremes(frames, fields, feeds, max) if self.misaligned else fields

@@ -137,7 +137,8 @@ def judge(
         Node id of the image.
     """
     judged = []
-    wide = {id(ops): tuple(isinstance(op, Conv) and op.kernel > 1 for op in ops) for ops in layers.ops}
+    distinct = {id(ops): ops for ops in layers.ops}  # equal attributes share one tuple
+    wide = {key: tuple(isinstance(op, Conv) and op.kernel > 1 for op in ops) for key, ops in distinct.items()}
     after = [False] * len(layers.nodes)  # whether an unproductive convolution lies before the output of a node
     for v in range(source, len(layers.nodes)):
         before = after[v] = True in [after[tail] for tail in layers.tails[v]]
