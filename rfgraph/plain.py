@@ -519,12 +519,12 @@ class Plain:
         """Return size, stride and padding of all fields as arrays."""
         from rfgraph.numbers import integers, of_states  # numpy is imported when it is first needed
 
-        table, lanes = self._table, self._table.lanes
-        if table.places is None or table.places.shape[2] < len(table.frames):
+        table, lanes, places = self._table, self._table.lanes, self._table.places
+        if places is None or places.shape[2] < len(table.frames):
             of_axes = list(zip(*table.frames, strict=True))
             center2 = [[frame.center2 for frame in of_axis] for of_axis in of_axes]
-            table.places = integers([center2, [[frame.stride for frame in of_axis] for of_axis in of_axes]])
-        return of_states(self.axes, self.nodes, self.states.values(), table.places, lanes.number, lanes.size)
+            places = table.places = integers([center2, [[frame.stride for frame in of_axis] for of_axis in of_axes]])
+        return of_states(self.axes, self.nodes, self.states.values(), places, lanes.number, lanes.size)
 
 
 def _leave_a_gap(sides: Sequence[Window]) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from strategies import GATED, PLAIN, SAME, networks
 
 import rfgraph
+from benchmarks.graphs import misaligned
 from rfgraph import analysis, engine, paths, plain
 from rfgraph.alignment import find
 from rfgraph.compiled import compile_graph, compile_layers
@@ -419,3 +423,24 @@ def test_lists_and_tuples_of_one_attribute_are_told_apart_from_numbers():
         else:
             with pytest.raises(rfgraph.RFGraphError, match="has 1 entries, but the network has 2 axes"):
                 rfgraph.analyze(net)
+
+
+def test_networks_may_be_solved_in_many_threads_at_once(monkeypatch):
+    """The tables that all share grow meanwhile: most merges of these networks make a frame of their own."""
+    graphs = [misaligned(300, seed=seed) for seed in range(80)]
+
+    def answers(graph):
+        report = rfgraph.analyze(graph)
+        return report.aligned, report.numbers().size.tolist(), report.numbers().padding.tolist()
+
+    monkeypatch.setattr(plain, "_TABLES", {})
+    one_by_one = [answers(graph) for graph in graphs]
+    interval = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        for _ in range(3):
+            monkeypatch.setattr(plain, "_TABLES", {})
+            with ThreadPoolExecutor(8) as threads:
+                assert list(threads.map(answers, graphs)) == one_by_one
+    finally:
+        sys.setswitchinterval(interval)
