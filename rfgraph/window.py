@@ -26,6 +26,10 @@ MAX_PERIOD = 1 << 16
 _set = object.__setattr__
 
 
+def _half(value: Number) -> Number:
+    return value // 2 if value % 2 == 0 else Fraction(value) / 2
+
+
 def as_number(value: Number) -> Number:
     """Return ``value`` as an ``int`` where it is whole."""
     return value.numerator if value.denominator == 1 else value
@@ -168,7 +172,7 @@ class Window:
         """Inputs stepped per output, ``S = K/T``; others say jump."""
         if self.kind != "local":
             self._no_numbers()
-        return as_number(Fraction(self.step, len(self.intervals)))
+        return self.step if len(self.intervals) == 1 else as_number(Fraction(self.step, len(self.intervals)))
 
     @property
     def size(self) -> int:
@@ -181,23 +185,23 @@ class Window:
     def padding(self) -> Number:
         """How far output 0 reads before index 0; taken from the first output that reads anything."""
         phase, (first, _) = self._first_phase()
-        return as_number(phase * Fraction(self.step, self.period) - first)
+        return as_number(phase * Fraction(self.step, self.period) - first) if phase else -first
 
     @property
     def center2(self) -> Number:
         """Twice the centre of what output 0 reads, so that it stays an integer on plain networks."""
         phase, (first, last) = self._first_phase()
-        return as_number(first + last - 2 * phase * Fraction(self.step, self.period))
+        return as_number(first + last - 2 * phase * Fraction(self.step, self.period)) if phase else first + last
 
     @property
     def center(self) -> Number:
         """Centre of what output 0 reads, as an index: the centre of pixel 0 is 0."""
-        return as_number(Fraction(self.center2) / 2)
+        return _half(self.center2)
 
     @property
     def start(self) -> Number:
         """``center + 1/2``: the coordinate of feature 0 in the receptive-field guide, which puts pixel 0 at 0.5."""
-        return as_number(Fraction(self.center2 + 1) / 2)
+        return _half(self.center2 + 1)
 
     @property
     def mean_center(self) -> Fraction:
