@@ -14,7 +14,7 @@ from strategies import GATED, PLAIN, SAME, networks
 
 import rfgraph
 from benchmarks.graphs import misaligned
-from rfgraph import analysis, engine, paths, plain
+from rfgraph import analysis, engine, numbered, paths, plain
 from rfgraph.alignment import find
 from rfgraph.compiled import compile_graph, compile_layers
 from rfgraph.numbers import of_fields
@@ -290,7 +290,7 @@ def test_attributes_of_equal_number_but_other_names_are_told_apart():
 def test_labels_and_locations_of_every_node_grow_no_table():
     layers = [("conv", {"kernel": 3, "location": f"net.py:{k}"}) for k in range(50)]
     plain.solve(chain(*layers).graph)
-    table = plain._TABLES[plain._lanes(2, wide=False)]
+    table = numbered._TABLES[numbered.lanes_of(2, wide=False)]
     before = len(table.specs)
     plain.solve(chain(*(("conv", {"kernel": 3, "location": f"other.py:{k}"}) for k in range(50))).graph)
     assert len(table.specs) == before
@@ -306,15 +306,15 @@ def test_numbers_beyond_a_lane_are_exact():
     assert report.numbers().size.dtype == object
     after = rfgraph.analyze(chain(("conv", {"kernel": 3}), axes=1))  # and other networks are none the worse for it
     assert after.numbers().size.dtype == np.int64
-    assert plain._TABLES[plain._lanes(1, wide=False)].widest == 3 - 1
+    assert numbered._TABLES[numbered.lanes_of(1, wide=False)].widest == 3 - 1
 
 
 @given(networks(axes=st.integers(1, 2), layers=PLAIN, inputs=st.just(1), most=14))
 def test_networks_are_walked_again_where_a_number_does_not_fit_its_lane(graph):
     axes = graph.graph["axes"]
-    wide, narrow = plain.Lanes(axes, 64, 64), plain.Lanes(axes, 2, 5)
+    wide, narrow = numbered.Lanes(axes, 64, 64), numbered.Lanes(axes, 2, 5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain, "_lanes", lambda axes, *, wide: plain.Lanes(axes, *((64, 64) if wide else (2, 5))))
+        patch.setattr(plain, "lanes_of", lambda axes, *, wide: numbered.Lanes(axes, *((64, 64) if wide else (2, 5))))
         solved = plain.solve(graph)
     if solved is not None:
         largest = max(field.size for node in solved.states for field in solved.field(node))
@@ -335,7 +335,7 @@ def test_branches_far_apart_are_covered_exactly():
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("below", range(-2, 8))
 def test_fields_that_outgrow_a_lane_behind_a_wide_merge_are_exact(axes, below):
-    far = (1 << plain._lanes(axes, wide=False).size - 1) - below
+    far = (1 << numbered.lanes_of(axes, wide=False).size - 1) - below
     net = rfgraph.Network("far", axes=axes)
     image = net.input("x")
     x = net.add("add", image, net.pad("far", image, padding=[[far, -far]] * axes))
@@ -348,12 +348,12 @@ def test_fields_that_outgrow_a_lane_behind_a_wide_merge_are_exact(axes, below):
 
 
 def test_tables_are_given_up_when_they_grow_large(monkeypatch):
-    monkeypatch.setattr(plain, "MAX_FRAMES", 20)
-    monkeypatch.setattr(plain, "_TABLES", {})
+    monkeypatch.setattr(numbered, "MAX_FRAMES", 20)
+    monkeypatch.setattr(numbered, "_TABLES", {})
     for shift in range(40):
         graph = chain(("pad", {"padding": [[shift, 0]]}), axes=1).graph
         assert rfgraph.analyze(graph)["n0"].padding == (shift,)
-    assert len(plain._TABLES[plain._lanes(1, wide=False)].frames) <= 22
+    assert len(numbered._TABLES[numbered.lanes_of(1, wide=False)].frames) <= 22
 
 
 def test_a_graph_may_be_changed_after_it_was_read():
@@ -433,13 +433,13 @@ def test_networks_may_be_solved_in_many_threads_at_once(monkeypatch):
         report = rfgraph.analyze(graph)
         return report.aligned, report.numbers().size.tolist(), report.numbers().padding.tolist()
 
-    monkeypatch.setattr(plain, "_TABLES", {})
+    monkeypatch.setattr(numbered, "_TABLES", {})
     one_by_one = [answers(graph) for graph in graphs]
     interval = sys.getswitchinterval()
     try:
         sys.setswitchinterval(1e-6)
         for _ in range(3):
-            monkeypatch.setattr(plain, "_TABLES", {})
+            monkeypatch.setattr(numbered, "_TABLES", {})
             with ThreadPoolExecutor(8) as threads:
                 assert list(threads.map(answers, graphs)) == one_by_one
     finally:
