@@ -17,6 +17,7 @@ from benchmarks.graphs import misaligned
 from rfgraph import analysis, engine, numbered, paths, plain
 from rfgraph.alignment import find
 from rfgraph.compiled import compile_graph, compile_layers
+from rfgraph.models import MODELS
 from rfgraph.numbers import of_fields
 from rfgraph.support import combs
 from rfgraph.window import Window
@@ -124,6 +125,22 @@ def test_a_report_is_the_same_with_and_without_the_walk(graph, mode, input_size)
         walked = rfgraph.analyze(graph, input_size, alignment=mode)
     except rfgraph.RFGraphError:
         reject()
+    check_report(walked, graph, input_size, mode)
+
+
+@pytest.mark.parametrize("sized", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_reports_of_published_networks_are_the_same_with_and_without_the_walk(name, sized):
+    graph = rfgraph.load(f"zoo:{name}")
+    size = None
+    if sized:
+        works = rfgraph.analyze(graph).input_sizes[0]
+        size = next(n for n in range(320, 640) if n % works.modulus in works.residues)
+    check_report(rfgraph.analyze(graph, size), graph, size, "auto")
+
+
+def check_report(walked, graph, input_size, mode):
+    """Hold a report against what the general passes say."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analysis, "solve", lambda *_: None)
         passed = rfgraph.analyze(graph, input_size, alignment=mode)
