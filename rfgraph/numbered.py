@@ -14,7 +14,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rfgraph.ops import METADATA, Op, Size, kind_of
-from rfgraph.ops.pointwise import Arithmetic, Merge
+from rfgraph.ops.pointwise import Merge
 
 if TYPE_CHECKING:
     from rfgraph.results import IntegerArray
@@ -267,7 +267,7 @@ class Table:
                 if one.map_size == 1:
                     one, more, two = two, other, one
                 is_certain = one.map_size is not None or not two.stride
-                if two.map_size != 1 or degree > 2 or not is_certain or not isinstance(op, Arithmetic):
+                if two.map_size != 1 or degree > 2 or not is_certain or not op.broadcasts:
                     raise NotPlainError
                 one = one._replace(is_global=True)
             elif not one.stride or not two.stride:

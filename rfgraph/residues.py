@@ -21,7 +21,7 @@ from rfgraph.compiled import Compiled
 from rfgraph.errors import SizeError
 from rfgraph.network import Layers
 from rfgraph.ops import Op
-from rfgraph.ops.pointwise import Arithmetic
+from rfgraph.ops.pointwise import Merge
 from rfgraph.results import BySize, Fields, InputSizes, shortest_period
 from rfgraph.window import EMPTY, IDENTITY, MAX_PERIOD, Interval, Window
 
@@ -226,7 +226,9 @@ def _sizes(layers: Layers, axis: int, inputs: Ints) -> tuple[list[Ints | None], 
 def _merged(op: Op, known: list[Ints], slots: int, valid: Flags) -> Ints | None:
     if op.joins:
         return np.add.reduce(known) if len(known) == slots else None
-    large = [size for size in known if (size > 1).any() or not isinstance(op, Arithmetic)]  # the others are repeated
+    if not isinstance(op, Merge):
+        return None  # of an unknown op no one knows which inputs fit
+    large = [size for size in known if (size > 1).any() or not op.broadcasts]  # the others are repeated
     if not large:
         return known[0] if known else None
     for other in large[1:]:

@@ -214,3 +214,16 @@ def test_numbers_beyond_64_bits_are_not_followed_by_residue():
     assert finding.residues == ()
     assert abs(finding.offset) >= 2**70
     assert report.aligned is False
+
+
+@pytest.mark.parametrize("other", ["pooled", "halved"])
+def test_inputs_of_an_unknown_op_may_differ_in_size(other):
+    net = rfgraph.Network("warp", axes=1)
+    x = net.input("x")
+    net.conv("same", x, kernel=3, stride=2, padding="same")
+    side = net.global_avg_pool("pooled", x) if other == "pooled" else net.conv("halved", x, kernel=1, stride=2)
+    net.unknown("warp", x, side, of="GridSample")
+    report = rfgraph.analyze(net)
+    assert report.input_sizes[0].residues == (0,)
+    assert report["same"].by_size[0].window(8) == rfgraph.analyze(net, 8)["same"].field[0]
+    assert report["same"].by_size[0].window(9) == rfgraph.analyze(net, 9)["same"].field[0]

@@ -61,9 +61,6 @@ class Merge(Op):
             raise SizeError("its inputs differ in size")
         return known.pop() if known else (None if None in sizes else 1)
 
-    #: Whether an input of size 1 is repeated over the axis.
-    broadcasts: ClassVar[bool] = False
-
 
 @op_kind("add", "sub", "mul", "div", "max", "min", "mean", "where", "elementwise")
 @dataclass(frozen=True, slots=True, kw_only=True)

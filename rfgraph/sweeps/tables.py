@@ -419,7 +419,7 @@ class _Planner:
             if not sized:
                 return self.unknown(v, ops)
             self.most[v] = max(self.most[tail] or 0 for tail in sized)
-            broadcasts = [isinstance(op, Arithmetic) for op in ops]
+            broadcasts = [op.broadcasts for op in ops]
             if len(set(broadcasts)) > 1:
                 raise NoPlan(f"{self.named(v)} broadcasts in some designs only")
             return SizeRule("merge", tails=sized, broadcasts=broadcasts[0], complete=len(sized) == len(tails))
