@@ -15,7 +15,7 @@ from rfgraph.results import Fields
 #: The yardstick, on the same graph in the same run.
 YARDSTICK = "topological_sort"
 
-#: Nodes beyond which only the engine of record is measured.
+#: Nodes beyond which findings are not measured.
 LARGE = 10_000
 
 #: Pixels of the image where sizes are worked out.
@@ -38,7 +38,7 @@ def yardstick(graph: nx.DiGraph) -> Pass:
 def answers(graph: nx.DiGraph) -> list[Pass]:
     """Return what users ask for, from a networkx graph to the answer; the first two are the engine of record.
 
-    The general passes behind findings and sizes grow with the network as these do, and are left out where it is large.
+    Findings grow with the network as these do, and are left out where it is large.
     """
     quick = [
         Pass("aligned", lambda: rfgraph.analyze(graph).aligned),

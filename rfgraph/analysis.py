@@ -761,8 +761,7 @@ def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[
 
 def _outputs(layers: Layers) -> list[int]:
     """Return the nodes with spatial axes that no node with spatial axes comes after."""
-    distinct = {id(ops): ops for ops in layers.ops}  # equal attributes share one tuple
-    collapses = {key: all(op.collapses for op in ops) for key, ops in distinct.items()}
+    collapses = {key: all(op.collapses for op in ops) for key, ops in layers.distinct.items()}
     spatial: list[bool] = []
     for ops, tails in zip(layers.ops, layers.tails, strict=True):
         spatial.append((not tails or True in [spatial[tail] for tail in tails]) and not collapses[id(ops)])

@@ -65,8 +65,7 @@ def compile_layers(layers: Layers, input_size: shapes.InputSize = None) -> Compi
 
 
 def _alike(layers: Layers, sizes: list[tuple[Size, ...]], a: int, b: int) -> bool:
-    distinct = {id(ops): ops for ops in layers.ops}.values()  # equal attributes share one tuple
-    return all(ops[a] == ops[b] for ops in distinct) and all(size[a] == size[b] for size in sizes)
+    return all(ops[a] == ops[b] for ops in layers.distinct.values()) and all(size[a] == size[b] for size in sizes)
 
 
 def _reads(layers: Layers, sizes: list[tuple[Size, ...]], axis: int) -> Reads:

@@ -96,6 +96,11 @@ class Layers:
         """Node name -> node id."""
         return {node: v for v, node in enumerate(self.nodes)}
 
+    @property
+    def distinct(self) -> dict[int, tuple[Op, ...]]:
+        """The ops that differ, by ``id`` of the tuple: nodes of equal attributes share one."""
+        return {id(ops): ops for ops in self.ops}
+
     @cached_property
     def heads(self) -> list[list[tuple[int, int]]]:
         """The (consumer, slot) pairs of every node, [V]."""

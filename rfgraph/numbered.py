@@ -221,7 +221,7 @@ class Table:
         if step is None:
             raise NotPlainError
         added, new = 0, []
-        reads = self._read(spec, tuple([frame.map_size for frame in inner]))
+        reads = self._reads_at(spec, tuple([frame.map_size for frame in inner]))
         for axis, (read, (center2, stride, _, is_global)) in enumerate(zip(reads, inner, strict=True)):
             if read.is_full or not stride:
                 new.append(Frame(0, 0, read.map_size, True))
@@ -233,7 +233,7 @@ class Table:
         step[number] = added
         return added
 
-    def _read(self, spec: int, map_sizes: tuple[Size, ...]) -> tuple[Read, ...]:
+    def _reads_at(self, spec: int, map_sizes: tuple[Size, ...]) -> tuple[Read, ...]:
         """Return what an op reads of a map, one entry per axis."""
         reads = self.reads.get((spec, map_sizes))
         if reads is None:

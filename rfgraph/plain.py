@@ -58,7 +58,6 @@ class Plain:
 
     name: str
     axes: tuple[str, ...]
-    source: Hashable
     input_size: tuple[int, ...] | None
     #: Merges whose branches differ in centre, in topological order.
     misaligned: tuple[Hashable, ...]
@@ -68,6 +67,11 @@ class Plain:
     degrees: Sequence[int]  # [V], how many inputs each node has
     feeds: Sequence[Hashable]  # [E], the tails, node by node in the order of their slots
     _table: Table = field(repr=False, compare=False)
+
+    @property
+    def source(self) -> Hashable:
+        """The input."""
+        return self.nodes[0]
 
     @cached_property
     def has_no_holes(self) -> bool:
@@ -115,10 +119,11 @@ class Plain:
         tails = self.feeds[end - self.degrees[self._ids[merge]] : end]
         branches = []
         for axis, of_axis in enumerate(zip(*map(self.field, tails), strict=True)):
-            sizes = [self.frames(tail)[axis].map_size for tail in tails]
-            narrow = 1 if any(size not in (None, 1) for size in sizes) else 0  # the whole of such a map is read
-            pairs = zip(of_axis, sizes, strict=True)
-            branches.append(tuple(side for side, size in pairs if side.is_local and size != narrow))
+            size = self.frames(merge)[axis].map_size  # all of a map of another size is read
+            sides = zip(tails, of_axis, strict=True)
+            branches.append(
+                tuple(side for tail, side in sides if side.is_local and self.frames(tail)[axis].map_size == size)
+            )
         return tuple(branches)
 
     @cached_property
@@ -134,11 +139,23 @@ class Plain:
     def _ids(self) -> dict[Hashable, int]:
         return {node: v for v, node in enumerate(self.nodes)}
 
+    @cached_property
+    def _tails(self) -> list[int]:
+        """The ids of ``feeds``, [E]."""
+        ids = self._ids
+        return [ids[tail] for tail in self.feeds]
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        """The number of each node's frames, [V]."""
+        frames = self._table.lanes.frames
+        return [state & frames for state in self.states.values()]
+
     def layers(self) -> Layers:
         """Return the network as the general passes read it."""
-        ids, known = self._ids, self._table.specs
+        known = self._table.specs
         twice = {number for number in set(self.specs) if any(op.totals for op in known[number].ops)}
-        tails, feeds = [], iter([ids[tail] for tail in self.feeds])
+        tails, feeds = [], iter(self._tails)
         for number, degree in zip(self.specs, self.degrees, strict=True):
             read = tuple([next(feeds) for _ in range(degree)])
             tails.append(read * 2 if number in twice else read)
@@ -148,14 +165,14 @@ class Plain:
 
     def sizes(self) -> list[tuple[Size, ...]]:
         """Return the size of every node's map on every axis, [V][A]."""
-        of_frames = [tuple(frame.map_size for frame in frames) for frames in self._table.frames]
-        return [of_frames[state & self._table.lanes.frames] for state in self.states.values()]
+        known = self._table.frames
+        sizes = {number: tuple(frame.map_size for frame in known[number]) for number in set(self._numbers)}
+        return [sizes[number] for number in self._numbers]
 
     @cached_property
     def has_global(self) -> bool:
         """Whether some node reads the whole of an axis."""
-        met = {state & self._table.lanes.frames for state in self.states.values()}
-        return any(frame.is_global for number in met for frame in self._table.frames[number])
+        return any(frame.is_global for number in set(self._numbers) for frame in self._table.frames[number])
 
     def may_see_all(self) -> bool:
         """Return whether some field may be larger than the image."""
@@ -165,13 +182,11 @@ class Plain:
 
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""
-        lanes, ids = self._table.lanes, self._ids
-        met = [self._table.frames[state & lanes.frames] for state in self.states.values()]
-        feeds = [ids[tail] for tail in self.feeds]
+        lanes, known = self._table.lanes, self._table.frames
         found: list[Extremes] = []
         walked: list[tuple[list[Frame], list[int]]] = []  # frames and fields of each axis
         for axis in range(len(self.axes)):
-            frames = [frames[axis] for frames in met]
+            frames = [known[number][axis] for number in self._numbers]
             pairs = zip(self.states.values(), frames, strict=True)
             fields = [lanes.grown(state, axis) + 1 if frame.stride else 0 for state, frame in pairs]
             same = next((other for other, seen in enumerate(walked) if seen == (frames, fields)), None)
@@ -179,14 +194,14 @@ class Plain:
             if same is not None:
                 found.append(found[same])
                 continue
-            smallest = self._extremes(frames, fields, feeds, min)
+            smallest = self._extremes(frames, fields, min)
             # Where all merges line up, the largest is the field itself.
-            largest = self._extremes(frames, fields, feeds, max) if self.misaligned else fields
+            largest = self._extremes(frames, fields, max) if self.misaligned else fields
             found.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
         return found
 
     def _extremes(
-        self, frames: Sequence[Frame], fields: Sequence[int], feeds: Sequence[int], choose: Callable[[list[int]], int]
+        self, frames: Sequence[Frame], fields: Sequence[int], choose: Callable[[list[int]], int]
     ) -> list[int]:
         """Return what is chosen of the fields of all paths to each node, [V].
 
@@ -194,13 +209,10 @@ class Plain:
         ----------
         frames, fields
             Of each node, along one axis; fields are 0 where there is no local one.
-        feeds
-            The ids of what each node reads, node by node.
         choose
             Says which.
         """
-        chosen: list[int] = []
-        at = 0
+        feeds, chosen, at = self._tails, list[int](), 0
         for v, (degree, size) in enumerate(zip(self.degrees, fields, strict=True)):
             if not size or not degree:
                 chosen.append(size)
@@ -321,7 +333,7 @@ def _solve(
     if len(nodes) * table.widest >> table.lanes.size - 1 and reduce(or_, states.values()) & table.lanes.guards:
         raise TooWideError
     name = str(graph.graph.get("name", ""))
-    return Plain(name, axes, nodes[0], given, tuple(misaligned), nodes, states, specs, degrees, feeds, table)
+    return Plain(name, axes, given, tuple(misaligned), nodes, states, specs, degrees, feeds, table)
 
 
 def _walk(

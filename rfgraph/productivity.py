@@ -137,8 +137,7 @@ def judge(
         Node id of the image.
     """
     judged = []
-    distinct = {id(ops): ops for ops in layers.ops}  # equal attributes share one tuple
-    wide = {key: tuple(isinstance(op, Conv) and op.kernel > 1 for op in ops) for key, ops in distinct.items()}
+    wide = {key: tuple(isinstance(op, Conv) and op.kernel > 1 for op in ops) for key, ops in layers.distinct.items()}
     after = [False] * len(layers.nodes)  # whether an unproductive convolution lies before the output of a node
     for v in range(source, len(layers.nodes)):
         before = after[v] = True in [after[tail] for tail in layers.tails[v]]

@@ -137,17 +137,14 @@ class Solution:
         """Return whether branches of equal period line up at every residue, at their last index if they are causal."""
         if any(isinstance(side, Window) and _large(side) for side in sides):
             return False
-        one, *others = [_spread(side, self.modulus) if isinstance(side, Window) else side for side in sides]
-        if any((other.step, other.period) != (one.step, one.period) for other in others):
+        spreads = [_spread(side, self.modulus) if isinstance(side, Window) else side for side in sides]
+        if len({(spread.step, spread.period) for spread in spreads}) > 1:
             return False
-        where = one.last if causal else one.first + one.last
-        read = one.reads[self.valid]
-        return all(
-            np.array_equal((other.last if causal else other.first + other.last)[self.valid], where[self.valid])
-            and np.array_equal(other.reads[self.valid], read)
-            for other in others
-            if other is not one
-        )
+        rows = [
+            np.concatenate([spread.last if causal else spread.first + spread.last, spread.reads], axis=1)[self.valid]
+            for spread in spreads
+        ]
+        return all(np.array_equal(other, rows[0]) for other in rows[1:])
 
     def variants(self, v: int, slot: int) -> list[tuple[Ints, Window]]:
         """Return the windows that the op of ``v`` has, each with the residues at which it has it."""

@@ -115,8 +115,7 @@ def test_the_order_of_nodes_and_edges_changes_no_number(graph, random):
 
 
 @given(
-    networks(axes=st.just(2), layers=PLAIN, inputs=st.just(1), most=10)
-    | networks(axes=st.just(2), layers=GATED, inputs=st.just(1), most=12),
+    networks(layers=PLAIN, inputs=st.just(1), most=10) | networks(layers=GATED, inputs=st.just(1), most=12),
     st.sampled_from(["auto", "center", "causal"]),
     input_sizes,
 )

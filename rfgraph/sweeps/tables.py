@@ -26,7 +26,7 @@ from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.network import Layers, read_node
 from rfgraph.ops import METADATA, Op
 from rfgraph.ops.moving import Pad
-from rfgraph.ops.pointwise import Arithmetic, Merge, Pointwise
+from rfgraph.ops.pointwise import Merge, Pointwise
 from rfgraph.ops.resampling import Resize
 from rfgraph.ops.sliding import ConvTranspose, Pool, Sliding
 from rfgraph.ops.whole import Mixing
@@ -583,7 +583,7 @@ class _Planner:
         if len(joins) > 1:
             raise NoPlan(f"{self.named(v)} joins maps along this axis in some designs only")
         broadcast = None
-        if any(isinstance(op, Arithmetic) for op in ops):
+        if any(op.broadcasts for op in ops):
             sized = tuple(tail for tail in tails if self.most[tail] is not None)
             heard = tuple(read.tail for read in reads if read.tail in sized)
             varying = any(self.fixed[tail] is None for tail in sized)
