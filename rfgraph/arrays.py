@@ -158,13 +158,13 @@ def _solved(
     starts: Integers, tails: Integers, ops: Integers, windows: Sequence[Sequence[Window]], source: int
 ) -> ArrayFields:
     try:
-        from rfgraph import jit
+        from rfgraph import jit, nearby
     except ModuleNotFoundError as error:
         if error.name != "numba":
             raise
         raise MissingExtraError("networks as arrays need numba: pip install 'rfgraph[fast]'") from error
     phases = lcm(*(window.period for row in windows for window in row))
-    run = jit.in_order
+    run, given, old = jit.in_order, (starts[:-1], starts[1:], tails, ops, source), None
     integers: Any = np.int32  # half the memory, and so half the time, of what most networks would need
     while phases <= MAX_PERIOD:
         # Axes that read alike share one.
@@ -177,22 +177,29 @@ def _solved(
         if bits < 1:
             return _exactly(starts, tails, ops, windows, source, phases)
         limit = (1 << bits) - 1
-        fields = np.empty((len(ops), len(distinct), 2 * phases + 1 + (phases > 1)), integers)
-        state = np.empty(len(ops), np.int8)
-        ended, v = run(starts, tails, ops, reads, table, limit, source, fields, state)
+        nodes = len(ops) if old is None else len(old)
+        fields = np.empty((nodes, len(distinct), 2 * phases + 1 + (phases > 1)), integers)
+        state = np.empty(nodes, np.int8)
+        ended, v = run(*given, reads, table, limit, fields, state)
         if not ended:
+            if old is not None:
+                del given  # memory that is not needed any more
+                fields, state = nearby.put_back(old, fields, state, len(ops))
             if len(distinct) == 1:
                 of_axis = np.broadcast_to(fields, (len(ops), len(alike), fields.shape[2]))  # no memory of its own
             else:
                 of_axis = fields if distinct == alike else fields[:, [distinct.index(axis) for axis in alike]]
             first, last = of_axis[..., :phases], of_axis[..., phases : 2 * phases]
             return ArrayFields(phases, first, last, of_axis[..., 2 * phases], state)
+        del fields, state  # before others take their place
+        v = v if old is None else old[v]
         if ended == jit.OVERFLOW:
             if integers is np.int64:
                 return _exactly(starts, tails, ops, windows, source, phases)
             integers = np.int64
         elif ended == jit.UNORDERED:
             run = jit.any_order
+            given, old = nearby.bring_near(*given)
         elif ended == jit.PHASES:
             phases *= lcm(*(int(number) for number in reads[ops[v], :, 3]))
         elif ended == jit.CYCLE:

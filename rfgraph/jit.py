@@ -27,20 +27,46 @@ _TOO_FEW, _OUTSIDE = -1, -2
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _plain(
-    axes: Any, v: Any, low: Any, high: Any, end: Any, tails: Any, op: Any, reads: Any, fields: Any, state: Any
+    axes: Any,
+    v: Any,
+    found: Any,
+    low: Any,
+    high: Any,
+    end: Any,
+    tails: Any,
+    op: Any,
+    reads: Any,
+    fields: Any,
+    state: Any,
 ) -> Any:
-    """Work out a node from its inputs, with ids below ``end``, where there is one phase.
+    """Work out a node from its inputs, where there is one phase, until one comes that is not done.
+
+    Parameters
+    ----------
+    axes, v
+        How many axes there are, and the node.
+    found
+        What became of it by inputs before.
+    low, high
+        Where the other inputs begin and end in ``tails``.
+    end
+        All are below it.
+    tails, op, reads, fields, state
+        As for ``in_order``; and the op of the node.
 
     Returns
     -------
-    What became of it, and the bits that its numbers need: ``_OUTSIDE`` or ``_TOO_FEW`` where it is at fault.
+    What became of it; the bits that its numbers need, or ``_OUTSIDE`` or ``_TOO_FEW`` where it is at fault; and where
+    the input stands that is not done, ``high`` if there is none.
     """
-    found, largest = 0, 0
+    largest = 0
     for edge in range(_id(low), _id(high)):
         tail = _id(tails[edge])
         if tail >= end:
-            return found, _OUTSIDE
+            return found, _OUTSIDE, edge
         if not state[tail] & KNOWN:
+            if not state[tail] & DONE:
+                return found, largest, edge
             found |= state[tail] & DRIFTING
         elif not found & KNOWN:
             found |= KNOWN
@@ -66,7 +92,7 @@ def _plain(
                     found |= DRIFTING
                 fields[v, axis, 0] = min(first, before)
                 fields[v, axis, 1] = max(last, after)
-    return found, largest
+    return found, largest, _id(high)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -79,6 +105,7 @@ def _bits(number: Any) -> Any:
 def _phased(
     axes: Any,
     v: Any,
+    found: Any,
     low: Any,
     high: Any,
     end: Any,
@@ -91,13 +118,15 @@ def _phased(
     room: Any,
 ) -> Any:
     """Work out a node as ``_plain`` does where there are several phases; ``room`` is [2, 2 T] to work in."""
-    found, largest = 0, 0
+    largest = 0
     phases = _id(table.shape[2])
     for edge in range(_id(low), _id(high)):
         tail = _id(tails[edge])
         if tail >= end:
-            return found, _OUTSIDE
+            return found, _OUTSIDE, edge
         if not state[tail] & KNOWN:
+            if not state[tail] & DONE:
+                return found, largest, edge
             found |= state[tail] & DRIFTING
             continue
         for axis in range(axes):
@@ -118,7 +147,7 @@ def _phased(
             else:
                 period = reads[op, axis, 3] * (period // gcd(period, reads[op, axis, 2]))
                 if _int(phases) % period != 0:
-                    return found, _TOO_FEW
+                    return found, _TOO_FEW, edge
                 moved = step * reads[op, axis, 2] // reads[op, axis, 3]
                 for y in range(phases):
                     room[0, y] = fields[tail, axis, _id(table[op, axis, y, 0])] + table[op, axis, y, 1] * step
@@ -149,7 +178,7 @@ def _phased(
             if differing:
                 found |= DIFFERING
         found |= KNOWN
-    return found, largest
+    return found, largest, _id(high)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -178,45 +207,55 @@ def _begin(source: int, axes: int, phases: int, fields: Any, state: Any) -> None
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def in_order(
-    starts: Any, tails: Any, ops: Any, reads: Any, table: Any, limit: int, source: int, fields: Any, state: Any
+    starts: Any,
+    ends: Any,
+    tails: Any,
+    ops: Any,
+    source: int,
+    reads: Any,
+    table: Any,
+    limit: int,
+    fields: Any,
+    state: Any,
 ) -> Any:
     """Run through nodes whose ids are in topological order; return how it ended, and where."""
     _begin(source, table.shape[1], table.shape[2], fields, state)
     axes = _id(table.shape[1])
     # The number of axes as a constant: their loop is then unrolled.
     if axes == 1:
-        return _run(_id(1), starts, tails, ops, reads, table, limit, source, fields, state)
+        return _run(_id(1), starts, ends, tails, ops, source, reads, table, limit, fields, state)
     if axes == 2:
-        return _run(_id(2), starts, tails, ops, reads, table, limit, source, fields, state)
-    return _run(axes, starts, tails, ops, reads, table, limit, source, fields, state)
+        return _run(_id(2), starts, ends, tails, ops, source, reads, table, limit, fields, state)
+    return _run(axes, starts, ends, tails, ops, source, reads, table, limit, fields, state)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _run(
     axes: Any,
     starts: Any,
+    ends: Any,
     tails: Any,
     ops: Any,
+    source: Any,
     reads: Any,
     table: Any,
     limit: Any,
-    source: Any,
     fields: Any,
     state: Any,
 ) -> Any:
-    nodes, edges, kinds = _id(len(starts) - 1), len(tails), _id(len(table))
+    nodes, edges, kinds = _id(len(ops)), len(tails), _id(len(table))
     plain = table.shape[2] == 1
     room = np.empty((2, 2 * table.shape[2]), fields.dtype)
     for v in range(nodes):
-        low, high, op = starts[v], starts[v + 1], _id(ops[v])
+        low, high, op = starts[v], ends[v], _id(ops[v])
         if not 0 <= low <= high <= edges or op >= kinds:
             return BAD_INDEX, v
         if v == _id(source):
             continue
         if plain:
-            found, largest = _plain(axes, v, low, high, v, tails, op, reads, fields, state)
+            found, largest, _ = _plain(axes, v, 0, low, high, v, tails, op, reads, fields, state)
         else:
-            found, largest = _phased(axes, v, low, high, v, tails, op, reads, table, fields, state, room)
+            found, largest, _ = _phased(axes, v, 0, low, high, v, tails, op, reads, table, fields, state, room)
         if not 0 <= largest <= limit:
             return (OVERFLOW if largest > 0 else PHASES if largest == _TOO_FEW else UNORDERED), v
         _settle(v, found, fields, state)
@@ -225,48 +264,52 @@ def _run(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def any_order(
-    starts: Any, tails: Any, ops: Any, reads: Any, table: Any, limit: int, source: int, fields: Any, state: Any
+    starts: Any,
+    ends: Any,
+    tails: Any,
+    ops: Any,
+    source: int,
+    reads: Any,
+    table: Any,
+    limit: int,
+    fields: Any,
+    state: Any,
 ) -> Any:
-    """Run through nodes in any order, inputs first, with a stack and a place in the edges of each node on it."""
-    nodes, edges, kinds = _id(len(starts) - 1), len(tails), _id(len(table))
+    """Run through nodes in any order, with a stack of those that wait for an input; each edge is followed once."""
+    nodes, edges, kinds = _id(len(ops)), len(tails), _id(len(table))
     state[:] = 0
     _begin(source, table.shape[1], table.shape[2], fields, state)
     axes, plain = _id(table.shape[1]), table.shape[2] == 1
     room = np.empty((2, 2 * table.shape[2]), fields.dtype)
-    stack = np.empty(nodes, np.int32)
-    place = np.empty(nodes, np.int32)  # by depth of the stack
+    # By depth of the stack: the node, how many of its inputs were done, and what became of it by these.
+    stack, place, held = np.empty(nodes, np.int32), np.empty(nodes, np.int32), np.empty(nodes, np.int8)
     for root in range(nodes):
         if state[root]:
             continue
         depth = 0
-        stack[0], place[0], state[root] = root, 0, OPEN
+        stack[0], place[0], held[0], state[root] = root, 0, 0, OPEN
         while depth >= 0:
-            v = _id(stack[_id(depth)])
-            low, high, op = starts[v], starts[v + 1], _id(ops[v])
+            v, found = _id(stack[_id(depth)]), held[_id(depth)]
+            low, high, op = starts[v], ends[v], _id(ops[v])
             if not 0 <= low <= high <= edges or op >= kinds:
                 return BAD_INDEX, v
-            edge = _id(low + place[_id(depth)])
-            while edge < _id(high):
-                tail = _id(tails[edge])
-                if tail >= nodes:
-                    return BAD_INDEX, v
-                if not state[tail] & DONE:
-                    break
-                edge += _id(1)
-            if edge < _id(high):
-                tail = _id(tails[edge])
-                if state[tail] & OPEN:
-                    return CYCLE, v
-                place[_id(depth)] = edge - _id(low)
-                depth += 1
-                stack[_id(depth)], place[_id(depth)], state[tail] = tail, 0, OPEN
-                continue
+            begin = low + place[_id(depth)]
             if plain:
-                found, largest = _plain(axes, v, low, high, nodes, tails, op, reads, fields, state)
+                found, largest, edge = _plain(axes, v, found, begin, high, nodes, tails, op, reads, fields, state)
             else:
-                found, largest = _phased(axes, v, low, high, nodes, tails, op, reads, table, fields, state, room)
+                found, largest, edge = _phased(
+                    axes, v, found, begin, high, nodes, tails, op, reads, table, fields, state, room
+                )
             if not 0 <= largest <= limit:
-                return (PHASES if largest < 0 else OVERFLOW), v
-            _settle(v, found, fields, state)
-            depth -= 1
+                return (OVERFLOW if largest > 0 else PHASES if largest == _TOO_FEW else BAD_INDEX), v
+            if edge == _id(high):
+                _settle(v, found, fields, state)
+                depth -= 1
+                continue
+            tail = _id(tails[edge])
+            if state[tail] & OPEN:
+                return CYCLE, v
+            place[_id(depth)], held[_id(depth)] = edge - _id(low), found
+            depth += 1
+            stack[_id(depth)], place[_id(depth)], held[_id(depth)], state[tail] = tail, 0, 0, OPEN
     return 0, _id(0)

@@ -17,6 +17,7 @@ from rfgraph.compiled import compile_graph
 from rfgraph.errors import AttributeValueError, CycleError, GraphError, MissingExtraError
 
 pytest.importorskip("numba")
+nearby = pytest.importorskip("rfgraph.nearby")
 
 
 def as_arrays(compiled, order=None, integers=np.int64):
@@ -64,14 +65,21 @@ def _centers(window, phases):
     return tuple(sum(window.interval(y)) for y in range(phases))
 
 
-@pytest.mark.parametrize("exactly", [False, True], ids=["compiled", "python"])
+@pytest.fixture(params=[False, True], ids=["near", "far"])
+def far(request, monkeypatch):
+    """Whether ids out of order are all taken to be far from each other."""
+    if request.param:
+        monkeypatch.setattr(nearby, "FAR", -1)
+
+
+@pytest.mark.parametrize("how", ["compiled", "far", "python"])
 @given(
     networks(axes=st.integers(1, 3), layers=REGULAR, drift=True, most=10),
     st.randoms(),
     st.sampled_from([np.int32, np.int64]),
 )
-def test_fields_are_those_of_the_forward_pass(exactly, graph, random, integers):
-    compiled = compile_graph(graph)
+def test_fields_are_those_of_the_forward_pass(how, graph, random, integers):
+    compiled, exactly = compile_graph(graph), how == "python"
     assume(all(reads.regular for axis in compiled.reads for slots in axis for reads in slots))
     order = list(range(len(compiled.layers.nodes)))
     for shuffled in (False, True):
@@ -79,7 +87,9 @@ def test_fields_are_those_of_the_forward_pass(exactly, graph, random, integers):
             random.shuffle(order)
         source = order.index(compiled.layers.inputs[0])
         given_arrays = as_arrays(compiled, order, integers)
-        got = arrays._exactly(*given_arrays, source, 1) if exactly else solve_arrays(*given_arrays, source=source)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(nearby, "FAR", -1 if how == "far" else nearby.FAR)
+            got = arrays._exactly(*given_arrays, source, 1) if exactly else solve_arrays(*given_arrays, source=source)
         assert got.first.dtype == (object if exactly else np.int32)
         check_fields(compiled, got, order, order[source])
 
@@ -139,6 +149,59 @@ def test_a_deep_network_in_any_order_needs_no_recursion():
     starts, tails = np.append(np.arange(nodes), nodes - 1), np.arange(1, nodes)  # each reads the next one
     fields = solve_arrays(starts, tails, np.zeros(nodes, int), [CONV], source=nodes - 1)
     assert fields.size[0, 0] == 2 * (nodes - 1) + 1
+
+
+@pytest.mark.parametrize("widest", [3, 3000])
+def test_scattered_ids_change_nothing(widest, monkeypatch):
+    """Many blocks, of which some merges read more nodes than a walker is given at a time, and nodes that read none."""
+    draw = np.random.default_rng(0)
+    rows = [[]]
+    while len(rows) < 100_000:
+        block = len(rows) - 1
+        reads = [block] if draw.random() < 0.99 else []
+        branches = range(len(rows), len(rows) + int(draw.integers(1, widest)))
+        rows += [reads for _ in branches] + [list(branches)]
+    nodes = len(rows)
+    starts, tails = np.cumsum([0, *map(len, rows)]), np.array([tail for row in rows for tail in row])
+    ops = draw.integers(0, 2, nodes)
+    windows = [[Window(1), Window(1)], [Window(3, 1, 1), Window(2)]]
+    want = solve_arrays(starts, tails, ops, windows)
+    names = draw.permutation(nodes)
+    of_name = np.argsort(names)
+    moved = [names[rows[v]].tolist() if rows[v] else [] for v in of_name]
+    brought = []
+    bring_near = nearby.bring_near
+    monkeypatch.setattr(nearby, "bring_near", lambda *given: brought.append(bring_near(*given)) or brought[-1])
+    scattered = (
+        np.cumsum([0, *map(len, moved)]),
+        np.array([tail for row in moved for tail in row], np.int32),
+        ops[of_name],
+    )
+    got = solve_arrays(*scattered, windows, source=int(names[0]))
+    for name in ("first", "last", "step", "state"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(want, name)[of_name])
+    (((near, *_), old),) = brought  # ids were made anew, once, and each node has one
+    assert len(near) == len(old) < nodes + nearby.WALKERS * nearby.SHARE + nearby.SHARE
+    np.testing.assert_array_equal(np.sort(old[old >= 0]), np.arange(nodes))
+
+
+def test_what_is_wrong_with_scattered_ids_is_said_of_them(far):
+    with pytest.raises(CycleError, match=r"node [13] reads itself"):
+        solve([0, 0, 1, 2, 3], [3, 0, 1], [0, 0, 0, 0])
+    with pytest.raises(GraphError, match="node 2: its inputs, or its op 7, are out of range"):
+        solve([0, 0, 1, 2], [2, 0], [0, 0, 7])
+    for tails in ([2, 0, 9], [2, 0, -1], [2, 0, 2**32]):
+        with pytest.raises(GraphError, match="node 3: its inputs, or its op 0, are out of range"):
+            solve([0, 0, 1, 2, 3], tails, [0, 0, 0, 0])
+    with pytest.raises(GraphError, match="node 2: its inputs, or its op 4294967296, are out of range"):
+        solve([0, 0, 1, 2], [2, 0], [0, 0, 2**32])
+    with pytest.raises(GraphError, match="node 3: its inputs, or its op 1, are out of range"):
+        solve([0, 0, 1, 2, 4], [2, 0, 1, 9], [0, 0, 0, 1])
+    with pytest.raises(GraphError, match="node 2: its inputs, or its op 0, are out of range"):
+        solve([0, 0, 1, 0, 1], [2], [0, 0, 0, 0])
+    deep = 80  # numbers beyond 64 bits, and ids from the last to the first
+    fields = solve([*range(deep + 1), deep], range(1, deep + 1), [0] * (deep + 1), [[Window(3, 2)]], deep)
+    assert fields.step[0, 0] == 2**deep
 
 
 def test_nodes_without_a_path_from_the_source_have_no_field():
