@@ -5,9 +5,9 @@ They are shared by all networks with as many axes, so that what an op does to a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from math import inf
 from operator import itemgetter
 from threading import RLock
@@ -110,8 +110,8 @@ class Spec:
         return all(op.keeps_all for op in self.ops)
 
 
-#: What reads the values of attributes, the number of the spec by those values, and the names of the attributes.
-Layout = tuple[Callable[[Mapping[str, Any]], Hashable], dict[Hashable, int], tuple[str, ...]]
+#: What tells sets of attributes apart, and the number of the spec by what it returns.
+Layout = tuple[Callable[[Mapping[str, Any]], Hashable], dict[Hashable, int]]
 
 
 @dataclass(slots=True)
@@ -164,9 +164,9 @@ class Table:
                 if size == 1:
                     add(bare[given["op"]])
                 else:
-                    values, known, _ = layouts[given["op"]][size]
-                    add(known[values(given)])
-            except (KeyError, TypeError):  # not met before, or a list, which is no key
+                    key, known = layouts[given["op"]][size]
+                    add(known[key(given)])
+            except (KeyError, TypeError):  # not met before, or not in this form
                 add(self.spec(given))
         return specs
 
@@ -188,12 +188,15 @@ class Table:
             self.bare[attributes["op"]] = number
             return number
         of_op = self.layouts.setdefault(attributes["op"], {})
-        values, known, met = of_op.setdefault(len(attributes), (itemgetter(*names), {}, names))
-        if names == met and len(known) < MAX_SPECS:  # a label may be another at every node
-            if any(isinstance(value, list) for value in attributes.values()):  # which is no key
-                values = partial(_frozen_values, names)
-                of_op[len(attributes)] = values, known, met
-            known[values(attributes)] = number
+        layouts: list[Layout] = [(itemgetter(*names), {}), (_items, {}), (_frozen_items, {})]
+        for key, known in [of_op.get(len(attributes), layouts[0]), *layouts[1:]]:
+            try:
+                if len(known) < MAX_SPECS:  # a label may be another at every node
+                    known[key(attributes)] = number
+            except (KeyError, TypeError):  # other names than before, or a list
+                continue
+            of_op[len(attributes)] = key, known
+            break
         return number
 
     def begin(self, spec: int, given: tuple[int, ...] | None) -> int:
@@ -345,7 +348,9 @@ def _frozen(value: Any) -> Any:
     return tuple([_frozen(entry) for entry in value]) if isinstance(value, list) else value
 
 
-def _frozen_values(names: tuple[str, ...], attributes: Mapping[str, Any]) -> Hashable:
-    """Return what ``itemgetter(*names)`` does, with tuples for lists."""
-    values: Sequence[Hashable] = [_frozen(attributes[name]) for name in names]
-    return tuple(values) if len(values) > 1 else values[0]
+def _items(attributes: Mapping[str, Any]) -> Hashable:
+    return tuple(attributes.items())
+
+
+def _frozen_items(attributes: Mapping[str, Any]) -> Hashable:
+    return tuple([(name, _frozen(value)) for name, value in attributes.items()])

@@ -38,17 +38,21 @@ def of_states(
     """
     if size == 64:
         lanes = b"".join([state.to_bytes((len(axes) + 1) * 8, "little") for state in states])
-        frame, *of_axes = np.frombuffer(lanes, dtype=np.dtype("<i8")).reshape(-1, len(axes) + 1).T
+        lanes_of = np.frombuffer(lanes, dtype=np.dtype("<i8")).reshape(-1, len(axes) + 1).T
+        frame, grown = lanes_of[0], lanes_of[1:]
     else:
         packed = np.fromiter(states, np.uint64, len(states)).view(np.int64)
-        frame = packed & ((1 << number) - 1)
-        of_axes = [packed >> number + size * axis & ((1 << size) - 1) for axis in range(len(axes))]
+        frame = packed & (1 << number) - 1
+        grown = packed >> number + size * np.arange(len(axes))[:, None] & (1 << size) - 1
     if places.dtype == object:  # those met here alone may be smaller
         used, frame = np.unique(frame, return_inverse=True)
         places = integers(places[..., used])
-    center2, stride = places.take(frame, axis=2)  # each [A, V]
-    grown = np.array(of_axes, places.dtype)
-    known, sizes, padding = stride > 0, grown + 1, (grown - center2) >> 1
+    padding, stride = places.take(frame, axis=2)  # each [A, V]; in place of the centres come paddings
+    sizes = grown.astype(places.dtype, copy=size == 64)
+    np.subtract(sizes, padding, out=padding)
+    padding >>= 1
+    sizes += 1
+    known = stride > 0
     if not known.all():
         sizes[~known] = padding[~known] = 0
     return Numbers(nodes, axes, sizes.T, stride.T, padding.T, known.T)

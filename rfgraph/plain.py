@@ -319,11 +319,12 @@ def _solve(
     misaligned: list[Hashable] = []
     for begin in range(0, len(nodes), BLOCK):
         known = table.specs_of(islice(attributes, BLOCK))
-        counts, tails, edges = _edges(graph, list(islice(above, BLOCK)))
+        into = list(islice(above, BLOCK))
+        counts, tails, edges = _edges(graph, into)
         block = nodes[begin : begin + BLOCK]
         if tuple(islice(named, BLOCK)) != block:  # someone has put nodes into the graph by other means than networkx
             raise _UnorderedError
-        misaligned += _walk(block, known, counts, tails, edges, states, given, table)
+        misaligned += _walk(block, known, counts, tails, into, edges, states, given, table)
         specs += known
         degrees += counts
         feeds += tails
@@ -341,7 +342,8 @@ def _walk(
     specs: list[int],
     degrees: list[int],
     feeds: list[Hashable],
-    edges: Iterator[dict[str, Any]],
+    above: list[dict[Hashable, Any]],
+    edges: Iterator[dict[str, Any]] | None,
     states: dict[Hashable, int],
     given: tuple[int, ...] | None,
     table: Table,
@@ -352,8 +354,10 @@ def _walk(
     ----------
     nodes, specs, degrees
         The nodes, what each is, and how many inputs it has.
-    feeds, edges
-        Of every edge into them, node by node, its tail and its attributes.
+    feeds
+        Of every edge into them, node by node, its tail.
+    above, edges
+        The attributes of every edge: of each node, by tail; or one after the other, if there are ``edges``.
     states
         What came before; empty at the input.
     given
@@ -365,20 +369,19 @@ def _walk(
     frames, guards, sign = lanes.frames, lanes.guards, lanes.size - 1
     watched = guards | frames
     misaligned: list[Hashable] = []
-    # A node pulls its first edge here, a merge the others below: in the order of the edges.
-    columns, tails = [iter(column) for column in (nodes, specs, degrees)], iter(feeds)
+    # A node pulls its first tail here, a merge the others below.
+    columns, tails = [iter(column) for column in (nodes, specs, degrees, above)], iter(feeds)
     if not states:
         for column in columns:
             next(column)
         if degrees[0]:
             raise _UnorderedError
         states[nodes[0]] = table.begin(specs[0], given)
-    before, state = None, 0
     try:
-        for node, spec, degree, tail, edge in zip(*columns, tails, edges, strict=False):
-            if tail is not before:  # many read the one just before them
-                state = states[tail]
+        for node, spec, degree, into, tail in zip(*columns, tails, strict=False):
+            state = states[tail]
             if degree == 1:
+                edge = into[tail] if edges is None else next(edges)
                 if edge and edge.get("slot"):
                     raise _UnslottedError
                 step = steps[spec]
@@ -390,27 +393,25 @@ def _walk(
             else:
                 if not degree or not known[spec].merges:
                     raise NotPlainError
-                numbered = "slot" in edge
-                if numbered and edge["slot"]:
-                    raise _UnslottedError
-                slot = 1
-                while slot < degree:
-                    other, edge = states[next(tails)], next(edges)
+                numbered = False
+                for slot, edge in enumerate(into.values() if edges is None else islice(edges, degree)):
+                    if not slot:
+                        numbered = "slot" in edge
                     if edge["slot"] != slot if numbered else "slot" in edge:
                         raise _UnslottedError
-                    slot += 1
-                    if other > state:
-                        state, other = other, state
-                    differing = state - other & watched
-                    if differing:  # else the frames are equal, and ``state`` is the larger on every axis
-                        if differing & frames:
-                            state, differ = table.merged(spec, degree, state, other)
-                            if differ and (not misaligned or misaligned[-1] is not node):
-                                misaligned.append(node)
-                        else:
-                            smaller = differing - (differing >> sign)  # of guard bits, the lanes below them
-                            state ^= (state ^ other) & smaller
-            before = node
+                    if slot:
+                        other = states[next(tails)]
+                        if other > state:
+                            state, other = other, state
+                        differing = state - other & watched
+                        if differing:  # else the frames are equal, and ``state`` is the larger on every axis
+                            if differing & frames:
+                                state, differ = table.merged(spec, degree, state, other)
+                                if differ and (not misaligned or misaligned[-1] is not node):
+                                    misaligned.append(node)
+                            else:
+                                smaller = differing - (differing >> sign)  # of guard bits, the lanes below them
+                                state ^= (state ^ other) & smaller
             states[node] = state
     except KeyError:  # of a tail, or of a slot
         raise _UnorderedError from None
@@ -419,16 +420,17 @@ def _walk(
 
 def _edges(
     graph: nx.DiGraph[Any], above: list[dict[Hashable, Any]]
-) -> tuple[list[int], list[Hashable], Iterator[dict[str, Any]]]:
-    """Return how many inputs each node has, [V], and of every edge, [E], its tail and its attributes."""
-    if not graph.is_multigraph():
-        return list(map(len, above)), list(chain.from_iterable(above)), chain.from_iterable(map(dict.values, above))
-    parallel = list(chain.from_iterable(map(dict.values, above)))
-    edges = list(chain.from_iterable(map(dict.values, parallel)))
-    if len(edges) == len(parallel):
-        return list(map(len, above)), list(chain.from_iterable(above)), iter(edges)
-    degrees = [sum(map(len, tails.values())) for tails in above]
-    return degrees, [tail for tails in above for tail, keys in tails.items() for _ in keys], iter(edges)
+) -> tuple[list[int], list[Hashable], Iterator[dict[str, Any]] | None]:
+    """Return how many inputs each node has, [V], and all tails, [E]; in a multigraph the attributes of edges too."""
+    edges = None
+    if graph.is_multigraph():
+        parallel = list(chain.from_iterable(map(dict.values, above)))
+        attributes = list(chain.from_iterable(map(dict.values, parallel)))
+        edges = iter(attributes)
+        if len(attributes) > len(parallel):
+            feeds = [[tail for tail, keys in tails.items() for _ in keys] for tails in above]
+            return list(map(len, feeds)), list(chain.from_iterable(feeds)), edges
+    return list(map(len, above)), list(chain.from_iterable(above)), edges
 
 
 def _by_slot(graph: nx.DiGraph[Any]) -> dict[Hashable, dict[Hashable, Any]]:
