@@ -8,13 +8,15 @@ lowest. A record of 16 bytes is all there is to read of most nodes, which have o
 
 from __future__ import annotations
 
+import mmap
+from math import prod
 from typing import Any
 
 import numba
 import numpy as np
 
 #: How many walkers there are, and how many ids or edges each is given at a time.
-WALKERS, SHARE = 24, 1 << 10
+WALKERS, SHARE = 24, 1 << 8
 
 #: Inputs that lie further away than so many ids are in memory that is far from the processor.
 FAR = 1 << 14
@@ -41,11 +43,21 @@ def bring_near(starts: Any, ends: Any, tails: Any, ops: Any, source: int) -> tup
     width, room = (nodes // SHARE + WALKERS) * SHARE, 2 * edges + WALKERS * SHARE
     if max(width, room) >= 1 << 31 or not _are_far(starts, ends, tails):
         return same
-    rows, old, near = np.zeros((width, 3), np.int32), np.full(width, -1, np.int32), np.empty(room, np.int32)
-    records = np.empty((nodes, 4), np.int32)
+    rows, near, records = _room(width, 3), _room(room), _room(nodes, 4)
+    old = np.full(width, -1, np.int32)
     if not _describe(starts, ends, tails, ops, records) or not _explore(tails, records, rows, old, near):
         return same
     return (rows[:, 0], rows[:, 1], near, rows[:, 2], int(records[source, _NEW])), old
+
+
+def _room(*shape: int) -> Any:
+    """Return zeros, if possible in memory that goes back to the system with them, which ``malloc`` may keep."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return np.zeros(shape, np.int32)
+    memory = mmap.mmap(-1, 4 * prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.int32).reshape(shape)
 
 
 def _are_far(starts: Any, ends: Any, tails: Any) -> bool:
