@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from math import gcd, lcm
 
 import numpy as np
@@ -27,6 +27,8 @@ from rfgraph.window import EMPTY, IDENTITY, MAX_PERIOD, Interval, Window
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+#: Some of the residues, or all of them.
+Residues = Ints | slice
 
 #: Networks whose modulus is larger are not solved: a bound on time and memory.
 MAX_MODULUS = 1 << 12
@@ -67,6 +69,8 @@ class Spread:
     def repeated(self, period: int) -> Spread:
         """Return the same windows with a longer period, a multiple of their own."""
         times = period // self.period
+        if times == 1:
+            return self
         shift = np.repeat(np.arange(times) * self.step, self.period)
         return replace(
             self,
@@ -146,12 +150,12 @@ class Solution:
         ]
         return all(np.array_equal(other, rows[0]) for other in rows[1:])
 
-    def variants(self, v: int, slot: int) -> list[tuple[Ints, Window]]:
+    def variants(self, v: int, slot: int) -> list[tuple[Residues, Window]]:
         """Return the windows that the op of ``v`` has, each with the residues at which it has it."""
-        return self.cases.get(v) or [(np.arange(self.modulus), self.compiled.reads[self.axis][v][slot])]
+        return self.cases.get(v) or [(slice(None), self.compiled.reads[self.axis][v][slot])]
 
     @cached_property
-    def cases(self) -> dict[int, list[tuple[Ints, Window]]]:
+    def cases(self) -> dict[int, list[tuple[Residues, Window]]]:
         """Node id -> its windows by residue, for the nodes where the input size decides."""
         return _cases(self.compiled.layers, self.axis, self.sizes)
 
@@ -202,6 +206,8 @@ def _sizes(layers: Layers, axis: int, inputs: Ints) -> tuple[list[Ints | None], 
     sizes: list[Ints | None] = []
     valid = np.ones(len(inputs), dtype=bool)
     small = False
+    # What ops made of sizes, by the ids of both: most layers keep theirs.
+    made: dict[tuple[int, int], Ints] = {}
     for ops, tails in zip(layers.ops, layers.tails, strict=True):
         op = ops[axis]
         read = [sizes[tail] for tail in tails]
@@ -214,9 +220,11 @@ def _sizes(layers: Layers, axis: int, inputs: Ints) -> tuple[list[Ints | None], 
         elif op.arity == "several":
             sizes.append(_merged(op, known, len(read), valid))
         else:
-            size, enough = _applied(op, known[0], valid)
-            sizes.append(size)
-            small = small or not enough
+            key = id(ops), id(known[0])
+            if key not in made:
+                made[key], enough = _applied(op, known[0], valid)
+                small = small or not enough
+            sizes.append(made[key])
     return sizes, valid, small
 
 
@@ -247,7 +255,7 @@ def _applied(op: Op, size: Ints, valid: Flags) -> tuple[Ints, bool]:
             enough = False
         else:
             valid &= ~here  # no input of this residue will do, however large
-    return result, enough
+    return (size if np.array_equal(result, size) else result), enough
 
 
 def _output(op: Op, size: int) -> int:
@@ -323,10 +331,9 @@ def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solutio
         field = fields.local[v]
         if field.kind != "unknown":
             continue
-        merged: Field = EMPTY
-        for slot in range(len(layers.tails[v])):
-            if compiled.reads[axis][v][slot].kind != "full":
-                merged = _hull(merged, solution.side(v, slot), modulus)
+        reads = compiled.reads[axis][v]
+        sides = [solution.side(v, slot) for slot in range(len(reads)) if reads[slot].kind != "full"]
+        merged = reduce(lambda a, b: _hull(a, b, modulus), sides) if sides else EMPTY
         if isinstance(merged, Window) and merged.kind == "unknown":
             causes = [
                 cause for tail in layers.tails[v] if isinstance(cause := local[tail], Window) and cause.is_unknown
@@ -357,8 +364,8 @@ def input_sizes(layers: Layers, axis: int) -> InputSizes | None:
     return InputSizes(layers.axes[axis], period, residues, least)
 
 
-def _cases(layers: Layers, axis: int, sizes: list[Ints | None]) -> dict[int, list[tuple[Ints, Window]]]:
-    cases = {}
+def _cases(layers: Layers, axis: int, sizes: list[Ints | None]) -> dict[int, list[tuple[Residues, Window]]]:
+    cases: dict[int, list[tuple[Residues, Window]]] = {}
     for v, (ops, tails) in enumerate(zip(layers.ops, layers.tails, strict=True)):
         cycle = ops[axis].window_cycle
         size = sizes[tails[0]] if tails else None
@@ -384,7 +391,7 @@ def _large(window: Window) -> bool:
     return any(abs(end) > _LARGEST for interval in window.intervals if interval for end in (*interval, window.step))
 
 
-def _through(outer: list[tuple[Ints, Window]], inner: Field, modulus: int) -> Field:
+def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -> Field:
     """Return what an op reads whose window is ``outer`` at the residues beside it."""
     if len(outer) == 1 and outer[0][1] == IDENTITY:
         return inner
@@ -407,7 +414,9 @@ def _through(outer: list[tuple[Ints, Window]], inner: Field, modulus: int) -> Fi
     for rows, window in outer:
         if _large(window) or abs(window.intervals[0][1] if window.intervals[0] else 0) * inner.step > _LARGEST:
             return _TOO_LARGE
-        part = replace(inner, first=inner.first[rows], last=inner.last[rows], reads=inner.reads[rows])
+        part = inner
+        if not isinstance(rows, slice):
+            part = replace(inner, first=inner.first[rows], last=inner.last[rows], reads=inner.reads[rows])
         regular = _regular(part)
         several = False
         for column, (a, b) in _columns(window, turns):
