@@ -427,6 +427,23 @@ def test_predecessors_in_another_order_than_nodes_are_read_by_name():
     np.testing.assert_array_equal(solved.numbers().size, want.size)
 
 
+def test_attributes_that_were_met_are_found_again_whatever_their_form(monkeypatch):
+    """One op under as many attributes of other names, with lists, and with a label of its own at every node."""
+    forms = [{"kernel": 3, "padding": 1}, {"kernel": 3, "dilation": 2}, {"kernel": [3, 3], "padding": [1, 0]}]
+    net = rfgraph.Network("forms")
+    x = net.input("x")
+    for i in range(60):
+        x = net.conv(f"c{i}", x, **forms[i % 3], **({"label": f"{i} of 60"} if i > 30 else {}))
+    plain.forget(plain.table_of(plain.lanes_of(2, wide=False)))
+    for _ in range(2):  # what was met before a form that is told in another way is met again
+        check_solved(net.graph, plain.solve(net.graph))
+    asked = []
+    spec = numbered.Table.spec
+    monkeypatch.setattr(numbered.Table, "spec", lambda table, given: asked.append(given) or spec(table, given))
+    assert plain.solve(net.graph).specs == [0] + [1 + i % 3 for i in range(60)]
+    assert not asked
+
+
 def test_lists_and_tuples_of_one_attribute_are_told_apart_from_numbers():
     for kernel in ([3, 5], (3, 5), 3, [5, 3], [3, 5], 5, (5, 3)):
         sizes = (kernel, kernel) if isinstance(kernel, int) else tuple(kernel)
