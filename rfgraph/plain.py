@@ -188,7 +188,8 @@ class Plain:
         for axis in range(len(self.axes)):
             frames = [known[number][axis] for number in self._numbers]
             pairs = zip(self.states.values(), frames, strict=True)
-            fields = [lanes.grown(state, axis) + 1 if frame.stride else 0 for state, frame in pairs]
+            shift, size = lanes.shift(axis), (1 << lanes.size) - 1
+            fields = [(state >> shift & size) + 1 if frame.stride else 0 for state, frame in pairs]
             same = next((other for other, seen in enumerate(walked) if seen == (frames, fields)), None)
             walked.append((frames, fields))
             if same is not None:
