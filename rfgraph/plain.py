@@ -394,8 +394,9 @@ def _walk(
             else:
                 if not degree or not known[spec].merges:
                     raise NotPlainError
-                numbered = False
-                for slot, edge in enumerate(into.values() if edges is None else islice(edges, degree)):
+                slot, numbered = -1, False
+                for edge in into.values() if edges is None else islice(edges, degree):
+                    slot += 1
                     if not slot:
                         numbered = "slot" in edge
                     if edge["slot"] != slot if numbered else "slot" in edge:
