@@ -133,12 +133,19 @@ def _phased(
             step = _int(fields[tail, axis, 2 * phases])
             period = _int(fields[tail, axis, 2 * phases + _id(1)])
             moved = step
+            keeps = reads[op, axis, 2] == 1 and reads[op, axis, 3] == 1  # of the next output, the next input
             # ``room`` holds what output y reads at y + shift, but for a number to be added.
             low_shift, high_shift = _id(0), _id(0)
             low_added, high_added = 0, 0
-            if reads[op, axis, 2] == 1 and reads[op, axis, 3] == 1:  # of the next output, the next input
+            if keeps:
                 low_shift, high_shift = _id(table[op, axis, 0, 0]), _id(table[op, axis, 0, 2])
                 low_added, high_added = table[op, axis, 0, 1] * step, table[op, axis, 0, 3] * step
+            is_copied = keeps and not low_shift and not high_shift and not found & KNOWN
+            if is_copied:
+                for y in range(phases):
+                    fields[v, axis, y] = fields[tail, axis, y] + low_added
+                    fields[v, axis, phases + y] = fields[tail, axis, phases + y] + high_added
+            elif keeps:
                 for y in range(phases):
                     room[0, y] = fields[tail, axis, y]
                     room[1, y] = fields[tail, axis, phases + y]
@@ -158,9 +165,10 @@ def _phased(
                 last = fields[tail, axis, phases + _id(table[op, axis, border, 2])] + table[op, axis, border, 3] * step
                 largest |= moved | _bits(first) | _bits(last)
             if not found & KNOWN:
-                for y in range(phases):
-                    fields[v, axis, y] = room[0, y + low_shift] + low_added
-                    fields[v, axis, phases + y] = room[1, y + high_shift] + high_added
+                if not is_copied:
+                    for y in range(phases):
+                        fields[v, axis, y] = room[0, y + low_shift] + low_added
+                        fields[v, axis, phases + y] = room[1, y + high_shift] + high_added
                 fields[v, axis, 2 * phases] = moved
                 fields[v, axis, 2 * phases + _id(1)] = period
                 continue

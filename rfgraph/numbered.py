@@ -188,8 +188,8 @@ class Table:
             self.bare[attributes["op"]] = number
             return number
         of_op = self.layouts.setdefault(attributes["op"], {})
-        layouts: list[Layout] = [(itemgetter(*names), {}), (_items, {}), (_frozen_items, {})]
-        for key, known in [of_op.get(len(attributes), layouts[0]), *layouts[1:]]:
+        ways: list[Layout] = [(itemgetter(*names), {}), (_items, {}), (_frozen_items, {})]
+        for key, known in [of_op.get(len(attributes), ways[0]), *ways[1:]]:
             try:
                 if len(known) < MAX_SPECS:  # a label may be another at every node
                     known[key(attributes)] = number

@@ -38,8 +38,8 @@ def of_states(
     """
     if size == 64:
         lanes = b"".join([state.to_bytes((len(axes) + 1) * 8, "little") for state in states])
-        lanes_of = np.frombuffer(lanes, dtype=np.dtype("<i8")).reshape(-1, len(axes) + 1).T
-        frame, grown = lanes_of[0], lanes_of[1:]
+        rows = np.frombuffer(lanes, dtype=np.dtype("<i8")).reshape(-1, len(axes) + 1).T
+        frame, grown = rows[0], rows[1:]
     else:
         packed = np.fromiter(states, np.uint64, len(states)).view(np.int64)
         frame = packed & (1 << number) - 1
