@@ -43,7 +43,8 @@ def of_states(
     else:
         packed = np.fromiter(states, np.uint64, len(states)).view(np.int64)
         frame = packed & (1 << number) - 1
-        grown = packed >> number + size * np.arange(len(axes))[:, None] & (1 << size) - 1
+        grown = packed >> number + size * np.arange(len(axes))[:, None]
+        grown &= (1 << size) - 1
     if places.dtype == object:  # those met here alone may be smaller
         used, frame = np.unique(frame, return_inverse=True)
         places = integers(places[..., used])
