@@ -2,7 +2,7 @@
 
 Time is that of the CPU: everything here runs on one core, and waiting while others have it is no cost of ours. Each run
 of a pass is preceded by one of the yardstick, and their ratio is taken before any median, so that a machine that slows
-down slows both. What a run returns is thrown away after the clock has stopped. The cycle collector runs before each and
+down slows both; and that by another, not timed, so that both find the graph near the processor. What a run returns is thrown away after the clock has stopped. The cycle collector runs before each and
 is off meanwhile, as in ``timeit``: when it strikes depends on all that the process did before.
 
 Memory: in a run of its own under ``tracemalloc``, which counts every byte exactly but slows Python down several times.
@@ -64,7 +64,7 @@ def time_side_by_side(passes: list[Pass], yardstick: Pass, nodes: int, runs: int
             _seconds(one.run, 1)
         for _ in range(runs):
             for one, measured in zip(passes, pairs, strict=True):
-                yardstick.run()  # whatever ran last, the graph is near the processor
+                yardstick.run()
                 before = _seconds(yardstick.run, loops)
                 alone.append(before)
                 measured.append((before, _seconds(one.run, loops)))

@@ -178,7 +178,7 @@ def test_runs_are_interleaved_with_the_yardstick_and_the_collector_is_put_back()
     arguments = ([named("one"), named("two")], named("yardstick"), measure.NODES_PER_RUN, 2)
     timings = measure.time_side_by_side(*arguments, collect=False)
     warm_up = ["yardstick", "one", "two"]
-    assert order == warm_up + ["yardstick", "one", "yardstick", "two"] * 2
+    assert order == warm_up + ["yardstick", "yardstick", "one", "yardstick", "yardstick", "two"] * 2
     assert not any(collecting)
     assert gc.isenabled()
     assert [len(timing.seconds) for timing in timings] == [4, 2, 2]
