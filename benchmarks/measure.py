@@ -2,8 +2,9 @@
 
 Time is that of the CPU: everything here runs on one core, and waiting while others have it is no cost of ours. Each run
 of a pass is preceded by one of the yardstick, and their ratio is taken before any median, so that a machine that slows
-down slows both; and that by another, not timed, so that both find the graph near the processor. What a run returns is thrown away after the clock has stopped. The cycle collector runs before each and
-is off meanwhile, as in ``timeit``: when it strikes depends on all that the process did before.
+down slows both; and that by another, not timed, so that both find the graph near the processor. What a run returns is
+thrown away after the clock has stopped. The cycle collector runs before each and is off meanwhile, as in ``timeit``:
+when it strikes depends on all that the process did before.
 
 Memory: in a run of its own under ``tracemalloc``, which counts every byte exactly but slows Python down several times.
 """
