@@ -177,7 +177,7 @@ def _solved(
         if bits < 1:
             return _exactly(starts, tails, ops, windows, source, phases)
         limit = (1 << bits) - 1
-        nodes = len(ops) if old is None else len(old)
+        nodes = len(given[0])
         fields = np.empty((nodes, len(distinct), 2 * phases + 1 + (phases > 1)), integers)
         state = np.empty(nodes, np.int8)
         ended, v = run(*given, reads, table, limit, fields, state)

@@ -25,7 +25,6 @@ _id, _int = numba.uint64, numba.int64
 #: Of a node: its input if it has one, else where its inputs begin; how many it has; its op; its new id, or -1.
 _FIRST, _DEGREE, _OP, _NEW = range(4)
 
-
 #: Where the inputs of each node begin and end in the tails; the tails; the ops; and the source.
 Network = tuple[Any, Any, Any, Any, int]
 
@@ -131,7 +130,8 @@ def _explore(tails: Any, records: Any, rows: Any, old: Any, near: Any) -> Any:
                     continue
                 given = _meet(seed, w, free, given, after, last, records, old)
             i += 1
-        # Within each of these loops nothing waits for what is read for another walker; the last finds all near.
+        # Within each of these loops nothing waits for what is read for another walker; the last finds all near. The sum
+        # in ``ahead`` is not needed, but what is read for nothing the compiler would leave out.
         for i in range(_id(count)):
             v = _id(old[_id(last - head[_id(walkers[i])])])
             degree = records[v, _DEGREE]

@@ -87,7 +87,7 @@ class Lanes:
 
     def grown(self, state: int, axis: int) -> int:
         """Return the size less one that a state holds on an axis."""
-        return state >> self.number + self.size * axis & (1 << self.size) - 1
+        return state >> self.shift(axis) & (1 << self.size) - 1
 
 
 @cache
