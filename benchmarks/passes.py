@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import networkx as nx
 
 import rfgraph
-from rfgraph import alignment, engine, support
-from rfgraph.compiled import Compiled, compile_graph
+from rfgraph.passes import fields as engine
+from rfgraph.passes.compiled import Compiled, compile_graph
+from rfgraph.questions import alignment, support
 from rfgraph.results import Fields
 
 #: The yardstick, on the same graph in the same run.

@@ -16,7 +16,8 @@ from unittest import mock
 import networkx as nx
 
 import rfgraph
-from rfgraph.sweeps import compiled, entry, sweep
+from rfgraph.sweeps import entry, sweep
+from rfgraph.sweeps import tape as compiled
 
 COLUMNS = ("sweep", "nodes", "designs", "time", "M node-configurations/s", "x pure Python", "range")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import networkx as nx
 
-from rfgraph.network import Network
+from rfgraph.graph.network import Network
 
 
 def alexnet_v2() -> nx.MultiDiGraph:

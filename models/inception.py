@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import networkx as nx
 
-from rfgraph.network import Network
+from rfgraph.graph.network import Network
 
 from .layers import separable
 from .mixed import Branch, Layer, add_mixed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rfgraph.network import Network
+from rfgraph.graph.network import Network
 
 
 def separable(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rfgraph.network import Network
+from rfgraph.graph.network import Network
 
 #: What a name begins with -> op.
 OPS = {"Conv2d": "conv", "Conv": "conv", "MaxPool": "max_pool", "AvgPool": "avg_pool"}

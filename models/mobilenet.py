@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import networkx as nx
 
-from rfgraph.network import Network
+from rfgraph.graph.network import Network
 
 from .layers import separable
 

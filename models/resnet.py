@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import networkx as nx
 
-from rfgraph.network import Network
+from rfgraph.graph.network import Network
 
 #: Units in each of the four blocks, by depth.
 UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import networkx as nx
 
-from rfgraph.network import Network
+from rfgraph.graph.network import Network
 
 #: Adds the layer that doubles a map: network, its name, what it reads, channels.
 Up = Callable[[Network, str, str, int], str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import networkx as nx
 
-from rfgraph.network import Network
+from rfgraph.graph.network import Network
 
 #: 3x3 convs before each of the five pools.
 CONVS = {"vgg_a": (1, 1, 2, 2, 2), "vgg_16": (2, 2, 3, 3, 3)}

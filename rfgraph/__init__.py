@@ -4,20 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rfgraph.algebra.closed_form import single_path
+    from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
     from rfgraph.analysis import Report, analyze, load, trace
-    from rfgraph.arrays import ArrayFields, solve_arrays
-    from rfgraph.closed_form import single_path
-    from rfgraph.costs import Cost, Total
     from rfgraph.errors import RFGraphError
-    from rfgraph.extents import Regions
-    from rfgraph.features import Features
-    from rfgraph.network import Network
-    from rfgraph.paths import Paths
+    from rfgraph.fast.arrays import ArrayFields, solve_arrays
+    from rfgraph.graph.costs import Cost, Total
+    from rfgraph.graph.network import Network
+    from rfgraph.passes.extents import Regions
+    from rfgraph.questions.features import Features
+    from rfgraph.questions.paths import Paths
+    from rfgraph.questions.support import Support
     from rfgraph.results import Branch, Finding, Layer, Numbers, Region, Repair, Trace
-    from rfgraph.support import Support
     from rfgraph.sweeps import Sweep, sweep
     from rfgraph.uses.roi import Roi, roi
-    from rfgraph.window import EMPTY, FULL, IDENTITY, Window
 
 __version__ = "0.1.0"
 
@@ -57,19 +57,19 @@ __all__ = [
 #: Module -> the public names that it holds, imported when first used: ``rfgraph --help`` needs no networkx.
 _HOMES = {
     "analysis": ("Report", "analyze", "load", "trace"),
-    "arrays": ("ArrayFields", "solve_arrays"),
-    "closed_form": ("single_path",),
-    "costs": ("Cost", "Total"),
+    "fast.arrays": ("ArrayFields", "solve_arrays"),
+    "algebra.closed_form": ("single_path",),
+    "graph.costs": ("Cost", "Total"),
     "errors": ("RFGraphError",),
-    "extents": ("Regions",),
-    "features": ("Features",),
-    "network": ("Network",),
-    "paths": ("Paths",),
+    "passes.extents": ("Regions",),
+    "questions.features": ("Features",),
+    "graph.network": ("Network",),
+    "questions.paths": ("Paths",),
     "results": ("Branch", "Finding", "Layer", "Numbers", "Region", "Repair", "Trace"),
-    "support": ("Support",),
+    "questions.support": ("Support",),
     "sweeps": ("Sweep", "sweep"),
     "uses.roi": ("Roi", "roi"),
-    "window": ("EMPTY", "FULL", "IDENTITY", "Window"),
+    "algebra.window": ("EMPTY", "FULL", "IDENTITY", "Window"),
 }
 
 

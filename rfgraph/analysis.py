@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import networkx as nx
 
-from rfgraph import context, engine, importers, productivity
-from rfgraph import support as supports
-from rfgraph.alignment import Mode, center_spread, find, is_off, unchecked
-from rfgraph.compiled import Compiled, compile_graph, compile_layers
-from rfgraph.context import GlobalContext
-from rfgraph.costs import Cost, Costs, Total
+from rfgraph import importers
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
-from rfgraph.network import BatchNorm, Layers, Network
+from rfgraph.fast.affine_walk import Plain, solve
+from rfgraph.graph.costs import Cost, Costs, Total
+from rfgraph.graph.network import BatchNorm, Layers, Network
+from rfgraph.graph.sizes import InputSize
+from rfgraph.graph.treatments import Treat, Treatment, chosen
 from rfgraph.ops import Size
-from rfgraph.plain import Plain, solve
-from rfgraph.productivity import Productivity, Unproductive
+from rfgraph.passes import fields as engine
+from rfgraph.passes.compiled import Compiled, compile_graph, compile_layers
+from rfgraph.questions import context, productivity
+from rfgraph.questions import support as supports
+from rfgraph.questions.alignment import Mode, center_spread, find, is_off, unchecked
+from rfgraph.questions.context import GlobalContext
+from rfgraph.questions.productivity import Productivity, Unproductive
 from rfgraph.results import (
     Fields,
     Finding,
@@ -35,15 +39,13 @@ from rfgraph.results import (
     common_sizes,
     worst_first,
 )
-from rfgraph.shapes import InputSize
-from rfgraph.treatments import Treat, Treatment, chosen
 
 if TYPE_CHECKING:
-    from rfgraph.extents import Regions
-    from rfgraph.features import Features, How, Pixel
-    from rfgraph.paths import Paths
-    from rfgraph.residues import Solution
-    from rfgraph.support import Support
+    from rfgraph.passes.by_size import Solution
+    from rfgraph.passes.extents import Regions
+    from rfgraph.questions.features import Features, How, Pixel
+    from rfgraph.questions.paths import Paths
+    from rfgraph.questions.support import Support
 
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
 Model = Any
@@ -138,7 +140,7 @@ class Report(Mapping[Hashable, Layer]):
         """Fields by residue of the input size, for axes on which no size is given and it decides."""
         if not any(field.kind == "unknown" for fields in self._fields for field in fields.local):
             return [None] * len(self.axes)
-        from rfgraph.residues import solve  # numpy is imported when it is first needed
+        from rfgraph.passes.by_size import solve  # numpy is imported when it is first needed
 
         source = self._source
         return _per_axis(self._compiled, lambda axis: solve(self._compiled, axis, source, self._fields[axis]))
@@ -228,7 +230,7 @@ class Report(Mapping[Hashable, Layer]):
         """
         if self._plain is not None:
             return self._plain.numbers()
-        from rfgraph.numbers import of_fields  # numpy is imported when it is first needed
+        from rfgraph.fast.field_arrays import of_fields  # numpy is imported when it is first needed
 
         return of_fields(tuple(self), self.axes, self._fields)
 
@@ -277,7 +279,7 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:unet_2x2").input_sizes[0])
         multiples of 16, from 16
         """
-        from rfgraph.residues import input_sizes  # numpy is imported when it is first needed
+        from rfgraph.passes.by_size import input_sizes  # numpy is imported when it is first needed
 
         return tuple(input_sizes(self._layers, axis) for axis in range(len(self.axes)))
 
@@ -345,7 +347,7 @@ class Report(Mapping[Hashable, Layer]):
     @cached_property
     def productivity(self) -> Productivity:
         """How the convolutions and the image fit each other; ``rfgraph.uses.resolution`` answers questions of it."""
-        from rfgraph import paths
+        from rfgraph.questions import paths
 
         if self._plain is not None:
             extremes = self._plain.extremes()
@@ -398,7 +400,7 @@ class Report(Mapping[Hashable, Layer]):
         >>> [(size.smallest, size.count) for size in paths.axes[0].sizes]
         [(1, 1), (7, 1)]
         """
-        from rfgraph import paths
+        from rfgraph.questions import paths
 
         return paths.between(self._compiled, self._source, self._layers.id_of(layer))
 
@@ -432,7 +434,7 @@ class Report(Mapping[Hashable, Layer]):
                 name = self._layers.describe(v, axis)
                 raise IndexError(f"{name}: index {y} lies outside its map of size {size}")
         if self._is_clipped(v):
-            from rfgraph import regions
+            from rfgraph.passes import regions
 
             reached = regions.reach(self._compiled, v, place, self._source)
             return Region(layer, place, self.axes, reached.box(), True, "exact" if reached.exact else "bound")
@@ -467,7 +469,7 @@ class Report(Mapping[Hashable, Layer]):
         >>> bool(regions.reads.all())
         True
         """
-        from rfgraph import extents
+        from rfgraph.passes import extents
 
         v = self._layers.id_of(layer)
         if not self._is_clipped(v):
@@ -507,7 +509,7 @@ class Report(Mapping[Hashable, Layer]):
         >>> report.features("last", [(5, 8)]).box, report.features("last", [(5, 8)], "center").box
         (((2, 4),), ((3, 4),))
         """
-        from rfgraph import features
+        from rfgraph.questions import features
 
         if how not in get_args(features.How):
             raise AttributeValueError(f"how {how!r} is not one of {', '.join(get_args(features.How))}")
@@ -557,7 +559,7 @@ class Report(Mapping[Hashable, Layer]):
 
     def _is_clipped(self, v: int) -> bool:
         """Return whether what ``v`` reads is followed from map to map, and refuse if it is not known at all."""
-        from rfgraph import extents  # numpy is imported when it is first needed
+        from rfgraph.passes import extents  # numpy is imported when it is first needed
 
         if not self._compiled.between([v], self._source):
             raise UnknownFieldError(f"{self._layers.describe(v)} does not depend on {self.source!r}")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rfgraph.errors import PolicyError
+from rfgraph.graph.treatments import matches
 from rfgraph.ops import near
 from rfgraph.results import RULES, Finding
-from rfgraph.treatments import matches
 
 #: Rules on whether merges line up: without them, merges that cannot be checked do not matter.
 _ALIGNMENT = ("RF001", "RF002", "RF005")

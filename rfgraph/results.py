@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import networkx as nx
 
-from rfgraph.costs import Cost
+from rfgraph.algebra.window import FULL, Interval, Number, Window
 from rfgraph.errors import UnknownFieldError
-from rfgraph.window import FULL, Interval, Number, Window
+from rfgraph.graph.costs import Cost
 
 if TYPE_CHECKING:  # numpy is imported where it is needed
     import numpy as np

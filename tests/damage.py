@@ -316,7 +316,7 @@ def onnx_messages() -> Mutate:
 def tensorflow_messages(kind: str, text: bool = False) -> Mutate:
     from google.protobuf import text_format
 
-    from rfgraph.importers import tensorflow_protos
+    from rfgraph.importers.tensorflow import protos as tensorflow_protos
 
     made = tensorflow_protos.message_class(kind)
     if text:

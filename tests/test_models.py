@@ -10,8 +10,8 @@ import pytest
 
 from rfgraph import analyze, trace
 from rfgraph.errors import ModelFileError
+from rfgraph.graph.network import read
 from rfgraph.models import MODELS, build
-from rfgraph.network import read
 
 # Araujo, Norris, Sim, Distill 2019: RECEPTIVE_FIELD_TABLE.md of github.com/google-research/receptive_field. Each row is
 # an end point with receptive field size, effective stride, and effective padding: one where it does not depend on the

@@ -72,5 +72,13 @@ def test_an_onnx_file_brings_no_reader_of_other_formats() -> None:
     code = CODE.replace('{name.partition(".")[0] for name in sys.modules}', "set(sys.modules)")
     done = subprocess.run([sys.executable, "-c", code, "check", str(light)], capture_output=True, text=True, check=True)
     found = set(done.stdout.splitlines()[-1].split()[1:])
-    assert "rfgraph.importers.onnx" in found
-    assert not {"rfgraph.importers.aten", "rfgraph.importers.exported", "rfgraph.residues", "rfgraph.sweeps"} & found
+    assert "rfgraph.importers.onnx.reader" in found
+    assert (
+        not {
+            "rfgraph.importers.torch.reader",
+            "rfgraph.importers.torch.saved",
+            "rfgraph.passes.by_size",
+            "rfgraph.sweeps",
+        }
+        & found
+    )

@@ -83,32 +83,35 @@ def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> 
 
 
 def _onnx(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
-    onnx = _needing("onnx", "rfgraph.importers.onnx", "reading .onnx files")
+    onnx = _needing("onnx", "rfgraph.importers.onnx.reader", "reading .onnx files")
     graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size)
     return graph
 
 
 def _pt2(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
-    from rfgraph.importers import aten, exported
+    from rfgraph.importers.torch import reader as aten
+    from rfgraph.importers.torch import saved as exported
 
     return aten.lowered(exported.read(path), treat, input_size)
 
 
 def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
-    from rfgraph.importers import keras_config
+    from rfgraph.importers.keras import reader as keras_config
 
     return keras_config.lowered(keras_config.read(path), treat, input_size)
 
 
 def _tflite(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
-    graph: nx.DiGraph[Any] = _needing("tflite", "rfgraph.importers.tflite", "reading .tflite files").graph_of(
+    graph: nx.DiGraph[Any] = _needing("tflite", "rfgraph.importers.tflite.file", "reading .tflite files").graph_of(
         path, treat, input_size
     )
     return graph
 
 
 def _tensorflow(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
-    reader = _needing("google.protobuf", "rfgraph.importers.tensorflow", "reading TensorFlow files", "tensorflow")
+    reader = _needing(
+        "google.protobuf", "rfgraph.importers.tensorflow.reader", "reading TensorFlow files", "tensorflow"
+    )
     graph: nx.DiGraph[Any] = reader.graph_of(path, treat, input_size)
     return graph
 
@@ -153,13 +156,16 @@ def _made_of(package: str, *classes: str) -> Callable[[object], bool]:
 
 #: Asked in this order: on some backends a Keras model is a PyTorch module too.
 FRAMEWORKS = (
-    Framework("keras", "rfgraph.importers.keras", "live Keras models", _made_of("keras", "Layer", "Function")),
+    Framework("keras", "rfgraph.importers.keras.live", "live Keras models", _made_of("keras", "Layer", "Function")),
     Framework(
-        "torch", "rfgraph.importers.torch", "live PyTorch modules", _made_of("torch", "Module", "ExportedProgram")
+        "torch", "rfgraph.importers.torch.live", "live PyTorch modules", _made_of("torch", "Module", "ExportedProgram")
     ),
     # Last: any function that is nobody else's, and what is called like one.
     Framework(
-        "jax", "rfgraph.importers.jax", "JAX functions", lambda model: callable(model) and not isinstance(model, type)
+        "jax",
+        "rfgraph.importers.jax.live",
+        "JAX functions",
+        lambda model: callable(model) and not isinstance(model, type),
     ),
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 import networkx as nx
 
 from rfgraph.errors import ModelFileError, RFGraphError
-from rfgraph.network import Network
+from rfgraph.graph.network import Network
 from rfgraph.ops import near
 
 

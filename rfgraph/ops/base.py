@@ -14,8 +14,8 @@ from numbers import Rational
 from operator import index
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
+from rfgraph.algebra.window import IDENTITY, Number, Window, as_number
 from rfgraph.errors import AttributeValueError, UnknownOpError
-from rfgraph.window import IDENTITY, Number, Window, as_number
 
 Size = int | None
 #: What lies beyond the border of a map: zeros, its border pixel, its mirror image without or with the border pixel

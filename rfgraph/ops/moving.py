@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
+from rfgraph.algebra.window import Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import (
     Border,
@@ -19,7 +20,6 @@ from rfgraph.ops.base import (
     padding,
     positive,
 )
-from rfgraph.window import Window
 
 
 def _amounts(name: str, value: object) -> tuple[int, int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, integer, op_kind, optional, positive
-from rfgraph.window import EMPTY, FULL, IDENTITY, Window
 
 
 @op_kind("input")

@@ -9,9 +9,9 @@ from functools import lru_cache
 from math import ceil, floor
 from typing import Any
 
+from rfgraph.algebra.window import FULL, MAX_PERIOD, Interval, Number, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import Border, Op, Size, Sizes, attribute, choice, flag, op_kind, optional, positive, ratio
-from rfgraph.window import FULL, MAX_PERIOD, Interval, Number, Window
 
 NEAREST: dict[str, Callable[[Fraction], int]] = {
     "round_prefer_floor": lambda x: ceil(x - Fraction(1, 2)),

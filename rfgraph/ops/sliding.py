@@ -7,9 +7,9 @@ from functools import lru_cache
 from math import gcd
 from typing import Any
 
+from rfgraph.algebra.window import MAX_PERIOD, Interval, Window
 from rfgraph.errors import SizeError
 from rfgraph.ops.base import Op, Padding, Size, Sizes, attribute, flag, natural, op_kind, padding, positive
-from rfgraph.window import MAX_PERIOD, Interval, Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

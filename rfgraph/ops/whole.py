@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rfgraph.algebra.window import FULL, IDENTITY, Window
 from rfgraph.errors import AttributeValueError
 from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, op_kind
-from rfgraph.window import FULL, IDENTITY, Window
 
 
 @op_kind("attention", "recurrent", "broadcast")

@@ -6,8 +6,9 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rfgraph.algebra.window import Number, Window
 from rfgraph.analysis import Report
-from rfgraph.costs import Total
+from rfgraph.graph.costs import Total
 from rfgraph.present.rows import (
     SCHEMA_VERSION,
     Column,
@@ -23,7 +24,6 @@ from rfgraph.present.rows import (
     truth,
 )
 from rfgraph.results import BySize, Layer, named_axes, named_residues
-from rfgraph.window import Number, Window
 
 #: The field of a layer along one axis, by residue of the input size where that decides.
 Field = Window | BySize

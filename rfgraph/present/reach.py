@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from rfgraph.analysis import Report
 from rfgraph.present.layers import NAMED
 from rfgraph.present.rows import Document, across, number
-from rfgraph.productivity import Resolutions, Unproductive
+from rfgraph.questions.productivity import Resolutions, Unproductive
 
 if TYPE_CHECKING:
-    from rfgraph.paths import AxisPaths, Paths
+    from rfgraph.questions.paths import AxisPaths, Paths
 
 #: In networks of more nodes than this paths are not counted unasked: counts get longer with every merge.
 _COUNTED = 20_000

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import floor, log10
 from typing import Any, Literal, Protocol
 
-from rfgraph.window import Number
+from rfgraph.algebra.window import Number
 
 #: Version of the JSON documents: raised when a key changes its meaning or goes, not when one is added.
 SCHEMA_VERSION = 1

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfgraph.errors import AttributeValueError, UnknownNodeError
+from rfgraph.graph.treatments import matches
 from rfgraph.ops import KINDS, METADATA, near
 from rfgraph.ops.sliding import Conv, ConvTranspose
-from rfgraph.treatments import matches
 
 Ints = NDArray[np.int64]
 

@@ -12,24 +12,25 @@ from typing import Any, cast, get_args
 
 import networkx as nx
 
-from rfgraph.alignment import Mode
 from rfgraph.analysis import analyze, load
 from rfgraph.errors import AttributeValueError, SizeError, SweepError
-from rfgraph.network import BatchNorm, Layers, read
-from rfgraph.shapes import InputSize
-from rfgraph.sweeps import compiled, totals
+from rfgraph.graph.network import BatchNorm, Layers, read
+from rfgraph.graph.sizes import InputSize
+from rfgraph.graph.treatments import Treat
+from rfgraph.questions.alignment import Mode
+from rfgraph.sweeps import cost_plan as totals
 from rfgraph.sweeps import designs as numbering
+from rfgraph.sweeps import tape as compiled
 from rfgraph.sweeps.chunks import progress as progress_bar
 from rfgraph.sweeps.chunks import run
 from rfgraph.sweeps.columns import Columns, joined
 from rfgraph.sweeps.designs import MOST_NUMBERED, Blocks, Choices, Designs, Key
 from rfgraph.sweeps.expressions import Expression, expression
 from rfgraph.sweeps.folder import LAYOUT, Folder, Form
+from rfgraph.sweeps.plan import NoPlan, Plan, ops_by_variant
+from rfgraph.sweeps.plan import plan as make_plan
 from rfgraph.sweeps.results import Sweep, collected
 from rfgraph.sweeps.search import Best, Counts, Question, Search
-from rfgraph.sweeps.tables import NoPlan, Plan, ops_by_variant
-from rfgraph.sweeps.tables import plan as make_plan
-from rfgraph.treatments import Treat
 
 #: Designs in a chunk: its arrays take some tens of megabytes at most.
 CHUNK = 1 << 16

@@ -26,7 +26,7 @@ def run(
     drifts: Any,
     misaligned: Any,
 ) -> None:
-    """Fill in ``fields``, ``drifts`` and ``misaligned`` from a tape; see ``rfgraph.sweeps.compiled``."""
+    """Fill in ``fields``, ``drifts`` and ``misaligned`` from a tape; see ``rfgraph.sweeps.tape``."""
     count = misaligned.shape[0]
     first = np.zeros((slots, TOGETHER), dtype=np.int64)
     last = np.zeros((slots, TOGETHER), dtype=np.int64)

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from rfgraph.alignment import Mode
+from rfgraph.algebra.window import as_number
 from rfgraph.analysis import analyze
 from rfgraph.errors import FieldError, SizeError
-from rfgraph.network import BatchNorm
-from rfgraph.shapes import InputSize
-from rfgraph.sweeps import totals, vectorised
+from rfgraph.graph.network import BatchNorm
+from rfgraph.graph.sizes import InputSize
+from rfgraph.questions.alignment import Mode
+from rfgraph.sweeps import cost_plan as totals
+from rfgraph.sweeps import vectorised
 from rfgraph.sweeps.columns import (
     ALIGNMENT_UNKNOWN,
     BOUND,
@@ -34,11 +36,10 @@ from rfgraph.sweeps.columns import (
     put,
     taken,
 )
-from rfgraph.sweeps.compiled import Tape
 from rfgraph.sweeps.designs import Block, Blocks, Designs, Digit, Ints
 from rfgraph.sweeps.expressions import Expression
-from rfgraph.sweeps.tables import Plan
-from rfgraph.window import as_number
+from rfgraph.sweeps.plan import Plan
+from rfgraph.sweeps.tape import Tape
 
 #: Designs that are looked at together: those of a grid share most of their arrays, those of a sample have their own,
 #: which should stay in the cache.

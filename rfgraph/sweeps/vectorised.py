@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rfgraph.alignment import Mode
 from rfgraph.errors import SizeError
-from rfgraph.sweeps import compiled
-from rfgraph.sweeps.compiled import Tape
+from rfgraph.questions.alignment import Mode
+from rfgraph.sweeps import tape as compiled
 from rfgraph.sweeps.designs import Digit
-from rfgraph.sweeps.tables import LARGEST, AxisPlan, Plan, Read, Same, SizeRule, Step, Table
+from rfgraph.sweeps.plan import LARGEST, AxisPlan, Plan, Read, Same, SizeRule, Step, Table
+from rfgraph.sweeps.tape import Tape
 
 #: One number for all designs of a block, or an array of them.
 Number = Any
@@ -272,7 +272,7 @@ class _Pass:
         )
 
     def compare(self, sides: list[Field]) -> None:
-        """Note in which designs branches do not line up, as ``rfgraph.alignment`` has it."""
+        """Note in which designs branches do not line up, as ``rfgraph.questions.alignment`` has it."""
         causal = self.mode == "causal"
         # Sums over the phases stand for means: all sides have the same phases.
         places = [sum(side.last[1:], side.last[0]) for side in sides]

@@ -13,7 +13,7 @@ from typing import Literal
 
 from rfgraph.analysis import Report
 from rfgraph.errors import AttributeValueError, UnknownFieldError
-from rfgraph.productivity import Convolution, Resolutions
+from rfgraph.questions.productivity import Convolution, Resolutions
 
 
 def unproductive(report: Report, on: Literal["all", "any"] = "all") -> tuple[Hashable, ...]:

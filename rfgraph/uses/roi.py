@@ -16,10 +16,10 @@ from fractions import Fraction
 from math import floor
 from typing import Any, Literal
 
+from rfgraph.algebra.window import Interval, Window
 from rfgraph.analysis import Report
 from rfgraph.errors import AttributeValueError, UnboundedError, UnknownFieldError
-from rfgraph.features import Pixel, pixel_box
-from rfgraph.window import Interval, Window
+from rfgraph.questions.features import Pixel, pixel_box
 
 Rounding = Literal["away", "even"]
 Scale = float | Fraction

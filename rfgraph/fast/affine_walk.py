@@ -1,0 +1,446 @@
+"""Plain networks, solved as they are walked: all fields, and whether every merge lines up, in one look at each edge.
+
+In a plain network every op reads one interval per output, or the whole axis, and there is one input. Then the field of
+a node is known from its *frame* (on every axis the effective stride, twice the centre of output 0, the size of the map,
+and whether some path reads the whole axis) and from its size on every axis. An op turns one frame into another and adds
+to the sizes what the frame alone decides. Branches of a merge that have the same frame line up, and the merge has it
+too, with the larger size on every axis.
+
+So the state of a node is one integer of A + 1 lanes: the number of its frame in the lowest, above it the size less one
+on each axis. An op is a table from frame to what it adds to the state; a merge compares and takes the larger of all
+lanes at once. Frames of real networks are few, as are distinct sets of attributes; both are numbered for the process.
+All lanes together have 64 bits; where a number does not fit its lane, the network is walked again with 64 for each.
+
+``solve`` gives up, and the general passes take over, wherever a network is not plain or is anything but well formed:
+messages are written in one place, by ``rfgraph.graph.network.read`` and ``rfgraph.graph.sizes``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
+from itertools import accumulate, chain, islice
+from operator import or_
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+
+from rfgraph.algebra.window import FULL, Window
+from rfgraph.errors import RFGraphError
+from rfgraph.fast.interning import Frame, Frames, NotPlainError, Table, TooWideError, forget, lanes_of, table_of
+from rfgraph.graph.network import Layers, axis_names, topological
+from rfgraph.graph.sizes import InputSize, per_axis
+from rfgraph.ops import Size
+from rfgraph.results import Extremes
+
+if TYPE_CHECKING:
+    from rfgraph.results import Numbers
+
+#: So many nodes are read and walked at a time: what there is to read of them stays near the processor.
+BLOCK = 1 << 10
+
+#: Fields on so many axes, at the most, are laid out in 64 bits at first.
+FEW_AXES = 3
+
+
+class _UnorderedError(Exception):
+    """A node comes before one that it reads."""
+
+
+class _UnslottedError(NotPlainError):
+    """The inputs of a node are not in the order of their slots."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A plain network, and the fields of all its nodes."""
+
+    name: str
+    axes: tuple[str, ...]
+    input_size: tuple[int, ...] | None
+    #: Merges whose branches differ in centre, in topological order.
+    misaligned: tuple[Hashable, ...]
+    nodes: tuple[Hashable, ...]  # [V], in topological order
+    states: dict[Hashable, int]
+    specs: Sequence[int]  # [V]
+    degrees: Sequence[int]  # [V], how many inputs each node has
+    feeds: Sequence[Hashable]  # [E], the tails, node by node in the order of their slots
+    _table: Table = field(repr=False, compare=False)
+
+    @property
+    def source(self) -> Hashable:
+        """The input."""
+        return self.nodes[0]
+
+    @cached_property
+    def has_no_holes(self) -> bool:
+        """Whether every position inside every field is read; if not, some may not be.
+
+        One position of a map reads a whole interval, if none before it skips any; so a node that reads several does
+        too, if that interval is no shorter than they lie apart. And so does a merge, if its branches leave no gap.
+        """
+        needs, lanes, frames = self._table.needs, self._table.lanes, self._table.frames
+        states, feeds = self.states, self.feeds
+        # By spec and frame: axes, and what has to be there.
+        least: dict[tuple[int, int], list[tuple[int, float]]] = {}
+        at = 0
+        for spec, degree in zip(self.specs, self.degrees, strict=True):
+            if degree == 1 and needs[spec]:
+                state = states[feeds[at]]
+                number = state & lanes.frames
+                held = least.get((spec, number))
+                if held is None:
+                    strides = [(axis, need, frames[number][axis].stride) for axis, need in needs[spec].items()]
+                    held = [(axis, need * stride - 1) for axis, need, stride in strides if need * stride > 1]
+                    least[spec, number] = held
+                for axis, more in held:
+                    if lanes.grown(state, axis) < more:
+                        return False
+            at += degree
+        return not any(_leave_a_gap(sides) for merge in self.misaligned for sides in self.branches(merge))
+
+    def frames(self, node: Hashable) -> Frames:
+        """Return where the field of a node lies and how large its map is, one entry per axis."""
+        return self._table.frames[self.states[node] & self._table.lanes.frames]
+
+    def field(self, node: Hashable) -> tuple[Window, ...]:
+        """Return the receptive field of a node, one entry per axis; right only where there are no holes."""
+        state, lanes = self.states[node], self._table.lanes
+        windows = []
+        for axis, frame in enumerate(self.frames(node)):
+            grown = lanes.grown(state, axis)
+            windows.append(Window(grown + 1, frame.stride, (grown - frame.center2) // 2) if frame.stride else FULL)
+        return tuple(windows)
+
+    def branches(self, merge: Hashable) -> tuple[tuple[Window, ...], ...]:
+        """Return the local fields of what a merge reads, for each axis; right but for their holes."""
+        end = self._ends[self._ids[merge]]
+        tails = self.feeds[end - self.degrees[self._ids[merge]] : end]
+        branches = []
+        for axis, of_axis in enumerate(zip(*map(self.field, tails), strict=True)):
+            size = self.frames(merge)[axis].map_size  # all of a map of another size is read
+            sides = zip(tails, of_axis, strict=True)
+            branches.append(
+                tuple(side for tail, side in sides if side.is_local and self.frames(tail)[axis].map_size == size)
+            )
+        return tuple(branches)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Where the inputs of each node end in ``feeds``, [V]."""
+        return list(accumulate(self.degrees))
+
+    def kind(self, node: Hashable) -> str:
+        """Return what the graph calls the op of a node."""
+        return self._table.specs[self.specs[self._ids[node]]].kind
+
+    @cached_property
+    def _ids(self) -> dict[Hashable, int]:
+        return {node: v for v, node in enumerate(self.nodes)}
+
+    @cached_property
+    def _tails(self) -> list[int]:
+        """The ids of ``feeds``, [E]."""
+        ids = self._ids
+        return [ids[tail] for tail in self.feeds]
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        """The number of each node's frames, [V]."""
+        frames = self._table.lanes.frames
+        return [state & frames for state in self.states.values()]
+
+    def layers(self) -> Layers:
+        """Return the network as the general passes read it."""
+        known = self._table.specs
+        twice = {number for number in set(self.specs) if any(op.totals for op in known[number].ops)}
+        tails, feeds = [], iter(self._tails)
+        for number, degree in zip(self.specs, self.degrees, strict=True):
+            read = tuple([next(feeds) for _ in range(degree)])
+            tails.append(read * 2 if number in twice else read)
+        specs = [known[number] for number in self.specs]
+        kinds, ops = [spec.kind for spec in specs], [spec.ops for spec in specs]
+        return Layers(self.name, self.axes, self.nodes, kinds, ops, tails)
+
+    def sizes(self) -> list[tuple[Size, ...]]:
+        """Return the size of every node's map on every axis, [V][A]."""
+        known = self._table.frames
+        sizes = {number: tuple(frame.map_size for frame in known[number]) for number in set(self._numbers)}
+        return [sizes[number] for number in self._numbers]
+
+    @cached_property
+    def has_global(self) -> bool:
+        """Whether some node reads the whole of an axis."""
+        return any(frame.is_global for number in set(self._numbers) for frame in self._table.frames[number])
+
+    def may_see_all(self) -> bool:
+        """Return whether some field may be larger than the image."""
+        lanes, together = self._table.lanes, reduce(or_, self.states.values())
+        sizes = [frame.map_size for frame in self.frames(self.source)]
+        return any(size is not None and lanes.grown(together, axis) >= size for axis, size in enumerate(sizes))
+
+    def extremes(self) -> list[Extremes]:
+        """Return the smallest and largest fields of the paths to every node, one entry per axis."""
+        lanes, known = self._table.lanes, self._table.frames
+        found: list[Extremes] = []
+        walked: list[tuple[list[Frame], list[int]]] = []  # frames and fields of each axis
+        for axis in range(len(self.axes)):
+            frames = [known[number][axis] for number in self._numbers]
+            pairs = zip(self.states.values(), frames, strict=True)
+            shift, size = lanes.shift(axis), (1 << lanes.size) - 1
+            fields = [(state >> shift & size) + 1 if frame.stride else 0 for state, frame in pairs]
+            same = next((other for other, seen in enumerate(walked) if seen == (frames, fields)), None)
+            walked.append((frames, fields))
+            if same is not None:
+                found.append(found[same])
+                continue
+            smallest = self._extremes(frames, fields, min)
+            # Where all merges line up, the largest is the field itself.
+            largest = self._extremes(frames, fields, max) if self.misaligned else fields
+            found.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
+        return found
+
+    def _extremes(
+        self, frames: Sequence[Frame], fields: Sequence[int], choose: Callable[[list[int]], int]
+    ) -> list[int]:
+        """Return what is chosen of the fields of all paths to each node, [V].
+
+        Parameters
+        ----------
+        frames, fields
+            Of each node, along one axis; fields are 0 where there is no local one.
+        choose
+            Says which.
+        """
+        feeds, chosen, at = self._tails, list[int](), 0
+        for v, (degree, size) in enumerate(zip(self.degrees, fields, strict=True)):
+            if not size or not degree:
+                chosen.append(size)
+            elif degree == 1:
+                tail = feeds[at]
+                chosen.append(chosen[tail] + size - fields[tail])
+            else:  # all of a map of another size is read
+                tails = [tail for tail in feeds[at : at + degree] if frames[tail].map_size == frames[v].map_size]
+                chosen.append(choose([chosen[tail] for tail in tails if chosen[tail]]))
+            at += degree
+        return chosen
+
+    def numbers(self) -> Numbers:
+        """Return size, stride and padding of all fields as arrays."""
+        from rfgraph.fast.field_arrays import integers, of_states  # numpy is imported when it is first needed
+
+        table, lanes, places = self._table, self._table.lanes, self._table.places
+        if places is None or places.shape[2] < len(table.frames):
+            of_axes = list(zip(*table.frames, strict=True))
+            center2 = [[frame.center2 for frame in of_axis] for of_axis in of_axes]
+            places = table.places = integers([center2, [[frame.stride for frame in of_axis] for of_axis in of_axes]])
+        return of_states(self.axes, self.nodes, self.states.values(), places, lanes.number, lanes.size)
+
+
+def _leave_a_gap(sides: Sequence[Window]) -> bool:
+    """Return whether some position between what branches read, each an interval, is read by none."""
+    intervals = sorted(interval for side in sides if (interval := side.interval(0)) is not None)
+    reached = accumulate((last for _, last in intervals), max)
+    return any(first > last + 1 for last, (first, _) in zip(reached, intervals[1:], strict=False))
+
+
+def solve(graph: nx.DiGraph[Any], source: Hashable | None = None, input_size: InputSize = None) -> Plain | None:
+    """Return the fields of a plain network, ``None`` if it is not one, or not well formed.
+
+    Nodes are best added in topological order, as builders do; otherwise they are sorted first.
+
+    Parameters
+    ----------
+    graph
+        The network.
+    source
+        Node to measure from, if not the input: then it is not solved here.
+    input_size
+        Size of the input; by name it is not solved here.
+    """
+    try:
+        if source is not None and graph.nodes[source].get("op") != "input":
+            return None
+        axes = axis_names(graph)
+        if not graph.is_directed() or type(graph._pred) is not dict or type(graph._node) is not dict:
+            return None
+        if isinstance(input_size, Mapping):
+            return None
+        given = None if input_size is None else per_axis(axes, input_size)
+        solved = _in_any_order(graph, axes, given, wide=False) if len(axes) <= FEW_AXES else None
+        return solved or _in_any_order(graph, axes, given, wide=True)
+    except (NotPlainError, RFGraphError, TypeError, KeyError):  # what is malformed is refused there, with a message
+        return None
+
+
+def _in_any_order(
+    graph: nx.DiGraph[Any], axes: tuple[str, ...], given: tuple[int, ...] | None, *, wide: bool
+) -> Plain | None:
+    """Return the fields, ``None`` if they do not fit the lanes."""
+    table = table_of(lanes_of(len(axes), wide=wide))
+    order, above = None, graph._pred
+    while True:
+        try:
+            return _solve(graph, axes, given, order, above, table)
+        except _UnorderedError:
+            if order is not None:
+                raise NotPlainError from None
+            order = topological(graph)
+        except _UnslottedError:
+            if above is not graph._pred:
+                raise
+            above = _by_slot(graph)
+        except TooWideError:
+            forget(table)  # so large a number would have later networks looked through for such
+            return None
+
+
+def _solve(
+    graph: nx.DiGraph[Any],
+    axes: tuple[str, ...],
+    given: tuple[int, ...] | None,
+    order: list[Hashable] | None,
+    pred: Mapping[Hashable, dict[Hashable, Any]],
+    table: Table,
+) -> Plain:
+    """Solve a network node by node in an order; in that of the graph if there is none."""
+    attributes: Iterator[dict[str, Any]]
+    above: Iterator[dict[Hashable, Any]]
+    if order is None:
+        nodes, named = tuple(graph._node), iter(pred)
+        attributes, above = iter(graph._node.values()), iter(pred.values())
+    else:
+        nodes, named = tuple(order), iter(order)
+        attributes, above = map(graph._node.__getitem__, order), map(pred.__getitem__, order)
+    states: dict[Hashable, int] = {}
+    specs: list[int] = []
+    degrees: list[int] = []
+    feeds: list[Hashable] = []
+    misaligned: list[Hashable] = []
+    for begin in range(0, len(nodes), BLOCK):
+        known = table.specs_of(islice(attributes, BLOCK))
+        into = list(islice(above, BLOCK))
+        counts, tails, edges = _edges(graph, into)
+        block = nodes[begin : begin + BLOCK]
+        if tuple(islice(named, BLOCK)) != block:  # someone has put nodes into the graph by other means than networkx
+            raise _UnorderedError
+        misaligned += _walk(block, known, counts, tails, into, edges, states, given, table)
+        specs += known
+        degrees += counts
+        feeds += tails
+    if not states or len(states) < len(nodes):  # nodes that read nothing are left over
+        raise NotPlainError
+    # Sizes that run over their lane show in its guard bit first, as no step adds more than half of what it holds.
+    if len(nodes) * table.widest >> table.lanes.size - 1 and reduce(or_, states.values()) & table.lanes.guards:
+        raise TooWideError
+    name = str(graph.graph.get("name", ""))
+    return Plain(name, axes, given, tuple(misaligned), nodes, states, specs, degrees, feeds, table)
+
+
+def _walk(
+    nodes: Sequence[Hashable],
+    specs: list[int],
+    degrees: list[int],
+    feeds: list[Hashable],
+    above: list[dict[Hashable, Any]],
+    edges: Iterator[dict[str, Any]] | None,
+    states: dict[Hashable, int],
+    given: tuple[int, ...] | None,
+    table: Table,
+) -> list[Hashable]:
+    """Add the states of nodes that come next, and return those whose branches differ in centre.
+
+    Parameters
+    ----------
+    nodes, specs, degrees
+        The nodes, what each is, and how many inputs it has.
+    feeds
+        Of every edge into them, node by node, its tail.
+    above, edges
+        The attributes of every edge: of each node, by tail; or one after the other, if there are ``edges``.
+    states
+        What came before; empty at the input.
+    given
+        Size of the input on every axis; ``None`` if it says that itself, or no one does.
+    table
+        What specs and states mean.
+    """
+    known, steps, lanes = table.specs, table.steps, table.lanes
+    frames, guards, sign = lanes.frames, lanes.guards, lanes.size - 1
+    watched = guards | frames
+    misaligned: list[Hashable] = []
+    # A node pulls its first tail here, a merge the others below.
+    columns, tails = [iter(column) for column in (nodes, specs, degrees, above)], iter(feeds)
+    if not states:
+        for column in columns:
+            next(column)
+        if degrees[0]:
+            raise _UnorderedError
+        states[nodes[0]] = table.begin(specs[0], given)
+    try:
+        for node, spec, degree, into, tail in zip(*columns, tails, strict=False):
+            state = states[tail]
+            if degree == 1:
+                edge = into[tail] if edges is None else next(edges)
+                if edge and edge.get("slot"):
+                    raise _UnslottedError
+                step = steps[spec]
+                if step is not None:
+                    try:
+                        state += step[state & frames]
+                    except KeyError:
+                        state += table.step(spec, state & frames)
+            else:
+                if not degree or not known[spec].merges:
+                    raise NotPlainError
+                slot, numbered = -1, False
+                for edge in into.values() if edges is None else islice(edges, degree):
+                    slot += 1
+                    if not slot:
+                        numbered = "slot" in edge
+                    if edge["slot"] != slot if numbered else "slot" in edge:
+                        raise _UnslottedError
+                    if slot:
+                        other = states[next(tails)]
+                        if other > state:
+                            state, other = other, state
+                        differing = state - other & watched
+                        if differing:  # else the frames are equal, and ``state`` is the larger on every axis
+                            if differing & frames:
+                                state, differ = table.merged(spec, degree, state, other)
+                                if differ and (not misaligned or misaligned[-1] is not node):
+                                    misaligned.append(node)
+                            else:
+                                smaller = differing - (differing >> sign)  # of guard bits, the lanes below them
+                                state ^= (state ^ other) & smaller
+            states[node] = state
+    except KeyError:  # of a tail, or of a slot
+        raise _UnorderedError from None
+    return misaligned
+
+
+def _edges(
+    graph: nx.DiGraph[Any], above: list[dict[Hashable, Any]]
+) -> tuple[list[int], list[Hashable], Iterator[dict[str, Any]] | None]:
+    """Return how many inputs each node has, [V], and all tails, [E]; in a multigraph the attributes of edges too."""
+    edges = None
+    if graph.is_multigraph():
+        parallel = list(chain.from_iterable(map(dict.values, above)))
+        attributes = list(chain.from_iterable(map(dict.values, parallel)))
+        edges = iter(attributes)
+        if len(attributes) > len(parallel):
+            feeds = [[tail for tail, keys in tails.items() for _ in keys] for tails in above]
+            return list(map(len, feeds)), list(chain.from_iterable(feeds)), edges
+    return list(map(len, above)), list(chain.from_iterable(above)), edges
+
+
+def _by_slot(graph: nx.DiGraph[Any]) -> dict[Hashable, dict[Hashable, Any]]:
+    """Return what each node reads, in the order of the slots; edges side by side go by the first of them."""
+    parallel = graph.is_multigraph()
+
+    def slot(tail_and_edge: tuple[Hashable, Any]) -> Any:
+        _, edge = tail_and_edge
+        return (next(iter(edge.values())) if parallel else edge).get("slot", 0)
+
+    return {node: dict(sorted(tails.items(), key=slot)) for node, tails in graph._pred.items()}

@@ -1,0 +1,1 @@
+"""JAX functions, traced to jaxprs and read into the tensor program. Only ``live`` needs jax."""

@@ -1,0 +1,273 @@
+"""Functions of JAX arrays, traced by ``jax.make_jaxpr``: plain ones, and models of flax, equinox and haiku."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import networkx as nx
+from jax import tree_util
+from jax.extend.core import jaxpr_as_fun
+
+from rfgraph.errors import ModelFileError
+from rfgraph.importers.jax.reader import Flattening, Reader, Traced, readable
+from rfgraph.importers.lowering.lower import lower_for
+from rfgraph.importers.program.dimensions import Shape
+from rfgraph.importers.program.primitives import Program
+
+#: Frames of these packages are not the user's, nor are those of Python itself.
+LIBRARIES = ("jax", "jaxlib", "flax", "equinox", "haiku", "jaxtyping")
+
+
+def graph_of(
+    model: Callable[..., Any], example: Any, treat: Mapping[str, str] | None = None, input_size: Any = None
+) -> nx.DiGraph[Any]:
+    """Return the network graph of a function; with an input size it is traced for that size.
+
+    Parameters
+    ----------
+    model
+        A function of arrays. Its weights are what it closes over. Those of a module that is a tree, and those that
+        ``functools.partial`` holds, may be ``jax.ShapeDtypeStruct``: a model need not be in memory.
+    example
+        What it is called with: a full shape, an array or a ``jax.ShapeDtypeStruct``; a list of these, or of trees of
+        them, for several arguments; or a mapping from the names of its parameters to them. Nothing is allocated.
+    treat, input_size
+        As for ``rfgraph.importers.load``.
+
+    Raises
+    ------
+    ModelFileError
+        If there is no example, or the function cannot be traced.
+    """
+    locations: dict[str, str] = {}
+
+    def read(shapes: Mapping[str, Shape]) -> Program:
+        reader = Reader(trace(model, example, shapes))
+        found = reader.program()
+        locations.update(reader.locations)
+        return found
+
+    return lower_for(read, treat, input_size, locations)
+
+
+def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] | None = None) -> Traced:
+    """Return what ``jax.make_jaxpr`` makes of a function.
+
+    Parameters
+    ----------
+    model, example
+        As for ``graph_of``.
+    shapes
+        Shapes that replace those of the example, by the names of the inputs.
+
+    Raises
+    ------
+    ModelFileError
+        If there is no example, or the function cannot be traced.
+    """
+    name = _name(model)
+    if example is None:
+        raise ModelFileError(
+            f"a JAX function ({name}) is traced on an example; pass example=, the full shape of its input such as "
+            "(1, 224, 224, 3), an array or jax.ShapeDtypeStruct, or a list of these for several arguments"
+        )
+    arguments, keywords = _arguments(example)
+    found, tree = tree_util.tree_flatten_with_path((arguments, keywords), is_leaf=_is_leaf)
+    leaves, names = [leaf for _, leaf in found], _input_names(model, [path for path, _ in found], len(arguments))
+    traced = [k for k, leaf in enumerate(leaves) if _is_tensor(leaf)]
+    stated = [_struct(leaves[k], (shapes or {}).get(names[k])) for k in traced]
+    weights, rebuilt = _without_contents(model)
+
+    def function(given: Sequence[Any], held: Sequence[Any]) -> Any:
+        filled = list(leaves)
+        for k, value in zip(traced, given, strict=True):
+            filled[k] = value
+        positional, named = tree_util.tree_unflatten(tree, filled)
+        return _arrays(_called(rebuilt(held))(*positional, **named))
+
+    try:
+        closed = jax.make_jaxpr(function)(stated, [weight for _, weight in weights])
+    except ModelFileError:
+        raise
+    except Exception as error:  # the user's own code runs here and may raise anything
+        why = (str(error).strip().splitlines() or [""])[0][:300]
+        given = ", ".join(str(tuple(struct.shape)) for struct in stated)
+        raise ModelFileError(f"{name}: JAX cannot trace it on {given} ({type(error).__name__}: {why})") from error
+    if not closed.jaxpr.outvars:
+        raise ModelFileError(f"{name}: it returns no arrays")
+    graph = Flattening(_location, _owners(model), _vectorised).graph(closed, [owner for owner, _ in weights])
+    return Traced(name, graph, tuple(names[k] for k in traced))
+
+
+def _name(model: Any) -> str:
+    """Return what a function is called."""
+    inner = _inner(model)
+    name = getattr(inner, "__name__", "")
+    return name if name and name != "<lambda>" else "function" if name else type(inner).__name__
+
+
+def _inner(model: Any) -> Any:
+    """Return what a function of a function calls in the end: ``jax.jit``, ``jax.vmap`` and partial ones are such."""
+    for _ in range(64):
+        inner = getattr(model, "func", None) or getattr(model, "__wrapped__", None)
+        if not callable(inner):
+            break
+        model = inner
+    return model
+
+
+def _called(model: Any) -> Callable[..., Any]:
+    """Return what is called; a module of flax that has no weights yet makes them as it is called."""
+    if hasattr(model, "init_with_output") and getattr(model, "scope", 0) is None:
+        return lambda *arguments, **keywords: model.init_with_output(jax.random.key(0), *arguments, **keywords)[0]
+    found: Callable[..., Any] = model
+    return found
+
+
+def _without_contents(model: Any) -> tuple[list[tuple[str, Any]], Callable[[Sequence[Any]], Any]]:
+    """Return the weights of which only shapes are there, with what they belong to, and what puts others in place."""
+    partial = isinstance(model, functools.partial)
+    try:
+        found, tree = tree_util.tree_flatten_with_path((model.args, model.keywords) if partial else model)
+    except Exception:  # a module of the user's may not be a tree, or may refuse to be taken apart
+        return [], lambda held: model
+    places = [k for k, (_, leaf) in enumerate(found) if isinstance(leaf, jax.ShapeDtypeStruct)]
+    if not places:
+        return [], lambda held: model
+
+    def rebuilt(held: Sequence[Any]) -> Any:
+        leaves = [leaf for _, leaf in found]
+        for k, value in zip(places, held, strict=True):
+            leaves[k] = value
+        made = tree_util.tree_unflatten(tree, leaves)
+        return functools.partial(model.func, *made[0], **made[1]) if partial else made
+
+    paths = ["" if partial else _owner(readable(tree_util.keystr(found[k][0]))) for k in places]
+    return [(path, found[k][1]) for path, k in zip(paths, places, strict=True)], rebuilt
+
+
+def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments that a function is called with, positional and by name."""
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    if isinstance(example, (list, tuple)) and not _is_shape(example):
+        return tuple(example), {}
+    return (example,), {}
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(
+        isinstance(size, int) and not isinstance(size, bool) for size in value
+    )  # fmt: skip
+
+
+def _is_leaf(value: Any) -> bool:
+    return _is_shape(value) or value is None
+
+
+def _is_tensor(value: Any) -> bool:
+    return _is_shape(value) or (hasattr(value, "shape") and hasattr(value, "dtype"))
+
+
+def _struct(leaf: Any, shape: Any) -> jax.ShapeDtypeStruct:
+    """Return the shape and type of a leaf of the example, without its contents."""
+    stated = tuple(leaf) if _is_shape(leaf) else tuple(leaf.shape)
+    if any(size < 1 for size in stated):
+        raise ModelFileError(f"example shape {stated} has a size that is not positive")
+    dtype = jax.numpy.zeros(()).dtype if _is_shape(leaf) else leaf.dtype
+    return _struct_of(stated if shape is None else tuple(shape), dtype)
+
+
+def _struct_of(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+
+
+def _input_names(model: Any, paths: Sequence[Any], count: int) -> list[str]:
+    """Return one name for each leaf of the arguments, from the names of the function's parameters."""
+    try:
+        parameters = list(inspect.signature(model).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    known = [parameter.name for parameter in parameters if parameter.kind in plain]
+    known += [f"x{k}" if count > 1 else "x" for k in range(len(known), count)]
+    names = []
+    for path in paths:  # (arguments, keywords), then which of them, then the way into it
+        first = path[1]
+        name = known[first.idx] if hasattr(first, "idx") else str(first.key)
+        names.append(".".join(filter(None, (name, readable(tree_util.keystr(path[2:]))))))
+    return names
+
+
+def _arrays(made: Any) -> list[Any]:
+    return [leaf for leaf in tree_util.tree_leaves(made) if hasattr(leaf, "shape")]
+
+
+def _owners(model: Any) -> dict[int, str]:
+    """Return the ``id`` of each array that a model holds, and the path of the layer that it belongs to."""
+    owners = {}
+    try:
+        leaves = tree_util.tree_flatten_with_path(_inner(model))[0]
+    except Exception:  # a module of the user's may not be a tree, or may refuse to be taken apart
+        return {}
+    for path, leaf in leaves:
+        if leaf is not model and (owner := _owner(readable(tree_util.keystr(path)))):
+            owners[id(leaf)] = owner
+    return owners
+
+
+def _owner(path: str) -> str:
+    """Return the path of the layer that a weight belongs to, empty for one of the model itself.
+
+    Examples
+    --------
+    >>> _owner("layers.0.weight"), _owner("stem.kernel.value"), _owner("scale")
+    ('layers.0', 'stem', '')
+    """
+    parts = path.split(".")
+    return ".".join((parts[:-1] if parts[-1] in ("value", "raw_value") else parts)[:-1])
+
+
+def _vectorised(equation: Any) -> Any:
+    """Return the body of a scan for all its turns together, ``None`` if it scans no rows or cannot be batched."""
+    parameters, avals = equation.params, [atom.aval for atom in equation.invars]
+    fixed, carried, length = parameters["num_consts"], parameters["num_carry"], parameters["length"]
+    if len(avals) == fixed + carried or not length:
+        return None
+    shapes = [(length, *a.shape) if fixed <= k < fixed + carried else a.shape for k, a in enumerate(avals)]
+    given = [_struct_of(shape, a.dtype) for shape, a in zip(shapes, avals, strict=True)]
+    axes = (None,) * fixed + (0,) * (len(avals) - fixed)
+    try:
+        return jax.make_jaxpr(jax.vmap(jaxpr_as_fun(parameters["jaxpr"]), axes))(*given)
+    except Exception:  # some primitives, and those of others, cannot be batched
+        return None
+
+
+def _location(equation: Any) -> str:
+    """Return ``file:line`` of the innermost frame of the user's code that makes an equation."""
+    try:
+        from jax._src.source_info_util import user_frames
+
+        info = equation.source_info
+        try:
+            frames = list(user_frames(info.traceback))
+        except AttributeError:
+            frames = list(user_frames(info))  # before JAX 0.7
+        found = [(str(frame.file_name).replace("\\", "/"), int(frame.start_line)) for frame in frames]
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return ""
+    for file, line in found:
+        if file == __file__.replace("\\", "/"):
+            break
+        _, installed, package = file.rpartition("-packages/")
+        if (package.partition("/")[0] not in LIBRARIES) if installed else not file.startswith((_STDLIB, "<")):
+            return f"{file}:{line}"
+    return ""
+
+
+_STDLIB = sysconfig.get_paths()["stdlib"].replace("\\", "/")

@@ -1,0 +1,709 @@
+"""JAX's primitives, spelt with those of the tensor program; this module does not need JAX.
+
+One handler per primitive or family of primitives, under its name in a jaxpr. A handler gets the node and the builder,
+and returns the values of the node's outputs. Nodes that no input reaches do not come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rfgraph.importers import program
+from rfgraph.importers.jax.numbers import Number
+from rfgraph.importers.lowering.rows import nearest_of
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
+from rfgraph.ops.resampling import RADIUS, Resize
+
+Made: TypeAlias = "Value | Sequence[Value]"
+Ints = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """What a primitive reads: a tensor of the program, and what it holds if no input reaches it."""
+
+    value: Value
+    number: Number | None = None
+
+    @property
+    def numbers(self) -> Any:
+        """The array that it holds, ``None`` where that is not known."""
+        return None if self.number is None or not self.value.constant else self.number.value
+
+
+@dataclass(frozen=True)
+class Node:
+    """One equation: its parameters as JAX calls them, what it reads, and the shapes of what it makes."""
+
+    name: str
+    op: str
+    parameters: Mapping[str, Any]
+    operands: tuple[Operand, ...]
+    shapes: tuple[Shape | None, ...]
+    #: The named scopes and functions that it stands in.
+    within: tuple[str, ...] = ()
+
+    def value(self, k: int) -> Value:
+        """Return the tensor that operand ``k`` is."""
+        return self.operands[k].value
+
+    def shape(self, k: int = 0) -> Ints:
+        """Return the shape of operand ``k``."""
+        return _ints(self.operands[k].value.shape)
+
+    @property
+    def rank(self) -> int:
+        """Number of dimensions of the first operand."""
+        return len(self.shape())
+
+    @property
+    def made(self) -> Ints:
+        """Shape of the first output."""
+        return _ints(self.shapes[0])
+
+    @property
+    def tensors(self) -> list[Value]:
+        """All operands."""
+        return [operand.value for operand in self.operands]
+
+    def integers(self, name: str) -> Ints:
+        """Return a parameter that is a tuple of integers."""
+        return tuple(int(number) for number in self.parameters[name])
+
+
+def _ints(shape: Shape | None) -> Ints:
+    if shape is None:
+        raise UnspelledError("it works on what is no tensor")
+    return tuple(int(size) for size in shape)  # type: ignore[arg-type]
+
+
+Handle: TypeAlias = "Callable[[Node, Builder], Made]"
+HANDLERS: Handlers[Handle] = Handlers("JAX")
+
+# Functions of elements at the same index.
+
+#: Primitive -> what it is called; those of several operands broadcast scalars only, so that no label is needed.
+POINTWISE = {
+    "add": "add", "add_any": "add", "sub": "sub", "mul": "mul", "div": "div", "max": "max", "min": "min", "pow": "pow",
+    "rem": "mod", "atan2": "atan2", "and": "and", "or": "or", "xor": "xor", "not": "not", "eq": "equal",
+    "ne": "not_equal", "lt": "less", "le": "less_or_equal", "gt": "greater", "ge": "greater_or_equal",
+    "eq_to": "equal", "lt_to": "less", "le_to": "less_or_equal", "nextafter": "nextafter",
+    "mulhi": "mul", "shift_left": "shift", "shift_right_arithmetic": "shift", "shift_right_logical": "shift",
+    "complex": "complex",
+    "igamma": "igamma", "igammac": "igamma", "igamma_grad_a": "igamma", "polygamma": "polygamma", "zeta": "zeta",
+    "regularized_incomplete_beta": "beta", "select_n": "where", "clamp": "clamp",
+    "neg": "neg", "sign": "sign", "abs": "abs", "floor": "floor", "ceil": "ceil", "round": "round", "exp": "exp",
+    "exp2": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "sqrt": "sqrt", "rsqrt": "rsqrt", "cbrt": "cbrt",
+    "square": "square", "integer_pow": "pow", "sin": "sin", "cos": "cos", "tan": "tan", "asin": "asin",
+    "acos": "acos", "atan": "atan", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "asinh": "asinh",
+    "acosh": "acosh", "atanh": "atanh", "logistic": "sigmoid", "erf": "erf", "erfc": "erf", "erf_inv": "erf",
+    "lgamma": "lgamma", "digamma": "digamma", "bessel_i0e": "bessel", "bessel_i1e": "bessel",
+    "is_finite": "isfinite", "population_count": "popcount", "clz": "clz", "real": "real", "imag": "imag",
+    "conj": "conj",
+}  # fmt: skip
+
+#: Primitives of which each output is an operand as it is: other types, other places in memory, marks for tracing.
+SAME = (
+    "convert_element_type", "reduce_precision", "copy", "copy_p", "stop_gradient", "device_put", "name",
+    "sharding_constraint", "layout_constraint", "mesh_cast", "reshard", "pvary", "optimization_barrier",
+)  # fmt: skip
+
+
+@HANDLERS.handles(*POINTWISE)
+def _pointwise(node: Node, build: Builder) -> Made:
+    return build(program.Pointwise(function=POINTWISE[node.op]), *node.tensors)
+
+
+@HANDLERS.handles(*SAME)
+def _same(node: Node, build: Builder) -> Made:
+    return node.tensors
+
+
+@HANDLERS.handles("bitcast_convert_type")
+def _bitcast(node: Node, build: Builder) -> Made:
+    if node.made != node.shape():
+        raise UnspelledError("it reads its elements as a type of another size")
+    return node.value(0)
+
+
+# Windows.
+
+
+@HANDLERS.handles("conv_general_dilated")
+def _conv(node: Node, build: Builder) -> Made:
+    x, weight = node.value(0), node.value(1)
+    numbers = node.parameters["dimension_numbers"]
+    batch, channel, *spatial = numbers.lhs_spec
+    dims = tuple(spatial)
+    kernel = tuple(node.shape(1)[d] for d in numbers.rhs_spec[2:])
+    channels = node.shape(1)[numbers.rhs_spec[0]]
+    groups, batch_groups = node.parameters["feature_group_count"], node.parameters["batch_group_count"]
+    made = x
+    if dims:
+        made = _slid(
+            build, x, "conv", dims, kernel, node.integers("window_strides"), node.parameters["padding"],
+            node.integers("lhs_dilation"), node.integers("rhs_dilation"), channel, channels, groups,
+        )  # fmt: skip
+    else:  # a product over channels
+        labels = tuple("b" if d == batch else "c" for d in range(2))
+        output = tuple("b" if d == batch else "o" for d in range(2))
+        if groups > 1 or batch_groups > 1:
+            raise UnspelledError("it is a convolution of groups without space")
+        made = build(program.Contract(operands=(labels, ("c", "o")), output=output), x, build.weight((None, channels)))  # type: ignore[arg-type]
+    if batch_groups > 1:  # as in gradients of weights: one group of the batch for each of the channels
+        shape = _ints(made.shape)
+        split = (*shape[:batch], batch_groups, shape[batch] // batch_groups, *shape[batch + 1 :])
+        made = build(program.Reshape(shape=split), made, part="groups")
+        made = build(program.Reduce(function="sum", dims=(batch,), keepdims=False), made, part="group")
+    place = dict(zip(numbers.out_spec, numbers.lhs_spec, strict=True))
+    order = tuple(place[d] for d in range(len(place)))
+    if order != tuple(range(len(order))):
+        made = build(program.Transpose(permutation=order), made, part="layout")
+    if weight.constant:
+        return made
+    read = build(program.Whole(shape=()), weight, part="weight")
+    return build(program.Pointwise(function="mul"), made, read, part="weighted")
+
+
+def _slid(
+    build: Builder, x: Value, function: str, dims: Ints, kernel: Ints, stride: Ints,
+    padding: Sequence[Sequence[int]], base: Ints, dilation: Ints,
+    channel: int | None = None, channels: Dim | None = None, groups: int = 1,
+) -> Value:  # fmt: skip
+    """Slide a window over what ``base`` spreads its input to.
+
+    A window over an input that has holes is the transpose of a window; where it also strides, outputs are dropped.
+    """
+    pads = tuple((int(before), int(after)) for before, after in padding)
+    if all(factor == 1 for factor in base):
+        slide = program.Slide(
+            function=function, dims=dims, kernel=kernel, stride=stride, padding=pads, dilation=dilation,
+            channel=channel, channels=channels, groups=groups,
+        )  # fmt: skip
+        return build(slide, x)
+    spans = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    crops = tuple((span - before, span - after) for span, (before, after) in zip(spans, pads, strict=True))
+    strided = any(step > 1 for step in stride)
+    transposed = program.SlideTransposed(
+        dims=dims, kernel=kernel, stride=base, padding=crops, output_padding=(0,) * len(dims), dilation=dilation,
+        channel=channel, channels=channels, groups=groups,
+    )  # fmt: skip
+    made = build(transposed, x, part="every" if strided else "")
+    if not strided:
+        return made
+    nothing = (None,) * len(dims)
+    return build(program.Slice(dims=dims, starts=nothing, stops=nothing, steps=stride), made)
+
+
+POOLS = {
+    "reduce_window_max": "max_pool", "reduce_window_min": "max_pool", "reduce_window_sum": "avg_pool",
+    "reduce_window": "max_pool",
+}  # fmt: skip
+
+
+@HANDLERS.handles(*POOLS)
+def _pool(node: Node, build: Builder) -> Made:
+    count = len(node.shapes)
+    x = _together(node.operands[:count], build)
+    kernel, stride = node.integers("window_dimensions"), node.integers("window_strides")
+    padding, base, dilation = (node.parameters[n] for n in ("padding", "base_dilation", "window_dilation"))
+    dims = tuple(
+        d for d in range(node.rank)
+        if (kernel[d], stride[d], tuple(padding[d]), base[d]) != (1, 1, (0, 0), 1)
+    )  # fmt: skip
+    if not dims:
+        return [build(program.Pointwise(function="identity"), x)] * count
+    kernel, stride, base, dilation = (tuple(of[d] for d in dims) for of in (kernel, stride, base, dilation))
+    made = _slid(build, x, POOLS[node.op], dims, kernel, stride, [padding[d] for d in dims], base, dilation)
+    return [made] * count
+
+
+def _together(operands: Sequence[Operand], build: Builder) -> Value:
+    """Return what reads several tensors of one shape at the same place."""
+    tensors = [operand.value for operand in operands]
+    return tensors[0] if len(tensors) == 1 else build(program.Pointwise(function="elementwise"), *tensors, part="all")
+
+
+# Reductions and mixtures.
+
+REDUCTIONS = {
+    "reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min", "reduce_prod": "prod", "reduce_and": "min",
+    "reduce_or": "max", "reduce_xor": "sum", "argmax": "max", "argmin": "min",
+}  # fmt: skip
+
+
+@HANDLERS.handles(*REDUCTIONS)
+def _reduce(node: Node, build: Builder) -> Made:
+    dims = tuple(sorted(node.integers("axes")))
+    return build(program.Reduce(function=REDUCTIONS[node.op], dims=dims, keepdims=False), node.value(0))
+
+
+@HANDLERS.handles("reduce")
+def _reduce_by(node: Node, build: Builder) -> Made:
+    count = len(node.shapes)
+    dims = tuple(sorted(node.integers("dimensions")))
+    x = _together(node.operands[:count], build)
+    return [build(program.Reduce(function="max", dims=dims, keepdims=False), x)] * count
+
+
+@HANDLERS.handles("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
+def _cumulated(node: Node, build: Builder) -> Made:
+    return build(program.Mix(function="recurrent", dims=(int(node.parameters["axis"]),)), node.value(0))
+
+
+@HANDLERS.handles("sort")
+def _sort(node: Node, build: Builder) -> Made:
+    x = _together(node.operands, build)
+    return [build(program.Mix(function="sort", dims=(int(node.parameters["dimension"]),)), x)] * len(node.shapes)
+
+
+@HANDLERS.handles("top_k", "approx_top_k")
+def _top_k(node: Node, build: Builder) -> Made:
+    d = int(node.parameters.get("axis", node.parameters.get("reduction_dimension", -1))) % node.rank
+    mixed = build(program.Mix(function="sort", dims=(d,)), node.value(0), part="sort")
+    made = build(program.Slice(dims=(d,), starts=(0,), stops=(node.made[d],), steps=(1,)), mixed)
+    return [made, made]
+
+
+@HANDLERS.handles("fft")
+def _fft(node: Node, build: Builder) -> Made:
+    count = len(node.parameters["fft_lengths"])
+    dims = tuple(range(node.rank - count, node.rank))
+    if node.made == node.shape():
+        return build(program.Mix(function="dft", dims=dims), node.value(0))
+    total = build(program.Reduce(function="dft", dims=dims), node.value(0), part="sum")
+    return build(program.Expand(shape=node.made), total)
+
+
+# Products.
+
+
+@HANDLERS.handles("dot_general")
+def _dot_general(node: Node, build: Builder) -> Made:
+    (left, right), (left_batch, right_batch) = node.parameters["dimension_numbers"]
+    resized = _resize(node, build, tuple(left), tuple(right)) if not left_batch else None
+    if resized is not None:
+        return resized
+    names = [[f"l{d}" for d in range(node.rank)], [f"r{d}" for d in range(len(node.shape(1)))]]
+    for i, j in zip((*left, *left_batch), (*right, *right_batch), strict=True):
+        names[1][j] = names[0][i]
+    shared = {names[0][i] for i in (*left, *left_batch)}
+    free = [name for name in (*names[0], *names[1]) if name not in shared]
+    output = (*(names[0][i] for i in left_batch), *free)
+    return build(program.Contract(operands=(tuple(names[0]), tuple(names[1])), output=output), *node.tensors)
+
+
+#: Weights smaller than this, where the greatest is 1, are 0 but for rounding.
+ZERO = 1e-10
+#: How ``jax.image`` resizes: mode, and whether it smooths what it shrinks.
+RESIZES = tuple((mode, smooth) for mode in RADIUS for smooth in (True, False))
+
+
+def _resize(node: Node, build: Builder, left: Ints, right: Ints) -> Value | None:
+    """Return the resize that a product is, ``None`` if it is none: its other operand is computed, from no input.
+
+    What its weights are shows which rows each output reads; that must be what a resize of that kind reads.
+    """
+    if len(left) != 1:
+        return None
+    x = 0 if not node.value(0).constant else 1
+    weights = node.operands[1 - x].numbers
+    if weights is None or weights.ndim != 2 or weights.dtype.kind != "f":
+        return None
+    d, summed = (left[0], right[0]) if x == 0 else (right[0], left[0])
+    rows = np.moveaxis(weights, summed, 0)  # [inputs, outputs]
+    if 1 in rows.shape or rows.shape[0] == rows.shape[1]:
+        return None
+    reads = np.abs(rows) > ZERO * np.abs(rows).max(initial=0)
+    if not reads.any(axis=0).all():
+        return None
+    first, last = reads.argmax(axis=0), len(reads) - 1 - reads[::-1].argmax(axis=0)
+    kind = _kind_of_resize(tuple(map(int, first)), tuple(map(int, last)), len(rows))
+    if kind is None:
+        return None
+    mode, smooth = kind
+    resize = program.Resize(dims=(d,), sizes=(rows.shape[1],), mode=mode, antialias=smooth)
+    made = build(resize, node.value(x))
+    rank = len(node.shape(x))
+    rest = [e for e in range(rank) if e != d]
+    order = tuple([*rest, d] if x == 0 else [d, *rest])
+    return made if order == tuple(range(rank)) else build(program.Transpose(permutation=order), made, part="layout")
+
+
+@lru_cache(maxsize=256)
+def _kind_of_resize(first: Ints, last: Ints, inputs: int) -> tuple[str, bool] | None:
+    """Return the resize of which output ``y`` reads ``first[y]`` to ``last[y]``; ``None`` if there is none."""
+    for mode, smooth in RESIZES:
+        op = Resize.parse({"size": len(first), "mode": mode, "antialias": smooth}, 0, 1)
+        window = op.window(0, (inputs,))
+        if window.is_unknown:
+            return None
+        spans = [window.interval(y) or (0, 0) for y in range(len(first))]
+        if all((max(a, 0), min(b, inputs - 1)) == at
+               for (a, b), at in zip(spans, zip(first, last, strict=True), strict=True)):  # fmt: skip
+            return mode, smooth
+    return None
+
+
+# Elements moved, dropped, added.
+
+
+@HANDLERS.handles("pad")
+def _pad(node: Node, build: Builder) -> Made:
+    config = [tuple(int(number) for number in entry) for entry in node.parameters["padding_config"]]
+    made = node.value(0)
+    spread = tuple(d for d, (_, _, inside) in enumerate(config) if inside)
+    amounts = tuple((before, after) for before, after, _ in config)
+    filled = not node.value(1).constant
+    if spread:
+        ones, nothing = (1,) * len(spread), (0,) * len(spread)
+        holes = program.SlideTransposed(
+            dims=spread, kernel=ones, stride=tuple(config[d][2] + 1 for d in spread),
+            padding=((0, 0),) * len(spread), output_padding=nothing, dilation=ones,
+        )  # fmt: skip
+        last = not filled and all(pair == (0, 0) for pair in amounts)
+        made = build(holes, made, part="" if last else "spread")
+    if any(pair != (0, 0) for pair in amounts) or not spread:
+        made = build(program.Pad(amounts=amounts), made, part="pad" if filled else "")
+    if filled:
+        read = build(program.Whole(shape=()), node.value(1), part="value")
+        made = build(program.Pointwise(function="where"), made, read)
+    return made
+
+
+@HANDLERS.handles("slice")
+def _slice(node: Node, build: Builder) -> Made:
+    starts, stops = node.integers("start_indices"), node.integers("limit_indices")
+    steps = node.integers("strides") if node.parameters["strides"] is not None else (1,) * node.rank
+    return _sliced(build, node.value(0), starts, stops, steps)
+
+
+def _sliced(build: Builder, x: Value, starts: Ints, stops: Ints, steps: Ints | None = None, part: str = "") -> Value:
+    """Slice the dimensions of which not everything is taken."""
+    shape = _ints(x.shape)
+    steps = steps or (1,) * len(shape)
+    everything = zip(starts, stops, steps, shape, strict=True)
+    dims = tuple(d for d, (a, b, step, size) in enumerate(everything) if (a, b, step) != (0, size, 1))
+    taken = [tuple(of[d] for d in dims) for of in (starts, stops, steps)]
+    return build(program.Slice(dims=dims, starts=taken[0], stops=taken[1], steps=taken[2]), x, part=part)
+
+
+@HANDLERS.handles("dynamic_slice")
+def _dynamic_slice(node: Node, build: Builder) -> Made:
+    sizes = node.integers("slice_sizes")
+    starts = _starts(node, 1, node.shape(), sizes)
+    return _sliced(build, node.value(0), starts, tuple(a + k for a, k in zip(starts, sizes, strict=True)))
+
+
+def _starts(node: Node, first: int, shape: Ints, sizes: Ints) -> Ints:
+    """Return where a slice begins, which stays within its tensor; one that is as large has no choice."""
+    starts = []
+    for k, (size, taken) in enumerate(zip(shape, sizes, strict=True)):
+        found = node.operands[first + k].numbers if taken != size else 0
+        if found is None:
+            raise UnspelledError("where its slice begins is not known beforehand")
+        starts.append(min(max(int(found), 0), size - taken))
+    return tuple(starts)
+
+
+@HANDLERS.handles("dynamic_update_slice")
+def _dynamic_update_slice(node: Node, build: Builder) -> Made:
+    starts = _starts(node, 2, node.shape(0), node.shape(1))
+    return _written(build, node.value(0), node.value(1), starts, "")
+
+
+def _written(build: Builder, x: Value, update: Value, starts: Ints, part: str) -> Value:
+    """Return a tensor of which a box is replaced: what lies before it, it, and what lies behind, in each dimension."""
+    shape, sizes = _ints(x.shape), _ints(update.shape)
+    partial = [d for d in range(len(shape)) if sizes[d] != shape[d]]
+    if not partial:
+        return update
+    d = partial[0]
+    start, stop = starts[d], starts[d] + sizes[d]
+
+    def rows(first: int, last: int, name: str) -> Value:
+        ends = tuple(last if e == d else size for e, size in enumerate(shape))
+        return _sliced(build, x, tuple(first if e == d else 0 for e in range(len(shape))), ends, part=f"{name}/{d}")
+
+    middle = update
+    if len(partial) > 1:
+        inside = tuple(0 if e == d else at for e, at in enumerate(starts))
+        middle = _written(build, rows(start, stop, "within"), update, inside, f"box/{d}")
+    pieces = [rows(0, start, "before")] if start else []
+    pieces.append(middle)
+    pieces += [rows(stop, shape[d], "behind")] if stop < shape[d] else []
+    return _end_to_end(build, pieces, d, part)
+
+
+@HANDLERS.handles("scatter")
+def _scatter(node: Node, build: Builder) -> Made:
+    numbers = node.parameters["dimension_numbers"]
+    indices, shape = node.operands[1].numbers, node.shape(0)
+    if indices is None or indices.ndim != 1 or numbers.operand_batching_dims:
+        raise UnspelledError("its indices say which elements it writes")
+    inserted = tuple(numbers.inserted_window_dims)
+    update = node.value(2)
+    if inserted:
+        update = build(program.Unsqueeze(dims=inserted), update, part="update")
+    starts = dict(zip(numbers.scatter_dims_to_operand_dims, indices, strict=True))
+    begin = tuple(int(starts.get(d, 0)) for d in range(len(shape)))
+    if any(not 0 <= a <= size - k for a, size, k in zip(begin, shape, _ints(update.shape), strict=True)):
+        raise UnspelledError("it writes beyond its tensor")
+    return _written(build, node.value(0), update, begin, "")
+
+
+@HANDLERS.handles("concatenate")
+def _concatenate(node: Node, build: Builder) -> Made:
+    d = int(node.parameters["dimension"])
+    return _end_to_end(build, [operand.value for k, operand in enumerate(node.operands) if node.shape(k)[d]], d)
+
+
+def _end_to_end(build: Builder, pieces: Sequence[Value], d: int, part: str = "") -> Value:
+    """Concatenate tensors; between several that are computed, constants are padding of the one before them."""
+    if sum(not piece.constant for piece in pieces) < 2:
+        return build(program.Concat(dim=d), *pieces, part=part)
+    padded: list[Value] = []
+    before = 0
+    for piece in pieces:
+        rows = _ints(piece.shape)[d]
+        if not piece.constant:
+            padded.append(_padded(build, piece, d, (before, 0), f"{part or 'piece'}/{len(padded)}"))
+            before = 0
+        elif padded:
+            padded[-1] = _padded(build, padded[-1], d, (0, rows), f"{part or 'piece'}/{len(padded)}")
+        else:
+            before += rows
+    return build(program.Concat(dim=d), *padded, part=part)
+
+
+def _padded(build: Builder, x: Value, d: int, amounts: tuple[int, int], part: str) -> Value:
+    rank = len(_ints(x.shape))
+    every = tuple(amounts if e == d else (0, 0) for e in range(rank))
+    return x if amounts == (0, 0) else build(program.Pad(amounts=every), x, part=part)
+
+
+@HANDLERS.handles("stack")
+def _stack(node: Node, build: Builder) -> Made:
+    d = int(node.parameters["axis"])
+    rows = [build(program.Unsqueeze(dims=(d,)), value, part=f"row/{k}") for k, value in enumerate(node.tensors)]
+    return build(program.Concat(dim=d), *rows)
+
+
+@HANDLERS.handles("unstack")
+def _unstack(node: Node, build: Builder) -> Made:
+    take, count = program.Take(dim=int(node.parameters["axis"])), len(node.shapes)
+    return [build(take, node.value(0), build.constant(k), part=str(k)) for k in range(count)]
+
+
+@HANDLERS.handles("split")
+def _split(node: Node, build: Builder) -> Made:
+    d, sizes = int(node.parameters["axis"]), node.integers("sizes")
+    bounds = [sum(sizes[:k]) for k in range(len(sizes) + 1)]
+    return [
+        build(program.Slice(dims=(d,), starts=(a,), stops=(b,), steps=(1,)), node.value(0), part=str(k))
+        for k, (a, b) in enumerate(pairwise(bounds))
+    ]
+
+
+@HANDLERS.handles("rev")
+def _rev(node: Node, build: Builder) -> Made:
+    dims = node.integers("dimensions")
+    nothing = (None,) * len(dims)
+    return build(program.Slice(dims=dims, starts=nothing, stops=nothing, steps=(-1,) * len(dims)), node.value(0))
+
+
+@HANDLERS.handles("tile")
+def _tile(node: Node, build: Builder) -> Made:
+    made = node.value(0)
+    counts = {d: count for d, count in enumerate(node.integers("reps")) if count != 1}
+    if any(not 0 < count <= 64 for count in counts.values()):
+        raise UnspelledError(f"it repeats its input {list(counts.values())} times")
+    for k, (d, count) in enumerate(counts.items(), 1):
+        made = build(program.Concat(dim=d), *[made] * count, part=str(k) if k < len(counts) else "")
+    return made
+
+
+#: A dimension of what a gather makes: of its operand, or of its indices, and which.
+Place: TypeAlias = "tuple[str, int]"
+
+
+@HANDLERS.handles("gather")
+def _gather(node: Node, build: Builder) -> Made:
+    numbers = node.parameters["dimension_numbers"]
+    if numbers.operand_batching_dims:
+        raise UnspelledError(SELECTED)
+    made, layout = _looked_up(node, build) if node.value(0).constant else _rows_taken(node, build)
+    offsets = iter(place for place in layout if place[0] == "operand")
+    batch = iter(sorted(place for place in layout if place[0] == "index"))
+    order = tuple(layout.index(next(offsets if d in numbers.offset_dims else batch)) for d in range(len(layout)))
+    if order == tuple(range(len(order))):
+        return made
+    return build(program.Transpose(permutation=order), made, part="layout")
+
+
+SELECTED = "its indices say which elements it reads"
+
+
+def _looked_up(node: Node, build: Builder) -> tuple[Value, list[Place]]:
+    """Look rows up in a table of weights, at indices that the network computes."""
+    numbers, shape = node.parameters["dimension_numbers"], node.shape(0)
+    moved = tuple(numbers.start_index_map)
+    rest = [d for d in range(len(shape)) if d not in moved]
+    if len(moved) != 1 or tuple(numbers.collapsed_slice_dims) != moved:
+        raise UnspelledError(SELECTED)
+    sizes = node.integers("slice_sizes")
+    if any(sizes[d] != shape[d] for d in rest):
+        raise UnspelledError(SELECTED)
+    at = len(node.shape(1)) - 1
+    indices = build(program.Squeeze(dims=(at,)), node.value(1), part="indices")
+    made = build(program.Take(dim=moved[0]), node.value(0), indices)
+    layout: list[Place] = []
+    for d in range(len(shape)):
+        layout += [("index", k) for k in range(at)] if d == moved[0] else [("operand", d)]
+    return made, layout
+
+
+def _rows_taken(node: Node, build: Builder) -> tuple[Value, list[Place]]:
+    """Take rows at indices that are known: a slice, or rows along several dimensions, each for itself."""
+    numbers, shape, sizes = node.parameters["dimension_numbers"], node.shape(0), node.integers("slice_sizes")
+    indices = node.operands[1].numbers
+    if indices is None:
+        raise UnspelledError(SELECTED)
+    collapsed = set(numbers.collapsed_slice_dims)
+    rows = {d: _within(node, indices[..., k], shape[d] - sizes[d]) for k, d in enumerate(numbers.start_index_map)}
+    starts, stops = [0] * len(shape), list(shape)
+    takes: dict[int, tuple[int, ...]] = {}  # dimension -> those of the indices along which its rows differ
+    for d in range(len(shape)):
+        column = rows.get(d, np.zeros((1,) * (indices.ndim - 1), dtype=np.int64))
+        differ = tuple(b for b in range(column.ndim) if (column != column.take([0], b)).any())
+        if differ and d in collapsed:
+            takes[d] = differ
+        elif differ:
+            raise UnspelledError(SELECTED)
+        else:
+            starts[d] = int(column.flat[0])
+            stops[d] = starts[d] + sizes[d]
+    used = [b for differ in takes.values() for b in differ]
+    left = [b for b in range(indices.ndim - 1) if b not in used]
+    if len(set(used)) < len(used) or any(indices.shape[b] != 1 for b in left):
+        raise UnspelledError(SELECTED)
+    simple = not takes
+    made = node.value(0)
+    if simple or (starts, stops) != ([0] * len(shape), list(shape)):
+        made = _sliced(build, made, tuple(starts), tuple(stops), part="" if simple else "slice")
+    for k, (d, differ) in enumerate(sorted(takes.items(), reverse=True), 1):
+        column = rows[d][tuple(slice(None) if b in differ else 0 for b in range(indices.ndim - 1))]
+        nearest = (
+            nearest_of(tuple(map(int, column)), shape[d]) if "resize" in node.within and column.ndim == 1 else None
+        )
+        part = "" if k == len(takes) else str(k)
+        if nearest is None:
+            made = build(program.Take(dim=d), made, build.constant(column.astype(object)), part=part)
+        else:  # said as what it is, it shows which dimension is spatial
+            resize = program.Resize(dims=(d,), sizes=(len(column),), coordinates=nearest[0], nearest_mode=nearest[1])
+            made = build(resize, made, part=part)
+    layout: list[Place] = []
+    for d in range(len(shape)):
+        layout += [("index", b) for b in takes[d]] if d in takes else [("operand", d)]
+    gone = tuple(k for k, (kind, d) in enumerate(layout) if kind == "operand" and d in collapsed)
+    if gone:
+        made = build(program.Squeeze(dims=gone), made, part="rows")
+        layout = [place for k, place in enumerate(layout) if k not in gone]
+    if left:
+        made = build(program.Unsqueeze(dims=tuple(range(len(left)))), made, part="ones")
+        layout = [*(("index", b) for b in left), *layout]
+    return made, layout
+
+
+def _within(node: Node, column: Any, last: int) -> Any:
+    """Return where rows begin, which stay within the tensor."""
+    if "CLIP" in str(node.parameters["mode"]).upper():
+        return np.clip(column, 0, last)
+    if column.size and not 0 <= column.min() <= column.max() <= last:
+        raise UnspelledError("it reads beyond its tensor")
+    return column
+
+
+# Numbering.
+
+
+@HANDLERS.handles("reshape")
+def _reshape(node: Node, build: Builder) -> Made:
+    x = node.value(0)
+    dimensions = node.parameters.get("dimensions")
+    if dimensions is not None:
+        x = build(program.Transpose(permutation=tuple(dimensions)), x, part="order")
+    return build(program.Reshape(shape=node.made), x)
+
+
+@HANDLERS.handles("squeeze")
+def _squeeze(node: Node, build: Builder) -> Made:
+    return build(program.Squeeze(dims=node.integers("dimensions")), node.value(0))
+
+
+@HANDLERS.handles("expand_dims")
+def _expand_dims(node: Node, build: Builder) -> Made:
+    return build(program.Unsqueeze(dims=node.integers("dimensions")), node.value(0))
+
+
+@HANDLERS.handles("transpose")
+def _transpose(node: Node, build: Builder) -> Made:
+    return build(program.Transpose(permutation=node.integers("permutation")), node.value(0))
+
+
+@HANDLERS.handles("broadcast_in_dim")
+def _broadcast_in_dim(node: Node, build: Builder) -> Made:
+    dims = node.integers("broadcast_dimensions")
+    missing = tuple(d for d in range(len(node.made)) if d not in dims)
+    made = node.value(0)
+    if missing:
+        made = build(program.Unsqueeze(dims=missing), made, part="dims")
+    return made if made.shape == node.made else build(program.Expand(shape=node.made), made)
+
+
+# What reads all of its input, or is not followed, and why.
+
+
+@HANDLERS.handles("random_bits", "random_seed", "random_fold_in", "random_split", "random_wrap", "random_unwrap",
+                  "random_clone", "threefry2x32", "random_gamma", "rng_bit_generator", "rng_uniform")  # fmt: skip
+def _random(node: Node, build: Builder) -> Made:
+    return [build.weight(shape, node.name) for shape in node.shapes]
+
+
+NOT_FOLLOWED = {
+    **dict.fromkeys(
+        ("scatter-add", "scatter-sub", "scatter-mul", "scatter-min", "scatter-max", "scatter_add", "scatter_mul"),
+        "its indices say which elements it writes",
+    ),
+    **dict.fromkeys(
+        ("select_and_scatter", "select_and_scatter_add", "select_and_gather_add"),
+        "what it selects says where it reads or writes",
+    ),
+    **dict.fromkeys(
+        ("pure_callback", "io_callback", "pallas_call", "custom_partitioning", "ffi_call", "custom_call"),
+        "it runs code that is not traced",
+    ),
+    **dict.fromkeys(("ragged_dot", "ragged_dot_general"), "its group sizes say which rows it reads"),
+}
+
+
+@HANDLERS.handles(*NOT_FOLLOWED)
+def _not_followed(node: Node, build: Builder) -> Made:
+    raise UnspelledError(NOT_FOLLOWED[node.op])
+
+
+#: Primitives that make no node of the network.
+SILENT = frozenset(
+    {*SAME, "bitcast_convert_type", "reshape", "squeeze", "expand_dims", "transpose", "broadcast_in_dim"}
+)
+#: Primitives that a scope is called after: those with weights, and windows.
+WEIGHTED = frozenset({"conv_general_dilated", "dot_general", *POOLS})

@@ -1,0 +1,587 @@
+"""Jaxprs, which ``jax.make_jaxpr`` traces functions to, read into a tensor program; this module does not need JAX.
+
+A jaxpr is flattened first: functions that it calls stand in their place, and each equation is a step that knows the
+named scopes and functions it stands in, and the line of the user's code. Then the steps are read in order. What no
+input reaches is not read but evaluated, if some op asks what it holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rfgraph.errors import ModelFileError
+from rfgraph.importers import program
+from rfgraph.importers.jax.numbers import MOVES, Budget, Number, evaluated
+from rfgraph.importers.jax.primitives import HANDLERS, SILENT, WEIGHTED, Node, Operand
+from rfgraph.importers.jax.recurrences import is_recurrent
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Shape
+from rfgraph.importers.program.primitives import Program, Value
+from rfgraph.importers.program.shapes import text
+from rfgraph.importers.spelling.handlers import UnspelledError
+
+#: Primitives that call one function as it is -> the parameter that holds it.
+CALLS = {
+    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_vjp_call_jaxpr": "fun_jaxpr",
+    "composite": "jaxpr", "remat": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr",
+}  # fmt: skip
+#: Functions that are read as what they do to coordinates, if they do nothing but move elements.
+MOVING = frozenset({"_pad", "_roll_static"})
+#: They are, for tensors of no more elements than this.
+MAX_MOVED = 1 << 24
+#: Loops of more turns than this are not unrolled.
+MAX_TURNS = 64
+#: A function that unfolds to more steps than this is refused.
+MAX_STEPS = 200_000
+#: What handlers raise on parameters that they do not expect.
+MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError)
+
+#: The named scopes and functions that a step stands in, each with what tells this call from others.
+Path: TypeAlias = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One equation; what it reads and makes is known by numbers."""
+
+    op: str
+    parameters: Mapping[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    path: Path = ()
+    #: ``file:line`` of the user's code.
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A flat jaxpr; the bodies of loops and branches are graphs among the parameters of their step."""
+
+    inputs: tuple[int, ...]
+    constants: Mapping[int, Any]
+    steps: tuple[Step, ...]
+    outputs: tuple[int, ...]
+    shapes: Mapping[int, Shape | None]
+    #: Constants that are leaves of the model -> the path of what they belong to: ``layers.0`` of ``layers.0.weight``.
+    owners: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A traced function: its name, its graph, and the names of the inputs of that; those behind them are weights."""
+
+    name: str
+    graph: Graph
+    inputs: tuple[str, ...]
+
+
+class Flattening:
+    """Makes graphs of jaxprs.
+
+    Parameters
+    ----------
+    locate
+        Returns the user's ``file:line`` of an equation.
+    owners
+        ``id`` of an array that the model holds -> the path of what it belongs to.
+    vectorise
+        Returns the body of a scan for all its turns together, as a closed jaxpr, ``None`` if there is none.
+    """
+
+    def __init__(
+        self, locate: Callable[[Any], str], owners: Mapping[int, str], vectorise: Callable[[Any], Any]
+    ) -> None:
+        self.locate, self.owners, self.vectorise = locate, owners, vectorise
+        self.count = 0
+        self.steps = 0
+
+    def graph(self, closed: Any, owners: Sequence[str] = ()) -> Graph:
+        """Return the graph of a closed jaxpr; ``owners`` are what its last inputs, which are weights, belong to."""
+        return _Flat(self).graph(closed.jaxpr, closed.consts, owners)
+
+    def number(self) -> int:
+        """Return a number that nothing has yet."""
+        self.count += 1
+        return self.count
+
+
+class _Flat:
+    """One graph that grows."""
+
+    def __init__(self, flattening: Flattening) -> None:
+        self.flattening = flattening
+        self.constants: dict[int, Any] = {}
+        self.shapes: dict[int, Shape | None] = {}
+        self.owned: dict[int, str] = {}
+        self.steps: list[Step] = []
+
+    def graph(self, jaxpr: Any, consts: Sequence[Any], owners: Sequence[str]) -> Graph:
+        env: dict[Any, int] = {}
+        self._bind(env, jaxpr.constvars, consts)
+        inputs = tuple(self._made(env, var) for var in jaxpr.invars)
+        self.owned.update(zip(reversed(inputs), reversed(owners), strict=False))
+        self._walk(_unwrapped(jaxpr, consts, env, self), env, (), "")
+        outputs = tuple(self._read(env, atom) for atom in jaxpr.outvars)
+        return Graph(inputs, self.constants, tuple(self.steps), outputs, self.shapes, self.owned)
+
+    def _bind(self, env: dict[Any, int], variables: Sequence[Any], consts: Sequence[Any]) -> None:
+        for var, const in zip(variables, consts, strict=True):
+            env[var] = self._constant(const, var.aval)
+
+    def _constant(self, const: Any, aval: Any) -> int:
+        number = self.flattening.number()
+        self.constants[number], self.shapes[number] = const, _shape(aval)
+        owner = self.flattening.owners.get(id(const))
+        if owner is not None:
+            self.owned[number] = owner
+        return number
+
+    def _made(self, env: dict[Any, int], var: Any) -> int:
+        env[var] = number = self.flattening.number()
+        self.shapes[number] = _shape(var.aval)
+        return number
+
+    def _read(self, env: dict[Any, int], atom: Any) -> int:
+        return self._constant(atom.val, atom.aval) if hasattr(atom, "val") else env[atom]
+
+    def _walk(self, equations: Iterable[Any], env: dict[Any, int], path: Path, location: str) -> None:
+        for equation in equations:
+            op = str(equation.primitive.name)
+            inputs = tuple(self._read(env, atom) for atom in equation.invars)
+            here = (*path, *((scope, 0) for scope in _scopes(equation)))
+            where = self.flattening.locate(equation) or location
+            body = equation.params.get(CALLS.get(op, ""))
+            if body is None or (equation.params.get("name") in MOVING and _only_moves(body)):
+                outputs = tuple(self._made(env, var) for var in equation.outvars)
+                at = (
+                    here
+                    if body is None
+                    else (*here, (str(equation.params["name"]).strip("_"), self.flattening.number()))
+                )
+                parameters = self._parameters(equation.params)
+                if op == "scan" and (together := self.flattening.vectorise(equation)) is not None:
+                    parameters["rows"] = self.flattening.graph(together)
+                self._step(Step(op, parameters, inputs, outputs, at, where))
+                continue
+            inner, consts = (body.jaxpr, body.consts) if hasattr(body, "consts") else (body, ())
+            own: dict[Any, int] = {}
+            self._bind(own, inner.constvars, consts)
+            own.update(zip(inner.invars, inputs, strict=True))
+            name = str(equation.params.get("name") or "").strip("_")
+            within = (*here, (name, self.flattening.number())) if name.isidentifier() else here
+            self._walk(inner.eqns, own, within, where)
+            env.update((var, self._read(own, atom)) for var, atom in zip(equation.outvars, inner.outvars, strict=True))
+
+    def _step(self, step: Step) -> None:
+        self.flattening.steps += 1
+        if self.flattening.steps > MAX_STEPS:
+            raise ModelFileError(f"the function unfolds to more than {MAX_STEPS} steps")
+        self.steps.append(step)
+        if len(owners := {self.owned[i] for i in step.inputs if i in self.owned}) == 1 and not any(
+            i not in self.owned and i not in self.constants for i in step.inputs
+        ):  # a weight that is cast or laid out anew belongs where it did
+            self.owned.update(dict.fromkeys(step.outputs, owners.pop()))
+
+    def _parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._parameter(value) for name, value in parameters.items()}
+
+    def _parameter(self, value: Any) -> Any:
+        if isinstance(value, tuple) and any(hasattr(item, "jaxpr") for item in value):
+            return tuple(map(self._parameter, value))
+        if hasattr(value, "jaxpr") and hasattr(value, "consts"):
+            return self.flattening.graph(value)
+        return value
+
+
+def _shape(aval: Any) -> Shape | None:
+    shape = getattr(aval, "shape", None)
+    return None if shape is None else tuple(int(size) for size in shape)
+
+
+def _unwrapped(jaxpr: Any, consts: Sequence[Any], env: dict[Any, int], flat: _Flat) -> Iterable[Any]:
+    """Return the equations of a jaxpr; its only one, if it calls a function, gives no name to what is in it."""
+    if len(jaxpr.eqns) == 1 and jaxpr.eqns[0].primitive.name in ("jit", "pjit"):
+        (equation,) = jaxpr.eqns
+        if not str(equation.params.get("name")).startswith("_"):  # those are JAX's own
+            return (equation.replace(params={**equation.params, "name": ""}),)
+    return tuple(jaxpr.eqns)
+
+
+def _scopes(equation: Any) -> list[str]:
+    """Return the named scopes that an equation stands in within its function."""
+    stack = getattr(getattr(equation, "source_info", None), "name_stack", None)
+    parts = getattr(stack, "stack", ())
+    names = [str(part.name) for part in parts if type(part).__name__ == "Scope"]
+    return [name for whole in names for name in whole.split("/") if name]
+
+
+def _only_moves(closed: Any) -> bool:
+    """Whether a function only moves elements, those of its first operand."""
+    jaxpr = getattr(closed, "jaxpr", closed)
+    if getattr(closed, "consts", ()):
+        return False
+    reached = {jaxpr.invars[0]}
+    for equation in jaxpr.eqns:
+        name, reads = equation.primitive.name, not reached.isdisjoint(v for v in equation.invars if hash_of(v))
+        if not reads:
+            continue
+        reached.update(equation.outvars)
+        inner = equation.params.get(CALLS.get(name, ""))
+        if inner is None and name not in MOVES:
+            return False
+        if inner is not None and not _only_moves(inner):
+            return False
+    return True
+
+
+def hash_of(atom: Any) -> bool:
+    """Whether an atom is a variable: literals cannot be looked up."""
+    return not hasattr(atom, "val")
+
+
+class Reader:
+    """Reads a traced function into a builder."""
+
+    def __init__(self, traced: Traced) -> None:
+        self.traced = traced
+        self.build = Builder(traced.name)
+        #: Where the user's code calls what makes an instruction.
+        self.locations: dict[str, str] = {}
+        self.budget = Budget()
+        self.count = 0
+
+    def program(self) -> Program:
+        """Return the program.
+
+        Raises
+        ------
+        ModelFileError
+            If none of its outputs depends on an input.
+        """
+        graph = self.traced.graph
+        inputs = [
+            Operand(self.build.input(name, graph.shapes[number]))
+            for name, number in zip(self.traced.inputs, graph.inputs, strict=False)
+        ]
+        inputs += [Operand(self.build.weight(graph.shapes[number])) for number in graph.inputs[len(inputs) :]]
+        return self.build.program([made.value for made in self.run(graph, inputs, "")])
+
+    def run(self, graph: Graph, inputs: Sequence[Operand], prefix: str) -> list[Operand]:
+        """Read a graph on operands, and return its outputs."""
+        scope = dict(zip(graph.inputs, inputs, strict=True))
+        for number, const in graph.constants.items():
+            scope[number] = Operand(self.build.weight(graph.shapes[number]), Number.of(const))
+        names = _names(graph, {number for number, operand in scope.items() if not operand.value.constant})
+        for step, name in zip(graph.steps, names, strict=True):
+            self.step(graph, step, prefix + name, scope)
+        return [scope[number] for number in graph.outputs]
+
+    def step(self, graph: Graph, step: Step, name: str, scope: dict[int, Operand]) -> None:
+        """Read one step into ``scope``."""
+        self.count += 1
+        if self.count > MAX_STEPS:
+            raise ModelFileError(f"{self.traced.name}: its loops unroll to more than {MAX_STEPS} steps")
+        operands = tuple(scope[number] for number in step.inputs)
+        shapes = tuple(graph.shapes[number] for number in step.outputs)
+        control = CONTROL.get(step.op)
+        if control is None and all(operand.value.constant for operand in operands):
+            numbers = tuple(operand.number for operand in operands)
+            for k, (number, shape) in enumerate(zip(step.outputs, shapes, strict=True)):
+                made = Number(step.op, step.parameters, numbers, k, _count(shape), self.budget)
+                scope[number] = Operand(self.build.weight(shape), made)
+            return
+        if not step.outputs:
+            return  # prints, assertions
+        node = Node(name, step.op, step.parameters, operands, shapes, tuple(scope_name for scope_name, _ in step.path))
+        before = len(self.build.instructions)
+        self.build.at(name, step.op)
+        try:
+            if control is not None:
+                found = control(self, node)
+            elif step.op in CALLS:
+                found = self.moved(node, step.parameters[CALLS[step.op]])
+            else:
+                handler = HANDLERS.get(step.op)
+                if handler is None:
+                    raise UnspelledError("")
+                made_ = handler(node, self.build)
+                found = [Operand(value) for value in ([made_] if isinstance(made_, Value) else made_)]
+            self._check(found, shapes)
+        except UnspelledError as error:
+            del self.build.instructions[before:]
+            found = [Operand(self.opaque(node, k, str(error))) for k in range(len(shapes))]
+        except MALFORMED as error:
+            raise ModelFileError(f"{self.traced.name}: node {name!r} ({step.op}): {error}") from error
+        for instruction in self.build.instructions[before:]:
+            self.locations.setdefault(instruction.name, step.location)
+        scope.update(zip(step.outputs, found, strict=True))
+
+    def _check(self, made: Sequence[Operand], shapes: Sequence[Shape | None]) -> None:
+        for operand, stated in zip(made, shapes, strict=True):
+            if operand.value.shape != stated:
+                found = text(operand.value.shape)
+                raise UnspelledError(f"its shape should be {text(stated)}, which does not follow: {found}")
+
+    def opaque(self, node: Node, k: int, why: str) -> Value:
+        """Return output ``k`` of a step of which nothing is known but its shape."""
+        self.build.at(node.name, node.op)
+        tensors = [operand.value for operand in node.operands if not operand.value.constant]
+        if not tensors:
+            return self.build.weight(node.shapes[k])
+        return self.build(program.Opaque(why=why, shape=node.shapes[k]), *tensors, part=str(k) if k else "")
+
+    def moved(self, node: Node, body: Graph) -> list[Operand]:
+        """Read a function that only moves elements by what it does to their coordinates, or else as it is."""
+        x, shape, after = node.value(0), node.shape(0), node.shapes[0] or ()
+        self.build.at(node.name, str(node.parameters["name"]).strip("_"))
+        made = x
+        small = max(_count(shape), _count(after)) <= MAX_MOVED and len(shape) == len(after)
+        moves = {d: _rows(body, shape, d) if small else None for d, size in enumerate(after) if size != 1}
+        moves = {d: rows for d, rows in moves.items() if rows is None or rows.tolist() != list(range(shape[d]))}
+        for k, (d, rows) in enumerate(moves.items()):
+            moved = None if rows is None else _gathered(self.build, made, d, rows, str(k) if k + 1 < len(moves) else "")
+            if moved is None:
+                return self.run(body, node.operands, f"{node.name}/")
+            made = moved
+        return [Operand(made)]
+
+    # Branches and loops.
+
+    def cond(self, node: Node) -> list[Operand]:
+        """Read the branch that is taken, or all of them as alternatives."""
+        branches = node.parameters["branches"]
+        index, operands = node.operands[0], node.operands[1:]
+        chosen = index.numbers
+        if chosen is not None:
+            return self.run(branches[min(max(int(chosen), 0), len(branches) - 1)], operands, f"{node.name}/")
+        made = [self.run(branch, operands, f"{node.name}/") for branch in branches]
+        self.build.at(node.name, node.op)
+        condition = []
+        if not index.value.constant:
+            condition.append(self.build(program.Whole(shape=()), index.value, part="condition"))
+        merged = []
+        for k, values in enumerate(zip(*made, strict=True)):
+            tensors = [*(operand.value for operand in values), *condition]
+            merged.append(self.build(program.Pointwise(function="where"), *tensors, part=str(k) if k else ""))
+        return [Operand(value) for value in merged]
+
+    def scan(self, node: Node) -> list[Operand]:
+        """Read the turns of a scan together, where each is for itself or it is a recurrent layer; else unroll few."""
+        parameters = node.parameters
+        body, length = parameters["jaxpr"], parameters["length"]
+        fixed, carried = parameters["num_consts"], parameters["num_carry"]
+        scans = any(not operand.value.constant for operand in node.operands[fixed + carried :])
+        if scans and "rows" in parameters and not carried:
+            return self.run(parameters["rows"], node.operands, f"{node.name}/")
+        if scans and "rows" in parameters and is_recurrent(body, fixed):
+            return self.recurrent(node)
+        if length > MAX_TURNS:
+            raise UnspelledError(f"it runs {length} times")
+        consts, states = node.operands[:fixed], [*node.operands[fixed : fixed + carried]]
+        rows = node.operands[fixed + carried :]
+        stacked: list[list[Operand]] = [[] for _ in node.shapes[carried:]]
+        turns = range(length)
+        for turn in reversed(turns) if parameters["reverse"] else turns:
+            self.build.at(f"{node.name}/{turn}/row", node.op)
+            read = [self._row(operand, turn, str(k) if k else "") for k, operand in enumerate(rows)]
+            made = self.run(body, [*consts, *states, *read], f"{node.name}/{turn}/")
+            states = made[:carried]
+            for column, operand in zip(stacked, made[carried:], strict=True):
+                column.append(operand)
+        self.build.at(node.name, node.op)
+        shapes = node.shapes[carried:]
+        return [*states, *(self._stack(column, k, parameters["reverse"], shape)
+                           for k, (column, shape) in enumerate(zip(stacked, shapes, strict=True)))]  # fmt: skip
+
+    def recurrent(self, node: Node) -> list[Operand]:
+        """Read a recurrent layer: every output reads all rows."""
+        length, carried = node.parameters["length"], node.parameters["num_carry"]
+        first = node.parameters["num_consts"]
+        consts, states, rows = (
+            node.operands[:first],
+            node.operands[first : first + carried],
+            node.operands[first + carried :],
+        )
+        wide, mixed = [], []
+        for k, state in enumerate(states):
+            shape = (length, *(state.value.shape or ()))
+            value = self.build.weight(shape)
+            if not state.value.constant:
+                begun = self.build(program.Unsqueeze(dims=(0,)), state.value, part=f"begin/{k}")
+                value = self.build(program.Expand(shape=shape), begun, part=f"state/{k}")
+            wide.append(Operand(value))
+        for k, row in enumerate(rows):
+            mix = program.Mix(function="recurrent", dims=(0,))
+            # Products of the states are constants here, and are not counted: so nobody knows what it takes.
+            part = str(k) if k else ""
+            mixed.append(row if row.value.constant else Operand(self.build(mix, row.value, part=part, macs=None)))
+        made = self.run(node.parameters["rows"], [*consts, *wide, *mixed], f"{node.name}/")
+        self.build.at(node.name, node.op)
+        last = program.Take(dim=0)
+        ends = [
+            Operand(self.build(last, operand.value, self.build.constant(length - 1), part=f"end/{k}"))
+            for k, operand in enumerate(made[:carried])
+        ]
+        return [*ends, *made[carried:]]
+
+    def _row(self, operand: Operand, turn: int, part: str) -> Operand:
+        shape = operand.value.shape or ()
+        if not operand.value.constant:
+            return Operand(self.build(program.Take(dim=0), operand.value, self.build.constant(turn), part=part))
+        starts = tuple(turn if d == 0 else 0 for d in range(len(shape)))
+        limits = tuple(turn + 1 if d == 0 else size for d, size in enumerate(shape))
+        cut = {"start_indices": starts, "limit_indices": limits, "strides": None}
+        count = _count(shape[1:])
+        row = Number("slice", cut, (operand.number,), 0, count, self.budget)
+        flat = Number("squeeze", {"dimensions": (0,)}, (row,), 0, count, self.budget)
+        return Operand(self.build.weight(shape[1:]), flat)
+
+    def _stack(self, column: list[Operand], k: int, backward: bool, shape: Shape | None) -> Operand:
+        if not column or all(operand.value.constant for operand in column):
+            return Operand(self.build.weight(shape))
+        rows = reversed(column) if backward else column
+        wide = [
+            self.build(program.Unsqueeze(dims=(0,)), row.value, part=f"stack/{k}/{i}") for i, row in enumerate(rows)
+        ]
+        return Operand(self.build(program.Concat(dim=0), *wide, part=f"stack/{k}" if k else "stack"))
+
+    def loop(self, node: Node) -> list[Operand]:
+        """Unroll a loop of few turns whose condition depends on no input."""
+        parameters = node.parameters
+        test, body = parameters["cond_jaxpr"], parameters["body_jaxpr"]
+        tested, fixed = parameters["cond_nconsts"], parameters["body_nconsts"]
+        checked, consts = node.operands[:tested], node.operands[tested : tested + fixed]
+        states = [*node.operands[tested + fixed :]]
+        for turn in range(MAX_TURNS + 1):
+            (go_on,) = self.run(test, [*checked, *states], f"{node.name}/{turn}/")
+            if go_on.numbers is None:
+                raise UnspelledError("how often it runs is not known beforehand")
+            if not bool(go_on.numbers):
+                return states
+            states = self.run(body, [*consts, *states], f"{node.name}/{turn}/")
+        raise UnspelledError(f"it runs more than {MAX_TURNS} times")
+
+
+CONTROL: dict[str, Callable[[Reader, Node], list[Operand]]] = {
+    "cond": Reader.cond,
+    "scan": Reader.scan,
+    "while": Reader.loop,
+}
+
+
+def _count(shape: Shape | None) -> int:
+    """Return how many elements a tensor has: the sizes of a traced function are numbers."""
+    return prod(size for size in shape or () if isinstance(size, int))
+
+
+def _rows(body: Graph, shape: tuple[int, ...], d: int) -> np.ndarray[Any, Any] | None:
+    """Return which row along ``d`` each row reads of what a function makes, -1 for what it fills in."""
+    at = np.arange(shape[d], dtype=np.int32)
+    start = np.broadcast_to(at.reshape([-1 if e == d else 1 for e in range(len(shape))]), shape)
+    values: dict[int, Any] = {body.inputs[0]: start}
+    for number in [*body.inputs[1:], *body.constants]:
+        values[number] = np.full(body.shapes[number] or (), -1, dtype=np.int32)
+    reached = {body.inputs[0]}
+    for step in body.steps:
+        if reached.isdisjoint(step.inputs):
+            made: Sequence[Any] = [np.full(body.shapes[n] or (), -1, dtype=np.int32) for n in step.outputs]
+        else:
+            made = evaluated(step.op, step.parameters, [values[number] for number in step.inputs])
+            reached.update(step.outputs)
+        values.update(zip(step.outputs, made, strict=False))
+    result = values[body.outputs[0]]
+    if result is None or result.ndim != len(shape):
+        return None
+    columns = np.moveaxis(result, d, 0).reshape(result.shape[d], -1)
+    rows = columns.max(axis=1, initial=-1)
+    return rows if ((columns == rows[:, None]) | (columns == -1)).all() else None
+
+
+def _gathered(build: Builder, x: Value, d: int, rows: Any, part: str) -> Value | None:
+    """Return rows of a tensor along ``d``, of which -1 are filled in; ``None`` where they are not all at its ends."""
+    shape = x.shape or ()
+    held = np.flatnonzero(rows >= 0)
+    if len(held) == shape[d] and (rows[held] == np.arange(len(held))).all() and held[-1] - held[0] + 1 == len(held):
+        amounts = [(0, 0)] * len(shape)
+        amounts[d] = (int(held[0]), len(rows) - 1 - int(held[-1]))
+        return build(program.Pad(amounts=tuple(amounts)), x, part=part)
+    if len(held) < len(rows):
+        return None
+    if len(rows) == shape[d] and (rows == np.roll(np.arange(len(rows)), shift := -int(rows[0]))).all():
+        return build(program.Roll(dim=d, shift=shift % len(rows)), x, part=part)
+    return build(program.Take(dim=d), x, build.constant([int(row) for row in rows]), part=part)
+
+
+def _names(graph: Graph, data: set[int]) -> list[str]:
+    """Return what steps are called.
+
+    A scope that makes one step, or one that has weights, gives it its name; other steps add their op to it.
+    """
+    depends = set(data)
+    shown = []
+    for step in graph.steps:
+        reads = not depends.isdisjoint(step.inputs)
+        shown.append(reads and step.op not in SILENT)
+        if reads:
+            depends.update(step.outputs)
+    scopes = _common_scope_dropped([step.path for step in graph.steps], shown)
+    paths = [_owner(graph, step) or path for step, path in zip(graph.steps, scopes, strict=True)]
+    instances: list[int] = []
+    steps_of: Counter[int] = Counter()
+    weighted: Counter[int] = Counter()
+    current: list[tuple[tuple[str, int], int]] = []
+    for number, (step, path, seen) in enumerate(zip(graph.steps, paths, shown, strict=True)):
+        if not seen:
+            instances.append(-1)
+            continue
+        same = 0
+        while same < min(len(path), len(current)) and current[same][0] == path[same]:
+            same += 1
+        current = [*current[:same], *((part, number * 1000 + k) for k, part in enumerate(path[same:], 1))]
+        for _, instance in current:
+            steps_of[instance] += 1
+            weighted[instance] += step.op in WEIGHTED
+        instances.append(current[-1][1] if current else -1)
+    names = []
+    for step, path, instance in zip(graph.steps, paths, instances, strict=True):
+        where = "/".join(name for name, _ in path)
+        alone = steps_of[instance] == 1 or (step.op in WEIGHTED and weighted[instance] == 1)
+        names.append(where if where and alone and instance >= 0 else f"{where}/{step.op}" if where else step.op)
+    return names
+
+
+def _owner(graph: Graph, step: Step) -> Path:
+    """Return what the weights of a step belong to, empty if they are not the model's own."""
+    owners = {graph.owners[number] for number in step.inputs if graph.owners.get(number)}
+    return ((owners.pop(), 0),) if len(owners) == 1 else ()
+
+
+def _common_scope_dropped(paths: list[Path], shown: Sequence[bool]) -> list[Path]:
+    """Leave out the scope of the model itself, in which everything stands."""
+    seen = [path for path, is_shown in zip(paths, shown, strict=True) if is_shown]
+    while seen and all(seen) and len({path[0] for path in seen}) == 1 and any(len(path) > 1 for path in seen):
+        seen = [path[1:] for path in seen]
+        paths = [path[1:] for path in paths]
+    return paths
+
+
+_WORD = re.compile(r"\W+")
+
+
+def readable(path: str) -> str:
+    """Return how a path into a model is written: words with dots between them.
+
+    Examples
+    --------
+    >>> readable(".layers[0].weight"), readable("['block']['kernel']")
+    ('layers.0.weight', 'block.kernel')
+    """
+    return ".".join(filter(None, _WORD.split(path)))

@@ -1,0 +1,657 @@
+"""Keras layers, spelt with the primitives of the tensor program; this module does not need keras.
+
+One handler per class or family of classes of ``keras.layers``. What a layer reads is said at inference: dropout and
+random augmentation change nothing. Those that read sequences are in ``keras_sequences``, operations in ``keras_ops``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from rfgraph.importers import program
+from rfgraph.importers.keras.nodes import (
+    HANDLERS,
+    Made,
+    Node,
+    dim_of,
+    flat,
+    pairs,
+    per_axis,
+    permuted,
+    pointwise,
+    product_of_last,
+    size,
+    slice_of,
+    whole_number,
+)
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, Shape, product
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program.shapes import completed, text
+from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import shape_of
+
+# Activations: layers of their own, and what many layers end with.
+
+#: Functions of one element.
+ACTIVATIONS = {
+    "celu": "celu", "elu": "elu", "exponential": "exp", "gelu": "gelu", "hard_shrink": "shrink",
+    "hard_sigmoid": "hard_sigmoid", "hard_silu": "hard_swish", "hard_swish": "hard_swish", "hard_tanh": "hard_tanh",
+    "leaky_relu": "leaky_relu", "log_sigmoid": "log_sigmoid", "mish": "mish", "relu": "relu", "relu6": "relu6",
+    "selu": "selu", "sigmoid": "sigmoid", "silu": "silu", "swish": "silu", "soft_shrink": "shrink",
+    "softplus": "softplus", "softsign": "softsign", "sparse_plus": "sparse_plus", "sparse_sigmoid": "sparse_sigmoid",
+    "squareplus": "squareplus", "tanh": "tanh", "tanh_shrink": "shrink",
+}  # fmt: skip
+#: Functions of all elements along the last dimension.
+MIXING = ("softmax", "log_softmax", "sparsemax")
+
+
+def activated(node: Node, build: Builder, x: Value, name: str = "activation") -> Value:
+    """Return what the activation in a layer's config makes of ``x``, and name it after the layer."""
+    found = node.config.get(name)
+    if found is None or found == "linear":
+        return x
+    return activation(node, build, x, found, f"{node.name}/{_word(found)}")
+
+
+def activation(node: Node, build: Builder, x: Value, found: Any, name: str) -> Value:
+    """Return what an activation, as configs write it, makes of ``x``.
+
+    Parameters
+    ----------
+    node, build
+        The layer whose it is, and what it is written with.
+    x
+        What it is of.
+    found
+        The name of a function, or the config of a function or a layer.
+    name
+        What the node of it is called.
+    """
+    if isinstance(found, dict) and isinstance(found.get("config"), dict):
+        return node.apply(found, (x,), {}, name)[0]
+    word = _word(found)
+    build.at(name, word)
+    if not isinstance(found, str):
+        made = build(program.Opaque(why="it is a function of the user's own", shape=x.shape), x)
+    elif word in ACTIVATIONS:
+        made = pointwise(build, ACTIVATIONS[word], x)
+    elif word in MIXING:
+        made = build(program.Mix(function="softmax", dims=(len(shape_of(x)) - 1,)), x)
+    elif word == "glu":
+        made = gated(build, x, len(shape_of(x)) - 1)
+    elif word == "linear":
+        made = pointwise(build, "identity", x)
+    else:
+        made = build(program.Opaque(why="no activation of Keras is called so", shape=x.shape), x)
+    build.at(node.name, node.op)
+    return made
+
+
+def _word(found: Any) -> str:
+    """Return what an activation is called."""
+    if isinstance(found, dict):
+        found = found.get("registered_name") if found.get("registered_name") not in (None, "function") else found.get(
+            "config" if isinstance(found.get("config"), str) else "class_name"
+        )  # fmt: skip
+    return found if isinstance(found, str) and found else "function"
+
+
+def gated(build: Builder, x: Value, d: int) -> Value:
+    """Return one half of a dimension times what the other half lets through."""
+    half = shape_of(x)[d] // 2
+    return pointwise(
+        build, "mul", slice_of(build, x, d, 0, half, part="value"), slice_of(build, x, d, half, None, part="gate")
+    )
+
+
+@HANDLERS.handles("Activation")
+def _activation(node: Node, build: Builder) -> Made:
+    return activation(node, build, node.x, node.get("activation", "linear"), node.name)
+
+
+@HANDLERS.handles("Softmax")
+def _softmax(node: Node, build: Builder) -> Made:
+    dims = node.axes() if node.get("axis") is not None else (node.rank - 1,)
+    return build(program.Mix(function="softmax", dims=dims), node.x)
+
+
+# Layers that change each element on its own, or nothing.
+
+ELEMENTWISE = {
+    "ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu", "PReLU": "prelu", "ActivityRegularization": "identity",
+    "Identity": "identity", "Masking": "identity", "Dropout": "dropout", "AlphaDropout": "dropout",
+    "GaussianDropout": "dropout", "GaussianNoise": "dropout", "SpatialDropout1D": "dropout",
+    "SpatialDropout2D": "dropout", "SpatialDropout3D": "dropout", "Rescaling": "mul", "Normalization": "batch_norm",
+    "BatchNormalization": "batch_norm", "Discretization": "floor",
+    "LayerScale": "mul", "StochasticDepth": "dropout",  # of keras.applications
+}  # fmt: skip
+
+#: Augmentations, which do nothing at inference.
+AUGMENTATIONS = (
+    "AugMix", "CutMix", "Equalization", "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration",
+    "RandomColorJitter", "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip",
+    "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective", "RandomPosterization",
+    "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom",
+    "Solarization",
+)  # fmt: skip
+
+
+@HANDLERS.handles(*ELEMENTWISE)
+def _elementwise(node: Node, build: Builder) -> Made:
+    if node.op == "Masking":  # a position counts by all its channels
+        return build(program.Mix(function="masking", dims=(node.rank - 1,)), node.x)
+    return pointwise(build, ELEMENTWISE[node.op], node.x)
+
+
+@HANDLERS.handles(*AUGMENTATIONS)
+def _augmentation(node: Node, build: Builder) -> Made:
+    return pointwise(build, "identity", node.x)
+
+
+@HANDLERS.handles("AutoContrast")
+def _auto_contrast(node: Node, build: Builder) -> Made:
+    dims, _ = node.layout(2, single=True)
+    return build(program.Mix(function="contrast", dims=dims), node.x)  # from the least of it to the greatest
+
+
+# Normalisations.
+
+
+@HANDLERS.handles("LayerNormalization", "RMSNormalization", "UnitNormalization")
+def _layer_norm(node: Node, build: Builder) -> Made:
+    dims = node.axes() if node.get("axis") is not None else (node.rank - 1,)
+    return build(program.Mix(function="layer_norm", dims=dims), node.x)
+
+
+@HANDLERS.handles("GroupNormalization")
+def _group_norm(node: Node, build: Builder) -> Made:
+    channel = node.axis()
+    dims = tuple(d for d in range(1, node.rank) if d != channel)
+    if not dims:  # of a vector, the channels of a group are all there is
+        return build(program.Mix(function="layer_norm", dims=(channel,)), node.x)
+    return build(program.Mix(function="group_norm", dims=dims), node.x)
+
+
+@HANDLERS.handles("SpectralNormalization")
+def _spectral_norm(node: Node, build: Builder) -> Made:
+    return node.apply(node.get("layer"), node.args, node.kwargs, node.name)  # it normalises the weights
+
+
+# Merges.
+
+MERGES = {
+    "Add": "add", "Subtract": "sub", "Multiply": "mul", "Average": "mean", "Maximum": "max", "Minimum": "min",
+    "CustomScaleLayer": "add",  # of keras.applications: one plus some of the other
+}  # fmt: skip
+
+
+@HANDLERS.handles(*MERGES)
+def _merge(node: Node, build: Builder) -> Made:
+    tensors = node.tensors()
+    most = max(len(shape_of(tensor)) for tensor in tensors)
+    wide = []
+    for i, tensor in enumerate(tensors):
+        missing = most - len(shape_of(tensor))
+        if missing:  # the batch stays first
+            tensor = build(program.Unsqueeze(dims=tuple(range(1, 1 + missing))), tensor, part=f"wide/{i}")
+        wide.append(tensor)
+    return pointwise(build, MERGES[node.op], *wide)
+
+
+@HANDLERS.handles("Concatenate")
+def _concatenate(node: Node, build: Builder) -> Made:
+    return build(program.Concat(dim=node.axis()), *node.tensors())
+
+
+@HANDLERS.handles("Dot")
+def _dot(node: Node, build: Builder) -> Made:
+    pair = node.tensors()
+    if len(pair) != 2:
+        raise ValueError(f"it multiplies {len(pair)} tensors, not 2")
+    found = per_axis("axes", node.get("axes"), 2)
+    summed = [dim_of(axis, len(shape_of(x))) for axis, x in zip(found, pair, strict=True)]
+    if node.flag("normalize"):
+        pair = [
+            build(program.Mix(function="layer_norm", dims=(d,)), x, part=f"normalized/{i}")
+            for i, (x, d) in enumerate(zip(pair, summed, strict=True))
+        ]
+    labels = [
+        tuple("b" if d == 0 else "k" if d == axis else f"{side}{d}" for d in range(len(shape_of(x))))
+        for side, x, axis in zip("lr", pair, summed, strict=True)
+    ]
+    output = ("b", *(label for own in labels for label in own if label not in "bk"))
+    contract = program.Contract(operands=(labels[0], labels[1]), output=output)
+    if len(output) > 1:
+        return build(contract, *pair)
+    return build(program.Unsqueeze(dims=(1,)), build(contract, *pair, part="sum"))
+
+
+# Products.
+
+
+@HANDLERS.handles("Dense")
+def _dense(node: Node, build: Builder) -> Made:
+    return activated(node, build, product_of_last(build, node.x, size("units", node.get("units"))))
+
+
+@HANDLERS.handles("EinsumDense")
+def _einsum_dense(node: Node, build: Builder) -> Made:
+    equation = node.get("equation")
+    if not isinstance(equation, str):
+        raise ValueError(f"equation {equation!r} is not text")
+    kernel = equation.partition("->")[0].rpartition(",")[2].strip()
+    contract = products.einsum(equation, (node.rank, len(kernel)))
+    if contract is None:
+        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
+    sizes: dict[str, Dim] = dict(zip(contract.operands[0], node.shape, strict=True))
+    stated = node.get("output_shape")
+    entries = list(stated) if isinstance(stated, (list, tuple)) else [stated]
+    for label, entry in zip(reversed(contract.output), reversed(entries), strict=False):
+        if entry is not None and label not in sizes:
+            sizes[label] = size("output_shape", entry)
+    missing = [label for label in contract.operands[1] if label not in sizes]
+    if missing:
+        raise UnspelledError(f"its output_shape does not say the size of {missing[0]!r}")
+    weight = build.weight(tuple(sizes[label] for label in contract.operands[1]))
+    return activated(node, build, build(contract, node.x, weight))
+
+
+@HANDLERS.handles("Embedding")
+def _embedding(node: Node, build: Builder) -> Made:
+    return _embedded(node, build)
+
+
+@HANDLERS.handles("ReversibleEmbedding")
+def _reversible_embedding(node: Node, build: Builder) -> Made:
+    if node.argument(1, "reverse", False):
+        return product_of_last(build, node.x, size("input_dim", node.get("input_dim")))
+    return _embedded(node, build)
+
+
+def _embedded(node: Node, build: Builder) -> Value:
+    rows = build.weight((size("input_dim", node.get("input_dim")), size("output_dim", node.get("output_dim"))))
+    return build(program.Take(dim=0), rows, node.x)
+
+
+@HANDLERS.handles("CategoryEncoding")
+def _category_encoding(node: Node, build: Builder) -> Made:
+    if node.text("output_mode", "multi_hot") != "one_hot":
+        raise UnspelledError("it counts categories")
+    x = node.x
+    if node.rank > 1 and node.shape[-1] == 1:
+        x = build(program.Squeeze(dims=(node.rank - 1,)), x, part="index")
+    return build(program.Take(dim=0), build.weight((size("num_tokens", node.get("num_tokens")),) * 2), x)
+
+
+# Windows.
+
+
+def slid(
+    node: Node, build: Builder, x: Value, *, kernel: Sequence[int], channels: Dim | None = None, groups: int = 1,
+    function: str = "conv", part: str = "",
+) -> Value:  # fmt: skip
+    """Add a window with the strides, padding and dilation of the config.
+
+    Parameters
+    ----------
+    node, build, x
+        The layer, what it is written with, and what it slides over.
+    kernel
+        Its size, one per axis.
+    channels, groups
+        Those that a convolution makes; none for a pooling.
+    function
+        Its op.
+    part
+        Tells it from the other steps of its layer.
+    """
+    axes = len(kernel)
+    dims, channel = node.layout(axes)
+    dilation = node.integers("dilation_rate", axes, 1)
+    pooling = function != "conv"
+    stride = node.integers("strides", axes) if node.get("strides") is not None else tuple(kernel if pooling else [1])
+    stride = per_axis("strides", stride, axes)
+    padding: program.Paddings
+    match node.text("padding", "valid"):
+        case "valid":
+            padding = ((0, 0),) * axes
+        case "same":
+            padding = "same_upper"
+        case "causal" if axes == 1 and not pooling:
+            padding = ((dilation[0] * (kernel[0] - 1), 0),)
+        case other:
+            raise ValueError(f"padding {other!r} is none of valid, same and causal")
+    for name, numbers in (("kernel", kernel), ("strides", stride), ("dilation", dilation)):
+        if any(number < 1 for number in numbers):
+            raise ValueError(f"{name} {list(numbers)} is not positive")
+    primitive = program.Slide(
+        function=function, dims=dims, kernel=tuple(kernel), stride=stride, padding=padding, dilation=dilation,
+        channel=None if pooling else channel, channels=channels, groups=groups,
+    )  # fmt: skip
+    return build(primitive, x, part=part)
+
+
+@HANDLERS.handles("Conv1D", "Conv2D", "Conv3D")
+def _conv(node: Node, build: Builder) -> Made:
+    made = slid(
+        node, build, node.x, kernel=node.integers("kernel_size", int(node.op[4])),
+        channels=size("filters", node.get("filters")), groups=node.integer("groups", 1),
+    )  # fmt: skip
+    return activated(node, build, made)
+
+
+def depthwise(node: Node, build: Builder, axes: int, multiplier: Dim, part: str = "") -> Value:
+    """Add a convolution of each channel on its own."""
+    _, channel = node.layout(axes)
+    before = node.shape[channel]
+    groups = before if isinstance(before, int) else 1
+    kernel = node.integers("kernel_size", axes)
+    return slid(node, build, node.x, kernel=kernel, channels=before * multiplier, groups=groups, part=part)
+
+
+@HANDLERS.handles("DepthwiseConv1D", "DepthwiseConv2D")
+def _depthwise_conv(node: Node, build: Builder) -> Made:
+    multiplier = size("depth_multiplier", node.get("depth_multiplier", 1))
+    return activated(node, build, depthwise(node, build, int(node.op[-2]), multiplier))
+
+
+@HANDLERS.handles("SeparableConv1D", "SeparableConv2D")
+def _separable_conv(node: Node, build: Builder) -> Made:
+    axes = int(node.op[-2])
+    each = depthwise(
+        node, build, axes, size("depth_multiplier", node.get("depth_multiplier", 1)), part="depthwise"
+    )  # fmt: skip
+    return activated(node, build, mixed_channels(node, build, each, axes, size("filters", node.get("filters"))))
+
+
+def mixed_channels(node: Node, build: Builder, x: Value, axes: int, channels: Dim) -> Value:
+    """Add a convolution of one position."""
+    dims, channel = node.layout(axes)
+    ones = (1,) * axes
+    primitive = program.Slide(
+        function="conv", dims=dims, kernel=ones, stride=ones, padding=((0, 0),) * axes, dilation=ones, channel=channel,
+        channels=channels,
+    )  # fmt: skip
+    return build(primitive, x)
+
+
+@HANDLERS.handles("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+def _conv_transpose(node: Node, build: Builder) -> Made:
+    axes = int(node.op[4])
+    kernel = node.integers("kernel_size", axes)
+    made = transposed(node, build, kernel, size("filters", node.get("filters")))
+    return activated(node, build, made)
+
+
+def transposed(node: Node, build: Builder, kernel: Sequence[int], channels: Dim) -> Value:
+    """Add a transposed convolution with the strides, padding, output padding and dilation of the config."""
+    axes = len(kernel)
+    dims, channel = node.layout(axes)
+    stride, dilation = node.integers("strides", axes, 1), node.integers("dilation_rate", axes, 1)
+    stated = node.get("output_padding")
+    extra: Sequence[int | None] = [None] * axes if stated is None else per_axis("output_padding", stated, axes)
+    same = node.text("padding", "valid") == "same"
+    if not same and node.text("padding", "valid") != "valid":
+        raise ValueError(f"padding {node.get('padding')!r} is neither valid nor same")
+    if any(number < 1 for number in (*kernel, *stride, *dilation)):
+        raise ValueError(f"kernel {list(kernel)}, strides {stride} or dilation {dilation} is not positive")
+    padding, after = [], []
+    for i in range(axes):
+        span = (kernel[i] - 1) * dilation[i] + 1
+        cropped = transposed_crop(span, stride[i], same, extra[i])
+        padding.append((cropped[0], max(cropped[1], 0)))
+        after.append(max(-cropped[1], 0))
+    primitive = program.SlideTransposed(
+        dims=dims, kernel=tuple(kernel), stride=stride, padding=tuple(padding), output_padding=tuple(after),
+        dilation=dilation, channel=channel, channels=channels,
+    )  # fmt: skip
+    return build(primitive, node.x)
+
+
+def transposed_crop(span: int, stride: int, same: bool, output_padding: int | None) -> tuple[int, int]:
+    """Return what Keras crops before and after the full transposed convolution; a negative amount is added.
+
+    With padding ``"same"``, ``n`` positions become ``n * stride``, or ``(n - 1) * stride + span % 2 + output_padding``
+    if that is stated; else ``(n - 1) * stride + span``, and no less than ``n * stride``.
+
+    Examples
+    --------
+    >>> transposed_crop(3, 2, same=True, output_padding=None), transposed_crop(2, 3, same=False, output_padding=None)
+    ((0, 1), (0, -1))
+    """
+    if not same:
+        return 0, -(max(span, stride) - span if output_padding is None else output_padding)
+    total = span - stride if output_padding is None else span - span % 2 - output_padding
+    room = 2 * (span - 1) - total  # what remains of the padding that undoes all cropping
+    before = span - 1 - min((room + 1) // 2, span - 1)
+    return before, total - before
+
+
+POOLS = {
+    f"{name}Pooling{axes}D": (op, axes)
+    for name, op in (("Max", "max_pool"), ("Average", "avg_pool"))
+    for axes in (1, 2, 3)
+}
+
+
+@HANDLERS.handles(*POOLS)
+def _pool(node: Node, build: Builder) -> Made:
+    function, axes = POOLS[node.op]
+    return slid(node, build, node.x, kernel=node.integers("pool_size", axes), function=function)
+
+
+@HANDLERS.handles(*(f"Global{name}" for name in POOLS))
+def _global_pool(node: Node, build: Builder) -> Made:
+    function, axes = POOLS[node.op.removeprefix("Global")]
+    dims, _ = node.layout(axes)
+    reduce = program.Reduce(
+        function="max" if function == "max_pool" else "mean", dims=dims, keepdims=node.flag("keepdims")
+    )
+    return build(reduce, node.x)
+
+
+@HANDLERS.handles(*(f"Adaptive{name}" for name in POOLS))
+def _adaptive_pool(node: Node, build: Builder) -> Made:
+    function, axes = POOLS[node.op.removeprefix("Adaptive")]
+    return adaptive(build, node.x, function, node.layout(axes)[0], node.integers("output_size", axes))
+
+
+def adaptive(build: Builder, x: Value, function: str, dims: tuple[int, ...], sizes: tuple[int, ...]) -> Value:
+    """Add a pooling to fixed sizes."""
+    if any(number < 1 for number in sizes):
+        raise ValueError(f"output_size {list(sizes)} is not positive")
+    if all(number == 1 for number in sizes):
+        return build(program.Reduce(function="mean" if function == "avg_pool" else "max", dims=dims), x)
+    return build(program.AdaptivePool(function=function, dims=dims, sizes=sizes), x)
+
+
+# Resolutions.
+
+INTERPOLATIONS = {
+    "nearest": "nearest", "bilinear": "linear", "bicubic": "cubic", "lanczos3": "lanczos3", "lanczos5": "lanczos5",
+}  # fmt: skip
+
+
+@HANDLERS.handles("UpSampling1D", "UpSampling2D", "UpSampling3D")
+def _up_sampling(node: Node, build: Builder) -> Made:
+    axes = int(node.op[-2])
+    mode = _interpolation(node.text("interpolation", "nearest"))
+    factors = node.integers("size", axes, 2)
+    if any(factor < 1 for factor in factors):
+        raise ValueError(f"size {list(factors)} is not positive")
+    dims, _ = node.layout(axes)
+    primitive = program.Resize(dims=dims, scales=factors, mode=mode, nearest_mode="round_prefer_ceil")
+    return build(primitive, node.x)
+
+
+def _interpolation(name: str) -> str:
+    if name not in INTERPOLATIONS:
+        raise UnspelledError(f"the taps of its interpolation {name!r} are not known")
+    return INTERPOLATIONS[name]
+
+
+def resized(
+    node: Node, build: Builder, x: Value, dims: tuple[int, ...], sizes: tuple[int, ...], *, antialias: bool = False,
+    part: str = "",
+) -> Value:  # fmt: skip
+    """Add an interpolation of the middles of pixels, as ``keras.ops.image.resize`` computes it."""
+    mode = _interpolation(node.text("interpolation", "bilinear"))
+    if any(number < 1 for number in sizes):
+        raise ValueError(f"size {list(sizes)} is not positive")
+    primitive = program.Resize(
+        dims=dims, sizes=sizes, mode=mode, nearest_mode="round_prefer_ceil", antialias=antialias and mode != "nearest"
+    )
+    return build(primitive, x, part=part)
+
+
+def fitted(node: Node, build: Builder, sizes: tuple[int, int]) -> Value:
+    """Add a resize of an image, and what comes before it: a crop, or padding, to the ratio of height to width."""
+    dims, _ = node.layout(2, single=True)
+    x, antialias = node.x, node.flag("antialias")
+    crop, pad = node.flag("crop_to_aspect_ratio"), node.flag("pad_to_aspect_ratio")
+    if any(number < 1 for number in sizes):
+        raise ValueError(f"size {list(sizes)} is not positive")
+    if crop or pad:
+        height, width = (whole_number("input", node.shape[d]) for d in dims)
+        at_height, at_width = int(float(width * sizes[0]) / sizes[1]), int(float(height * sizes[1]) / sizes[0])
+        amounts: list[tuple[Dim, Dim]] = [(0, 0)] * node.rank
+        for d, had, at in zip(dims, (height, width), (at_height, at_width), strict=True):
+            if crop:
+                kept = max(min(had, at), 1)
+                first = (had - kept) // 2
+                amounts[d] = (-first, kept + first - had)
+            else:
+                each = (max(had, at) - had) // 2
+                amounts[d] = (each, each)
+        if pad and all(amounts[d] != (0, 0) for d in dims):
+            raise UnspelledError("it pads both axes")
+        x = build(program.Pad(amounts=tuple(amounts)), x, part="ratio")
+    return resized(node, build, x, dims, sizes, antialias=antialias)
+
+
+@HANDLERS.handles("Resizing")
+def _resizing(node: Node, build: Builder) -> Made:
+    return fitted(node, build, (node.integer("height"), node.integer("width")))
+
+
+@HANDLERS.handles("CenterCrop")
+def _center_crop(node: Node, build: Builder) -> Made:
+    dims, _ = node.layout(2, single=True)
+    wanted = (node.integer("height"), node.integer("width"))
+    had = [whole_number("input", node.shape[d]) for d in dims]
+    if any(number < 1 for number in wanted):
+        raise ValueError(f"size {list(wanted)} is not positive")
+    if any(n < m for n, m in zip(had, wanted, strict=True)):  # it is made larger, and cropped to the same ratio
+        return fitted(replace(node, config={**node.config, "crop_to_aspect_ratio": True}), build, wanted)
+    amounts: list[tuple[Dim, Dim]] = [(0, 0)] * node.rank
+    for d, n, m in zip(dims, had, wanted, strict=True):
+        first = (n - m) // 2
+        amounts[d] = (-first, first + m - n)
+    return build(program.Pad(amounts=tuple(amounts)), node.x)
+
+
+# Elements moved, dropped, added.
+
+
+@HANDLERS.handles("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Cropping1D", "Cropping2D", "Cropping3D")
+def _padding(node: Node, build: Builder) -> Made:
+    axes, cropping = int(node.op[-2]), node.op.startswith("Cropping")
+    dims, _ = node.layout(axes)
+    amounts: list[tuple[Dim, Dim]] = [(0, 0)] * node.rank
+    found = pairs("amounts", node.get("cropping" if cropping else "padding", 1), axes)
+    if any(amount < 0 for pair in found for amount in pair):
+        raise ValueError(f"amounts {found} are negative")
+    for d, (before, after) in zip(dims, found, strict=True):
+        amounts[d] = (-before, -after) if cropping else (before, after)
+    return build(program.Pad(amounts=tuple(amounts)), node.x)
+
+
+@HANDLERS.handles("RepeatVector")
+def _repeat_vector(node: Node, build: Builder) -> Made:
+    batch, channels = node.shape
+    row = build(program.Unsqueeze(dims=(1,)), node.x, part="row")
+    return build(program.Expand(shape=(batch, size("n", node.get("n")), channels)), row)
+
+
+# Numbering.
+
+
+def reshaped(node: Node, build: Builder, wanted: Shape) -> Value:
+    """Add a reshape, if as many elements come out as go in."""
+    count, had = product(wanted), product(node.shape)
+    if isinstance(count, int) and isinstance(had, int) and count != had:
+        if node.resized:
+            raise UnspelledError(f"it reshapes to {text(wanted)}, for which the model was made")
+        raise ValueError(f"shape {text(node.shape)} cannot become {text(wanted)}")
+    return build(program.Reshape(shape=wanted), node.x)
+
+
+@HANDLERS.handles("Reshape")
+def _reshape(node: Node, build: Builder) -> Made:
+    batch, *rest = node.shape
+    target = node.get("target_shape")
+    if not isinstance(target, (list, tuple)):
+        raise ValueError(f"target_shape {target!r} is not a list")
+    wanted = [whole_number("target_shape", -1 if entry is None else entry) for entry in target]
+    counts, had = product(n for n in wanted if n != -1), product(rest)
+    if isinstance(had, int) and isinstance(counts, int) and (had % counts if -1 in wanted else had != counts):
+        if node.resized:
+            raise UnspelledError(f"it reshapes to {wanted}, for which the model was made")
+        raise ValueError(f"shape {text(tuple(rest))} cannot become {wanted}")
+    return build(program.Reshape(shape=(batch, *completed(wanted, rest, node.name))), node.x)
+
+
+@HANDLERS.handles("Flatten")
+def _flatten(node: Node, build: Builder) -> Made:
+    x = node.x
+    if node.text("data_format", "channels_last") == "channels_first" and node.rank > 2:
+        x = permuted(build, x, (0, *range(2, node.rank), 1), part="channels_last")
+    batch, *rest = shape_of(x)
+    return build(program.Reshape(shape=(batch, product(rest))), x)
+
+
+@HANDLERS.handles("Permute")
+def _permute(node: Node, build: Builder) -> Made:
+    found = node.get("dims")
+    return permuted(build, node.x, (0, *per_axis("dims", found, node.rank - 1)))
+
+
+# What is not followed, and why.
+
+NOT_FOLLOWED = {
+    "Lambda": "it runs a function that the model holds",
+    "JaxLayer": "it runs a function of JAX",
+    "FlaxLayer": "it runs a module of flax",
+    "TorchModuleWrapper": "it runs a module of PyTorch",
+    "TFSMLayer": "it runs a SavedModel of TensorFlow",
+    "RandomCrop": "what it crops at inference is not what it says",
+    "ContrastLimitedAdaptiveHistogramEqualization": "it counts what tiles of the image hold",
+    "MaxNumBoundingBoxes": "it works on boxes",
+    "Hashing": "it reads text or categories",
+    "HashedCrossing": "it reads text or categories",
+    "IntegerLookup": "it reads text or categories",
+    "StringLookup": "it reads text or categories",
+    "TextVectorization": "it reads text or categories",
+    "MelSpectrogram": "it reads windows of a signal",
+    "STFTSpectrogram": "it reads windows of a signal",
+}
+
+
+@HANDLERS.handles(*NOT_FOLLOWED)
+def _not_followed(node: Node, build: Builder) -> Made:
+    raise UnspelledError(NOT_FOLLOWED[node.op])
+
+
+@HANDLERS.handles("Pipeline")
+def _pipeline(node: Node, build: Builder) -> Made:
+    layers = node.get("layers")
+    if not isinstance(layers, (list, tuple)):
+        raise ValueError("its layers are not a list")
+    made: Sequence[Value] = [node.x]
+    for i, layer in enumerate(layers):
+        made = node.apply(layer, (made[0],), {}, f"{node.name}/{i}")
+    return [item for item in flat(made) if isinstance(item, Value)]

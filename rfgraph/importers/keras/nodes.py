@@ -1,0 +1,238 @@
+"""What handlers of Keras layers and operations get: one call of one of them, and how its config is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from rfgraph.importers import program
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
+from rfgraph.importers.spelling.shared import shape_of
+
+Made: TypeAlias = "Value | Sequence[Value]"
+
+#: Reads a layer, as a config holds it, on arguments: ``(layer, args, kwargs, name)`` -> its outputs.
+Apply: TypeAlias = "Callable[[Any, Sequence[Any], Mapping[str, Any], str], list[Value]]"
+
+#: Tensors are taken apart into no more pieces than this, and repeated no more often than that.
+MAX_PIECES = 4096
+MAX_REPEATS = 64
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of a layer or of an operation of ``keras.ops``."""
+
+    name: str
+    #: Name of its class; that of an operation follows ``ops.``.
+    op: str
+    config: Mapping[str, Any]
+    #: What it is called with: values, numbers, text, slices, and tuples and mappings of these.
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    #: Whether the model is read for other sizes than it was made for: sizes that it states may be wrong then.
+    resized: bool
+    apply: Apply
+
+    # Its config.
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an entry of its config, ``default`` if it is left out or None."""
+        found = self.config.get(name)
+        return default if found is None else found
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """Return an integer of its config."""
+        return whole_number(name, self.get(name, default))
+
+    def integers(self, name: str, count: int, default: int | None = None) -> tuple[int, ...]:
+        """Return one integer for each of ``count`` axes, of a list or of one number for all."""
+        return per_axis(name, self.get(name, default), count)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """Return a switch of its config."""
+        found = self.get(name, default)
+        if not isinstance(found, bool):
+            raise ValueError(f"{name} {found!r} is neither true nor false")
+        return found
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return a word of its config, in lower case."""
+        found = self.get(name, default)
+        if not isinstance(found, str):
+            raise ValueError(f"{name} {found!r} is not text")
+        return found.lower()
+
+    def axes(self, name: str = "axis", rank: int | None = None) -> tuple[int, ...]:
+        """Return dimensions, counted from 0, in order; all of them if none is given."""
+        rank = self.rank if rank is None else rank
+        found = self.config.get(name)
+        if found is None:
+            return tuple(range(rank))
+        entries = found if isinstance(found, (list, tuple)) else (found,)
+        return tuple(sorted({dim_of(whole_number(name, entry), rank) for entry in entries}))
+
+    def axis(self, name: str = "axis", default: int = -1, rank: int | None = None) -> int:
+        """Return a dimension, counted from 0."""
+        return dim_of(self.integer(name, default), self.rank if rank is None else rank)
+
+    # Its arguments.
+
+    def argument(self, place: int, name: str, default: Any = None) -> Any:
+        """Return an argument, by its place or its name; ``default`` if it is left out or None."""
+        found = self.args[place] if place < len(self.args) else self.kwargs.get(name)
+        return default if found is None else found
+
+    def value(self, place: int, name: str) -> Value:
+        """Return an argument that is a tensor."""
+        found = self.argument(place, name)
+        if not isinstance(found, Value):
+            raise ValueError(f"its argument {name} is not a tensor")
+        return found
+
+    def tensors(self) -> list[Value]:
+        """Return all arguments that are tensors, those in lists too, but for masks."""
+        kept = {name: value for name, value in self.kwargs.items() if not name.endswith("mask")}
+        return [item for item in flat((self.args, tuple(kept.values()))) if isinstance(item, Value)]
+
+    @property
+    def x(self) -> Value:
+        """Its first tensor."""
+        found = self.tensors()
+        if not found:
+            raise ValueError("it is called on no tensor")
+        return found[0]
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of its first tensor."""
+        return shape_of(self.x)
+
+    @property
+    def rank(self) -> int:
+        """Number of dimensions of its first tensor."""
+        return len(self.shape)
+
+    # Its layout.
+
+    def layout(self, axes: int | None = None, *, single: bool = False) -> tuple[tuple[int, ...], int]:
+        """Return the dimensions of its spatial axes, and that of its channels.
+
+        Parameters
+        ----------
+        axes
+            Number of axes, as many as it has dimensions besides batch and channels if left out.
+        single
+            Whether one image without a batch will do.
+        """
+        axes = self.rank - 2 if axes is None else axes
+        batch = self.rank - 1 - axes
+        if axes < 1 or (batch != 1 and not (single and batch == 0)):
+            raise ValueError(f"its input has {self.rank} dimensions, not a batch, {max(axes, 1)} axes and channels")
+        if self.text("data_format", "channels_last") == "channels_first":
+            return tuple(range(batch + 1, self.rank)), batch
+        return tuple(range(batch, self.rank - 1)), self.rank - 1
+
+
+def flat(structure: Any) -> Iterator[Any]:
+    """Return the leaves of nested lists and mappings, those of a mapping in the order of its keys."""
+    if isinstance(structure, (list, tuple)):
+        for item in structure:
+            yield from flat(item)
+    elif isinstance(structure, Mapping):
+        for key in sorted(structure, key=str):
+            yield from flat(structure[key])
+    else:
+        yield structure
+
+
+def whole_number(name: str, number: Any) -> int:
+    """Return an integer."""
+    if isinstance(number, Value):
+        data = number.data
+        if data is None or data.elements.size != 1 or not data.integer:
+            raise UnspelledError(f"its {name} depends on what the network computes")
+        number = data.elements.flat[0]
+    if isinstance(number, Expression):
+        raise UnspelledError(f"its {name} depends on the input size; give one")
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise ValueError(f"{name} {number!r} is not an integer")
+    return number
+
+
+def per_axis(name: str, found: Any, count: int) -> tuple[int, ...]:
+    """Return one integer for each of ``count`` axes."""
+    entries = tuple(found) if isinstance(found, (list, tuple)) else (found,) * count
+    entries = entries * count if len(entries) == 1 else entries
+    if len(entries) != count:
+        raise ValueError(f"{name} {list(entries)} does not have one entry for each of {count} axes")
+    return tuple(whole_number(name, entry) for entry in entries)
+
+
+def size(name: str, number: Any) -> Dim:
+    """Return a size, which is no less than 1."""
+    found = whole_number(name, number)
+    if found < 1:
+        raise ValueError(f"{name} {found} is not positive")
+    return found
+
+
+def dim_of(dim: int, rank: int) -> int:
+    """Return a dimension counted from 0."""
+    if not -rank <= dim < rank:
+        raise ValueError(f"dimension {dim} is not one of the {rank} of its input")
+    return dim % rank
+
+
+def pairs(name: str, found: Any, count: int) -> tuple[tuple[int, int], ...]:
+    """Return an amount before and one after for each of ``count`` axes: of one number, one per axis, or pairs."""
+    entries = list(found) if isinstance(found, (list, tuple)) else [found]
+    if count == 1 and len(entries) == 2 and not any(isinstance(entry, (list, tuple)) for entry in entries):
+        entries = [entries]
+    entries = entries * count if len(entries) == 1 else entries
+    if len(entries) != count:
+        raise ValueError(f"{name} {list(entries)} does not have one entry for each of {count} axes")
+    found_pairs = [per_axis(name, entry, 2) for entry in entries]
+    return tuple((before, after) for before, after in found_pairs)
+
+
+def pointwise(build: Builder, function: str, *operands: Value, part: str = "") -> Value:
+    """Add a function of elements."""
+    return build(program.Pointwise(function=function), *operands, part=part)
+
+
+def product_of_last(
+    build: Builder, x: Value, units: Dim, part: str = "", macs: Dim | Literal["primitive"] = "primitive"
+) -> Value:
+    """Add a product with weights that turns the last dimension into one of ``units``."""
+    shape = shape_of(x)
+    rows = tuple(f"b{i}" for i in range(len(shape) - 1))
+    dense = program.Contract(operands=((*rows, "k"), ("k", "j")), output=(*rows, "j"))
+    return build(dense, x, build.weight((shape[-1], units)), part=part, macs=macs)
+
+
+def slice_of(build: Builder, x: Value, d: int, start: Dim | None, stop: Dim | None, part: str = "") -> Value:
+    """Add a slice of one dimension."""
+    return build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), x, part=part)
+
+
+def permuted(build: Builder, x: Value, order: Sequence[int], part: str = "") -> Value:
+    """Add a transposition."""
+    return build(program.Transpose(permutation=tuple(order)), x, part=part)
+
+
+def move(rank: int, sources: Sequence[int], destinations: Sequence[int]) -> tuple[int, ...]:
+    """Return the permutation that moves some of ``rank`` dimensions to other places and keeps the others in order."""
+    rest = iter([d for d in range(rank) if d not in sources])
+    to = dict(zip(destinations, sources, strict=True))
+    return tuple(to[d] if d in to else next(rest) for d in range(rank))
+
+
+Handle: TypeAlias = "Callable[[Node, Builder], Made]"
+
+#: Layers by the name of their class, and operations of ``keras.ops`` by theirs after ``ops.``.
+HANDLERS: Handlers[Handle] = Handlers("Keras")

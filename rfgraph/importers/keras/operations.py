@@ -1,0 +1,800 @@
+"""Operations of ``keras.ops``, spelt with the primitives of the tensor program; this module does not need keras.
+
+A functional model saves each call of one as a layer, under the name of its class. Those are handled here under that
+name after ``ops.``: the layer ``Add`` and the operation ``Add`` are not the same. Numbers among the arguments change
+nothing; tensors do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from rfgraph.importers import program
+from rfgraph.importers.keras.layers import (
+    adaptive,
+    depthwise,
+    fitted,
+    gated,
+    mixed_channels,
+    reshaped,
+    slid,
+    transposed,
+)
+from rfgraph.importers.keras.nodes import (
+    HANDLERS,
+    MAX_PIECES,
+    MAX_REPEATS,
+    Made,
+    Node,
+    dim_of,
+    flat,
+    move,
+    pairs,
+    per_axis,
+    permuted,
+    pointwise,
+    size,
+    slice_of,
+    whole_number,
+)
+from rfgraph.importers.keras.sequences import attended
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program.shapes import broadcast, completed, text
+from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import shape_of  # fmt: skip
+
+# Functions of one element. Names that carry no meaning for space are their own.
+
+UNARY = {
+    "Abs": "abs", "Absolute": "abs", "Angle": "angle", "Arccos": "acos", "Arccosh": "acosh", "Arcsin": "asin",
+    "Arcsinh": "asinh", "Arctan": "atan", "Arctanh": "atanh", "BitwiseInvert": "bitwise_not",
+    "BitwiseNot": "bitwise_not", "Cast": "identity", "Cbrt": "cbrt", "Ceil": "ceil", "Celu": "celu",
+    "Conj": "identity", "Conjugate": "identity", "ConvertToTensor": "identity", "Copy": "identity", "Cos": "cos",
+    "Cosh": "cosh", "Deg2rad": "mul", "Elu": "elu", "Erf": "erf", "Erfc": "erfc", "Erfinv": "erfinv", "Exp": "exp",
+    "Exp2": "exp", "Expm1": "expm1", "Fabs": "abs", "Floor": "floor", "Gelu": "gelu", "HardShrink": "shrink",
+    "HardSigmoid": "hard_sigmoid", "HardSilu": "hard_swish", "HardTanh": "hard_tanh", "I0": "i0", "Imag": "imag",
+    "Isfinite": "isfinite", "Isinf": "isinf", "Isnan": "isnan", "Isneginf": "isinf", "Isposinf": "isinf",
+    "Isreal": "isreal", "LeakyRelu": "leaky_relu", "Log": "log", "Log10": "log", "Log1p": "log1p", "Log2": "log",
+    "LogSigmoid": "log_sigmoid", "LogicalNot": "not", "NanToNum": "nan_to_num", "Negative": "neg", "Rad2deg": "mul",
+    "Real": "real", "Reciprocal": "reciprocal", "Relu": "relu", "Relu6": "relu6", "Round": "round", "Rsqrt": "rsqrt",
+    "SaturateCast": "identity", "Selu": "selu", "Sigmoid": "sigmoid", "Sign": "sign", "Signbit": "sign",
+    "Silu": "silu", "Sin": "sin", "Sinc": "sinc", "Sinh": "sinh", "SoftShrink": "shrink", "Softplus": "softplus",
+    "Softsign": "softsign", "SparsePlus": "sparse_plus", "SparseSigmoid": "sparse_sigmoid", "Sqrt": "sqrt",
+    "Square": "square", "Squareplus": "squareplus", "StopGradient": "identity", "Tan": "tan", "Tanh": "tanh",
+    "TanhShrink": "shrink", "Threshold": "threshold", "Tril": "trilu", "Triu": "trilu", "Trunc": "trunc",
+}  # fmt: skip
+
+#: Functions of elements of several tensors, which broadcast.
+SEVERAL = {
+    "Add": "add", "Arctan2": "atan2", "BitwiseAnd": "bitwise_and", "BitwiseLeftShift": "shift",
+    "BitwiseOr": "bitwise_or", "BitwiseRightShift": "shift", "BitwiseXor": "bitwise_xor", "Clip": "clamp",
+    "Divide": "div", "DivideNoNan": "div", "Equal": "equal", "FloorDivide": "div", "Fmax": "max", "Fmin": "min",
+    "Fmod": "mod", "Gcd": "gcd", "Greater": "greater", "GreaterEqual": "greater_or_equal", "Heaviside": "heaviside",
+    "Hypot": "hypot", "Isclose": "equal", "Lcm": "lcm", "Ldexp": "mul", "LeftShift": "shift", "Less": "less",
+    "LessEqual": "less_or_equal", "Logaddexp": "logaddexp", "Logaddexp2": "logaddexp", "LogicalAnd": "and",
+    "LogicalOr": "or", "LogicalXor": "xor", "Maximum": "max", "Minimum": "min", "Mod": "mod", "Multiply": "mul",
+    "Nextafter": "nextafter", "NotEqual": "not_equal", "Polar": "polar", "Power": "pow", "RightShift": "shift",
+    "Subtract": "sub", "TrueDivide": "div", "Where": "where",
+}  # fmt: skip
+
+
+def _ops(*names: str) -> tuple[str, ...]:
+    return tuple(f"ops.{name}" for name in names)
+
+
+def _name(node: Node) -> str:
+    return node.op.removeprefix("ops.")
+
+
+@HANDLERS.handles(*_ops(*UNARY))
+def _unary(node: Node, build: Builder) -> Made:
+    return pointwise(build, UNARY[_name(node)], node.x)
+
+
+@HANDLERS.handles(*_ops(*SEVERAL))
+def _several(node: Node, build: Builder) -> Made:
+    if node.op == "ops.Where" and len(node.args) + len(node.kwargs) < 3:
+        raise UnspelledError("how many positions it finds depends on what the network computes")
+    return pointwise(build, SEVERAL[_name(node)], *node.tensors())
+
+
+@HANDLERS.handles("ops.Glu")
+def _glu(node: Node, build: Builder) -> Made:
+    return gated(build, node.x, node.axis())
+
+
+@HANDLERS.handles("ops.BatchNorm")
+def _batch_norm(node: Node, build: Builder) -> Made:
+    return _statistics(node, build, node.axis(), node.tensors()[1:])
+
+
+def _statistics(node: Node, build: Builder, axis: int, statistics: Sequence[Value]) -> Value:
+    made = pointwise(build, "batch_norm", node.x)
+    for i, one in enumerate(statistics):
+        if not one.constant:  # one number per channel
+            wide = tuple(range(1, node.rank - axis))
+            row = build(program.Unsqueeze(dims=wide), one, part=f"{i}/wide") if wide else one
+            made = pointwise(build, "mul", made, row, part=str(i))
+    return made
+
+
+@HANDLERS.handles(*_ops("ZerosLike", "OnesLike", "FullLike", "EmptyLike"))
+def _like(node: Node, build: Builder) -> Made:
+    return build.weight(node.shape, node.name)
+
+
+# Reductions and mixtures.
+
+REDUCTIONS = {
+    "All": "min", "Amax": "max", "Amin": "min", "Any": "max", "Argmax": "max", "Argmin": "min", "CountNonzero": "sum",
+    "Logsumexp": "log_sum_exp", "Max": "max", "Mean": "mean", "Median": "median", "Min": "min", "Nanargmax": "max",
+    "Nanargmin": "min", "Nanmax": "max", "Nanmean": "mean", "Nanmedian": "median", "Nanmin": "min", "Nanprod": "prod",
+    "Nanstd": "variance", "Nansum": "sum", "Nanvar": "variance", "Norm": "l2", "Prod": "prod", "Ptp": "max",
+    "Std": "variance", "Sum": "sum", "Var": "variance",
+}  # fmt: skip
+
+
+@HANDLERS.handles(*_ops(*REDUCTIONS))
+def _reduce(node: Node, build: Builder) -> Made:
+    primitive = program.Reduce(function=REDUCTIONS[_name(node)], dims=node.axes(), keepdims=node.flag("keepdims"))
+    return build(primitive, node.x)
+
+
+@HANDLERS.handles(*_ops("Percentile", "Quantile", "Nanpercentile", "Nanquantile"))
+def _quantile(node: Node, build: Builder) -> Made:
+    if isinstance(node.argument(1, "q"), (tuple, Value)):
+        raise UnspelledError("it takes several quantiles")
+    return build(program.Reduce(function="median", dims=node.axes(), keepdims=node.flag("keepdims")), node.x)
+
+
+@HANDLERS.handles("ops.Average")
+def _average(node: Node, build: Builder) -> Made:
+    weights = node.argument(1, "weights")
+    x = node.x
+    if isinstance(weights, Value) and not weights.constant:
+        if weights.shape != x.shape:
+            raise UnspelledError("its weights do not lie as what they weigh")
+        x = pointwise(build, "mul", x, weights, part="weighted")
+    return build(program.Reduce(function="mean", dims=node.axes(), keepdims=False), x)
+
+
+@HANDLERS.handles("ops.Moments")
+def _moments(node: Node, build: Builder) -> Made:
+    primitive = program.Reduce(function="mean", dims=node.axes("axes"), keepdims=node.flag("keepdims"))
+    return [build(primitive, node.x), build(primitive, node.x, part="variance")]
+
+
+@HANDLERS.handles(*_ops("Softmax", "LogSoftmax", "Sparsemax"))
+def _softmax(node: Node, build: Builder) -> Made:
+    return build(program.Mix(function="softmax", dims=node.axes()), node.x)
+
+
+@HANDLERS.handles(*_ops("LayerNorm", "RMSNorm", "Normalize"))
+def _layer_norm(node: Node, build: Builder) -> Made:
+    if any(not value.constant for value in node.tensors()[1:]):
+        raise UnspelledError("the network computes what it scales by")
+    dims = node.axes() if node.get("axis") is not None else (node.rank - 1,)
+    return build(program.Mix(function="layer_norm", dims=dims), node.x)
+
+
+@HANDLERS.handles(*_ops("Cumsum", "Cumprod", "Nancumsum", "Nancumprod"))
+def _cumulative(node: Node, build: Builder) -> Made:
+    if node.get("axis") is None:
+        raise UnspelledError("it reads the tensor as one row")
+    return build(program.Mix(function="recurrent", dims=node.axes()), node.x)
+
+
+@HANDLERS.handles(*_ops("Sort", "Argsort", "Argpartition"))
+def _sort(node: Node, build: Builder) -> Made:
+    if "axis" in node.config and node.config["axis"] is None:
+        raise UnspelledError("it reads the tensor as one row")
+    return build(program.Mix(function="sort", dims=(node.axis(),)), node.x)
+
+
+@HANDLERS.handles("ops.TopK")
+def _top_k(node: Node, build: Builder) -> Made:
+    d = node.rank - 1
+    mixed = build(program.Mix(function="sort", dims=(d,)), node.x, part="sort")
+    made = slice_of(build, mixed, d, 0, size("k", node.get("k")))
+    return [made, made]
+
+
+# Products.
+
+
+@HANDLERS.handles("ops.Matmul")
+def _matmul(node: Node, build: Builder) -> Made:
+    a, b = _pair(node)
+    return build(products.matmul(len(shape_of(a)), len(shape_of(b))), a, b)
+
+
+def _pair(node: Node) -> tuple[Value, Value]:
+    return node.value(0, "x1"), node.value(1, "x2")
+
+
+@HANDLERS.handles(*_ops("Dot", "Inner", "Vdot", "Tensordot"))
+def _dot(node: Node, build: Builder) -> Made:
+    a, b = _pair(node)
+    left, right = len(shape_of(a)), len(shape_of(b))
+    if node.op == "ops.Vdot" and (left, right) != (1, 1):
+        raise UnspelledError("it reads its tensors as rows")
+    if not left or not right:
+        return pointwise(build, "mul", a, b)
+    sides: tuple[Sequence[int], Sequence[int]] = (
+        (left - 1,),
+        (right - 1 if node.op == "ops.Inner" else max(right - 2, 0),),
+    )
+    if node.op == "ops.Tensordot":
+        found = node.get("axes", 2)
+        if isinstance(found, (list, tuple)):
+            if len(found) != 2:
+                raise ValueError(f"axes {found!r} is not a pair")
+            own = [axes if isinstance(axes, (list, tuple)) else (axes,) for axes in found]
+            sides = (
+                [dim_of(whole_number("axes", axis), left) for axis in own[0]],
+                [dim_of(whole_number("axes", axis), right) for axis in own[1]],
+            )
+        else:
+            count = whole_number("axes", found)
+            if not 0 <= count <= min(left, right):
+                raise ValueError(f"axes {count} is more than its operands have")
+            sides = (range(left - count, left), range(count))
+    if len(sides[0]) != len(sides[1]):
+        raise ValueError("its axes do not pair")
+    rows = [f"k{sides[0].index(d)}" if d in sides[0] else f"l{d}" for d in range(left)]
+    columns = [f"k{sides[1].index(d)}" if d in sides[1] else f"r{d}" for d in range(right)]
+    output = tuple(label for label in (*rows, *columns) if not label.startswith("k"))
+    return build(program.Contract(operands=(tuple(rows), tuple(columns)), output=output), a, b)
+
+
+@HANDLERS.handles("ops.Outer")
+def _outer(node: Node, build: Builder) -> Made:
+    if node.rank != 1:
+        raise UnspelledError("it reads its tensors as rows")
+    return build(program.Contract(operands=(("i",), ("j",)), output=("i", "j")), *_pair(node))
+
+
+@HANDLERS.handles("ops.Einsum")
+def _einsum(node: Node, build: Builder) -> Made:
+    equation, tensors = node.get("subscripts"), node.tensors()
+    if not isinstance(equation, str):
+        raise ValueError(f"subscripts {equation!r} are not text")
+    contract = products.einsum(equation, [len(shape_of(tensor)) for tensor in tensors])
+    if contract is None:
+        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
+    return build(contract, *tensors)
+
+
+@HANDLERS.handles("ops.DotProductAttention")
+def _dot_product_attention(node: Node, build: Builder) -> Made:
+    query, key, value = node.value(0, "query"), node.value(1, "key"), node.value(2, "value")
+    for name, place in (("bias", 3), ("mask", 4)):
+        given = node.argument(place, name)
+        if isinstance(given, Value) and not given.constant:
+            raise UnspelledError(f"the network computes its {name}")
+    grouped = shape_of(query)[2] != shape_of(key)[2]
+    made = attended(build, query, key, value, axes=(1,), heads=True, grouped=grouped)
+    return pointwise(build, "identity", made)
+
+
+# Windows.
+
+
+def _kernel(node: Node, place: int, name: str) -> Shape:
+    return shape_of(node.value(place, name))
+
+
+def _weighted(build: Builder, made: Value, *weights: Value) -> Value:
+    """A weight that the network computes is read whole by every output."""
+    for i, weight in enumerate(weights):
+        if not weight.constant:
+            read = build(program.Whole(shape=()), weight, part=f"weight/{i}")
+            made = pointwise(build, "mul", made, read, part=f"weighted/{i}")
+    return made
+
+
+@HANDLERS.handles("ops.Conv")
+def _conv(node: Node, build: Builder) -> Made:
+    *spatial, read, channels = _kernel(node, 1, "kernel")
+    kernel = per_axis("kernel", spatial, len(spatial))
+    _, channel = node.layout(len(kernel))
+    groups = exact_quotient(node.shape[channel], read)
+    if not isinstance(groups, int):
+        raise UnspelledError("the number of its groups is not known")
+    made = slid(node, build, node.x, kernel=kernel, channels=channels, groups=groups)
+    return _weighted(build, made, node.value(1, "kernel"))
+
+
+def _as_layer(node: Node, kernel: Shape, **config: Any) -> Node:
+    """Return the node of an operation with the entries that a layer of the kind has in its config."""
+    entries = {**node.config, "kernel_size": per_axis("kernel", list(kernel), len(kernel)), **config}
+    return Node(node.name, node.op, entries, node.args[:1] or (node.x,), {}, node.resized, node.apply)
+
+
+@HANDLERS.handles("ops.DepthwiseConv")
+def _depthwise_conv(node: Node, build: Builder) -> Made:
+    *spatial, _, multiplier = _kernel(node, 1, "kernel")
+    made = depthwise(_as_layer(node, tuple(spatial)), build, len(spatial), multiplier)
+    return _weighted(build, made, node.value(1, "kernel"))
+
+
+@HANDLERS.handles("ops.SeparableConv")
+def _separable_conv(node: Node, build: Builder) -> Made:
+    *spatial, _, multiplier = _kernel(node, 1, "depthwise_kernel")
+    each = depthwise(_as_layer(node, tuple(spatial)), build, len(spatial), multiplier, part="depthwise")
+    made = mixed_channels(node, build, each, len(spatial), _kernel(node, 2, "pointwise_kernel")[-1])
+    return _weighted(
+        build, made, *(node.value(k, name) for k, name in ((1, "depthwise_kernel"), (2, "pointwise_kernel")))
+    )
+
+
+@HANDLERS.handles("ops.ConvTranspose")
+def _conv_transpose(node: Node, build: Builder) -> Made:
+    *spatial, channels, _ = _kernel(node, 1, "kernel")
+    made = transposed(node, build, per_axis("kernel", spatial, len(spatial)), channels)
+    return _weighted(build, made, node.value(1, "kernel"))
+
+
+@HANDLERS.handles(*_ops("MaxPool", "AveragePool"))
+def _pool(node: Node, build: Builder) -> Made:
+    function = "max_pool" if node.op == "ops.MaxPool" else "avg_pool"
+    return slid(node, build, node.x, kernel=node.integers("pool_size", node.rank - 2), function=function)
+
+
+@HANDLERS.handles(*_ops("AdaptiveMaxPool", "AdaptiveAveragePool"))
+def _adaptive_pool(node: Node, build: Builder) -> Made:
+    function = "max_pool" if node.op == "ops.AdaptiveMaxPool" else "avg_pool"
+    dims, _ = node.layout()
+    return adaptive(build, node.x, function, dims, node.integers("output_size", len(dims)))
+
+
+@HANDLERS.handles("ops.ExtractPatches")
+def _extract_patches(node: Node, build: Builder) -> Made:
+    axes = len(found) if isinstance(found := node.get("size"), (list, tuple)) else 2
+    kernel = node.integers("size", axes)
+    _, channel = node.layout(axes)
+    config = {**node.config, "strides": node.get("strides", kernel)}
+    patches = Node(node.name, node.op, config, (node.x,), {}, node.resized, node.apply)
+    return slid(patches, build, node.x, kernel=kernel, channels=node.shape[channel] * product(kernel))
+
+
+@HANDLERS.handles("ops.SobelEdges")
+def _sobel_edges(node: Node, build: Builder) -> Made:
+    dims, _ = node.layout(2, single=True)
+    window = program.Slide(
+        function="avg_pool", dims=dims, kernel=(3, 3), stride=(1, 1), padding=((1, 1),) * 2, dilation=(1, 1)
+    )  # both directions together read all but the middle
+    edges = build(window, node.x, part="edges")
+    wide = build(program.Unsqueeze(dims=(node.rank,)), edges, part="direction")
+    return build(program.Expand(shape=(*node.shape, 2)), wide)
+
+
+@HANDLERS.handles(*_ops("DepthToSpace", "SpaceToDepth"))
+def _exchange(node: Node, build: Builder) -> Made:
+    dims, channel = node.layout(2, single=True)
+    block = size("block_size", node.get("block_size"))
+    up = node.op == "ops.DepthToSpace"
+    # Keras counts the channels of one pixel fastest: the block is the outer part of the depth.
+    kind: Any = program.DepthToSpace if up else program.SpaceToDepth
+    return build(kind(channel=channel, dims=dims, blocks=(block, block)), node.x)
+
+
+# Images.
+
+
+@HANDLERS.handles("ops.Resize")
+def _resize(node: Node, build: Builder) -> Made:
+    if node.resized:
+        raise UnspelledError(f"it resizes to {node.get('size')}, for which the model was made")
+    height, width = node.integers("size", 2)
+    return fitted(node, build, (height, width))
+
+
+@HANDLERS.handles(*_ops("PadImages", "CropImages"))
+def _pad_images(node: Node, build: Builder) -> Made:
+    dims, _ = node.layout(2, single=True)
+    crop = node.op == "ops.CropImages"
+    kind = "cropping" if crop else "padding"
+    amounts: list[tuple[Dim, Dim]] = [(0, 0)] * node.rank
+    for d, (before, after, target) in zip(
+        dims, (("top", "bottom", "target_height"), ("left", "right", "target_width")), strict=True
+    ):
+        first, last, wanted = (node.config.get(name) for name in (f"{before}_{kind}", f"{after}_{kind}", target))
+        given = [None if n is None else whole_number(kind, n) for n in (first, last, wanted)]
+        if given.count(None) > 1 or (None not in given and node.resized):
+            raise ValueError(f"its {kind} leaves the size open")
+        total: Dim | None = None if given[2] is None else (given[2] - node.shape[d]) * (-1 if crop else 1)
+        a = total - given[1] if given[0] is None and total is not None and given[1] is not None else given[0]
+        b = total - given[0] if given[1] is None and total is not None and given[0] is not None else given[1]
+        if a is None or b is None:
+            raise ValueError(f"its {kind} leaves the size open")
+        amounts[d] = (a * -1, b * -1) if crop else (a, b)
+    return build(program.Pad(amounts=tuple(amounts)), node.x)
+
+
+@HANDLERS.handles(*_ops("RGBToGrayscale", "RGBToHSV", "HSVToRGB"))
+def _colours(node: Node, build: Builder) -> Made:
+    _, channel = node.layout(2, single=True)
+    if node.op == "ops.RGBToGrayscale":
+        return build(program.Reduce(function="mean", dims=(channel,)), node.x)
+    return build(program.Mix(function="colour", dims=(channel,)), node.x)
+
+
+# Elements moved, dropped, added.
+
+PADDING_MODES = {"constant": "constant", "reflect": "reflect", "symmetric": "symmetric", "edge": "edge", "wrap": "wrap"}
+
+
+@HANDLERS.handles("ops.Pad")
+def _pad(node: Node, build: Builder) -> Made:
+    mode = node.text("mode", "constant")
+    if mode not in PADDING_MODES:
+        raise UnspelledError(f"what its mode {mode!r} repeats is not known")
+    found = node.get("pad_width")
+    entries = list(found) if isinstance(found, (list, tuple)) else [found]
+    if len(entries) == 2 and not isinstance(entries[0], (list, tuple)):
+        entries = [entries]
+    return build(program.Pad(amounts=pairs("pad_width", entries, node.rank), mode=PADDING_MODES[mode]), node.x)
+
+
+@HANDLERS.handles("ops.Concatenate")
+def _concatenate(node: Node, build: Builder) -> Made:
+    return build(program.Concat(dim=node.axis(default=0)), *node.tensors())
+
+
+@HANDLERS.handles("ops.Append")
+def _append(node: Node, build: Builder) -> Made:
+    if node.get("axis") is None:
+        raise UnspelledError("it reads its tensors as rows")
+    return build(program.Concat(dim=node.axis()), *node.tensors())
+
+
+@HANDLERS.handles("ops.Stack")
+def _stack(node: Node, build: Builder) -> Made:
+    d = node.axis(default=0, rank=node.rank + 1)
+    rows = [build(program.Unsqueeze(dims=(d,)), x, part=f"row/{i}") for i, x in enumerate(node.tensors())]
+    return build(program.Concat(dim=d), *rows)
+
+
+@HANDLERS.handles(*_ops("Hstack", "Vstack", "Dstack"))
+def _stack_along(node: Node, build: Builder) -> Made:
+    d = {"ops.Hstack": 1, "ops.Vstack": 0, "ops.Dstack": 2}[node.op]
+    if node.rank <= max(d, 1):
+        raise UnspelledError("it makes its tensors of more dimensions")
+    return build(program.Concat(dim=d), *node.tensors())
+
+
+@HANDLERS.handles(*_ops("Split", "ArraySplit", "Hsplit", "Vsplit", "Dsplit"))
+def _split(node: Node, build: Builder) -> Made:
+    d = {"ops.Hsplit": 1, "ops.Vsplit": 0, "ops.Dsplit": 2}.get(node.op)
+    d = node.axis(default=0) if d is None else dim_of(d, node.rank)
+    found = node.get("indices_or_sections")
+    total = node.shape[d]
+    if isinstance(found, (list, tuple)):
+        bounds: list[Dim] = [0, *(whole_number("indices", n) for n in found), total]
+    else:
+        count = whole_number("sections", found)
+        if not 0 < count <= MAX_PIECES:
+            raise UnspelledError(f"it splits into {count} parts")
+        if isinstance(total, int):
+            large, extra = total // count, total % count
+            bounds = [k * large + min(k, extra) for k in range(count + 1)]
+        else:
+            each = total // count
+            bounds = [each * k for k in range(count + 1)]
+    if len(bounds) > MAX_PIECES:
+        raise UnspelledError(f"it splits into {len(bounds) - 1} parts")
+    return [slice_of(build, node.x, d, a, b, part=str(k)) for k, (a, b) in enumerate(pairwise(bounds))]
+
+
+@HANDLERS.handles("ops.Unstack")
+def _unstack(node: Node, build: Builder) -> Made:
+    d = node.axis(default=0)
+    count = whole_number("size", node.shape[d])
+    if count > MAX_PIECES:
+        raise UnspelledError(f"it splits into {count} parts")
+    return [build(program.Take(dim=d), node.x, build.constant(k), part=str(k)) for k in range(count)]
+
+
+@HANDLERS.handles("ops.GetItem")
+def _get_item(node: Node, build: Builder) -> Made:
+    key = node.argument(1, "key")
+    entries = list(key) if isinstance(key, tuple) else [key]
+    if sum(entry is Ellipsis for entry in entries) > 1:
+        raise ValueError("its key has two ellipses")
+    if any(isinstance(entry, (tuple, dict)) or (isinstance(entry, Value) and entry.shape != ()) for entry in entries):
+        raise UnspelledError("its indices say which elements it reads")
+    named = sum(entry is not None and entry is not Ellipsis for entry in entries)
+    if named > node.rank or len(entries) > MAX_REPEATS:
+        raise ValueError(f"its key has {named} indices for {node.rank} dimensions")
+    whole = [slice(None)] * (node.rank - named)
+    at = next((i for i, entry in enumerate(entries) if entry is Ellipsis), None)
+    entries = [*entries, *whole] if at is None else [*entries[:at], *whole, *entries[at + 1 :]]
+    return _cut(node, build, entries)
+
+
+def _cut(node: Node, build: Builder, entries: Sequence[Any]) -> Value:
+    """Take a slice or one position of every dimension, and add those that ``None`` stands for."""
+    dims, starts, stops, steps = [], [], [], []
+    picked: list[tuple[int, int]] = []
+    added: list[int] = []
+    d = place = 0
+    for entry in entries:
+        if entry is None:
+            added.append(place)
+            place += 1
+            continue
+        if isinstance(entry, slice):
+            if (entry.start, entry.stop, entry.step) != (None, None, None):
+                step = 1 if entry.step is None else whole_number("step", entry.step)
+                if step == 0:
+                    raise ValueError("a step of its key is 0")
+                dims.append(d)
+                starts.append(None if entry.start is None else whole_number("start", entry.start))
+                stops.append(None if entry.stop is None else whole_number("stop", entry.stop))
+                steps.append(step)
+            place += 1
+        else:
+            picked.append((d, whole_number("index", entry)))
+        d += 1
+    x = node.x
+    if dims:
+        primitive = program.Slice(dims=tuple(dims), starts=tuple(starts), stops=tuple(stops), steps=tuple(steps))
+        x = build(primitive, x, part="slices" if picked or added else "")
+    for k, (dim, index) in enumerate(reversed(picked)):
+        x = build(
+            program.Take(dim=dim), x, build.constant(index), part=f"index/{k}" if k < len(picked) - 1 or added else ""
+        )
+    if added:
+        x = build(program.Unsqueeze(dims=tuple(added)), x)
+    return pointwise(build, "identity", x) if not (dims or picked or added) else x
+
+
+@HANDLERS.handles("ops.Slice")
+def _slice(node: Node, build: Builder) -> Made:
+    found = node.argument(1, "start_indices")
+    starts = [whole_number("start_indices", n) for n in flat([found])] if not isinstance(found, Value) else None
+    if starts is None and isinstance(found, Value) and found.data is not None:
+        starts = [whole_number("start_indices", n) for n in found.data.elements.flat]
+    shape = node.get("shape")
+    if starts is None or not isinstance(shape, (list, tuple)):
+        raise UnspelledError("where it starts depends on what the network computes")
+    if len(starts) != node.rank or len(shape) != node.rank:
+        raise ValueError("it does not have one start and one size per dimension")
+    sizes = [whole_number("shape", n) for n in shape]
+    stops = [None if n == -1 else a + n for a, n in zip(starts, sizes, strict=True)]
+    primitive = program.Slice(
+        dims=tuple(range(node.rank)), starts=tuple(starts), stops=tuple(stops), steps=(1,) * node.rank
+    )
+    return build(primitive, node.x)
+
+
+@HANDLERS.handles("ops.Take")
+def _take(node: Node, build: Builder) -> Made:
+    rows, indices = node.value(0, "x"), node.argument(1, "indices")
+    if node.get("axis") is None:
+        raise UnspelledError("it reads the tensor as one row")
+    if not isinstance(indices, Value):
+        indices = build.constant(list(indices) if isinstance(indices, tuple) else whole_number("indices", indices))
+    return build(program.Take(dim=node.axis(rank=len(shape_of(rows)))), rows, indices)
+
+
+@HANDLERS.handles("ops.OneHot")
+def _one_hot(node: Node, build: Builder) -> Made:
+    count = size("num_classes", node.get("num_classes"))
+    made = build(program.Take(dim=0), build.weight((count, count)), node.x, part="rows")
+    rank = node.rank + 1
+    return permuted(build, made, move(rank, [rank - 1], [node.axis(rank=rank)]))
+
+
+@HANDLERS.handles("ops.Roll")
+def _roll(node: Node, build: Builder) -> Made:
+    if node.get("axis") is None:
+        raise UnspelledError("it rolls the tensor as one row")
+    axes = node.get("axis") if isinstance(node.get("axis"), (list, tuple)) else [node.get("axis")]
+    shifts = per_axis("shift", node.get("shift"), len(axes))
+    made = node.x
+    for k, (axis, shift) in enumerate(zip(axes, shifts, strict=True)):
+        dim = dim_of(whole_number("axis", axis), node.rank)
+        made = build(program.Roll(dim=dim, shift=shift), made, part=str(k) if k < len(axes) - 1 else "")
+    return made
+
+
+@HANDLERS.handles(*_ops("Flip", "Fliplr", "Flipud"))
+def _flip(node: Node, build: Builder) -> Made:
+    dims = {"ops.Fliplr": (1,), "ops.Flipud": (0,)}.get(node.op) or node.axes()
+    backward = program.Slice(dims=dims, starts=(None,) * len(dims), stops=(None,) * len(dims), steps=(-1,) * len(dims))
+    return build(backward, node.x)
+
+
+@HANDLERS.handles("ops.BroadcastTo")
+def _broadcast_to(node: Node, build: Builder) -> Made:
+    found = node.get("shape")
+    if not isinstance(found, (list, tuple)):
+        raise ValueError(f"shape {found!r} is not a list")
+    wanted = tuple(whole_number("shape", n) for n in found)
+    broadcast(node.shape, wanted)
+    return build(program.Expand(shape=wanted), node.x)
+
+
+@HANDLERS.handles("ops.Tile")
+def _tile(node: Node, build: Builder) -> Made:
+    found = node.get("repeats")
+    counts = [whole_number("repeats", n) for n in (found if isinstance(found, (list, tuple)) else (found,))]
+    counts = [1] * (node.rank - len(counts)) + counts
+    if len(counts) > MAX_REPEATS:
+        raise ValueError(f"it has {len(counts)} repeats")
+    made = node.x
+    if len(counts) > node.rank:
+        made = build(program.Unsqueeze(dims=tuple(range(len(counts) - node.rank))), made, part="dims")
+    for d, count in enumerate(counts):
+        if count == 1:
+            continue
+        if not 0 < count <= MAX_REPEATS:
+            raise UnspelledError(f"it repeats dimension {d} {count} times")
+        made = build(program.Concat(dim=d), *[made] * count, part=str(d))
+    return pointwise(build, "identity", made)
+
+
+@HANDLERS.handles("ops.Repeat")
+def _repeat(node: Node, build: Builder) -> Made:
+    count = node.get("repeats")
+    if not isinstance(count, int) or node.get("axis") is None:
+        raise UnspelledError("it repeats elements a number of times that is not one for all")
+    d, times = node.axis(), size("repeats", count)
+    wide = build(program.Unsqueeze(dims=(d + 1,)), node.x, part="element")
+    copies = build(program.Expand(shape=(*node.shape[: d + 1], times, *node.shape[d + 1 :])), wide, part="copies")
+    return build(program.Reshape(shape=(*node.shape[:d], node.shape[d] * times, *node.shape[d + 1 :])), copies)
+
+
+# Numbering.
+
+
+@HANDLERS.handles("ops.Reshape")
+def _reshape(node: Node, build: Builder) -> Made:
+    found = node.get("newshape")
+    wanted = [whole_number("newshape", -1 if n is None else n) for n in
+              (found if isinstance(found, (list, tuple)) else (found,))]  # fmt: skip
+    had = product(node.shape)
+    counts = product(n for n in wanted if n != -1)
+    if -1 in wanted and isinstance(had, int) and isinstance(counts, int) and (not counts or had % counts):
+        if node.resized:
+            raise UnspelledError(f"it reshapes to {wanted}, for which the model was made")
+        raise ValueError(f"shape {text(node.shape)} cannot become {wanted}")
+    return reshaped(node, build, completed(wanted, node.shape, node.name))
+
+
+@HANDLERS.handles("ops.Ravel")
+def _ravel(node: Node, build: Builder) -> Made:
+    return build(program.Reshape(shape=(product(node.shape),)), node.x)
+
+
+@HANDLERS.handles("ops.Transpose")
+def _transpose(node: Node, build: Builder) -> Made:
+    found = node.get("axes")
+    order = range(node.rank - 1, -1, -1) if found is None else per_axis("axes", found, node.rank)
+    return permuted(build, node.x, [dim_of(axis, node.rank) for axis in order])
+
+
+@HANDLERS.handles("ops.Swapaxes")
+def _swapaxes(node: Node, build: Builder) -> Made:
+    order = list(range(node.rank))
+    a, b = node.axis("axis1"), node.axis("axis2")
+    order[a], order[b] = order[b], order[a]
+    return permuted(build, node.x, order)
+
+
+@HANDLERS.handles("ops.Moveaxis")
+def _moveaxis(node: Node, build: Builder) -> Made:
+    ends = []
+    for name in ("source", "destination"):
+        found = node.get(name)
+        entries = found if isinstance(found, (list, tuple)) else (found,)
+        ends.append([dim_of(whole_number(name, axis), node.rank) for axis in entries])
+    if any(len(set(end)) != len(end) for end in ends):
+        raise ValueError("it moves an axis twice")
+    return permuted(build, node.x, move(node.rank, ends[0], ends[1]))
+
+
+@HANDLERS.handles("ops.ExpandDims")
+def _expand_dims(node: Node, build: Builder) -> Made:
+    found = node.get("axis")
+    entries = found if isinstance(found, (list, tuple)) else (found,)
+    rank = node.rank + len(entries)
+    if rank > MAX_REPEATS:
+        raise ValueError(f"it adds {len(entries)} dimensions")
+    return build(
+        program.Unsqueeze(dims=tuple(sorted({dim_of(whole_number("axis", n), rank) for n in entries}))), node.x
+    )
+
+
+@HANDLERS.handles("ops.Squeeze")
+def _squeeze(node: Node, build: Builder) -> Made:
+    dims = node.axes()
+    if node.get("axis") is None:
+        dims = tuple(d for d in dims if node.shape[d] == 1)
+    elif any(isinstance(n := node.shape[d], int) and n != 1 for d in dims):
+        raise ValueError(f"dimensions {list(dims)} of {text(node.shape)} are not all of size 1")
+    return build(program.Squeeze(dims=dims), node.x)
+
+
+_TOKEN = re.compile(r"\(|\)|\.\.\.|\w+")
+
+
+@HANDLERS.handles("ops.Rearrange")
+def _rearrange(node: Node, build: Builder) -> Made:
+    pattern = node.argument(1, "pattern")
+    if not isinstance(pattern, str) or pattern.count("->") != 1 or "..." in pattern:
+        raise UnspelledError(f"its pattern {pattern!r} is not followed")
+    given = {name: whole_number(name, n) for name, n in node.kwargs.items() if name != "pattern"}
+    before, after = (_groups(side) for side in pattern.split("->"))
+    if len(before) != node.rank:
+        raise ValueError(f"pattern {pattern!r} does not fit {node.rank} dimensions")
+    sizes: dict[str, Dim] = {}
+    for group, total in zip(before, node.shape, strict=True):
+        known = [given.get(name, 1 if name == "1" else None) for name in group]
+        if known.count(None) > 1:
+            raise ValueError(f"pattern {pattern!r} leaves sizes open")
+        rest = product(n for n in known if n is not None)
+        for name, n in zip(group, known, strict=True):
+            found = exact_quotient(total, rest) if n is None else n
+            if found is None:
+                raise UnspelledError(f"{total} does not split as {pattern!r} says")
+            sizes[name] = found
+    names = [name for group in before for name in group]
+    wanted = [name for group in after for name in group]
+    if sorted(names) != sorted(wanted) or len(set(names)) != len(names):
+        raise UnspelledError(f"its pattern {pattern!r} adds or drops dimensions")
+    split = build(program.Reshape(shape=tuple(sizes[name] for name in names)), node.x, part="split")
+    turned = permuted(build, split, [names.index(name) for name in wanted], part="turned")
+    return build(program.Reshape(shape=tuple(product(sizes[name] for name in group) for group in after)), turned)
+
+
+def _groups(side: str) -> list[list[str]]:
+    """Return the names on one side of a pattern of einops, those in brackets together."""
+    groups: list[list[str]] = []
+    inside = False
+    for token in _TOKEN.findall(side):
+        if token in "()":
+            if inside == (token == "("):
+                raise ValueError(f"brackets of {side!r} do not match")
+            inside = token == "("
+            groups += [[]] if inside else []
+        elif inside:
+            groups[-1].append(token)
+        else:
+            groups.append([token])
+    return groups
+
+
+# What is not followed, and why.
+
+NOT_FOLLOWED = {
+    **dict.fromkeys(
+        ("AffineTransform", "ElasticTransform", "MapCoordinates", "PerspectiveTransform", "ScaleAndTranslate"),
+        "it reads where its coordinates say",
+    ),
+    **dict.fromkeys(
+        ("AssociativeScan", "Cond", "ForiLoop", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop"),
+        "it runs functions that the model holds",
+    ),
+    **dict.fromkeys(
+        ("Scatter", "ScatterUpdate", "SliceUpdate", "SegmentMax", "SegmentMin", "SegmentProd", "SegmentSum"),
+        "its indices say which elements it writes",
+    ),
+    "TakeAlongAxis": "its indices say which elements it reads",
+    **dict.fromkeys(
+        ("FFT", "FFT2", "IFFT2", "IRFFT", "ISTFT", "RFFT", "STFT", "ExtractSequences"), "it reads windows of a signal"
+    ),
+}  # fmt: skip
+
+
+@HANDLERS.handles(*_ops(*NOT_FOLLOWED))
+def _not_followed(node: Node, build: Builder) -> Made:
+    raise UnspelledError(NOT_FOLLOWED[_name(node)])

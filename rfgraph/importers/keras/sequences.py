@@ -1,0 +1,269 @@
+"""Keras layers that read sequences, spelt with the primitives of the tensor program: recurrences and attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rfgraph.importers import program
+from rfgraph.importers.keras.layers import slid
+from rfgraph.importers.keras.nodes import (
+    HANDLERS,
+    Made,
+    Node,
+    dim_of,
+    flat,
+    pointwise,
+    product_of_last,
+    size,
+    whole_number,
+)
+from rfgraph.importers.keras.weights import cell_weights, cells_of
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, exact_quotient, product
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import shape_of  # fmt: skip
+
+# Recurrences. Every step may read every step: what comes before it at least, and all of them in one direction or both.
+
+#: Recurrent layers and cells -> how many states they hold.
+STATES = {"LSTM": 2, "GRU": 1, "SimpleRNN": 1}
+
+
+@HANDLERS.handles(*STATES, "RNN")
+def _recurrent(node: Node, build: Builder) -> Made:
+    cells = cells_of(node.get("cell")) if node.op == "RNN" else [(node.op, node.config)]
+    if node.rank != 3:
+        raise UnspelledError(f"its input has {node.rank} dimensions, not a batch, steps and channels")
+    tensors = node.tensors()
+    products: Dim = 0
+    channels = node.shape[2]
+    for kind, config in cells:
+        matrices, _ = cell_weights(kind, config, channels)
+        products, channels = products + sum(map(product, matrices)), matrices[1][0]
+    y = build(program.Mix(function="recurrent", dims=(1,)), node.x, macs=node.shape[0] * node.shape[1] * products)
+    for i, state in enumerate(tensors[1:]):
+        wide = product_of_last(build, state, node.shape[-1], part=f"initial/{i}", macs=0)
+        row = build(program.Unsqueeze(dims=(1,)), wide, part=f"initial/{i}/step")
+        y = pointwise(build, "add", y, row, part=f"initial/{i}/add")
+    states = []
+    last = y
+    for i, (kind, config) in enumerate(cells):
+        units = size("units", config.get("units"))
+        part = "" if i == len(cells) - 1 else f"cell/{i}"
+        sequences = node.flag("return_sequences") or i < len(cells) - 1
+        last = product_of_last(build, y, units, part=part if sequences else f"{part or 'all'}/steps", macs=0)
+        step = build(
+            program.Reduce(function="mean", dims=(1,), keepdims=False), last,
+            part=f"last/{i}" if sequences else part,
+        )  # fmt: skip
+        states += [step] * STATES[kind]
+        y = last
+    made = last if node.flag("return_sequences") else states[-1]
+    return [made, *states] if node.flag("return_state") else made
+
+
+@HANDLERS.handles("Bidirectional")
+def _bidirectional(node: Node, build: Builder) -> Made:
+    forward = node.get("layer")
+    backward = node.get("backward_layer", forward)
+    tensors = node.tensors()
+    x, states = tensors[0], tensors[1:]
+    half = len(states) // 2
+    sides = []
+    for layer, name, own in ((forward, "forward", states[:half]), (backward, "backward", states[half:])):
+        keywords = {"initial_state": tuple(own)} if own else {}
+        sides.append(node.apply(layer, (x,), keywords, f"{node.name}/{name}"))
+    (a, *after), (b, *before) = sides
+    mode = node.config.get("merge_mode")
+    if mode is None:
+        return [a, b, *after, *before]
+    if mode == "concat":
+        made = build(program.Concat(dim=len(shape_of(a)) - 1), a, b)
+    elif mode in ("sum", "mul", "ave"):
+        made = pointwise(build, {"sum": "add", "mul": "mul", "ave": "mean"}[mode], a, b)
+    else:
+        raise ValueError(f"merge_mode {mode!r} is none of concat, sum, mul and ave")
+    return [made, *after, *before]
+
+
+@HANDLERS.handles("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+def _conv_lstm(node: Node, build: Builder) -> Made:
+    axes = int(node.op[-2])
+    if node.rank != axes + 3 or len(node.tensors()) > 1:
+        raise UnspelledError("its input is not a batch of steps, or it is given states")
+    batch, steps, *rest = node.shape
+    kernel = node.integers("kernel_size", axes)
+    first = node.text("data_format", "channels_last") == "channels_first"
+    frames = build(program.Reshape(shape=(batch * steps, *rest)), node.x, part="frames")
+    single = replace(node, args=(frames,), kwargs={})
+    filters = size("filters", node.get("filters"))
+    y = slid(single, build, frames, kernel=kernel, channels=filters, part="input")
+    positions = exact_quotient(product(shape_of(y)), filters)
+    others = 3 * shape_of(frames)[1 if first else -1] + 4 * filters  # gates besides that one, and those of the state
+    macs = None if positions is None else product((positions, *kernel, others, filters))
+    _, *rest = shape_of(y)
+    y = build(program.Reshape(shape=(batch, steps, *rest)), y, part="steps")
+    y = build(program.Mix(function="recurrent", dims=(1,)), y, part="recurrent", macs=macs)
+    dims = tuple(range(3, node.rank)) if first else tuple(range(2, node.rank - 1))
+    if isinstance(steps, int):  # the last step reads the first through all the convolutions between
+        if steps < 1:
+            raise ValueError(f"it has {steps} steps")
+        spans = [(steps - 1) * (k - 1) for k in kernel]
+        before = [(steps - 1) * ((k - 1) // 2) for k in kernel]
+        window = program.Slide(
+            function="conv", dims=dims, kernel=tuple(span + 1 for span in spans), stride=(1,) * axes,
+            padding=tuple((a, span - a) for a, span in zip(before, spans, strict=True)), dilation=(1,) * axes,
+        )  # fmt: skip
+        y = build(window, y, part="convolutions")
+    else:
+        y = build(program.Mix(function="recurrent", dims=dims), y, part="convolutions")
+    last = build(program.Reduce(function="mean", dims=(1,), keepdims=False), y, part="last")
+    made = pointwise(build, "identity", y if node.flag("return_sequences") else last)
+    return [made, last, last] if node.flag("return_state") else made
+
+
+@HANDLERS.handles("TimeDistributed")
+def _time_distributed(node: Node, build: Builder) -> Made:
+    batch, steps, *rest = node.shape
+    frames = build(program.Reshape(shape=(batch * steps, *rest)), node.x, part="frames")
+    made = node.apply(node.get("layer"), (frames,), {}, node.name)
+    return [
+        build(program.Reshape(shape=(batch, steps, *shape_of(one)[1:])), one, part=f"steps/{i}")
+        for i, one in enumerate(made)
+    ]
+
+
+# Attention.
+
+
+def attended(
+    build: Builder, query: Value, key: Value, value: Value, *, axes: Sequence[int], heads: bool, grouped: bool = False,
+    part: str = "",
+) -> Value:  # fmt: skip
+    """Add attention: every position of the query reads all of the keys and values.
+
+    Parameters
+    ----------
+    build
+        What it is written with.
+    query, key, value
+        Tensors whose last dimension is that of the channels, and whose last but one that of the heads, if any.
+    axes
+        Their dimensions that are attended over.
+    heads
+        Whether they have heads.
+    grouped
+        Whether several heads of the query share one of the keys.
+    part
+        Tells it from other steps of the layer.
+    """
+    rank = len(shape_of(query))
+    rows = [f"i{d}" if d in axes else f"b{d}" for d in range(rank - 1)]
+    columns = [f"j{d}" if d in axes else f"b{d}" for d in range(rank - 1)]
+    if grouped and heads:
+        columns[-1] = "g"  # its label is another, and is summed
+    batch = [label for d, label in enumerate(rows) if d not in axes]
+    weights = (*batch, *(rows[d] for d in axes), *(columns[d] for d in axes))
+    scores = build(
+        program.Contract(operands=((*rows, "c"), (*columns, "c")), output=weights), query, key, part=f"{part}scores"
+    )
+    mixed = tuple(range(len(weights) - len(axes), len(weights)))
+    shares = build(program.Mix(function="softmax", dims=mixed), scores, part=f"{part}softmax")
+    sums = program.Contract(operands=(weights, (*columns, "e")), output=(*rows, "e"))
+    return build(sums, shares, value, part=f"{part}sums")
+
+
+def projected(build: Builder, x: Value, heads: Dim, channels: Dim, part: str) -> Value:
+    """Add the projection of channels to those of several heads."""
+    shape = shape_of(x)
+    rows = tuple(f"b{i}" for i in range(len(shape) - 1))
+    dense = program.Contract(operands=((*rows, "k"), ("k", "h", "c")), output=(*rows, "h", "c"))
+    return build(dense, x, build.weight((shape[-1], heads, channels)), part=part)
+
+
+def _joined(node: Node, build: Builder, x: Value, channels: Sequence[Dim], gate: bool) -> Value:
+    """Add the projection of all heads back to channels, and the query's gate before it, which reads no further."""
+    *rest, heads, each = shape_of(x)
+    rows = tuple(f"b{i}" for i in range(len(rest)))
+    made = tuple(f"o{i}" for i in range(len(channels)))
+    dense = program.Contract(operands=((*rows, "h", "c"), ("h", "c", *made)), output=(*rows, *made))
+    if gate:
+        x = pointwise(build, "mul", x, projected(build, node.x, heads, each, "gate"), part="gated")
+    return build(dense, x, build.weight((heads, each, *channels)))
+
+
+def _masked(node: Node, build: Builder, made: Value, axes: int) -> Value:
+    """Return what attention makes where a tensor says which positions it may read: that tensor is read too."""
+    mask = node.argument(6, "attention_mask")
+    if not isinstance(mask, Value) or mask.constant:
+        return made
+    rank = len(shape_of(mask))
+    rows = build(
+        program.Reduce(function="max", dims=tuple(range(rank - axes, rank)), keepdims=False), mask, part="mask"
+    )
+    missing = len(shape_of(made)) - len(shape_of(rows))
+    if rank - axes != 1 + axes or missing < 0:
+        raise UnspelledError("its mask is not one of positions by positions")
+    wide = build(program.Unsqueeze(dims=tuple(range(rank - axes, rank - axes + missing))), rows, part="mask/wide")
+    return pointwise(build, "where", made, wide, part="masked")
+
+
+def _only_output(node: Node) -> None:
+    if node.argument(7, "return_attention_scores", False):
+        raise UnspelledError("what its attention scores read is not followed")
+
+
+@HANDLERS.handles("MultiHeadAttention")
+def _multi_head(node: Node, build: Builder) -> Made:
+    _only_output(node)
+    query, value = node.value(0, "query"), node.value(1, "value")
+    key = node.argument(2, "key", value)
+    rank = len(shape_of(query))
+    stated = node.get("attention_axes")
+    entries = tuple(range(1, rank - 1)) if stated is None else stated
+    entries = entries if isinstance(entries, (list, tuple)) else (entries,)
+    axes = tuple(sorted({dim_of(whole_number("attention_axes", axis), rank) for axis in entries}))
+    if any(len(shape_of(other)) != rank for other in (value, key)) or not set(axes) <= set(range(1, rank - 1)):
+        raise UnspelledError("its query and its keys do not have the same dimensions")
+    heads, each = size("num_heads", node.get("num_heads")), size("key_dim", node.get("key_dim"))
+    deep = size("value_dim", node.get("value_dim", each))
+    made = attended(
+        build, projected(build, query, heads, each, "query"), projected(build, key, heads, each, "key"),
+        projected(build, value, heads, deep, "value"), axes=axes, heads=True,
+    )  # fmt: skip
+    channels = node.get("output_shape", shape_of(query)[-1])
+    channels = channels if isinstance(channels, (list, tuple)) else (channels,)
+    joined = _joined(node, build, made, tuple(channels), node.flag("use_gate"))
+    return _masked(node, build, joined, len(axes))
+
+
+@HANDLERS.handles("GroupQueryAttention")
+def _group_query(node: Node, build: Builder) -> Made:
+    _only_output(node)
+    query, value = node.value(0, "query"), node.value(1, "value")
+    key = node.argument(2, "key", value)
+    each = size("head_dim", node.get("head_dim"))
+    few = size("num_key_value_heads", node.get("num_key_value_heads"))
+    many = size("num_query_heads", node.get("num_query_heads"))
+    made = attended(
+        build, projected(build, query, many, each, "query"), projected(build, key, few, each, "key"),
+        projected(build, value, few, each, "value"), axes=(1,), heads=True, grouped=True,
+    )  # fmt: skip
+    joined = _joined(node, build, made, (shape_of(query)[-1],), node.flag("use_gate"))
+    return _masked(node, build, joined, 1)
+
+
+@HANDLERS.handles("Attention", "AdditiveAttention")
+def _attention(node: Node, build: Builder) -> Made:
+    if node.argument(3, "return_attention_scores", False):
+        raise UnspelledError("what its attention scores read is not followed")
+    tensors = [item for item in flat(node.args[:1]) if isinstance(item, Value)]
+    if not 2 <= len(tensors) <= 3:
+        raise ValueError(f"it is called on {len(tensors)} tensors, not a query, values and keys")
+    query, value = tensors[:2]
+    key = tensors[2] if len(tensors) > 2 else value
+    rank = len(shape_of(query))
+    made = attended(build, query, key, value, axes=(rank - 2,), heads=False)
+    return pointwise(build, "identity", made)

@@ -1,0 +1,147 @@
+"""Rules of what computes: functions of one position or of several tensors, reductions, normalisations, products."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+from rfgraph.importers import program
+from rfgraph.importers.lowering.maps import Maps, Placed, mixed
+from rfgraph.importers.lowering.rules import Operands, first, function_kind, merge, place, repeated, sizes_of
+from rfgraph.importers.lowering.views import Dimension, View, along, other
+from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.primitives import Instruction
+
+#: What a function that mixes elements is called where it mixes space, and where it mixes channels only.
+MIXING = {
+    "softmax": ("softmax", "channel_softmax"),
+    "layer_norm": ("group_norm", "layer_norm"),
+    "instance_norm": ("instance_norm", "identity"),
+    "group_norm": ("group_norm", "identity"),
+    "recurrent": ("recurrent", "identity"),
+}
+
+
+@place.register
+def _pointwise(primitive: program.Pointwise, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    known = [p for p in operands if p is not None]
+    rank = None if step.output.shape is None else len(step.output.shape)
+    if len(operands) == 1 or (len(known) == 1 and (rank is None or known[0].view is None)):
+        p = maps.as_map(known[0], fold=False)
+        return Placed(maps.node(function_kind(primitive.function, 1), step, [p]), p.view, p.full, p.label)
+    labels = [
+        _from_the_right(p, value.shape, rank) for p, value in zip(operands, step.inputs, strict=True) if p is not None
+    ]
+    return merge(maps, step, primitive.function, known, labels, range(rank or 0))
+
+
+def _from_the_right(p: Placed, shape: Shape | None, rank: int | None) -> list[Hashable]:
+    """Return the labels of the dimensions of an operand that broadcasts to ``rank``: its last is the last."""
+    own = len(shape or ()) if p.view is None else p.view.rank
+    end = own if rank is None else rank
+    return list(range(end - own, end))
+
+
+@place.register
+def _reduce(primitive: program.Reduce, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    p = first(operands)
+    if p.view is None:
+        return maps.unknown(step, operands, "the dimensions that it reduces cannot be followed")
+    whole = {d: p.view.whole(d) for d in primitive.dims}
+    if mixed(p.view, primitive.dims):
+        largest = primitive.function == "max"
+        kinds = ("global_max_pool", "max_pool") if largest else ("global_avg_pool", "avg_pool")
+        p = maps.collapse(p, primitive.dims, step.name, *kinds)
+    else:
+        p = replace(p, node=maps.node("elementwise", step, [p]))
+    view = p.view
+    assert view is not None
+    if primitive.keepdims:
+        for d, axis in whole.items():
+            view = view.replaced(d, Dimension() if axis is None else along(axis, 1))
+    else:
+        view = view.squeezed(primitive.dims)
+    return Placed(p.node, view, p.full, step.name)
+
+
+@place.register
+def _mix(primitive: program.Mix, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    p = first(operands)
+    if p.view is None:
+        return maps.unknown(step, operands, "the dimensions that it mixes cannot be followed")
+    over_space, over_channels = MIXING.get(primitive.function, ("attention", "elementwise"))
+    if mixed(p.view, primitive.dims):
+        return maps.spread(p, primitive.dims, step.name, over_space)
+    p = maps.as_map(p, fold=False)
+    return replace(p, node=maps.node(over_channels, step, [p]))
+
+
+@place.register
+def _whole(primitive: program.Whole, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    node = maps.each("flatten", step, [p for p in operands if p is not None])
+    shape = step.output.shape
+    view = None if shape is None else View(tuple(map(other, shape)))
+    return Placed(node, view, frozenset(range(maps.axes)), step.name)
+
+
+@place.register
+def _contract(primitive: program.Contract, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    output = primitive.output
+    known = [(p, labels) for p, labels in zip(operands, primitive.operands, strict=True) if p is not None]
+    if any(p.view is None for p, _ in known):
+        return maps.unknown(step, operands, "the dimensions that it sums over cannot be followed")
+    if len(known) == 1:
+        return _times_weights(primitive, maps, step, *known[0])
+    kept, absorbed = [], []  # a tensor that keeps its own positions says where those of the others lie
+    for i, (p, labels) in enumerate(known):
+        view = p.view
+        assert view is not None
+        dims = {d for d, label in enumerate(labels) if label not in output}
+        rest = [(q.view, names) for j, (q, names) in enumerate(known) if j != i and q.view is not None]
+        name = f"{step.name}/{i}"
+        if any(_keeps_inner(other_view, names, output, axis)
+               for axis in mixed(view, dims).blocks for other_view, names in rest):  # fmt: skip
+            absorbed.append((maps.absorb(p, dims, name), labels))  # the other tensor's positions stay told apart
+        else:
+            kept.append((maps.collapse(p, dims, name, "flatten"), labels))
+    summed = [*kept, *absorbed]
+    return merge(maps, step, "mul", [p for p, _ in summed], [labels for _, labels in summed], output)
+
+
+def _keeps_inner(view: View, labels: Sequence[Hashable], output: Sequence[Hashable], axis: int) -> bool:
+    """Whether a tensor keeps positions of ``axis`` within blocks."""
+    return any(labels[d] in output and part.stride == 1 and part.size != 1 for d, part in view.places(axis))
+
+
+def _times_weights(
+    primitive: program.Contract, maps: Maps, step: Instruction, p: Placed, labels: Sequence[str]
+) -> Placed:
+    """A product with weights: a 1x1 convolution over channels, a dense layer over positions."""
+    view = p.view
+    assert view is not None
+    sizes = dict(zip(primitive.output, sizes_of(step, len(primitive.output)), strict=True))
+    summed = {d for d, label in enumerate(labels) if label not in sizes}
+    new = [label for label in primitive.output if label not in labels]
+    tokens = [d for d in summed if view.dims[d].axes]
+    carried: dict[Hashable, Dimension] = {}
+    if not mixed(view, summed):
+        p = maps.as_map(p, fold=False)
+        if summed:
+            size = sizes[new[-1]] if new else None
+            known = {"channels": size} if isinstance(size, int) else {}
+            p = replace(p, node=maps.node("conv", step, [p], kernel=maps.per_axis({}, 1), **known))
+        else:
+            p = replace(p, node=maps.node("mul", step, [p]))
+    elif len(tokens) == len(summed) == len(new) == 1 and _only_positions(view.dims[tokens[0]], sizes[new[0]]):
+        carried[new[0]] = view.dims[tokens[0]]  # as many positions come out as go in: tokens are mixed
+        p = maps.spread(p, summed, step.name, "attention")
+    else:
+        p = maps.collapse(p, summed, step.name, "dense")
+    assert p.view is not None
+    carried.update((label, dim) for label, dim in zip(labels, p.view.dims, strict=True) if label in sizes)
+    dims = [repeated(carried.get(label, Dimension()), size) for label, size in sizes.items()]
+    return Placed(p.node, View(tuple(dims)), p.full, step.name)
+
+
+def _only_positions(dim: Dimension, size: Dim) -> bool:
+    return dim.size == size and all(part.axis is not None for part in dim.parts)

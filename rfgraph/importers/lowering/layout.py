@@ -1,0 +1,195 @@
+"""Which dimensions of each input are spatial: those that the first windows of the model slide over.
+
+Nothing is guessed from ranks or names. The lowering is run once with every dimension of every input taken for an axis
+of its own, and a ``Probe`` notes which of them conv, pool and resize windows reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rfgraph.errors import ModelFileError
+from rfgraph.importers.lowering.views import Dimension, Part, View, along, other
+from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient
+from rfgraph.importers.program.primitives import Program, Value
+from rfgraph.importers.program.shapes import text
+
+Span = tuple[Dim, Dim]  # size and stride of a part
+WHOLE: Span = (0, 0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The axes of a network, and how the dimensions of each input carry them."""
+
+    axes: int
+    views: Mapping[str, View | None]  # None: the rank is not known before a window is met
+
+    @classmethod
+    def given(cls, program: Program, dims: Mapping[str, Sequence[int]]) -> Layout:
+        """Return the layout in which ``dims`` of each input are the spatial axes, in that order."""
+        views: dict[str, View | None] = {}
+        for value in program.inputs:
+            spatial = {d: axis for axis, d in enumerate(dims.get(value.name, ()))}
+            views[value.name] = None if value.shape is None else View(
+                tuple(along(spatial[d], size) if d in spatial else other(size) for d, size in enumerate(value.shape))
+            )  # fmt: skip
+        return cls(max(map(len, dims.values())), views)
+
+    def resized(self, program: Program, input_size: Any) -> dict[str, Shape]:
+        """Return the shapes of inputs for another input size, where it differs from the model's own.
+
+        What does not fit the axes is left to the analysis to refuse.
+        """
+        shapes = {}
+        for value in program.inputs:
+            view = self.views[value.name]
+            given = input_size.get(value.name) if isinstance(input_size, Mapping) else input_size
+            sizes = [given] * self.axes if isinstance(given, int) else list(given or ())
+            if view is None or value.shape is None or len(sizes) != self.axes or not view.axes:
+                continue
+            if any(not isinstance(size, int) or size < 1 for size in sizes):
+                continue
+            axes = [view.whole(d) for d in range(view.rank)]
+            shape = tuple(size if axis is None else sizes[axis] for axis, size in zip(axes, value.shape, strict=True))
+            if shape != value.shape:
+                shapes[value.name] = shape
+        return shapes
+
+
+class Probe:
+    """Notes which parts of which input dimensions are slid over."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.views: dict[str, View | None] = {}
+        self._dims: list[tuple[str, int]] = []  # candidate axis -> input and dimension
+        self._parent: list[int] = []
+        self._slid: dict[int, set[Span]] = {}
+        self._most = 0
+        for value in program.inputs:
+            self.views[value.name] = self._candidates(value)
+
+    @property
+    def axes(self) -> int:
+        """How many candidate axes there are."""
+        return len(self._dims)
+
+    def _candidates(self, value: Value) -> View | None:
+        if value.shape is None:
+            return None
+        first = len(self._dims)
+        self._dims += [(value.name, d) for d in range(len(value.shape))]
+        self._parent += range(first, len(self._dims))
+        return View(tuple(along(first + d, size) for d, size in enumerate(value.shape)))
+
+    def find(self, axis: int) -> int:
+        """Return the axis that stands for all that are the same as ``axis``."""
+        while self._parent[axis] != axis:
+            self._parent[axis] = self._parent[self._parent[axis]]
+            axis = self._parent[axis]
+        return axis
+
+    def same(self, a: int, b: int) -> None:
+        """Note that two candidates lie on each other where maps are merged."""
+        a, b = self.find(a), self.find(b)
+        owners = [{self._dims[axis][0] for axis in range(self.axes) if self.find(axis) == group} for group in (a, b)]
+        if not owners[0] & owners[1]:  # two dimensions of one input are two axes, wherever they meet
+            self._parent[max(a, b)] = min(a, b)
+
+    def canonical(self, view: View) -> View:
+        """Return ``view`` with each axis written as the one that stands for it."""
+        return View(
+            tuple(
+                Dimension(
+                    tuple(p if p.axis is None else Part(p.size, self.find(p.axis), p.stride) for p in dim.parts),
+                    dim.before,
+                    dim.after,
+                )
+                for dim in view.dims
+            )
+        )
+
+    def slid(self, view: View | None, dims: Iterable[int]) -> None:
+        """Note that a window slides over ``dims`` of a tensor."""
+        dims = tuple(dims)
+        self._most = max(self._most, len(dims))
+        if view is None:
+            return
+        leading = [dim.spatial[0] for dim in (view.dims[d] for d in dims) if dim.spatial]
+        axes = [part.axis for part in leading]
+        for part, axis in zip(leading, axes, strict=True):
+            assert axis is not None
+            outermost = part.size * part.stride == view.extent(axis)
+            span = WHOLE if outermost and axes.count(axis) == 1 else (part.size, part.stride)
+            self._slid.setdefault(axis, set()).add(span)
+
+    def layout(self) -> Layout:
+        """Return what was found.
+
+        Raises
+        ------
+        ModelFileError
+            If nothing slides over anything.
+        """
+        if not self._most:
+            inputs = ", ".join(f"{value.name} {text(value.shape)}" for value in self.program.inputs)
+            raise ModelFileError(
+                f"{self.program.name}: it has no convolution, pooling or resize, so that nothing tells which "
+                f"dimensions of its inputs are spatial ({inputs}); in such a model, as in a transformer of tokens, an "
+                "output reads its own position or all of them, and no field is to be computed"
+            )
+        spans: dict[int, set[Span]] = {}
+        for axis, found in self._slid.items():
+            spans.setdefault(self.find(axis), set()).update(found)
+        number: dict[tuple[int, Span], int] = {}
+        views: dict[str, View | None] = {}
+        by_input = [(value, self._spatial(value, spans)) for value in self.program.inputs]
+        for value, spatial in sorted(by_input, key=lambda pair: -len(pair[1])):
+            taken = {number[key] for _, key in spatial if key in number}
+            free = iter([axis for axis in range(len(self._dims)) if axis not in taken])
+            for _, key in spatial:
+                if key not in number:
+                    number[key] = next(free)
+            views[value.name] = _view(value, [(d, key[1], number[key]) for d, key in spatial])
+        used = max(number.values(), default=-1) + 1
+        return Layout(used or self._most, views)
+
+    def _spatial(self, value: Value, spans: Mapping[int, set[Span]]) -> list[tuple[int, tuple[int, Span]]]:
+        """Return the dimensions of an input that are slid over, with what of them, in order."""
+        found = []
+        for axis, (name, d) in enumerate(self._dims):
+            if name == value.name:
+                group = self.find(axis)
+                parts = sorted(spans.get(group, ()), key=lambda span: str(span[1]).rjust(99), reverse=True)
+                found += [(d, (group, span)) for span in ([WHOLE] if WHOLE in parts else parts)]
+        return found
+
+
+def _view(value: Value, spatial: Sequence[tuple[int, Span, int]]) -> View | None:
+    if value.shape is None:
+        return None
+    dims = [other(size) for size in value.shape]
+    for d, size in enumerate(value.shape):
+        here = [(span, axis) for place, span, axis in spatial if place == d]
+        if len(here) == 1 and here[0][0] == WHOLE:
+            dims[d] = along(here[0][1], size)
+        elif here:
+            dims[d] = _split(size, here)
+    return View(tuple(dims))
+
+
+def _split(size: Dim, spans: Sequence[tuple[Span, int]]) -> Dimension:
+    """Return a dimension that holds several axes, as flat images do: the gaps between them are channels."""
+    parts: list[Part] = []
+    left = size
+    for (extent, stride), axis in spans:
+        before = exact_quotient(left, extent * stride)
+        if before is None:
+            return other(size)
+        parts += [Part(before)] if before != 1 else []
+        parts.append(Part(extent, axis))
+        left = stride
+    return Dimension((*parts, *([Part(left)] if left != 1 else [])))

@@ -1,0 +1,138 @@
+"""From tensor program to network graph: follow which dimension carries which spatial axis, and name what ops read.
+
+Every tensor that depends on an input is *placed*: it is a ``View`` of the feature map that some node of the graph
+makes. Ops that only renumber elements change the view and make no node. An op that mixes elements makes one, after the
+view has been brought to where the op can be said axis by axis: positions that lie in the channels are a
+space-to-depth, channels that lie among the positions a depth-to-space. What cannot be said so is an ``unknown`` node,
+never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import networkx as nx
+
+from rfgraph.errors import ModelFileError
+from rfgraph.graph.treatments import Treat
+from rfgraph.importers.lowering import functions as rules_functions  # noqa: F401  they register with ``place``
+from rfgraph.importers.lowering import moves as rules_moves  # noqa: F401  they register with ``place``
+from rfgraph.importers.lowering import windows as rules_windows  # noqa: F401  they register with ``place``
+from rfgraph.importers.lowering.counts import Counts, held
+from rfgraph.importers.lowering.layout import Layout, Probe
+from rfgraph.importers.lowering.maps import Maps, Placed
+from rfgraph.importers.lowering.rules import place
+from rfgraph.importers.program.dimensions import Shape
+from rfgraph.importers.program.primitives import Program
+
+
+def lower(
+    program: Program, treat: Treat | None = None, spatial: Mapping[str, Sequence[int]] | None = None
+) -> nx.MultiDiGraph[Any]:
+    """Return the network graph of a tensor program.
+
+    Parameters
+    ----------
+    program
+        What a reader made of a model.
+    treat
+        What ops that are not known read, as for ``rfgraph.analyze``. Their nodes are ``unknown`` all the same; here it
+        only tells that what comes after them lies as before.
+    spatial
+        The spatial dimensions of each input, in order; found from the model's windows if left out.
+
+    Raises
+    ------
+    ModelFileError
+        If no output depends on an input, or nothing tells which dimensions are spatial.
+    """
+    layout = layout_of(program, treat) if spatial is None else Layout.given(program, spatial)
+    maps = Maps(program.name, layout.axes, treat or {})
+    place_all(program, layout, maps)
+    maps.network.graph.graph["parameters"] = held(program)
+    return maps.network.graph
+
+
+def lower_for(
+    read: Callable[[Mapping[str, Shape]], Program],
+    treat: Treat | None = None,
+    input_size: Any = None,
+    locations: Mapping[str, str] = MappingProxyType({}),
+) -> nx.MultiDiGraph[Any]:
+    """Return the network graph of a model that is read anew for another input size, if it was made for one.
+
+    Parameters
+    ----------
+    read
+        Reads the model; shapes of inputs that it is given replace the model's own.
+    treat
+        As for ``lower``.
+    input_size
+        One number for all axes or one per axis, or a mapping from input name to that.
+    locations
+        Where the user's code calls instructions, by name, as far as ``read`` has noted it when it is done; their nodes
+        carry it as ``location``.
+    """
+    program = read({})
+    if input_size is not None:
+        shapes = layout_of(program, treat).resized(program, input_size)
+        if shapes:
+            program = read(shapes)
+    graph = lower(program, treat)
+    for node, attributes in graph.nodes(data=True):
+        if location := locations.get(node):
+            attributes["location"] = location
+    return graph
+
+
+def layout_of(program: Program, treat: Treat | None = None) -> Layout:
+    """Return which dimensions of the inputs carry which spatial axis; windows after an unknown op that is treated tell.
+
+    Raises
+    ------
+    ModelFileError
+        If nothing tells.
+    """
+    probe = Probe(program)
+    place_all(program, Layout(probe.axes, probe.views), Maps(program.name, probe.axes, treat or {}, probe))
+    return probe.layout()
+
+
+def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]:
+    """Place every tensor of a program that depends on an input, in order, and return them by name."""
+    counts = Counts(program, layout.views, layout.axes) if maps.probe is None else None
+    placed = _inputs(program, layout, maps, counts)
+    for step in program.instructions:
+        operands = [None if value.constant else placed.get(value.name) for value in step.inputs]
+        if any(operand is not None for operand in operands):
+            maps.added.clear()
+            made = place(step.primitive, maps, step, operands)
+            if counts is not None:
+                counts.state(maps, step, operands, made)
+            # A view is of a known shape; of a tensor of unknown rank only the node is known.
+            placed[step.output.name] = made if step.output.shape is not None else replace(made, view=None)
+    ends = [value.name for value in program.outputs if value.name in placed]
+    if not ends:
+        raise ModelFileError(f"{program.name}: none of its outputs depends on an input")
+    for end in ends:
+        placed[end] = maps.as_map(placed[end], fold=True)
+    return placed
+
+
+def _inputs(program: Program, layout: Layout, maps: Maps, counts: Counts | None) -> dict[str, Placed]:
+    """Place the inputs; where some have spatial axes, those that have none are constants of the network."""
+    views = layout.views
+    spatial = [value for value in program.inputs if (view := views[value.name]) is None or view.axes]
+    placed = {}
+    for value in spatial or program.inputs:
+        view = views[value.name]
+        sizes = [] if view is None else [view.extent(axis) for axis in range(maps.axes)]
+        known = [size if isinstance(size, int) else None for size in sizes]
+        attributes: dict[str, Any] = {"size": known} if any(size is not None for size in known) else {}
+        if counts is not None and (channels := counts.channels(view)) is not None:
+            attributes["channels"] = channels
+        placed[value.name] = Placed(maps.emit("input", value.name, [], **attributes), view)
+    return placed

@@ -1,0 +1,442 @@
+"""Placed tensors, and the nodes that bring a view to where an op can be said axis by axis."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rfgraph.graph.network import Network
+from rfgraph.graph.treatments import matches
+from rfgraph.importers.lowering.layout import Probe
+from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
+from rfgraph.importers.program.dimensions import Dim, exact_quotient, product, symbol
+from rfgraph.importers.program.primitives import Instruction
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A tensor that depends on an input: a view of the map that ``node`` makes."""
+
+    node: str
+    #: ``None`` after an op that nothing is known of, until a window shows which dimensions are spatial.
+    view: View | None
+    #: Axes of which every element reads everything.
+    full: frozenset[int] = frozenset()
+    #: The node of the model that last changed the view; what the view makes necessary is named after it.
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """What mixing some dimensions means for each axis."""
+
+    full: frozenset[int]
+    blocks: dict[int, int]  # axis -> size of the blocks that are mixed, each in itself
+
+    def __bool__(self) -> bool:
+        return bool(self.full or self.blocks)
+
+
+def mixed(view: View, dims: Collection[int]) -> Mixed:
+    """Return which axes are mixed where ``dims`` of a view are."""
+    full, blocks = set(), {}
+    for axis in sorted(set().union(*(view.dims[d].axes for d in dims))):
+        places = [(d, part) for d, part in view.places(axis) if part.size != 1]
+        inside = sorted((part for d, part in places if d in dims), key=lambda part: str(part.stride))
+        if not inside:
+            continue
+        block = _innermost(inside)
+        if len(inside) < len(places) and block is not None:
+            blocks[axis] = block
+        else:
+            full.add(axis)  # where only outer parts are mixed, this is a bound
+    return Mixed(frozenset(full), blocks)
+
+
+def _innermost(parts: Sequence[Part]) -> int | None:
+    """Return the size of the block of neighbouring positions that ``parts`` are, ``None`` if they are none."""
+    block = 1
+    for _ in parts:
+        part = next((part for part in parts if part.stride == block), None)
+        if part is None or not isinstance(part.size, int):
+            return None
+        block *= part.size
+    return block
+
+
+class Maps:
+    """A network under construction, and the moves on placed tensors that add nodes to it.
+
+    Parameters
+    ----------
+    name
+        Name of the network.
+    axes
+        How many spatial axes it has.
+    treat
+        What the user says that ops read that are not known: downstream of those, dimensions stay what they are.
+    probe
+        Where to note what is slid over; then no nodes are made.
+    """
+
+    def __init__(self, name: str, axes: int, treat: Mapping[str, str], probe: Probe | None = None) -> None:
+        self.network = Network(name, axes)
+        self.axes = axes
+        self.treat = treat
+        self.probe = probe
+        #: Nodes that the step at hand has added.
+        self.added: list[str] = []
+        self._names: dict[str, int] = {}  # -> the number that the next of that name gets
+
+    def emit(self, op: str, name: str, inputs: Iterable[Placed], label: str = "", /, **attributes: Any) -> str:
+        """Add a node and return its name, which has a number behind it if the name was taken."""
+        if self.probe is not None:
+            return name
+        free, number = name, self._names.get(name, 2)
+        while free in self._names:
+            free, number = f"{name}_{number}", number + 1
+        self._names[name] = number
+        self._names.setdefault(free, 2)
+        if label:
+            attributes["label"] = label
+        self.added.append(free)
+        return self.network.node(op, free, *(placed.node for placed in inputs), **attributes)
+
+    def node(self, op: str, step: Instruction, inputs: Iterable[Placed], /, **attributes: Any) -> str:
+        """Add the node that stands for ``step``, labelled with the framework's op where that is another word."""
+        label = step.op if step.op.lower().replace("_", "") != op.replace("_", "") else ""
+        return self.emit(op, step.name, inputs, label, **attributes)
+
+    def unknown(self, step: Instruction, operands: Iterable[Placed | None], why: str = "") -> Placed:
+        """Add a node of which nothing is known; what ``treat`` says of it is left to those who read the network."""
+        inputs = [p for p in operands if p is not None]
+        attributes = {"of": step.op, "why": why} if why else {"of": step.op}
+        node = self.emit("unknown", step.name, inputs, **attributes)
+        fits = [how for pattern, how in self.treat.items() if matches(pattern, (step.name, step.op, "unknown"))]
+        view = inputs[0].view if fits else None
+        if view is not None and step.output.shape is not None and view.rank != len(step.output.shape):
+            view = None
+        full = {"identity": inputs[0].full, "global": frozenset(range(self.axes))}.get(fits[0] if fits else "")
+        return Placed(node, view, full or frozenset(), step.name)
+
+    def each(self, op: str, step: Instruction, inputs: Sequence[Placed]) -> str:
+        """Add a node of an op of one input for every input, and one that reads them all."""
+        if len(inputs) == 1:
+            return self.node(op, step, inputs)
+        read = [replace(p, node=self.emit(op, f"{step.name}/{i}", [p])) for i, p in enumerate(inputs)]
+        return self.node("elementwise", step, read)
+
+    def per_axis(self, values: dict[int, Any], default: Any) -> list[Any]:
+        """Return one entry per axis."""
+        return [values.get(axis, default) for axis in range(self.axes)]
+
+    # Moves between positions and channels.
+
+    def to_depth(self, p: Placed, blocks: dict[int, int], name: str, op: str = "space_to_depth") -> Placed:
+        """Fold blocks of positions into the channels, by ``op``: a pooling of that size reads the same."""
+        assert p.view is not None
+        sizes = self.per_axis(blocks, 1)
+        if op == "space_to_depth":
+            node = self.emit(op, name, [p], block=sizes)
+        else:
+            node = self.emit(op, name, [p], kernel=sizes, stride=sizes)
+
+        def folded(part: Part) -> Part:
+            if part.axis not in blocks:
+                return part
+            outer = exact_quotient(part.stride, blocks[part.axis])
+            return Part(part.size) if outer is None else replace(part, stride=outer)
+
+        dims = tuple(replace(dim, parts=joined(map(folded, dim.parts))) for dim in p.view.dims)
+        return replace(p, node=node, view=View(dims))
+
+    def to_space(self, p: Placed, blocks: dict[int, int], name: str) -> Placed:
+        """Lay channels out as blocks of positions: those that follow the axis in its dimension."""
+        assert p.view is not None
+        view = p.view
+        for axis, block in blocks.items():
+            for d, part in p.view.places(axis):
+                view = view.replaced(d, along(axis, part.size * block))
+        return replace(p, node=self.emit("depth_to_space", name, [p], block=self.per_axis(blocks, 1)), view=view)
+
+    def collapse(
+        self, p: Placed, dims: Collection[int], name: str, op: str, block_op: str = "space_to_depth"
+    ) -> Placed:
+        """Mix ``dims`` so that their positions are no longer told apart; axes mixed whole have one position left."""
+        assert p.view is not None
+        reach = mixed(p.view, dims)
+        label = p.label
+        if reach.blocks:
+            p = self.to_depth(p, reach.blocks, f"{name}/blocks" if reach.full else name, block_op)
+        if reach.full:
+            node = self.emit(op, name, [p], **self.mixes(reach.full))
+            assert p.view is not None
+            p = Placed(node, p.view.without(reach.full), p.full | reach.full, label)
+        return p
+
+    def absorb(self, p: Placed, dims: Collection[int], name: str) -> Placed:
+        """Mix ``dims`` for another tensor whose own positions they meet: the map keeps its grid, or is read whole."""
+        assert p.view is not None
+        reach = mixed(p.view, dims)
+        view = p.view.without(reach.full)
+        for d in dims:
+            view = view.replaced(d, other(p.view.dims[d].size))
+        inner = {d for d in dims if p.view.dims[d].axes & set(reach.blocks)}
+        if inner:
+            p = self.spread(p, inner, f"{name}/blocks" if reach.full else name, "attention")
+        if reach.full:
+            node = self.emit("flatten", name, [p], **self.mixes(reach.full))
+            p = replace(p, node=node, full=p.full | reach.full)
+        return replace(p, view=view)
+
+    def spread(self, p: Placed, dims: Collection[int], name: str, op: str) -> Placed:
+        """Mix ``dims`` so that each position reads all of them; the map stays as it is."""
+        assert p.view is not None
+        reach = mixed(p.view, dims)
+        view = p.view
+        if reach.blocks:
+            inner = self.to_depth(p, reach.blocks, f"{name}/blocks")
+            last = f"{name}/positions" if reach.full else name
+            node = self.emit("depth_to_space", last, [inner], block=self.per_axis(reach.blocks, 1))
+            p = replace(p, node=node, view=view)
+        if reach.full:
+            p = replace(p, node=self.emit(op, name, [p], **self.mixes(reach.full)), full=p.full | reach.full)
+        return p
+
+    def mixes(self, axes: Collection[int]) -> dict[str, Any]:
+        """Return the attribute that says which axes an op mixes; all is the default."""
+        return {} if len(axes) == self.axes else {"mixes": [axis in axes for axis in range(self.axes)]}
+
+    # Finding the axes of dimensions.
+
+    def on_axes(
+        self, p: Placed, dims: Sequence[int], rank: int
+    ) -> tuple[Placed, dict[int, int], dict[int, int]] | None:
+        """Bring ``dims`` to where each is one whole axis.
+
+        Returns
+        -------
+        The tensor, the axis of each dimension that is one (others carry channels), and the stride between neighbours on
+        an axis of which every so many positions are in the batch. ``None`` where this cannot be done.
+        """
+        if p.view is None:
+            if len(dims) > self.axes or self.probe is not None:
+                return None
+            p = replace(p, view=self._fresh(dims, rank))
+        view = p.view
+        assert view is not None
+        alive = {axis for axis in view.axes if view.extent(axis) != 1}
+        axes: dict[int, int] = {}
+        blocks: dict[int, int] = {}
+        strides: dict[int, int] = {}
+        for i, d in enumerate(dims):
+            dim = view.dims[d]
+            spatial = dim.spatial
+            if dim.extra or len({part.axis for part in spatial}) > 1:
+                return None
+            trailing = product(part.size for part in dim.parts if part.axis is None)
+            if spatial:
+                axis = spatial[0].axis
+                if len(spatial) > 1 or axis is None or axis in axes.values() or dim.parts[0] != spatial[0]:
+                    return None
+                stride = self._interleaved(view, axis, spatial[0])
+                if stride is None or (stride > 1 and trailing != 1):
+                    return None
+                strides[axis] = stride
+            elif len(dims) == self.axes and i not in view.axes and (not alive or trailing == 1):
+                axis = i  # an axis of size 1 begins here: a vector laid out as a map, or a map of one row
+                view = view.replaced(d, Dimension((Part(1, axis), *dim.parts)))
+            else:
+                continue
+            axes[d] = axis
+            if trailing != 1:
+                if not isinstance(trailing, int):
+                    return None
+                blocks[axis] = trailing
+        p = replace(p, view=view)
+        if blocks:
+            p = self.to_space(p, blocks, p.label or f"{p.node}/depth_to_space")
+        return p, axes, {axis: stride for axis, stride in strides.items() if stride > 1}
+
+    def _fresh(self, dims: Sequence[int], rank: int) -> View:
+        """Return the view of a map of which nothing was known but that ``dims`` are its axes."""
+        size = symbol("unseen")
+        axis_of = {d: axis for axis, d in enumerate(dims)}
+        return View(tuple(along(axis_of[d], size) if d in axis_of else Dimension((Part(size),)) for d in range(rank)))
+
+    def _interleaved(self, view: View, axis: int, part: Part) -> int | None:
+        """Return the stride of ``part`` if the positions between its own are all elsewhere, ``None`` if others are."""
+        if exact_quotient(view.extent(axis), part.size) != part.stride:
+            return None
+        return part.stride if isinstance(part.stride, int) else None
+
+    def as_map(self, p: Placed, *, fold: bool) -> Placed:
+        """Lay out the channels that stand among positions, where the tensor looks like a map of all its axes.
+
+        Parameters
+        ----------
+        p
+            A tensor.
+        fold
+            Also fold positions that stand among the channels.
+        """
+        view = p.view
+        if view is None or view.apart or not self.axes <= view.rank <= self.axes + 2:
+            return p
+        if any(dim.extra for dim in view.dims):
+            return p
+        inner: dict[int, int] = {}
+        blocks: dict[int, int] = {}
+        leads: set[int] = set()
+        for dim in view.dims:
+            outermost = [part for part in dim.spatial if part.size * part.stride == view.extent(_axis(part))]
+            if not outermost:
+                continue
+            axis, part = _axis(outermost[0]), outermost[0]
+            trailing = product(other_part.size for other_part in dim.parts[1:])
+            if len(dim.spatial) > 1 or dim.parts[0] != part or axis in leads or not isinstance(trailing, int):
+                return p
+            if not isinstance(part.stride, int):
+                return p
+            leads.add(axis)
+            if part.stride > 1:
+                inner[axis] = part.stride
+            if trailing > 1:
+                blocks[axis] = trailing
+        if view.axes - leads or set(inner) & set(blocks):
+            return p
+        if inner and fold:
+            p = self.to_depth(p, inner, p.label or f"{p.node}/space_to_depth")
+        if blocks:
+            p = self.to_space(p, blocks, p.label or f"{p.node}/depth_to_space")
+        return p
+
+    # Several tensors read at the same place.
+
+    def together(
+        self,
+        operands: Sequence[Placed],
+        labels: Sequence[Sequence[Hashable]],
+        output: Sequence[Hashable],
+        name: str,
+        joined_axes: Collection[int] = (),
+    ) -> tuple[list[Placed], dict[Hashable, Dimension]] | None:
+        """Bring tensors to where their dimensions of the same label carry the same, and say what each label carries.
+
+        Where an axis lies under two labels, as among queries and keys, its first owner keeps it, and others are read
+        whole. ``None`` if the tensors do not fit.
+
+        Parameters
+        ----------
+        operands
+            The tensors.
+        labels
+            The label of each dimension of each tensor.
+        output
+            The labels that are left after it.
+        name
+            What nodes that this needs are named after.
+        joined_axes
+            Axes that none of them has under a label, because they lie end to end there.
+        """
+        placed = list(operands)
+        known = [(i, p.view) for i, p in enumerate(placed) if p.view is not None]
+        if self.probe is not None:
+            self._unify(self.probe, [(labels[i], view) for i, view in known])
+            placed = [p if p.view is None else replace(p, view=self.probe.canonical(p.view)) for p in placed]
+        carried: dict[Hashable, Dimension] = {}
+        owner: dict[int, list[tuple[Hashable, Dim]]] = {}
+        for i, _ in known:
+            clash = self._clash(placed[i], labels[i], output, owner)
+            if any(labels[i][d] in carried and carried[labels[i][d]].axes for d in clash):
+                return None  # two axes under one label, as where a map meets its own transpose
+            if clash:
+                fewer = f"{name}/{i}" if len(placed) > 1 else name
+                placed[i] = self.absorb(placed[i], clash, fewer)
+            view = placed[i].view
+            assert view is not None
+            for label, dim in zip(labels[i], view.dims, strict=True):
+                if label in output and not self._lay(carried, label, dim):
+                    return None
+            for axis in view.axes:
+                if view.extent(axis) != 1:
+                    owner.setdefault(axis, self._home(view, labels[i], axis))
+        axes = set(owner) - set(joined_axes)
+        placed = [self._broadcast(p, axes, f"{name}/{i}") for i, p in enumerate(placed)]
+        return placed, carried
+
+    def _unify(self, probe: Probe, views: Sequence[tuple[Sequence[Hashable], View]]) -> None:
+        whole: dict[Hashable, int] = {}
+        for labels, view in views:
+            for d, label in enumerate(labels):
+                axis = view.whole(d)
+                if axis is None or view.extent(axis) == 1:
+                    continue
+                if label in whole:
+                    probe.same(whole[label], axis)
+                else:
+                    whole[label] = axis
+
+    def _home(self, view: View, labels: Sequence[Hashable], axis: int) -> list[tuple[Hashable, Dim]]:
+        return [(labels[d], part.stride) for d, part in view.places(axis) if part.size != 1]
+
+    def _clash(
+        self,
+        p: Placed,
+        labels: Sequence[Hashable],
+        output: Sequence[Hashable],
+        owner: dict[int, list[tuple[Hashable, Dim]]],
+    ) -> set[int]:
+        """Return the dimensions of a tensor that carry an axis which an earlier one carries under another label."""
+        assert p.view is not None
+        clash = set()
+        for axis in p.view.axes & set(owner):
+            for d, part in p.view.places(axis):
+                if part.size != 1 and labels[d] in output and (labels[d], part.stride) not in owner[axis]:
+                    others = {label for label, _ in owner[axis]}
+                    if labels[d] not in others:
+                        clash.add(d)
+        return clash
+
+    def _lay(self, carried: dict[Hashable, Dimension], label: Hashable, dim: Dimension) -> bool:
+        """Note what ``dim`` puts under a label; return whether that fits what is there."""
+        there = carried.get(label)
+        if there is None or not _counts(there):
+            if there is None or _counts(dim) or len(dim.parts) > len(there.parts):
+                carried[label] = dim
+            return True
+        if not _counts(dim):
+            return True
+        if not there.axes and not dim.axes:
+            return True
+        if not dim.axes:  # channels beside positions: what has no such axis is read alike by each of them
+            return True
+        if not there.axes:
+            carried[label] = dim
+            return True
+        return bool(_pattern(there) == _pattern(dim))
+
+    def _broadcast(self, p: Placed, axes: set[int], name: str) -> Placed:
+        """Read a map of one position from everywhere, if it is not read so already."""
+        if p.view is None:
+            return p
+        missing = {axis for axis in axes if axis not in p.full and p.view.extent(axis) == 1}
+        if not missing:
+            return p
+        return replace(p, node=self.emit("broadcast", name, [p], **self.mixes(missing)), full=p.full | missing)
+
+
+def _axis(part: Part) -> int:
+    assert part.axis is not None
+    return part.axis
+
+
+def _counts(dim: Dimension) -> bool:
+    return dim.extra or any(part.size != 1 for part in dim.parts)
+
+
+def _pattern(dim: Dimension) -> Any:
+    """Return what must agree of two dimensions that are read together; sizes are checked elsewhere."""
+    parts = tuple((part.axis, part.stride if part.axis is not None else None) for part in dim.parts if part.size != 1)
+    return parts, dim.before, dim.after

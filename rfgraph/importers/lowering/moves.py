@@ -1,0 +1,439 @@
+"""Rules of what moves, drops, adds or renumbers elements."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from rfgraph.importers import program
+from rfgraph.importers.lowering.maps import Maps, Placed
+from rfgraph.importers.lowering.rows import repeating
+from rfgraph.importers.lowering.rules import Operands, first, place, repeated, sizes_of
+from rfgraph.importers.lowering.views import Dimension, View, along, other
+from rfgraph.importers.program.dimensions import Dim, Expression, exact_quotient, symbol
+from rfgraph.importers.program.primitives import Instruction
+
+#: Start, stop and step along one dimension; ``None`` is the end.
+Bounds = tuple[Dim | None, Dim | None, int]
+EVERYTHING: Bounds = (None, None, 1)
+
+NO_DIMS = "the dimensions that it works on cannot be followed"
+NO_FIT = "its operands lie on each other in a way that cannot be followed"
+
+
+def _whole_or_none(view: View, dims: Collection[int]) -> bool:
+    """Whether each of ``dims`` is one whole axis, or carries none."""
+    return all(view.whole(d) is not None or not view.dims[d].axes for d in dims)
+
+
+# Padding.
+
+
+@place.register
+def _pad(primitive: program.Pad, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    p = first(operands)
+    if p.view is None:
+        return maps.unknown(step, operands, NO_DIMS)
+    changed = [d for d, amounts in enumerate(primitive.amounts) if amounts != (0, 0)]
+    if not _whole_or_none(p.view, changed):
+        p = maps.as_map(p, fold=True)
+    view = p.view
+    assert view is not None
+    padding: dict[int, list[int]] = {}
+    for d in changed:
+        before, after = primitive.amounts[d]
+        axis, dim = view.whole(d), view.dims[d]
+        if axis is not None:
+            if not isinstance(before, int) or not isinstance(after, int):
+                why = f"it pads by {before} and {after}, which depend on the input size; give one"
+                return maps.unknown(step, operands, why)
+            padding[axis] = [before, after]
+            view = view.replaced(d, along(axis, dim.size + before + after))
+        elif not dim.axes:
+            view = view.replaced(d, other(dim.size + before + after))
+        elif _sign(dim.before + before) >= 0 and _sign(dim.after + after) >= 0:
+            view = view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after))
+        else:
+            return maps.unknown(step, operands, "it crops a dimension that carries several axes, or part of one")
+    if padding:
+        mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
+        return Placed(maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode), view, p.full)
+    return Placed(maps.node("identity", step, [p]), view, p.full)
+
+
+def _sign(size: Dim) -> int:
+    return 1 if isinstance(size, Expression) else (size > 0) - (size < 0)
+
+
+# Slices.
+
+
+@place.register
+def _slice(primitive: program.Slice, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    p = first(operands)
+    if p.view is None:
+        return maps.unknown(step, operands, NO_DIMS)
+    sizes = sizes_of(step, p.view.rank)
+    bounds = {}
+    for d, start, stop, stride in zip(primitive.dims, primitive.starts, primitive.stops, primitive.steps, strict=True):
+        found = _tidy(p.view.dims[d].size, start, stop, stride)
+        if found != EVERYTHING:
+            bounds[d] = found
+    return _cut(maps, step, operands, p, bounds, sizes)
+
+
+def _cut(
+    maps: Maps, step: Instruction, operands: Operands, p: Placed, bounds: Mapping[int, Bounds], sizes: Sequence[Dim]
+) -> Placed:
+    """Slice some dimensions of a tensor."""
+    view = p.view
+    assert view is not None
+    if not _whole_or_none(view, bounds) and not any(view.dims[d].extra for d in bounds):
+        whole = maps.as_map(p, fold=False)
+        p, view = (whole, whole.view) if whole.view is not None else (p, view)
+    slices: dict[int, Bounds] = {}
+    backward: set[int] = set()
+    lost: set[int] = set()
+    for d, (start, stop, stride) in bounds.items():
+        axis, dim = view.whole(d), view.dims[d]
+        if not dim.axes:
+            view = view.replaced(d, other(sizes[d]))
+        elif axis is not None:
+            if stride < 1:  # no window runs backward: every position reads the whole axis, of which as many are kept
+                backward.add(axis)
+                start, stop, stride = None, None if sizes[d] == dim.size else sizes[d], 1
+            if (start, stop, stride) != EVERYTHING:
+                slices[axis] = (start, stop, stride)
+            view = view.replaced(d, along(axis, sizes[d]))
+        elif dim.extra and (rest := _rows(dim, start, stop, stride, sizes[d])) is not None:
+            lost |= set() if rest.axes else dim.axes
+            view = view.replaced(d, rest)
+        elif (found := _slice_of_part(view, d, start, stop, stride)) is not None and found[0] not in slices:
+            slices[found[0]] = found[1]
+            view = found[2]
+        else:
+            return maps.unknown(step, operands, "it slices a dimension that carries several axes, or part of one")
+    for start, stop, _ in slices.values():
+        if isinstance(start, Expression) or isinstance(stop, Expression):
+            ends = ":".join("" if end is None else str(end) for end in (start, stop))
+            return maps.unknown(step, operands, f"it slices {ends}, which depends on the input size; give one")
+    if backward:
+        name = f"{step.name}/backward" if slices or lost else step.name
+        p = replace(p, node=maps.emit("broadcast", name, [p], step.op, **maps.mixes(backward)), full=p.full | backward)
+        if not slices and not lost:
+            return Placed(p.node, view, p.full)
+    if lost:  # class tokens: what they hold comes from everywhere
+        node = maps.node("flatten", step, [p], **maps.mixes(lost))
+        return Placed(node, view.without(lost), p.full | lost, step.name)
+    if not slices:
+        return Placed(maps.node("identity", step, [p]), view, p.full, p.label)
+    starts, stops, strides = (
+        maps.per_axis({axis: bound[i] for axis, bound in slices.items()}, EVERYTHING[i]) for i in range(3)
+    )
+    more = {} if set(strides) == {1} else {"step": strides}
+    return Placed(maps.node("slice", step, [p], start=starts, stop=stops, **more), view, p.full)
+
+
+def _tidy(size: Dim, start: Dim | None, stop: Dim | None, step: int) -> Bounds:
+    """Return slice bounds with ends that take everything as ``None``, and relative to the end where that is exact."""
+    if step < 0:
+        return start, stop, step
+    if isinstance(start, Expression) and isinstance(left := start - size, int) and left < 0:
+        start = left
+    if isinstance(stop, Expression) and isinstance(left := stop - size, int):
+        stop = left if left < 0 else None
+    if isinstance(stop, int) and stop >= 2**31 - 1:
+        stop = None
+    if isinstance(size, int) and isinstance(start, int | None) and isinstance(stop, int | None):
+        first_row, last_row, _ = slice(start, stop, step).indices(size)
+        start = start if first_row else None
+        stop = stop if last_row < size else None
+    return (None if start == 0 else start), stop, step
+
+
+def _rows(dim: Dimension, start: Dim | None, stop: Dim | None, step: int, size: Dim) -> Dimension | None:
+    """Return what a slice leaves of a dimension with class tokens; no axis where only tokens are left."""
+    if step != 1:
+        return None
+    begin: Dim = 0 if start is None else start
+    end: Dim = dim.size if stop is None else stop
+    begin = dim.size + begin if isinstance(begin, int) and begin < 0 else begin
+    end = dim.size + end if isinstance(end, int) and end < 0 else end
+    positions_end = dim.size - dim.after
+    before, after = dim.before - begin, end - positions_end
+    if isinstance(before, int) and isinstance(after, int) and before >= 0 and after >= 0:
+        return Dimension(dim.parts, before, after)
+    among_first = isinstance(end, int) and isinstance(dim.before, int) and end <= dim.before
+    among_last = isinstance(left := begin - positions_end, int) and left >= 0
+    return other(size) if among_first or among_last else None
+
+
+def _slice_of_part(
+    view: View, d: int, start: Dim | None, stop: Dim | None, step: int
+) -> tuple[int, Bounds, View] | None:
+    """Return the slice of an axis that a slice of one of its parts is: one phase of it, or a run of blocks."""
+    parts = view.dims[d].parts
+    if len(parts) != 1 or step != 1 or not isinstance(start, int | None) or not isinstance(stop, int | None):
+        return None
+    part = parts[0]
+    if part.axis is None or not isinstance(part.size, int):
+        return None
+    first_row, last_row, _ = slice(start, stop).indices(part.size)
+    if part.stride == 1 and last_row - first_row == 1:
+        dims = list(view.dims)
+        dims[d] = Dimension()
+        for place_, outer in view.places(part.axis):
+            if place_ != d:
+                stride = exact_quotient(outer.stride, part.size)
+                if stride is None:
+                    return None
+                moved = tuple(replace(q, stride=stride) if q == outer else q for q in dims[place_].parts)
+                dims[place_] = replace(dims[place_], parts=moved)
+        return part.axis, (first_row or None, None, part.size), View(tuple(dims))
+    if isinstance(part.stride, int) and part.size * part.stride == view.extent(part.axis):
+        end = None if last_row == part.size else last_row * part.stride
+        rows = Dimension((replace(part, size=last_row - first_row),))
+        return part.axis, (first_row * part.stride or None, end, 1), view.replaced(d, rows)
+    return None
+
+
+@place.register
+def _take(primitive: program.Take, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    rows, indices = operands
+    at = step.inputs[1]
+    d = primitive.dim
+    if rows is None:
+        return _looked_up(primitive, maps, step, operands)
+    if rows.view is None or at.shape is None:
+        return maps.unknown(step, operands, NO_DIMS)
+    if not rows.view.dims[d].axes:
+        read = [rows]
+        if indices is not None:
+            read.append(replace(indices, node=maps.emit("flatten", f"{step.name}/indices", [indices])))
+        node = maps.node("elementwise" if indices is not None else "identity", step, read)
+        view = View((*rows.view.dims[:d], *map(other, at.shape), *rows.view.dims[d + 1 :]))
+        return Placed(node, view, rows.full, step.name)
+    numbers = None if at.data is None or indices is not None else list(at.data.elements.flat)
+    if numbers is None or len(at.shape) > 1 or any(isinstance(number, Expression) for number in numbers):
+        return maps.unknown(step, operands, "which positions it takes is not known")
+    cut = _progression([int(number) for number in numbers])
+    if cut is None:
+        found = repeating(maps, step, rows, d, [int(number) for number in numbers])
+        return found or maps.unknown(step, operands, "it takes positions that are not evenly spaced")
+    sizes = [dim.size for dim in rows.view.dims]
+    bounds = _tidy(sizes[d], *cut)
+    sizes[d] = len(numbers)
+    taken = _cut(maps, step, operands, rows, {} if bounds == EVERYTHING else {d: bounds}, sizes)
+    if taken.view is None or at.shape:
+        return taken
+    return replace(taken, view=taken.view.squeezed([d]))
+
+
+def _looked_up(primitive: program.Take, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    """A table of weights, looked up at each position."""
+    indices = operands[1]
+    assert indices is not None
+    row = step.inputs[0].shape
+    if indices.view is None or row is None:
+        return maps.unknown(step, operands, NO_DIMS)
+    view = View((*map(other, row[: primitive.dim]), *indices.view.dims, *map(other, row[primitive.dim + 1 :])))
+    return Placed(maps.node("elementwise", step, [indices]), view, indices.full)
+
+
+def _progression(rows: Sequence[int]) -> Bounds | None:
+    """Return the slice that takes ``rows``, ``None`` if none does."""
+    if not rows or (rows[0] < 0) != (rows[-1] < 0):
+        return None
+    step = rows[1] - rows[0] if len(rows) > 1 else 1
+    if step < 1 or any(b - a != step for a, b in pairwise(rows)):
+        return None
+    return rows[0], rows[-1] + 1 or None, step
+
+
+# Concatenation.
+
+
+@place.register
+def _concat(primitive: program.Concat, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    d = primitive.dim
+    known = [maps.as_map(p, fold=False) for p in operands if p is not None]
+    if any(p.view is None for p in known):
+        view = next((p.view for p in known if p.view is not None), None)
+        if view is not None:
+            size = sizes_of(step, view.rank)[d]
+            view = None if view.dims[d].axes else view.replaced(d, other(size))
+        return Placed(maps.node("concat", step, known), view, label=step.name)
+    views = [p.view for p in known if p.view is not None]
+    if not any(view.dims[d].axes for view in views):
+        return _beside(maps, step, operands, known, d)
+    if len(known) == 1:
+        return _with_rows(maps, step, operands, known[0], d)
+    laid = _along_one(known, d) if len(known) == len(operands) else None
+    if laid is not None:
+        return _end_to_end(maps, step, operands, laid[0], d, laid[1])
+    positions = [p for p in known if p.view is not None and any(p.view.extent(axis) != 1 for axis in p.view.axes)]
+    if len(positions) == 1 and positions[0].view is not None and positions[0].view.dims[d].axes:
+        return _with_tokens(maps, step, operands, known, known.index(positions[0]), d)
+    # Positions of several maps in one row: nothing after it is a map of theirs.
+    flat = [maps.collapse(p, {d}, f"{step.name}/{i}", "flatten") for i, p in enumerate(known)]
+    return _beside(maps, step, operands, flat, d)
+
+
+def _beside(maps: Maps, step: Instruction, operands: Operands, known: Sequence[Placed], d: int) -> Placed:
+    """Concatenation of channels."""
+    sizes = sizes_of(step, max(p.view.rank for p in known if p.view is not None))
+    labels: list[list[Hashable]] = [[f"{d}/{i}" if e == d else e for e in range(len(sizes))] for i in range(len(known))]
+    together = maps.together(known, labels, [e for e in range(len(sizes)) if e != d], step.name)
+    if together is None:
+        return maps.unknown(step, operands, NO_FIT)
+    placed, carried = together
+    dims = [other(size) if e == d else repeated(carried.get(e, Dimension()), size) for e, size in enumerate(sizes)]
+    view = View(tuple(dims))
+    grown = [_as_large(maps, p, view, f"{step.name}/{i}") for i, p in enumerate(placed)]
+    return Placed(maps.node("concat", step, grown), view, frozenset.intersection(*(p.full for p in placed)), step.name)
+
+
+def _as_large(maps: Maps, p: Placed, view: View, name: str) -> Placed:
+    """Lay a map of one position out to the size of those beside it."""
+    assert p.view is not None
+    blocks = {}
+    for axis in view.axes:
+        if p.view.extent(axis) == 1 and isinstance(size := view.extent(axis), int) and size > 1:
+            blocks[axis] = size
+    return replace(p, node=maps.emit("depth_to_space", name, [p], block=maps.per_axis(blocks, 1))) if blocks else p
+
+
+def _along_one(known: Sequence[Placed], d: int) -> tuple[list[Placed], int] | None:
+    """Return tensors whose dimension ``d`` is all of one axis, and the axis; ``None`` if they are not such.
+
+    Where that dimension has size 1 and carries nothing, as a row that was selected, its map has one position there.
+    """
+    axes = {p.view.whole(d) for p in known if p.view is not None and p.view.dims[d] != Dimension()}
+    axis = axes.pop()
+    if axis is None or axes:
+        return None
+    laid = []
+    for p in known:
+        view = p.view
+        assert view is not None
+        if view.dims[d] == Dimension():
+            if view.extent(axis) != 1:
+                return None
+            bare = View(tuple(replace(dim, parts=tuple(q for q in dim.parts if q.axis != axis)) for dim in view.dims))
+            p = replace(p, view=bare.replaced(d, along(axis, 1)))
+        laid.append(p)
+    return laid, axis
+
+
+def _with_rows(maps: Maps, step: Instruction, operands: Operands, p: Placed, d: int) -> Placed:
+    """Concatenation with constants along positions: padding, or class tokens."""
+    place_ = next(i for i, operand in enumerate(operands) if operand is not None)
+    sizes = [symbol("unseen") if value.shape is None else value.shape[d] for value in step.inputs]
+    before: Dim = 0
+    after: Dim = 0
+    for size in sizes[:place_]:
+        before = before + size
+    for size in sizes[place_ + 1 :]:
+        after = after + size
+    view = p.view
+    assert view is not None
+    dim, axis = view.dims[d], view.whole(d)
+    if axis is not None and isinstance(before, int) and isinstance(after, int):
+        node = maps.node("pad", step, [p], padding=maps.per_axis({axis: [before, after]}, [0, 0]))
+        return Placed(node, view.replaced(d, along(axis, dim.size + before + after)), p.full)
+    node = maps.node("identity", step, [p])
+    return Placed(node, view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after)), p.full)
+
+
+def _with_tokens(
+    maps: Maps, step: Instruction, operands: Operands, known: Sequence[Placed], place_: int, d: int
+) -> Placed:
+    """Concatenation with rows that are computed but are no positions: each row reads all that made them."""
+    p = known[place_]
+    slots = [i for i, operand in enumerate(operands) if operand is not None]
+    alone = [p if i == slots[place_] else None for i in range(len(operands))]
+    made = _with_rows(maps, replace(step, name=f"{step.name}/rows"), alone, p, d)
+    tokens = [q for q in known if q is not p]
+    read = [replace(q, node=maps.emit("flatten", f"{step.name}/{i}", [q])) for i, q in enumerate(tokens)]
+    return Placed(maps.node("elementwise", step, [made, *read]), made.view, frozenset(range(maps.axes)), step.name)
+
+
+def _end_to_end(
+    maps: Maps, step: Instruction, operands: Operands, known: Sequence[Placed], d: int, axis: int
+) -> Placed:
+    """Concatenation along one axis."""
+    without = [replace(p, view=p.view.squeezed([d])) for p in known if p.view is not None]
+    sizes = sizes_of(step, max(p.view.rank for p in known if p.view is not None))
+    rest = [e for e in range(len(sizes)) if e != d]
+    together = maps.together(without, [rest] * len(known), rest, step.name, {axis})
+    if together is None:
+        return maps.unknown(step, operands, NO_FIT)
+    placed, carried = together
+    node = maps.node("concat", step, placed, axis=axis)
+    dims = [along(axis, size) if e == d else carried.get(e, Dimension()) for e, size in enumerate(sizes)]
+    return Placed(node, View(tuple(dims)), frozenset.intersection(*(p.full for p in placed)))
+
+
+@place.register
+def _roll(primitive: program.Roll, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    p = first(operands)
+    if p.view is None:
+        return maps.unknown(step, operands, NO_DIMS)
+    axis, size = p.view.whole(primitive.dim), p.view.dims[primitive.dim].size
+    shift = primitive.shift % size if isinstance(size, int) else primitive.shift
+    if not shift or not p.view.dims[primitive.dim].axes:
+        return Placed(maps.node("identity", step, [p]), p.view, p.full, p.label)
+    if axis is None:
+        return maps.unknown(step, operands, "it rolls a dimension that carries several axes, or part of one")
+    cut = maps.per_axis({axis: -shift}, None)
+    end = maps.emit("slice", f"{step.name}/end", [p], start=cut)
+    begin = maps.emit("slice", f"{step.name}/begin", [p], stop=cut)
+    node = maps.node("concat", step, [replace(p, node=end), replace(p, node=begin)], axis=axis)
+    return Placed(node, p.view, p.full)
+
+
+# The same elements, numbered another way or repeated: the map stays, and there is no node.
+
+
+@place.register
+def _expand(primitive: program.Expand, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    p = first(operands)
+    shape = step.output.shape
+    if p.view is None or shape is None:
+        return p
+    view = p.view.unsqueezed(range(len(shape) - p.view.rank))
+    dims = [repeated(dim, size) for dim, size in zip(view.dims, shape, strict=True)]
+    return replace(p, view=View(tuple(dims)), label=step.name)
+
+
+@place.register
+def _reshape(primitive: program.Reshape, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    p = first(operands)
+    if p.view is None:
+        return replace(p, label=step.name)
+    view = p.view.reshaped(primitive.shape)
+    if view is None:
+        p = maps.as_map(p, fold=True)
+        view = None if p.view is None else p.view.reshaped(primitive.shape)
+    if view is None:
+        return maps.unknown(step, operands, "its shape cuts through positions in a way that cannot be followed")
+    return replace(p, view=view, label=step.name)
+
+
+@place.register
+def _squeeze(primitive: program.Squeeze, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    p = first(operands)
+    return replace(p, view=None if p.view is None else p.view.squeezed(primitive.dims), label=step.name)
+
+
+@place.register
+def _unsqueeze(primitive: program.Unsqueeze, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    p = first(operands)
+    return replace(p, view=None if p.view is None else p.view.unsqueezed(primitive.dims), label=step.name)
+
+
+@place.register
+def _transpose(primitive: program.Transpose, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    p = first(operands)
+    return replace(p, view=None if p.view is None else p.view.transposed(primitive.permutation), label=step.name)

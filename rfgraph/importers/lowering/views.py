@@ -1,0 +1,252 @@
+"""How the dimensions of a tensor carry the spatial axes of a feature map.
+
+A tensor in the middle of a model is a *view* of a feature map: its elements are the map's, numbered another way. Each
+dimension is a sequence of *parts*, the most significant first: a part is a range of positions of one axis, or a range
+of something else (batch, channels). An ``NCHW`` tensor is ``[batch] [channels] [y] [x]``; flattened to tokens
+``[batch] [y, x] [channels]``; cut in windows of 7, ``[batch, y/7, x/7] [y%7, x%7] [channels]``. Transposing and
+reshaping only moves parts about, so nothing has to be decided before an op mixes some of them.
+
+The parts of one axis always make up the whole axis, each position once. An axis without a part has size 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """``size`` steps of ``stride`` positions along ``axis``; of no axis for batch and channels."""
+
+    size: Dim
+    axis: int | None = None
+    stride: Dim = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """One dimension of a tensor: its parts, and rows before and after them that are no positions (class tokens)."""
+
+    parts: tuple[Part, ...] = ()
+    before: Dim = 0
+    after: Dim = 0
+
+    @property
+    def size(self) -> Dim:
+        """How many elements it has."""
+        return product(part.size for part in self.parts) + self.before + self.after
+
+    @property
+    def axes(self) -> set[int]:
+        """The axes that it carries some of."""
+        return {part.axis for part in self.parts if part.axis is not None}
+
+    @property
+    def spatial(self) -> tuple[Part, ...]:
+        """Its parts that are positions."""
+        return tuple(part for part in self.parts if part.axis is not None)
+
+    @property
+    def extra(self) -> bool:
+        """Whether it has rows that are no positions."""
+        return self.before != 0 or self.after != 0
+
+
+def other(size: Dim) -> Dimension:
+    """Return a dimension that carries no axis."""
+    return Dimension(() if size == 1 else (Part(size),))
+
+
+def along(axis: int, size: Dim) -> Dimension:
+    """Return a dimension that is the whole of ``axis``."""
+    return Dimension((Part(size, axis),))
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The dimensions of a tensor, and what they carry.
+
+    Examples
+    --------
+    >>> view = View((other(2), other(64), along(0, 14), along(1, 14)))
+    >>> tokens = view.reshaped((2, 64, 196)).transposed((0, 2, 1))
+    >>> [part.axis for part in tokens.dims[1].parts]
+    [0, 1]
+    >>> tokens.transposed((0, 2, 1)).reshaped((2, 64, 14, 14)) == view
+    True
+    """
+
+    dims: tuple[Dimension, ...]
+
+    @property
+    def axes(self) -> set[int]:
+        """The axes that any dimension carries."""
+        return set().union(*(dim.axes for dim in self.dims))
+
+    @property
+    def rank(self) -> int:
+        """How many dimensions it has."""
+        return len(self.dims)
+
+    @property
+    def apart(self) -> bool:
+        """Whether no dimension holds several parts, and no axis lies in several dimensions."""
+        lone = [dim.parts[0].axis for dim in self.dims if dim.parts]
+        carried = [axis for axis in lone if axis is not None]
+        return len(set(carried)) == len(carried) and all(len(dim.parts) <= 1 for dim in self.dims)
+
+    def places(self, axis: int) -> list[tuple[int, Part]]:
+        """Return the parts of ``axis`` and the dimensions that they are in."""
+        return [(d, part) for d, dim in enumerate(self.dims) for part in dim.parts if part.axis == axis]
+
+    def extent(self, axis: int) -> Dim:
+        """Return the size of ``axis``."""
+        return product(part.size for _, part in self.places(axis))
+
+    def whole(self, d: int) -> int | None:
+        """Return the axis that dimension ``d`` is, all of it and nothing else; ``None`` if there is none."""
+        dim = self.dims[d]
+        if len(dim.parts) != 1 or dim.extra:
+            return None
+        axis = dim.parts[0].axis
+        return axis if axis is not None and len(self.places(axis)) == 1 else None
+
+    def replaced(self, d: int, dim: Dimension) -> View:
+        """Return it with another dimension ``d``."""
+        return View((*self.dims[:d], dim, *self.dims[d + 1 :]))
+
+    def transposed(self, permutation: Sequence[int]) -> View:
+        """Return it with the dimensions in another order."""
+        return View(tuple(self.dims[d] for d in permutation))
+
+    def squeezed(self, dims: Collection[int]) -> View:
+        """Return it without dimensions of size 1."""
+        return View(tuple(dim for d, dim in enumerate(self.dims) if d not in dims))
+
+    def unsqueezed(self, dims: Collection[int]) -> View:
+        """Return it with dimensions of size 1 at the places ``dims`` of the result."""
+        rest = iter(self.dims)
+        return View(tuple(Dimension() if d in dims else next(rest) for d in range(self.rank + len(dims))))
+
+    def without(self, axes: Collection[int]) -> View:
+        """Return it with the parts of some axes turned into channels: their positions are no longer told apart."""
+        dims = []
+        for dim in self.dims:
+            parts = joined(Part(part.size) if part.axis in axes else part for part in dim.parts)
+            lost = dim.extra and bool(dim.axes) and dim.axes <= set(axes)
+            dims.append(other(dim.size) if lost else replace(dim, parts=parts))
+        return View(tuple(dims))
+
+    def reshaped(self, shape: Shape) -> View | None:
+        """Return it under another shape, ``None`` if that cuts through parts in a way that cannot be followed."""
+        kept = self._same_rank(shape)
+        if kept is not None:
+            return kept
+        dims: list[Dimension] = []
+        pending: list[Dimension] = [dim for dim in reversed(self.dims) if dim.parts or dim.extra]
+        for size in shape:
+            taken = _take(pending, size)
+            if taken is None:
+                return self._of_channels(shape)
+            dims.append(taken)
+        if any(part.size != 1 for dim in pending for part in dim.parts):
+            return self._of_channels(shape)
+        return View(tuple(dims))
+
+    def _same_rank(self, shape: Shape) -> View | None:
+        if len(shape) == self.rank and all(dim.size == size for dim, size in zip(self.dims, shape, strict=True)):
+            return self
+        return None
+
+    def _of_channels(self, shape: Shape) -> View | None:
+        """A tensor without axes may be reshaped anyhow."""
+        if any(part.axis is not None and part.size != 1 for dim in self.dims for part in dim.parts):
+            return None
+        return View(tuple(other(size) for size in shape))
+
+
+def _take(pending: list[Dimension], size: Dim) -> Dimension | None:
+    """Take parts that make up a dimension of ``size`` off the end of ``pending``; split the last where it must be."""
+    if pending and pending[-1].extra and size != 1:
+        return _take_rows(pending, size)
+    parts: list[Part] = []
+    need = size
+    while need != 1:
+        part = _next(pending)
+        if part is None:
+            return None
+        rest = exact_quotient(need, part.size)
+        if rest is not None:
+            parts.append(part)
+            need = rest
+            continue
+        inner = exact_quotient(part.size, need)
+        if inner is None:
+            if part.axis is not None:
+                return None
+            following = _next(pending)  # several channels side by side are one: 4 * 3 is 2 * 6
+            if following is None or following.axis is not None:
+                return None
+            pending.append(Dimension((Part(part.size * following.size),)))
+            continue
+        parts.append(Part(need, part.axis, part.stride * inner if part.axis is not None else 1))
+        pending.append(Dimension((Part(inner, part.axis, part.stride),)))
+        need = 1
+    return Dimension(joined(parts))
+
+
+def _take_rows(pending: list[Dimension], size: Dim) -> Dimension | None:
+    """Take a dimension of ``size`` that begins with rows that are no positions: with channels after it, or without."""
+    dim = pending.pop()
+    more = exact_quotient(size, dim.size)
+    if more is not None:
+        while more != 1:  # so many channels beside each row make so many more of them
+            part = _next(pending)
+            rest = None if part is None or part.axis is not None else exact_quotient(more, part.size)
+            if part is None or rest is None:
+                return None
+            dim = Dimension(joined((*dim.parts, part)), dim.before * part.size, dim.after * part.size)
+            more = rest
+        return dim
+    fewer = exact_quotient(dim.size, size)
+    last = dim.parts[-1] if dim.parts else Part(1)
+    left = None if fewer is None or last.axis is not None else exact_quotient(last.size, fewer)
+    before, after = (None if fewer is None else exact_quotient(rows, fewer) for rows in (dim.before, dim.after))
+    if fewer is None or left is None or before is None or after is None:
+        return None
+    pending.append(other(fewer))
+    return Dimension(joined((*dim.parts[:-1], *other(left).parts)), before, after)
+
+
+def _next(pending: list[Dimension]) -> Part | None:
+    """Take the most significant part off ``pending``."""
+    while pending:
+        dim = pending.pop()
+        if dim.extra:
+            pending.append(dim)
+            return None
+        first, *rest = dim.parts
+        if rest:
+            pending.append(Dimension(tuple(rest)))
+        if first.size != 1:
+            return first
+    return None
+
+
+def joined(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """Return parts with neighbours that are one range written as one."""
+    result: list[Part] = []
+    for part in parts:
+        if result and result[-1].axis == part.axis:
+            before = result[-1]
+            if part.axis is None:
+                result[-1] = Part(before.size * part.size)
+                continue
+            if before.stride == part.stride * part.size:
+                result[-1] = Part(before.size * part.size, part.axis, part.stride)
+                continue
+        result.append(part)
+    return tuple(result)

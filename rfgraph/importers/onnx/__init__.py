@@ -1,0 +1,1 @@
+"""ONNX files, read into the tensor program: a reader and a table of handlers."""

@@ -1,0 +1,443 @@
+"""ONNX operators that compute: functions of one element, reductions, normalisations, products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rfgraph.importers import program
+from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import axes_of, axis_of
+
+# Functions of one element.
+
+UNARY = {
+    "Relu": "relu", "LeakyRelu": "leaky_relu", "PRelu": "prelu", "Elu": "elu", "Selu": "selu", "Celu": "celu",
+    "Gelu": "gelu", "Swish": "silu", "Mish": "mish", "Sigmoid": "sigmoid", "HardSigmoid": "hard_sigmoid",
+    "HardSwish": "hard_swish", "Tanh": "tanh", "Softplus": "softplus", "Softsign": "softsign", "Exp": "exp",
+    "Log": "log", "Sqrt": "sqrt", "Abs": "abs", "Neg": "neg", "Reciprocal": "reciprocal", "Erf": "erf", "Sin": "sin",
+    "Cos": "cos", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign", "Identity": "identity",
+    "CastLike": "cast", "Clip": "clip", "Not": "not", "BitwiseNot": "bitwise_not", "ThresholdedRelu": "threshold",
+    "Shrink": "shrink", "Tan": "tan", "Asin": "asin", "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh",
+    "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh", "IsNaN": "isnan", "IsInf": "isinf", "Trilu": "trilu",
+    "Bernoulli": "bernoulli", "LRN": "local_response_norm", "QuantizeLinear": "quantize",
+    "DequantizeLinear": "dequantize", "BitCast": "cast",
+}  # fmt: skip
+
+SEVERAL = {
+    "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Sum": "add", "Max": "max", "Min": "min", "Mean": "mean",
+    "Pow": "pow", "Mod": "mod", "Where": "where", "Equal": "equal", "Less": "less", "Greater": "greater",
+    "LessOrEqual": "less_or_equal", "GreaterOrEqual": "greater_or_equal", "And": "and", "Or": "or", "Xor": "xor",
+    "BitShift": "bit_shift", "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or", "BitwiseXor": "bitwise_xor",
+}  # fmt: skip
+
+_FLOATS = {1, 10, 11, 16}  # TensorProto.DataType
+_BOOL = 9
+
+
+#: Inputs of functions of one element that say how it is computed, where the network computes them.
+PARAMETERS = {"Clip": (1, 2), "PRelu": (1,), "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2)}
+
+
+@HANDLERS.handles(*UNARY)
+def _unary(node: Node, build: Builder) -> Made:
+    made = build(program.Pointwise(function=UNARY[node.op]), node.input(0))
+    return and_read(node, build, made, *PARAMETERS.get(node.op, ()))
+
+
+@HANDLERS.handles(*SEVERAL)
+def _several(node: Node, build: Builder) -> Made:
+    operands = node.tensors()
+    if node.version < 7 and node.get("broadcast") and node.get("axis") is not None:
+        operands[1] = _old_broadcast(node, build)
+    return build(program.Pointwise(function=SEVERAL[node.op]), *operands)
+
+
+def _old_broadcast(node: Node, build: Builder) -> Value:
+    """Before opset 7 the second operand was laid along ``axis`` of the first."""
+    rank, own = len(node.shape(0)), len(node.shape(1))
+    first = axis_of(node.get("axis"), rank)
+    missing = rank - first - own
+    if missing < 0:
+        raise ValueError(f"axis {first} leaves no room for the {own} dimensions of its second input")
+    return build(program.Unsqueeze(dims=tuple(range(own, own + missing))), node.input(1), part="broadcast")
+
+
+@HANDLERS.handles("SwiGLU")
+def _swiglu(node: Node, build: Builder) -> Made:
+    return build(program.Pointwise(function="mul"), node.input(0), node.input(1))
+
+
+@HANDLERS.handles("Cast")
+def _cast(node: Node, build: Builder) -> Made:
+    to = node.get("to")
+    function = "to_float" if to in _FLOATS else "to_bool" if to == _BOOL else "to_integer"
+    return build(program.Pointwise(function=function), node.input(0))
+
+
+@HANDLERS.handles("Dropout")
+def _dropout(node: Node, build: Builder) -> Made:
+    return build(program.Pointwise(function="dropout"), node.input(0)), build.weight(node.input(0).shape)
+
+
+@HANDLERS.handles("BatchNormalization")
+def _batch_norm(node: Node, build: Builder) -> Made:
+    if node.get("training_mode"):
+        dims = tuple(d for d in range(len(node.shape())) if d != 1)
+        made = build(program.Mix(function="instance_norm", dims=dims), node.input(0))
+    else:
+        made = build(program.Pointwise(function="batch_norm"), node.input(0))
+    return and_read(node, build, made, 1, 2, 3, 4)
+
+
+@HANDLERS.handles("DynamicQuantizeLinear")
+def _dynamic_quantize(node: Node, build: Builder) -> Made:
+    # The scale comes from the extremes of the whole tensor, as the statistics of a norm do.
+    x = node.input(0)
+    y = build(program.Mix(function="instance_norm", dims=tuple(range(len(node.shape())))), x)
+    return y, build(program.Whole(shape=()), x, part="scale"), build(program.Whole(shape=()), x, part="zero_point")
+
+
+# Reductions and mixtures.
+
+REDUCTIONS = {
+    "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min", "ReduceSum": "sum", "ReduceProd": "prod",
+    "ReduceL1": "l1", "ReduceL2": "l2", "ReduceLogSum": "log_sum", "ReduceLogSumExp": "log_sum_exp",
+    "ReduceSumSquare": "sum_square",
+}  # fmt: skip
+
+
+@HANDLERS.handles(*REDUCTIONS)
+def _reduce(node: Node, build: Builder) -> Made:
+    rank = len(node.shape())
+    axes = node.integers("axes", 1)
+    if not axes:
+        if node.get("noop_with_empty_axes"):
+            return build(program.Pointwise(function="identity"), node.input(0))
+        axes = list(range(rank))
+    primitive = program.Reduce(
+        function=REDUCTIONS[node.op], dims=axes_of(axes, rank), keepdims=bool(node.get("keepdims", 1))
+    )
+    return build(primitive, node.input(0))
+
+
+@HANDLERS.handles("ArgMax", "ArgMin")
+def _arg(node: Node, build: Builder) -> Made:
+    dims = (axis_of(node.get("axis", 0), len(node.shape())),)
+    function = "max" if node.op == "ArgMax" else "min"
+    return build(program.Reduce(function=function, dims=dims, keepdims=bool(node.get("keepdims", 1))), node.input(0))
+
+
+GLOBAL_POOLS = {
+    "GlobalAveragePool": "mean", "GlobalMaxPool": "max", "GlobalLpPool": "l2", "QLinearGlobalAveragePool": "mean",
+}  # fmt: skip
+
+
+@HANDLERS.handles(*GLOBAL_POOLS)
+def _global_pool(node: Node, build: Builder) -> Made:
+    dims = tuple(range(2, len(node.shape())))
+    return build(program.Reduce(function=GLOBAL_POOLS[node.op], dims=dims), node.input(0))
+
+
+@HANDLERS.handles("Softmax", "LogSoftmax", "Hardmax")
+def _softmax(node: Node, build: Builder) -> Made:
+    rank = len(node.shape())
+    axis = axis_of(node.get("axis", -1 if node.version >= 13 else 1), max(rank, 1))
+    dims = (axis,) if node.version >= 13 else tuple(range(axis, rank))
+    return build(program.Mix(function="softmax", dims=dims), node.input(0))
+
+
+@HANDLERS.handles("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
+def _layer_norm(node: Node, build: Builder) -> Made:
+    rank = len(node.shape())
+    dims = tuple(range(axis_of(node.get("axis", -1), rank), rank))
+    return and_read(node, build, build(program.Mix(function="layer_norm", dims=dims), node.input(0)), 1, 2)
+
+
+@HANDLERS.handles("InstanceNormalization", "GroupNormalization")
+def _instance_norm(node: Node, build: Builder) -> Made:
+    function = "instance_norm" if node.op == "InstanceNormalization" else "group_norm"
+    made = build(program.Mix(function=function, dims=tuple(range(2, len(node.shape())))), node.input(0))
+    return and_read(node, build, made, 1, 2)
+
+
+@HANDLERS.handles("MeanVarianceNormalization")
+def _mean_variance(node: Node, build: Builder) -> Made:
+    dims = axes_of(node.get("axes", [0, 2, 3]), len(node.shape()))
+    return build(program.Mix(function="instance_norm", dims=dims), node.input(0))
+
+
+@HANDLERS.handles("LpNormalization", "RotaryEmbedding", "CumSum", "CumProd")
+def _mix_axis(node: Node, build: Builder) -> Made:
+    if node.op == "LpNormalization":
+        axis, function = node.get("axis", -1), "layer_norm"
+    elif node.op == "RotaryEmbedding":
+        axis, function = -1, "rotary"
+    else:
+        found = node.integers("axis", 1)
+        if found is None:
+            raise ValueError("axis is missing")
+        axis, function = found[0], "recurrent"
+    made = build(program.Mix(function=function, dims=(axis_of(axis, len(node.shape())),)), node.input(0))
+    return and_read(node, build, made, 1, 2, 3) if node.op == "RotaryEmbedding" else made
+
+
+@HANDLERS.handles("TopK")
+def _top_k(node: Node, build: Builder) -> Made:
+    axis = axis_of(node.get("axis", -1), len(node.shape()))
+    count = node.numbers("k", 1)
+    if count is None:
+        raise ValueError("k is missing")
+    mixed = build(program.Mix(function="sort", dims=(axis,)), node.input(0), part="sort")
+    made = build(program.Slice(dims=(axis,), starts=(0,), stops=(count[0],), steps=(1,)), mixed)
+    return made, made
+
+
+@HANDLERS.handles("DFT")
+def _dft(node: Node, build: Builder) -> Made:
+    shape = node.shape()
+    axis = node.get("axis", 1) if node.version < 20 else (node.integers("axis", 2) or [-2])[0]
+    d = axis_of(axis, len(shape))
+    length = node.numbers("dft_length", 1)
+    inverse, onesided = node.get("inverse", 0), node.get("onesided", 0)
+    size = shape[d] if length is None else length[0]
+    if onesided and inverse:
+        size = 2 * (shape[d] - 1) if length is None else length[0]
+    elif onesided:
+        size = size // 2 + 1
+    wide = (*shape[:d], size, *shape[d + 1 : -1], 1 if onesided and inverse else 2)
+    last = len(shape) - 1
+    if wide == shape:
+        return build(program.Mix(function="dft", dims=(d, last)), node.input(0))
+    total = build(program.Reduce(function="dft", dims=(d, last)), node.input(0), part="sum")
+    return build(program.Expand(shape=wide), total)
+
+
+@HANDLERS.handles("Det")
+def _det(node: Node, build: Builder) -> Made:
+    rank = len(node.shape())
+    return build(program.Reduce(function="det", dims=(rank - 2, rank - 1), keepdims=False), node.input(0))
+
+
+@HANDLERS.handles("LSTM", "GRU", "RNN")
+def _recurrent(node: Node, build: Builder) -> Made:
+    batch_first = bool(node.get("layout", 0))
+    shape = node.shape()
+    if len(shape) != 3:
+        raise ValueError(f"its input has {len(shape)} dimensions, not 3")
+    hidden: Dim = node.get("hidden_size") or unknown(f"{node.name}.hidden")
+    directions = 2 if node.get("direction", "forward") == "bidirectional" else 1
+    time = 1 if batch_first else 0
+    per_step = [product(value.shape) for i in (1, 2) if (value := node.input(i)).shape is not None]
+    macs = shape[0] * shape[1] * sum(per_step) if len(per_step) == 2 else None
+    mixed = build(program.Mix(function="recurrent", dims=(time,)), node.input(0), macs=macs)
+    cell = program.Contract(operands=(("0", "1", "c"), ("c", "h")), output=("0", "1", "h"))
+    states = build(cell, mixed, build.weight((shape[2], directions * hidden)), part="cell", macs=0)
+    split = build(program.Reshape(shape=(shape[0], shape[1], directions, hidden)), states, part="directions")
+    order = (0, 1, 2, 3) if batch_first else (0, 2, 1, 3)
+    y = build(program.Transpose(permutation=order), split, part="y")
+    last = build(program.Slice(dims=(time,), starts=(-1,), stops=(None,), steps=(1,)), split, part="last")
+    dropped = build(program.Reduce(function="max", dims=(time,), keepdims=False), last, part="state")
+    state = dropped if batch_first else build(program.Transpose(permutation=(1, 0, 2)), dropped, part="h")
+    return y, state, state
+
+
+# Products.
+
+
+@HANDLERS.handles("MatMul", "MatMulInteger", "FusedMatMul")
+def _matmul(node: Node, build: Builder) -> Made:
+    return _product(node, build, node.input(0), node.input(1), node.shape(0), node.shape(1))
+
+
+@HANDLERS.handles("QLinearMatMul")
+def _qlinear_matmul(node: Node, build: Builder) -> Made:
+    return _product(node, build, node.input(0), node.input(3), node.shape(0), node.shape(3))
+
+
+def _product(node: Node, build: Builder, a: Value, b: Value, left: Shape, right: Shape) -> Value:
+    if not left or not right:
+        raise ValueError("an operand has no dimensions")
+    rank = max(len(left), len(right), 2)
+    batch = [f"b{i}" for i in range(rank - 2)]
+    rows = ["k"] if len(left) == 1 else ["i", "k"]
+    columns = ["k"] if len(right) == 1 else ["k", "j"]
+    if len(left) > 1:
+        rows = [*batch[rank - len(left) :], *rows]
+    if len(right) > 1:
+        columns = [*batch[rank - len(right) :], *columns]
+    if node.get("transA"):
+        rows[-2:] = reversed(rows[-2:])
+    if node.get("transB"):
+        columns[-2:] = reversed(columns[-2:])
+    output = [*batch, *(["i"] if len(left) > 1 else []), *(["j"] if len(right) > 1 else [])]
+    return build(program.Contract(operands=(tuple(rows), tuple(columns)), output=tuple(output)), a, b)
+
+
+@HANDLERS.handles("Gemm")
+def _gemm(node: Node, build: Builder) -> Made:
+    rows = ("k", "i") if node.get("transA") else ("i", "k")
+    columns = ("j", "k") if node.get("transB") else ("k", "j")
+    primitive = program.Contract(operands=(rows, columns), output=("i", "j"))
+    made = build(primitive, node.input(0), node.input(1))
+    bias = node.optional(2)
+    return made if bias is None or bias.constant else build(program.Pointwise(function="add"), made, bias, part="bias")
+
+
+@HANDLERS.handles("Einsum")
+def _einsum(node: Node, build: Builder) -> Made:
+    equation = str(node.get("equation", "")).replace(" ", "")
+    terms, arrow, result = equation.partition("->")
+    operands = terms.split(",")
+    tensors = node.tensors()
+    if len(operands) != len(tensors):
+        raise ValueError(f"equation {equation!r} has {len(operands)} operands, not {len(tensors)}")
+    named = [_labels(term, len(node.shape(i))) for i, term in enumerate(operands)]
+    if arrow:
+        output = _labels(result, None, named)
+    else:
+        letters = [label for label in terms if label.isalpha()]
+        once = sorted(label for label in set(letters) if letters.count(label) == 1)
+        dots = max((_dots(labels) for labels in named), key=len)
+        output = (*dots, *once)
+    if any(len(set(labels)) < len(labels) for labels in named):
+        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
+    return build(program.Contract(operands=tuple(named), output=output), *tensors)
+
+
+def _dots(labels: Sequence[str]) -> list[str]:
+    return [label for label in labels if label.startswith(".")]
+
+
+def _labels(term: str, rank: int | None, named: Sequence[Sequence[str]] = ()) -> tuple[str, ...]:
+    """Return one label per dimension; those of an ellipsis are counted from its end."""
+    before, dots, after = term.partition("...")
+    if not dots:
+        return tuple(term)
+    if rank is None:
+        middle = max((_dots(labels) for labels in named), key=len)
+    else:
+        count = rank - len(before) - len(after)
+        middle = [f".{i}" for i in range(count, 0, -1)]
+    return (*before, *middle, *after)
+
+
+@HANDLERS.handles("Attention")
+def _attention(node: Node, build: Builder) -> Made:
+    mask = node.optional(3)
+    if mask is not None and not mask.constant:
+        raise UnspelledError("its mask depends on what the network computes")
+    flat = len(node.shape()) == 3
+    query, key, value = node.input(0), node.input(1), node.input(2)
+    if flat:  # [batch, positions, heads * channels]
+        query = _split_heads(build, query, node.get("q_num_heads"), "query")
+        key = _split_heads(build, key, node.get("kv_num_heads"), "key")
+        value = _split_heads(build, value, node.get("kv_num_heads"), "value")
+    past = node.optional(4), node.optional(5)
+    if past[0] is not None:
+        key = build(program.Concat(dim=2), past[0], key, part="past_key")
+    if past[1] is not None:
+        value = build(program.Concat(dim=2), past[1], value, part="past_value")
+    # Several heads of queries may share one of keys: its label is another, and is summed.
+    products = program.Contract(operands=(tuple("bhid"), tuple("bgjd")), output=tuple("bhij"))
+    scores = build(products, query, key, part="scores")
+    weights = build(program.Mix(function="softmax", dims=(3,)), scores, part="softmax")
+    sums = program.Contract(operands=(tuple("bhij"), tuple("bgje")), output=tuple("bhie"))
+    weights = and_read(node, build, weights, 6)
+    made = build(sums, weights, value, part="heads" if flat else "")
+    if flat:
+        batch, heads, positions, channels = made.shape or ()
+        made = build(program.Transpose(permutation=(0, 2, 1, 3)), made, part="positions")
+        made = build(program.Reshape(shape=(batch, positions, heads * channels)), made)
+    return made, key, value
+
+
+@HANDLERS.handles("LinearAttention")
+def _linear_attention(node: Node, build: Builder) -> Made:
+    """A recurrence over positions: each reads its own query, and keys, values and gates of any position."""
+    if any(value.shape is None or len(value.shape) != 3 for value in (node.input(0), node.input(2))):
+        raise UnspelledError("its inputs are not of three dimensions")
+    batch, positions, _ = node.shape()
+    heads, groups = node.get("q_num_heads"), node.get("kv_num_heads")
+    if not isinstance(heads, int) or not isinstance(groups, int) or heads < 1 or groups < 1:
+        raise UnspelledError("how many heads it has is not known")
+    read = [build(program.Reduce(function="at", dims=(2,)), node.input(0), part="query")]
+    for i, part in ((1, "key"), (2, "value"), (4, "decay"), (5, "beta")):
+        value = node.optional(i)
+        if value is not None and not value.constant:
+            row = build(program.Reduce(function="at", dims=(2,)), value, part=f"{part}/row")
+            read.append(build(program.Mix(function="recurrent", dims=(1,)), row, part=part))
+    past = node.optional(3)
+    if past is not None and not past.constant:
+        read.append(build(program.Whole(shape=()), past, part="past"))
+    total = build(program.Pointwise(function="mul"), *read, part="total")
+    size = node.shape(2)[2] // groups
+    sizes = (batch, groups, node.shape(1)[2] // groups, size)
+    state = build(program.Whole(shape=sizes), *read[1:], part="state") if len(read) > 1 else build.weight(sizes)
+    return build(program.Expand(shape=(batch, positions, size * heads)), total), state
+
+
+def _split_heads(build: Builder, value: Value, heads: Any, part: str) -> Value:
+    if value.shape is None or not isinstance(heads, int) or heads < 1:
+        raise UnspelledError("how many heads it has is not known")
+    batch, positions, channels = value.shape
+    split = build(program.Reshape(shape=(batch, positions, heads, channels // heads)), value, part=part)
+    return build(program.Transpose(permutation=(0, 2, 1, 3)), split, part=f"{part}_heads")
+
+
+# What reads all of its input, wherever it puts it.
+
+
+@HANDLERS.handles("NonMaxSuppression", "NonZero", "Unique", "Compress", "Multinomial")
+def _whole(node: Node, build: Builder) -> Made:
+    return build(program.Whole(), *node.tensors())
+
+
+@HANDLERS.handles("RoiAlign", "MaxRoiPool")
+def _roi(node: Node, build: Builder) -> Made:
+    x, boxes = node.shape(0), node.shape(1)
+    pooled = node.get("pooled_shape") or (node.get("output_height", 1), node.get("output_width", 1))
+    return build(program.Whole(shape=(boxes[0], x[1], *pooled)), *node.tensors())
+
+
+@HANDLERS.handles("AffineGrid")
+def _affine_grid(node: Node, build: Builder) -> Made:
+    size = node.numbers("size", 1)
+    if size is None:
+        raise ValueError("size is missing")
+    return build(program.Whole(shape=(size[0], *size[2:], len(size) - 2)), node.input(0))
+
+
+@HANDLERS.handles("SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss")
+def _loss(node: Node, build: Builder) -> Made:
+    operands = [value for value in (node.input(0), node.input(1)) if not value.constant]
+    if node.get("reduction", "mean") != "none":
+        return build(program.Whole(shape=()), *operands)
+    scores = build(program.Reduce(function="mean", dims=(1,), keepdims=False), node.input(0), part="classes")
+    return build(program.Pointwise(function="elementwise"), scores, node.input(1))
+
+
+# Operators of com.microsoft that exporters and quantisers write.
+
+
+@HANDLERS.handles("QLinearAdd", "QLinearMul")
+def _qlinear_binary(node: Node, build: Builder) -> Made:
+    function = "add" if node.op == "QLinearAdd" else "mul"
+    return build(program.Pointwise(function=function), node.input(0), node.input(3))
+
+
+@HANDLERS.handles("QLinearLeakyRelu", "QLinearSigmoid", "FastGelu", "BiasGelu", "QuickGelu")
+def _contrib_unary(node: Node, build: Builder) -> Made:
+    function = {"QLinearLeakyRelu": "leaky_relu", "QLinearSigmoid": "sigmoid"}.get(node.op, "gelu")
+    return build(program.Pointwise(function=function), node.input(0))
+
+
+@HANDLERS.handles("SkipLayerNormalization")
+def _skip_layer_norm(node: Node, build: Builder) -> Made:
+    total = build(program.Pointwise(function="add"), node.input(0), node.input(1), part="add")
+    rank = len(node.shape())
+    return build(program.Mix(function="layer_norm", dims=(rank - 1,)), total)

@@ -1,0 +1,367 @@
+"""ONNX operators that move, drop, add or renumber elements, make constants, or hold tensors in sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from rfgraph.importers import program
+from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, as_integer
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, product, unknown
+from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program.shapes import completed
+from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import arange, axes_of, axis_of
+
+# Elements moved, dropped, added.
+
+
+@HANDLERS.handles("Pad")
+def _pad(node: Node, build: Builder) -> Made:
+    rank = len(node.shape())
+    pads = node.numbers("pads", 1)
+    if pads is None:
+        pads = node.numbers("paddings", 1)
+    if pads is None:
+        raise ValueError("pads is missing")
+    axes = node.integers("axes", 3) if node.version >= 18 else None
+    dims = [axis_of(axis, rank) for axis in (range(rank) if axes is None else axes)]
+    if len(pads) != 2 * len(dims):
+        raise ValueError(f"it has {len(pads)} pads for {len(dims)} axes, not two for each")
+    amounts: list[tuple[Dim, Dim]] = [(0, 0)] * rank
+    for i, d in enumerate(dims):
+        amounts[d] = (pads[i], pads[i + len(dims)])
+    return build(program.Pad(amounts=tuple(amounts), mode=node.get("mode", "constant")), node.input(0))
+
+
+@HANDLERS.handles("Slice")
+def _slice(node: Node, build: Builder) -> Made:
+    starts, stops = node.numbers("starts", 1), node.numbers("ends", 2)
+    if starts is None or stops is None:
+        raise ValueError("starts or ends is missing")
+    axes = node.integers("axes", 3)
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = node.integers("steps", 4) or [1] * len(starts)
+    if not len(starts) == len(stops) == len(axes) == len(steps):
+        raise ValueError(f"its {len(starts)} starts, {len(stops)} ends, {len(axes)} axes, {len(steps)} steps differ")
+    if 0 in steps:
+        raise ValueError("step 0 goes nowhere")
+    rank = len(node.shape())
+    for i, step in enumerate(steps):
+        if step < 0:  # from the end to the start, which no number from the front says for a size that is not known
+            starts[i] = None if starts[i] == -1 or _beyond(starts[i]) else starts[i]
+            stops[i] = None if _beyond(stops[i], -1) else stops[i]
+    primitive = program.Slice(
+        dims=tuple(axis_of(axis, rank) for axis in axes), starts=tuple(starts), stops=tuple(stops), steps=tuple(steps)
+    )
+    return build(primitive, node.input(0))
+
+
+def _beyond(bound: Dim, sign: int = 1) -> bool:
+    """Whether a bound lies beyond every tensor."""
+    return isinstance(bound, int) and bound * sign >= 2**31 - 1
+
+
+@HANDLERS.handles("Split")
+def _split(node: Node, build: Builder) -> Made:
+    d = axis_of(node.get("axis", 0), len(node.shape()))
+    sizes = node.numbers("split", 1)
+    count = len(node.outputs)
+    if not sizes:
+        each = -(-node.shape()[d] // (node.get("num_outputs") or count))
+        sizes = [each] * count
+    if len(sizes) != count:
+        raise ValueError(f"it splits into {len(sizes)} parts but has {count} outputs")
+    return _pieces(node, build, node.input(0), d, sizes)
+
+
+def _pieces(node: Node, build: Builder, x: Value, d: int, sizes: Sequence[Dim]) -> list[Value]:
+    pieces, start = [], 0
+    for k, size in enumerate(sizes):
+        stop: Any = start + size
+        if k < len(node.outputs):
+            build.at(node.output(k), node.op)
+        part = "" if k < len(node.outputs) else str(k)
+        primitive = program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,))
+        pieces.append(build(primitive, x, part=part))
+        start = stop
+    return pieces
+
+
+@HANDLERS.handles("Concat", "QLinearConcat")
+def _concat(node: Node, build: Builder) -> Made:
+    tensors = node.tensors()
+    if node.op == "QLinearConcat":  # scale and zero point of the output, then tensor, scale, zero point of each
+        tensors = tensors[2::3]
+    if not tensors:
+        raise ValueError("it has no inputs")
+    rank = next((len(value.shape) for value in tensors if value.shape is not None), None)
+    if rank is None:
+        raise UnspelledError("the rank of its inputs is not known")
+    return build(program.Concat(dim=axis_of(node.get("axis", 1), rank)), *tensors)
+
+
+@HANDLERS.handles("Gather")
+def _gather(node: Node, build: Builder) -> Made:
+    d = axis_of(node.get("axis", 0), len(node.shape()))
+    return build(program.Take(dim=d), node.input(0), node.input(1))
+
+
+@HANDLERS.handles("Expand")
+def _expand(node: Node, build: Builder) -> Made:
+    shape = node.numbers("shape", 1)
+    if shape is None:
+        raise ValueError("shape is missing")
+    return build(program.Expand(shape=tuple(shape)), node.input(0))
+
+
+@HANDLERS.handles("Tile")
+def _tile(node: Node, build: Builder) -> Made:
+    repeats = node.integers("repeats", 1)
+    made = node.input(0)
+    shape = node.shape()
+    if repeats is None or len(repeats) != len(shape):
+        raise ValueError(f"repeats {repeats} does not have one entry for each of the {len(shape)} dimensions")
+    grown = tuple(n if size == 1 else size for size, n in zip(shape, repeats, strict=True))
+    if grown != shape:
+        made = build(program.Expand(shape=grown), made)
+    for d, (size, count) in enumerate(zip(shape, repeats, strict=True)):
+        if size != 1 and count != 1:
+            if count > 64:
+                raise UnspelledError(f"it repeats dimension {d} {count} times")
+            made = build(program.Concat(dim=d), *[made] * count, part=f"{d}" if len(shape) > 1 else "")
+    return made if made is not node.input(0) else build(program.Pointwise(function="identity"), made)
+
+
+@HANDLERS.handles("CenterCropPad")
+def _center_crop_pad(node: Node, build: Builder) -> Made:
+    wanted = node.integers("shape", 1)
+    shape = node.shape()
+    dims = [axis_of(axis, len(shape)) for axis in node.get("axes") or range(len(shape))]
+    if wanted is None or len(wanted) != len(dims):
+        raise ValueError(f"shape {wanted} does not have one entry for each of its {len(dims)} axes")
+    amounts: list[tuple[Dim, Dim]] = [(0, 0)] * len(shape)
+    for d, size in zip(dims, wanted, strict=True):
+        change = size - as_integer("shape", shape[d])
+        first = change // 2 if change >= 0 else -(-change // 2)
+        amounts[d] = (first, change - first)
+    return build(program.Pad(amounts=tuple(amounts)), node.input(0))
+
+
+# Numbering.
+
+
+@HANDLERS.handles("Reshape")
+def _reshape(node: Node, build: Builder) -> Made:
+    wanted = node.numbers("shape", 1)
+    if wanted is None:
+        raise ValueError("shape is missing")
+    shape = node.input(0).shape
+    sizes: list[Dim] = []
+    for d, size in enumerate(wanted):
+        if size == 0 and not node.get("allowzero"):
+            if shape is None:
+                raise UnspelledError("it copies a size that is not known")
+            if d >= len(shape):
+                raise ValueError(f"shape {wanted} copies dimension {d} of a tensor of {len(shape)}")
+            size = shape[d]
+        sizes.append(size)
+    return build(program.Reshape(shape=completed(sizes, shape, node.name)), node.input(0))
+
+
+@HANDLERS.handles("Flatten")
+def _flatten(node: Node, build: Builder) -> Made:
+    shape = node.shape()
+    axis = node.get("axis", 1)
+    axis = axis + len(shape) if axis < 0 else axis
+    return build(program.Reshape(shape=(product(shape[:axis]), product(shape[axis:]))), node.input(0))
+
+
+@HANDLERS.handles("Squeeze")
+def _squeeze(node: Node, build: Builder) -> Made:
+    shape = node.shape()
+    axes = node.integers("axes", 1)
+    dims = tuple(d for d, size in enumerate(shape) if size == 1) if axes is None else axes_of(axes, len(shape))
+    return build(program.Squeeze(dims=dims), node.input(0))
+
+
+@HANDLERS.handles("Unsqueeze")
+def _unsqueeze(node: Node, build: Builder) -> Made:
+    axes = node.integers("axes", 1)
+    if axes is None:
+        raise ValueError("axes is missing")
+    return build(program.Unsqueeze(dims=axes_of(axes, len(node.shape()) + len(axes))), node.input(0))
+
+
+@HANDLERS.handles("Transpose")
+def _transpose(node: Node, build: Builder) -> Made:
+    order = node.get("perm")
+    if order is None:
+        order = range(len(node.shape()) - 1, -1, -1)
+    return build(program.Transpose(permutation=tuple(order)), node.input(0))
+
+
+# Constants, and what is known from shapes.
+
+
+@HANDLERS.handles("Constant")
+def _constant(node: Node, build: Builder) -> Made:
+    for name in ("value", "sparse_value"):
+        if isinstance(found := node.get(name), Value):
+            return found
+    for name in ("value_int", "value_ints", "value_float", "value_floats"):
+        if (found := node.get(name)) is not None:
+            return build.constant(found, integer=name.startswith("value_int"), name=node.name)
+    return build.weight(None, node.name)
+
+
+@HANDLERS.handles("ConstantOfShape")
+def _constant_of_shape(node: Node, build: Builder) -> Made:
+    sizes = node.numbers("shape", 0)
+    if sizes is None:
+        raise ValueError("shape is missing")
+    value = node.get("value")
+    data = build.constant(Fraction(0), integer=False).data if value is None else value.data
+    count = product(sizes)
+    if isinstance(count, int) and data is not None and count <= (MAX_ELEMENTS if data.integer else MAX_FLOATS):
+        fill = data.elements.flat[0]
+        return build.constant(np.full(tuple(sizes), fill, dtype=object), integer=data.integer, name=node.name)
+    return build.weight(tuple(sizes), node.name)
+
+
+@HANDLERS.handles("Shape")
+def _shape(node: Node, build: Builder) -> Made:
+    value = node.input(0)
+    if value.shape is None:
+        return build.weight(None, node.name)
+    return build.constant(list(value.shape[node.get("start", 0) : node.get("end")]), name=node.name)
+
+
+@HANDLERS.handles("Size")
+def _size(node: Node, build: Builder) -> Made:
+    value = node.input(0)
+    return build.weight((), node.name) if value.shape is None else build.constant(product(value.shape), name=node.name)
+
+
+@HANDLERS.handles("Range")
+def _range(node: Node, build: Builder) -> Made:
+    return arange(build, [node.input(i) for i in range(3)], node.name)
+
+
+@HANDLERS.handles("RandomNormal", "RandomUniform")
+def _random(node: Node, build: Builder) -> Made:
+    return build.weight(tuple(node.get("shape", ())), node.name)
+
+
+@HANDLERS.handles("RandomNormalLike", "RandomUniformLike", "EyeLike")
+def _random_like(node: Node, build: Builder) -> Made:
+    return build.weight(node.input(0).shape, node.name)
+
+
+@HANDLERS.handles("HannWindow", "HammingWindow", "BlackmanWindow")
+def _window_function(node: Node, build: Builder) -> Made:
+    size = node.numbers("size", 0)
+    return build.weight(None if size is None else (size[0],), node.name)
+
+
+@HANDLERS.handles("MelWeightMatrix")
+def _mel(node: Node, build: Builder) -> Made:
+    bins, length = node.numbers("num_mel_bins", 0), node.numbers("dft_length", 1)
+    return build.weight(None if bins is None or length is None else (length[0] // 2 + 1, bins[0]), node.name)
+
+
+@HANDLERS.handles("OneHot")
+def _one_hot(node: Node, build: Builder) -> Made:
+    rank = len(node.shape())
+    depth = node.numbers("depth", 1)
+    d = axis_of(node.get("axis", -1), rank + 1)
+    wide = build(program.Unsqueeze(dims=(d,)), node.input(0), part="unsqueeze")
+    shape = list(wide.shape or ())
+    shape[d] = unknown(f"{node.name}.depth") if depth is None else depth[0]
+    return build(program.Expand(shape=tuple(shape)), build(program.Pointwise(function="one_hot"), wide), part="expand")
+
+
+# Sequences and optionals: what is in them is known while the model is read.
+
+
+@HANDLERS.handles("SequenceConstruct")
+def _sequence(node: Node, build: Builder) -> Made:
+    return [tuple(node.tensors())]
+
+
+@HANDLERS.handles("SequenceEmpty")
+def _empty(node: Node, build: Builder) -> Made:
+    return [()]
+
+
+@HANDLERS.handles("SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength")
+def _sequence_edit(node: Node, build: Builder) -> Made:
+    items = node.sequence(0)
+    if node.op == "SequenceLength":
+        return build.constant(len(items), name=node.name)
+    place = node.integers("position", 2 if node.op == "SequenceInsert" else 1)
+    if node.op == "SequenceInsert":
+        at = len(items) if place is None else place[0]
+        return [(*items[:at], node.input(1), *items[at:])]
+    at = -1 if place is None else place[0]
+    if not -len(items) <= at < len(items):
+        raise ValueError(f"position {at} is not one of the {len(items)} of its sequence")
+    return items[at] if node.op == "SequenceAt" else [tuple(v for i, v in enumerate(items) if i != at % len(items))]
+
+
+@HANDLERS.handles("SplitToSequence")
+def _split_to_sequence(node: Node, build: Builder) -> Made:
+    shape = node.shape()
+    d = axis_of(node.get("axis", 0), len(shape))
+    given = node.optional(1)
+    sizes = node.integers("split", 1) or [1]
+    if given is None or given.shape == ():
+        count = -(-as_integer("split", shape[d]) // sizes[0])
+        sizes = [min(sizes[0], as_integer("split", shape[d]) - k * sizes[0]) for k in range(count)]
+    if len(sizes) > MAX_ELEMENTS:
+        raise UnspelledError(f"it splits into {len(sizes)} parts")
+    pieces = [
+        build(
+            program.Slice(dims=(d,), starts=(sum(sizes[:k]),), stops=(sum(sizes[: k + 1]),), steps=(1,)),
+            node.input(0),
+            part=str(k),
+        )
+        for k in range(len(sizes))
+    ]
+    if given is None and not node.get("keepdims", 1):
+        pieces = [build(program.Squeeze(dims=(d,)), piece, part=f"{k}/squeeze") for k, piece in enumerate(pieces)]
+    return [tuple(pieces)]
+
+
+@HANDLERS.handles("ConcatFromSequence")
+def _concat_from_sequence(node: Node, build: Builder) -> Made:
+    items = node.sequence(0)
+    if not items:
+        raise ValueError("its sequence is empty")
+    rank = next((len(value.shape) for value in items if value.shape is not None), None)
+    if rank is None:
+        raise UnspelledError("the rank of its inputs is not known")
+    if node.get("new_axis", 0):
+        d = axis_of(node.get("axis"), rank + 1)
+        items = tuple(build(program.Unsqueeze(dims=(d,)), item, part=f"unsqueeze/{k}") for k, item in enumerate(items))
+    else:
+        d = axis_of(node.get("axis"), rank)
+    return build(program.Concat(dim=d), *items)
+
+
+@HANDLERS.handles("Optional", "OptionalGetElement")
+def _optional(node: Node, build: Builder) -> Made:
+    found = node.item(0)
+    if found is None:
+        raise UnspelledError("it holds nothing")
+    return [found]
+
+
+@HANDLERS.handles("OptionalHasElement")
+def _has_element(node: Node, build: Builder) -> Made:
+    return build.constant(int(node.item(0) is not None), name=node.name)

@@ -1,0 +1,154 @@
+"""What the nodes of an ONNX graph are called: after the module or the weight that a person knows, before a number.
+
+A name that a person gave stays. One that an exporter made up (``Conv_17``, ``node_conv2d_17``) gives way to the module
+that holds the node's weight (``layer1.0.conv1.weight``), and else to the module whose code made the node, which PyTorch
+notes in the node's metadata. Only the longest part of that path tells modules apart, as for live PyTorch modules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from onnx import NodeProto
+
+#: Which input is the weight that a layer is known by.
+WEIGHTS = {
+    "Conv": 1, "ConvTranspose": 1, "ConvInteger": 1, "FusedConv": 1, "DeformConv": 1, "QLinearConv": 3, "Gemm": 1,
+    "MatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3, "BatchNormalization": 1, "InstanceNormalization": 1,
+    "GroupNormalization": 1, "LayerNormalization": 1, "RMSNormalization": 1, "PRelu": 1,
+}  # fmt: skip
+#: What stands between a stored weight and the node that uses it.
+PASSED = frozenset({"DequantizeLinear", "QuantizeLinear", "Identity", "Cast", "Transpose", "Reshape"})
+#: What makes numbers of shapes: no node of the network follows from it.
+SHAPES = frozenset({"Shape", "Size", "Constant", "ConstantOfShape"})
+
+_WEIGHT = re.compile(r"(?:.*/)?([^/:]+)\.weight(?:[._]\w+)?")
+_QUOTED = re.compile(r"'([^'\\]*)'")
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+#: What the exporter puts before the paths of modules that are called in a branch.
+_BRANCH = "_export_root."
+#: Metadata of a node that an optimizer made of several: the module noted is that of one of them.
+REWRITTEN = "pkg.onnxscript.rewriter.rule_name"
+#: Metadata that is longer than this is no path of modules.
+MAX_TEXT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What made a node: the path of its module, ``None`` if not known, and the operator called there."""
+
+    path: str | None
+    op: str
+    #: Tells calls of operators apart, so that those that became several nodes are known.
+    call: tuple[str, ...] = ()
+    #: Whether its operator is one of those that have weights of their own.
+    is_layer: bool = False
+    by_weight: bool = False
+
+
+def generated(name: str, op: str) -> bool:
+    """Return whether no person gave ``name`` to a node of operator ``op``.
+
+    Examples
+    --------
+    >>> [generated(name, "Conv") for name in ("Conv_17", "node_conv2d_17", "17", "")]
+    [True, True, True, True]
+    >>> [generated(name, "Conv") for name in ("conv1", "/stem/conv/Conv", "gpu_0/conv3_0")]
+    [False, False, False]
+    """
+    if name.startswith(("node_", "p2o.")) or re.fullmatch(r"n?\d*", name):
+        return True
+    return name.startswith(op) and re.fullmatch(r"[_.]*\d*", name[len(op) :]) is not None
+
+
+def shown(nodes: Sequence[NodeProto], weights: Collection[str], data: Collection[str]) -> list[str | None]:
+    """Return what each of ``nodes`` is called; ``None`` where its own name, or its output's, is as good.
+
+    Parameters
+    ----------
+    nodes
+        The nodes of one graph, in order.
+    weights
+        The names of its stored tensors.
+    data
+        The names, outside of it, of what depends on the inputs.
+    """
+    makers = {output: node for node in nodes if node.op_type in PASSED for output in node.output}
+    depends = set(data)
+    origins: list[_Origin | None] = []
+    for node in nodes:
+        if node.op_type in SHAPES or not any(name in depends for name in node.input):
+            origins.append(None)
+            continue
+        depends.update(filter(None, node.output))
+        origins.append(_origin(node, weights, makers))
+    known = [origin for origin in origins if origin is not None and origin.path is not None]
+    at_path = Counter(origin.path for origin in known)
+    layers = Counter(origin.path for origin in known if origin.is_layer)
+    parents: set[str] = set()
+    for path in at_path:
+        while path and (path := path.rpartition(".")[0]) not in parents:
+            parents.add(path)
+    calls = Counter(origin.call for origin in origins if origin is not None)
+    ops = [
+        origin.op if origin is not None and calls[origin.call] == 1 else _snake(node.op_type)
+        for node, origin in zip(nodes, origins, strict=True)
+    ]
+    kinds: defaultdict[str | None, set[str]] = defaultdict(set)
+    for op, origin in zip(ops, origins, strict=True):
+        if origin is not None:
+            kinds[origin.path].add(op)
+    names: list[str | None] = []
+    for node, found, op in zip(nodes, origins, ops, strict=True):
+        given = node.name or next(filter(None, node.output), "")
+        if found is None or found.path is None or not generated(given, node.op_type):
+            names.append(None)
+            continue
+        # A module that makes one node is that node; so is the layer in it, and each call of one that is called again.
+        whole = len(kinds[found.path]) == 1 or (found.is_layer and layers[found.path] == 1)
+        alone = found.by_weight or at_path[found.path] == 1 or (whole and found.path not in parents)
+        names.append((found.path if alone else f"{found.path}/{op}") if found.path else op)
+    return names
+
+
+def _origin(node: NodeProto, weights: Collection[str], makers: Mapping[str, NodeProto]) -> _Origin:
+    metadata = {entry.key: entry.value for entry in node.metadata_props if len(entry.value) <= MAX_TEXT}
+    op, is_layer = _snake(node.op_type), node.op_type in WEIGHTS
+    scopes = _scopes(metadata)
+    if not scopes or REWRITTEN in metadata:
+        module = _module_of_weight(node, weights, makers)
+        if module is not None or not scopes:
+            return _Origin(module, op, (module or "", op), is_layer, module is not None)
+    target = (_QUOTED.findall(metadata.get("pkg.torch.onnx.class_hierarchy", "")) or [""])[-1].split(".")
+    called = target[1] if target[0] == "aten" and len(target) > 1 else op
+    return _Origin(scopes[-2].removeprefix(_BRANCH) if len(scopes) > 1 else "", called, scopes, is_layer)
+
+
+def _module_of_weight(node: NodeProto, weights: Collection[str], makers: Mapping[str, NodeProto]) -> str | None:
+    """Return the module that holds the weight of a node, ``None`` if it is not stored as a module's is."""
+    place = WEIGHTS.get(node.op_type)
+    if place is None or place >= len(node.input):
+        return None
+    name = node.input[place]
+    for _ in range(len(PASSED)):
+        if name not in makers or not makers[name].input:
+            break
+        name = makers[name].input[0]
+    found = _WEIGHT.fullmatch(name) if name in weights else None
+    return found[1] if found else None
+
+
+def _scopes(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the paths of the modules that a node was made in, from the outermost, and the name of the call."""
+    if scopes := _QUOTED.findall(metadata.get("pkg.torch.onnx.name_scopes", "")):
+        return tuple(scopes)
+    entries = metadata["namespace"].split("/") if "namespace" in metadata else []
+    return tuple(entry.partition(":")[0].strip() for entry in entries)
+
+
+def _snake(op: str) -> str:
+    """Return ``LayerNormalization`` as ``layer_normalization``."""
+    return _WORDS.sub("_", op).lower()

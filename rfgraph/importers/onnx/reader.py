@@ -1,0 +1,523 @@
+"""ONNX files, read into a tensor program. Weights are never loaded: what external data there is stays on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+
+from rfgraph.errors import ModelFileError
+from rfgraph.importers import program
+from rfgraph.importers.lowering.lower import lower_for
+from rfgraph.importers.onnx import functions as onnx_functions  # noqa: F401  handlers register
+from rfgraph.importers.onnx import indices as onnx_indices  # noqa: F401  handlers register
+from rfgraph.importers.onnx import moves as onnx_moves  # noqa: F401  handlers register
+from rfgraph.importers.onnx import names as onnx_names
+from rfgraph.importers.onnx import windows as onnx_windows  # noqa: F401  handlers register
+from rfgraph.importers.onnx.nodes import HANDLERS, Item, Made, Node
+from rfgraph.importers.onnx.unfollowed import reason
+from rfgraph.importers.onnx.weights import Weights
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, Shape, symbol
+from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
+from rfgraph.importers.program.primitives import Program, Value
+from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.stack import user_line
+
+#: Nodes read of one file, those of functions and loop bodies each time: beyond it the file is refused.
+MAX_NODES = 4_000_000
+#: Nodes read of the bodies of one file's loops, once for each turn: loops that would need more are not followed.
+MAX_UNROLLED = 10_000
+#: Functions that call functions, deeper than this, are refused.
+MAX_CALLS = 64
+
+#: Operators that hold graphs.
+CONTROL = ("If", "Loop", "Scan", "SequenceMap")
+#: Domains whose operators have handlers; the empty one is ONNX's own.
+DOMAINS = ("", "ai.onnx", "com.microsoft")
+
+#: Element types of TensorProto that are no integers: floats, text, complex numbers, 8-bit and 4-bit floats.
+NOT_INTEGERS = (1, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 23, 24)
+
+#: What handlers raise on a malformed node.
+MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, MemoryError)
+
+
+def read(
+    path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None, locations: dict[str, str] | None = None
+) -> Program:
+    """Return the tensor program of an ONNX file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shapes
+        Shapes of inputs that replace those of the file.
+    locations
+        Where to put the ``file:line`` of the user's code that made each instruction, as far as the file tells.
+
+    Raises
+    ------
+    ModelFileError
+        If it cannot be read, or is not an ONNX model.
+    """
+    name = os.fspath(path)
+    try:
+        model = onnx.load(name, format="protobuf", load_external_data=False)
+    except DecodeError as error:
+        raise ModelFileError(f"{name}: not an ONNX model, or a truncated one ({error})") from error
+    except OSError as error:
+        raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
+    if not model.graph.node and not model.functions:
+        raise ModelFileError(f"{name}: not an ONNX model, or a truncated one (its graph has no nodes)")
+    try:
+        return read_model(model, name, shapes, locations)
+    except MALFORMED as error:  # what no node is to blame for, such as names that are no text
+        raise ModelFileError(f"{name}: not an ONNX model, or a damaged one ({error})") from error
+
+
+def read_model(
+    model: onnx.ModelProto,
+    name: str = "model",
+    shapes: Mapping[str, Shape] | None = None,
+    locations: dict[str, str] | None = None,
+) -> Program:
+    """Return the tensor program of an ONNX model in memory."""
+    reader = Reader(model, name, shapes or {}, {} if locations is None else locations)
+    graph = model.graph
+    scope: dict[str, Item | None] = {}
+    weights = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+    for info in graph.input:
+        if info.name not in weights:
+            scope[info.name] = reader.input(info)
+    reader.constants(graph, scope)
+    reader.nodes(graph.node, scope, {}, "")
+    outputs: list[Value] = []
+    for info in graph.output:
+        found = scope.get(info.name)
+        if found is None and info.name not in scope:
+            raise ModelFileError(f"{name}: no node makes its output {info.name!r}")
+        outputs += found if isinstance(found, tuple) else [found] if found is not None else []
+    if not outputs:
+        raise ModelFileError(f"{name}: the model has no outputs")
+    return reader.build.program(outputs)
+
+
+def graph_of(
+    path: str | os.PathLike[str], treat: Mapping[str, str] | None = None, input_size: Any = None
+) -> nx.DiGraph[Any]:
+    """Return the network graph of an ONNX file; nodes carry the ``location`` of the user's code if the file tells it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    treat, input_size
+        As for ``rfgraph.importers.load``.
+    """
+    locations: dict[str, str] = {}
+    return lower_for(lambda shapes: read(path, shapes, locations), treat, input_size, locations)
+
+
+class Reader:
+    """Reads the nodes of one model, in their order, into a builder."""
+
+    def __init__(
+        self, model: onnx.ModelProto, name: str, shapes: Mapping[str, Shape], locations: dict[str, str]
+    ) -> None:
+        self.name = name
+        self.shapes = shapes
+        self.build = Builder(Path(name).name)
+        self.weights = Weights(self.build)
+        self.versions = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
+        self.functions = {(f.domain, f.name, getattr(f, "overload", "")): f for f in model.functions}
+        self.known = {} if shapes else {info.name: _shape(info) for info in model.graph.value_info}
+        self.locations = locations
+        self.count = 0
+        self.unrolled = 0
+        self.calls = 0
+
+    def fail(self, why: object) -> ModelFileError:
+        """Return the error that names the file."""
+        return ModelFileError(f"{self.name}: {why}")
+
+    def input(self, info: onnx.ValueInfoProto) -> Item:
+        """Add an input of the program."""
+        return self.build.input(info.name, self.shapes.get(info.name, _shape(info)))
+
+    def constants(self, graph: onnx.GraphProto, scope: dict[str, Item | None]) -> None:
+        """Put the weights of a graph in scope."""
+        for tensor in graph.initializer:
+            scope[tensor.name] = self.weights.hold(self.tensor(tensor), tensor.data_type)
+        for sparse in graph.sparse_initializer:
+            weight = self.build.weight(tuple(sparse.dims), sparse.values.name)
+            scope[sparse.values.name] = self.weights.hold(weight, sparse.values.data_type)
+
+    def tensor(self, tensor: onnx.TensorProto) -> Value:
+        """Return a constant; its contents only if it is small and in the file."""
+        shape = tuple(tensor.dims)
+        count = 1
+        for size in shape:
+            count *= size
+        if count < 0:
+            raise self.fail(f"tensor {tensor.name!r} has shape {list(shape)}")
+        integer = tensor.data_type not in NOT_INTEGERS
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.data_type == onnx.TensorProto.STRING:
+            return self.build.weight(shape, tensor.name)
+        if count > (MAX_ELEMENTS if integer else MAX_FLOATS):
+            return self.build.weight(shape, tensor.name)
+        try:
+            array = numpy_helper.to_array(tensor)
+            if integer:
+                return self.build.constant(array.astype(object), name=tensor.name)
+            exact = [simplest(float(number)) for number in array.flat]
+        except MALFORMED:
+            return self.build.weight(shape, tensor.name)  # an odd type, or no contents: weights were stripped
+        elements = constant(exact or [0], integer=False).elements[: len(exact)].reshape(shape)
+        return self.build.constant(elements, integer=False, name=tensor.name)
+
+    def nodes(
+        self, nodes: Sequence[onnx.NodeProto], scope: dict[str, Item | None], given: Mapping[str, Any], prefix: str
+    ) -> None:
+        """Read nodes into ``scope``, under attributes ``given`` by the call of the function that they are in."""
+        weights = {name for name, item in scope.items() if isinstance(item, Value) and item.constant}
+        names = onnx_names.shown(nodes, weights, scope.keys() - weights)
+        for proto, name in zip(nodes, names, strict=True):
+            self.count += 1
+            if self.count > MAX_NODES:
+                raise self.fail(f"it unfolds to more than {MAX_NODES} nodes")
+            before = len(self.build.instructions)
+            node = self.node(proto, name, scope, given, prefix)
+            function = self.functions.get((proto.domain, proto.op_type, getattr(proto, "overload", "")))
+            try:
+                if function is not None:
+                    made = self.call(node, function)
+                elif proto.op_type in CONTROL and proto.domain in DOMAINS:
+                    made = self.control(node, scope, given)
+                else:
+                    made = self.handled(node, proto.domain)
+            except MALFORMED as error:
+                raise self.fail(f"node {node.name!r} ({node.op}): {error}") from error
+            outputs = [made] if isinstance(made, Value) else list(made)
+            for k, output in enumerate(proto.output):
+                if output:
+                    scope[output] = (
+                        outputs[k] if k < len(outputs) else self.opaque(node, k, "this output is not followed")
+                    )
+            if location := user_line(_metadata(proto, "pkg.torch.onnx.stack_trace")):
+                for instruction in self.build.instructions[before:]:
+                    self.locations.setdefault(instruction.name, location)
+
+    def node(
+        self,
+        proto: onnx.NodeProto,
+        shown: str | None,
+        scope: Mapping[str, Item | None],
+        given: Mapping[str, Any],
+        prefix: str,
+    ) -> Node:
+        """Return a node in plain Python, under the name that is shown of it if its own is a number."""
+        outputs = tuple(name for name in proto.output)
+        name = shown or proto.name or next((output for output in outputs if output), proto.op_type)
+        inputs: list[Item | None] = []
+        for tensor in proto.input:
+            if tensor and tensor not in scope:
+                raise self.fail(f"node {name!r} ({proto.op_type}): it reads {tensor!r}, which nothing before it makes")
+            inputs.append(scope[tensor] if tensor else None)
+        attributes = {}
+        for attribute in proto.attribute:
+            if attribute.ref_attr_name:
+                if attribute.ref_attr_name in given:
+                    attributes[attribute.name] = given[attribute.ref_attr_name]
+            else:
+                attributes[attribute.name] = self.attribute(attribute)
+        version = self.versions.get(proto.domain or "ai.onnx", 1)
+        inside = prefix + name.lstrip("/") if prefix else name
+        return Node(inside, proto.op_type, version, attributes, tuple(inputs), outputs, bool(shown or proto.name))
+
+    def attribute(self, attribute: onnx.AttributeProto) -> Any:
+        """Return the value of an attribute in plain Python; graphs stay as they are."""
+        try:
+            value = onnx.helper.get_attribute_value(attribute)
+        except ValueError as error:
+            raise self.fail(f"attribute {attribute.name!r}: {error}") from error
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        if isinstance(value, onnx.TensorProto):
+            return self.tensor(value)
+        if isinstance(value, onnx.SparseTensorProto):
+            return self.build.weight(tuple(value.dims), value.values.name)
+        if isinstance(value, float):
+            return simplest(value) if value == value and abs(value) != float("inf") else value
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            if value and isinstance(value[0], float):
+                return [simplest(number) for number in value]
+            return list(value)
+        return value
+
+    def handled(self, node: Node, domain: str) -> Made:
+        """Spell a node with its handler, or name it as one that has none."""
+        handler = HANDLERS.get(node.op) if domain in DOMAINS else None
+        reads = self.weights.read(node)
+        self.build.at(node.output(0) if len(node.outputs) > 1 and not node.named else node.name, node.op, reads)
+        if handler is None:
+            return [self.opaque(node, k, reason(domain, node.op)) for k in range(len(node.outputs))]
+        before = len(self.build.instructions)
+        try:
+            made = handler(node, self.build)
+            outputs = [made] if isinstance(made, Value) else made
+            return [
+                self.weights.derived(node, item, reads) if isinstance(item, Value) and item.constant else item
+                for item in outputs
+            ]
+        except UnspelledError as error:
+            del self.build.instructions[before:]
+            return [self.opaque(node, k, str(error)) for k in range(len(node.outputs))]
+
+    def opaque(self, node: Node, k: int, why: str, more: Sequence[Value] = ()) -> Value:
+        """Return output ``k`` of a node of which nothing is known but perhaps its shape."""
+        operands: list[Value] = []
+        for item in node.inputs:
+            operands += item if isinstance(item, tuple) else [item] if item is not None else []
+        operands += more
+        shape = self.known.get(node.outputs[k])
+        if operands and all(value.constant for value in operands):
+            return self.build.weight(shape, node.outputs[k])
+        self.build.at(node.name if k == 0 else node.output(k), node.op, self.weights.read(node, known=False))
+        return self.build(program.Opaque(why=why, shape=shape), *operands)
+
+    # Functions, branches, loops.
+
+    def call(self, node: Node, function: onnx.FunctionProto) -> Made:
+        """Read the body of a function of the model in its place."""
+        self.calls += 1
+        if self.calls > MAX_CALLS:
+            raise self.fail(
+                f"its functions call each other more than {MAX_CALLS} deep; {function.name!r} is one of them"
+            )
+        given = {attribute.name: self.attribute(attribute) for attribute in function.attribute_proto}
+        given.update(node.attributes)
+        scope: dict[str, Item | None] = dict.fromkeys(function.input)
+        scope.update(zip(function.input, node.inputs, strict=False))
+        outer = self.versions
+        self.versions = {**outer, **{opset.domain or "ai.onnx": opset.version for opset in function.opset_import}}
+        try:
+            self.nodes(function.node, scope, given, f"{node.name}/")
+        finally:
+            self.versions = outer
+            self.calls -= 1
+        return self.results(function.output, scope)
+
+    def results(self, names: Sequence[str], scope: Mapping[str, Item | None]) -> list[Item]:
+        """Return what a body made under ``names``."""
+        made = []
+        for name in names:
+            found = scope.get(name)
+            if found is None:
+                raise ValueError(f"its body does not make {name!r}")
+            made.append(found)
+        return made
+
+    def body(
+        self, graph: onnx.GraphProto, scope: Mapping[str, Item | None], given: Mapping[str, Any],
+        inputs: Sequence[Item], prefix: str,
+    ) -> list[Item]:  # fmt: skip
+        """Read a subgraph, which sees the values around it."""
+        inner = dict(scope)
+        if len(inputs) > len(graph.input):
+            raise ValueError(f"its body takes {len(graph.input)} inputs, not {len(inputs)}")
+        inner.update((info.name, value) for info, value in zip(graph.input, inputs, strict=False))
+        self.constants(graph, inner)
+        self.nodes(graph.node, inner, given, prefix)
+        return self.results([info.name for info in graph.output], inner)
+
+    def control(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:
+        """Read a node that holds graphs."""
+        before = len(self.build.instructions)
+        readers = {"If": self.branches, "Loop": self.loop, "Scan": self.scan, "SequenceMap": self.each}
+        try:
+            return readers[node.op](node, scope, given)
+        except UnspelledError as error:
+            del self.build.instructions[before:]
+            captured = self.captured(node, scope)
+            return [self.opaque(node, k, str(error), captured) for k in range(len(node.outputs))]
+
+    def captured(self, node: Node, scope: Mapping[str, Item | None]) -> list[Value]:
+        """Return the values around it that the bodies of a node read."""
+        found: dict[str, Value] = {}
+        graphs = [value for value in node.attributes.values() if isinstance(value, onnx.GraphProto)]
+        for graph in graphs:  # grows while it is walked
+            for proto in graph.node:
+                graphs += [a.g for a in proto.attribute if a.type == onnx.AttributeProto.GRAPH]
+                for name in proto.input:
+                    if isinstance(value := scope.get(name), Value) and not value.constant:
+                        found[name] = value
+        return list(found.values())
+
+    def branches(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:
+        """Take the branch that is taken; both if that depends on the input, as alternatives."""
+        condition = node.input(0)
+        graphs = [node.get("then_branch"), node.get("else_branch")]
+        if any(not isinstance(graph, onnx.GraphProto) for graph in graphs):
+            raise ValueError("a branch is missing")
+        if condition.data is not None:
+            try:
+                graphs = [graphs[0] if bool(condition.data.elements.flat[0]) else graphs[1]]
+            except IndexError as error:
+                raise ValueError("its condition is empty") from error
+        made = [self.body(graph, scope, given, [], f"{node.name}/") for graph in graphs]
+        if len(made) == 1:
+            return made[0]
+        merged: list[Item] = []
+        for k, (a, b) in enumerate(zip(*made, strict=True)):
+            if isinstance(a, tuple) or isinstance(b, tuple):
+                raise UnspelledError("its branches make sequences")
+            if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
+                raise UnspelledError("its branches make tensors of different ranks")
+            self.build.at(node.name if k == 0 else node.output(k), node.op)
+            operands = [a, b]
+            if not condition.constant:
+                operands.append(self.build(program.Whole(shape=()), condition, part="condition"))
+            merged.append(self.build(program.Pointwise(function="where"), *operands))
+        return merged
+
+    def loop(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:
+        """Unroll a loop of few turns whose number is known."""
+        body = node.get("body")
+        if not isinstance(body, onnx.GraphProto):
+            raise ValueError("its body is missing")
+        turns = node.integers("trip count", 0)
+        condition = node.optional(1)
+        if turns is None or (condition is not None and condition.data is None):
+            raise UnspelledError("how often it runs depends on its input")
+        carried: list[Item] = [value for value in node.inputs[2:] if value is not None]
+        count = turns[0] if condition is None or bool(condition.data.elements.flat[0]) else 0  # type: ignore[union-attr]
+        if _runs_all(body):
+            self.check_unrolled(body, count)
+        stacked: list[list[Value]] = [[] for _ in body.output[1 + len(carried) :]]
+        for turn in range(max(count, 0)):
+            self.check_unrolled(body, 1, turn)
+            self.unrolled += len(body.node)
+            running = self.build.constant(1)
+            made = self.body(body, scope, given, [self.build.constant(turn), running, *carried], f"{node.name}/{turn}/")
+            go_on = made[0]
+            if isinstance(go_on, tuple) or go_on.data is None:
+                raise UnspelledError("how often it runs depends on its input")
+            carried = made[1 : 1 + len(carried)]
+            for rows, row in zip(stacked, made[1 + len(carried) :], strict=True):
+                if isinstance(row, tuple):
+                    raise UnspelledError("it gathers sequences")
+                rows.append(row)
+            if not bool(go_on.data.elements.flat[0]):
+                break
+        return [*carried, *(self.stack(node, k, rows, 0) for k, rows in enumerate(stacked, len(carried)))]
+
+    def check_unrolled(self, body: onnx.GraphProto, turns: int, after: int = 0) -> None:
+        """Check that a loop may be written out for so many turns more."""
+        if self.unrolled + turns * max(len(body.node), 1) > MAX_UNROLLED:
+            often = f"{turns} times" if turns > 1 else f"more than {after} times"
+            raise UnspelledError(f"it runs {often}, which is too often to be followed")
+
+    def stack(self, node: Node, k: int, rows: Sequence[Value], dim: int) -> Value:
+        """Return what the turns of a loop made, one row each."""
+        if not rows:
+            raise UnspelledError("it gathers the results of no turns")
+        self.build.at(node.output(k), node.op)
+        wide = [self.build(program.Unsqueeze(dims=(dim,)), row, part=f"row/{i}") for i, row in enumerate(rows)]
+        return self.build(program.Concat(dim=dim), *wide)
+
+    def each(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:
+        """Read the body of a map over sequences once for each of their tensors."""
+        body = node.get("body")
+        if not isinstance(body, onnx.GraphProto):
+            raise ValueError("its body is missing")
+        count = len(node.sequence(0))
+        made = []
+        for turn in range(count):
+            items = [item[turn] if isinstance(item, tuple) else item for item in node.inputs if item is not None]
+            made.append(self.body(body, scope, given, items, f"{node.name}/{turn}/"))
+        columns = list(zip(*made, strict=True)) if made else [()] * len(body.output)
+        if any(isinstance(item, tuple) for column in columns for item in column):
+            raise UnspelledError("its body makes sequences")
+        return [tuple(item for item in column if isinstance(item, Value)) for column in columns]
+
+    def scan(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:
+        """Unroll a scan over few rows."""
+        body = node.get("body")
+        if not isinstance(body, onnx.GraphProto):
+            raise ValueError("its body is missing")
+        if node.version < 9:
+            raise UnspelledError("it is a Scan of opset 8")
+        scanned = node.get("num_scan_inputs", 1)
+        states: list[Item] = [value for value in node.inputs[: len(node.inputs) - scanned] if value is not None]
+        inputs = [node.input(i) for i in range(len(node.inputs) - scanned, len(node.inputs))]
+        axes = node.get("scan_input_axes") or [0] * scanned
+        backward = node.get("scan_input_directions") or [0] * scanned
+        if any(value.shape is None for value in inputs):
+            raise UnspelledError("the rank of what it scans is not known")
+        dims = [axis % len(value.shape or ()) for value, axis in zip(inputs, axes, strict=True)]
+        rows = {(value.shape or ())[d] for value, d in zip(inputs, dims, strict=True)}
+        count = next(iter(rows))
+        if len(rows) != 1 or not isinstance(count, int):
+            raise UnspelledError(f"it scans {count} rows")
+        self.check_unrolled(body, count)
+        outputs: list[list[Value]] = [[] for _ in body.output[len(states) :]]
+        for turn in range(count):
+            self.unrolled += len(body.node)
+            slices: list[Item] = []
+            for i, (value, d) in enumerate(zip(inputs, dims, strict=True)):
+                at = self.build.constant(count - 1 - turn if backward[i] else turn)
+                self.build.at(f"{node.name}/{turn}/input/{i}", node.op)
+                slices.append(self.build(program.Take(dim=d), value, at))
+            made = self.body(body, scope, given, [*states, *slices], f"{node.name}/{turn}/")
+            states = made[: len(states)]
+            for rows_, row in zip(outputs, made[len(states) :], strict=True):
+                if isinstance(row, tuple):
+                    raise UnspelledError("it gathers sequences")
+                rows_.append(row)
+        places = node.get("scan_output_axes") or [0] * len(outputs)
+        turned = node.get("scan_output_directions") or [0] * len(outputs)
+        stacked = []
+        for k, (found, place, back) in enumerate(zip(outputs, places, turned, strict=True)):
+            rank = len(found[0].shape or ()) + 1 if found else 1
+            stacked.append(self.stack(node, k + len(states), found[::-1] if back else found, place % rank))
+        return [*states, *stacked]
+
+
+def _runs_all(body: onnx.GraphProto) -> bool:
+    """Whether the body of a loop hands on the condition to go on that it was given, or a constant."""
+    if not body.output or len(body.input) < 2:
+        return False
+    made = {output: node for node in body.node for output in node.output}
+    go_on = body.output[0].name
+    for _ in body.node:
+        if go_on in made and made[go_on].op_type == "Identity":
+            go_on = made[go_on].input[0]
+    return go_on == body.input[1].name or go_on not in made or made[go_on].op_type == "Constant"
+
+
+def _metadata(proto: onnx.NodeProto, key: str) -> str:
+    return next((entry.value for entry in proto.metadata_props if entry.key == key), "")
+
+
+def _shape(info: onnx.ValueInfoProto) -> Shape | None:
+    """Return the shape that a file states of a tensor; sizes that it does not state are symbols."""
+    kind = info.type.WhichOneof("value")
+    if kind != "tensor_type" or not info.type.tensor_type.HasField("shape"):
+        return None
+    return tuple(_sizes(info.name, info.type.tensor_type.shape.dim))
+
+
+def _sizes(name: str, dims: Sequence[onnx.TensorShapeProto.Dimension]) -> Iterator[Dim]:
+    for i, dim in enumerate(dims):
+        if dim.WhichOneof("value") == "dim_value" and dim.dim_value > 0:
+            yield dim.dim_value
+        else:
+            yield symbol(dim.dim_param or f"{name}.{i}")

@@ -1,0 +1,385 @@
+"""ONNX operators that read neighbours or change the resolution: convolutions, pools, resizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from math import ceil, floor, prod
+from typing import Any
+
+from rfgraph.importers import program
+from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read, as_integer
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, Shape, unknown
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.sampling import read_whole
+from rfgraph.importers.spelling.shared import axes_of, axis_of
+
+# Windows.
+
+
+def _window(node: Node, kernel: Sequence[int]) -> dict[str, Any]:
+    """Return the attributes of a window that convolutions and pools share."""
+    axes = len(kernel)
+
+    def entries(name: str, default: int) -> tuple[int, ...]:
+        found = node.get(name) or [default] * axes
+        if len(found) != axes:
+            raise ValueError(f"{name} {list(found)} does not have one entry for each of the {axes} axes of its kernel")
+        return tuple(found)
+
+    return {
+        "dims": tuple(range(2, 2 + axes)),
+        "kernel": tuple(kernel),
+        "stride": entries("strides", 1),
+        "dilation": entries("dilations", 1),
+    }
+
+
+def _pads(node: Node, axes: int) -> tuple[tuple[int, int], ...]:
+    pads = node.get("pads") or [0] * (2 * axes)
+    if len(pads) != 2 * axes:
+        raise ValueError(f"pads {list(pads)} does not have two entries for each of the {axes} axes of its kernel")
+    return tuple(zip(pads[:axes], pads[axes:], strict=True))
+
+
+def _padding(node: Node, axes: int) -> program.Paddings:
+    how = node.get("auto_pad", "NOTSET")
+    if how == "SAME_UPPER":
+        return "same_upper"
+    if how == "SAME_LOWER":
+        return "same_lower"
+    return ((0, 0),) * axes if how == "VALID" else _pads(node, axes)
+
+
+def _kernel(node: Node, weight: Value) -> list[int]:
+    kernel = node.get("kernel_shape")
+    if kernel:
+        return list(kernel)
+    if weight.shape is None:
+        raise UnspelledError("neither kernel_shape nor the shape of its weight is given")
+    return [as_integer("kernel", size) for size in weight.shape[2:]]
+
+
+def _convolve(node: Node, build: Builder, x: Value, weight: Value) -> Value:
+    kernel = _kernel(node, weight)
+    if not kernel:
+        raise ValueError("its kernel has no axes")
+    return build(
+        program.Slide(
+            function="conv",
+            **_window(node, kernel),
+            padding=_padding(node, len(kernel)),
+            channel=1,
+            channels=weight.shape[0] if weight.shape else unknown(f"{node.name}.channels"),
+            groups=node.get("group", 1),
+        ),
+        x,
+    )
+
+
+@HANDLERS.handles("Conv", "FusedConv")
+def _conv(node: Node, build: Builder) -> Made:
+    return and_read(node, build, _convolve(node, build, node.input(0), node.input(1)), 1, 2)
+
+
+@HANDLERS.handles("ConvInteger")
+def _conv_integer(node: Node, build: Builder) -> Made:
+    return and_read(node, build, _convolve(node, build, node.input(0), node.input(1)), 1, 2, 3)
+
+
+@HANDLERS.handles("DeformConv")
+def _deform_conv(node: Node, build: Builder) -> Made:
+    """Taps that offsets move: the kernel where they are 0, and besides, whatever they may move to, all of the map."""
+    x, weight, axes = node.input(0), node.input(1), len(node.shape()) - 2
+    kernel = _kernel(node, weight)
+    if len(kernel) != axes:
+        raise ValueError(f"its kernel {kernel} does not have one entry for each of the {axes} axes of its input")
+    taps = program.Slide(
+        function="conv",
+        **_window(node, kernel),
+        padding=_pads(node, axes),
+        channel=1,
+        channels=weight.shape[0] if weight.shape else unknown(f"{node.name}.channels"),
+        groups=node.get("group", 1),
+    )
+    read = [build(taps, x, part="taps"), read_whole(build, x, (node.shape()[0], *(1,) * (1 + axes)))]
+    for i, part in ((2, "offsets"), (4, "mask")):
+        moved = node.optional(i)
+        if moved is not None and not moved.constant:
+            read.append(build(program.Reduce(function="at", dims=(1,)), moved, part=part))
+    return and_read(node, build, build(program.Pointwise(function="elementwise"), *read), 1, 3)
+
+
+@HANDLERS.handles("CausalConvWithState")
+def _causal_conv(node: Node, build: Builder) -> Made:
+    x, weight, past = node.input(0), node.input(1), node.optional(3)
+    (kernel,) = _kernel(node, weight)
+    padding = (kernel - 1, 0)
+    if past is not None and not past.constant:
+        x, padding = build(program.Concat(dim=2), past, x, part="past"), (0, 0)
+    channels = node.shape()[1]
+    made = build(
+        program.Slide(
+            function="conv", dims=(2,), kernel=(kernel,), stride=(1,), padding=(padding,), dilation=(1,), channel=1,
+            channels=channels, groups=channels if isinstance(channels, int) else 1,
+        ),
+        x,
+    )  # fmt: skip
+    made = and_read(node, build, made, 1, 2)
+    if kernel == 1:
+        return made, build.weight((*node.shape()[:2], 0))
+    return made, build(program.Slice(dims=(2,), starts=(1 - kernel,), stops=(None,), steps=(1,)), x, part="state")
+
+
+@HANDLERS.handles("QLinearConv")
+def _qlinear_conv(node: Node, build: Builder) -> Made:
+    return and_read(node, build, _convolve(node, build, node.input(0), node.input(3)), *range(1, 9))
+
+
+@HANDLERS.handles("ConvTranspose")
+def _conv_transpose(node: Node, build: Builder) -> Made:
+    weight = node.input(1)
+    kernel = _kernel(node, weight)
+    axes = len(kernel)
+    window = _window(node, kernel)
+    extra = tuple(node.get("output_padding") or [0] * axes)
+    if len(extra) != axes:
+        raise ValueError(f"output_padding {list(extra)} does not have one entry for each of the {axes} axes")
+    padding = list(_pads(node, axes))
+    wanted, how = node.get("output_shape"), node.get("auto_pad", "NOTSET")
+    if wanted or how.startswith("SAME"):
+        sizes = node.shape()[2:]
+        for i in range(axes):
+            span = (kernel[i] - 1) * window["dilation"][i] + 1
+            if wanted:  # its last entries: some files give batch and channels too
+                grown = (sizes[i] - 1) * window["stride"][i] + span + extra[i]
+                total = as_integer("output_shape", grown - wanted[len(wanted) - axes + i])
+            else:
+                total = span + extra[i] - window["stride"][i]
+            less = max(total, 0) // 2
+            more = max(total, 0) - less
+            first = less if how == "SAME_UPPER" else more
+            padding[i] = (first, total - first)
+    elif how == "VALID":
+        padding = [(0, 0)] * axes
+    groups = node.get("group", 1)
+    channels = weight.shape[1] * groups if weight.shape else unknown(f"{node.name}.channels")
+    made = build(
+        program.SlideTransposed(
+            **window, padding=tuple(padding), output_padding=extra, channel=1, channels=channels, groups=groups
+        ),
+        node.input(0),
+    )
+    return and_read(node, build, made, 1, 2)
+
+
+POOLS = {"MaxPool": "max_pool", "AveragePool": "avg_pool", "LpPool": "lp_pool", "QLinearAveragePool": "avg_pool"}
+
+
+@HANDLERS.handles(*POOLS)
+def _pool(node: Node, build: Builder) -> Made:
+    kernel = node.get("kernel_shape")
+    if not kernel:
+        raise ValueError("kernel_shape is missing")
+    ceil_mode = bool(node.get("ceil_mode", 0))
+    made = build(
+        program.Slide(
+            function=POOLS[node.op],
+            **_window(node, kernel),
+            padding=_padding(node, len(kernel)),
+            ceil_mode=ceil_mode,
+        ),
+        node.input(0),
+    )
+    return made, made  # the indices of the maxima are read where the maxima are
+
+
+@HANDLERS.handles("MaxUnpool")
+def _unpool(node: Node, build: Builder) -> Made:
+    kernel = node.get("kernel_shape")
+    if not kernel:
+        raise ValueError("kernel_shape is missing")
+    window = _window(node, kernel)
+    padding = list(_pads(node, len(kernel)))
+    wanted = node.numbers("output_shape", 2)
+    if wanted is not None:
+        for i, size in enumerate(node.shape()[2:]):
+            grown = (size - 1) * window["stride"][i] + kernel[i]
+            missing = as_integer("output_shape", grown - wanted[2 + i]) - sum(padding[i])
+            padding[i] = (padding[i][0], padding[i][1] + missing)
+    return build(
+        program.SlideTransposed(**window, padding=tuple(padding), output_padding=(0,) * len(kernel)), node.input(0)
+    )
+
+
+@HANDLERS.handles("Col2Im")
+def _col2im(node: Node, build: Builder) -> Made:
+    image, block = node.integers("image_shape", 1), node.integers("block_shape", 2)
+    if image is None or block is None:
+        raise ValueError("image_shape and block_shape are missing")
+    axes = len(block)
+    window = _window(node, block)
+    padding = _pads(node, axes)
+    columns = [
+        (image[i] + sum(padding[i]) - (block[i] - 1) * window["dilation"][i] - 1) // window["stride"][i] + 1
+        for i in range(axes)
+    ]
+    batch, channels, _ = node.shape()
+    grid = build(program.Reshape(shape=(batch, channels, *columns)), node.input(0), part="grid")
+    ends = []
+    for i in range(axes):
+        grown = (columns[i] - 1) * window["stride"][i] + (block[i] - 1) * window["dilation"][i] + 1
+        ends.append((padding[i][0], grown - padding[i][0] - image[i]))
+    return build(
+        program.SlideTransposed(
+            **window,
+            padding=tuple(ends),
+            output_padding=(0,) * axes,
+            channel=1,
+            channels=channels // prod(block),
+        ),
+        grid,
+        macs=0,
+    )
+
+
+@HANDLERS.handles("STFT")
+def _stft(node: Node, build: Builder) -> Made:
+    step = node.integers("frame_step", 1)
+    window = node.optional(2)
+    length = node.integers("frame_length", 3) or (
+        [as_integer("window", window.shape[0])] if window is not None and window.shape else None
+    )
+    if step is None or length is None:
+        raise UnspelledError("neither its window nor its frame_length is given")
+    bins = length[0] // 2 + 1 if node.get("onesided", 1) else length[0]
+    frames = build(
+        program.Slide(
+            function="conv", dims=(1,), kernel=(length[0],), stride=(step[0],), padding=((0, 0),), dilation=(1,),
+            channel=2, channels=bins * 2,
+        ),
+        node.input(0),
+        macs=0,
+    )  # fmt: skip
+    batch, count, _ = frames.shape or (unknown("batch"), unknown("frames"), 1)
+    return build(program.Reshape(shape=(batch, count, bins, 2)), frames, part="bins")
+
+
+# Resolutions.
+
+
+@HANDLERS.handles("Resize", "Upsample")
+def _resize(node: Node, build: Builder) -> Made:
+    shape = node.shape()
+    old = node.op == "Upsample" or node.version < 11
+    scales = node.numbers("scales", 1 if old else 2)
+    sizes = None if old or scales else node.numbers("sizes", 3)
+    if not scales and not sizes:
+        raise ValueError("neither scales nor sizes is given")
+    dims = axes_of(node.get("axes") or range(len(shape)), len(shape))
+    given = [axis_of(axis, len(shape)) for axis in node.get("axes") or range(len(shape))]
+    if len(scales or sizes or ()) != len(given):
+        raise ValueError(f"it has {len(scales or sizes or ())} scales or sizes for {len(given)} axes")
+    scale = dict(zip(given, scales, strict=True)) if scales else {}
+    size = dict(zip(given, sizes, strict=True)) if sizes else {}
+    if size and node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        scale, size = _keep_aspect(node, size, shape), {}
+    dims = tuple(d for d in dims if (scale[d] != 1 if scale else size[d] != shape[d]))
+    mode = node.get("mode", "nearest")
+    if node.get("coordinate_transformation_mode") == "tf_crop_and_resize" and not old:
+        return _crop_and_resize(node, build, scale, size)
+    coordinates = "asymmetric" if old else node.get("coordinate_transformation_mode", "half_pixel")
+    nearest = "floor" if old else node.get("nearest_mode", "round_prefer_floor")
+    if node.op == "Resize" and old and any(scale[d] < 1 for d in dims):
+        nearest = "ceil"  # as the operator's own test cases of opset 10 have it
+    if coordinates == "tf_half_pixel_for_nn" and mode == "nearest" and nearest == "floor":
+        coordinates, nearest = "half_pixel", "round_prefer_ceil"  # floor((y + 1/2) / f) both
+    rounded = any(not _whole_size(shape[d], scale.get(d, 1)) for d in dims)
+    if coordinates == "align_corners" and rounded:
+        raise UnspelledError("its scale makes no whole size, so that the corners it aligns are not said")
+    if coordinates == "half_pixel_symmetric" and not rounded:
+        coordinates = "half_pixel"
+    if coordinates not in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
+        raise UnspelledError(f"its coordinate_transformation_mode is {coordinates}")
+    mode = {"bilinear": "linear"}.get(mode, mode)
+    if not dims:
+        return build(program.Pointwise(function="identity"), node.input(0))
+    return build(
+        program.Resize(
+            dims=dims,
+            scales=tuple(Fraction(scale[d]) for d in dims) if scale else None,
+            sizes=tuple(size[d] for d in dims) if size else None,
+            mode=mode,
+            coordinates=coordinates,
+            nearest_mode=nearest,
+            antialias=bool(node.get("antialias")) and mode != "nearest",
+        ),
+        node.input(0),
+    )
+
+
+def _crop_and_resize(node: Node, build: Builder, scale: Mapping[int, Any], size: Mapping[int, Any]) -> Value:
+    """Resize the part that ``roi`` says, whose corners, where they are pixels, are those of the output."""
+    shape, roi = node.shape(), node.numbers("roi", 1)
+    rank = len(shape)
+    given = [axis_of(axis, rank) for axis in node.get("axes") or range(rank)]
+    if roi is None or len(roi) != 2 * len(given):
+        raise UnspelledError("its roi is not known")
+    crop: dict[int, tuple[int, int]] = {}
+    after: dict[int, int] = {}
+    read: list[int] = []
+    for i, d in enumerate(given):
+        before, start, end = as_integer("sizes", shape[d]), Fraction(roi[i]), Fraction(roi[i + len(given)])
+        after[d] = as_integer("sizes", size[d] if size else floor(before * (end - start) * scale[d]))
+        first, last = start * (before - 1), end * (before - 1)
+        inside = 0 <= first <= last <= before - 1
+        if first.denominator != 1 or last.denominator != 1 or not inside or (after[d] == 1 and first != last):
+            read.append(d)  # read between its corners by each output: a bound
+        crop[d] = (max(floor(first), 0), min(ceil(last), before - 1) + 1)
+        if crop[d][0] >= crop[d][1]:
+            raise UnspelledError(f"its roi of dimension {d} lies outside of the map")
+    x = node.input(0)
+    if cut := [d for d in crop if crop[d] != (0, shape[d])]:
+        starts, stops = zip(*(crop[d] for d in cut), strict=True)
+        primitive = program.Slice(dims=tuple(cut), starts=starts, stops=stops, steps=(1,) * len(cut))
+        x = build(primitive, x, part="crop")
+    if read:
+        x = build(program.Reduce(function="resize", dims=tuple(read)), x, part="read")
+    sizes = dict(enumerate(x.shape or ()))
+    if dims := [d for d in crop if d not in read and after[d] != sizes[d]]:
+        x = build(
+            program.Resize(
+                dims=tuple(dims),
+                sizes=tuple(after[d] for d in dims),
+                mode={"bilinear": "linear"}.get(node.get("mode", "nearest"), node.get("mode", "nearest")),
+                coordinates="align_corners",
+                nearest_mode=node.get("nearest_mode", "round_prefer_floor"),
+            ),
+            x,
+            part="resize",
+        )
+    return build(program.Expand(shape=tuple(after.get(d, shape[d]) for d in range(rank))), x)
+
+
+def _keep_aspect(node: Node, size: Mapping[int, Any], shape: Shape) -> dict[int, Fraction]:
+    """Return the one scale that fits the output in, or round, the sizes asked for."""
+    ratios = [Fraction(as_integer("sizes", size[d]), as_integer("sizes", shape[d])) for d in size]
+    ratio = min(ratios) if node.get("keep_aspect_ratio_policy") == "not_larger" else max(ratios)
+    if any(not _whole_size(shape[d], ratio) for d in size):
+        raise UnspelledError("keeping its aspect ratio needs sizes to be rounded")
+    return dict.fromkeys(size, ratio)
+
+
+def _whole_size(size: Dim, scale: Any) -> bool:
+    return Fraction(scale).denominator == 1 or (isinstance(size, int) and (size * Fraction(scale)).denominator == 1)
+
+
+@HANDLERS.handles("DepthToSpace", "SpaceToDepth")
+def _exchange(node: Node, build: Builder) -> Made:
+    block = node.get("blocksize")
+    if not isinstance(block, int) or block < 1:
+        raise ValueError(f"blocksize {block} is not a positive integer")
+    kind = program.DepthToSpace if node.op == "DepthToSpace" else program.SpaceToDepth
+    return build(kind(channel=1, dims=(2, 3), blocks=(block, block)), node.input(0))

@@ -1,0 +1,142 @@
+"""What a reader writes a tensor program with: shapes are worked out and constants evaluated as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any, Literal
+
+from rfgraph.importers import program
+from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.folding import constant, fold
+from rfgraph.importers.program.primitives import NOTHING, Data, Instruction, Learned, Primitive, Program, Value
+from rfgraph.importers.program.shapes import shape_of
+
+#: Primitives that make no node of the network: what is learned is noted with one that may.
+RENUMBERING = (program.Reshape, program.Squeeze, program.Unsqueeze, program.Transpose, program.Expand)
+
+
+class Builder:
+    """A program that grows; ``at`` says for which node of the model the next instructions are written.
+
+    Examples
+    --------
+    >>> from rfgraph.importers import program
+    >>> build = Builder("toy")
+    >>> x = build.input("x", (1, 3, 8, 8))
+    >>> build.at("pool", "GlobalAveragePool")
+    >>> y = build(program.Reduce(function="mean", dims=(2, 3)), x)
+    >>> build.program([y]).outputs
+    (Value(name='pool', shape=(1, 3, 1, 1), constant=False),)
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.inputs: list[Value] = []
+        self.instructions: list[Instruction] = []
+        #: The learned tensors of the model; ``None`` until the reader has told of one, or that it will.
+        self.learned: Learned | None = None
+        self._names: dict[str, int] = {}  # -> the number that the next of that name gets
+        self._node = ("", "")
+        self._reads = NOTHING
+
+    def at(self, name: str, op: str, reads: Iterable[Value] = ()) -> None:
+        """Name the node of the model, and its op, that the following instructions spell.
+
+        Parameters
+        ----------
+        name, op
+            The node.
+        reads
+            What it reads as weights: the learned tensors among them are noted with its first instruction.
+        """
+        self._node = (name, op)
+        self._reads = NOTHING.union(*(value.learned for value in reads))
+        if self._reads:
+            self.learned = (self.learned or NOTHING) | self._reads
+
+    def learn(self, value: Value, name: str = "") -> Value:
+        """Return a constant as a learned tensor, under the name by which shared ones are told."""
+        sizes = [size for size in value.shape or () if isinstance(size, int)]
+        count = prod(sizes) if value.shape is not None and len(sizes) == len(value.shape) else None
+        return replace(value, learned=frozenset({(name or value.name, count)}))
+
+    def unique(self, name: str) -> str:
+        """Return ``name``, with a number behind it if it is taken, and take it."""
+        free, number = name, self._names.get(name, 2)
+        while free in self._names:
+            free, number = f"{name}_{number}", number + 1
+        self._names[name] = number
+        self._names.setdefault(free, 2)
+        return free
+
+    def input(self, name: str, shape: Shape | None) -> Value:
+        """Add an input of the program."""
+        value = Value(self.unique(name), shape)
+        self.inputs.append(value)
+        return value
+
+    def constant(self, elements: Any, *, integer: bool = True, name: str = "") -> Value:
+        """Return a constant that holds ``elements``, exact numbers."""
+        data = elements if isinstance(elements, Data) else constant(elements, integer=integer)
+        return Value(name, tuple(int(size) for size in data.elements.shape), True, data)
+
+    def weight(self, shape: Shape | None, name: str = "") -> Value:
+        """Return a constant of which only the shape matters."""
+        return Value(name, shape, True)
+
+    def __call__(
+        self,
+        primitive: Primitive,
+        *operands: Value,
+        part: str = "",
+        shape: Shape | None = None,
+        macs: Dim | Literal["primitive"] | None = "primitive",
+    ) -> Value:
+        """Add an instruction and return what it makes.
+
+        Parameters
+        ----------
+        primitive
+            What it does.
+        operands
+            What it reads.
+        part
+            Tells it from other instructions of the same node.
+        shape
+            The shape of its output, where the model says it and the primitive alone does not.
+        macs
+            Its multiply-accumulates for the whole batch, where the primitive only stands in for what is computed.
+        """
+        name, op = self._node
+        name = f"{name}/{part}" if part else name
+        if operands and all(value.constant for value in operands):
+            return self._folded(primitive, operands, name, shape)
+        made = shape_of(primitive, [value.shape for value in operands])
+        value = Value(self.unique(name), shape if made is None else made)
+        step = Instruction(value.name, op, primitive, tuple(operands), value, self._reads, macs)
+        self.instructions.append(step)
+        if not isinstance(primitive, RENUMBERING):
+            self._reads = NOTHING
+        return value
+
+    def _folded(self, primitive: Primitive, operands: Sequence[Value], name: str, shape: Shape | None) -> Value:
+        data = [value.data for value in operands if value.data is not None]
+        learned = NOTHING.union(*(value.learned for value in operands))
+        result = fold(primitive, data) if len(data) == len(operands) else None
+        if result is not None:
+            return replace(self.constant(result, name=name), learned=learned)
+        made = shape_of(primitive, [value.shape for value in operands])
+        return Value(name, shape if made is None else made, True, learned=learned)
+
+    def program(self, outputs: Iterable[Value]) -> Program:
+        """Return the program that makes ``outputs``, without the instructions that none of them needs."""
+        ends = tuple(outputs)
+        needed = {value.name for value in ends if not value.constant}
+        kept = []
+        for instruction in reversed(self.instructions):
+            if instruction.output.name in needed:
+                kept.append(instruction)
+                needed.update(value.name for value in instruction.inputs if not value.constant)
+        return Program(self.name, tuple(self.inputs), tuple(reversed(kept)), ends, self.learned)

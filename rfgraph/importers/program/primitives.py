@@ -1,0 +1,326 @@
+"""The tensor program: what every model format is read into, before anything is known of space.
+
+A program is a list of instructions over named values. Its primitives are few and say what a tensor operation does to
+*dimensions*; which of these are spatial is found by the lowering. Dimensions are counted from 0 and never negative.
+Whatever a framework calls its ops, a reader spells them with these; an op that cannot be spelt is ``Opaque``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, dataclass, field, fields
+from typing import Any, Literal, TypeVar, dataclass_transform
+
+from rfgraph.importers.program.dimensions import Dim, Shape
+
+Ints = tuple[int, ...]
+Kind = TypeVar("Kind")
+Paddings = tuple[tuple[int, int], ...] | Literal["same_upper", "same_lower"]
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a small constant holds, exactly: ``int``, ``bool``, ``Fraction`` and symbolic sizes, never a float."""
+
+    elements: Any  # numpy array of objects
+    #: Whether its elements are integers, so that they divide as integers do.
+    integer: bool
+
+
+#: Learned tensors: the name of each, by which shared ones are told, and how many numbers it has.
+Learned = frozenset[tuple[str, int | None]]
+NOTHING: Learned = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor: its name, and its shape, ``None`` if not even the rank is known."""
+
+    name: str
+    shape: Shape | None
+    #: Whether it is the same whatever the inputs hold: weights, and what is computed from shapes.
+    constant: bool = False
+    #: Its contents, where it is a small constant.
+    data: Data | None = field(default=None, compare=False, repr=False)
+    #: The learned tensors that it is, or is made of.
+    learned: Learned = field(default=NOTHING, compare=False, repr=False)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def _primitive(kind: type[Kind]) -> type[Kind]:
+    """Make ``Primitive``, or a kind of it, a dataclass."""
+    return dataclass(slots=True, kw_only=True, eq=False, repr=False)(kind)
+
+
+@_primitive
+class Primitive:
+    """What an instruction does to the dimensions of its operands.
+
+    Its kinds are dataclasses whose fields are set once. They share the methods that ``dataclass(frozen=True)`` would
+    compile for each of them, which takes longer than all else that importing this module does.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(self, name):
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def __repr__(self) -> str:
+        named = zip(fields(self), self._values(), strict=True)
+        return f"{type(self).__qualname__}({', '.join(f'{one.name}={value!r}' for one, value in named)})"
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, one.name) for one in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One step of a program, under the name and the framework op that a user knows."""
+
+    name: str
+    op: str
+    primitive: Primitive
+    inputs: tuple[Value, ...]
+    output: Value
+    #: The learned tensors that it reads.
+    learned: Learned = NOTHING
+    #: Its multiply-accumulates for the whole batch, where they are not those of its primitive.
+    macs: Dim | Literal["primitive"] | None = "primitive"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A model: instructions, each after those it reads."""
+
+    name: str
+    inputs: tuple[Value, ...]
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[Value, ...]
+    #: The learned tensors of the model, used or not; ``None`` where the reader does not tell which are learned.
+    learned: Learned | None = None
+
+
+# Where values come from.
+
+
+@_primitive
+class Constant(Primitive):
+    """A tensor that depends on no input: a weight, or random numbers."""
+
+    shape: Shape | None = None
+
+
+# What reads neighbours.
+
+
+@_primitive
+class Slide(Primitive):
+    """A window slid over ``dims``: a convolution, which also replaces ``channel`` by ``channels``, or a pooling."""
+
+    function: str
+    dims: Ints
+    kernel: Ints
+    stride: Ints
+    padding: Paddings
+    dilation: Ints
+    ceil_mode: bool = False
+    channel: int | None = None
+    channels: Dim | None = None
+    groups: int = 1
+
+
+@_primitive
+class SlideTransposed(Primitive):
+    """The transpose of a convolution over ``dims``; padding crops the output."""
+
+    dims: Ints
+    kernel: Ints
+    stride: Ints
+    padding: tuple[tuple[int, int], ...]
+    output_padding: Ints
+    dilation: Ints
+    channel: int | None = None
+    channels: Dim | None = None
+    groups: int = 1
+
+
+@_primitive
+class Resize(Primitive):
+    """Interpolation of ``dims``, each to ``sizes`` or by ``scales``; the other is ``None``."""
+
+    dims: Ints
+    scales: tuple[Any, ...] | None = None
+    sizes: Shape | None = None
+    mode: str = "nearest"
+    coordinates: str = "half_pixel"
+    nearest_mode: str = "round_prefer_floor"
+    antialias: bool = False
+
+
+@_primitive
+class AdaptivePool(Primitive):
+    """Pooling of ``dims`` to ``sizes``."""
+
+    function: str
+    dims: Ints
+    sizes: Ints
+
+
+# What reads one position, or all of them.
+
+
+@_primitive
+class Pointwise(Primitive):
+    """A function of elements at the same index; operands broadcast as in numpy."""
+
+    function: str
+
+
+@_primitive
+class Reduce(Primitive):
+    """One number from all of ``dims``, which stay with size 1 or go."""
+
+    function: str
+    dims: Ints
+    keepdims: bool = True
+
+
+@_primitive
+class Mix(Primitive):
+    """Every element reads all of ``dims`` and the shape stays: softmax, normalisation, sorting, a recurrence."""
+
+    function: str
+    dims: Ints
+
+
+@_primitive
+class Contract(Primitive):
+    """A sum of products, as ``einsum`` writes it: one label per dimension; labels missing in ``output`` are summed."""
+
+    operands: tuple[tuple[str, ...], ...]
+    output: tuple[str, ...]
+
+
+@_primitive
+class Whole(Primitive):
+    """Every element reads all of every operand, whatever the shape that comes out: sorting out boxes, losses."""
+
+    shape: Shape | None = None
+
+
+# What moves elements.
+
+
+@_primitive
+class Pad(Primitive):
+    """``amounts[dim] = (before, after)`` more elements; negative amounts drop some."""
+
+    amounts: tuple[tuple[Dim, Dim], ...]
+    mode: str = "constant"
+
+
+@_primitive
+class Slice(Primitive):
+    """``x[start:stop:step]`` along each of ``dims``; ``None`` is the end, negative bounds count from it."""
+
+    dims: Ints
+    starts: tuple[Dim | None, ...]
+    stops: tuple[Dim | None, ...]
+    steps: Ints
+
+
+@_primitive
+class Concat(Primitive):
+    """Operands side by side along ``dim``."""
+
+    dim: int
+
+
+@_primitive
+class Roll(Primitive):
+    """Elements moved forward by ``shift`` along ``dim``, round its end."""
+
+    dim: int
+    shift: int
+
+
+@_primitive
+class Take(Primitive):
+    """Rows of operand 0 along ``dim``, at the indices that operand 1 holds, whose dimensions replace it."""
+
+    dim: int
+
+
+@_primitive
+class Expand(Primitive):
+    """Broadcast to the numpy broadcast of the operand's shape and ``shape``."""
+
+    shape: Shape
+
+
+@_primitive
+class DepthToSpace(Primitive):
+    """Channels laid out as ``blocks`` of positions along ``dims``."""
+
+    channel: int
+    dims: Ints
+    blocks: Ints
+
+
+@_primitive
+class SpaceToDepth(Primitive):
+    """``blocks`` of positions along ``dims`` put into the channels."""
+
+    channel: int
+    dims: Ints
+    blocks: Ints
+
+
+# What only changes how elements are numbered.
+
+
+@_primitive
+class Reshape(Primitive):
+    """The same elements in row-major order under another shape."""
+
+    shape: Shape
+
+
+@_primitive
+class Squeeze(Primitive):
+    """Dimensions of size 1 dropped."""
+
+    dims: Ints
+
+
+@_primitive
+class Unsqueeze(Primitive):
+    """Dimensions of size 1 added; ``dims`` are their places in the output."""
+
+    dims: Ints
+
+
+@_primitive
+class Transpose(Primitive):
+    """Dimension ``i`` of the output is dimension ``permutation[i]`` of the operand."""
+
+    permutation: Ints
+
+
+# What cannot be followed.
+
+
+@_primitive
+class Opaque(Primitive):
+    """An op that the reader cannot spell; ``why`` says what stands in the way, if more than its name."""
+
+    why: str = ""
+    shape: Shape | None = None

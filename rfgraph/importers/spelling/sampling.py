@@ -1,0 +1,47 @@
+"""What reads or writes where another tensor says, spelt with primitives once for every format.
+
+What a tensor of indices will hold is not known when a model is read. So a dimension that is read at indices is read
+whole, by every output; the indices themselves, and the other dimensions, are read where they stand.
+"""
+
+from __future__ import annotations
+
+from rfgraph.importers import program
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.primitives import Value
+
+
+def read_whole(build: Builder, x: Value, shape: Shape, part: str = "sampled") -> Value:
+    """Return a tensor of one position that reads all of ``x``."""
+    return build(program.Whole(shape=shape), x, part=part)
+
+
+def at_each(build: Builder, read: Value, indices: Value, shape: Shape) -> Value:
+    """Return what is read where ``indices``, already laid out like the output, says; constants say nothing more."""
+    if not indices.constant:
+        read = build(program.Pointwise(function="mul"), read, indices, part="" if _fits(read, indices, shape) else "at")
+        if read.shape == shape:
+            return read
+    return build(program.Expand(shape=shape), read)
+
+
+def _fits(read: Value, indices: Value, shape: Shape) -> bool:
+    sizes = zip(read.shape or (), indices.shape or (), strict=False)
+    return tuple(a if b == 1 else b for a, b in sizes) == shape
+
+
+def write_rows(build: Builder, x: Value, rows: Value, d: int, start: Dim, stop: Dim, part: str = "") -> Value:
+    """Return ``x`` with ``rows`` in place of its rows from ``start`` to ``stop`` along one dimension."""
+    size = (x.shape or ())[d]
+    last = f"{part}/" if part else ""
+
+    def cut(first: Dim | None, end: Dim | None, name: str) -> Value:
+        return build(program.Slice(dims=(d,), starts=(first,), stops=(end,), steps=(1,)), x, part=f"{last}{name}")
+
+    pieces = [] if start == 0 else [cut(None, start, "before")]
+    pieces.append(rows)
+    pieces += [] if stop == size else [cut(stop, None, "behind")]
+    if len(pieces) == 1:
+        return build(program.Pointwise(function="identity"), rows, part=part)
+    return build(program.Concat(dim=d), *pieces, part=part)

@@ -1,0 +1,352 @@
+"""Operations that TensorFlow and TensorFlow Lite share, spelt with the primitives of the tensor program.
+
+Each function gets plain numbers, wherever a format keeps them, and says of which operation it is. What cannot be spelt
+raises ``UnspelledError``, what cannot be at all ``ValueError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+from rfgraph.importers import program
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, unknown
+from rfgraph.importers.program.folding import MAX_ELEMENTS
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.handlers import UnspelledError
+
+#: Tensors are taken apart into, or repeated in, no more pieces than this.
+MAX_PIECES = 4096
+MAX_REPEATS = 64
+
+
+def shape_of(value: Value) -> Shape:
+    """Return the shape of a tensor whose rank must be known."""
+    if value.shape is None:
+        raise UnspelledError("the rank of its input is not known")
+    return value.shape
+
+
+def whole_number(what: str, number: object) -> int:
+    """Return a number that has to be known when the model is read."""
+    if isinstance(number, Expression):
+        raise UnspelledError(f"its {what} depends on the input size; give one")
+    return int(number)  # type: ignore[call-overload, no-any-return]
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """Return an axis counted from the front."""
+    if not isinstance(axis, int) or not -rank <= axis < rank:
+        raise ValueError(f"axis {axis} is not one of the {rank} of its input")
+    return axis % rank
+
+
+def axes_of(axes: Sequence[int], rank: int) -> tuple[int, ...]:
+    """Return axes counted from the front, in order."""
+    return tuple(sorted({axis_of(axis, rank) for axis in axes}))
+
+
+# Windows.
+
+
+def transposed_crop(before: Dim, after: Dim, span: int, stride: int, padding: str | tuple[int, int]) -> tuple[int, int]:
+    """Return what a transposed convolution crops so that it is the gradient of a convolution of ``after`` elements.
+
+    Parameters
+    ----------
+    before, after
+        Sizes of its input and of its output, along one axis.
+    span
+        Elements from the first to the last tap, both included.
+    stride
+        Of the convolution.
+    padding
+        ``"SAME"``, ``"VALID"``, or how much that convolution pads.
+
+    Examples
+    --------
+    >>> transposed_crop(8, 16, 3, 2, "SAME"), transposed_crop(8, 15, 3, 2, "SAME")
+    ((0, 1), (1, 1))
+    >>> transposed_crop(8, 18, 3, 2, "VALID")
+    (0, -1)
+    """
+    if isinstance(before, int) and isinstance(after, int):
+        pads = padding if isinstance(padding, tuple) else (0, 0)
+        room = after if padding == "SAME" else after + sum(pads) - span + 1
+        if before != -(-room // stride):
+            raise UnspelledError(f"its output has size {after}, which does not follow from {before}; another was meant")
+    total = (before - 1) * stride + span - after
+    if isinstance(total, Expression):
+        raise UnspelledError(f"its output has size {after}, which depends on the input size; give one")
+    pads_before = max(total, 0) // 2 if padding == "SAME" else 0
+    first = pads_before if isinstance(padding, str) else padding[0]
+    return first, total - first
+
+
+def space_to_batch(build: Builder, x: Value, blocks: Sequence[int], paddings: Sequence[tuple[Dim, Dim]]) -> Value:
+    """Move each position of a block along dimensions 1, 2, ... to a batch of its own."""
+    shape, count = shape_of(x), _blocks(blocks, paddings, len(shape_of(x)))
+    amounts: list[tuple[Dim, Dim]] = [(0, 0)] * len(shape)
+    amounts[1 : 1 + count] = paddings
+    if any(amount != (0, 0) for amount in amounts):
+        x = build(program.Pad(amounts=tuple(amounts)), x, part="pad")
+        shape = shape_of(x)
+    split: list[Dim] = [shape[0]]
+    for size, block in zip(shape[1:], blocks, strict=False):
+        split += [_split(size, block), block]
+    inner = build(program.Reshape(shape=(*split, *shape[1 + count :])), x, part="split")
+    phases = [2 + 2 * i for i in range(count)]
+    rows = [1 + 2 * i for i in range(count)]
+    order = (*phases, 0, *rows, *range(1 + 2 * count, 1 + 2 * count + len(shape[1 + count :])))
+    turned = build(program.Transpose(permutation=order), inner, part="phases")
+    batch = shape[0]
+    for block in blocks:
+        batch = batch * block
+    return build(program.Reshape(shape=(batch, *(split[row] for row in rows), *shape[1 + count :])), turned)
+
+
+def batch_to_space(build: Builder, x: Value, blocks: Sequence[int], crops: Sequence[tuple[Dim, Dim]]) -> Value:
+    """Undo ``space_to_batch``, and crop."""
+    shape, count = shape_of(x), _blocks(blocks, crops, len(shape_of(x)))
+    batch = shape[0]
+    for block in blocks:
+        batch = _split(batch, block)
+    inner = build(program.Reshape(shape=(*blocks, batch, *shape[1:])), x, part="split")
+    order = [count]
+    for i in range(count):
+        order += [count + 1 + i, i]
+    order += range(2 * count + 1, 1 + count + len(shape[1:]))
+    turned = build(program.Transpose(permutation=tuple(order)), inner, part="phases")
+    sizes = [size * block for size, block in zip(shape[1:], blocks, strict=False)]
+    whole = (batch, *sizes, *shape[1 + count :])
+    cropped = any(crop != (0, 0) for crop in crops)
+    made = build(program.Reshape(shape=whole), turned, part="whole" if cropped else "")
+    if not cropped:
+        return made
+    amounts: list[tuple[Dim, Dim]] = [(0, 0)] * len(whole)
+    amounts[1 : 1 + count] = [(-before, -after) for before, after in crops]
+    return build(program.Pad(amounts=tuple(amounts)), made)
+
+
+def _blocks(blocks: Sequence[int], amounts: Sequence[tuple[Dim, Dim]], rank: int) -> int:
+    count = len(blocks)
+    if len(amounts) != count or not 1 <= count < rank or min(blocks) < 1:
+        raise ValueError(f"blocks {[*blocks]} and {[*amounts]} do not fit a tensor of {rank} dimensions")
+    return count
+
+
+def _split(size: Dim, block: int) -> Dim:
+    quotient = exact_quotient(size, block)
+    if quotient is not None:
+        return quotient
+    if isinstance(size, int):
+        raise ValueError(f"size {size} is not a multiple of block {block}")
+    return size // block
+
+
+# Resolutions.
+
+
+def resize(
+    build: Builder, x: Value, sizes: Sequence[Dim], mode: str, *, align_corners: bool, half_pixel_centers: bool
+) -> Value:
+    """Resize dimensions 1, 2, ... of a tensor whose channels are last.
+
+    References
+    ----------
+    TensorFlow's ``image_resizer_state.h`` and kernels: without half pixels an output reads from ``y * before / after``,
+    with ``align_corners`` from ``y * (before - 1) / (after - 1)``; ``nearest`` rounds halves up there, and down else.
+    """
+    shape = shape_of(x)
+    if len(shape) != len(sizes) + 2:
+        raise ValueError(f"it resizes {len(sizes)} axes of a tensor of {len(shape)} dimensions")
+    if align_corners and half_pixel_centers:
+        raise ValueError("it asks for align_corners and half_pixel_centers at once")
+    kept = [1 + i for i, size in enumerate(sizes) if size != shape[1 + i]]
+    if not kept:
+        return build(program.Pointwise(function="identity"), x)
+    coordinates = "align_corners" if align_corners else "half_pixel" if half_pixel_centers else "asymmetric"
+    primitive = program.Resize(
+        dims=tuple(kept),
+        sizes=tuple(sizes[d - 1] for d in kept),
+        mode=mode,
+        coordinates=coordinates,
+        nearest_mode="floor" if coordinates == "asymmetric" else "round_prefer_ceil",
+    )
+    return build(primitive, x)
+
+
+# Elements moved.
+
+
+def strided_slice(
+    build: Builder, x: Value, begin: Sequence[Dim], end: Sequence[Dim], strides: Sequence[int],
+    *, begin_mask: int = 0, end_mask: int = 0, ellipsis_mask: int = 0, new_axis_mask: int = 0,
+    shrink_axis_mask: int = 0,
+) -> Value:  # fmt: skip
+    """Slice as ``x[begin:end:strides, ..., newaxis, 3]`` does; bit ``i`` of each mask is about entry ``i``."""
+    shape, count = shape_of(x), len(begin)
+    if len(end) != count or len(strides) != count:
+        raise ValueError(f"its {count} begins, {len(end)} ends and {len(strides)} strides differ in number")
+    real = sum(not (new_axis_mask | ellipsis_mask) >> i & 1 for i in range(count))
+    if real > len(shape) or bin(ellipsis_mask & ((1 << count) - 1)).count("1") > 1:
+        raise ValueError(f"it slices {real} dimensions of a tensor of {len(shape)}")
+    dims: list[int] = []
+    starts: list[Dim | None] = []
+    stops: list[Dim | None] = []
+    steps: list[int] = []
+    dropped: list[int] = []  # dimensions of the input
+    layout: list[int | None] = []  # of the output: dimensions of the input, ``None`` for new ones
+    d = 0
+    for i in range(count):
+        if ellipsis_mask >> i & 1:
+            skipped = len(shape) - real
+            layout += range(d, d + skipped)
+            d += skipped
+        elif new_axis_mask >> i & 1:
+            layout.append(None)
+        elif shrink_axis_mask >> i & 1:
+            at = begin[i]
+            dims.append(d)
+            starts.append(at)
+            stops.append(None if at == -1 else at + 1)
+            steps.append(1)
+            dropped.append(d)
+            d += 1
+        else:
+            step = whole_number("stride", strides[i])
+            if not step:
+                raise ValueError("stride 0 goes nowhere")
+            dims.append(d)
+            starts.append(None if begin_mask >> i & 1 else begin[i])
+            stops.append(None if end_mask >> i & 1 else end[i])
+            steps.append(step)
+            layout.append(d)
+            d += 1
+    layout += range(d, len(shape))
+    more = bool(dropped) or None in layout
+    sliced = program.Slice(dims=tuple(dims), starts=tuple(starts), stops=tuple(stops), steps=tuple(steps))
+    if dims:
+        x = build(sliced, x, part="slice" if more else "")
+    if dropped:
+        x = build(program.Squeeze(dims=tuple(dropped)), x, part="squeeze" if None in layout else "")
+    if None in layout:
+        x = build(program.Unsqueeze(dims=tuple(i for i, source in enumerate(layout) if source is None)), x)
+    return x if dims or more else build(program.Pointwise(function="identity"), x)
+
+
+def tile(build: Builder, x: Value, repeats: Sequence[int]) -> Value:
+    """Repeat a tensor along each of its dimensions."""
+    shape = shape_of(x)
+    if len(repeats) != len(shape):
+        raise ValueError(f"it repeats {len(repeats)} dimensions of a tensor of {len(shape)}")
+    made = x
+    grown = tuple(count if size == 1 else size for size, count in zip(shape, repeats, strict=True))
+    several = [d for d, (size, count) in enumerate(zip(shape, repeats, strict=True)) if size != 1 and count != 1]
+    if grown != shape:
+        made = build(program.Expand(shape=grown), made, part="expand" if several else "")
+    for d in several:
+        if not 1 <= repeats[d] <= MAX_REPEATS:
+            raise UnspelledError(f"it repeats dimension {d} {repeats[d]} times")
+        made = build(program.Concat(dim=d), *[made] * repeats[d], part=f"{d}" if d != several[-1] else "")
+    return build(program.Pointwise(function="identity"), x) if made is x else made
+
+
+def stack(build: Builder, rows: Sequence[Value], axis: int) -> Value:
+    """Put tensors side by side along a new dimension."""
+    if not rows:
+        raise ValueError("it has no inputs")
+    rank = next((len(row.shape) for row in rows if row.shape is not None), None)
+    if rank is None:
+        raise UnspelledError("the rank of its inputs is not known")
+    d = axis_of(axis, rank + 1)
+    if len(rows) == 1:
+        return build(program.Unsqueeze(dims=(d,)), rows[0])
+    wide = [build(program.Unsqueeze(dims=(d,)), row, part=f"row/{i}") for i, row in enumerate(rows)]
+    return build(program.Concat(dim=d), *wide)
+
+
+def unstack(build: Builder, x: Value, axis: int, count: int | None, names: Sequence[tuple[str, str]]) -> list[Value]:
+    """Take a tensor apart along a dimension, which goes; ``names`` are the nodes and ops that the pieces are of."""
+    shape = shape_of(x)
+    d = axis_of(axis, len(shape))
+    found = whole_number("size", shape[d]) if count is None else count
+    if isinstance(shape[d], int) and found != shape[d]:
+        raise ValueError(f"it takes {found} rows of a dimension of size {shape[d]}")
+    _check_pieces(found)
+    made = []
+    for k in range(min(found, len(names))):
+        build.at(*names[k])
+        made.append(build(program.Take(dim=d), x, build.constant(k)))
+    return made
+
+
+def split(
+    build: Builder, x: Value, axis: int, sizes: Sequence[Dim] | int, names: Sequence[tuple[str, str]]
+) -> list[Value]:
+    """Cut a tensor along a dimension, into pieces of ``sizes`` (one may be -1) or into that many."""
+    shape = shape_of(x)
+    d = axis_of(axis, len(shape))
+    if isinstance(sizes, int):
+        _check_pieces(sizes)
+        sizes = [_split(shape[d], sizes)] * sizes
+    if sum(size == -1 for size in sizes) > 1:
+        raise ValueError(f"it splits into {[*sizes]}, more than one of which is -1")
+    rest = shape[d]
+    for size in sizes:
+        rest = rest if size == -1 else rest - size
+    made, start = [], 0
+    for name, size in zip(names, sizes, strict=False):
+        stop: Dim = start + (rest if size == -1 else size)
+        build.at(*name)
+        made.append(build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), x))
+        start = stop  # type: ignore[assignment]
+    return made
+
+
+def _check_pieces(count: int) -> None:
+    if count < 1:
+        raise ValueError(f"it makes {count} pieces")
+    if count > MAX_PIECES:
+        raise UnspelledError(f"it makes {count} pieces, more than {MAX_PIECES}")
+
+
+def mirror_pad(build: Builder, x: Value, paddings: Sequence[tuple[Dim, Dim]], mode: str) -> Value:
+    """Pad each dimension; ``REFLECT`` leaves the border itself out, ``SYMMETRIC`` repeats it."""
+    if len(paddings) != len(shape_of(x)):
+        raise ValueError(f"it pads {len(paddings)} dimensions of a tensor of {len(shape_of(x))}")
+    known = {"CONSTANT": "constant", "REFLECT": "reflect", "SYMMETRIC": "symmetric"}
+    if mode not in known:
+        raise ValueError(f"mode {mode!r} is not one of {', '.join(known)}")
+    return build(program.Pad(amounts=tuple(paddings), mode=known[mode]), x)
+
+
+def one_hot(build: Builder, x: Value, depth: Dim | None, axis: int, name: str) -> Value:
+    """Lay each element out along a new dimension of size ``depth``."""
+    d = axis_of(axis, len(shape_of(x)) + 1)
+    wide = build(program.Unsqueeze(dims=(d,)), x, part="unsqueeze")
+    shape = list(shape_of(wide))
+    shape[d] = unknown(f"{name}.depth") if depth is None else depth
+    return build(program.Expand(shape=tuple(shape)), build(program.Pointwise(function="one_hot"), wide, part="one_hot"))
+
+
+def arange(build: Builder, values: Sequence[Value], name: str) -> Value:
+    """Return the numbers from the first of three constants up to the second, by steps of the third."""
+    if not all(value.constant for value in values):
+        raise UnspelledError("its length depends on what the network computes")
+    numbers: list[Any] = [None if value.data is None else value.data.elements.flat[0] for value in values]
+    start, stop, step = numbers
+    if start == 0 and step == 1 and isinstance(stop, Expression):
+        return build.weight((stop,), name)
+    if any(number is None or isinstance(number, Expression) for number in numbers):
+        return build.weight((unknown(f"{name}.length"),), name)
+    if not step:
+        raise ValueError("its step is 0")
+    count = max(ceil(Fraction(stop - start) / step), 0)
+    if count > MAX_ELEMENTS:
+        return build.weight((count,), name)
+    integer = all(value.data is not None and value.data.integer for value in values)
+    return build.constant([start + i * step for i in range(count)], integer=integer, name=name)

@@ -1,0 +1,1 @@
+"""TensorFlow graphs and SavedModels, read into the tensor program with protobuf only."""

@@ -1,0 +1,229 @@
+"""What a handler of a TensorFlow op gets: a node in plain Python; and the table that handlers are kept in.
+
+A handler gets the node and the builder, and returns the values of the node's outputs, as many as it follows. Nothing
+here or in the handlers needs protobuf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
+from rfgraph.importers.spelling.shared import shape_of, whole_number
+
+
+class Dead:
+    """What a branch makes that is not taken."""
+
+
+DEAD = Dead()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A ``TensorArray`` or list of tensors, read as one tensor of which they are the rows."""
+
+    #: ``None`` as long as nothing was written.
+    tensor: Value | None
+    count: Dim | None = None
+
+
+#: A tensor, a list of them, or what a branch that is not taken makes.
+Item: TypeAlias = "Value | Rows | Dead"
+Made: TypeAlias = "Item | Sequence[Item]"
+
+#: What ``dtype`` attributes say: numbers of ``DataType``.
+BOOL, STRING, RESOURCE, VARIANT = 10, 7, 20, 21
+FLOATS = frozenset({1, 2, 14, 19})
+INTEGERS = {3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 10: "?", 17: "<u2", 22: "<u4", 23: "<u8"}
+
+
+@dataclass(frozen=True)
+class Atrous:
+    """A convolution between ``SpaceToBatchND`` and ``BatchToSpaceND``: as it stands, a dilated one.
+
+    References
+    ----------
+    TensorFlow's ``tf.nn.with_space_to_batch``, which wrote dilated convolutions so.
+    """
+
+    blocks: Value
+    paddings: Value
+    crops: Value
+    #: Whether a dimension of size 1 was put in before the spatial ones, as for one-dimensional convolutions.
+    inserted: bool
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of a TensorFlow graph."""
+
+    name: str
+    op: str
+    attributes: Mapping[str, Any]
+    inputs: tuple[Item, ...]
+    atrous: Atrous | None = field(default=None, compare=False)
+
+    # Inputs.
+
+    def input(self, i: int) -> Value:
+        """Return input ``i``, a tensor; negative numbers count from the end."""
+        if not -len(self.inputs) <= i < len(self.inputs):
+            raise ValueError(f"input {i} is missing")
+        found = self.inputs[i]
+        if not isinstance(found, Value):
+            raise UnspelledError(f"its input {i} is no tensor")
+        return found
+
+    def rows(self, i: int) -> Rows:
+        """Return input ``i``, a list of tensors."""
+        if not -len(self.inputs) <= i < len(self.inputs):
+            raise ValueError(f"input {i} is missing")
+        found = self.inputs[i]
+        if not isinstance(found, Rows):
+            raise UnspelledError(f"its input {i} is no list of tensors")
+        return found
+
+    def tensors(self, first: int = 0, last: int | None = None) -> list[Value]:
+        """Return several inputs, all of them tensors."""
+        return [self.input(i) for i in range(len(self.inputs))[first:last]]
+
+    def shape(self, i: int = 0) -> Shape:
+        """Return the shape of input ``i``, whose rank must be known."""
+        return shape_of(self.input(i))
+
+    def rank(self, i: int = 0) -> int:
+        """Return the number of dimensions of input ``i``."""
+        return len(self.shape(i))
+
+    def numbers(self, what: str, i: int) -> list[Any]:
+        """Return what the constant input ``i`` holds, symbolic sizes among it, in row-major order."""
+        value = self.input(i)
+        if value.data is None:
+            raise UnspelledError(f"its {what} depends on what the network computes, or is not in the file")
+        return list(value.data.elements.flat)
+
+    def sizes(self, what: str, i: int) -> tuple[Dim, ...]:
+        """Return a list of sizes that the constant input ``i`` holds."""
+        return tuple(self.numbers(what, i))
+
+    def integers(self, what: str, i: int) -> list[int]:
+        """Return what ``numbers`` returns, all of them integers."""
+        return [whole_number(what, number) for number in self.numbers(what, i)]
+
+    def integer(self, what: str, i: int) -> int:
+        """Return the one integer that input ``i`` holds."""
+        found = self.integers(what, i)
+        if len(found) != 1:
+            raise ValueError(f"its {what} has {len(found)} elements, not one")
+        return found[0]
+
+    def pairs(self, what: str, i: int) -> tuple[tuple[Dim, Dim], ...]:
+        """Return pairs of sizes that input ``i`` holds, one per row."""
+        found = self.numbers(what, i)
+        if len(found) % 2:
+            raise ValueError(f"its {what} has {len(found)} elements, not pairs of them")
+        return tuple(zip(found[::2], found[1::2], strict=True))
+
+    # Attributes.
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an attribute."""
+        return self.attributes.get(name, default)
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return an attribute that is text."""
+        found = self.get(name, default)
+        if not isinstance(found, str):
+            raise ValueError(f"{name} is not text")
+        return found
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """Return an attribute that is true or false."""
+        found = self.get(name, default)
+        if not isinstance(found, bool):
+            raise ValueError(f"{name} is not true or false")
+        return found
+
+    def number(self, name: str, default: int | None = None) -> int:
+        """Return an attribute that is an integer."""
+        found = self.get(name, default)
+        if not isinstance(found, int) or isinstance(found, bool):
+            raise ValueError(f"{name} is not an integer")
+        return found
+
+    def several(self, name: str, count: int | None = None, default: int | None = None) -> list[int]:
+        """Return an attribute that is a list of integers, ``count`` of them."""
+        found = self.get(name)
+        if not found and default is not None and count is not None:
+            return [default] * count
+        if not isinstance(found, list) or not all(isinstance(entry, int) for entry in found):
+            raise ValueError(f"{name} is not a list of integers")
+        if count is not None and len(found) != count:
+            raise ValueError(f"{name} {found} does not have one entry for each of {count} dimensions")
+        return found
+
+    # Outputs.
+
+    def output(self, k: int) -> str:
+        """Return what output ``k`` is called, as TensorFlow names tensors."""
+        return f"{self.name}:{k}" if k else self.name
+
+    def outputs(self, count: int) -> list[tuple[str, str]]:
+        """Return the names of ``count`` outputs, each with the op."""
+        return [(self.output(k), self.op) for k in range(count)]
+
+
+Handle: TypeAlias = "Callable[[Node, Builder], Made]"
+HANDLERS: Handlers[Handle] = Handlers("TensorFlow")
+
+
+def with_range(node: Node, build: Builder, made: Value) -> Made:
+    """Return what a quantised op makes with the least and greatest number that it stands for, which are constants."""
+    if not node.op.startswith(("Quantize", "Requantize")):
+        return made
+    return [made, build.weight((), node.output(1)), build.weight((), node.output(2))]
+
+
+#: Ops of several outputs that are handled: bodies of functions refer to outputs by name.
+OUTPUTS = {
+    **dict.fromkeys(("Switch", "RefSwitch"), ("output_false", "output_true")),
+    **dict.fromkeys(("Merge", "RefMerge"), ("output", "value_index")),
+    **dict.fromkeys(
+        ("QuantizedConv2D", "QuantizedDepthwiseConv2D", "QuantizedMaxPool", "QuantizedAvgPool"),
+        ("output", "min_output", "max_output"),
+    ),
+    "QuantizedMatMul": ("out", "min_out", "max_out"),
+    "RequantizationRange": ("output_min", "output_max"),
+    **dict.fromkeys(
+        ("FractionalMaxPool", "FractionalAvgPool"), ("output", "row_pooling_sequence", "col_pooling_sequence")
+    ),
+    "QuantizedBiasAdd": ("output", "min_out", "max_out"),
+    **dict.fromkeys(("QuantizedAdd", "QuantizedMul"), ("z", "min_z", "max_z")),
+    **dict.fromkeys(("QuantizedRelu", "QuantizedRelu6"), ("activations", "min_activations", "max_activations")),
+    **dict.fromkeys(
+        ("QuantizeV2", "Requantize", "QuantizeDownAndShrinkRange", "QuantizedConcat", "QuantizedReshape"),
+        ("output", "output_min", "output_max"),
+    ),
+    "QuantizedResizeBilinear": ("resized_images", "out_min", "out_max"),
+    "MaxPoolWithArgmax": ("output", "argmax"),
+    "FusedBatchNorm": ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2"),
+    "FusedBatchNormV2": ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2"),
+    **dict.fromkeys(
+        ("FusedBatchNormV3",),
+        ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2", "reserve_space_3"),
+    ),
+    "TensorArrayV3": ("handle", "flow"),
+    **dict.fromkeys(("TopK", "TopKV2"), ("values", "indices")),
+    **dict.fromkeys(("Unique", "UniqueV2"), ("y", "idx")),
+    "NonMaxSuppressionV4": ("selected_indices", "valid_outputs"),
+    "NonMaxSuppressionV5": ("selected_indices", "selected_scores", "valid_outputs"),
+    "CombinedNonMaxSuppression": ("nmsed_boxes", "nmsed_scores", "nmsed_classes", "valid_detections"),
+    "SoftmaxCrossEntropyWithLogits": ("loss", "backprop"),
+    "SparseSoftmaxCrossEntropyWithLogits": ("loss", "backprop"),
+}  # fmt: skip

@@ -1,0 +1,629 @@
+"""TensorFlow ops spelt with the primitives of the tensor program: functions, reductions, products, moves, constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rfgraph.importers import program
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
+from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program.shapes import broadcast, completed
+from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling import shared as spellings
+from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import axes_of, axis_of, shape_of
+from rfgraph.importers.tensorflow import windows as tensorflow_windows  # noqa: F401  handlers register
+from rfgraph.importers.tensorflow.nodes import BOOL, FLOATS, HANDLERS, Item, Made, Node, Rows, with_range
+from rfgraph.importers.tensorflow.windows import layout_of
+
+# Functions of one element.
+
+UNARY = {
+    "Abs": "abs", "Acos": "acos", "Acosh": "acosh", "Angle": "angle", "Asin": "asin", "Asinh": "asinh", "Atan": "atan",
+    "Atanh": "atanh", "BesselI0e": "bessel", "BesselI1e": "bessel", "Bitcast": "cast", "Ceil": "ceil", "Conj": "conj",
+    "Cos": "cos", "Cosh": "cosh", "Dequantize": "dequantize", "Digamma": "digamma", "Elu": "elu", "Erf": "erf",
+    "Erfc": "erfc", "Erfinv": "erfinv", "Exp": "exp", "Expm1": "expm1", "Floor": "floor", "Inv": "reciprocal",
+    "Invert": "invert", "IsFinite": "isfinite", "IsInf": "isinf", "IsNan": "isnan", "LRN": "local_response_norm",
+    "LeakyRelu": "leaky_relu", "Lgamma": "lgamma", "Log": "log", "Log1p": "log1p", "LogicalNot": "not",
+    "Ndtri": "ndtri", "Neg": "neg", "PreventGradient": "identity", "Reciprocal": "reciprocal",
+    "Relu": "relu", "Relu6": "relu6", "Rint": "round", "Round": "round", "Rsqrt": "rsqrt", "Selu": "selu",
+    "Sigmoid": "sigmoid", "Sign": "sign", "Sin": "sin", "Sinh": "sinh", "Softplus": "softplus", "Softsign": "softsign",
+    "Sqrt": "sqrt", "Square": "square", "Tan": "tan", "Tanh": "tanh", "Real": "real", "Imag": "imag",
+    "ComplexAbs": "abs", "BiasAdd": "bias", "BiasAddV1": "bias", "ClipByValue": "clip",
+    "FakeQuantWithMinMaxArgs": "quantize", "FakeQuantWithMinMaxVars": "quantize",
+    "FakeQuantWithMinMaxVarsPerChannel": "quantize",
+    "QuantizeAndDequantizeV2": "quantize", "QuantizeAndDequantizeV3": "quantize",
+    "QuantizeAndDequantizeV4": "quantize", "CheckNumerics": "identity", "CheckNumericsV2": "identity",
+    "Bucketize": "bucketize", "AdjustHue": "adjust_hue",
+    "AdjustSaturation": "adjust_saturation", "RGBToHSV": "rgb_to_hsv", "HSVToRGB": "hsv_to_rgb",
+    "MatrixBandPart": "band_part",
+}  # fmt: skip
+
+#: What passes its tensor on, under a name of its own.
+PASSING = ("Identity", "StopGradient", "Snapshot", "EnsureShape", "RefIdentity", "XlaSharding", "Print", "_Retval")
+
+SEVERAL = {
+    "Add": "add", "AddV2": "add", "AddN": "add", "AccumulateNV2": "add", "Sub": "sub", "Mul": "mul", "MulNoNan": "mul",
+    "Div": "div", "RealDiv": "div", "DivNoNan": "div", "TruncateDiv": "div", "Xdivy": "div", "Xlogy": "xlogy",
+    "Xlog1py": "xlogy", "Maximum": "max", "Minimum": "min", "Pow": "pow", "Mod": "mod", "FloorMod": "mod",
+    "TruncateMod": "mod", "SquaredDifference": "squared_difference", "Atan2": "atan2", "Equal": "equal",
+    "NotEqual": "not_equal", "Less": "less", "LessEqual": "less_or_equal", "Greater": "greater",
+    "GreaterEqual": "greater_or_equal", "ApproximateEqual": "equal", "LogicalAnd": "and", "LogicalOr": "or",
+    "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or", "BitwiseXor": "bitwise_xor", "LeftShift": "shift",
+    "RightShift": "shift", "SelectV2": "where", "Complex": "complex", "NextAfter": "elementwise", "Zeta": "zeta",
+    "Igamma": "igamma", "Igammac": "igamma", "Polygamma": "polygamma",
+}  # fmt: skip
+
+
+@HANDLERS.handles(*UNARY)
+def _unary(node: Node, build: Builder) -> Made:
+    made = build(program.Pointwise(function=UNARY[node.op]), node.input(0))
+    if node.op in ("BiasAdd", "BiasAddV1") and not (bias := node.input(1)).constant:
+        last = node.op == "BiasAddV1" or layout_of(node, 2).channel == 3
+        if not last:
+            bias = build(program.Unsqueeze(dims=tuple(range(1, node.rank() - 1))), bias, part="channels")
+        return build(program.Pointwise(function="add"), made, bias, part="add")
+    return made
+
+
+@HANDLERS.handles(*PASSING)
+def _identity(node: Node, build: Builder) -> Made:
+    if node.inputs and isinstance(node.inputs[0], Rows):
+        return node.inputs[0]
+    return build(program.Pointwise(function="identity"), node.input(0))
+
+
+@HANDLERS.handles("IdentityN", "ShapeN")
+def _each(node: Node, build: Builder) -> Made:
+    made: list[Item] = []
+    for k, value in enumerate(node.tensors()):
+        build.at(node.output(k), node.op)
+        made.append(
+            build(program.Pointwise(function="identity"), value)
+            if node.op == "IdentityN"
+            else _shape_constant(build, value, node.output(k))
+        )
+    return made
+
+
+@HANDLERS.handles("Enter", "RefEnter", "LoopCond", "ReadVariableOp")
+def _enter(node: Node, build: Builder) -> Made:
+    return node.inputs[0]
+
+
+@HANDLERS.handles(*SEVERAL)
+def _several(node: Node, build: Builder) -> Made:
+    return build(program.Pointwise(function=SEVERAL[node.op]), *node.tensors())
+
+
+@HANDLERS.handles("FloorDiv")
+def _floor_div(node: Node, build: Builder) -> Made:
+    a, b = node.input(0), node.input(1)
+    if not a.constant or not b.constant:
+        return build(program.Pointwise(function="floor_div"), a, b)
+    # Constants divide towards zero; a less its remainder divides exactly.
+    rest = build(program.Pointwise(function="mod"), a, b)
+    return build(program.Pointwise(function="div"), build(program.Pointwise(function="sub"), a, rest), b)
+
+
+@HANDLERS.handles("Select")
+def _select(node: Node, build: Builder) -> Made:
+    condition, a, b = node.tensors()[:3]
+    if condition.shape is not None and a.shape is not None and len(condition.shape) == 1 < len(a.shape):
+        added = tuple(range(1, len(a.shape)))  # one for each of a batch
+        condition = build(program.Unsqueeze(dims=added), condition, part="condition")
+    return build(program.Pointwise(function="where"), condition, a, b)
+
+
+@HANDLERS.handles("Cast")
+def _cast(node: Node, build: Builder) -> Made:
+    to = node.number("DstT", 0)
+    function = "to_float" if to in FLOATS else "to_bool" if to == BOOL else "to_integer"
+    return build(program.Pointwise(function=function), node.input(0))
+
+
+@HANDLERS.handles("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+def _batch_norm(node: Node, build: Builder) -> Made:
+    if not node.flag("is_training", True):
+        return [build(program.Pointwise(function="batch_norm"), node.input(0))]
+    channel = layout_of(node, node.rank() - 2).channel
+    dims = tuple(d for d in range(node.rank()) if d != channel)
+    return [build(program.Mix(function="instance_norm", dims=dims), node.input(0))]
+
+
+@HANDLERS.handles("BatchNormWithGlobalNormalization")
+def _old_batch_norm(node: Node, build: Builder) -> Made:
+    return build(program.Pointwise(function="batch_norm"), node.input(0))
+
+
+@HANDLERS.handles("AdjustContrastv2")
+def _contrast(node: Node, build: Builder) -> Made:
+    rank = node.rank()
+    return build(program.Mix(function="instance_norm", dims=(rank - 3, rank - 2)), node.input(0))
+
+
+# Reductions and mixtures.
+
+REDUCTIONS = {
+    "Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod", "All": "all", "Any": "any",
+    "EuclideanNorm": "l2",
+}  # fmt: skip
+
+
+@HANDLERS.handles(*REDUCTIONS)
+def _reduce(node: Node, build: Builder) -> Made:
+    dims = axes_of(node.integers("reduction axes", 1), node.rank())
+    if not dims:
+        return build(program.Pointwise(function="identity"), node.input(0))
+    keepdims = node.flag("keep_dims")
+    return build(program.Reduce(function=REDUCTIONS[node.op], dims=dims, keepdims=keepdims), node.input(0))
+
+
+@HANDLERS.handles("ArgMax", "ArgMin")
+def _arg(node: Node, build: Builder) -> Made:
+    dims = (axis_of(node.integer("dimension", 1), node.rank()),)
+    return build(program.Reduce(function=node.op[3:].lower(), dims=dims, keepdims=False), node.input(0))
+
+
+@HANDLERS.handles("Softmax", "LogSoftmax")
+def _softmax(node: Node, build: Builder) -> Made:
+    return build(program.Mix(function="softmax", dims=(node.rank() - 1,)), node.input(0))
+
+
+@HANDLERS.handles("L2Loss")
+def _total(node: Node, build: Builder) -> Made:
+    return build(program.Reduce(function="sum", dims=tuple(range(node.rank())), keepdims=False), node.input(0))
+
+
+@HANDLERS.handles("SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits")
+def _cross_entropy(node: Node, build: Builder) -> Made:
+    mixed = build(program.Mix(function="softmax", dims=(1,)), node.input(0), part="softmax")
+    loss = build(program.Reduce(function="sum", dims=(1,), keepdims=False), mixed, part="loss")
+    labels = node.input(1)
+    if not labels.constant:
+        if len(shape_of(labels)) == 2:
+            labels = build(program.Reduce(function="sum", dims=(1,), keepdims=False), labels, part="labels")
+        loss = build(program.Pointwise(function="add"), loss, labels)
+    return [loss]
+
+
+@HANDLERS.handles("Cumsum", "Cumprod", "CumulativeLogsumexp")
+def _cumulate(node: Node, build: Builder) -> Made:
+    d = axis_of(node.integer("axis", 1), node.rank())
+    return build(program.Mix(function="recurrent", dims=(d,)), node.input(0))
+
+
+@HANDLERS.handles("TopKV2", "TopK")
+def _top_k(node: Node, build: Builder) -> Made:
+    count: Dim = node.number("k") if node.op == "TopK" else node.numbers("k", 1)[0]
+    d = node.rank() - 1
+    mixed = build(program.Mix(function="sort", dims=(d,)), node.input(0), part="sort")
+    made = build(program.Slice(dims=(d,), starts=(0,), stops=(count,), steps=(1,)), mixed)
+    return [made, made]
+
+
+@HANDLERS.handles("InTopKV2", "InTopK")
+def _in_top_k(node: Node, build: Builder) -> Made:
+    return build(program.Reduce(function="any", dims=(1,), keepdims=False), node.input(0))
+
+
+@HANDLERS.handles("Where")
+def _where(node: Node, build: Builder) -> Made:
+    return build(program.Whole(shape=(unknown(f"{node.name}.count"), node.rank())), node.input(0))
+
+
+@HANDLERS.handles("Unique", "UniqueV2")
+def _unique(node: Node, build: Builder) -> Made:
+    shapes = (unknown(f"{node.name}.count"),), node.shape()
+    return _selected(node, build, [shapes[0], shapes[1]] if node.rank() == 1 else [None, None])
+
+
+@HANDLERS.handles("Bincount", "DenseBincount", "HistogramFixedWidth")
+def _counted(node: Node, build: Builder) -> Made:
+    bins = node.numbers("number of bins", 2 if node.op.startswith("Histogram") else 1)[:1]
+    whole = node.op != "DenseBincount" or node.rank() == 1
+    return _selected(node, build, [tuple(bins) if whole else None])
+
+
+@HANDLERS.handles("NonMaxSuppression", "NonMaxSuppressionV2", "NonMaxSuppressionV3", "NonMaxSuppressionV4",
+                  "NonMaxSuppressionV5")  # fmt: skip
+def _suppressed(node: Node, build: Builder) -> Made:
+    rows: list[Shape | None] = [(unknown(f"{node.name}.count"),)]
+    more: dict[str, list[Shape | None]] = {"NonMaxSuppressionV4": [()], "NonMaxSuppressionV5": [rows[0], ()]}
+    return _selected(node, build, [*rows, *more.get(node.op, [])])
+
+
+@HANDLERS.handles("CombinedNonMaxSuppression")
+def _combined(node: Node, build: Builder) -> Made:
+    batch, rows = node.shape()[0], unknown(f"{node.name}.count")
+    return _selected(node, build, [(batch, rows, 4), (batch, rows), (batch, rows), (batch,)])
+
+
+def _selected(node: Node, build: Builder, shapes: Sequence[Shape | None]) -> list[Value]:
+    """Return what is selected by contents: all of it depends on all of the input."""
+    made = []
+    for (name, op), shape in zip(node.outputs(len(shapes)), shapes, strict=True):
+        build.at(name, op)
+        made.append(build(program.Whole(shape=shape), *node.tensors()))
+    return made
+
+
+# Products.
+
+
+@HANDLERS.handles("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "_FusedMatMul", "SparseMatMul",
+                  "QuantizedMatMul")  # fmt: skip
+def _matmul(node: Node, build: Builder) -> Made:
+    left, right = node.input(0), node.input(1)
+    plain = products.matmul(len(shape_of(left)), len(shape_of(right)))
+    rows, columns = (list(labels) for labels in plain.operands)
+    if node.flag("adj_x") or node.flag("transpose_a"):
+        rows[-2:] = reversed(rows[-2:])
+    if node.flag("adj_y") or node.flag("transpose_b"):
+        columns[-2:] = reversed(columns[-2:])
+    fused = node.get("fused_ops") if node.op == "_FusedMatMul" else None
+    primitive = program.Contract(operands=(tuple(rows), tuple(columns)), output=plain.output)
+    made = build(primitive, left, right, part="product" if fused else "")
+    if not fused:
+        return with_range(node, build, made)
+    added = [value for value in node.tensors(2) if not value.constant]
+    return build(program.Pointwise(function="add" if added else "elementwise"), made, *added)
+
+
+@HANDLERS.handles("Einsum")
+def _einsum(node: Node, build: Builder) -> Made:
+    equation, tensors = node.text("equation"), node.tensors()
+    primitive = products.einsum(equation, [len(shape_of(value)) for value in tensors])
+    if primitive is None:
+        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
+    return build(primitive, *tensors)
+
+
+# Elements moved, dropped, added.
+
+
+@HANDLERS.handles("Pad", "PadV2", "MirrorPad")
+def _pad(node: Node, build: Builder) -> Made:
+    mode = node.text("mode", "REFLECT") if node.op == "MirrorPad" else "CONSTANT"
+    return spellings.mirror_pad(build, node.input(0), node.pairs("paddings", 1), mode)
+
+
+MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+
+
+@HANDLERS.handles("StridedSlice")
+def _strided_slice(node: Node, build: Builder) -> Made:
+    masks = {name: node.number(name, 0) for name in MASKS}
+    begin, end = _bounds(node, 1, masks, "begin_mask"), _bounds(node, 2, masks, "end_mask")
+    return spellings.strided_slice(build, node.input(0), begin, end, node.integers("strides", 3), **masks)
+
+
+def _bounds(node: Node, i: int, masks: dict[str, int], mask: str) -> Sequence[Dim]:
+    value = node.input(i)
+    count = None if value.shape is None or len(value.shape) != 1 else value.shape[0]
+    if value.data is None and isinstance(count, int) and 0 < count <= 64 and masks[mask] + 1 == 1 << count:
+        return [0] * count  # none of them is looked at
+    return node.sizes(mask.partition("_")[0], i)
+
+
+@HANDLERS.handles("Slice")
+def _slice(node: Node, build: Builder) -> Made:
+    begin, sizes, shape = node.sizes("begin", 1), node.sizes("size", 2), node.shape()
+    if len(begin) != len(shape) or len(sizes) != len(shape):
+        raise ValueError(f"its {len(begin)} begins and {len(sizes)} sizes are not one for each of {len(shape)} axes")
+    stops = [None if size == -1 else start + size for start, size in zip(begin, sizes, strict=True)]
+    dims = tuple(range(len(shape)))
+    primitive = program.Slice(dims=dims, starts=tuple(begin), stops=tuple(stops), steps=(1,) * len(shape))
+    return build(primitive, node.input(0))
+
+
+@HANDLERS.handles("Split")
+def _split(node: Node, build: Builder) -> Made:
+    count = node.number("num_split")
+    return spellings.split(build, node.input(1), node.integer("axis", 0), count, node.outputs(min(count, 1 << 16)))
+
+
+@HANDLERS.handles("SplitV")
+def _split_v(node: Node, build: Builder) -> Made:
+    sizes = node.sizes("sizes", 1)
+    return spellings.split(build, node.input(0), node.integer("axis", 2), sizes, node.outputs(len(sizes)))
+
+
+@HANDLERS.handles("Unpack")
+def _unpack(node: Node, build: Builder) -> Made:
+    count = node.number("num")
+    return spellings.unstack(build, node.input(0), node.number("axis", 0), count, node.outputs(min(count, 1 << 16)))
+
+
+@HANDLERS.handles("Pack")
+def _pack(node: Node, build: Builder) -> Made:
+    return spellings.stack(build, node.tensors(), node.number("axis", 0))
+
+
+@HANDLERS.handles("ConcatV2", "Concat", "QuantizedConcat")
+def _concat(node: Node, build: Builder) -> Made:
+    if node.op == "ConcatV2":
+        tensors, place = node.tensors(0, -1), -1
+    elif node.op == "Concat":
+        tensors, place = node.tensors(1), 0
+    else:  # axis, tensors, and the least and greatest of each
+        tensors, place = node.tensors(1, 1 + node.number("N")), 0
+    rank = next((len(value.shape) for value in tensors if value.shape is not None), None)
+    if not tensors:
+        raise ValueError("it has no inputs")
+    if rank is None:
+        raise UnspelledError("the rank of its inputs is not known")
+    axis = axis_of(node.integer("axis", place), rank)
+    made = build(program.Concat(dim=axis), *tensors)
+    return with_range(node, build, made)
+
+
+@HANDLERS.handles("GatherV2", "Gather", "ResourceGather")
+def _gather(node: Node, build: Builder) -> Made:
+    if node.number("batch_dims", 0):
+        raise UnspelledError("its indices differ along the batch")
+    axis = node.integer("axis", 2) if node.op == "GatherV2" else 0
+    return build(program.Take(dim=axis_of(axis, node.rank())), node.input(0), node.input(1))
+
+
+@HANDLERS.handles("Tile")
+def _tile(node: Node, build: Builder) -> Made:
+    return spellings.tile(build, node.input(0), node.integers("multiples", 1))
+
+
+@HANDLERS.handles("BroadcastTo")
+def _broadcast_to(node: Node, build: Builder) -> Made:
+    return build(program.Expand(shape=node.sizes("shape", 1)), node.input(0))
+
+
+@HANDLERS.handles("Roll")
+def _roll(node: Node, build: Builder) -> Made:
+    shifts, axes, made = node.integers("shift", 1), node.integers("axis", 2), node.input(0)
+    if len(shifts) != len(axes) or not shifts:
+        raise ValueError(f"it has {len(shifts)} shifts for {len(axes)} axes")
+    for k, (axis, shift) in enumerate(zip(axes, shifts, strict=True)):
+        dim = axis_of(axis, node.rank())
+        made = build(program.Roll(dim=dim, shift=shift), made, part=str(k) if k < len(axes) - 1 else "")
+    return made
+
+
+@HANDLERS.handles("ReverseV2", "Reverse")
+def _reverse(node: Node, build: Builder) -> Made:
+    found = node.integers("axes", 1)
+    rank = node.rank()
+    dims = tuple(d for d, turned in enumerate(found) if turned) if node.op == "Reverse" else axes_of(found, rank)
+    if not dims:
+        return build(program.Pointwise(function="identity"), node.input(0))
+    ends = (None,) * len(dims)
+    return build(program.Slice(dims=dims, starts=ends, stops=ends, steps=(-1,) * len(dims)), node.input(0))
+
+
+@HANDLERS.handles("OneHot")
+def _one_hot(node: Node, build: Builder) -> Made:
+    return spellings.one_hot(build, node.input(0), node.numbers("depth", 1)[0], node.number("axis", -1), node.name)
+
+
+# Numbering.
+
+
+@HANDLERS.handles("Reshape", "QuantizedReshape")
+def _reshape(node: Node, build: Builder) -> Made:
+    wanted = node.sizes("shape", 1)
+    made = build(program.Reshape(shape=completed(wanted, node.input(0).shape, node.name)), node.input(0))
+    return with_range(node, build, made)
+
+
+@HANDLERS.handles("Squeeze")
+def _squeeze(node: Node, build: Builder) -> Made:
+    shape = node.shape()
+    found = node.get("squeeze_dims") or node.get("axis")
+    dims = axes_of(node.several("squeeze_dims"), len(shape)) if found else None
+    if dims is None:
+        dims = tuple(d for d, size in enumerate(shape) if size == 1)
+    return build(program.Squeeze(dims=dims), node.input(0))
+
+
+@HANDLERS.handles("ExpandDims")
+def _expand_dims(node: Node, build: Builder) -> Made:
+    return build(program.Unsqueeze(dims=(axis_of(node.integer("axis", 1), node.rank() + 1),)), node.input(0))
+
+
+@HANDLERS.handles("Transpose", "ConjugateTranspose")
+def _transpose(node: Node, build: Builder) -> Made:
+    rank = node.rank()
+    order = tuple(axis_of(axis, rank) for axis in node.integers("permutation", 1))
+    return build(program.Transpose(permutation=order), node.input(0))
+
+
+# Constants, and what is known from shapes.
+
+
+@HANDLERS.handles("Variable", "VariableV2", "VarHandleOp")
+def _variable(node: Node, build: Builder) -> Made:
+    shape = node.get("shape")
+    known = isinstance(shape, tuple) and all(size >= 0 for size in shape)
+    return build.weight(shape if known else None, node.name)
+
+
+def _shape_constant(build: Builder, value: Value, name: str) -> Value:
+    return build.weight(None, name) if value.shape is None else build.constant(list(value.shape), name=name)
+
+
+@HANDLERS.handles("Shape", "VariableShape")
+def _shape(node: Node, build: Builder) -> Made:
+    return _shape_constant(build, node.input(0), node.name)
+
+
+@HANDLERS.handles("Rank")
+def _rank(node: Node, build: Builder) -> Made:
+    shape = node.input(0).shape
+    return build.weight((), node.name) if shape is None else build.constant(len(shape), name=node.name)
+
+
+@HANDLERS.handles("Size")
+def _size(node: Node, build: Builder) -> Made:
+    shape = node.input(0).shape
+    return build.weight((), node.name) if shape is None else build.constant(product(shape), name=node.name)
+
+
+@HANDLERS.handles("Range")
+def _range(node: Node, build: Builder) -> Made:
+    return spellings.arange(build, node.tensors()[:3], node.name)
+
+
+@HANDLERS.handles("LinSpace")
+def _linspace(node: Node, build: Builder) -> Made:
+    return build.weight((node.numbers("number", 2)[0],), node.name)
+
+
+@HANDLERS.handles("Fill")
+def _fill(node: Node, build: Builder) -> Made:
+    sizes, value = node.sizes("dims", 0), node.input(1)
+    if not value.constant:
+        return build(program.Expand(shape=sizes), value)
+    return _filled(node, build, sizes, value)
+
+
+def _filled(node: Node, build: Builder, sizes: Sequence[Dim], value: Value) -> Value:
+    count = product(sizes)
+    if isinstance(count, int) and value.data is not None and value.data.elements.size == 1:
+        integer = value.data.integer
+        if 0 <= count <= (MAX_ELEMENTS if integer else MAX_FLOATS):
+            elements = np.full(tuple(sizes), value.data.elements.flat[0], dtype=object)  # type: ignore[type-var]
+            return build.constant(elements, integer=integer, name=node.name)
+    return build.weight(tuple(sizes), node.name)
+
+
+@HANDLERS.handles("ZerosLike", "OnesLike")
+def _like(node: Node, build: Builder) -> Made:
+    shape, integer = node.input(0).shape, node.number("T", 1) not in FLOATS
+    if shape is None:
+        return build.weight(None, node.name)
+    return _filled(node, build, shape, build.constant(int(node.op == "OnesLike"), integer=integer))
+
+
+RANDOM = (
+    "RandomUniform", "RandomStandardNormal", "TruncatedNormal", "RandomUniformInt",
+    "StatelessRandomUniform", "StatelessRandomNormal", "StatelessTruncatedNormal", "StatelessRandomUniformV2",
+    "StatelessRandomNormalV2", "StatelessTruncatedNormalV2", "Empty",
+)  # fmt: skip
+
+
+@HANDLERS.handles(*RANDOM)
+def _random(node: Node, build: Builder) -> Made:
+    value = node.input(0)
+    shape = None if value.data is None else tuple(value.data.elements.flat)
+    return build.weight(shape, node.name)
+
+
+@HANDLERS.handles("BroadcastArgs")
+def _broadcast_args(node: Node, build: Builder) -> Made:
+    return build.constant([*broadcast(node.sizes("shape", 0), node.sizes("shape", 1))], name=node.name)
+
+
+# Lists of tensors, as loops over the batch read and write them. Which row a turn reads is not known: rows that are
+# positions are refused by the lowering, those of a batch are alike.
+
+
+@HANDLERS.handles("TensorArrayV3", "TensorListReserve")
+def _rows(node: Node, build: Builder) -> Made:
+    count = node.input(0 if node.op == "TensorArrayV3" else 1)
+    known = None if count.data is None else count.data.elements.flat[0]
+    made = Rows(None, known)
+    return [build.weight(None, node.name), made] if node.op == "TensorArrayV3" else made
+
+
+@HANDLERS.handles("TensorArrayScatterV3", "TensorListFromTensor")
+def _rows_of(node: Node, build: Builder) -> Made:
+    tensor = node.input(2 if node.op == "TensorArrayScatterV3" else 0)
+    return Rows(tensor, shape_of(tensor)[0] if shape_of(tensor) else None)
+
+
+@HANDLERS.handles("TensorArrayReadV3", "TensorListGetItem")
+def _row(node: Node, build: Builder) -> Made:
+    rows = node.rows(2 if node.op == "TensorArrayReadV3" else 0)
+    if rows.tensor is None:
+        raise UnspelledError("it reads what its loop writes")
+    return build(program.Take(dim=0), rows.tensor, node.input(1))
+
+
+@HANDLERS.handles("TensorArrayWriteV3", "TensorListSetItem")
+def _row_written(node: Node, build: Builder) -> Made:
+    rows = node.rows(3 if node.op == "TensorArrayWriteV3" else 0)
+    if rows.tensor is not None:
+        raise UnspelledError("it writes over a list that holds tensors")
+    tensor = node.input(2)
+    wide = build(program.Unsqueeze(dims=(0,)), tensor, part="row")
+    count = unknown(f"{node.name}.count") if rows.count is None else rows.count
+    return Rows(build(program.Expand(shape=(count, *shape_of(tensor))), wide), rows.count)
+
+
+@HANDLERS.handles("TensorArrayGatherV3", "TensorListStack")
+def _gathered(node: Node, build: Builder) -> Made:
+    rows = node.rows(2 if node.op == "TensorArrayGatherV3" else 0)
+    if rows.tensor is None:
+        raise UnspelledError("nothing is known of what its loop wrote")
+    return rows.tensor
+
+
+@HANDLERS.handles("TensorArraySizeV3", "TensorListLength")
+def _row_count(node: Node, build: Builder) -> Made:
+    rows = node.rows(1 if node.op == "TensorArraySizeV3" else 0)
+    return build.weight((), node.name) if rows.count is None else build.constant(rows.count, name=node.name)
+
+
+# Quantised forms: what they carry of ranges are constants.
+
+QUANTISED = {
+    "QuantizedRelu": "relu", "QuantizedRelu6": "relu6", "QuantizeV2": "quantize", "Requantize": "quantize",
+    "QuantizeDownAndShrinkRange": "quantize", "QuantizedBiasAdd": "bias",
+}  # fmt: skip
+
+
+@HANDLERS.handles(*QUANTISED)
+def _quantised(node: Node, build: Builder) -> Made:
+    made = build(program.Pointwise(function=QUANTISED[node.op]), node.input(0))
+    return with_range(node, build, made)
+
+
+@HANDLERS.handles("QuantizedAdd", "QuantizedMul")
+def _quantised_pair(node: Node, build: Builder) -> Made:
+    function = "add" if node.op == "QuantizedAdd" else "mul"
+    made = build(program.Pointwise(function=function), node.input(0), node.input(1))
+    return with_range(node, build, made)
+
+
+@HANDLERS.handles("RequantizationRange")
+def _range_of(node: Node, build: Builder) -> Made:
+    # From the extremes of the whole tensor; like the statistics of a norm they are taken as constants.
+    return [build.weight(()), build.weight(())]
+
+
+# What is not followed, and why.
+
+NOT_FOLLOWED = {
+    "GatherNd": "its indices say which elements it reads",
+    "ResourceGatherNd": "its indices say which elements it reads",
+    "ScatterNd": "its indices say which elements it writes",
+    "TensorScatterUpdate": "its indices say which elements it writes",
+    "TensorScatterAdd": "its indices say which elements it writes",
+    "ReverseSequence": "it runs backward along an axis",
+    "FractionalMaxPool": "it draws its windows by chance",
+    "FractionalAvgPool": "it draws its windows by chance",
+    "ScaleAndTranslate": "it smooths what it shrinks, by a kernel as wide as its scale",
+    "ImageProjectiveTransformV2": "its transform says where it reads",
+    "ImageProjectiveTransformV3": "its transform says where it reads",
+    "ExtractGlimpse": "its offsets say where it reads",
+    "DynamicStitch": "its indices say which elements it writes",
+}
+
+
+@HANDLERS.handles(*NOT_FOLLOWED)
+def _not_followed(node: Node, build: Builder) -> Made:
+    if all(value.constant for value in node.tensors()):
+        return build.weight(None, node.name)
+    raise UnspelledError(NOT_FOLLOWED[node.op])

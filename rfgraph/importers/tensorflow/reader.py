@@ -1,0 +1,1009 @@
+"""TensorFlow files, read without tensorflow: frozen graphs (``.pb``, ``.pbtxt``) and SavedModels.
+
+Weights are looked at where they are small constants, and never decoded otherwise; variables stay on disk. Only what
+outputs are computed from is read: queues, summaries, gradients and assignments beside it are none of the network.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import networkx as nx
+import numpy as np
+
+from rfgraph.errors import ModelFileError
+from rfgraph.importers import program
+from rfgraph.importers.lowering.lower import lower_for
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Shape, unknown
+from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
+from rfgraph.importers.program.primitives import NOTHING, Program, Value
+from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.tensorflow import operators as tensorflow_ops  # noqa: F401  handlers register
+from rfgraph.importers.tensorflow import protos
+from rfgraph.importers.tensorflow.nodes import (
+    BOOL,
+    DEAD,
+    FLOATS,
+    HANDLERS,
+    INTEGERS,
+    OUTPUTS,
+    RESOURCE,
+    STRING,
+    VARIANT,
+    Atrous,
+    Dead,
+    Item,
+    Made,
+    Node,
+    Rows,
+)
+from rfgraph.importers.tensorflow.wire import contents
+
+#: Nodes read of functions and loop bodies, each time that they are called: beyond it the file is refused.
+MAX_UNFOLDED = 300_000
+#: Functions that call functions, deeper than this, are refused.
+MAX_CALLS = 64
+#: Loops of more turns than this are not unrolled.
+MAX_TURNS = 64
+#: Outputs of nodes that are kept: a node may have thousands.
+MAX_OUTPUTS = 1_000_000
+#: Steps taken through tangled loops.
+MAX_STEPS = 2_000_000
+#: Longer names of scopes are cut.
+MAX_SCOPE = 400
+#: TensorFlow's own limit.
+MAX_RANK = 254
+
+#: What handlers raise on a malformed node.
+MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, MemoryError)
+
+#: Ops whose outputs come from outside.
+SOURCES = frozenset(
+    {
+        "Placeholder", "PlaceholderV2", "PlaceholderWithDefault", "_Arg", "IteratorGetNext", "IteratorGetNextSync",
+        "OneShotIterator", "QueueDequeueV2", "QueueDequeue", "QueueDequeueManyV2", "QueueDequeueMany",
+        "QueueDequeueUpToV2", "QueueDequeueUpTo", "DecodeJpeg", "DecodePng", "DecodeBmp", "DecodeGif", "DecodeImage",
+        "DecodeAndCropJpeg", "DecodeRaw",
+    }
+)  # fmt: skip
+CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall", "TPUPartitionedCall", "RemoteCall"})
+BRANCHES = frozenset({"If", "StatelessIf", "_If", "Case", "StatelessCase"})
+LOOPS = frozenset({"While", "StatelessWhile", "_While"})
+ENTERS, EXITS = frozenset({"Enter", "RefEnter"}), frozenset({"Exit", "RefExit"})
+MERGES, SWITCHES = frozenset({"Merge", "RefMerge"}), frozenset({"Switch", "RefSwitch"})
+NEXT = frozenset({"NextIteration", "RefNextIteration"})
+#: What may stand between a convolution and the ``BatchToSpaceND`` after it, or before it.
+BETWEEN = frozenset(
+    {
+        "BiasAdd", "Relu", "Relu6", "LeakyRelu", "Elu", "Identity", "FusedBatchNorm", "FusedBatchNormV2",
+        "FusedBatchNormV3", "ExpandDims", "Squeeze",
+    }
+)  # fmt: skip
+CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2dNative", "Conv3D"})
+
+VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
+#: Op -> the inputs of it that are learned where they are constants.
+LEARNED = {
+    **dict.fromkeys(
+        ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2", "BiasAdd",
+         "BiasAddV1", "DepthwiseConv2dNativeBackpropInput", "QuantizedConv2D", "QuantizedDepthwiseConv2D"),
+        (1,),
+    ),
+    **dict.fromkeys(
+        ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Add", "AddV2", "Mul", "QuantizedMatMul"), (0, 1)
+    ),
+    **dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), (1, 2)),
+    **dict.fromkeys(("Gather", "GatherV2", "ResourceGather"), (0,)),
+    "BatchNormWithGlobalNormalization": (3, 4),
+    "Einsum": (0, 1),
+    "_FusedConv2D": (1, 2),
+    "_FusedMatMul": (1, 2),
+}  # fmt: skip
+_STATISTICS = re.compile(r"(moving_|running_|pop_)?(mean|variance|var|avg)(/\w+)?(_\d+)?$", re.I)
+
+#: Sinks of a graph that are no outputs of the network.
+BESIDE = frozenset(
+    {
+        "NoOp", "Assert", "Print", "PrintV2", "IsVariableInitialized", "VarIsInitializedOp", "MakeIterator",
+        "ShardedFilename", "MergeV2Checkpoints", "ControlTrigger", "DestroyResourceOp", "DestroyTemporaryVariable",
+        "WriteFile", "CheckNumerics", "ConcatOffset", "BroadcastGradientArgs", "InvertPermutation", "Timestamp",
+    }
+)  # fmt: skip
+#: What a network is trained by: what is made of them is none of its outputs.
+LOSSES = frozenset(
+    {
+        "SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits", "L2Loss", "CTCLoss", "CTCLossV2",
+        "InTopK", "InTopKV2",
+    }
+)  # fmt: skip
+_BESIDE_NAMED = re.compile(
+    r"(Resource|Sparse)*Apply[A-Z].*|(Resource)?Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)|Assign.*|.*Summary(V2)?|(Save|Restore)(V2|Slices)?|Queue.*|Initialize.*"
+    r"|.*Grad(V\d|Grad\w*)?|.*BackpropFilter(V2)?|.*Barrier.*|Write.*Summary|.*Iterator.*|.*Dataset.*|LookupTable.*"
+)
+#: Scopes of gradients and of the saver.
+_BESIDE_SCOPE = re.compile(r"(^|/)(gradients|gradient_tape|save|report_uninitialized_variables)(_\d+)?(/|$)")
+#: Scalars that tell whether the network is trained: it is read as it is used.
+_TRAINING = re.compile(r"(^|[/_])(is_)?(train|training|train_phase|phase_train|phase|learning_phase)(_\d+)?$", re.I)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a file holds: a graph, where it is fed, and what is wanted of it."""
+
+    name: str
+    graph: Any
+    #: Nodes that are fed -> what their tensor is called, and its shape if that is stated.
+    feeds: Mapping[str, tuple[str, Shape | None]] = field(default_factory=dict)
+    #: Tensors that are outputs; ``None`` where the file does not say.
+    outputs: tuple[str, ...] | None = None
+
+
+def graph_of(
+    path: str | os.PathLike[str], treat: Mapping[str, str] | None = None, input_size: Any = None
+) -> nx.MultiDiGraph[Any]:
+    """Return the network graph of a TensorFlow file; see ``read``."""
+    model = opened(path)
+    return lower_for(lambda shapes: program_of(model, shapes), treat, input_size)
+
+
+def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:
+    """Return the tensor program of a TensorFlow file.
+
+    Parameters
+    ----------
+    path
+        A frozen graph, a SavedModel's directory, or the ``saved_model.pb`` in it.
+    shapes
+        Shapes of inputs that replace those of the file.
+
+    Raises
+    ------
+    ModelFileError
+        If it cannot be read, or is none of these.
+    """
+    return program_of(opened(path), shapes)
+
+
+def program_of(model: Model, shapes: Mapping[str, Shape] | None = None) -> Program:
+    """Return the tensor program of a model."""
+    try:
+        return Reader(model, shapes or {}).program()
+    except MALFORMED as error:  # what no node is to blame for
+        raise ModelFileError(f"{model.name}: not a TensorFlow graph, or a damaged one ({error})") from error
+
+
+# Files.
+
+
+def opened(path: str | os.PathLike[str]) -> Model:
+    """Return what a file holds."""
+    name = os.fspath(path)
+    file = Path(name)
+    if file.is_dir():
+        inside = [file / entry for entry in ("saved_model.pb", "saved_model.pbtxt") if (file / entry).exists()]
+        if not inside:
+            raise ModelFileError(f"{name}: it is a directory without a saved_model.pb; name the model file in it")
+        file = inside[0]
+    try:
+        saved, message = _message(file)
+    except OSError as error:
+        raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
+    except protos.BROKEN as error:
+        why = f"{type(error).__name__}: {error}"[:300]
+        raise ModelFileError(f"{name}: not a TensorFlow graph, or a damaged one ({why})") from error
+    if saved:
+        return _saved_model(name, message)
+    if not message.node:
+        raise ModelFileError(f"{name}: not a TensorFlow graph, or a truncated one (it has no nodes)")
+    return Model(name, message)
+
+
+def _message(file: Path) -> tuple[bool, Any]:
+    """Return whether a file is a SavedModel, and its message."""
+    if file.suffix.lower() == ".pbtxt":
+        text = file.read_bytes().decode("utf-8")
+        saved = re.match(r"(\s|#.*\n)*(saved_model_schema_version|meta_graphs)\b", text) is not None
+        return saved, protos.from_text(protos.SavedModel if saved else protos.GraphDef, text)
+    with file.open("rb") as opened_:
+        saved = opened_.read(1) == b"\x08"  # a number comes first, its schema version; in a graph the first node
+    data = contents(file, "SavedModel" if saved else "GraphDef")
+    return saved, protos.from_binary(protos.SavedModel if saved else protos.GraphDef, data)
+
+
+def _saved_model(name: str, message: Any) -> Model:
+    graphs = [meta for meta in message.meta_graphs if "serve" in meta.meta_info_def.tags] or list(message.meta_graphs)
+    if not graphs or not graphs[0].graph_def.node:
+        raise ModelFileError(f"{name}: not a SavedModel, or a truncated one (it holds no graph)")
+    meta = graphs[0]
+    known = {key: signature for key, signature in meta.signature_def.items() if not key.startswith("__")}
+    chosen = [known["serving_default"]] if "serving_default" in known else [known[key] for key in sorted(known)]
+    if not chosen:
+        return Model(name, meta.graph_def)
+    feeds: dict[str, tuple[str, Shape | None]] = {}
+    outputs: dict[str, None] = {}
+    for signature in chosen:
+        for key, info in sorted(signature.inputs.items()):
+            node = _ref(info.name)[0]
+            # Where the exporter made the placeholder up, the input is called as its users call it.
+            title = key if node.endswith(f"_{key}") and node[: -len(key) - 1] in known else node
+            shape = _shape(title, info.tensor_shape) if info.HasField("tensor_shape") else None
+            feeds.setdefault(node, (title, shape))
+        outputs.update((info.name, None) for _, info in sorted(signature.outputs.items()) if info.name)
+    return Model(name, meta.graph_def, feeds, tuple(outputs))
+
+
+def _shape(name: str, message: Any) -> Shape | None:
+    """Return the shape that a file states; sizes that it does not state are symbols."""
+    if message.unknown_rank:
+        return None
+    if len(message.dim) > MAX_RANK:
+        raise ValueError(f"{name!r} has {len(message.dim)} dimensions")
+    return tuple(dim.size if dim.size > 0 else unknown(f"{name}.{d}") for d, dim in enumerate(message.dim))
+
+
+def _downstream(names: Sequence[str], readers: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return some nodes and all that is made of them."""
+    reached, queue = set(names), deque(names)
+    while queue:
+        for reader in readers.get(queue.popleft(), ()):
+            if reader not in reached:
+                reached.add(reader)
+                queue.append(reader)
+    return reached
+
+
+# References between nodes.
+
+Port = int | tuple[str, int]
+
+
+def _ref(text: str, in_function: bool = False) -> tuple[str, Port]:
+    """Return the node that a reference names, and which output of it; -1 stands for control.
+
+    Examples
+    --------
+    >>> _ref("split:1"), _ref("conv"), _ref("^init"), _ref("norm:y:0", in_function=True)
+    (('split', 1), ('conv', 0), ('init', -1), ('norm', ('y', 0)))
+    """
+    if text.startswith("^"):
+        return text[1:], -1
+    name, *rest = text.split(":")
+    if len(rest) > 2 or (rest and not rest[-1].isdecimal()) or (len(rest) == 2 and not in_function):
+        raise ValueError(f"{text[:80]!r} is no reference to a tensor")
+    if not rest:
+        return name, 0
+    index = int(rest[-1][:9])
+    return name, (rest[0], index) if len(rest) == 2 else index
+
+
+@dataclass(frozen=True)
+class Input:
+    """A data input of a node."""
+
+    name: str
+    port: Port
+
+
+@dataclass(frozen=True)
+class Wired:
+    """A node, and what it reads."""
+
+    proto: Any
+    data: tuple[Input, ...]
+    control: tuple[str, ...]
+
+    @property
+    def op(self) -> str:
+        """Its op."""
+        return str(self.proto.op)
+
+
+class Body:
+    """The nodes of a graph, or of a function."""
+
+    def __init__(self, nodes: Iterable[Any], function: bool = False) -> None:
+        self.function = function
+        self.steps = 0
+        self.nodes: dict[str, Wired] = {}
+        for proto in nodes:
+            if proto.name in self.nodes:
+                raise ValueError(f"two of its nodes are called {proto.name!r}")
+            refs = [_ref(text, function) for text in proto.input]
+            data = tuple(Input(name, port) for name, port in refs if port != -1)
+            self.nodes[proto.name] = Wired(proto, data, tuple(name for name, port in refs if port == -1))
+
+    def get(self, name: str, reader: str) -> Wired:
+        """Return a node."""
+        found = self.nodes.get(name)
+        if found is None:
+            raise ValueError(f"{reader} reads {name!r}, which is not in the graph")
+        return found
+
+    def needed(self, name: str) -> list[str]:
+        """Return the nodes that must be read before a node is."""
+        wired = self.nodes[name]
+        if wired.op in NEXT:
+            return []
+        if wired.op in EXITS:
+            turn = self.turn(name)
+            return self.entries(name) if turn is None else [turn.name]
+        if wired.op in MERGES:
+            return [i.name for i in wired.data if not self.is_next(i.name)]
+        return [i.name for i in wired.data] + [pivot for pivot in wired.control if self.is_pivot(pivot)]
+
+    def is_pivot(self, name: str) -> bool:
+        """Whether a node tells which branch is taken, to those that it controls."""
+        wired = self.nodes.get(name)
+        if wired is None or wired.op != "Identity" or not wired.data:
+            return False
+        source = self.nodes.get(wired.data[0].name)
+        return source is not None and source.op in SWITCHES
+
+    def is_next(self, name: str) -> bool:
+        """Whether a node hands a tensor to the next turn of a loop."""
+        wired = self.nodes.get(name)
+        return wired is not None and wired.op in NEXT
+
+    def turn(self, name: str) -> Input | None:
+        """Return what a turn of a loop makes of the tensor that leaves the loop at a node."""
+        wired = self.nodes[name]
+        for ops in (SWITCHES, MERGES):
+            if not wired.data:
+                return None
+            found = self.nodes.get(wired.data[0].name)
+            if found is None or found.op not in ops:
+                return None
+            wired = found
+        ends = [self.nodes[i.name] for i in wired.data if self.is_next(i.name)]
+        return ends[0].data[0] if len(ends) == 1 and ends[0].data else None
+
+    def entries(self, name: str) -> list[str]:
+        """Return the nodes through which tensors enter the loop that a node leaves."""
+        found: dict[str, None] = {}
+        seen, queue = {name}, deque([name])
+        while queue:
+            wired = self.nodes.get(queue.popleft())
+            self.steps += 1
+            if self.steps > MAX_STEPS:
+                raise ValueError(f"it has loops whose walk takes more than {MAX_STEPS} steps")
+            for i in wired.data if wired is not None else ():
+                inner = self.nodes.get(i.name)
+                if inner is not None and inner.op in ENTERS:
+                    found[i.name] = None
+                elif i.name not in seen:
+                    seen.add(i.name)
+                    queue.append(i.name)
+        return list(found)
+
+
+class Reader:
+    """Reads the graph of one model into a builder."""
+
+    def __init__(self, model: Model, shapes: Mapping[str, Shape]) -> None:
+        self.model = model
+        self.shapes = shapes
+        self.build = Builder(Path(model.name).name)
+        self.build.learned = NOTHING
+        self.functions = {f.signature.name: f for f in model.graph.library.function}
+        self.bodies: dict[str, Body] = {}
+        self.resized = bool(shapes)
+        self.unfolded = 0
+        self.outputs = 0
+        self.outside: set[str] = set()  # constants that stand for encoded text, from which inputs are decoded
+        self.calls = 0
+
+    def fail(self, why: object) -> ModelFileError:
+        """Return the error that names the file."""
+        return ModelFileError(f"{self.model.name}: {why}")
+
+    def program(self) -> Program:
+        """Return the program."""
+        body = Body(self.model.graph.node)
+        bound: dict[str, Item] = {}
+        for node, (title, shape) in self.model.feeds.items():
+            proto = body.nodes[node].proto if node in body.nodes else None
+            if proto is not None and self.is_scalar(node, proto, shape):
+                continue
+            bound[node] = self.build.input(title, self.shapes.get(title, shape))
+        if self.model.outputs is None:
+            wanted = [Input(name, 0) for name in self.sinks(body)]
+        else:
+            wanted = [Input(*_ref(text)) for text in self.model.outputs]
+        made = self.run(body, bound, wanted, "")
+        values = [item for item in made if isinstance(item, Value) and not item.constant]
+        if not values:
+            raise self.fail("none of its outputs depends on an input (a Placeholder)")
+        return self.build.program(values)
+
+    def is_scalar(self, name: str, proto: Any, shape: Shape | None) -> bool:
+        """Whether a fed node is a switch of the graph that has a value of its own."""
+        return shape == () and (proto.op == "PlaceholderWithDefault" or _TRAINING.search(name) is not None)
+
+    def sinks(self, body: Body) -> list[str]:
+        """Return the nodes that depend on an input and that nothing but training reads."""
+        readers: dict[str, list[str]] = {}
+        for name, wired in body.nodes.items():
+            for i in wired.data:
+                readers.setdefault(i.name, []).append(name)
+        sources = [name for name, wired in body.nodes.items() if wired.op in SOURCES]
+        if not sources:
+            raise self.fail("it has no input: no Placeholder, and no iterator or queue that feeds it")
+        reached = _downstream(sources, readers)
+        losses = _downstream([name for name, wired in body.nodes.items() if wired.op in LOSSES], readers)
+        left = {name: len(readers.get(name, ())) for name in body.nodes}
+        beside = losses | {name for name in body.nodes if self.is_beside(body, name)}
+        peeled = deque(name for name, count in left.items() if not count and name in beside)
+        gone = set(peeled)
+        while peeled:
+            for i in body.nodes[peeled.popleft()].data:
+                if i.name in left:
+                    left[i.name] -= 1
+                    if not left[i.name] and i.name not in gone and i.name in beside:
+                        gone.add(i.name)
+                        peeled.append(i.name)
+        ends = [n for n in body.nodes if not left[n] and n in reached and n not in gone]
+        return ends or [name for name in body.nodes if name in reached and not readers.get(name)]
+
+    def is_beside(self, body: Body, name: str) -> bool:
+        """Whether a node that nothing reads is there for training only."""
+        op = body.nodes[name].op
+        return op in BESIDE or _BESIDE_NAMED.fullmatch(op) is not None or _BESIDE_SCOPE.search(name) is not None
+
+    # Bodies.
+
+    def run(self, body: Body, bound: Mapping[str, Item], wanted: Sequence[Input], prefix: str,
+            given: Mapping[str, Any] | None = None) -> list[Item]:  # fmt: skip
+        """Read what ``wanted`` tensors of a body need, and return them."""
+        order = self.ordered(body, bound, wanted, {})
+        assert order is not None
+        held = self.sandwiches(body, order, wanted)
+        if held:
+            later = {conv: [i.name for i in found.amounts] for conv, found in held.items()}
+            again = self.ordered(body, bound, wanted, later)
+            order, held = (order, {}) if again is None else (again, held)
+        passed = {end for found in held.values() for end in found.ends}
+        scope: dict[str, Outputs] = {name: Outputs(None, [item]) for name, item in bound.items()}
+        for name in order:
+            if prefix or body.function:
+                self.unfolded += 1
+                if self.unfolded > MAX_UNFOLDED:
+                    raise self.fail(f"its functions unfold to more than {MAX_UNFOLDED} nodes")
+            scope[name] = self.node(body, name, scope, prefix, given or {}, held.get(name), name in passed)
+        return [self.item(body, scope, i) for i in wanted]
+
+    def ordered(
+        self, body: Body, bound: Mapping[str, Item], wanted: Sequence[Input], later: Mapping[str, Sequence[str]]
+    ) -> list[str] | None:
+        """Return the nodes that are needed, each after those it needs; ``None`` if ``later`` makes a cycle."""
+        done: set[str] = set(bound)
+        active: set[str] = set()
+        order: list[str] = []
+        for root in wanted:
+            body.get(root.name, "an output") if root.name not in bound else None
+            stack = [(root.name, self._before(body, root.name, later))] if root.name not in done else []
+            active.update(name for name, _ in stack)
+            while stack:
+                name, rest = stack[-1]
+                following = next(rest, None)
+                if following is None:
+                    stack.pop()
+                    active.discard(name)
+                    done.add(name)
+                    order.append(name)
+                elif following in active:
+                    if later:
+                        return None
+                    raise ValueError(f"its nodes form a cycle: {following!r} reads {name!r}, which comes of it")
+                elif following not in done:
+                    body.get(following, f"node {name!r}")
+                    active.add(following)
+                    stack.append((following, self._before(body, following, later)))
+        return order
+
+    def _before(self, body: Body, name: str, later: Mapping[str, Sequence[str]]) -> Iterator[str]:
+        return iter([*body.needed(name), *later.get(name, ())])
+
+    def sandwiches(self, body: Body, order: Sequence[str], wanted: Sequence[Input]) -> dict[str, Sandwich]:
+        """Return the convolutions that stand, alone, between ``SpaceToBatchND`` and ``BatchToSpaceND``."""
+        ends = [name for name in order if body.nodes[name].op == "BatchToSpaceND"]
+        if not ends:
+            return {}
+        reads = Counter(i.name for name in order for i in body.nodes[name].data)
+        reads.update(i.name for i in wanted)
+        found = {}
+        for end in ends:
+            chain = self._chain(body, end, reads)
+            kinds = [body.nodes[name].op for name in chain]
+            convolutions = [name for name, op in zip(chain, kinds, strict=True) if op in CONVOLUTIONS]
+            if len(convolutions) != 1 or kinds[-1] != "SpaceToBatchND":
+                continue
+            conv = body.nodes[convolutions[0]]
+            attributes = Attributes(conv.proto.attr, {})
+            plain = all(set(attributes.get(key) or [1]) == {1} for key in ("strides", "dilations"))
+            if attributes.get("padding") != "VALID" or not plain:
+                continue
+            after, before = body.nodes[end], body.nodes[chain[-1]]
+            if len(after.data) != 3 or len(before.data) != 3:
+                continue
+            at = kinds.index(conv.op)
+            inserted = "ExpandDims" in kinds[at:]
+            if inserted != ("Squeeze" in kinds[:at]) or {"Squeeze"} & {*kinds[at:]} or {"ExpandDims"} & {*kinds[:at]}:
+                continue
+            amounts = (before.data[1], before.data[2], after.data[2])
+            found[convolutions[0]] = Sandwich((chain[-1], end), amounts, inserted)
+        return found
+
+    def _chain(self, body: Body, end: str, reads: Counter[str]) -> list[str]:
+        """Return the nodes before ``end``, each read by the next one only, back to a ``SpaceToBatchND``."""
+        chain: list[str] = []
+        name = end
+        while body.nodes[name].data and len(chain) < 16:
+            i = body.nodes[name].data[0]
+            wired = body.nodes.get(i.name)
+            first = i.port == 0 or (isinstance(i.port, tuple) and i.port[1] == 0 and i.port[0] in ("output", "y", ""))
+            if wired is None or reads[i.name] != 1 or not first:
+                break
+            if wired.op not in BETWEEN | CONVOLUTIONS | {"SpaceToBatchND"}:
+                break
+            chain.append(i.name)
+            name = i.name
+            if wired.op == "SpaceToBatchND":
+                break
+        return chain or [end]
+
+    def item(self, body: Body, scope: Mapping[str, Outputs], i: Input) -> Item:
+        """Return the tensor that a reference means."""
+        outputs = scope[i.name]
+        port = i.port
+        if isinstance(port, tuple):
+            names = OUTPUTS.get(body.nodes[i.name].op, ()) if i.name in body.nodes else ()
+            port = names.index(port[0]) + port[1] if port[0] in names else port[1]
+        while len(outputs.items) <= port and outputs.node is not None:
+            if outputs.dead:
+                return DEAD
+            if len(outputs.items) >= MAX_ELEMENTS:
+                raise ValueError(f"output {port} of {i.name!r} is read")
+            outputs.items.append(self.opaque(outputs.node, len(outputs.items), outputs.why))
+        if port >= len(outputs.items):
+            raise ValueError(f"output {port} of {i.name!r} is read, which has {len(outputs.items)}")
+        return outputs.items[port]
+
+    # Nodes.
+
+    def node(self, body: Body, name: str, scope: Mapping[str, Outputs], prefix: str, given: Mapping[str, Any],
+             held: Sandwich | None, passed: bool) -> Outputs:  # fmt: skip
+        """Read one node."""
+        wired = body.nodes[name]
+        attributes = Attributes(wired.proto.attr, given)
+        full = prefix + name
+        try:
+            inputs = self.inputs(body, wired, scope)
+            dead = wired.op not in MERGES and (
+                any(isinstance(item, Dead) for item in inputs)
+                or any(scope[pivot].items[:1] == [DEAD] for pivot in wired.control if pivot in scope)
+            )
+            atrous = None if held is None else self.atrous(body, scope, held)
+            node = Node(full, wired.op, attributes, tuple(inputs), atrous)
+            if dead:
+                return Outputs(node, [DEAD], dead=True)
+            if passed:
+                return Outputs(None, [node.input(0)])
+            made = self.made(node, body, wired)
+        except UnspelledError as error:
+            return Outputs(node, [], why=str(error))
+        except MALFORMED as error:
+            raise self.fail(f"node {full!r} ({wired.op}): {error}") from error
+        whole = None if wired.op in SOURCES else node
+        outputs = [made] if isinstance(made, (Value, Rows, Dead)) else list(made)
+        self.outputs += len(outputs)
+        if self.outputs > MAX_OUTPUTS:
+            raise self.fail(f"its nodes have more than {MAX_OUTPUTS} outputs")
+        return Outputs(whole, outputs)
+
+    def inputs(self, body: Body, wired: Wired, scope: Mapping[str, Outputs]) -> list[Item]:
+        """Return what a node reads; of a loop that is not followed, what enters it."""
+        if wired.op in EXITS:
+            turn = body.turn(wired.proto.name)
+            found = [Input(name, 0) for name in body.entries(wired.proto.name)] if turn is None else [turn]
+            return [self.item(body, scope, i) for i in found]
+        if wired.op in NEXT:
+            return []
+        if wired.op in MERGES:
+            return [self.item(body, scope, i) for i in wired.data if not body.is_next(i.name)]
+        return [self.item(body, scope, i) for i in wired.data]
+
+    def atrous(self, body: Body, scope: Mapping[str, Outputs], held: Sandwich) -> Atrous:
+        """Return what is known of the blocks round a convolution."""
+        values = [self.item(body, scope, i) for i in held.amounts]
+        if not all(isinstance(value, Value) for value in values):
+            raise ValueError("its blocks are no tensors")
+        blocks, paddings, crops = values
+        return Atrous(blocks, paddings, crops, held.inserted)  # type: ignore[arg-type]
+
+    def made(self, node: Node, body: Body, wired: Wired) -> Made:
+        """Return the outputs of a node."""
+        self.build.at(node.name, node.op, self.weights(node))
+        before = len(self.build.instructions)
+        handler = HANDLERS.get(node.op)
+        try:
+            if node.op in SOURCES:
+                return self.source(node)
+            if node.op == "Const":
+                return self.tensor(node.name, node.get("value"))
+            if node.op in VARIABLES and handler is not None:
+                return self.learn(handler(node, self.build))  # type: ignore[arg-type]
+            if node.op in MERGES:
+                return self.merged(node, body, wired)
+            if node.op in SWITCHES:
+                return self.switched(node)
+            if node.op in EXITS or node.op in NEXT:
+                return self.looped(node, body.turn(wired.proto.name) is not None)
+            if node.op in CALLS or node.op in self.functions:
+                return self.called(node)
+            if node.op in BRANCHES:
+                return self.branches(node)
+            if node.op in LOOPS:
+                return self.loop(node)
+            if handler is None:
+                raise UnspelledError
+            if node.op == "Identity" and body.function and re.fullmatch(r"(.*/)?Identity(_\d+)?", node.name):
+                return node.inputs[0]  # what the exporter returns; the graph has no such node
+            return _less_learned(node, handler(node, self.build))
+        except UnspelledError:
+            del self.build.instructions[before:]
+            raise
+
+    def weights(self, node: Node) -> list[Value]:
+        """Return the learned tensors that a node reads, as far as the op tells them from other constants."""
+        places = LEARNED.get(node.op, ())
+        if all(isinstance(item, Value) and item.constant for item in node.inputs):
+            return []  # what is made of weights alone counts where it is read
+        found = [item for k, item in enumerate(node.inputs) if k in places and isinstance(item, Value)]
+        return [value for value in found if value.learned and value.shape != ()]
+
+    def learn(self, value: Value, kind: int = 1) -> Value:
+        """Return a tensor that may be learned: no scalar, and no mean or variance of what was seen in training."""
+        known = value.shape != () and kind not in INTEGERS and not _STATISTICS.search(value.name)
+        return self.build.learn(value) if known else value
+
+    def opaque(self, node: Node, k: int, why: str) -> Value:
+        """Return output ``k`` of a node of which nothing is known but perhaps its shape."""
+        found = [item.tensor if isinstance(item, Rows) else item for item in node.inputs]
+        operands = [item for item in found if isinstance(item, Value)]
+        shape = None if self.resized else self.stated(node, k)
+        if any(value.name in self.outside for value in operands):
+            return self.added(node, k, shape)
+        if all(value.constant for value in operands):
+            return self.build.weight(shape, node.output(k))
+        self.build.at(node.output(k), node.op)
+        return self.build(program.Opaque(why=why, shape=shape), *operands)
+
+    def stated(self, node: Node, k: int) -> Shape | None:
+        """Return the shape that the graph states of an output, if it states every size."""
+        shapes = node.get("_output_shapes")
+        shape = shapes[k] if isinstance(shapes, list) and k < len(shapes) else None
+        known = isinstance(shape, tuple) and all(isinstance(size, int) and size >= 0 for size in shape)
+        return shape if known else None
+
+    # What comes from outside, and what the file holds.
+
+    def source(self, node: Node) -> Made:
+        """Add an input of the program for each output of a node that comes from outside."""
+        if node.op.startswith("Decode"):
+            channels = node.get("channels") or None
+            sizes = [unknown(f"{node.name}.{d}") for d in range(3)]
+            shape: Shape = (sizes[0], sizes[1], channels or sizes[2])
+            return self.added(node, 0, None if node.op in ("DecodeGif", "DecodeImage", "DecodeRaw") else shape)
+        if node.op == "PlaceholderWithDefault":
+            default = node.input(0)
+            if default.shape == () or not default.constant:
+                return default
+        types = node.get("output_types") or node.get("component_types") or [node.get("dtype") or node.get("T") or 0]
+        shapes = node.get("output_shapes") or [node.get("shape")]
+        if not isinstance(types, list) or not isinstance(shapes, list) or len(types) > MAX_ELEMENTS:
+            raise ValueError("its output_types or output_shapes are no lists")
+        made: list[Item] = []
+        for k, kind in enumerate(types):
+            found = shapes[k] if k < len(shapes) else None
+            stated = node.get("_output_shapes")
+            if found is None and isinstance(stated, list) and k < len(stated):
+                found = stated[k]
+            if found == () and node.op in ("Placeholder", "_Arg") and 0 < self.model.graph.versions.producer < 24:
+                found = None  # in old graphs no dimensions meant that they are not known
+            shape_ = found and tuple(
+                size if isinstance(size, int) and size > 0 else unknown(f"{node.output(k)}.{d}")
+                for d, size in enumerate(found)
+            )
+            if kind == BOOL and _TRAINING.search(node.name):
+                made.append(self.build.constant(0, name=node.name))
+            elif kind in (STRING, RESOURCE, VARIANT):
+                made.append(self.build.weight(None, self.build.unique(node.output(k))))
+                self.outside.update([node.output(k)] if kind == STRING else [])
+            else:
+                made.append(self.added(node, k, shape_))
+        return made
+
+    def added(self, node: Node, k: int, shape: Shape | None) -> Value:
+        """Add an input of the program."""
+        name = node.output(k)
+        return self.build.input(name, self.shapes.get(name, shape))
+
+    def tensor(self, name: str, tensor: Any) -> Value:
+        """Return a constant; its contents only if it is small."""
+        if tensor is None or not hasattr(tensor, "tensor_shape"):
+            raise ValueError("its value is missing")
+        shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+        if len(shape) > MAX_RANK or any(size < 0 for size in shape):
+            raise ValueError(f"its value has shape {list(shape)[:20]}")
+        count = 1
+        for size in shape:
+            count *= size
+        kind = int(tensor.dtype)
+        if count > (MAX_ELEMENTS if kind in INTEGERS else MAX_FLOATS) or kind not in (*INTEGERS, *FLOATS):
+            return self.learn(self.build.weight(shape, name), kind)
+        numbers = _contents(tensor, kind, count)
+        if numbers is None:
+            return self.learn(self.build.weight(shape, name), kind)  # weights were stripped
+        integer = kind in INTEGERS
+        exact = numbers if integer else [simplest(number) for number in numbers]
+        elements = constant(exact or [0], integer=integer).elements[: len(exact)].reshape(shape)
+        return self.learn(self.build.constant(elements, integer=integer, name=name), kind)
+
+    # Control flow.
+
+    def looped(self, node: Node, known: bool) -> Item:
+        """Return what a turn of a loop reads, or what leaves it: lists of rows, and counters whose number is not known.
+
+        A loop over the rows of a batch does the same with each, so that one turn stands for all.
+        """
+        found = node.inputs[0] if node.inputs and known else None
+        if isinstance(found, Rows):
+            return found
+        if isinstance(found, Value) and found.constant:
+            return self.build.weight(found.shape, node.name)
+        raise UnspelledError("what its loop computes is not followed")
+
+    def switched(self, node: Node) -> Made:
+        """Read a node that hands its tensor to one of two branches."""
+        value, condition = node.inputs[0], node.input(1)
+        if condition.data is not None:
+            taken = _truth(condition)
+            return [DEAD, value] if taken else [value, DEAD]
+        if condition.constant or not isinstance(value, Value) or condition in self.build.inputs:
+            return [value, value]
+        read = self.build(program.Whole(shape=()), condition, part="condition")
+        chosen = self.build(program.Pointwise(function="where"), value, read)
+        return [chosen, chosen]
+
+    def merged(self, node: Node, body: Body, wired: Wired) -> Made:
+        """Read a node where branches meet; all of them, where it is not known which is taken."""
+        if any(body.is_next(i.name) for i in wired.data):
+            return [self.looped(node, len(node.inputs) == 1), self.build.weight((), node.output(1))]
+        alive = [item for item in node.inputs if not isinstance(item, Dead)]
+        if not alive:
+            return [DEAD, DEAD]
+        index = self.build.weight((), node.output(1))
+        if len(alive) == 1:
+            place = next(k for k, item in enumerate(node.inputs) if item is alive[0])
+            return [alive[0], self.build.constant(place, name=node.output(1))]
+        return [self.either(node, 0, alive), index]
+
+    def either(self, node: Node, k: int, items: Sequence[Item], condition: Value | None = None) -> Item:
+        """Return what is one of several tensors."""
+        tensors = [item for item in items if isinstance(item, Value)]
+        if len(tensors) < len(items):
+            raise UnspelledError("its branches make no tensors")
+        if all(value == tensors[0] for value in tensors) and (condition is None or tensors[0].constant):
+            return tensors[0]
+        if any(v.shape is None or len(v.shape) != len(tensors[0].shape or ()) for v in tensors):
+            raise UnspelledError("its branches make tensors of different ranks")
+        self.build.at(node.output(k), node.op)
+        if condition is not None:
+            tensors.append(self.build(program.Whole(shape=()), condition, part="condition"))
+        return self.build(program.Pointwise(function="where"), *tensors)
+
+    def called(self, node: Node) -> Made:
+        """Read the function that a node calls in its place."""
+        name = node.op if node.op in self.functions else _function_name(node.get("f"))
+        attributes = node.attributes if node.op in self.functions else _function_attributes(node.get("f"))
+        return self.body(name, node.inputs, _scope_of(node.name), attributes)
+
+    def body(self, name: str, inputs: Sequence[Item], prefix: str, given: Mapping[str, Any]) -> list[Item]:
+        """Read a function of the file, and return what it returns."""
+        function = self.functions.get(name)
+        if function is None:
+            raise UnspelledError(f"the function {name!r} that it calls is not in the file")
+        arguments = function.signature.input_arg
+        if any(a.number_attr or a.type_list_attr for a in (*arguments, *function.signature.output_arg)):
+            raise UnspelledError(f"the function {name!r} takes or makes lists of tensors")
+        if len(arguments) != len(inputs):
+            raise ValueError(f"the function {name!r} takes {len(arguments)} inputs, not {len(inputs)}")
+        if self.calls >= MAX_CALLS:
+            raise self.fail(f"its functions call each other more than {MAX_CALLS} deep; {name!r} is one of them")
+        if name not in self.bodies:
+            self.bodies[name] = Body(function.node_def, function=True)
+        bound = dict(zip((a.name for a in arguments), inputs, strict=True))
+        wanted = [Input(*_ref(function.ret[a.name], True)) for a in function.signature.output_arg]
+        self.calls += 1
+        try:
+            return self.run(self.bodies[name], bound, wanted, prefix, given)
+        finally:
+            self.calls -= 1
+
+    def branches(self, node: Node) -> Made:
+        """Read the branch that is taken; all of them if that depends on the input."""
+        condition = node.input(0)
+        functions = node.get("branches") or [node.get("then_branch"), node.get("else_branch")]
+        if condition.data is not None:
+            if node.op.endswith("Case"):
+                index = node.integer("branch index", 0)
+                functions = [functions[index if 0 <= index < len(functions) else -1]]
+            else:
+                functions = [functions[0 if _truth(condition) else 1]]
+        scope = _scope_of(node.name)
+        made = [self.body(_function_name(f), node.inputs[1:], scope, _function_attributes(f)) for f in functions]
+        if len(made) == 1:
+            return made[0]
+        read = None if condition.constant or condition in self.build.inputs else condition
+        return [self.either(node, k, items, read) for k, items in enumerate(zip(*made, strict=True))]
+
+    def loop(self, node: Node) -> Made:
+        """Unroll a loop of few turns whose number is known."""
+        condition, turn = node.get("cond"), node.get("body")
+        carried = list(node.inputs)
+        for count in range(MAX_TURNS + 1):
+            prefix = f"{_scope_of(node.name)}{count}/"
+            (go_on,) = self.body(_function_name(condition), carried, prefix, _function_attributes(condition))
+            if count == 0 and any(isinstance(item, Rows) for item in carried):
+                return self.each_row(node, carried)
+            if not isinstance(go_on, Value) or go_on.data is None:
+                raise UnspelledError("how often it runs depends on what the network computes, or on the input size")
+            if not _truth(go_on):
+                return carried
+            carried = self.body(_function_name(turn), carried, prefix, _function_attributes(turn))
+        raise UnspelledError(f"it runs more than {MAX_TURNS} times")
+
+    def each_row(self, node: Node, carried: Sequence[Item]) -> list[Item]:
+        """Read one turn of a loop over the rows of a batch for all of them."""
+        given = [
+            self.build.weight(item.shape, f"{node.name}/{k}") if isinstance(item, Value) and item.constant else item
+            for k, item in enumerate(carried)
+        ]
+        turn = node.get("body")
+        made = self.body(_function_name(turn), given, _scope_of(node.name), _function_attributes(turn))
+        for before, after in zip(given, made, strict=True):
+            if isinstance(before, Value) and not before.constant and after != before:
+                raise UnspelledError("its turns hand each other what the network computes")
+            if isinstance(before, Value) and isinstance(after, Value) and before.constant != after.constant:
+                raise UnspelledError("its turns hand each other what the network computes")
+        return made
+
+
+@dataclass
+class Outputs:
+    """What a node makes; ``node`` is there to make those that no handler followed."""
+
+    node: Node | None
+    items: list[Item]
+    dead: bool = False
+    why: str = "this output is not followed"
+
+
+@dataclass(frozen=True)
+class Sandwich:
+    """The two ends round a convolution, and their blocks, paddings and crops."""
+
+    ends: tuple[str, str]
+    amounts: tuple[Input, Input, Input]
+    inserted: bool
+
+
+class Attributes(Mapping[str, Any]):
+    """The attributes of a node in plain Python, each when it is asked for."""
+
+    def __init__(self, protos_: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        self._protos = protos_
+        self._given = given
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._protos:
+            raise KeyError(name)
+        return _plain(self._protos[name], self._given)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._protos)
+
+    def __len__(self) -> int:
+        return len(self._protos)
+
+
+def _plain(attribute: Any, given: Mapping[str, Any]) -> Any:
+    kind = attribute.WhichOneof("value")
+    if kind is None:
+        return None
+    value = getattr(attribute, kind)
+    if kind == "s":
+        return value.decode("utf-8", "replace")
+    if kind == "shape":
+        return _sizes(value)
+    if kind == "placeholder":
+        return given.get(value)
+    if kind != "list":
+        return value
+    if value.s:
+        return [entry.decode("utf-8", "replace") for entry in value.s]
+    if value.shape:
+        return [_sizes(entry) for entry in value.shape]
+    return list(value.i or value.f or value.b or value.type or value.func)
+
+
+def _sizes(message: Any) -> tuple[int, ...] | None:
+    """Return the sizes that a shape states, -1 where it does not."""
+    if len(message.dim) > MAX_RANK:
+        raise ValueError(f"a shape of {len(message.dim)} dimensions")
+    return None if message.unknown_rank else tuple(dim.size for dim in message.dim)
+
+
+def _contents(tensor: Any, kind: int, count: int) -> list[Any] | None:
+    """Return the few numbers of a tensor; the last one stands for all that are left out, zero if there is none."""
+    if kind not in INTEGERS and kind not in (1, 2):
+        return None
+    if tensor.tensor_content:
+        dtype = np.dtype(INTEGERS.get(kind, "<f4" if kind == 1 else "<f8"))
+        if len(tensor.tensor_content) != count * dtype.itemsize:
+            return None
+        numbers = np.frombuffer(tensor.tensor_content, dtype).tolist()
+    else:
+        field_ = {1: "float_val", 2: "double_val", 9: "int64_val", 10: "bool_val", 22: "uint32_val", 23: "uint64_val"}
+        numbers = list(getattr(tensor, field_.get(kind, "int_val"))[: count + 1])
+        if len(numbers) > count:
+            return None
+        numbers += (numbers[-1:] or [0]) * (count - len(numbers))
+    finite = all(number == number and abs(number) != float("inf") for number in numbers)
+    return [int(number) for number in numbers] if kind in INTEGERS else numbers if finite else None
+
+
+def _less_learned(node: Node, made: Made) -> Made:
+    """Return what is made without what is no longer learned: of norms, their means and variances.
+
+    Norms at inference are written as ``x * scale + (shift - mean * scale)``, with ``scale = gamma / sqrt(variance)``.
+    """
+    if isinstance(made, Value) and made.constant and made.learned and node.op in ("Rsqrt", "Sub"):
+        return replace(made, learned=node.input(0).learned if node.op == "Sub" else NOTHING)
+    return made
+
+
+def _truth(value: Value) -> bool:
+    assert value.data is not None
+    if value.data.elements.size != 1:
+        raise UnspelledError("its condition is not one number")
+    found = value.data.elements.flat[0]
+    if not isinstance(found, (int, bool)) and not hasattr(found, "denominator"):
+        raise UnspelledError("its condition depends on the input size; give one")
+    return bool(found)
+
+
+def _function_name(found: Any) -> str:
+    if not hasattr(found, "attr"):
+        raise ValueError("the function that it calls is missing")
+    return str(found.name)
+
+
+def _function_attributes(found: Any) -> Mapping[str, Any]:
+    return Attributes(found.attr, {})
+
+
+def _scope_of(name: str) -> str:
+    """Return what the nodes of a function are called after; calls that no user named have no name of their own."""
+    scope = re.sub(r"(^|/)(Stateful)?PartitionedCall(_\d+)?$", "", name)
+    if len(scope) > MAX_SCOPE:
+        scope = f"{scope[: MAX_SCOPE // 2]}...{crc32(scope.encode()):08x}"
+    return f"{scope}/" if scope else ""

@@ -1,0 +1,1 @@
+"""TFLite files, read into the tensor program with a flatbuffer schema only."""

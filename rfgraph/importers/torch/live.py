@@ -1,0 +1,237 @@
+"""Live PyTorch modules, traced by ``torch.export`` and read as a saved model is."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import networkx as nx
+import torch
+from torch.utils._pytree import tree_map
+
+from rfgraph.errors import ModelFileError
+from rfgraph.importers.program.dimensions import Shape
+from rfgraph.importers.program.folding import MAX_ELEMENTS
+from rfgraph.importers.spelling.stack import user_line
+from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step, lowered
+
+_DEPENDS_ON_DATA = (
+    "; what it computes decides which code runs, "
+    "so pass the part of it before that, such as model.backbone of a detector"
+)
+
+
+def read(module: Any, example: Any) -> tuple[Exported, tuple[str, ...]]:
+    """Return what ``torch.export`` makes of a module, and the names of its inputs that are data.
+
+    The module is traced as it is, in training or evaluation mode, on tensors without contents.
+
+    Parameters
+    ----------
+    module
+        A ``torch.nn.Module``, or a ``torch.export.ExportedProgram``.
+    example
+        What it is called with: a tensor or a full shape, a list of these for several inputs, or a mapping from the
+        names of its parameters to them. An exported program needs none.
+
+    Raises
+    ------
+    ModelFileError
+        If there is no example, or the module cannot be traced.
+    """
+    if isinstance(module, torch.export.ExportedProgram):
+        return _exported(module, type(module).__name__)
+    name = type(module).__name__
+    if example is None:
+        raise ModelFileError(
+            f"a live module ({name}) is traced on an example; pass example=, the full shape of its input such as "
+            "(1, 3, 224, 224), a tensor, or a list of these for several inputs"
+        )
+    arguments, keywords = inputs(module, example)
+    try:
+        # What tracing warns of is attributes that it sets itself; where it fails, it prints all the graph that it has.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.export.export(module, arguments, keywords, strict=False)
+    except Exception as error:  # the module's own code runs here and may raise anything
+        why = (str(error).strip().splitlines() or [""])[0][:300]
+        what = type(error).__name__
+        hint = _DEPENDS_ON_DATA if "DataDependent" in what else ""
+        given = _described([*arguments, *keywords.values()])
+        raise ModelFileError(f"{name}: torch.export cannot trace it on {given} ({what}: {why}){hint}") from error
+    return _exported(program, name)
+
+
+def inputs(module: Any, example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments that a module is called with, positional and by name."""
+    if isinstance(example, Mapping):
+        return (), {name: _tensor(module, value) for name, value in example.items()}
+    if isinstance(example, (list, tuple)) and not _is_shape(example):
+        return tuple(_tensor(module, value) for value in example), {}
+    return (_tensor(module, example),), {}
+
+
+def resized(arguments: Any, order: Sequence[str], shapes: Mapping[str, Shape]) -> Any:
+    """Return arguments whose tensors, in order, have the shapes given for the inputs of the traced graph."""
+    names = iter(order)
+
+    def change(value: Any) -> Any:
+        shape: Any = shapes.get(next(names, "")) if isinstance(value, torch.Tensor) else None
+        return value if shape is None else torch.zeros(shape, dtype=value.dtype, device=value.device)
+
+    return tree_map(change, arguments)
+
+
+def _is_shape(example: Any) -> bool:
+    return isinstance(example, (list, tuple)) and bool(example) and all(
+        isinstance(size, int) and not isinstance(size, bool) for size in example
+    )  # fmt: skip
+
+
+def _tensor(module: Any, value: Any) -> Any:
+    if not _is_shape(value):
+        return value
+    if any(size < 1 for size in value):
+        raise ModelFileError(f"example shape {tuple(value)} has a size that is not positive")
+    floats = next((p for p in module.parameters() if p.is_floating_point()), None)
+    dtype, device = (torch.float32, "cpu") if floats is None else (floats.dtype, floats.device)
+    return torch.zeros(tuple(value), dtype=dtype, device=device)
+
+
+def _described(values: Iterable[Any]) -> str:
+    """Return what a module was called with: tensors by their shapes."""
+    return ", ".join(
+        f"[{_described(value)}]" if isinstance(value, (list, tuple))
+        else str(tuple(value.shape)) if isinstance(value, torch.Tensor)
+        else repr(value)[:40]
+        for value in values
+    )  # fmt: skip
+
+
+def _exported(exported: Any, name: str) -> tuple[Exported, tuple[str, ...]]:
+    signature, kinds = exported.graph_signature, torch.export.graph_signature
+    graph = _graph(exported.graph_module)
+    user = [spec.arg.name for spec in signature.input_specs if spec.kind == kinds.InputKind.USER_INPUT]
+    data = tuple(name for name in user if name in graph.shapes)
+    outputs = tuple(
+        end
+        for end, spec in zip(graph.outputs, signature.output_specs, strict=True)
+        if spec.kind == kinds.OutputKind.USER_OUTPUT
+    )
+    tensors = exported.state_dict
+    learned = {
+        spec.arg.name: str(id(tensors.get(spec.target, spec)))  # parameters that are the same tensor count once
+        for spec in signature.input_specs
+        if spec.kind == kinds.InputKind.PARAMETER
+    }
+    contents = {
+        spec.arg.name: held.tolist()
+        for spec in signature.input_specs
+        if spec.kind in (kinds.InputKind.BUFFER, kinds.InputKind.CONSTANT_TENSOR)
+        and _is_small(held := tensors.get(spec.target, exported.constants.get(spec.target)))
+    }
+    return Exported(name, replace(graph, outputs=outputs), data, learned, contents), data
+
+
+def _is_small(tensor: Any) -> bool:
+    """Whether a tensor holds a few integers: it may say which rows are read, or how large something is."""
+    if not isinstance(tensor, torch.Tensor) or tensor.is_floating_point() or tensor.is_complex() or tensor.is_meta:
+        return False
+    return 0 < tensor.numel() <= MAX_ELEMENTS and tensor.layout == torch.strided and not tensor.is_quantized
+
+
+def _graph(module: Any) -> Graph:
+    shapes: dict[str, tuple[int | str | None, ...] | None] = {}
+    masks: set[str] = set()
+    names: dict[Any, Any] = {}  # items of a tuple that are taken twice have one name; bodies are graphs
+    steps: list[Step] = []
+    inputs_: list[str] = []
+    outputs: tuple[Any, ...] = ()
+    for node in module.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor):
+            shapes[node.name] = tuple(size if isinstance(size, int) else _symbol(size) for size in value.shape)
+            if value.dtype == torch.bool:
+                masks.add(node.name)
+        if node.op == "placeholder":
+            inputs_.append(node.name)
+        elif node.op == "get_attr":
+            names[node] = _graph(getattr(module, node.target))
+        elif node.op == "call_function" and node not in names:
+            steps.append(_step(node, value, names))
+        elif node.op == "output":
+            outputs = _argument(node.args, names)
+    if len(outputs) == 1 and isinstance(outputs[0], tuple):
+        outputs = outputs[0]
+    return Graph(tuple(inputs_), tuple(steps), outputs, shapes, frozenset(masks))
+
+
+def _symbol(size: Any) -> str | None:
+    text = str(size)
+    return text if text.isidentifier() else None
+
+
+def _step(node: Any, value: Any, names: dict[Any, Any]) -> Step:
+    outputs: list[str | None] = [node.name]
+    if isinstance(value, (list, tuple)):
+        outputs = [None] * len(value)
+        for user in node.users:
+            if getattr(user.target, "__name__", "") == "getitem" and isinstance(user.args[1], int):
+                k = user.args[1]
+                outputs[k] = outputs[k] or user.name
+                names[user] = Ref(str(outputs[k]))
+    arguments = _arguments(node)
+    stack = node.meta.get("nn_module_stack") or {}
+    instance, path = "", ""
+    if stack:
+        instance, (path, _) = list(stack.items())[-1]
+    converted = {name: _argument(argument, names) for name, argument in arguments.items()}
+    return Step(
+        _target(node.target), converted, tuple(outputs), path, instance, user_line(node.meta.get("stack_trace"))
+    )
+
+
+def _target(target: Any) -> str:
+    if isinstance(target, torch._ops.OpOverload):
+        return f"torch.ops.{target}"
+    if isinstance(target, torch._ops.HigherOrderOperator):
+        return f"torch.ops.higher_order.{target}"
+    return f"{target.__module__}.{target.__name__}"
+
+
+def _arguments(node: Any) -> dict[str, Any]:
+    """Return the arguments of a call by the names in the operator's schema, in its order."""
+    schema = getattr(node.target, "_schema", None)
+    known = [] if schema is None else [argument.name for argument in schema.arguments]
+    found = {(known[k] if k < len(known) else str(k)): value for k, value in enumerate(node.args)}
+    return {**found, **node.kwargs}
+
+
+def _argument(value: Any, names: Mapping[Any, Any]) -> Any:
+    if isinstance(value, torch.fx.Node):
+        return names.get(value, Ref(value.name))
+    if isinstance(value, (list, tuple)):
+        return tuple(_argument(item, names) for item in value)
+    return value
+
+
+def graph_of(
+    module: Any, example: Any, treat: Mapping[str, str] | None = None, input_size: Any = None
+) -> nx.DiGraph[Any]:
+    """Return the network graph of a live module; with an input size it is traced for that size."""
+    exported, order = read(module, example)
+    live = not isinstance(module, torch.export.ExportedProgram)
+
+    def again(shapes: Mapping[str, Shape]) -> Exported:
+        if not live:
+            return exported
+        arguments, keywords = inputs(module, example)
+        if keywords:
+            return read(module, {name: resized(value, [name], shapes) for name, value in keywords.items()})[0]
+        return read(module, list(resized(arguments, order, shapes)))[0]
+
+    return lowered(exported, treat, input_size, again if live else None)

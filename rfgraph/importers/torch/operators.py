@@ -1,0 +1,1036 @@
+"""PyTorch's operators, spelt with the primitives of the tensor program; this module does not need torch.
+
+One handler per operator or family of operators, under its name in ``torch.ops.aten`` without overload; an operator that
+works in place (``relu_``) has the handler of the one that does not. A handler gets the node and the builder, and
+returns the values of the node's outputs: tensors, or sizes where the operator makes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil, floor, isfinite, prod
+from typing import Any, TypeAlias
+
+from rfgraph.importers import program
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
+from rfgraph.importers.program.folding import MAX_ELEMENTS, simplest
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program.shapes import broadcast, completed, text
+from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
+from rfgraph.importers.spelling.shared import shape_of
+
+Made: TypeAlias = "Value | Dim | Sequence[Value | Dim]"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of an operator: its arguments by their names in the operator's schema, in order; defaults left out."""
+
+    name: str
+    op: str
+    overload: str
+    arguments: Mapping[str, Any]
+    #: Whether a tensor of booleans is among its arguments.
+    masks: bool = False
+    #: Whether the model is read for other sizes than it was exported for: sizes that it states may be wrong then.
+    resized: bool = False
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an argument, ``default`` if it is left out or None."""
+        found = self.arguments.get(name)
+        return default if found is None else found
+
+    def optional(self, name: str) -> Value | None:
+        """Return a tensor, ``None`` if it is left out."""
+        found = self.arguments.get(name)
+        if found is not None and not isinstance(found, Value):
+            raise ValueError(f"{name} is not a tensor")
+        return found
+
+    def tensor(self, name: str) -> Value:
+        """Return a tensor."""
+        found = self.optional(name)
+        if found is None:
+            raise ValueError(f"{name} is missing")
+        return found
+
+    @property
+    def x(self) -> Value:
+        """Its first argument, a tensor."""
+        found = next(iter(self.arguments.values()), None)
+        if not isinstance(found, Value):
+            raise ValueError("its first argument is not a tensor")
+        return found
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of its first argument."""
+        return shape_of(self.x)
+
+    @property
+    def rank(self) -> int:
+        """Number of dimensions of its first argument."""
+        return len(self.shape)
+
+    def tensors(self) -> list[Value]:
+        """Return all arguments that are tensors, those in lists too."""
+        found: list[Value] = []
+        for value in self.arguments.values():
+            found += [value] if isinstance(value, Value) else []
+            found += [item for item in value if isinstance(item, Value)] if isinstance(value, tuple) else []
+        return found
+
+    def list(self, name: str) -> list[Value]:
+        """Return a list of tensors."""
+        found = self.arguments.get(name)
+        if not isinstance(found, tuple) or not found or not all(isinstance(item, Value) for item in found):
+            raise ValueError(f"{name} is not a list of tensors")
+        return [*found]
+
+    def sizes(self, name: str) -> tuple[Dim, ...]:
+        """Return a list of sizes, which may be symbolic."""
+        found = self.arguments.get(name)
+        sizes = found if isinstance(found, tuple) else (found,)
+        return tuple(_size(name, size) for size in sizes)
+
+    def size(self, name: str, default: Dim | None = None) -> Dim:
+        """Return a size, which may be symbolic."""
+        return _size(name, self.get(name, default))
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """Return an integer."""
+        return whole_number(name, self.get(name, default))
+
+    def integers(self, name: str, count: int, default: int | None = None) -> tuple[int, ...]:
+        """Return one integer for each of ``count`` axes, of a list or of one number for all."""
+        found = self.get(name, default)
+        entries = found if isinstance(found, tuple) else (found,)
+        entries = entries if entries else (default,)
+        entries = entries * count if len(entries) == 1 else entries
+        if len(entries) != count:
+            raise ValueError(f"{name} {list(entries)} does not have one entry for each of {count} axes")
+        return tuple(whole_number(name, entry) for entry in entries)
+
+    def dim(self, name: str = "dim", default: int | None = None, rank: int | None = None) -> int:
+        """Return a dimension, counted from 0."""
+        return _dim(self.integer(name, default), self.rank if rank is None else rank)
+
+    def dims(self, name: str = "dim") -> tuple[int, ...]:
+        """Return dimensions, counted from 0, in order; all of them if none is given."""
+        found = self.get(name, ())
+        entries = found if isinstance(found, tuple) else (found,)
+        if not entries:
+            return tuple(range(self.rank))
+        return tuple(sorted({_dim(whole_number(name, entry), self.rank) for entry in entries}))
+
+
+def _size(name: str, size: Any) -> Dim:
+    if isinstance(size, Value):
+        raise UnspelledError(f"its {name} depends on what the network computes")
+    if isinstance(size, bool) or not isinstance(size, (int, Expression)):
+        raise ValueError(f"{name} {size!r} is not a size")
+    return size
+
+
+def whole_number(name: str, number: Any) -> int:
+    """Return an integer."""
+    size = _size(name, number)
+    if isinstance(size, Expression):
+        raise UnspelledError(f"its {name} depends on the input size; give one")
+    return size
+
+
+def _dim(dim: int, rank: int) -> int:
+    if not -rank <= dim < rank and not (rank == 0 and dim in (0, -1)):
+        raise ValueError(f"dimension {dim} is not one of the {rank} of its input")
+    return dim % rank if rank else 0
+
+
+Handle: TypeAlias = "Callable[[Node, Builder], Made]"
+HANDLERS: Handlers[Handle] = Handlers("PyTorch")
+
+# Functions of one element. Names that carry no meaning for space are their own.
+
+UNARY = {
+    "clone": "identity", "contiguous": "identity", "detach": "identity", "alias": "identity", "to": "identity",
+    "_to_copy": "identity", "lift_fresh_copy": "identity", "lift_fresh": "identity", "type_as": "identity",
+    "positive": "identity", "detach_copy": "identity", "alias_copy": "identity", "conj": "identity", "real": "identity",
+    "dropout": "dropout", "native_dropout": "dropout", "feature_dropout": "dropout", "alpha_dropout": "dropout",
+    "feature_alpha_dropout": "dropout", "bernoulli": "bernoulli",
+    "relu": "relu", "relu6": "relu6", "leaky_relu": "leaky_relu", "elu": "elu", "selu": "selu", "celu": "celu",
+    "gelu": "gelu", "silu": "silu", "mish": "mish", "sigmoid": "sigmoid", "hardsigmoid": "hard_sigmoid",
+    "hardswish": "hard_swish", "hardtanh": "hard_tanh", "tanh": "tanh", "softplus": "softplus",
+    "threshold": "threshold",
+    "log_sigmoid": "log_sigmoid", "rrelu": "rrelu", "softshrink": "shrink", "hardshrink": "shrink", "logit": "logit",
+    "exp": "exp", "exp2": "exp", "expm1": "expm1", "log": "log", "log2": "log", "log10": "log", "log1p": "log1p",
+    "sqrt": "sqrt", "rsqrt": "rsqrt", "abs": "abs", "neg": "neg", "reciprocal": "reciprocal", "erf": "erf",
+    "sin": "sin", "cos": "cos", "tan": "tan", "asin": "asin", "acos": "acos", "atan": "atan", "sinh": "sinh",
+    "cosh": "cosh", "square": "square", "floor": "floor", "ceil": "ceil", "round": "round", "trunc": "trunc",
+    "frac": "frac", "sign": "sign", "sgn": "sign", "isnan": "isnan", "isinf": "isinf", "isfinite": "isfinite",
+    "nan_to_num": "nan_to_num", "logical_not": "not", "bitwise_not": "bitwise_not",
+}  # fmt: skip
+
+#: Functions of elements of several tensors, which broadcast; arguments that are numbers change nothing.
+SEVERAL = {
+    "add": "add", "sub": "sub", "rsub": "sub", "mul": "mul", "div": "div", "true_divide": "div", "divide": "div",
+    "multiply": "mul", "subtract": "sub", "floor_divide": "div", "maximum": "max", "minimum": "min", "pow": "pow",
+    "remainder": "mod", "fmod": "mod", "atan2": "atan2", "where": "where", "lerp": "lerp", "addcmul": "addcmul",
+    "addcdiv": "addcdiv", "clamp": "clamp", "clamp_min": "clamp", "clamp_max": "clamp", "clip": "clamp",
+    "prelu": "prelu", "_prelu_kernel": "prelu", "masked_fill": "where", "eq": "equal", "ne": "not_equal", "lt": "less",
+    "le": "less_or_equal", "gt": "greater", "ge": "greater_or_equal", "logical_and": "and", "logical_or": "or",
+    "logical_xor": "xor", "bitwise_and": "bitwise_and", "bitwise_or": "bitwise_or", "bitwise_xor": "bitwise_xor",
+    "__and__": "and", "__or__": "or", "__xor__": "xor", "xlogy": "xlogy", "heaviside": "heaviside", "hypot": "hypot",
+}  # fmt: skip
+
+
+@HANDLERS.handles(*UNARY)
+def _unary(node: Node, build: Builder) -> Made:
+    made = build(program.Pointwise(function=UNARY[node.op]), node.x)
+    return [made, build.weight(made.shape)] if node.op == "native_dropout" else made
+
+
+@HANDLERS.handles(*SEVERAL)
+def _several(node: Node, build: Builder) -> Made:
+    operands = node.tensors()
+    if operands and all(value.data is not None for value in operands):
+        return _of_numbers(node, build)
+    if node.op == "where" and len(node.arguments) < 3:
+        raise UnspelledError("how many positions it finds depends on what the network computes")
+    if node.op in ("prelu", "_prelu_kernel") and operands[1].constant:
+        operands = operands[:1]  # one slope per channel, whichever dimension that is
+    return build(program.Pointwise(function=SEVERAL[node.op]), *operands)
+
+
+#: Of integers these are exact, and the same in PyTorch as in the evaluator of constants.
+EXACT = frozenset({"add", "sub", "mul", "mod", "max", "min", "equal", "less", "less_or_equal", "greater",
+                   "greater_or_equal", "and", "or", "where"})  # fmt: skip
+
+
+def _of_numbers(node: Node, build: Builder) -> Made:
+    """A function of small constants, evaluated if it is one of integers; other numbers are operands too here."""
+    operands: list[Value] = []
+    for name, value in node.arguments.items():
+        if isinstance(value, bool) or not isinstance(value, (Value, int, Expression)):
+            operands = []
+            break
+        if name in ("self", "other", "input", "condition", "0", "1", "2"):
+            operands.append(value if isinstance(value, Value) else build.constant(value))
+    function = SEVERAL[node.op]
+    named = {"self", "other", "input", "condition", "0", "1", "2"} >= set(node.arguments)
+    integers = all(value.data is not None and value.data.integer for value in operands)
+    shapes = [value.shape for value in node.tensors() if value.shape is not None]
+    if operands and named and integers and (function in EXACT or node.op == "ne" or node.op == "floor_divide"):
+        if node.op == "rsub":
+            operands.reverse()
+        if node.op == "floor_divide":
+            exact = [build(program.Pointwise(function="to_float"), value) for value in operands]
+            floored = build(program.Pointwise(function="floor"), build(program.Pointwise(function="div"), *exact))
+            return build(program.Pointwise(function="to_integer"), floored)
+        if node.op == "ne":
+            return build(program.Pointwise(function="not"), build(program.Pointwise(function="equal"), *operands))
+        return build(program.Pointwise(function=function), *operands)
+    shape: Shape = ()
+    for each in shapes:
+        shape = broadcast(shape, each)
+    return build.weight(shape, node.name)
+
+
+@HANDLERS.handles("copy")
+def _copy(node: Node, build: Builder) -> Made:
+    source = node.tensor("src")
+    if source.shape == node.shape:
+        return build(program.Pointwise(function="identity"), source)
+    return build(program.Expand(shape=node.shape), source)
+
+
+@HANDLERS.handles("tril", "triu")
+def _triangle(node: Node, build: Builder) -> Made:
+    return build(program.Pointwise(function="trilu"), node.x)
+
+
+@HANDLERS.handles("glu")
+def _glu(node: Node, build: Builder) -> Made:
+    d = node.dim(default=-1)
+    half = node.shape[d] // 2
+    first = build(program.Slice(dims=(d,), starts=(0,), stops=(half,), steps=(1,)), node.x, part="value")
+    second = build(program.Slice(dims=(d,), starts=(half,), stops=(None,), steps=(1,)), node.x, part="gate")
+    return build(program.Pointwise(function="mul"), first, second)
+
+
+# Windows.
+
+
+def _last(node: Node, count: int) -> tuple[tuple[int, ...], int]:
+    """Return the last ``count`` dimensions, and the one before them: the batch may be left out."""
+    if node.rank <= count:
+        raise ValueError(f"its input has {node.rank} dimensions, too few for {count} axes and channels")
+    return tuple(range(node.rank - count, node.rank)), node.rank - count - 1
+
+
+@HANDLERS.handles("convolution", "conv1d", "conv2d", "conv3d", "_convolution")
+def _conv(node: Node, build: Builder) -> Made:
+    if node.get("transposed", False):
+        return _conv_transpose(node, build)
+    weight = node.tensor("weight")
+    kernel = tuple(whole_number("kernel", size) for size in shape_of(weight)[2:])
+    axes = len(kernel)
+    dims, channel = _last(node, axes)
+    dilation = node.integers("dilation", axes, 1)
+    how = node.get("padding", 0)
+    if how == "valid":
+        padding = ((0, 0),) * axes
+    elif how == "same":
+        totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        padding = tuple((total // 2, total - total // 2) for total in totals)
+    else:
+        padding = tuple((amount, amount) for amount in node.integers("padding", axes, 0))
+    groups = node.integer("groups", 1)
+    stride = node.integers("stride", axes, 1)
+    primitive = program.Slide(
+        function="conv", dims=dims, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
+        channel=channel, channels=shape_of(weight)[0], groups=groups,
+    )  # fmt: skip
+    return _weighted(build, build(primitive, node.x), weight)
+
+
+@HANDLERS.handles("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _conv_transpose(node: Node, build: Builder) -> Made:
+    weight = node.tensor("weight")
+    kernel = tuple(whole_number("kernel", size) for size in shape_of(weight)[2:])
+    axes = len(kernel)
+    dims, channel = _last(node, axes)
+    groups = node.integer("groups", 1)
+    primitive = program.SlideTransposed(
+        dims=dims, kernel=kernel, stride=node.integers("stride", axes, 1),
+        padding=tuple((amount, amount) for amount in node.integers("padding", axes, 0)),
+        output_padding=node.integers("output_padding", axes, 0), dilation=node.integers("dilation", axes, 1),
+        channel=channel, channels=shape_of(weight)[1] * groups, groups=groups,
+    )  # fmt: skip
+    return _weighted(build, build(primitive, node.x), weight)
+
+
+def _weighted(build: Builder, made: Value, weight: Value) -> Value:
+    """A weight that the network computes is read whole by every output."""
+    if weight.constant:
+        return made
+    read = build(program.Whole(shape=()), weight, part="weight")
+    return build(program.Pointwise(function="mul"), made, read, part="weighted")
+
+
+POOLS = {
+    "max_pool1d": ("max_pool", 1), "max_pool2d": ("max_pool", 2), "max_pool3d": ("max_pool", 3),
+    "max_pool1d_with_indices": ("max_pool", 1), "max_pool2d_with_indices": ("max_pool", 2),
+    "max_pool3d_with_indices": ("max_pool", 3), "avg_pool1d": ("avg_pool", 1), "avg_pool2d": ("avg_pool", 2),
+    "avg_pool3d": ("avg_pool", 3),
+}  # fmt: skip
+
+
+@HANDLERS.handles(*POOLS)
+def _pool(node: Node, build: Builder) -> Made:
+    function, axes = POOLS[node.op]
+    kernel = node.integers("kernel_size", axes)
+    primitive = program.Slide(
+        function=function, dims=_last(node, axes)[0], kernel=kernel,
+        stride=node.integers("stride", axes, 1) if node.get("stride", ()) != () else kernel,
+        padding=tuple((amount, amount) for amount in node.integers("padding", axes, 0)),
+        dilation=node.integers("dilation", axes, 1), ceil_mode=bool(node.get("ceil_mode", False)),
+    )  # fmt: skip
+    made = build(primitive, node.x)
+    return [made, made] if node.op.endswith("indices") else made  # indices are read where the maxima are
+
+
+ADAPTIVE = {
+    "adaptive_avg_pool1d": ("avg_pool", 1), "adaptive_avg_pool2d": ("avg_pool", 2),
+    "adaptive_avg_pool3d": ("avg_pool", 3),
+    "_adaptive_avg_pool2d": ("avg_pool", 2), "_adaptive_avg_pool3d": ("avg_pool", 3),
+    "adaptive_max_pool1d": ("max_pool", 1), "adaptive_max_pool2d": ("max_pool", 2),
+    "adaptive_max_pool3d": ("max_pool", 3),
+}  # fmt: skip
+
+
+@HANDLERS.handles(*ADAPTIVE)
+def _adaptive(node: Node, build: Builder) -> Made:
+    function, axes = ADAPTIVE[node.op]
+    dims, _ = _last(node, axes)
+    if all(size == 1 for size in node.integers("output_size", axes)):
+        made = build(program.Reduce(function="mean" if function == "avg_pool" else "max", dims=dims), node.x)
+    else:
+        sizes = node.integers("output_size", axes)
+        made = build(program.AdaptivePool(function=function, dims=dims, sizes=sizes), node.x)
+    return [made, made] if function == "max_pool" else made
+
+
+@HANDLERS.handles("unfold")
+def _unfold(node: Node, build: Builder) -> Made:
+    d, size = node.dim("dimension"), node.integer("size")
+    window = program.Slide(
+        function="max_pool", dims=(d,), kernel=(size,), stride=(node.integer("step"),), padding=((0, 0),), dilation=(1,)
+    )
+    slid = build(window, node.x, part="windows")
+    wide = build(program.Unsqueeze(dims=(node.rank,)), slid, part="element")
+    return build(program.Expand(shape=(*shape_of(slid), size)), wide)
+
+
+@HANDLERS.handles("im2col")
+def _im2col(node: Node, build: Builder) -> Made:
+    kernel = node.integers("kernel_size", 2)
+    dims, channel = _last(node, 2)
+    columns = node.shape[channel] * prod(kernel)
+    window = program.Slide(
+        function="conv", dims=dims, kernel=kernel, stride=node.integers("stride", 2, 1),
+        padding=tuple((amount, amount) for amount in node.integers("padding", 2, 0)),
+        dilation=node.integers("dilation", 2, 1), channel=channel, channels=columns,
+    )  # fmt: skip
+    slid = build(window, node.x, macs=0)
+    grid = shape_of(slid)
+    return build(program.Reshape(shape=(*grid[:channel], columns, grid[dims[0]] * grid[dims[1]])), slid, part="columns")
+
+
+# Resolutions.
+
+UPSAMPLINGS = {
+    f"{prefix}upsample_{how}{suffix}": (axes, mode, coordinates)
+    for prefix, how, mode, coordinates, ranks, suffix_ in (
+        ("", "nearest", "nearest", "asymmetric", (1, 2, 3), ""),
+        ("_", "nearest_exact", "nearest", "half_pixel", (1, 2, 3), ""),
+        ("", "linear", "linear", "half_pixel", (1,), ""),
+        ("", "bilinear", "linear", "half_pixel", (2,), ""),
+        ("", "trilinear", "linear", "half_pixel", (3,), ""),
+        ("", "bicubic", "cubic", "half_pixel", (2,), ""),
+        ("_", "bilinear", "linear", "half_pixel", (2,), "_aa"),
+        ("_", "bicubic", "cubic", "half_pixel", (2,), "_aa"),
+    )
+    for axes in ranks
+    for suffix in (f"{axes}d{suffix_}",)
+}
+
+
+@HANDLERS.handles(*UPSAMPLINGS)
+def _upsample(node: Node, build: Builder) -> Made:
+    axes, mode, coordinates = UPSAMPLINGS[node.op]
+    dims, _ = _last(node, axes)
+    sizes = node.sizes("output_size") if node.get("output_size") is not None else None
+    factors = node.get("scale_factors") or tuple(node.get(f"scales_{a}") for a in "dhw"[3 - axes :])
+    if axes == 1 and node.get("scales") is not None:
+        factors = (node.get("scales"),)
+    scales = None if None in factors else [_ratio(factor) for factor in factors]
+    before = [node.shape[d] for d in dims]
+    if scales is not None and len(scales) != axes:
+        raise ValueError(f"it has {len(scales)} scale factors for {axes} axes")
+    if sizes is not None and len(sizes) != axes:
+        raise ValueError(f"it has {len(sizes)} sizes for {axes} axes")
+    if scales is None and sizes is None:
+        raise ValueError("neither output_size nor scale_factors is given")
+    if node.resized and scales is None and any(isinstance(size, int) for size in sizes or ()):
+        raise UnspelledError(f"it resizes to {text(sizes)}, the size for which the model was exported")
+    after: Sequence[Dim] = sizes if scales is None or sizes is not None else [  # type: ignore[assignment]
+        floor(size * scale) for size, scale in zip(before, scales, strict=True)
+    ]  # fmt: skip
+    if node.get("align_corners", False):
+        coordinates, scales, sizes = "align_corners", None, tuple(after)
+    primitive = program.Resize(
+        dims=dims,
+        scales=None if scales is None else tuple(scales),
+        sizes=tuple(after) if scales is None else None,
+        mode=mode,
+        coordinates=coordinates,
+        nearest_mode="floor" if coordinates == "asymmetric" else "round_prefer_ceil",  # floor((y + 1/2) / f)
+        antialias=node.op.endswith("_aa"),
+    )
+    return build(primitive, node.x)
+
+
+def _ratio(factor: Any) -> Fraction:
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not isfinite(factor) or factor <= 0:
+        raise ValueError(f"scale factor {factor!r} is not a positive number")
+    return simplest(float(factor))
+
+
+@HANDLERS.handles("pixel_shuffle", "pixel_unshuffle")
+def _pixel_shuffle(node: Node, build: Builder) -> Made:
+    dims, channel = _last(node, 2)
+    down = node.op == "pixel_unshuffle"
+    block = node.integer("downscale_factor" if down else "upscale_factor")
+    if block < 1:
+        raise ValueError(f"factor {block} is not a positive integer")
+    kind = program.SpaceToDepth if down else program.DepthToSpace
+    return build(kind(channel=channel, dims=dims, blocks=(block, block)), node.x)
+
+
+@HANDLERS.handles("channel_shuffle")
+def _channel_shuffle(node: Node, build: Builder) -> Made:
+    batch, channels, *rest = node.shape
+    groups = node.integer("groups")
+    split = build(program.Reshape(shape=(batch, groups, channels // groups, *rest)), node.x, part="groups")
+    order = (0, 2, 1, *range(3, node.rank + 1))
+    turned = build(program.Transpose(permutation=order), split, part="turned")
+    return build(program.Reshape(shape=node.shape), turned)
+
+
+# Reductions and mixtures.
+
+REDUCTIONS = {
+    "mean": "mean", "sum": "sum", "prod": "prod", "amax": "max", "amin": "min", "max": "max", "min": "min",
+    "argmax": "max", "argmin": "min", "any": "max", "all": "min", "logsumexp": "log_sum_exp", "var": "variance",
+    "std": "variance", "norm": "l2", "linalg_vector_norm": "l2", "nansum": "sum", "nanmean": "mean", "median": "median",
+    "var_mean": "variance", "std_mean": "variance", "aminmax": "max", "count_nonzero": "sum",
+}  # fmt: skip
+
+
+@HANDLERS.handles(*REDUCTIONS)
+def _reduce(node: Node, build: Builder) -> Made:
+    if isinstance(node.get("other"), Value):
+        return build(program.Pointwise(function=REDUCTIONS[node.op]), *node.tensors())
+    primitive = program.Reduce(
+        function=REDUCTIONS[node.op], dims=node.dims(), keepdims=bool(node.get("keepdim", False))
+    )
+    made = build(primitive, node.x)
+    pair = node.op in ("var_mean", "std_mean", "aminmax")
+    return [made, made] if pair or (node.op in ("max", "min", "median") and "dim" in node.arguments) else made
+
+
+@HANDLERS.handles("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax")
+def _softmax(node: Node, build: Builder) -> Made:
+    return build(program.Mix(function="softmax", dims=(node.dim(),)), node.x)
+
+
+@HANDLERS.handles("cumsum", "cumprod", "logcumsumexp")
+def _cumulative(node: Node, build: Builder) -> Made:
+    return build(program.Mix(function="recurrent", dims=(node.dim(),)), node.x)
+
+
+@HANDLERS.handles("cummax", "cummin")
+def _cumulative_pair(node: Node, build: Builder) -> Made:
+    made = build(program.Mix(function="recurrent", dims=(node.dim(),)), node.x)
+    return [made, made]
+
+
+@HANDLERS.handles("sort", "argsort")
+def _sort(node: Node, build: Builder) -> Made:
+    made = build(program.Mix(function="sort", dims=(node.dim(default=-1),)), node.x)
+    return made if node.op == "argsort" else [made, made]
+
+
+@HANDLERS.handles("topk")
+def _top_k(node: Node, build: Builder) -> Made:
+    d = node.dim(default=-1)
+    mixed = build(program.Mix(function="sort", dims=(d,)), node.x, part="sort")
+    made = build(program.Slice(dims=(d,), starts=(0,), stops=(node.size("k"),), steps=(1,)), mixed)
+    return [made, made]
+
+
+@HANDLERS.handles(
+    "batch_norm", "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
+    "_native_batch_norm_legit_functional", "cudnn_batch_norm",
+)  # fmt: skip
+def _batch_norm(node: Node, build: Builder) -> Made:
+    # Whether its statistics are the trained ones is an option of the analysis; without trained ones there is no choice.
+    if node.op != "_native_batch_norm_legit_functional" and node.get("running_mean") is None:
+        dims = tuple(d for d in range(node.rank) if d != 1)
+        made = build(program.Mix(function="instance_norm", dims=dims), node.x)
+    else:
+        made = build(program.Pointwise(function="batch_norm"), node.x)
+    return [made]  # what else some of them return are statistics
+
+
+@HANDLERS.handles("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm")
+def _layer_norm(node: Node, build: Builder) -> Made:
+    count = len(node.sizes("normalized_shape"))
+    if not 0 < count <= node.rank:
+        raise ValueError(f"it normalises {count} of {node.rank} dimensions")
+    dims = tuple(range(node.rank - count, node.rank))
+    made = build(program.Mix(function="layer_norm", dims=dims), node.x)
+    return [made]
+
+
+@HANDLERS.handles("group_norm", "native_group_norm")
+def _group_norm(node: Node, build: Builder) -> Made:
+    made = build(program.Mix(function="group_norm", dims=tuple(range(2, node.rank))), node.x)
+    return [made]
+
+
+@HANDLERS.handles("instance_norm")
+def _instance_norm(node: Node, build: Builder) -> Made:
+    if not node.get("use_input_stats", True):
+        return build(program.Pointwise(function="batch_norm"), node.x)
+    return build(program.Mix(function="instance_norm", dims=tuple(range(2, node.rank))), node.x)
+
+
+@HANDLERS.handles("lstm", "gru", "rnn_tanh", "rnn_relu")
+def _recurrent(node: Node, build: Builder) -> Made:
+    if node.overload != "input" or node.rank != 3:
+        raise UnspelledError("its input is packed, or has no batch")
+    weight = shape_of(node.list("params")[1])
+    hidden = weight[1]
+    directions = 2 if node.get("bidirectional", False) else 1
+    time = 1 if node.get("batch_first", False) else 0
+    per_step = [product(size) for value in node.list("params") if len(size := shape_of(value)) > 1]
+    macs = node.shape[0] * node.shape[1] * sum(per_step)
+    mixed = build(program.Mix(function="recurrent", dims=(time,)), node.x, macs=macs)
+    cell = program.Contract(operands=(("0", "1", "c"), ("c", "h")), output=("0", "1", "h"))
+    y = build(cell, mixed, build.weight((node.shape[2], directions * hidden)), part="cell", macs=0)
+    last = build(program.Reduce(function="mean", dims=(time,), keepdims=False), y, part="last")
+    split = build(program.Reshape(shape=(node.shape[1 - time], directions, hidden)), last, part="directions")
+    state = build(program.Transpose(permutation=(1, 0, 2)), split, part="state")
+    layers = node.integer("num_layers", 1)
+    if not 0 < layers <= 256:
+        raise ValueError(f"it has {layers} layers")
+    states = state if layers == 1 else build(program.Concat(dim=0), *[state] * layers, part="states")
+    return [y, states, states] if node.op == "lstm" else [y, states]
+
+
+# Products.
+
+
+@HANDLERS.handles("linear")
+def _linear(node: Node, build: Builder) -> Made:
+    weight = shape_of(node.tensor("weight"))
+    rows = tuple(f"b{i}" for i in range(node.rank - 1))
+    output = (*rows, "j") if len(weight) > 1 else rows
+    columns = ("j", "k") if len(weight) > 1 else ("k",)
+    primitive = program.Contract(operands=((*rows, "k"), columns), output=output)
+    return _with_bias(build, build(primitive, node.x, node.tensor("weight")), node.optional("bias"))
+
+
+def _with_bias(build: Builder, made: Value, bias: Value | None) -> Value:
+    return made if bias is None or bias.constant else build(program.Pointwise(function="add"), made, bias, part="bias")
+
+
+@HANDLERS.handles("matmul", "mm", "bmm", "mv", "dot")
+def _matmul(node: Node, build: Builder) -> Made:
+    a, b = node.tensors()[:2]
+    return build(products.matmul(len(shape_of(a)), len(shape_of(b))), a, b)
+
+
+@HANDLERS.handles("addmm", "baddbmm", "addmv")
+def _addmm(node: Node, build: Builder) -> Made:
+    bias, a, b = node.tensors()[:3]
+    return _with_bias(build, build(products.matmul(len(shape_of(a)), len(shape_of(b))), a, b), bias)
+
+
+@HANDLERS.handles("outer")
+def _outer(node: Node, build: Builder) -> Made:
+    return build(program.Contract(operands=(("i",), ("j",)), output=("i", "j")), *node.tensors()[:2])
+
+
+@HANDLERS.handles("einsum")
+def _einsum(node: Node, build: Builder) -> Made:
+    tensors = node.list("tensors")
+    equation = str(node.get("equation", ""))
+    primitive = products.einsum(equation, [len(shape_of(tensor)) for tensor in tensors])
+    if primitive is None:
+        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
+    return build(primitive, *tensors)
+
+
+ATTENTIONS = (
+    "scaled_dot_product_attention", "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math",
+)  # fmt: skip
+
+
+@HANDLERS.handles(*ATTENTIONS)
+def _attention(node: Node, build: Builder) -> Made:
+    query, key, value = node.tensors()[:3]
+    batch = [f"b{i}" for i in range(len(shape_of(query)) - 2)]
+    shared = list(batch)
+    if shared and node.get("enable_gqa", False):
+        shared[-1] = "g"  # several heads of queries share one of keys: its label is another, and is summed
+    scores = build(
+        program.Contract(operands=((*batch, "i", "d"), (*shared, "j", "d")), output=(*batch, "i", "j")),
+        query, key, part="scores",
+    )  # fmt: skip
+    mask = node.optional("attn_mask") or node.optional("attn_bias")
+    if mask is not None and not mask.constant:
+        scores = build(program.Pointwise(function="add"), scores, mask, part="mask")
+    weights = build(program.Mix(function="softmax", dims=(len(batch) + 1,)), scores, part="softmax")
+    sums = program.Contract(operands=((*batch, "i", "j"), (*shared, "j", "e")), output=(*batch, "i", "e"))
+    made = build(sums, weights, value)
+    return made if node.op == ATTENTIONS[0] else [made]
+
+
+# Elements moved, dropped, added.
+
+
+PADDING_MODES = {"reflection": "reflect", "replication": "edge", "replicate": "edge", "circular": "wrap"}
+
+
+@HANDLERS.handles(
+    "pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d",
+    "replication_pad2d", "replication_pad3d",
+)  # fmt: skip
+def _pad(node: Node, build: Builder) -> Made:
+    pads = node.sizes("pad" if "pad" in node.arguments else "padding")
+    if len(pads) % 2 or len(pads) > 2 * node.rank:
+        raise ValueError(f"it has {len(pads)} pads for {node.rank} dimensions")
+    mode = str(node.get("mode", node.op.partition("_")[0] if node.op != "pad" else "constant"))
+    mode = PADDING_MODES.get(mode, mode)
+    amounts: list[tuple[Dim, Dim]] = [(0, 0)] * node.rank
+    for i in range(len(pads) // 2):
+        amounts[node.rank - 1 - i] = (pads[2 * i], pads[2 * i + 1])
+    return build(program.Pad(amounts=tuple(amounts), mode=mode), node.x)
+
+
+@HANDLERS.handles("slice", "slice_copy")
+def _slice(node: Node, build: Builder) -> Made:
+    d = node.dim(default=0)
+    start = None if node.get("start") is None else node.size("start")
+    stop = None if node.get("end") is None else node.size("end")
+    step = node.integer("step", 1)
+    if step < 1:
+        raise ValueError(f"step {step} is not positive")
+    return build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(step,)), node.x)
+
+
+@HANDLERS.handles("narrow", "narrow_copy")
+def _narrow(node: Node, build: Builder) -> Made:
+    d, start = node.dim(), node.size("start")
+    if isinstance(start, int) and start < 0:
+        start = node.shape[d] + start
+    stop = start + node.size("length")
+    return build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), node.x)
+
+
+@HANDLERS.handles("select", "select_copy")
+def _select(node: Node, build: Builder) -> Made:
+    return build(program.Take(dim=node.dim()), node.x, build.constant(node.integer("index")))
+
+
+def _pieces(node: Node, build: Builder, d: int, sizes: Sequence[Dim]) -> list[Value]:
+    if len(sizes) > MAX_ELEMENTS:
+        raise UnspelledError(f"it splits into {len(sizes)} parts")
+    pieces, start = [], 0
+    for k, size in enumerate(sizes):
+        stop: Any = start + size
+        primitive = program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,))
+        pieces.append(build(primitive, node.x, part=str(k)))
+        start = stop
+    return pieces
+
+
+@HANDLERS.handles("chunk", "split", "split_with_sizes", "split_copy", "split_with_sizes_copy", "tensor_split")
+def _split(node: Node, build: Builder) -> Made:
+    d = node.dim(default=0)
+    name = next((n for n in ("split_size", "split_sizes", "indices") if n in node.arguments), "")
+    if node.op == "tensor_split":
+        bounds = (0, *node.sizes("indices"), node.shape[d]) if name else _even(node, d)
+        return _pieces(node, build, d, [b - a for a, b in pairwise(bounds)])
+    if name and isinstance(node.get(name), tuple):
+        return _pieces(node, build, d, node.sizes(name))
+    total = whole_number("size", node.shape[d])
+    each = node.integer(name) if name else -(-total // node.integer("chunks"))
+    if each < 1 or total // each > MAX_ELEMENTS:
+        raise UnspelledError(f"it splits {total} into parts of {each}")
+    return _pieces(node, build, d, [min(each, total - first) for first in range(0, total, each)] or [0])
+
+
+def _even(node: Node, d: int) -> tuple[Dim, ...]:
+    total, count = whole_number("size", node.shape[d]), node.integer("sections")
+    if not 0 < count <= MAX_ELEMENTS:
+        raise UnspelledError(f"it splits into {count} parts")
+    return tuple(k * (total // count) + min(k, total % count) for k in range(count + 1))
+
+
+@HANDLERS.handles("unbind", "unbind_copy")
+def _unbind(node: Node, build: Builder) -> Made:
+    d = node.dim(default=0)
+    count = whole_number("size", node.shape[d])
+    if count > MAX_ELEMENTS:
+        raise UnspelledError(f"it splits into {count} parts")
+    return [build(program.Take(dim=d), node.x, build.constant(k), part=str(k)) for k in range(count)]
+
+
+@HANDLERS.handles("cat", "concat", "concatenate")
+def _cat(node: Node, build: Builder) -> Made:
+    tensors = [tensor for tensor in node.list("tensors") if tensor.shape != (0,)]  # torch lets these pass
+    rank = next((len(tensor.shape) for tensor in tensors if tensor.shape is not None), None)
+    if rank is None:
+        raise UnspelledError("the rank of its inputs is not known")
+    return build(program.Concat(dim=node.dim(default=0, rank=rank)), *tensors)
+
+
+@HANDLERS.handles("stack")
+def _stack(node: Node, build: Builder) -> Made:
+    tensors = node.list("tensors")
+    d = node.dim(default=0, rank=len(shape_of(tensors[0])) + 1)
+    rows = [build(program.Unsqueeze(dims=(d,)), tensor, part=f"row/{i}") for i, tensor in enumerate(tensors)]
+    return build(program.Concat(dim=d), *rows)
+
+
+@HANDLERS.handles("embedding")
+def _embedding(node: Node, build: Builder) -> Made:
+    return build(program.Take(dim=0), node.tensor("weight"), node.tensor("indices"))
+
+
+@HANDLERS.handles("roll")
+def _roll(node: Node, build: Builder) -> Made:
+    dims = node.get("dims", ())
+    dims = dims if isinstance(dims, tuple) else (dims,)
+    shifts = node.integers("shifts", max(len(dims), 1))
+    if not dims:
+        raise UnspelledError("it rolls the tensor as one row")
+    made = node.x
+    for k, (d, shift) in enumerate(zip(dims, shifts, strict=True)):
+        dim = _dim(whole_number("dims", d), node.rank)
+        made = build(program.Roll(dim=dim, shift=shift), made, part=str(k) if k < len(dims) - 1 else "")
+    return made
+
+
+@HANDLERS.handles("flip")
+def _flip(node: Node, build: Builder) -> Made:
+    dims = node.dims("dims")
+    backward = program.Slice(dims=dims, starts=(None,) * len(dims), stops=(None,) * len(dims), steps=(-1,) * len(dims))
+    return build(backward, node.x)
+
+
+@HANDLERS.handles("expand", "expand_copy", "broadcast_to", "expand_as")
+def _expand(node: Node, build: Builder) -> Made:
+    wanted = shape_of(node.tensor("other")) if node.op == "expand_as" else node.sizes("size")
+    missing = len(wanted) - node.rank
+    if missing < 0:
+        raise ValueError(f"size {text(wanted)} has fewer dimensions than its input")
+    shape = tuple(node.shape[d - missing] if size == -1 and d >= missing else size for d, size in enumerate(wanted))
+    return build(program.Expand(shape=shape), node.x)
+
+
+@HANDLERS.handles("repeat", "tile")
+def _repeat(node: Node, build: Builder) -> Made:
+    found = node.get("repeats" if node.op == "repeat" else "dims", ())
+    counts = [whole_number("repeats", count) for count in (found if isinstance(found, tuple) else (found,))]
+    counts = [1] * (node.rank - len(counts)) + counts
+    made = node.x
+    if len(counts) > node.rank:
+        made = build(program.Unsqueeze(dims=tuple(range(len(counts) - node.rank))), made, part="dims")
+    shape = shape_of(made)
+    grown = tuple(count if size == 1 else size for size, count in zip(shape, counts, strict=True))
+    several = [(d, count) for d, (size, count) in enumerate(zip(shape, counts, strict=True)) if size != 1 != count]
+    if grown != shape or not several:
+        made = build(program.Expand(shape=grown), made, part="expand" if several else "")
+    for k, (d, count) in enumerate(several):
+        if not 0 < count <= 64:
+            raise UnspelledError(f"it repeats dimension {d} {count} times")
+        made = build(program.Concat(dim=d), *[made] * count, part=str(k) if k < len(several) - 1 else "")
+    return made
+
+
+@HANDLERS.handles("repeat_interleave")
+def _repeat_interleave(node: Node, build: Builder) -> Made:
+    count = node.get("repeats")
+    if isinstance(count, Value) or node.get("dim") is None:
+        raise UnspelledError("it repeats elements a number of times that is not one for all")
+    d, times = node.dim(), whole_number("repeats", count)
+    wide = build(program.Unsqueeze(dims=(d + 1,)), node.x, part="element")
+    shape = (*node.shape[: d + 1], times, *node.shape[d + 1 :])
+    copies = build(program.Expand(shape=shape), wide, part="copies")
+    return build(program.Reshape(shape=(*node.shape[:d], node.shape[d] * times, *node.shape[d + 1 :])), copies)
+
+
+# Numbering.
+
+
+@HANDLERS.handles("view", "reshape", "_unsafe_view", "view_copy", "reshape_as", "view_as")
+def _reshape(node: Node, build: Builder) -> Made:
+    if node.overload == "dtype":
+        raise UnspelledError("it reads its elements as another type")
+    wanted = shape_of(node.tensor("other")) if node.op.endswith("_as") else node.sizes(
+        "shape" if "shape" in node.arguments else "size"
+    )  # fmt: skip
+    return _reshaped(node, build, wanted)
+
+
+def _reshaped(node: Node, build: Builder, wanted: Shape) -> Value:
+    shape = completed(wanted, node.shape, node.name)
+    count, had = product(shape), product(node.shape)
+    if isinstance(count, int) and isinstance(had, int) and count != had:
+        if node.resized:
+            raise UnspelledError(f"it reshapes to {text(shape)}, for which the model was exported")
+        raise ValueError(f"shape {text(node.shape)} cannot become {text(wanted)}")
+    return build(program.Reshape(shape=shape), node.x)
+
+
+@HANDLERS.handles("flatten")
+def _flatten(node: Node, build: Builder) -> Made:
+    first, last = node.dim("start_dim", 0), node.dim("end_dim", -1)
+    shape = node.shape
+    if first > last:
+        raise ValueError(f"dimension {first} lies after {last}")
+    return _reshaped(node, build, (*shape[:first], product(shape[first : last + 1]), *shape[last + 1 :]))
+
+
+@HANDLERS.handles("unflatten")
+def _unflatten(node: Node, build: Builder) -> Made:
+    d = node.dim()
+    inner = completed(node.sizes("sizes"), (node.shape[d],), node.name)
+    return _reshaped(node, build, (*node.shape[:d], *inner, *node.shape[d + 1 :]))
+
+
+@HANDLERS.handles("squeeze", "squeeze_copy")
+def _squeeze(node: Node, build: Builder) -> Made:
+    dims = tuple(d for d in node.dims() if d < node.rank and node.shape[d] == 1)
+    return build(program.Squeeze(dims=dims), node.x)
+
+
+@HANDLERS.handles("unsqueeze", "unsqueeze_copy")
+def _unsqueeze(node: Node, build: Builder) -> Made:
+    return build(program.Unsqueeze(dims=(node.dim(rank=node.rank + 1),)), node.x)
+
+
+@HANDLERS.handles("permute", "permute_copy")
+def _permute(node: Node, build: Builder) -> Made:
+    order = tuple(_dim(whole_number("dims", d), node.rank) for d in node.sizes("dims"))
+    return build(program.Transpose(permutation=order), node.x)
+
+
+@HANDLERS.handles("transpose", "transpose_copy", "swapaxes", "swapdims", "t", "numpy_T", "adjoint", "mT")
+def _transpose(node: Node, build: Builder) -> Made:
+    order = list(range(node.rank))
+    names = [n for n in ("dim0", "dim1", "axis0", "axis1") if n in node.arguments]
+    if len(names) == 2:
+        a, b = (node.dim(n) for n in names)
+        order[a], order[b] = order[b], order[a]
+    elif node.op == "numpy_T":
+        order.reverse()
+    elif node.rank > 1:
+        order[-2:] = reversed(order[-2:])
+    return build(program.Transpose(permutation=tuple(order)), node.x)
+
+
+@HANDLERS.handles("movedim", "moveaxis")
+def _movedim(node: Node, build: Builder) -> Made:
+    ends = [[_dim(whole_number(n, d), node.rank) for d in node.sizes(n)] for n in ("source", "destination")]
+    rest = iter([d for d in range(node.rank) if d not in ends[0]])
+    to = dict(zip(ends[1], ends[0], strict=True))
+    return build(
+        program.Transpose(permutation=tuple(to[d] if d in to else next(rest) for d in range(node.rank))), node.x
+    )
+
+
+# Constants, and sizes.
+
+
+@HANDLERS.handles("zeros", "ones", "full", "empty", "rand", "randn", "randint")
+def _created(node: Node, build: Builder) -> Made:
+    return _filled(node, build, node.sizes("size"))
+
+
+def _filled(node: Node, build: Builder, shape: Shape) -> Value:
+    """Return a new tensor, with what it holds where that is one small integer."""
+    value = {"zeros": 0, "ones": 1, "full": node.get("fill_value")}.get(node.op.removesuffix("_like"))
+    count = product(shape)
+    small = isinstance(count, int) and 0 < count <= MAX_ELEMENTS
+    if isinstance(value, bool) or not isinstance(value, int) or not small:
+        return build.weight(shape, node.name)
+    return build(program.Expand(shape=shape), build.constant(value), part="filled")
+
+
+@HANDLERS.handles(
+    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "fill", "zero", "randint_like"
+)
+def _created_like(node: Node, build: Builder) -> Made:
+    return build.weight(node.x.shape, node.name) if node.x.shape is None else _filled(node, build, node.x.shape)
+
+
+@HANDLERS.handles("new_zeros", "new_ones", "new_full", "new_empty")
+def _created_new(node: Node, build: Builder) -> Made:
+    return build.weight(node.sizes("size"), node.name)
+
+
+@HANDLERS.handles("eye", "hann_window", "hamming_window", "linspace", "scalar_tensor")
+def _created_otherwise(node: Node, build: Builder) -> Made:
+    if node.op == "scalar_tensor":
+        return build.weight((), node.name)
+    size = node.size(next((n for n in ("n", "window_length", "steps") if n in node.arguments), "n"))
+    if node.op == "eye":
+        return build.weight((size, node.size("m", size)), node.name)
+    return build.weight((size,), node.name)
+
+
+@HANDLERS.handles("arange")
+def _arange(node: Node, build: Builder) -> Made:
+    start, stop, step = node.get("start", 0), node.get("end"), node.get("step", 1)
+    if all(isinstance(number, int) for number in (start, stop, step)) and step:
+        count = max(ceil(Fraction(stop - start, step)), 0)
+        if count <= MAX_ELEMENTS:
+            return build.constant([start + i * step for i in range(count)], name=node.name)
+        return build.weight((count,), node.name)
+    if (start, step) == (0, 1) and isinstance(stop, Expression):
+        return build.weight((stop,), node.name)
+    if any(isinstance(number, Value) for number in (start, stop, step)):
+        raise UnspelledError("its length depends on what the network computes")
+    return build.weight((unknown(f"{node.name}.length"),), node.name)
+
+
+@HANDLERS.handles("sym_size")
+def _sym_size(node: Node, build: Builder) -> Made:
+    return node.shape[node.dim()]
+
+
+@HANDLERS.handles("sym_numel", "numel")
+def _sym_numel(node: Node, build: Builder) -> Made:
+    return product(node.shape)
+
+
+def _half(a: Any, b: Any) -> Any:
+    """Return a quotient, a number of its own; of an unknown size only what stays whole is followed."""
+    return Fraction(a, b) if isinstance(a, int) and isinstance(b, int) else a / b
+
+
+def _chosen(function: Callable[..., Any]) -> Callable[..., Any]:
+    def choose(*numbers: Any) -> Any:
+        if any(isinstance(number, Expression) for number in numbers):
+            raise UnspelledError("which size it is is not known")
+        return function(*numbers)
+
+    return choose
+
+
+SIZES: dict[str, Callable[..., Any]] = {
+    "_operator::add": lambda a, b: a + b, "_operator::sub": lambda a, b: a - b, "_operator::mul": lambda a, b: a * b,
+    "_operator::floordiv": lambda a, b: a // b, "_operator::truediv": _half, "_operator::neg": lambda a: -a,
+    "_operator::mod": lambda a, b: a - a // b * b, "_operator::pow": _chosen(lambda a, b: a ** min(max(b, 0), 64)),
+    "math::ceil": ceil, "math::floor": floor, "math::trunc": floor, "builtins::round": _chosen(round),
+    "torch::sym_max": _chosen(max), "torch::sym_min": _chosen(min), "torch::sym_int": floor,
+    "torch::sym_float": lambda a: a,
+}  # fmt: skip
+
+
+@HANDLERS.handles(*SIZES)
+def _computed_size(node: Node, build: Builder) -> Made:
+    numbers = list(node.arguments.values())
+    if any(isinstance(number, Value) for number in numbers):
+        raise UnspelledError("it computes with what the network computes")
+    try:
+        made: Dim = SIZES[node.op](*numbers)
+    except UnspelledError:
+        return unknown(node.name)
+    return made
+
+
+# What reads all of its input, or is not followed, and why.
+
+
+@HANDLERS.handles("item", "_local_scalar_dense", "nonzero", "masked_select", "unique_consecutive", "torchvision::nms")
+def _whole(node: Node, build: Builder) -> Made:
+    return build(program.Whole(), *node.tensors())
+
+
+@HANDLERS.handles("torchvision::roi_align", "torchvision::roi_pool", "torchvision::ps_roi_align")
+def _roi(node: Node, build: Builder) -> Made:
+    x, boxes = (shape_of(value) for value in node.tensors()[:2])
+    shape = (boxes[0], x[1], node.size("pooled_height"), node.size("pooled_width"))
+    return build(program.Whole(shape=None if node.op.endswith("ps_roi_align") else shape), *node.tensors())
+
+
+NOT_FOLLOWED = {
+    "as_strided": "it reads memory, not dimensions",
+}
+
+
+@HANDLERS.handles(*NOT_FOLLOWED)
+def _not_followed(node: Node, build: Builder) -> Made:
+    raise UnspelledError(NOT_FOLLOWED[node.op])

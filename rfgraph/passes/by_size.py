@@ -1,0 +1,505 @@
+"""Networks of unknown input size: what depends on it depends on its residue only, and is solved for all at once.
+
+SAME padding depends on the size ``m`` of its input modulo its stride. Every map grows in steps, ``t`` positions for
+every ``k`` pixels of the input, so from some size up everything depends on ``n mod M``, with ``M`` the least common
+multiple, over the layers so padded, of the input pixels after which their own case comes round again. One pass carries
+arrays over the ``M`` residues for every node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from math import gcd, lcm
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfgraph.algebra.window import EMPTY, IDENTITY, MAX_PERIOD, Interval, Window
+from rfgraph.errors import SizeError
+from rfgraph.graph import sizes as shapes
+from rfgraph.graph.network import Layers
+from rfgraph.ops import Op
+from rfgraph.ops.pointwise import Merge
+from rfgraph.passes.compiled import Compiled
+from rfgraph.results import BySize, Fields, InputSizes, shortest_period
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+#: Some of the residues, or all of them.
+Residues = Ints | slice
+
+#: Networks whose modulus is larger are not solved: a bound on time and memory.
+MAX_MODULUS = 1 << 12
+
+_MISFIT = Window.unknown("at this residue of the input size, maps that meet differ in size")
+
+_TOO_LARGE = Window.unknown("its numbers are too large to follow by residue; give an input size")
+
+#: Ends of intervals beyond this are not followed in 64 bits.
+_LARGEST = 1 << 61
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A window for each residue of the input size; all share the stride."""
+
+    step: int
+    first: Ints  # [M, T]
+    last: Ints  # [M, T]
+    reads: Flags  # [M, T], false where the phase is empty
+    holes: bool
+    exact: bool
+    why: str
+
+    @property
+    def period(self) -> int:
+        """Outputs ``T`` after which the windows repeat."""
+        return int(self.first.shape[1])
+
+    def window(self, residue: int) -> Window:
+        """Return the window of one residue."""
+        intervals: tuple[Interval | None, ...] = tuple(
+            (int(a), int(b)) if read else None
+            for a, b, read in zip(self.first[residue], self.last[residue], self.reads[residue], strict=True)
+        )
+        return Window.periodic(intervals, self.step, holes=self.holes, exact=self.exact, why=self.why)
+
+    def repeated(self, period: int) -> Spread:
+        """Return the same windows with a longer period, a multiple of their own."""
+        times = period // self.period
+        if times == 1:
+            return self
+        shift = np.repeat(np.arange(times) * self.step, self.period)
+        return replace(
+            self,
+            step=self.step * times,
+            first=np.tile(self.first, times) + shift,
+            last=np.tile(self.last, times) + shift,
+            reads=np.tile(self.reads, times),
+        )
+
+
+Field = Window | Spread
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What one axis of a network does at every residue of the input size modulo ``modulus``."""
+
+    compiled: Compiled
+    axis: int
+    modulus: int
+    valid: Flags  # [M], residues at which all maps that meet are of one size
+    sizes: list[Ints | None]  # [V][M], map sizes at one large input size of each residue
+    grows: list[bool]  # [V], whether a larger input makes the map larger
+    fields: list[Field]  # [V], local fields; a Window where the size does not matter
+
+    @cached_property
+    def smallest(self) -> int:
+        """The least input size from which on every size of a valid residue works, and what is said here is exact."""
+        return _smallest(self.compiled.layers, self.axis, self.valid, self.grows)
+
+    def window(self, v: int, known: Window) -> Window:
+        """Return the field of node ``v`` where the size does not matter after all, else what is ``known`` of it."""
+        field = self.fields[v]
+        return field if isinstance(field, Window) and known.kind == "unknown" else known
+
+    def by_size(self, v: int) -> BySize | None:
+        """Return the fields of node ``v`` by residue, ``None`` if the size does not matter to it."""
+        field = self.fields[v]
+        if not isinstance(field, Spread):
+            return None
+        found = self._told.get(id(field))
+        if found is None:
+            known: dict[bytes, Window] = {}
+            windows = []
+            rows = np.concatenate([field.first, field.last, field.reads], axis=1)
+            for residue, (row, valid) in enumerate(zip(rows, self.valid.tolist(), strict=True)):
+                if not valid:
+                    windows.append(_MISFIT)
+                    continue
+                key = row.tobytes()
+                if key not in known:
+                    known[key] = field.window(residue)
+                windows.append(known[key])
+            period = shortest_period(windows)
+            found = self._told[id(field)] = BySize(period, tuple(windows[:period]), self.smallest)
+        return found
+
+    @cached_property
+    def _told(self) -> dict[int, BySize]:
+        """The windows by residue of the fields that were asked for; layers that keep their input's share it."""
+        return {}
+
+    def side(self, v: int, slot: int) -> Field:
+        """Return what node ``v`` reads of the source through ``slot``."""
+        return _through(self.variants(v, slot), self.fields[self.compiled.layers.tails[v][slot]], self.modulus)
+
+    def agree(self, sides: Sequence[Field], causal: bool) -> bool:
+        """Return whether branches of equal period line up at every residue, at their last index if they are causal."""
+        if any(isinstance(side, Window) and _large(side) for side in sides):
+            return False
+        spreads = [_spread(side, self.modulus) if isinstance(side, Window) else side for side in sides]
+        if len({(spread.step, spread.period) for spread in spreads}) > 1:
+            return False
+        rows = [
+            np.concatenate([spread.last if causal else spread.first + spread.last, spread.reads], axis=1)[self.valid]
+            for spread in spreads
+        ]
+        return all(np.array_equal(other, rows[0]) for other in rows[1:])
+
+    def variants(self, v: int, slot: int) -> list[tuple[Residues, Window]]:
+        """Return the windows that the op of ``v`` has, each with the residues at which it has it."""
+        return self.cases.get(v) or [(slice(None), self.compiled.reads[self.axis][v][slot])]
+
+    @cached_property
+    def cases(self) -> dict[int, list[tuple[Residues, Window]]]:
+        """Node id -> its windows by residue, for the nodes where the input size decides."""
+        return _cases(self.compiled.layers, self.axis, self.sizes)
+
+
+def cycles_of(layers: Layers, axis: int) -> tuple[int, list[bool]]:
+    """Return modulo which number the input size decides paddings and whether maps fit, and which maps grow with it."""
+    modulus = 1
+    cycles: list[tuple[int, int]] = []  # of every node: pixels k of the input, and the positions t they add
+    for ops, tails in zip(layers.ops, layers.tails, strict=True):
+        op = ops[axis]
+        growing = [cycles[tail] for tail in tails if cycles[tail][1]]
+        if op.arity == "none":
+            cycles.append((1, 1 if op.window(0, ()).kind != "empty" else 0))
+            continue
+        if not growing:
+            cycles.append((1, 0))
+            continue
+        pixels = lcm(*(k for k, _ in growing))
+        if len(growing) > 1:
+            modulus = lcm(modulus, pixels)
+        adds = [t * (pixels // k) for k, t in growing]
+        positions = sum(adds) if op.joins else adds[0]
+        step, made = op.cycle
+        if op.window_cycle > 1 or step > 1:
+            round_trip = pixels * (step // gcd(positions, step))
+            if op.window_cycle > 1 or not _output(op, step * _LARGEST + 1):
+                modulus = lcm(modulus, round_trip)
+            pixels, positions = round_trip, positions * (step // gcd(positions, step))
+        cycles.append((pixels, positions * made // step) if made else (1, 0))
+    return modulus, [positions > 0 for _, positions in cycles]
+
+
+def sizes_by_residue(layers: Layers, axis: int, modulus: int, grows: Sequence[bool]) -> tuple[list[Ints | None], Flags]:
+    """Return the map sizes of every node at one large input size of each residue, and at which residues they fit."""
+    base = modulus
+    while base < _LARGEST >> 20:
+        base *= 2
+        sizes, valid, small = _sizes(layers, axis, base + np.arange(modulus))
+        small = small or any(
+            size is not None and bool((size[valid] < 2).any()) for size, more in zip(sizes, grows, strict=True) if more
+        )
+        if not small:
+            return sizes, valid
+    raise SizeError("no input size makes all maps non-empty")
+
+
+def _sizes(layers: Layers, axis: int, inputs: Ints) -> tuple[list[Ints | None], Flags, bool]:
+    sizes: list[Ints | None] = []
+    valid = np.ones(len(inputs), dtype=bool)
+    small = False
+    # What ops made of sizes, by the ids of both: most layers keep theirs.
+    made: dict[tuple[int, int], Ints] = {}
+    for ops, tails in zip(layers.ops, layers.tails, strict=True):
+        op = ops[axis]
+        read = [sizes[tail] for tail in tails]
+        known = [size for size in read if size is not None]
+        if op.arity == "none":
+            sizes.append(inputs if op.window(0, ()).kind != "empty" else None)
+        elif len(known) < len(read) and op.arity == "one":
+            fixed = op.size((None,))
+            sizes.append(None if fixed is None else np.full_like(inputs, fixed))
+        elif op.arity == "several":
+            sizes.append(_merged(op, known, len(read), valid))
+        else:
+            key = id(ops), id(known[0])
+            if key not in made:
+                made[key], enough = _applied(op, known[0], valid)
+                small = small or not enough
+            sizes.append(made[key])
+    return sizes, valid, small
+
+
+def _merged(op: Op, known: list[Ints], slots: int, valid: Flags) -> Ints | None:
+    if op.joins:
+        return np.add.reduce(known) if len(known) == slots else None
+    if not isinstance(op, Merge):
+        return None  # of an unknown op no one knows which inputs fit
+    large = [size for size in known if (size > 1).any() or not op.broadcasts]  # the others are repeated
+    if not large:
+        return known[0] if known else None
+    for other in large[1:]:
+        valid &= other == large[0]
+    return large[0]
+
+
+def _applied(op: Op, size: Ints, valid: Flags) -> tuple[Ints, bool]:
+    """Return the sizes that ``op`` makes of the valid ones, and whether they are large enough; clear what never is."""
+    step, made = op.cycle
+    result, enough = size.copy(), True
+    for case in np.unique(size[valid] % step):
+        here = valid & (size % step == case)
+        one = int(size[here][0])
+        output, larger = _output(op, one), _output(op, one + step)
+        if output and larger and larger - output == made:
+            result[here] = output + (size[here] - one) // step * made
+        elif _output(op, one + step * _LARGEST):
+            enough = False
+        else:
+            valid &= ~here  # no input of this residue will do, however large
+    return (size if np.array_equal(result, size) else result), enough
+
+
+def _output(op: Op, size: int) -> int:
+    """Return the output size, 0 if there is none."""
+    try:
+        return max(op.size((size,)) or 0, 0)
+    except SizeError:
+        return 0
+
+
+def _smallest(layers: Layers, axis: int, valid: Flags, grows: Sequence[bool]) -> int:
+    """Return the least size from which on all sizes of valid residues work."""
+
+    def works(size: int) -> bool:
+        try:
+            sizes = shapes.infer_axis(layers, axis, dict.fromkeys(layers.inputs, size))
+        except SizeError:
+            return False
+        # A map that has shrunk to one position is repeated at a merge, which larger ones are not.
+        return not any(
+            sizes[tail] == 1 and grows[tail] and sizes[v] != 1
+            for v, tails in enumerate(layers.tails)
+            if len(tails) > 1 and not layers.ops[v][axis].joins
+            for tail in tails
+        )
+
+    modulus = len(valid)
+    least = 1
+    for residue in np.flatnonzero(valid).tolist():
+        failing, working = -1, 1  # in turns of the modulus
+        while not works(residue + modulus * working):
+            failing, working = working, working * 2
+        while working - failing > 1:
+            middle = (failing + working) // 2
+            if residue + modulus * middle > 0 and works(residue + modulus * middle):
+                working = middle
+            else:
+                failing = middle
+        least = max(least, residue + modulus * failing + 1)
+    return least
+
+
+def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solution | None:
+    """Return the fields of every node by residue of the input size, ``None`` if no residue decides anything.
+
+    Parameters
+    ----------
+    compiled
+        A network of unknown input size.
+    axis, source
+        As for the forward pass.
+    fields
+        What the forward pass said; nodes that it knows are not looked at again.
+    """
+    layers = compiled.layers
+    undecided = [
+        v for v, ops in enumerate(layers.ops) if ops[axis].window_cycle > 1 and compiled.sizes[v][axis] is None
+    ]
+    if not undecided:
+        return None
+    modulus, grows = cycles_of(layers, axis)
+    if modulus > MAX_MODULUS:
+        return None
+    try:
+        sizes, valid = sizes_by_residue(layers, axis, modulus, grows)
+    except SizeError:
+        return None
+    if not valid.any():
+        return None
+    local: list[Field] = list(fields.local)
+    solution = Solution(compiled, axis, modulus, valid, sizes, grows, local)
+    for v in range(source + 1, len(layers.nodes)):
+        field = fields.local[v]
+        if field.kind != "unknown":
+            continue
+        reads = compiled.reads[axis][v]
+        sides = [solution.side(v, slot) for slot in range(len(reads)) if reads[slot].kind != "full"]
+        merged = reduce(lambda a, b: _hull(a, b, modulus), sides) if sides else EMPTY
+        if isinstance(merged, Window) and merged.kind == "unknown":
+            causes = [
+                cause for tail in layers.tails[v] if isinstance(cause := local[tail], Window) and cause.is_unknown
+            ]
+            merged = causes[0] if causes else Window.unknown(f"{layers.describe(v, axis)}: {merged.why}")
+        local[v] = merged
+    return solution
+
+
+def input_sizes(layers: Layers, axis: int) -> InputSizes | None:
+    """Return at which input sizes a network works along one axis, ``None`` where that cannot be told.
+
+    Below the smallest one, smaller networks of other shape may work too: maps of one position are repeated at merges.
+    """
+    modulus, grows = cycles_of(layers, axis)
+    if modulus > MAX_MODULUS:
+        return None
+    try:
+        _, valid = sizes_by_residue(layers, axis, modulus, grows)
+    except SizeError:
+        return None
+    marks = valid.tolist()
+    period = shortest_period(marks)
+    residues = tuple(residue for residue in range(period) if marks[residue])
+    least = _smallest(layers, axis, valid, grows) if residues else 1
+    while residues and least % period not in residues:
+        least += 1
+    return InputSizes(layers.axes[axis], period, residues, least)
+
+
+def _cases(layers: Layers, axis: int, sizes: list[Ints | None]) -> dict[int, list[tuple[Residues, Window]]]:
+    cases: dict[int, list[tuple[Residues, Window]]] = {}
+    for v, (ops, tails) in enumerate(zip(layers.ops, layers.tails, strict=True)):
+        cycle = ops[axis].window_cycle
+        size = sizes[tails[0]] if tails else None
+        if cycle > 1 and size is not None:
+            windows: dict[Window, list[Ints]] = {}
+            for case, at in zip(*np.unique(size % cycle, return_index=True), strict=True):
+                window = ops[axis].window(0, (int(size[at]),))
+                windows.setdefault(window, []).append(np.flatnonzero(size % cycle == case))
+            cases[v] = [(np.concatenate(rows), window) for window, rows in windows.items()]
+    return cases
+
+
+def _spread(window: Window, modulus: int) -> Spread:
+    """Return the window that is the same at every residue."""
+    ends = [(0, 0) if interval is None else interval for interval in window.intervals]
+    reads = [interval is not None for interval in window.intervals]
+    rows = np.broadcast_to(np.array(ends, dtype=np.int64), (modulus, len(ends), 2))
+    marks = np.broadcast_to(np.array(reads), (modulus, len(ends)))
+    return Spread(window.step, rows[..., 0], rows[..., 1], marks, window.holes, window.exact, window.why)
+
+
+def _large(window: Window) -> bool:
+    return any(abs(end) > _LARGEST for interval in window.intervals if interval for end in (*interval, window.step))
+
+
+def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -> Field:
+    """Return what an op reads whose window is ``outer`` at the residues beside it."""
+    if len(outer) == 1 and outer[0][1] == IDENTITY:
+        return inner
+    if isinstance(inner, Window):
+        if len(outer) == 1 or inner.kind != "local":
+            return outer[0][1].through(inner)
+        if _large(inner):
+            return _TOO_LARGE
+        inner = _spread(inner, modulus)
+    window = outer[0][1]
+    if window.kind != "local":
+        return window if window.kind != "empty" else EMPTY
+    turns = inner.period // gcd(inner.period, window.step)
+    period = window.period * turns
+    if period > MAX_PERIOD or period * modulus > MAX_PERIOD * 64:
+        return Window.unknown(f"the window repeats only after {period} outputs; give an input size")
+    first, last = np.zeros((2, modulus, period), dtype=np.int64)
+    reads = np.zeros((modulus, period), dtype=bool)
+    holes, bound = inner.holes, False
+    for rows, window in outer:
+        if _large(window) or abs(window.intervals[0][1] if window.intervals[0] else 0) * inner.step > _LARGEST:
+            return _TOO_LARGE
+        part = inner
+        if not isinstance(rows, slice):
+            part = replace(inner, first=inner.first[rows], last=inner.last[rows], reads=inner.reads[rows])
+        regular = _regular(part)
+        several = False
+        for column, (a, b) in _columns(window, turns):
+            several = several or a < b
+            reach = 0 if regular else min(b - a, inner.period - 1)
+            first[rows, column], last[rows, column], reads[rows, column] = _ends(part, a, b, reach)
+        holes = holes or window.holes or (several and _gapped(part))
+        bound = bound or (window.holes and not regular)
+    why = inner.why or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else "")
+    exact = inner.exact and window.exact and not bound
+    return Spread(window.step * turns * inner.step // inner.period, first, last, reads, holes, exact, why)
+
+
+def _columns(window: Window, turns: int) -> Iterator[tuple[int, Interval]]:
+    for turn in range(turns):
+        for phase, interval in enumerate(window.intervals):
+            if interval is not None:
+                yield turn * window.period + phase, (interval[0] + turn * window.step, interval[1] + turn * window.step)
+
+
+def _at(spread: Spread, y: int) -> tuple[Ints, Ints, Flags]:
+    turns, phase = divmod(y, spread.period)
+    shift = turns * spread.step
+    return spread.first[:, phase] + shift, spread.last[:, phase] + shift, spread.reads[:, phase]
+
+
+def _ends(spread: Spread, a: int, b: int, reach: int) -> tuple[Ints, Ints, Flags]:
+    """Return the least first and greatest last over outputs ``[a, b]``, looking ``reach`` in from each end."""
+    first, _, reads = _at(spread, a)
+    _, last, also = _at(spread, b)
+    if not reach:
+        return first, last, reads & also
+    first, last = np.where(reads, first, _LARGEST * 2), np.where(also, last, -_LARGEST * 2)
+    for y in range(a + 1, a + reach + 1):
+        other, _, here = _at(spread, y)
+        first = np.minimum(first, np.where(here, other, _LARGEST * 2))
+        reads = reads | here
+    for y in range(b - reach, b):
+        _, other, here = _at(spread, y)
+        last = np.maximum(last, np.where(here, other, -_LARGEST * 2))
+    return np.where(reads, first, 0), np.where(reads, last, 0), reads
+
+
+def _regular(spread: Spread) -> bool:
+    """Return whether no phase of any residue is empty, and neither end ever goes backward."""
+    if not spread.reads.all():
+        return False
+    if spread.period == 1:
+        return True
+    wrapped = (np.concatenate([a, a[:, :1] + spread.step], axis=1) for a in (spread.first, spread.last))
+    return all(bool((np.diff(a, axis=1) >= 0).all()) for a in wrapped)
+
+
+def _gapped(spread: Spread) -> bool:
+    following = np.concatenate([spread.first[:, 1:], spread.first[:, :1] + spread.step], axis=1)
+    return not spread.reads.all() or bool((spread.last + 1 < following).any())
+
+
+def _hull(a: Field, b: Field, modulus: int) -> Field:
+    if isinstance(a, Window) and isinstance(b, Window):
+        return a.hull(b)
+    for one, other in ((a, b), (b, a)):
+        if isinstance(one, Window) and one.kind != "local":
+            return other if one.kind == "empty" else one
+        if isinstance(one, Window) and _large(one):
+            return _TOO_LARGE
+    one, other = (_spread(x, modulus) if isinstance(x, Window) else x for x in (a, b))
+    if one.step * other.period != other.step * one.period:
+        return Window.unknown("paths of unequal strides drift apart")
+    period = lcm(one.period, other.period)
+    if period > MAX_PERIOD:
+        return Window.unknown(f"the window repeats only after {period} outputs; give an input size")
+    one, other = one.repeated(period), other.repeated(period)
+    first = np.where(
+        one.reads & other.reads, np.minimum(one.first, other.first), np.where(one.reads, one.first, other.first)
+    )
+    last = np.where(
+        one.reads & other.reads, np.maximum(one.last, other.last), np.where(one.reads, one.last, other.last)
+    )
+    both = one.reads & other.reads
+    apart = (both & ((one.last + 1 < other.first) | (other.last + 1 < one.first))).any()
+    covers = [bool((part.first == first).all() and (part.last == last).all()) for part in (one, other)]
+    solid = any(cover and not part.holes for cover, part in zip(covers, (one, other), strict=True))
+    holes = not solid and (one.holes or other.holes or bool(apart))
+    exact = (one.exact and other.exact) or any(c and p.exact for c, p in zip(covers, (one, other), strict=True))
+    return Spread(one.step, first, last, one.reads | other.reads, holes, exact, one.why or other.why)

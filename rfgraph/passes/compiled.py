@@ -1,0 +1,81 @@
+"""A network made ready for the passes: for each axis, the window that each node reads of each of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import networkx as nx
+
+from rfgraph.algebra.window import Window
+from rfgraph.graph import sizes as shapes
+from rfgraph.graph.network import BatchNorm, Layers, read
+from rfgraph.graph.treatments import Treat
+from rfgraph.ops import Size
+
+Reads = list[tuple[Window, ...]]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the passes walk over; node ids are in topological order."""
+
+    layers: Layers
+    sizes: list[tuple[Size, ...]]  # [V][A]
+    reads: list[Reads]  # [A][V][slots]; axes that read alike share one list
+
+    def between(self, nodes: Sequence[int], source: int) -> list[int]:
+        """Return the ids of all nodes on paths from ``source`` to any of ``nodes``, all included, in topological order.
+
+        It is empty if there is no such path.
+        """
+        tails = self.layers.tails
+        above, stack = set(nodes), list(nodes)
+        while stack:
+            for tail in tails[stack.pop()]:
+                if tail >= source and tail not in above:
+                    above.add(tail)
+                    stack.append(tail)
+        on_paths = {source} & above
+        for v in sorted(above):
+            if any(tail in on_paths for tail in tails[v]):
+                on_paths.add(v)
+        return sorted(on_paths)
+
+
+def compile_graph(
+    graph: nx.DiGraph[Any],
+    input_size: shapes.InputSize = None,
+    treat: Treat | None = None,
+    batch_norm: BatchNorm = "inference",
+) -> Compiled:
+    """Check ``graph``, work out the sizes of its maps and the windows of its ops."""
+    return compile_layers(read(graph, treat, batch_norm), input_size)
+
+
+def compile_layers(layers: Layers, input_size: shapes.InputSize = None) -> Compiled:
+    """Work out the sizes of the maps of a checked network and the windows of its ops."""
+    sizes = shapes.infer(layers, input_size)
+    reads: list[Reads] = []
+    for axis in range(len(layers.axes)):
+        same = next((other for other in range(axis) if _alike(layers, sizes, other, axis)), None)
+        reads.append(_reads(layers, sizes, axis) if same is None else reads[same])
+    return Compiled(layers, sizes, reads)
+
+
+def _alike(layers: Layers, sizes: list[tuple[Size, ...]], a: int, b: int) -> bool:
+    return all(ops[a] == ops[b] for ops in layers.distinct.values()) and all(size[a] == size[b] for size in sizes)
+
+
+def _reads(layers: Layers, sizes: list[tuple[Size, ...]], axis: int) -> Reads:
+    known: dict[tuple[int, tuple[Size, ...]], tuple[Window, ...]] = {}
+    reads: Reads = []
+    for ops, tails in zip(layers.ops, layers.tails, strict=True):
+        inputs = tuple([sizes[tail][axis] for tail in tails])
+        windows = known.get((id(ops), inputs))
+        if windows is None:
+            windows = tuple(ops[axis].window(slot, inputs) for slot in range(len(tails)))
+            known[id(ops), inputs] = windows
+        reads.append(windows)
+    return reads

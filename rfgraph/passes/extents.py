@@ -1,0 +1,293 @@
+"""Extents: from where to where every feature of a layer reads the source, all of them in one forward pass.
+
+Along one axis, over one path, the first position that output ``y`` reads is the least first of its taps, and the last
+one the greatest last: exact whatever the op, since taps are listed and neither holes nor backward steps are assumed
+away. Over several paths one axis may not be taken alone: a path that reads nothing on ``x`` reads nothing on ``y``
+either. What decides is *where a path is alive*: the outputs that read anything of the source through it, per axis.
+Two groups of paths that are alive at the same outputs on every axis stay together in all that reads them, since an
+output reads something of a group just if one of its taps is alive; so their hull, axis by axis, is exact. They are
+joined at once, and as usual networks have no path that dies alone, they keep one group: the separable answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfgraph.algebra.window import Interval, Window
+from rfgraph.errors import SizeError
+from rfgraph.ops import Op
+from rfgraph.ops.base import at_border
+from rfgraph.passes.compiled import Compiled
+
+Marks = NDArray[np.bool_]
+Positions = NDArray[np.int64]
+
+#: More groups of paths than this at one map are replaced by their hull, and the answer is a bound.
+MAX_GROUPS = 64
+
+#: Maps with more positions than this along an axis are not followed.
+MAX_POSITIONS = 1 << 24
+
+
+@dataclass(frozen=True)
+class Extent:
+    """From where to where each index of a map reads the source along one axis, over a group of paths.
+
+    An index that reads nothing has the source's size as ``first`` and -1 as ``last``: neutral to minimum and maximum.
+    """
+
+    first: Positions  # [n]
+    last: Positions  # [n]
+
+    @property
+    def alive(self) -> Marks:
+        """Which indices read anything, [n]."""
+        return self.last >= 0
+
+    def joined(self, other: Extent) -> Extent:
+        """Return the hull of both, index by index."""
+        return Extent(np.minimum(self.first, other.first), np.maximum(self.last, other.last))
+
+    def covers(self, other: Extent) -> bool:
+        """Return whether every index reads at least as far to both sides as ``other`` does."""
+        return bool((self.first <= other.first).all() and (self.last >= other.last).all())
+
+
+Group = tuple[Extent, ...]  # [A]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The boxes of source pixels that all features of a layer read, cut at the border of every map on the way.
+
+    Arrays have one entry per feature, ``[*map_size]``; those of ends have the axis last, ``[*map_size, A]``.
+    """
+
+    layer: Hashable
+    axes: tuple[str, ...]
+    map_size: tuple[int, ...]
+    #: Size of the source.
+    source_size: tuple[int, ...]
+    #: Per group of paths that live and die together: the ends along each axis.
+    groups: tuple[Group, ...]
+    status: Literal["exact", "bound"]
+
+    @property
+    def separable(self) -> bool:
+        """Whether the ends along each axis depend on the index along that axis alone."""
+        return len(self.groups) < 2
+
+    @property
+    def reads(self) -> Marks:
+        """Which features read anything but padding, [*map_size]."""
+        return self._grid[0]
+
+    @property
+    def first(self) -> Positions:
+        """The first pixel of each feature's box, [*map_size, A]; 0 where it reads nothing."""
+        return self._grid[1]
+
+    @property
+    def last(self) -> Positions:
+        """The last pixel of each feature's box, [*map_size, A]; -1 where it reads nothing."""
+        return self._grid[2]
+
+    def box(self, index: Sequence[int]) -> tuple[Interval, ...] | None:
+        """Return the box of one feature, a closed interval per axis, or ``None`` where it reads nothing."""
+        if not self.reads[tuple(index)]:
+            return None
+        ends = zip(self.first[tuple(index)].tolist(), self.last[tuple(index)].tolist(), strict=True)
+        return tuple((first, last) for first, last in ends)
+
+    @cached_property
+    def _grid(self) -> tuple[Marks, Positions, Positions]:
+        axes = len(self.axes)
+        reads = np.zeros(self.map_size, dtype=bool)
+        first = np.empty((*self.map_size, axes), dtype=np.int64)
+        first[...] = self.source_size
+        last = np.full((*self.map_size, axes), -1, dtype=np.int64)
+        for group in self.groups:
+            alive = np.ones(self.map_size, dtype=bool)
+            for axis, extent in enumerate(group):
+                alive &= _along(extent.alive, axis, axes)
+            reads |= alive
+            for axis, (extent, size) in enumerate(zip(group, self.source_size, strict=True)):
+                first_here = np.where(alive, _along(extent.first, axis, axes), size)
+                last_here = np.where(alive, _along(extent.last, axis, axes), -1)
+                np.minimum(first[..., axis], first_here, out=first[..., axis])
+                np.maximum(last[..., axis], last_here, out=last[..., axis])
+        first[~reads] = 0
+        for array in (reads, first, last):
+            array.flags.writeable = False
+        return reads, first, last
+
+
+def reach_all(compiled: Compiled, node: int, source: int) -> Regions:
+    """Return what every feature of ``node`` reads of ``source``, in one forward pass over the nodes between them.
+
+    Parameters
+    ----------
+    compiled
+        A network whose sizes from ``source`` to ``node`` are known.
+    node, source
+        Node ids.
+
+    Raises
+    ------
+    SizeError
+        If a map on the way is larger than ``MAX_POSITIONS`` along an axis.
+    """
+    layers = compiled.layers
+    between = compiled.between([node], source)
+    sizes = {v: _whole_size(compiled, v) for v in between}
+    waiting = dict.fromkeys(between, 0)  # a map's ends are dropped with its last consumer
+    for v in between[1:]:
+        for tail in layers.tails[v]:
+            if tail in waiting:
+                waiting[tail] += 1
+    found: dict[int, list[Group]] = {}
+    exact = True
+    for v in between:
+        if v == source:
+            found[v] = [tuple(Extent(np.arange(size), np.arange(size)) for size in sizes[v])]
+            continue
+        groups: dict[Hashable, Group] = {}
+        for slot, tail in enumerate(layers.tails[v]):
+            if tail not in waiting:
+                continue
+            reads = [compiled.reads[axis][v][slot] for axis in range(len(layers.axes))]
+            for group in found[tail]:
+                _join(groups, tuple(map(_ends, layers.ops[v], reads, group, sizes[v], sizes[source])))
+            waiting[tail] -= 1
+            if not waiting[tail]:
+                del found[tail]
+        kept = _undominated(list(groups.values()))
+        if len(kept) > MAX_GROUPS:
+            kept, exact = [_joined(kept)], False
+        found[v] = kept
+    return Regions(
+        layers.nodes[node],
+        layers.axes,
+        sizes[node],
+        sizes[source],
+        tuple(found[node]),
+        "exact" if exact else "bound",
+    )
+
+
+def obstacle(compiled: Compiled, node: int, source: int) -> str:
+    """Return why what ``node`` reads of ``source`` cannot be followed from map to map; "" if it can."""
+    between = compiled.between([node], source)
+    inside = set(between)
+    for axis in range(len(compiled.layers.axes)):
+        for v in between:
+            name = compiled.layers.describe(v, axis)
+            if compiled.sizes[v][axis] is None:
+                return f"{name}: the size of its map is not known; give an input size"
+            for tail, read in zip(compiled.layers.tails[v], compiled.reads[axis][v], strict=True):
+                if v != source and tail in inside and read.is_unknown:
+                    return f"{name} is not known: {read.why}"
+    return ""
+
+
+def _whole_size(compiled: Compiled, v: int) -> tuple[int, ...]:
+    sizes = tuple(size or 0 for size in compiled.sizes[v])
+    for axis, size in enumerate(sizes):
+        if size > MAX_POSITIONS:
+            raise SizeError(
+                f"{compiled.layers.describe(v, axis)}: its map of size {size} is larger than the {MAX_POSITIONS} "
+                "positions that are followed at once; ask for a smaller input size"
+            )
+    return sizes
+
+
+def _ends(op: Op, read: Window, inner: Extent, outputs: int, nowhere: int) -> Extent:
+    """Return the ends of what each of ``outputs`` reads through ``read`` of a map with ends ``inner``."""
+    size = len(inner.first)
+    if read.is_full:
+        everything = inner.first.min(initial=nowhere), inner.last.max(initial=-1)
+        return Extent(*(np.full(outputs, end, dtype=np.int64) for end in everything))
+    if not read.is_local:
+        return Extent(np.full(outputs, nowhere, dtype=np.int64), np.full(outputs, -1, dtype=np.int64))
+    first, last = _taps(read, outputs)
+    empty = last < first
+    if op.border != "constant":
+        first, last = at_border(op.border, first, size), at_border(op.border, last, size)
+    else:
+        first = np.where(first < 0, first % op.spacing, first)
+        last = np.minimum(last, size - 1)
+    count = np.where(empty, 0, (last - first) // op.spacing + 1).clip(0)
+    return Extent(
+        _over_taps(inner.first, first, count, op.spacing, np.minimum, nowhere),
+        _over_taps(inner.last, first, count, op.spacing, np.maximum, -1),
+    )
+
+
+def _taps(read: Window, outputs: int) -> tuple[Positions, Positions]:
+    """Return the first and last index that each output reads, [outputs]; where it reads nothing, 0 and -1."""
+    phases = [interval or (0, -1) for interval in read.intervals[:outputs]]
+    turns, phase = np.divmod(np.arange(outputs), read.period)
+    ends = np.array(phases, dtype=np.int64)[phase]
+    shift = turns * read.step
+    return ends[:, 0] + shift, ends[:, 1] + shift
+
+
+def _over_taps(
+    values: Positions, first: Positions, count: Positions, spacing: int, pick: np.ufunc, neutral: int
+) -> Positions:
+    """Return the least or greatest of ``count`` values from ``first`` on, ``spacing`` apart, for each output.
+
+    Level ``j`` of the table has the pick of ``2**j`` such values from each position; two of them cover any count.
+    """
+    picked = np.full(len(first), neutral, dtype=np.int64)
+    level, width = values, 1
+    while True:
+        here = np.flatnonzero((count >= width) & (count < 2 * width))
+        if len(here):
+            start, end = first[here], first[here] + (count[here] - width) * spacing
+            picked[here] = pick(level[start], level[end])
+        width *= 2
+        if not (count >= width).any():
+            return picked
+        step = width // 2 * spacing
+        level = pick(level[:-step], level[step:])
+
+
+def _join(groups: dict[Hashable, Group], new: Group) -> None:
+    """Add a group of paths, joined to the one that is alive where it is; one that reads nothing adds nothing."""
+    alive = [extent.alive for extent in new]
+    if not all(marks.any() for marks in alive):
+        return
+    # Along one axis there is no other on which a path could have died.
+    key = None if len(new) == 1 else tuple(marks.tobytes() for marks in alive)
+    groups[key] = _joined([groups[key], new]) if key in groups else new
+
+
+def _joined(groups: list[Group]) -> Group:
+    return tuple(reduce(Extent.joined, extents) for extents in zip(*groups, strict=True))
+
+
+def _undominated(groups: list[Group]) -> list[Group]:
+    """Return the groups that are not inside another one: what reads them would read them inside that one too."""
+    kept: list[Group] = []
+    for group in groups:
+        if any(_covers(other, group) for other in kept):
+            continue
+        kept = [other for other in kept if not _covers(group, other)]
+        kept.append(group)
+    return kept
+
+
+def _covers(one: Group, other: Group) -> bool:
+    return all(a.covers(b) for a, b in zip(one, other, strict=True))
+
+
+def _along(values: NDArray[Any], axis: int, axes: int) -> NDArray[Any]:
+    """Return values along one axis in a shape that broadcasts over all of them."""
+    return values.reshape([-1 if other == axis else 1 for other in range(axes)])

@@ -1,0 +1,175 @@
+"""Combs: which positions an output reads along one axis, hole for hole.
+
+A window knows the ends of what is read, a comb every position. Like a window it repeats: ``phases[y % T]``, moved by
+``step * (y // T)``. A phase is the first position read and the bits of an integer, bit ``i`` for position
+``first + i``: a union of many thousand positions is one shift and one ``or``. Combs compose exactly whatever the op,
+and over several paths; where a window may have to say ``bound``, a comb does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import gcd, lcm
+
+from rfgraph.algebra.window import Window
+from rfgraph.ops import Op
+
+#: Combs of more positions than this, over all their phases, are not followed.
+MAX_POSITIONS = 1 << 22
+
+Teeth = tuple[int, int]  # first position, and the bits from it on; bit 0 is set
+
+
+class TooManyPositionsError(Exception):
+    """A comb would have more than ``MAX_POSITIONS``; whoever asked answers with a bound instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comb:
+    """What the outputs of a node read along one axis, over a group of paths."""
+
+    phases: tuple[Teeth | None, ...]
+    step: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it reads nothing at any output."""
+        return all(teeth is None for teeth in self.phases)
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether some output skips a position between the first and the last one it reads."""
+        return any(teeth is not None and teeth[1] & (teeth[1] + 1) for teeth in self.phases)
+
+    def at(self, y: int) -> Teeth | None:
+        """Return what output ``y`` reads."""
+        turns, phase = divmod(y, len(self.phases))
+        teeth = self.phases[phase]
+        return None if teeth is None else (teeth[0] + turns * self.step, teeth[1])
+
+    def over(self, period: int) -> tuple[Teeth | None, ...]:
+        """Return what the first ``period`` outputs read."""
+        return tuple(self.at(y) for y in range(period))
+
+    def joined(self, other: Comb) -> Comb:
+        """Return the union of both, which have the same stride, output by output."""
+        if self == other:
+            return self
+        period = lcm(len(self.phases), len(other.phases))
+        pairs = zip(_counted(self, period), _counted(other, period), strict=True)
+        phases = tuple(_union([one, two]) for one, two in pairs)
+        return _shortest(phases, self.step * period // len(self.phases))
+
+    def covers(self, other: Comb) -> bool:
+        """Return whether every output reads all that it reads of ``other``, which has the same stride."""
+        period = lcm(len(self.phases), len(other.phases))
+        return all(_inside(two, one) for one, two in zip(_counted(self, period), _counted(other, period), strict=True))
+
+
+ONE = Comb(((0, 1),), 1)
+
+
+def through(op: Op, read: Window, inner: Comb) -> Comb:
+    """Return what is read through ``read``, the window of ``op``, of a map whose positions read ``inner``.
+
+    Raises
+    ------
+    TooManyPositionsError
+        If it has more than ``MAX_POSITIONS``.
+    """
+    if not read.is_local or inner.is_empty:
+        return Comb((None,), 1)
+    turns = len(inner.phases) // gcd(len(inner.phases), read.step)
+    period = read.period * turns
+    if period > MAX_POSITIONS:
+        raise TooManyPositionsError
+    phases: list[Teeth | None] = []
+    positions = 0
+    for y in range(period):
+        interval = read.interval(y)
+        teeth = None if interval is None else _over_taps(inner, interval[0], interval[1], op.spacing, positions)
+        phases.append(teeth)
+        positions += 0 if teeth is None else teeth[1].bit_length()
+    return _shortest(tuple(phases), read.step * turns * inner.step // len(inner.phases))
+
+
+def _over_taps(inner: Comb, first: int, last: int, spacing: int, positions: int) -> Teeth | None:
+    """Return the union of ``inner`` over the taps from ``first`` to ``last``, ``spacing`` apart.
+
+    Taps of one phase of ``inner`` read the same bits again and again, a fixed shift apart; those are doubled, not
+    listed, so that a kernel of a million taps takes twenty steps.
+    """
+    period = len(inner.phases)
+    count = (last - first) // spacing + 1
+    cycle = period // gcd(period, spacing)
+    shift = cycle * spacing // period * inner.step
+    parts = []
+    for tap in range(min(cycle, count)):
+        teeth = inner.at(first + tap * spacing)
+        if teeth is None:
+            continue
+        times = (count - 1 - tap) // cycle + 1
+        _check(positions + teeth[1].bit_length() + (times - 1) * shift)
+        parts.append((teeth[0], _repeated(teeth[1], times, shift)))
+    if len(parts) > 1:
+        ends = [start + bits.bit_length() for start, bits in parts]
+        _check(positions + max(ends) - min(start for start, _ in parts))
+    return _union(parts)
+
+
+def _check(positions: int) -> None:
+    if positions > MAX_POSITIONS:
+        raise TooManyPositionsError
+
+
+def _counted(comb: Comb, period: int) -> tuple[Teeth | None, ...]:
+    _check(period)
+    positions = sum(teeth[1].bit_length() for teeth in comb.phases if teeth is not None)
+    _check(period // len(comb.phases) * positions)
+    return comb.over(period)
+
+
+def _repeated(bits: int, times: int, shift: int) -> int:
+    have = 1
+    while have < times:
+        more = min(have, times - have)
+        bits |= bits << (more * shift)
+        have += more
+    return bits
+
+
+def _union(parts: Iterable[Teeth | None]) -> Teeth | None:
+    read = [part for part in parts if part is not None]
+    if not read:
+        return None
+    start = min(first for first, _ in read)
+    _check(max(first + bits.bit_length() for first, bits in read) - start)
+    union = 0
+    for first, bits in read:
+        union |= bits << (first - start)
+    return start, union
+
+
+def _inside(one: Teeth | None, other: Teeth | None) -> bool:
+    if one is None:
+        return True
+    if other is None or one[0] < other[0] or one[0] + one[1].bit_length() > other[0] + other[1].bit_length():
+        return False
+    return not (one[1] << (one[0] - other[0])) & ~other[1]
+
+
+def _shortest(phases: tuple[Teeth | None, ...], step: int) -> Comb:
+    """Return the comb with the least period, so that equal combs compare equal and long periods end."""
+    if all(teeth is None for teeth in phases):
+        return Comb((None,), 1)
+    common, divisor = gcd(len(phases), step), 2
+    while common > 1:
+        if common % divisor:
+            divisor = divisor + 1 if divisor * divisor <= common else common
+            continue
+        common //= divisor
+        shorter = Comb(phases[: len(phases) // divisor], step // divisor)
+        if shorter.over(len(phases)) == phases:
+            phases, step = shorter.phases, shorter.step
+    return Comb(phases, step)

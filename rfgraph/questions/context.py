@@ -1,0 +1,110 @@
+"""Global context: which ops make a node read the whole of an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+
+from rfgraph.passes.compiled import Compiled
+from rfgraph.results import Fields, Finding, named_axes
+
+#: Culprits named in a message; the finding has all of them.
+_NAMED = 4
+
+#: Of more outputs than this, culprits are looked up only when they are asked for.
+_COMPARED = 64
+
+
+@dataclass(frozen=True)
+class GlobalContext(Finding):
+    """The output ``node`` reads the whole of ``axes``."""
+
+    #: Whether it has a local field besides.
+    local: bool
+    _blame: Callable[[], list[tuple[Hashable, str]]] = field(repr=False, compare=False)
+
+    @cached_property
+    def _blamed(self) -> list[tuple[Hashable, str]]:
+        return self._blame()
+
+    @property
+    def culprits(self) -> tuple[Hashable, ...]:
+        """The ops through which it does, in topological order; looked up when they are first asked for."""
+        return tuple(node for node, _ in self._blamed)
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence."""
+        named = [f"{node!r} ({op})" for node, op in self._blamed]
+        more = len(named) - _NAMED
+        through = ", ".join(named[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        besides = ", beside its local field," if self.local else ""
+        return f"output {self.node!r}, {named_axes(self.axes)}: it reads the whole map{besides} through {through}"
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        if self.local:
+            return "nothing if it is meant: r, S and P are those of the paths that do not pass there"
+        return f"nothing if it is meant; treat={{{str(self.culprits[-1])!r}: 'identity'}} tells what is read without it"
+
+
+def culprits(compiled: Compiled, fields: Fields, axis: int, node: int) -> list[int]:
+    """Return the ids of the ops through which ``node`` reads a whole axis of the source, in topological order.
+
+    Parameters
+    ----------
+    compiled
+        The network.
+    fields
+        Forward fields of the axis.
+    axis, node
+        Index of the axis, node id.
+    """
+    if not fields.is_global[node]:
+        return []
+    found, seen, stack = [], {node}, [node]
+    while stack:
+        v = stack.pop()
+        full = False
+        for tail, read in zip(compiled.layers.tails[v], compiled.reads[axis][v], strict=True):
+            if read.kind == "empty":
+                continue
+            # What only reads the whole map already, as a gate before it is multiplied, is not read whole once more.
+            full |= read.kind == "full" and fields.local[tail].kind != "empty"
+            if tail not in seen:
+                seen.add(tail)
+                stack.append(tail)
+        if full:
+            found.append(v)
+    return sorted(found)
+
+
+def find(compiled: Compiled, fields: Sequence[Fields], outputs: Sequence[int]) -> list[GlobalContext]:
+    """Return which of ``outputs`` read the whole of some axis."""
+    layers = compiled.layers
+    findings = []
+    for v in outputs:
+        groups: dict[Hashable, list[int]] = {}
+        for axis, of_axis in enumerate(fields):
+            if of_axis.is_global[v]:
+                # Axes that read alike share their fields. Others are told together where their culprits are the same.
+                alike = tuple(culprits(compiled, of_axis, axis, v)) if len(outputs) <= _COMPARED else id(of_axis)
+                groups.setdefault(alike, []).append(axis)
+        for axes in groups.values():
+            findings.append(
+                GlobalContext(
+                    rule="RF008",
+                    node=layers.nodes[v],
+                    axes=tuple(layers.axes[axis] for axis in axes),
+                    local=all(fields[axis].local[v].kind != "empty" for axis in axes),
+                    _blame=partial(_named, compiled, fields[axes[0]], axes[0], v),
+                )
+            )
+    return findings
+
+
+def _named(compiled: Compiled, fields: Fields, axis: int, v: int) -> list[tuple[Hashable, str]]:
+    layers = compiled.layers
+    return [(layers.nodes[u], layers.kinds[u]) for u in culprits(compiled, fields, axis, v)]

@@ -1,0 +1,187 @@
+"""Features from pixels: the inverse of regions.
+
+Along one axis the features whose field meets, lies inside or is centred in a pixel interval are those of each phase
+whose turn lies in a range: three divisions. Where borders cut, they are looked up in the regions of all features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor, prod
+from numbers import Rational
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfgraph.algebra.window import Interval, Window
+from rfgraph.errors import AttributeValueError, UnboundedError
+
+if TYPE_CHECKING:
+    from rfgraph.passes.extents import Regions
+
+#: A coordinate in pixels: an integer is a pixel's centre.
+Pixel = int | float | Fraction
+How = Literal["meets", "inside", "center"]
+Marks = NDArray[np.bool_]
+PixelBox = tuple[tuple[Fraction, Fraction], ...]  # [A]
+
+#: Boxes of more features than this are refused.
+MAX_FEATURES = 1 << 28
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of a layer that a box of source pixels picks.
+
+    ``box`` is the smallest box of indices that holds them, one closed interval per axis, ``None`` if there are none;
+    ``marks`` tells which features in it are picked, [*size of box]. In most networks that is all of them.
+    """
+
+    layer: Hashable
+    how: How
+    axes: tuple[str, ...]
+    pixels: PixelBox
+    box: tuple[Interval, ...] | None
+    marks: Marks
+    #: Whether fields were cut at the borders; else the map is taken to go on beyond every border.
+    clipped: bool
+    status: Literal["exact", "bound"]
+
+    @property
+    def is_box(self) -> bool:
+        """Whether every feature in ``box`` is picked."""
+        return bool(self.marks.all())
+
+    @property
+    def count(self) -> int:
+        """How many features are picked."""
+        return int(self.marks.sum())
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """The picked features, [count, A], in row-major order."""
+        origin = [first for first, _ in self.box] if self.box else [0] * len(self.axes)
+        return np.argwhere(self.marks) + np.array(origin, dtype=np.int64)
+
+
+def pixel_box(box: Sequence[Sequence[Pixel]], axes: Sequence[str]) -> PixelBox:
+    """Return a pixel box in exact numbers, refused if it is none.
+
+    Raises
+    ------
+    AttributeValueError
+        If it has not one closed interval per axis.
+    """
+    if len(box) != len(axes):
+        raise AttributeValueError(f"box {box!r} has {len(box)} entries, but the network has {len(axes)} axes")
+    exact = []
+    for axis, interval in zip(axes, box, strict=True):
+        try:
+            first, last = map(_exact, interval)
+        except (AttributeError, ValueError, TypeError, OverflowError):
+            raise AttributeValueError(f"box, axis {axis}: {interval!r} is not (first, last) in pixels") from None
+        if first > last:
+            raise AttributeValueError(f"box, axis {axis}: first {first} lies past last {last}")
+        exact.append((first, last))
+    return tuple(exact)
+
+
+def _exact(number: Any) -> Fraction:
+    return Fraction(number) if isinstance(number, Rational) else Fraction(*number.as_integer_ratio())
+
+
+def on_map(layer: Hashable, regions: Regions, fields: Sequence[Window], pixels: PixelBox, how: How) -> Features:
+    """Return the features of a map that are picked, from what all of them read, cut at the borders.
+
+    Raises
+    ------
+    UnboundedError, UnknownFieldError
+        If centres are asked for and the layer has no field to have one.
+    """
+    picked = regions.reads.copy()
+    for axis, (low, high) in enumerate(pixels):
+        first, last = regions.first[..., axis], regions.last[..., axis]
+        if how == "meets":
+            picked &= (first <= floor(high)) & (last >= ceil(low)) & (ceil(low) <= floor(high))
+        elif how == "inside":
+            picked &= (first >= ceil(low)) & (last <= floor(high))
+        else:
+            size = regions.map_size[axis]
+            start, marks = _along(fields[axis], how, low, high, (0, size - 1))
+            here = np.zeros(size, dtype=bool)
+            here[start : start + len(marks)] = marks
+            picked &= here.reshape([-1 if other == axis else 1 for other in range(len(pixels))])
+    box = None
+    if picked.any():
+        others = [tuple(a for a in range(len(pixels)) if a != axis) for axis in range(len(pixels))]
+        along = [np.flatnonzero(picked.any(axis=away)) for away in others]
+        box = tuple((int(some[0]), int(some[-1])) for some in along)
+    marks = picked[tuple(slice(a, b + 1) for a, b in box or ((0, -1),) * len(pixels))]
+    return Features(layer, how, regions.axes, pixels, box, marks, True, regions.status)
+
+
+def on_plane(layer: Hashable, axes: tuple[str, ...], fields: Sequence[Window], pixels: PixelBox, how: How) -> Features:
+    """Return the features that are picked on a map that goes on beyond every border.
+
+    Raises
+    ------
+    UnboundedError
+        If the field reads a whole axis, or more than 2**28 features lie in the box of those picked.
+    UnknownFieldError
+        If the field is not known.
+    """
+    along = [_along(field, how, low, high) for field, (low, high) in zip(fields, pixels, strict=True)]
+    picked = all(len(marks) for _, marks in along)
+    if picked and prod(len(marks) for _, marks in along) > MAX_FEATURES:
+        raise _too_many()
+    shape = [len(marks) if picked else 0 for _, marks in along]
+    marks = np.ones(shape, dtype=bool)
+    for axis, (_, here) in enumerate(along if picked else ()):
+        marks &= here.reshape([-1 if other == axis else 1 for other in range(len(pixels))])
+    box = tuple((start, start + len(here) - 1) for start, here in along) if picked else None
+    exact = all(field.exact for field in fields)
+    return Features(layer, how, axes, pixels, box, marks, False, "exact" if exact else "bound")
+
+
+def _along(field: Window, how: How, low: Fraction, high: Fraction, within: Interval | None = None) -> tuple[int, Marks]:
+    """Return the first output that an interval picks along one axis, and which ones from it to the last are picked.
+
+    Output ``phase + turn * period`` reads ``[first + turn * step, last + turn * step]``: each phase picks a range of
+    turns.
+    """
+    spans: list[Interval] = []
+    if how == "meets":  # between two pixels there is none to share
+        low, high = Fraction(ceil(low)), Fraction(floor(high))
+    for phase, interval in enumerate(field.intervals):
+        if interval is None:
+            continue
+        first, last = interval
+        if how == "meets":
+            start, end = low - last, high - first
+        elif how == "inside":
+            start, end = low - first, high - last
+        else:
+            center = Fraction(first + last, 2)
+            start, end = low - center, high - center
+        turns = ceil(start / field.step), floor(end / field.step)
+        if within is not None:
+            fit = ceil(Fraction(within[0] - phase, field.period)), floor(Fraction(within[1] - phase, field.period))
+            turns = max(turns[0], fit[0]), min(turns[1], fit[1])
+        if turns[0] <= turns[1] and low <= high:
+            spans.append((phase + turns[0] * field.period, phase + turns[1] * field.period))
+    if not spans:
+        return 0, np.zeros(0, dtype=bool)
+    origin, size = min(a for a, _ in spans), max(b for _, b in spans) - min(a for a, _ in spans) + 1
+    if size > MAX_FEATURES:
+        raise _too_many()
+    marks = np.zeros(size, dtype=bool)
+    for a, b in spans:
+        marks[a - origin : b - origin + 1 : field.period] = True
+    return origin, marks
+
+
+def _too_many() -> UnboundedError:
+    return UnboundedError(f"more than the {MAX_FEATURES} features that are listed lie in that box; give a smaller one")

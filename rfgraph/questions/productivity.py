@@ -1,0 +1,216 @@
+"""Which convolutions an image is too small for, and which images a network is too small for.
+
+A convolution whose inputs have all seen the whole image can add no context to them: it is *unproductive*. It is judged
+on the smallest field of the paths to it, as a shortcut hands on what has seen less. The first ones on their paths are
+the *border* layers.
+
+References
+----------
+Richter, Schoening, Wiedenroth, Krumnack, Should You Go Deeper? Optimizing Convolutional Neural Network Architectures
+without Training by Receptive Field Analysis, ICMLA 2021: layer l is unproductive if r of its input exceeds the image.
+Richter, Schoening, Richter, Krumnack, Receptive Field Analysis for Optimizing Convolutional Neural Network
+Architectures Without Training, Deep Learning Applications 4, 2023: the range of feasible resolutions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from rfgraph.graph.network import Layers
+from rfgraph.ops import Size
+from rfgraph.ops.sliding import Conv
+from rfgraph.passes.compiled import Compiled
+from rfgraph.results import Extremes, Fields, Finding, named_axes
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution against the image, with one entry per axis.
+
+    Those of kernel 1 on all axes never add context, and are not judged; nor is a transposed convolution, which is there
+    to raise the resolution.
+    """
+
+    layer: Hashable
+    op: str
+    axes: tuple[str, ...]
+    #: Whether it reads more than one position of its input.
+    widens: tuple[bool, ...]
+    #: Smallest field of the paths to its input; ``None`` where none reads part of the axis, or it is not known.
+    narrowest: tuple[int | None, ...]
+    #: Size of the image, ``None`` where it is not known.
+    image: tuple[int | None, ...]
+    #: Whether an unproductive convolution comes before it.
+    follows: bool
+
+    @cached_property
+    def exceeded(self) -> tuple[bool, ...]:
+        """Where it would widen a field that already exceeds the image."""
+        triples = zip(self.widens, self.narrowest, self.image, strict=True)
+        return tuple(widens and r is not None and n is not None and r > n for widens, r, n in triples)
+
+    @property
+    def unproductive(self) -> bool:
+        """Whether it adds context on no axis."""
+        pairs = zip(self.exceeded, self.widens, strict=True)
+        return any(self.widens) and all(exceeded or not widens for exceeded, widens in pairs)
+
+    @property
+    def border(self) -> bool:
+        """Whether it is the first unproductive convolution on all paths to it."""
+        return self.unproductive and not self.follows
+
+    @property
+    def partly(self) -> bool:
+        """Whether it adds context on some of the axes that it widens, but not on all."""
+        return any(self.exceeded) and not self.unproductive
+
+
+@dataclass(frozen=True)
+class Resolutions:
+    """The input sizes that a network makes use of, along one axis.
+
+    Below ``smallest`` some convolution is unproductive; above ``largest`` no feature sees the whole image at once, but
+    for paths that read the whole axis. ``None`` where no convolution is judged, or a field is not known and ``why``
+    tells the reason.
+    """
+
+    axis: str
+    smallest: int | None
+    largest: int | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Productivity:
+    """How a network and its image fit each other."""
+
+    #: The convolutions that read more than one position, in topological order.
+    layers: tuple[Convolution, ...]
+    axes: tuple[Resolutions, ...]
+
+
+@dataclass(frozen=True)
+class Unproductive(Finding):
+    """The convolution ``node`` adds no context on ``axes``: the fields of its inputs exceed the image there."""
+
+    op: str
+    #: Smallest field of its inputs, and size of the image, for each of ``axes``.
+    narrowest: tuple[int, ...]
+    image: tuple[int, ...]
+    #: Whether there is another axis on which it does add context.
+    partly: bool
+    border: bool
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence."""
+        pairs = sorted(set(zip(self.narrowest, self.image, strict=True)))
+        fields = " and ".join(f"{r} pixels of an image of {n}" for r, n in pairs)
+        first = "; it is a border layer, the first such on all paths to it" if self.border else ""
+        where = " there, but does on another axis" if self.partly else ""
+        return (
+            f"layer {self.node!r} ({self.op}), {named_axes(self.axes)}: all of its inputs see {fields} already, "
+            f"so that it adds no context{where}{first}"
+        )
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return f"leave it out, stride less before it, or use images of {max(self.narrowest)} pixels or more"
+
+
+def judge(
+    layers: Layers, sizes: Sequence[tuple[Size, ...]], extremes: Sequence[Extremes], source: int
+) -> list[Convolution]:
+    """Return the convolutions that read more than one position, in topological order.
+
+    Parameters
+    ----------
+    layers, sizes
+        The network, and the sizes of its maps.
+    extremes
+        Smallest and largest path fields, one entry per axis.
+    source
+        Node id of the image.
+    """
+    judged = []
+    wide = {key: tuple(isinstance(op, Conv) and op.kernel > 1 for op in ops) for key, ops in layers.distinct.items()}
+    after = [False] * len(layers.nodes)  # whether an unproductive convolution lies before the output of a node
+    for v in range(source, len(layers.nodes)):
+        before = after[v] = True in [after[tail] for tail in layers.tails[v]]
+        widens = wide[id(layers.ops[v])]
+        if True not in widens:
+            continue
+        tail = layers.tails[v][0]
+        found = Convolution(
+            layers.nodes[v],
+            layers.kinds[v],
+            layers.axes,
+            widens,
+            tuple(axis.smallest[tail] for axis in extremes),
+            sizes[source],
+            before,
+        )
+        if any(r is not None for r in found.narrowest) or any(tail in axis.unknown for axis in extremes):
+            judged.append(found)
+            after[v] = before or found.unproductive
+    return judged
+
+
+def may_exceed(compiled: Compiled, fields: Sequence[Fields], source: int) -> bool:
+    """Return whether some input of a convolution may have seen the whole image: no path is wider than the hull of all.
+
+    It is the cheap question before ``judge``.
+    """
+    for axis, size in enumerate(compiled.sizes[source]):
+        if size is None:
+            continue
+        local = fields[axis].local
+        for ops, tails in zip(compiled.layers.ops, compiled.layers.tails, strict=True):
+            if isinstance(ops[axis], Conv) and (
+                local[tails[0]].kind == "unknown" or (local[tails[0]].kind == "local" and local[tails[0]].size > size)
+            ):
+                return True
+    return False
+
+
+def find(judged: Sequence[Convolution]) -> list[Unproductive]:
+    """Return a note for each convolution that adds no context on some axis."""
+    return [
+        Unproductive(
+            rule="RF007",
+            node=layer.layer,
+            axes=tuple(axis for axis, exceeded in zip(layer.axes, layer.exceeded, strict=True) if exceeded),
+            op=layer.op,
+            narrowest=_at(layer.narrowest, layer.exceeded),
+            image=_at(layer.image, layer.exceeded),
+            partly=layer.partly,
+            border=layer.border,
+        )
+        for layer in judged
+        if any(layer.exceeded)
+    ]
+
+
+def resolutions(
+    axes: Sequence[str], extremes: Sequence[Extremes], judged: Sequence[Convolution]
+) -> tuple[Resolutions, ...]:
+    """Return the sizes of images that a network makes use of, per axis."""
+    found = []
+    for axis, name in enumerate(axes):
+        of_axis = extremes[axis]
+        if of_axis.unknown:
+            v = min(of_axis.unknown)
+            found.append(Resolutions(name, None, None, of_axis.unknown[v]))
+            continue
+        needed = [r for layer in judged if layer.widens[axis] and (r := layer.narrowest[axis]) is not None]
+        widest = [r for r in of_axis.largest if r is not None]
+        found.append(Resolutions(name, max(needed) if needed else None, max(widest) if needed else None))
+    return tuple(found)
+
+
+def _at(values: Sequence[int | None], where: Sequence[bool]) -> tuple[int, ...]:
+    return tuple(value for value, here in zip(values, where, strict=True) if here and value is not None)

@@ -1,0 +1,636 @@
+"""What every design of a sweep does at every node, as tables: made once, looked up by the vectorised pass.
+
+A node that no choice touches has one op; any other has an op for each combination of the options that touch it, its
+variants. They are read by the code that reads every other graph. What one axis of a variant reads becomes numbers in
+tables, indexed by variant. Numbers that all variants share are plain integers, and so is all that follows from those.
+
+What depends on the design must be a number: whether a path is local, global or cut, and after how many outputs windows
+repeat, is the same for all designs of a plan. Networks or choices of which that is not so have no plan; ``NoPlan`` says
+why, and the engine of record does them design by design.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import gcd, lcm, prod
+from typing import Any, Generic, Literal, TypeVar
+
+import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
+
+from rfgraph.algebra.window import Window
+from rfgraph.errors import AttributeValueError, SizeError
+from rfgraph.graph import sizes as shapes
+from rfgraph.graph.network import Layers, read_node
+from rfgraph.ops import METADATA, Op
+from rfgraph.ops.moving import Pad
+from rfgraph.ops.pointwise import Merge, Pointwise
+from rfgraph.ops.resampling import Resize
+from rfgraph.ops.sliding import ConvTranspose, Pool, Sliding
+from rfgraph.ops.whole import Mixing
+from rfgraph.sweeps.designs import Choice, Digit, Keep
+
+Ints = NDArray[np.int64]
+
+#: One number for all variants, or one for each.
+Table = int | Ints
+
+#: A node with more variants than this is not tabulated.
+MOST_VARIANTS = 1 << 16
+
+#: Windows that repeat only after more outputs than this are left to the engine of record.
+LONGEST_PERIOD = 64
+
+#: Map sizes and ends of intervals beyond this are left to exact integers.
+LARGEST = 1 << 52
+
+
+class NoPlan(Exception):  # noqa: N818  it says so to the caller, and nothing has gone wrong
+    """Why a sweep cannot be vectorised."""
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Which variant of a node a design has: the codes of its options, weighted, and a table where some are alike."""
+
+    choices: tuple[int, ...]
+    codes: tuple[NDArray[np.intp] | None, ...]
+    weights: tuple[int, ...]
+    variants: NDArray[np.intp] | None
+
+    def index(self, digits: Sequence[Digit]) -> Digit:
+        """Return the variant of each design of a block."""
+        total: Digit | None = None
+        for choice, codes, weight in zip(self.choices, self.codes, self.weights, strict=True):
+            digit = digits[choice]
+            code: Digit = digit
+            if codes is not None:
+                code = int(codes[digit]) if isinstance(digit, int) else codes[digit]
+            code = code * weight if weight > 1 else code
+            total = code if total is None else total + code
+        assert total is not None
+        if self.variants is None:
+            return total
+        return int(self.variants[total]) if isinstance(total, int) else self.variants[total]
+
+
+def table(values: Sequence[int]) -> Table:
+    """Return values by variant as a table."""
+    if all(value == values[0] for value in values):
+        return int(values[0])
+    if max(map(abs, values)) > LARGEST:
+        raise NoPlan(f"a number as large as {max(values, key=abs)} is computed with exact integers")
+    return np.array(values, dtype=np.int64)
+
+
+def ends(entry: Table) -> tuple[int, int]:
+    """Return the least and greatest number of a table."""
+    return (entry, entry) if isinstance(entry, int) else (int(entry.min()), int(entry.max()))
+
+
+def greatest(entry: Table) -> int:
+    """Return the greatest magnitude in a table."""
+    low, high = ends(entry)
+    return max(abs(low), abs(high))
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a node reads through one slot, in every design: a window, by variant.
+
+    Where ``same`` is set, padding follows from the size of the map that is read; ``first`` and ``last`` leave it out.
+    """
+
+    tail: int
+    first: tuple[Table, ...]  # by output phase
+    last: tuple[Table, ...]
+    step: Table
+    same: Same | None = None
+
+    @property
+    def period(self) -> int:
+        """Outputs after which the window repeats, for all variants."""
+        return len(self.first)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it reads its own position in every design."""
+        numbers = (*self.first, *self.last, self.step)
+        return self.same is None and all(isinstance(n, int) for n in numbers) and numbers == (0, 0, 1)
+
+
+@dataclass(frozen=True)
+class Same:
+    """SAME padding of a sliding kernel, by variant; ``mode`` is 0 where padding is stated, 1 for upper, 2 for lower."""
+
+    mode: Table
+    span: Table
+    stride: Table
+    before: Table
+    after: Table
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """How a node's map size follows from those of the maps it reads.
+
+    ``kind`` names the rule; ``numbers`` are its tables, ``ops`` the op of each variant where the rule asks those.
+    """
+
+    kind: Literal["fixed", "first", "merge", "sliding", "transposed", "shift", "ops"]
+    fixed: int | None = None
+    numbers: tuple[Table, ...] = ()
+    same: Same | None = None
+    ops: tuple[Op, ...] = ()
+    #: The tails that have a size, by slot.
+    tails: tuple[int, ...] = ()
+    #: Whether an input of size 1 is repeated, and whether all inputs have a size.
+    broadcasts: bool = False
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of the plan of an axis."""
+
+    v: int
+    selector: int | None
+    reads: tuple[Read, ...]  # of slots that carry a local field
+    period: int
+    #: Whether its branches are compared.
+    meets: bool
+    size: SizeRule
+    #: Slots of an elementwise op whose map, if it has size 1, would be read as a whole, with the sizes of all slots.
+    broadcast: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class AxisPlan:
+    """What the pass does along one axis, node by node."""
+
+    steps: tuple[Step, ...]
+    source: int
+    live: tuple[bool, ...]  # [V], whether it has a local field
+    is_global: tuple[bool, ...]  # [V]
+    largest: tuple[int | None, ...]  # [V], bound on the size of its map, if that is known
+    last_use: tuple[int, ...]  # [V], the last node that reads its field or size
+    #: Whether no end of any interval in any design can leave 52 bits.
+    safe: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep made ready for the vectorised pass."""
+
+    selectors: tuple[Selector, ...]
+    axes: tuple[AxisPlan, ...]  # one per distinct axis
+    axis_of: tuple[int, ...]  # [A], which of them an axis has
+
+
+Value = TypeVar("Value", bound=Hashable)
+
+#: Reads what is tabulated of a node, from its name and attributes.
+Reader = Callable[[Hashable, Mapping[str, Any]], Value]
+
+
+@dataclass(frozen=True)
+class Variants(Generic[Value]):
+    """Something that attributes say of every node, by variant: the distinct values, and which of them a design has."""
+
+    layers: Layers
+    selectors: tuple[Selector, ...]
+    selector_of: tuple[int | None, ...]  # [V]
+    values: tuple[tuple[Value, ...], ...]  # [V][U]
+
+
+def ops_by_variant(graph: nx.DiGraph[Any], layers: Layers, choices: Sequence[Choice]) -> Variants[tuple[Op, ...]]:
+    """Return the op of every node on each axis, by variant.
+
+    Raises
+    ------
+    AttributeValueError
+        If an option is no value for its attribute; the message names node and op.
+    NoPlan
+        If a node has too many variants, or takes part in the network in another way in some design.
+    """
+
+    def reader(node: Hashable, attributes: Mapping[str, Any]) -> tuple[Op, ...]:
+        return read_node(node, attributes, layers.axes, layers.batch_norm)
+
+    found = tabulate(graph, layers, choices, reader, lambda name: name == "op" or name not in METADATA)
+    for v, variants in enumerate(found.values):
+        if found.selector_of[v] is not None or variants[0] != layers.ops[v]:
+            _check_inputs(layers, v, variants)
+    return found
+
+
+def tabulate(
+    graph: nx.DiGraph[Any],
+    layers: Layers,
+    choices: Sequence[Choice],
+    reader: Reader[Value],
+    heeds: Callable[[str], bool],
+) -> Variants[Value]:
+    """Return what ``reader`` reads of every node, by variant; it heeds the attributes that ``heeds`` says it does."""
+    touching: dict[Hashable, dict[int, list[int]]] = {}  # node -> choice -> keys
+    for c, choice in enumerate(choices):
+        for k, (nodes, attribute) in enumerate(choice.targets):
+            for node in nodes if heeds(attribute) else ():
+                touching.setdefault(node, {}).setdefault(c, []).append(k)
+    coded: dict[tuple[int, tuple[int, ...]], tuple[NDArray[np.intp], list[tuple[Any, ...]]]] = {}
+    made: list[Selector] = []
+    selectors: dict[Any, int] = {}
+    known: dict[Any, tuple[int | None, tuple[Value, ...]]] = {}
+    selector_of: list[int | None] = []
+    values: list[tuple[Value, ...]] = []
+    for v, node in enumerate(layers.nodes):
+        parts = [(c, tuple(keys)) for c, keys in touching.get(node, {}).items()]
+        for c, keys in parts:
+            if (c, keys) not in coded:
+                coded[c, keys] = _codes(choices[c], keys)
+        spread = [coded[part][1] for part in parts]
+        if prod(map(len, spread)) > MOST_VARIANTS:
+            raise NoPlan(f"{layers.describe(v)} has more than {MOST_VARIANTS} variants")
+        attributes = {n: value for n, value in graph.nodes[node].items() if heeds(n)}
+        settings = [[choices[c].targets[k][1] for k in keys] for c, keys in parts]
+        key = (repr(list(attributes.items())), repr(settings), tuple(parts))
+        if key not in known:
+            read_values, code = _read_variants(node, attributes, settings, spread, reader)
+            selector = None
+            if len(read_values) > 1:
+                alike = (tuple(parts), code.tobytes())
+                if alike not in selectors:
+                    selectors[alike] = len(made)
+                    weights = [prod(map(len, spread[place + 1 :])) for place in range(len(spread))]
+                    codes = tuple(_unless_plain(coded[part][0]) for part in parts)
+                    made.append(Selector(tuple(c for c, _ in parts), codes, tuple(weights), _unless_plain(code)))
+                selector = selectors[alike]
+            known[key] = selector, tuple(read_values)
+        selector_of.append(known[key][0])
+        values.append(known[key][1])
+    return Variants(layers, tuple(made), tuple(selector_of), tuple(values))
+
+
+def _unless_plain(codes: NDArray[np.intp]) -> NDArray[np.intp] | None:
+    """Return codes, ``None`` where each stands for itself."""
+    return None if np.array_equal(codes, np.arange(len(codes))) else codes
+
+
+def _codes(choice: Choice, keys: Sequence[int]) -> tuple[NDArray[np.intp], list[tuple[Any, ...]]]:
+    """Return which of the distinct values of some keys each option has, and those values."""
+    distinct: dict[str, int] = {}
+    values: list[tuple[Any, ...]] = []
+    codes = np.empty(len(choice), dtype=np.intp)
+    for option, entries in enumerate(choice.options):
+        value = tuple(entries[k] for k in keys)
+        code = distinct.setdefault(repr(value), len(values))
+        if code == len(values):
+            values.append(value)
+        codes[option] = code
+    return codes, values
+
+
+def _read_variants(
+    node: Hashable,
+    attributes: Mapping[str, Any],
+    settings: Sequence[Sequence[str]],
+    spread: Sequence[Sequence[tuple[Any, ...]]],
+    reader: Reader[Value],
+) -> tuple[list[Value], NDArray[np.intp]]:
+    """Return the distinct values that a node has, and which of them each combination of options makes."""
+    numbers: dict[Value, int] = {}
+    count = prod(map(len, spread))
+    code = np.empty(count, dtype=np.intp)
+    for combination in range(count):
+        changed, rest = dict(attributes), combination
+        for names, entries in zip(reversed(settings), reversed(spread), strict=True):
+            rest, place = divmod(rest, len(entries))
+            changed.update((n, e) for n, e in zip(names, entries[place], strict=True) if not isinstance(e, Keep))
+        code[combination] = numbers.setdefault(reader(node, changed), len(numbers))
+    return list(numbers), code
+
+
+def _check_inputs(layers: Layers, v: int, variants: Sequence[tuple[Op, ...]]) -> None:
+    """Refuse ops that cannot take the inputs that the node has, as reading the design's graph would."""
+    totals = any(op.totals for op in layers.ops[v])
+    inputs = len(layers.tails[v]) // (2 if totals else 1)
+    for ops in variants:
+        if any(op.totals for op in ops) != totals:
+            raise NoPlan(f"{layers.describe(v)} reads totals over its map in some designs only")
+        arity = ops[0].arity
+        if (arity == "none") != (inputs == 0) or (arity == "one" and inputs > 1):
+            raise AttributeValueError(
+                f"{layers.describe(v)}: a choice makes it {ops[0].kind!r}, which does not take {inputs} inputs; "
+                "let it choose among ops that take as many"
+            )
+
+
+def plan(variants: Variants[tuple[Op, ...]], source: int, input_size: shapes.InputSize) -> Plan:
+    """Return the plan of a sweep.
+
+    Raises
+    ------
+    NoPlan
+        If what cannot be a number differs from design to design.
+    SizeError
+        If the part of the network that no choice touches does not work at this input size.
+    """
+    layers = variants.layers
+    given = shapes.given_sizes(layers, input_size)
+    axes: list[AxisPlan] = []
+    axis_of: list[int] = []
+    made: dict[int, int] = {}
+    for axis in range(len(layers.axes)):
+        same = next((other for other in made if _alike(variants, given, other, axis)), None)
+        if same is None:
+            made[axis] = len(axes)
+            axes.append(_Planner(variants, axis, source, {v: sizes[axis] for v, sizes in given.items()}).plan())
+        axis_of.append(made[axis if same is None else same])
+    return Plan(variants.selectors, tuple(axes), tuple(axis_of))
+
+
+def _alike(variants: Variants[tuple[Op, ...]], given: Mapping[int, Sequence[int]], a: int, b: int) -> bool:
+    distinct = {id(ops): ops for ops in variants.values}.values()
+    return all(ops[a] == ops[b] for node in distinct for ops in node) and all(s[a] == s[b] for s in given.values())
+
+
+class _Planner:
+    """Makes the plan of one axis: node by node, with bounds on what may come out."""
+
+    def __init__(self, variants: Variants[tuple[Op, ...]], axis: int, source: int, given: Mapping[int, int]) -> None:
+        self.variants = variants
+        self.layers = variants.layers
+        self.axis = axis
+        self.source = source
+        self.given = given
+        nodes = len(self.layers.nodes)
+        self.live = [False] * nodes
+        self.is_global = [False] * nodes
+        self.period = [1] * nodes
+        #: Size of a map: not known, the same in all designs, or some number up to a bound.
+        self.fixed: list[int | None] = [None] * nodes
+        self.most: list[int | None] = [None] * nodes
+        #: Bounds on the ends of intervals, and on the step.
+        self.reach: list[int] = [0] * nodes
+        self.stride: list[int] = [1] * nodes
+
+    def plan(self) -> AxisPlan:
+        self.live[self.source] = True
+        steps = []
+        for v in range(len(self.layers.nodes)):
+            size = self.size(v)
+            reads = self.reads(v) if v > self.source else ()
+            steps.append(self.step(v, reads, size))
+        last_use = list(range(len(steps)))
+        for v, tails in enumerate(self.layers.tails):
+            for tail in tails:
+                last_use[tail] = v
+        worst = max(reach * period for reach, period in zip(self.reach, self.period, strict=True))
+        return AxisPlan(
+            tuple(steps),
+            self.source,
+            tuple(self.live),
+            tuple(self.is_global),
+            tuple(self.most),
+            tuple(last_use),
+            safe=2 * worst < LARGEST and 2 * max(self.stride) < LARGEST,
+        )
+
+    def ops(self, v: int) -> list[Op]:
+        return [ops[self.axis] for ops in self.variants.values[v]]
+
+    # Sizes
+
+    def size(self, v: int) -> SizeRule:
+        """Note what is known of the size of a map, and return how it is found."""
+        if v in self.given:
+            self.fixed[v] = self.most[v] = self.given[v]
+            return SizeRule("fixed", self.given[v])
+        tails, ops = self.layers.tails[v], self.ops(v)
+        sized = tuple(tail for tail in tails if self.most[tail] is not None)
+        if len(ops) == 1 and all(self.fixed[tail] is not None or self.most[tail] is None for tail in tails):
+            sizes = tuple(self.fixed[tail] for tail in tails)
+            self.fixed[v] = self.most[v] = size = self.fixed_size(v, ops[0], sizes)
+            return SizeRule("fixed", size)
+        if all(isinstance(op, Merge) for op in ops):
+            if not sized:
+                return self.unknown(v, ops)
+            self.most[v] = max(self.most[tail] or 0 for tail in sized)
+            broadcasts = [op.broadcasts for op in ops]
+            if len(set(broadcasts)) > 1:
+                raise NoPlan(f"{self.named(v)} broadcasts in some designs only")
+            return SizeRule("merge", tails=sized, broadcasts=broadcasts[0], complete=len(sized) == len(tails))
+        if len(sized) < len(tails) or not tails:
+            return self.unknown(v, ops)
+        most = self.most[tails[0]] or 0
+        if all(isinstance(op, Pointwise) or (isinstance(op, Mixing) and not op.collapses) for op in ops):
+            self.most[v] = most
+            return SizeRule("first", tails=sized)
+        if all(isinstance(op, Sliding) for op in ops):
+            sliding = [op for op in ops if isinstance(op, Sliding)]
+            same = _same(sliding)
+            ceil = table([int(isinstance(op, Pool) and op.ceil_mode) for op in sliding])
+            padded = max(greatest(same.before) + greatest(same.after), greatest(same.span))
+            self.most[v] = self.bounded(v, most + padded)
+            return SizeRule("sliding", tails=sized, same=same, numbers=(ceil,))
+        if all(isinstance(op, ConvTranspose) for op in ops):
+            numbers, bound = _transposed_numbers([op for op in ops if isinstance(op, ConvTranspose)], most)
+            self.most[v] = self.bounded(v, bound)
+            return SizeRule("transposed", tails=sized, numbers=numbers)
+        if all(isinstance(op, Pad) for op in ops):
+            total = table([sum(op.padding) for op in ops if isinstance(op, Pad)])
+            self.most[v] = self.bounded(v, most + greatest(total))
+            return SizeRule("shift", tails=sized, numbers=(total,))
+        self.most[v] = max(_largest_size(op, most) for op in ops)
+        return SizeRule("ops", tails=sized, ops=tuple(ops))
+
+    def fixed_size(self, v: int, op: Op, sizes: tuple[int | None, ...]) -> int | None:
+        try:
+            size = op.size(sizes)
+        except SizeError as error:
+            raise SizeError(f"{self.named(v)}: {error}; it does so in every design") from None
+        if size is not None and size < 1:
+            raise SizeError(f"{self.named(v)}: its map would have size {size} in every design; the input is too small")
+        return size
+
+    def unknown(self, v: int, ops: Sequence[Op]) -> SizeRule:
+        """Return the rule for an op whose inputs have no known size: it may have one of its own all the same."""
+        tails = self.layers.tails[v]
+        if any(self.most[tail] is not None for tail in tails):
+            raise NoPlan(f"{self.named(v)} reads maps of which some have a size that depends on the design")
+        sizes = [op.size((None,) * len(tails)) for op in ops]
+        if all(size is None for size in sizes):
+            return SizeRule("fixed", None)
+        if any(size is None for size in sizes):
+            raise NoPlan(f"{self.named(v)} has a known map size in some designs only")
+        known = [size for size in sizes if size is not None]
+        self.most[v] = self.bounded(v, max(known))
+        if len(set(known)) == 1:
+            self.fixed[v] = known[0]
+            return SizeRule("fixed", known[0])
+        return SizeRule("shift", numbers=(table(known),))
+
+    def bounded(self, v: int, most: int) -> int:
+        if most > LARGEST:
+            raise NoPlan(f"{self.named(v)} may have a map of {most} positions")
+        return most
+
+    # Windows
+
+    def reads(self, v: int) -> tuple[Read, ...]:
+        """Return what a node reads through the slots that carry a local field, and note where others lead."""
+        tails, ops = self.layers.tails[v], self.ops(v)
+        if not any(self.live[tail] or self.is_global[tail] for tail in tails):
+            return ()
+        reads = []
+        for slot, tail in enumerate(tails):
+            if not (self.live[tail] or self.is_global[tail]):
+                continue
+            if not self.live[tail]:
+                self.is_global[v] |= not self.cut(v, slot, ops)
+                continue
+            read = self.window(v, slot, ops)
+            if read == "full":
+                self.is_global[v] = True
+            elif isinstance(read, Read):
+                self.is_global[v] |= self.is_global[tail]
+                reads.append(read)
+        return tuple(reads)
+
+    def cut(self, v: int, slot: int, ops: Sequence[Op]) -> bool:
+        """Return whether nothing is read through a slot, for one that carries no local field anyway."""
+        sizes = tuple(self.fixed[tail] for tail in self.layers.tails[v])
+        kinds = {op.window(slot, sizes).kind == "empty" for op in ops}
+        if len(kinds) > 1:
+            raise NoPlan(f"{self.named(v)} reads nothing in some designs only")
+        return kinds.pop()
+
+    def window(self, v: int, slot: int, ops: Sequence[Op]) -> Read | Literal["full", "empty"]:
+        tails = self.layers.tails[v]
+        tail = tails[slot]
+        sizes = tuple(self.fixed[t] for t in tails)
+        varies = any(self.most[t] is not None and self.fixed[t] is None for t in tails)
+        if all(isinstance(op, Sliding) for op in ops):
+            sliding = [op for op in ops if isinstance(op, Sliding)]
+            if any(op.pads(None) is None for op in sliding) and varies:
+                return self.sized_kernel(tail, sliding)
+        elif varies and any(self.heeds_sizes(op) for op in ops):
+            raise NoPlan(f"{self.named(v)} reads what the size of its map says, which differs from design to design")
+        windows = [op.window(slot, sizes) for op in ops]
+        kinds = {window.kind for window in windows}
+        if "unknown" in kinds:
+            why = next(window.why for window in windows if window.kind == "unknown")
+            raise NoPlan(f"{self.named(v)}: {why}")
+        if len(kinds) > 1:
+            raise NoPlan(f"{self.named(v)} reads a position in some designs, and the whole axis or nothing in others")
+        if "full" in kinds:
+            return "full"
+        if "empty" in kinds:
+            return "empty"
+        return self.local(v, tail, windows)
+
+    def heeds_sizes(self, op: Op) -> bool:
+        """Return whether the size of its map may decide what an op reads; broadcasting is looked at apart."""
+        if op.joins or op.window_cycle != 1:
+            return True
+        return isinstance(op, Resize) and op.coordinates == "pytorch_half_pixel"
+
+    def sized_kernel(self, tail: int, ops: Sequence[Sliding]) -> Read:
+        same = _same(ops)
+        last = table([op.span - 1 - (0 if isinstance(op.padding, str) else op.padding[0]) for op in ops])
+        first = -same.before if isinstance(same.before, int) else np.negative(same.before)
+        return Read(tail, (first,), (last,), same.stride, same)
+
+    def local(self, v: int, tail: int, windows: Sequence[Window]) -> Read:
+        """Return the tables of the windows of all variants, over the period that they share."""
+        period = lcm(*(window.period for window in windows))
+        if period > LONGEST_PERIOD:
+            raise NoPlan(f"{self.named(v)} reads differently at each of {period} outputs")
+        if any(not window.exact or None in window.intervals for window in windows):
+            raise NoPlan(f"{self.named(v)} has output phases that read nothing, or a bound in place of what it reads")
+        intervals = [[window.interval(y) for window in windows] for y in range(period)]
+        return Read(
+            tail,
+            tuple(table([interval[0] for interval in phase if interval]) for phase in intervals),
+            tuple(table([interval[1] for interval in phase if interval]) for phase in intervals),
+            table([window.step * (period // window.period) for window in windows]),
+        )
+
+    def step(self, v: int, reads: tuple[Read, ...], size: SizeRule) -> Step:
+        """Return the step of a node, with what its field may reach noted."""
+        ops, tails = self.ops(v), self.layers.tails[v]
+        selector = self.variants.selector_of[v]
+        if not reads:
+            return Step(v, selector, (), 1, False, size)
+        self.live[v] = True
+        periods = [self.composed(read) for read in reads]
+        period = lcm(*periods)
+        if period > LONGEST_PERIOD:
+            raise NoPlan(f"{self.named(v)} has a field that repeats only after {period} outputs")
+        self.period[v] = period
+        for read in reads:
+            steps = greatest(read.step) * (period // read.period)
+            far = max(map(greatest, (*read.first, *read.last))) + steps
+            if read.same is not None:
+                far += greatest(read.same.span) + greatest(read.same.stride)
+            self.reach[v] = max(self.reach[v], self.reach[read.tail] + far * self.stride[read.tail])
+            self.stride[v] = max(self.stride[v], steps * self.stride[read.tail])
+        self.reach[v] += self.stride[v] if period > 1 else 0
+        joins = {op.joins for op in ops}
+        if len(joins) > 1:
+            raise NoPlan(f"{self.named(v)} joins maps along this axis in some designs only")
+        broadcast = None
+        if any(op.broadcasts for op in ops):
+            sized = tuple(tail for tail in tails if self.most[tail] is not None)
+            heard = tuple(read.tail for read in reads if read.tail in sized)
+            varying = any(self.fixed[tail] is None for tail in sized)
+            broadcast = (heard, sized) if heard and varying and len(sized) > 1 else None
+        return Step(v, selector, reads, period, len(reads) > 1 and not joins.pop(), size, broadcast)
+
+    def composed(self, read: Read) -> int:
+        """Return after how many outputs the field through a slot repeats."""
+        inner = self.period[read.tail]
+        steps = [int(step) for step in np.unique(np.asarray(read.step))]
+        return read.period * lcm(*(inner // gcd(inner, step) for step in steps))
+
+    def named(self, v: int) -> str:
+        return self.layers.describe(v, self.axis)
+
+
+def _largest_size(op: Op, most: int) -> int:
+    """Return a bound on the size of the map that an op makes of one of at most ``most`` positions."""
+    inputs, _ = op.cycle  # larger by that much, the output is no smaller
+    if inputs > LONGEST_PERIOD:
+        return LARGEST
+    sizes = []
+    for size in range(max(most - inputs + 1, 1), most + 1):
+        with suppress(SizeError):
+            sizes.append(op.size((size,)) or 0)
+    return min(max(sizes, default=0), LARGEST)
+
+
+def _same(ops: Sequence[Sliding]) -> Same:
+    modes = {"same_upper": 1, "same_lower": 2}
+    stated = [(0, 0) if isinstance(op.padding, str) else op.padding for op in ops]
+    return Same(
+        table([modes[op.padding] if isinstance(op.padding, str) else 0 for op in ops]),
+        table([op.span for op in ops]),
+        table([op.stride for op in ops]),
+        table([before for before, _ in stated]),
+        table([after for _, after in stated]),
+    )
+
+
+def _transposed_numbers(ops: Sequence[ConvTranspose], most: int) -> tuple[tuple[Table, Table], int]:
+    """Return stride and addend of the size of a transposed convolution, and a bound on it."""
+    adds = []
+    for op in ops:
+        if isinstance(op.padding, str):
+            adds.append(op.output_padding)
+        else:
+            adds.append(op.span - op.stride - sum(op.padding) + op.output_padding)
+    stride, add = table([op.stride for op in ops]), table(adds)
+    return (stride, add), most * greatest(stride) + greatest(add)

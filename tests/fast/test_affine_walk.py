@@ -1,0 +1,483 @@
+"""Plain networks: the walk that solves them, held against the general passes, which are held against the oracle."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import event, given, reject
+from hypothesis import strategies as st
+from strategies import GATED, PLAIN, SAME, networks
+
+import rfgraph
+from benchmarks.graphs import misaligned
+from rfgraph import analysis
+from rfgraph.algebra.window import Window
+from rfgraph.fast import affine_walk as plain
+from rfgraph.fast import interning as numbered
+from rfgraph.fast.field_arrays import of_fields
+from rfgraph.models import MODELS
+from rfgraph.passes import fields as engine
+from rfgraph.passes.compiled import compile_graph, compile_layers
+from rfgraph.questions import paths
+from rfgraph.questions.alignment import find
+from rfgraph.questions.support import combs
+
+
+def general(graph, input_size=None):
+    compiled = compile_graph(graph, input_size)
+    return compiled, [
+        engine.forward(compiled, axis, compiled.layers.source(None)) for axis in range(len(compiled.reads))
+    ]
+
+
+def check_solved(graph, solved):
+    """Hold every number, every merge and every field against the general passes."""
+    compiled, fields = general(graph, solved.input_size)
+    layers = compiled.layers
+    source = layers.source(None)
+    want = of_fields(tuple(layers.nodes), layers.axes, fields)
+    got = solved.numbers()
+    assert (got.nodes, got.axes) == (want.nodes, want.axes)
+    for name in ("size", "stride", "padding", "known"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
+    for v, node in enumerate(layers.nodes):
+        assert solved.field(node) == tuple(of_axis.field(v) for of_axis in fields)
+        assert solved.kind(node) == layers.kinds[v]
+        assert tuple(frame.map_size for frame in solved.frames(node)) == compiled.sizes[v]
+        assert tuple(frame.is_global for frame in solved.frames(node)) == tuple(f.is_global[v] for f in fields)
+    assert solved.has_global == any(any(of_axis.is_global) for of_axis in fields)
+    found = find(compiled, fields, source, ["center"] * len(fields))
+    assert list(solved.misaligned) == list(dict.fromkeys(finding.node for finding in found))
+    again = compile_layers(solved.layers(), solved.input_size)
+    assert (again.reads, again.sizes) == (compiled.reads, compiled.sizes)
+    assert list(again.layers.nodes) == list(layers.nodes)
+    assert (again.layers.kinds, again.layers.tails) == (layers.kinds, layers.tails)
+    assert solved.sizes() == compiled.sizes
+    for axis, of_axis in enumerate(fields):
+        if solved.has_no_holes:
+            local = [v for v, field in enumerate(of_axis.local) if field.is_local]
+            assert not any(comb.has_holes for comb in combs(compiled, axis, local, source).values())
+        assert solved.extremes()[axis] == paths.extremes(compiled, axis, source)
+    if not solved.may_see_all():
+        image = compiled.sizes[source]
+        assert all(None in (r, n) or r <= n for row, n in zip(want.size.T.tolist(), image, strict=True) for r in row)
+
+
+@given(networks(axes=st.integers(1, 3), layers=PLAIN, inputs=st.just(1), most=14))
+def test_plain_networks_are_solved_as_the_general_passes_do(graph):
+    solved = plain.solve(graph)
+    if solved is None:  # one tensor feeds a slot and a later one, with another between
+        assert len(set(graph.edges())) < graph.number_of_edges()
+    else:
+        check_solved(graph, solved)
+
+
+@given(networks(axes=st.integers(1, 2), same=True, drift=True))
+def test_what_is_solved_of_any_network_is_right(graph):
+    solved = plain.solve(graph)
+    if solved is not None:
+        check_solved(graph, solved)
+
+
+input_sizes = st.one_of(st.none(), st.integers(1, 40), st.lists(st.integers(1, 40), min_size=2, max_size=2))
+
+
+@given(
+    networks(axes=st.just(2), layers=GATED, inputs=st.just(1), most=14)
+    | networks(axes=st.just(2), layers=[*PLAIN, *SAME, *GATED], inputs=st.just(1), most=6),
+    input_sizes,
+)
+def test_networks_of_known_size_and_with_gates_are_solved_as_the_general_passes_do(graph, input_size):
+    solved = plain.solve(graph, input_size=input_size)
+    try:
+        compile_graph(graph, input_size)
+    except rfgraph.RFGraphError:
+        assert solved is None
+        return
+    if solved is not None:
+        event("gated" if solved.has_global else "local")
+        check_solved(graph, solved)
+
+
+@given(networks(layers=PLAIN, inputs=st.just(1), most=10), st.randoms())
+def test_the_order_of_nodes_and_edges_changes_no_number(graph, random):
+    nodes, edges = list(graph.nodes(data=True)), list(graph.edges(data=True))
+    random.shuffle(nodes)
+    random.shuffle(edges)
+    other = type(graph)(**graph.graph)
+    other.add_nodes_from(nodes)
+    other.add_edges_from(edges)
+    one, two = rfgraph.analyze(graph), rfgraph.analyze(other)
+    if len(set(graph.edges())) == graph.number_of_edges():
+        assert plain.solve(other) is not None
+    assert {node: one[node].field for node in one} == {node: two[node].field for node in two}
+    assert one.aligned == two.aligned
+
+
+@given(
+    networks(layers=PLAIN, inputs=st.just(1), most=10) | networks(layers=GATED, inputs=st.just(1), most=12),
+    st.sampled_from(["auto", "center", "causal"]),
+    input_sizes,
+)
+def test_a_report_is_the_same_with_and_without_the_walk(graph, mode, input_size):
+    try:
+        walked = rfgraph.analyze(graph, input_size, alignment=mode)
+    except rfgraph.RFGraphError:
+        reject()
+    check_report(walked, graph, input_size, mode)
+
+
+@pytest.mark.parametrize("sized", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_reports_of_published_networks_are_the_same_with_and_without_the_walk(name, sized):
+    graph = rfgraph.load(f"zoo:{name}")
+    size = None
+    if sized:
+        works = rfgraph.analyze(graph).input_sizes[0]
+        size = next(n for n in range(320, 640) if n % works.modulus in works.residues)
+    check_report(rfgraph.analyze(graph, size), graph, size, "auto")
+
+
+def check_report(walked, graph, input_size, mode):
+    """Hold a report against what the general passes say."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(analysis, "solve", lambda *_: None)
+        passed = rfgraph.analyze(graph, input_size, alignment=mode)
+    assert passed._plain is None
+    assert walked.aligned == passed.aligned
+    assert list(walked) == list(passed)
+    assert [walked[n] for n in walked] == [passed[n] for n in passed]
+    assert [walked[n].cost for n in walked] == [passed[n].cost for n in passed]
+    assert walked.productivity == passed.productivity
+    assert walked.unchecked == passed.unchecked
+    assert (walked.source, walked.axes, walked.outputs) == (passed.source, passed.axes, passed.outputs)
+    assert [f.message for f in walked.findings] == [f.message for f in passed.findings]
+
+
+def chain(*layers, axes=2):
+    net = rfgraph.Network("chain", axes=axes)
+    x = net.input("x")
+    for k, (op, attributes) in enumerate(layers):
+        x = net.node(op, f"n{k}", x, **attributes)
+    return net
+
+
+NOT_PLAIN = {
+    "a size": (("conv", {"kernel": 3}), ("adaptive_avg_pool", {"size": 2})),
+    "upsampling": (("resize", {"scale": 2}),),
+    "padding that a size decides": (("conv", {"kernel": 3, "stride": 2, "padding": "same"}),),
+    "transposed": (("conv_transpose", {"kernel": 2, "stride": 2}),),
+}
+
+
+@pytest.mark.parametrize("layers", NOT_PLAIN.values(), ids=list(NOT_PLAIN))
+def test_what_is_not_plain_is_left_to_the_general_passes(layers):
+    net = chain(*layers)
+    assert plain.solve(net.graph) is None
+    rfgraph.analyze(net)
+
+
+def test_sizes_that_are_given_by_name_are_left_to_the_general_passes():
+    net = chain(("conv", {"kernel": 3}))
+    assert plain.solve(net.graph, input_size={"x": 8}) is None
+    assert rfgraph.analyze(net, {"x": 8})["n0"].map_size == (6, 6)
+
+
+def test_the_input_may_say_its_size_itself():
+    net = chain(("conv", {"kernel": 3, "stride": 2, "padding": "same"}))
+    net.graph.nodes["x"]["size"] = [8, 9]
+    assert [frame.map_size for frame in plain.solve(net.graph).frames("n0")] == [4, 5]
+    assert plain.solve(net.graph, input_size=11).sizes() == [(11, 11), (6, 6)]
+
+
+@pytest.mark.parametrize("size", [0, -1, (8,), (8, 8, 8), "8", 2.5])
+def test_sizes_that_are_none_are_refused_as_ever(size):
+    net = chain(("conv", {"kernel": 3}))
+    assert plain.solve(net.graph, input_size=size) is None
+    with pytest.raises(rfgraph.RFGraphError, match="input_size"):
+        rfgraph.analyze(net, size)
+
+
+def test_an_input_that_is_too_small_is_refused_as_ever():
+    net = chain(("conv", {"kernel": 3}), ("conv", {"kernel": 5, "stride": 2}))
+    assert plain.solve(net.graph, input_size=6) is None
+    with pytest.raises(rfgraph.RFGraphError, match="the kernel spans 5, more than the input's 4"):
+        rfgraph.analyze(net, 6)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "resnet_v1_152", "inception_resnet_v2_same", "xception", "vgg_16"])
+def test_published_networks_are_walked_at_their_size(name):
+    graph = rfgraph.load(f"zoo:{name}")
+    solved = plain.solve(graph, input_size=299)
+    check_solved(graph, solved)
+    assert solved.has_no_holes
+
+
+def test_dilation_leaves_no_holes_where_fields_are_wide_enough():
+    fine = [("conv", {"kernel": 2, "dilation": 2**k}) for k in range(5)]  # WaveNet: 1, 2, 4, ... meet exactly
+    assert plain.solve(chain(*fine).graph).has_no_holes
+    assert not plain.solve(chain(*fine, ("conv", {"kernel": 2, "dilation": 33})).graph).has_no_holes
+    assert plain.solve(chain(*fine, ("conv", {"kernel": 2, "dilation": 32})).graph).has_no_holes
+    assert not plain.solve(chain(("conv", {"kernel": 1, "stride": 2}), ("conv", {"kernel": 3})).graph).has_no_holes
+
+
+def gated(op="mul", *, third=False):
+    net = rfgraph.Network("gated", axes=2)
+    x = net.conv("conv", net.input("x"), kernel=3, padding=1)
+    gate = net.sigmoid("gate", net.global_avg_pool("pool", x))
+    net.relu("after", net.node(op, "gated", x, gate, *([x] if third else [])))
+    return net.graph
+
+
+@pytest.mark.parametrize("input_size", [None, 1, 8, (1, 8)])
+def test_gates_keep_the_local_field(input_size):
+    graph = gated()
+    solved = plain.solve(graph, input_size=input_size)
+    check_solved(graph, solved)
+    assert solved.field("after") == (Window(3, 1, 1),) * 2
+    assert all(frame.is_global for frame in solved.frames("after"))
+    assert solved.misaligned == ()
+
+
+def test_maps_that_meet_differently_are_left_to_the_general_passes():
+    assert plain.solve(gated("concat"), input_size=8) is None  # an error there
+    assert plain.solve(gated(third=True), input_size=8) is None
+    net = rfgraph.Network("one row", axes=1)  # a map of size 1 with a field of its own beside one of unknown size
+    x = net.input("x")
+    row = net.conv("row", net.adaptive_avg_pool("one", x, size=1), kernel=1)
+    net.mul("product", net.add("sum", x, row), net.conv("same", x, kernel=3, padding=1))
+    solved = plain.solve(net.graph)
+    check_solved(net.graph, solved)
+
+
+def broken():
+    """Return one graph for each thing that can be wrong with one, and the error that says so."""
+    graph = chain(("conv", {"kernel": 3}), ("add", {})).graph
+    cases = {}
+    for name in (
+        "cycle",
+        "slots",
+        "second slot",
+        "arity",
+        "no input",
+        "attribute",
+        "op",
+        "fed input",
+        "duplicate slot",
+    ):
+        cases[name] = graph.copy()
+    cases["cycle"].add_edge("n1", "n0", slot=1)
+    cases["slots"].edges["n0", "n1", 0]["slot"] = 1
+    cases["second slot"].add_edge("x", "n1")
+    cases["arity"].add_edge("x", "n0", slot=1, key=1)
+    cases["no input"].add_node("alone", op="relu")
+    cases["attribute"].nodes["n0"]["strides"] = 2
+    cases["op"].nodes["n0"]["op"] = "convolve"
+    cases["fed input"].add_edge("x", "y", slot=0)
+    cases["fed input"].add_node("y", op="input")
+    cases["duplicate slot"].add_edge("x", "n1", slot=0)
+    return cases
+
+
+@pytest.mark.parametrize("graph", broken().values(), ids=list(broken()))
+def test_malformed_networks_are_refused_as_ever(graph):
+    assert plain.solve(graph) is None
+    with pytest.raises(rfgraph.RFGraphError):
+        rfgraph.analyze(graph)
+    simple = nx.DiGraph(graph)
+    assert plain.solve(simple) is None or simple.number_of_edges() < graph.number_of_edges()
+
+
+def test_values_that_are_equal_say_the_same():
+    first = rfgraph.analyze(chain(("conv", {"kernel": 3, "stride": 2})))
+    second = rfgraph.analyze(chain(("conv", {"kernel": 3.0, "stride": np.int64(2)})))
+    assert first["n0"].field == second["n0"].field == (Window(3, 2),) * 2
+    with pytest.raises(rfgraph.RFGraphError, match=r"kernel 2\.5 is not"):
+        rfgraph.analyze(chain(("conv", {"kernel": 2.5})))
+
+
+def test_attributes_of_equal_number_but_other_names_are_told_apart():
+    attributes = [{"kernel": 3, "stride": 2}, {"kernel": 3, "padding": 2}, {"kernel": 3, "dilation": 2}]
+    report = rfgraph.analyze(chain(*(("conv", a) for a in attributes * 2)))
+    one = rfgraph.analyze(chain(*(("conv", a) for a in attributes * 2)), input_size=100)
+    assert [report[n].field for n in report] == [one[n].field for n in one]
+
+
+def test_labels_and_locations_of_every_node_grow_no_table():
+    layers = [("conv", {"kernel": 3, "location": f"net.py:{k}"}) for k in range(50)]
+    plain.solve(chain(*layers).graph)
+    table = numbered._TABLES[numbered.lanes_of(2, wide=False)]
+    before = len(table.specs)
+    plain.solve(chain(*(("conv", {"kernel": 3, "location": f"other.py:{k}"}) for k in range(50))).graph)
+    assert len(table.specs) == before
+
+
+def test_numbers_beyond_a_lane_are_exact():
+    layers = [("conv", {"kernel": 3, "stride": 2**20})] * 5
+    report = rfgraph.analyze(chain(*layers, axes=1))
+    size = 1 + sum((3 - 1) * 2 ** (20 * k) for k in range(5))
+    assert report["n4"].size == (size,)
+    assert report["n4"].stride == (2**100,)
+    assert report.numbers().size[-1, 0] == size
+    assert report.numbers().size.dtype == object
+    after = rfgraph.analyze(chain(("conv", {"kernel": 3}), axes=1))  # and other networks are none the worse for it
+    assert after.numbers().size.dtype == np.int64
+    assert numbered._TABLES[numbered.lanes_of(1, wide=False)].widest == 3 - 1
+
+
+@given(networks(axes=st.integers(1, 2), layers=PLAIN, inputs=st.just(1), most=14))
+def test_networks_are_walked_again_where_a_number_does_not_fit_its_lane(graph):
+    axes = graph.graph["axes"]
+    wide, narrow = numbered.Lanes(axes, 64, 64), numbered.Lanes(axes, 2, 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "lanes_of", lambda axes, *, wide: numbered.Lanes(axes, *((64, 64) if wide else (2, 5))))
+        solved = plain.solve(graph)
+    if solved is not None:
+        largest = max(field.size for node in solved.states for field in solved.field(node))
+        assert solved._table.lanes == wide or (solved._table.lanes == narrow and largest <= 1 << 4)
+        check_solved(graph, solved)
+
+
+def test_branches_far_apart_are_covered_exactly():
+    net = rfgraph.Network("far", axes=1)
+    image = net.input("x")
+    net.add("add", image, net.pad("far", image, padding=[[2**70, -(2**70)]]))
+    report = rfgraph.analyze(net)
+    field, numbers = report["add"].field[0], report.numbers()
+    assert (field.interval(0), field.size) == ((-(2**70), 0), 2**70 + 1)
+    assert (numbers.size[-1, 0], numbers.padding[-1, 0]) == (2**70 + 1, 2**70)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("below", range(-2, 8))
+def test_fields_that_outgrow_a_lane_behind_a_wide_merge_are_exact(axes, below):
+    far = (1 << numbered.lanes_of(axes, wide=False).size - 1) - below
+    net = rfgraph.Network("far", axes=axes)
+    image = net.input("x")
+    x = net.add("add", image, net.pad("far", image, padding=[[far, -far]] * axes))
+    for layer in range(3):
+        x = net.add(f"sum{layer}", x, net.conv(f"conv{layer}", x, kernel=3, padding=1))
+    solved = plain.solve(net.graph)
+    assert solved is not None
+    assert [field.size for field in solved.field(x)] == [1 + far + 3 * 2] * axes
+    check_solved(net.graph, solved)
+
+
+def test_tables_are_given_up_when_they_grow_large(monkeypatch):
+    monkeypatch.setattr(numbered, "MAX_FRAMES", 20)
+    monkeypatch.setattr(numbered, "_TABLES", {})
+    for shift in range(40):
+        graph = chain(("pad", {"padding": [[shift, 0]]}), axes=1).graph
+        assert rfgraph.analyze(graph)["n0"].padding == (shift,)
+    assert len(numbered._TABLES[numbered.lanes_of(1, wide=False)].frames) <= 22
+
+
+def test_a_graph_may_be_changed_after_it_was_read():
+    net = chain(("conv", {"kernel": 3}), ("conv", {"kernel": 5, "dilation": 2}))
+    report = rfgraph.analyze(net)
+    net.graph.nodes["n0"]["kernel"] = 7
+    net.graph.remove_node("n1")
+    assert report["n1"].size == (3 + 4 * 2,) * 2
+    assert report.region("n1", (0, 0)).box == ((0, 10), (0, 10))
+
+
+def test_numbers_of_a_network_that_is_not_plain():
+    numbers = rfgraph.analyze(
+        chain(("conv", {"kernel": 3, "padding": 1}), ("resize", {"scale": 2}), ("dense", {}))
+    ).numbers()
+    assert numbers.known.tolist() == [[True] * 2, [True] * 2, [False] * 2, [False] * 2]
+    assert numbers.size.tolist() == [[1, 1], [3, 3], [0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 1024])
+@given(networks(layers=PLAIN, inputs=st.just(1), most=14))
+def test_networks_may_be_walked_in_blocks_of_any_size(block, graph):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "BLOCK", block)
+        solved = plain.solve(graph)
+    if solved is not None:
+        check_solved(graph, solved)
+
+
+@pytest.mark.parametrize("where", range(4))
+def test_a_second_node_without_inputs_is_left_to_the_general_passes(where):
+    nodes = [("x", "input"), ("n0", "relu"), ("n1", "add")]
+    nodes.insert(where, ("alone", "constant"))
+    graph = nx.DiGraph(axes=2)
+    for node, op in nodes:
+        graph.add_node(node, op=op)
+    graph.add_edges_from([("x", "n0"), ("n0", "n1"), ("x", "n1")])
+    assert plain.solve(graph) is None
+    assert len(rfgraph.analyze(graph)) == 4
+
+
+@pytest.mark.parametrize("kind", [nx.DiGraph, nx.MultiDiGraph])
+def test_a_graph_without_nodes_is_left_to_the_general_passes(kind):
+    assert plain.solve(kind()) is None
+    with pytest.raises(rfgraph.RFGraphError, match="the graph is empty"):
+        rfgraph.analyze(kind())
+
+
+def test_predecessors_in_another_order_than_nodes_are_read_by_name():
+    graph = chain(("conv", {"kernel": 3}), ("conv", {"kernel": 5, "stride": 2}), ("relu", {})).graph
+    want = plain.solve(graph).numbers()
+    graph._pred = dict(reversed(graph._pred.items()))
+    solved = plain.solve(graph)
+    assert list(solved.states) == list(want.nodes)
+    np.testing.assert_array_equal(solved.numbers().size, want.size)
+
+
+def test_attributes_that_were_met_are_found_again_whatever_their_form(monkeypatch):
+    """One op under as many attributes of other names, with lists, and with a label of its own at every node."""
+    forms = [{"kernel": 3, "padding": 1}, {"kernel": 3, "dilation": 2}, {"kernel": [3, 3], "padding": [1, 0]}]
+    net = rfgraph.Network("forms")
+    x = net.input("x")
+    for i in range(60):
+        x = net.conv(f"c{i}", x, **forms[i % 3], **({"label": f"{i} of 60"} if i > 30 else {}))
+    plain.forget(plain.table_of(plain.lanes_of(2, wide=False)))
+    for _ in range(2):  # what was met before a form that is told in another way is met again
+        check_solved(net.graph, plain.solve(net.graph))
+    asked = []
+    spec = numbered.Table.spec
+    monkeypatch.setattr(numbered.Table, "spec", lambda table, given: asked.append(given) or spec(table, given))
+    assert plain.solve(net.graph).specs == [0] + [1 + i % 3 for i in range(60)]
+    assert not asked
+
+
+def test_lists_and_tuples_of_one_attribute_are_told_apart_from_numbers():
+    for kernel in ([3, 5], (3, 5), 3, [5, 3], [3, 5], 5, (5, 3)):
+        sizes = (kernel, kernel) if isinstance(kernel, int) else tuple(kernel)
+        for attributes in ({"kernel": kernel}, {"kernel": kernel, "location": "net.py:1"}):
+            assert rfgraph.analyze(chain(("conv", attributes)))["n0"].size == sizes
+    for kernel in (3, [3], (3,), 3):
+        net = chain(("conv", {"kernel": kernel}))
+        if isinstance(kernel, int):
+            assert rfgraph.analyze(net)["n0"].size == (3, 3)
+        else:
+            with pytest.raises(rfgraph.RFGraphError, match="has 1 entries, but the network has 2 axes"):
+                rfgraph.analyze(net)
+
+
+def test_networks_may_be_solved_in_many_threads_at_once(monkeypatch):
+    """The tables that all share grow meanwhile: most merges of these networks make a frame of their own."""
+    graphs = [misaligned(300, seed=seed) for seed in range(80)]
+
+    def answers(graph):
+        report = rfgraph.analyze(graph)
+        return report.aligned, report.numbers().size.tolist(), report.numbers().padding.tolist()
+
+    monkeypatch.setattr(numbered, "_TABLES", {})
+    one_by_one = [answers(graph) for graph in graphs]
+    interval = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        for _ in range(3):
+            monkeypatch.setattr(numbered, "_TABLES", {})
+            with ThreadPoolExecutor(8) as threads:
+                assert list(threads.map(answers, graphs)) == one_by_one
+    finally:
+        sys.setswitchinterval(interval)

@@ -1,0 +1,724 @@
+"""The lowering: programs of every pattern, each tensor of them against the brute-force masks of ``tests/masks.py``."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from masks import evaluate
+
+import rfgraph
+from rfgraph.errors import ModelFileError
+from rfgraph.importers import program as p
+from rfgraph.importers.lowering.layout import Layout
+from rfgraph.importers.lowering.lower import layout_of, lower, place_all
+from rfgraph.importers.lowering.maps import Maps
+from rfgraph.importers.lowering.views import View, along, other
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import exact_quotient, symbol
+from rfgraph.importers.spelling.handlers import Handlers
+
+
+class Net:
+    """A program written in few words; the names of its instructions are letters in order."""
+
+    def __init__(self, shape=(1, 2, 4, 6)):
+        self.build = Builder("net")
+        self.count = itertools.count()
+        self.x = self.build.input("x", shape)
+
+    def __call__(self, primitive, *values):
+        self.build.at(f"{type(primitive).__name__.lower()}{next(self.count)}", type(primitive).__name__)
+        return self.build(primitive, *values)
+
+    def weight(self, *shape):
+        return self.build.weight(shape)
+
+    def conv(self, x, kernel=3, stride=1, padding=1, channels=4, dims=(2, 3), channel=1, dilation=1):
+        n = len(dims)
+        kernel, stride, padding = (list(v) if isinstance(v, tuple) else [v] * n for v in (kernel, stride, padding))
+        return self(
+            p.Slide(
+                function="conv", dims=dims, kernel=tuple(kernel), stride=tuple(stride),
+                padding=tuple((a, a) if isinstance(a, int) else a for a in padding), dilation=(dilation,) * n,
+                channel=channel, channels=channels,
+            ),
+            x,
+        )  # fmt: skip
+
+    def relu(self, x):
+        return self(p.Pointwise(function="relu"), x)
+
+    def add(self, *values):
+        return self(p.Pointwise(function="add"), *values)
+
+    def mul(self, *values):
+        return self(p.Pointwise(function="mul"), *values)
+
+    def reshape(self, x, *shape):
+        return self(p.Reshape(shape=shape), x)
+
+    def transpose(self, x, *order):
+        return self(p.Transpose(permutation=order), x)
+
+    def linear(self, x, channels):
+        """A dense layer over the last dimension."""
+        labels = tuple("abcdefg"[: len(x.shape)])
+        return self(
+            p.Contract(operands=(labels, (labels[-1], "z")), output=(*labels[:-1], "z")),
+            x, self.weight(x.shape[-1], channels),
+        )  # fmt: skip
+
+    def matmul(self, a, b):
+        batch = tuple("abcd"[: len(a.shape) - 2])
+        return self(p.Contract(operands=((*batch, "i", "k"), (*batch, "k", "j")), output=(*batch, "i", "j")), a, b)
+
+    def mix(self, x, *dims, function="softmax"):
+        return self(p.Mix(function=function, dims=dims), x)
+
+    def reduce(self, x, *dims, keepdims=True, function="mean"):
+        return self(p.Reduce(function=function, dims=dims, keepdims=keepdims), x)
+
+    def concat(self, dim, *values):
+        return self(p.Concat(dim=dim), *values)
+
+    def slice(self, x, dim, start=None, stop=None, step=1):
+        return self(p.Slice(dims=(dim,), starts=(start,), stops=(stop,), steps=(step,)), x)
+
+    def attention(self, q, k, v):
+        """Softmax of the products of queries and keys, times values: ``[..., tokens, channels]``."""
+        last = len(k.shape) - 1
+        scores = self.matmul(q, self.transpose(k, *range(last - 1), last, last - 1))
+        return self.matmul(self.mix(scores, last), v)
+
+    def program(self, *outputs):
+        return self.build.program(outputs)
+
+
+def position(view, index):
+    """Return the position on the map of one element of a tensor, ``None`` for class tokens."""
+    at = {}
+    for dim, i in zip(view.dims, index, strict=True):
+        i -= dim.before
+        size = 1
+        for part in dim.parts:
+            size *= part.size
+        if dim.extra and not 0 <= i < size:
+            return None
+        for part in reversed(dim.parts):
+            i, digit = divmod(i, part.size)
+            if part.axis is not None:
+                at[part.axis] = at.get(part.axis, 0) + digit * part.stride
+    return at
+
+
+def check(program, spatial=(2, 3), exact=True):
+    """Hold every tensor of a program against its masks, all of which rfgraph must know; return graph and report."""
+    found = layout_of(program)
+    assert found.views["x"] == Layout.given(program, {"x": spatial}).views["x"]
+    graph, report, compared = check_tensors(program, found, spatial, exact)
+    assert compared == len(program.instructions) + 1
+    return graph, report
+
+
+def check_tensors(program, found, spatial, exact):
+    """Hold every tensor of a program that rfgraph knows against its masks.
+
+    What is read must lie in the region; with ``exact``, its hull must be the region, wherever rfgraph calls it exact.
+    """
+    maps = Maps(program.name, found.axes, {})
+    placed = place_all(program, found, maps)
+    graph = maps.network.graph
+    report = rfgraph.analyze(graph)
+    values = evaluate(program, spatial)
+    sizes = [program.inputs[0].shape[d] for d in spatial]
+    compared = 0
+    for name, tensor in placed.items():
+        masks = values[name]
+        layer = report[tensor.node]
+        if layer.status == "unknown" or tensor.view is None:
+            continue
+        compared += 1
+        assert tuple(dim.size for dim in tensor.view.dims) == masks.shape
+        assert tuple(tensor.view.extent(axis) for axis in range(found.axes)) == layer.map_size, name
+        read: dict[tuple, int] = {}
+        for index in np.ndindex(*masks.shape):
+            at = position(tensor.view, index)
+            if at is not None:
+                key = tuple(at.get(axis, 0) for axis in range(found.axes))
+                read[key] = read.get(key, 0) | int(masks[index])
+        for at, mask in read.items():
+            box = report.region(tensor.node, at).box
+            pixels = [np.unravel_index(bit, sizes) for bit in range(mask.bit_length()) if mask >> bit & 1]
+            if not pixels:
+                assert not exact or box is None, (name, at, box)
+                continue
+            assert box is not None, (name, at)
+            for axis in range(found.axes):
+                first, last = min(pixel[axis] for pixel in pixels), max(pixel[axis] for pixel in pixels)
+                assert box[axis][0] <= first <= last <= box[axis][1], (name, at, axis, box, (first, last))
+                if exact and layer.status == "exact":
+                    assert box[axis] == (first, last), (name, tensor.node, at, axis, box, (first, last))
+    return graph, report, compared
+
+
+def kinds(graph):
+    return [graph.nodes[node]["op"] for node in graph]
+
+
+def test_transposes_and_layouts_make_no_nodes():
+    net = Net((1, 4, 6, 2))
+    nchw = net.transpose(net.x, 0, 3, 1, 2)
+    nhwc = net.transpose(net.conv(nchw), 0, 2, 3, 1)
+    graph, _ = check(net.program(net.conv(nhwc, dims=(1, 2), channel=3, stride=(2, 1))), spatial=(1, 2))
+    assert kinds(graph) == ["input", "conv", "conv"]
+
+
+def test_channel_shuffle_is_the_identity():
+    net = Net((1, 4, 4, 6))
+    x = net.conv(net.x, channels=6)
+    shuffled = net.reshape(net.transpose(net.reshape(x, 1, 3, 2, 4, 6), 0, 2, 1, 3, 4), 1, 6, 4, 6)
+    graph, _ = check(net.program(net.conv(shuffled)))
+    assert kinds(graph) == ["input", "conv", "conv"]
+
+
+def test_pixel_shuffle_is_depth_to_space():
+    net = Net((1, 3, 3, 4))
+    x = net.conv(net.x, channels=8)
+    shuffled = net.reshape(net.transpose(net.reshape(x, 1, 2, 2, 2, 3, 4), 0, 1, 4, 2, 5, 3), 1, 2, 6, 8)
+    graph, report = check(net.program(net.relu(shuffled)))
+    assert kinds(graph) == ["input", "conv", "depth_to_space", "relu"]
+    assert report["pointwise4"].stride == (Fraction(1, 2), Fraction(1, 2))
+
+
+def test_pixel_shuffle_at_the_end_is_laid_out():
+    net = Net((1, 3, 3, 4))
+    x = net.conv(net.x, channels=8)
+    graph, _ = check(
+        net.program(net.reshape(net.transpose(net.reshape(x, 1, 2, 2, 2, 3, 4), 0, 1, 4, 2, 5, 3), 1, 2, 6, 8))
+    )
+    assert kinds(graph) == ["input", "conv", "depth_to_space"]
+    assert list(graph)[-1] == "reshape3"
+
+
+@pytest.mark.parametrize("order", [(0, 3, 5, 1, 2, 4), (0, 1, 3, 5, 2, 4)])
+def test_pixel_unshuffle_is_space_to_depth(order):
+    net = Net((1, 3, 4, 6))
+    blocks = net.transpose(net.reshape(net.x, 1, 3, 2, 2, 3, 2), *order)
+    graph, _ = check(net.program(net.conv(net.reshape(blocks, 1, 12, 2, 3))))
+    assert kinds(graph) == ["input", "space_to_depth", "conv"]
+
+
+def test_focus_is_strided_slices_side_by_side():
+    net = Net((1, 3, 4, 6))
+    phases = [net.slice(net.slice(net.x, 2, i, None, 2), 3, j, None, 2) for i in (0, 1) for j in (0, 1)]
+    graph, report = check(net.program(net.conv(net.concat(1, *phases))))
+    assert report[list(graph)[-1]].size == (6, 6)
+
+
+def test_flattened_tokens_come_back():
+    net = Net()
+    x = net.conv(net.x)
+    tokens = net.transpose(net.reshape(x, 1, 4, 24), 0, 2, 1)
+    tokens = net.linear(net.mix(tokens, 2, function="layer_norm"), 8)
+    back = net.reshape(net.transpose(tokens, 0, 2, 1), 1, 8, 4, 6)
+    graph, report = check(net.program(net.conv(back)))
+    assert kinds(graph) == ["input", "conv", "layer_norm", "conv", "conv"]
+    assert report[list(graph)[-1]].size == (5, 5)
+
+
+def test_convnext_block_is_local():
+    net = Net()
+    x = net.conv(net.x)
+    y = net.transpose(net.conv(x, kernel=5, padding=2), 0, 2, 3, 1)
+    y = net.linear(net.relu(net.linear(net.mix(y, 3, function="layer_norm"), 16)), 4)
+    y = net.mul(net.transpose(y, 0, 3, 1, 2), net.weight(4, 1, 1))
+    graph, report = check(net.program(net.add(x, y)))
+    assert report[list(graph)[-1]].size == (7, 7)
+
+
+def test_attention_reads_everything_and_keeps_the_map():
+    net = Net()
+    x = net.conv(net.x)
+    tokens = net.transpose(net.reshape(x, 1, 4, 24), 0, 2, 1)
+    y = net.attention(net.linear(tokens, 4), net.linear(tokens, 4), net.linear(tokens, 4))
+    tokens = net.add(tokens, net.linear(y, 4))
+    graph, report = check(net.program(net.conv(net.reshape(net.transpose(tokens, 0, 2, 1), 1, 4, 4, 6))))
+    last = report[list(graph)[-1]]
+    assert last.is_global == (True, True)
+    assert last.size == (5, 5)  # through the shortcut
+
+
+def test_heads_split_from_channels_change_nothing():
+    net = Net()
+    x = net.conv(net.x)
+    tokens = net.transpose(net.reshape(x, 1, 4, 24), 0, 2, 1)
+    qkv = net.transpose(net.reshape(net.linear(tokens, 12), 1, 24, 3, 2, 2), 2, 0, 3, 1, 4)
+    q, k, v = (net(p.Take(dim=0), qkv, net.build.constant(i)) for i in range(3))
+    y = net.reshape(net.transpose(net.attention(q, k, v), 0, 2, 1, 3), 1, 24, 4)
+    _, report = check(net.program(net.add(tokens, y)))
+    assert report[list(report)[-1]].is_global == (True, True)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_class_tokens_ride_along(first):
+    net = Net()
+    tokens = net.transpose(net.reshape(net.conv(net.x), 1, 4, 24), 0, 2, 1)
+    row = net.weight(1, 1, 4)
+    tokens = net.concat(1, row, tokens) if first else net.concat(1, tokens, row)
+    tokens = net.add(tokens, net.weight(1, 25, 4))
+    tokens = net.add(tokens, net.attention(tokens, tokens, tokens))
+    rest = net.slice(tokens, 1, 1, None) if first else net.slice(tokens, 1, 0, -1)
+    graph, report = check(net.program(net.conv(net.reshape(net.transpose(rest, 0, 2, 1), 1, 4, 4, 6))))
+    assert report[list(graph)[-1]].size == (5, 5)
+
+
+def test_the_class_token_itself_reads_everything():
+    net = Net()
+    tokens = net.transpose(net.reshape(net.conv(net.x), 1, 4, 24), 0, 2, 1)
+    tokens = net.concat(1, net.weight(1, 1, 4), tokens)
+    tokens = net.attention(tokens, tokens, tokens)
+    token = net(p.Take(dim=1), tokens, net.build.constant(0))
+    graph, report = check(net.program(net.linear(token, 10)))
+    assert report[list(graph)[-1]].is_global == (True, True)
+    assert report[list(graph)[-1]].map_size == (1, 1)
+
+
+def windows_of(net, x, block):
+    n, c, h, w = x.shape
+    cut = net.reshape(x, n, c, h // block, block, w // block, block)
+    return net.reshape(net.transpose(cut, 0, 2, 4, 3, 5, 1), n * (h // block) * (w // block), block * block, c)
+
+
+def windows_back(net, tokens, n, c, h, w, block):
+    cut = net.reshape(tokens, n, h // block, w // block, block, block, c)
+    return net.reshape(net.transpose(cut, 0, 5, 1, 3, 2, 4), n, c, h, w)
+
+
+def test_window_attention_is_full_inside_its_window():
+    net = Net((1, 2, 6, 6))
+    x = net.conv(net.x)
+    tokens = windows_of(net, x, 3)
+    y = net.attention(net.linear(tokens, 4), net.linear(tokens, 4), net.linear(tokens, 4))
+    out = net.add(x, windows_back(net, net.linear(y, 4), 1, 4, 6, 6, 3))
+    _, report = check(net.program(net.conv(out)))
+    assert report[list(report)[-1]].is_global == (False, False)
+
+
+def test_shifted_windows_are_rolled():
+    net = Net((1, 2, 6, 6))
+    x = net.conv(net.x)
+    rolled = net(p.Roll(dim=3, shift=-1), net(p.Roll(dim=2, shift=-1), x))
+    tokens = windows_of(net, rolled, 3)
+    y = windows_back(net, net.attention(tokens, tokens, tokens), 1, 4, 6, 6, 3)
+    y = net(p.Roll(dim=3, shift=1), net(p.Roll(dim=2, shift=1), y))
+    check(net.program(net.add(x, y)), exact=False)
+
+
+def test_patch_merging_reads_blocks():
+    net = Net((1, 2, 4, 6))
+    x = net.transpose(net.conv(net.x), 0, 2, 3, 1)
+    cut = net.transpose(net.reshape(x, 1, 2, 2, 3, 2, 4), 0, 1, 3, 2, 4, 5)
+    y = net.linear(net.reshape(cut, 1, 2, 3, 16), 8)
+    graph, report = check(net.program(y))
+    assert report[list(graph)[-1]].size == (4, 4)
+    assert report[list(graph)[-1]].stride == (2, 2)
+
+
+def test_mean_over_blocks_is_a_pool():
+    net = Net((1, 2, 4, 6))
+    x = net.conv(net.x)
+    y = net.reduce(net.reshape(x, 1, 4, 2, 2, 2, 3), 3, 5, keepdims=False)
+    graph, _ = check(net.program(net.conv(y)))
+    assert kinds(graph) == ["input", "conv", "avg_pool", "conv"]
+
+
+def test_repeated_elements_are_nearest_upsampling():
+    net = Net((1, 2, 3, 4))
+    x = net.conv(net.x)
+    wide = net(p.Expand(shape=(1, 4, 3, 2, 4, 2)), net(p.Unsqueeze(dims=(3, 5)), x))
+    graph, _ = check(net.program(net.conv(net.reshape(wide, 1, 4, 6, 8))))
+    assert kinds(graph) == ["input", "conv", "depth_to_space", "conv"]
+
+
+def test_one_phase_of_a_reshape_is_a_strided_slice():
+    net = Net((1, 2, 4, 6))
+    x = net.reshape(net.conv(net.x), 1, 4, 4, 3, 2)
+    y = net(p.Squeeze(dims=(4,)), net.slice(x, 4, 1, 2))
+    graph, _ = check(net.program(net.conv(y)))
+    assert kinds(graph) == ["input", "conv", "slice", "conv"]
+
+
+def test_squeeze_excite_gates_are_global():
+    net = Net()
+    x = net.conv(net.x)
+    gate = net.linear(net.relu(net.linear(net.reduce(x, 2, 3, keepdims=False), 2)), 4)
+    gate = net(p.Unsqueeze(dims=(2, 3)), gate)
+    graph, report = check(net.program(net.mul(x, gate)))
+    last = report[list(graph)[-1]]
+    assert last.is_global == (True, True)
+    assert last.size == (3, 3)
+    assert "broadcast" not in kinds(graph)
+
+
+def test_a_pool_of_the_whole_map_by_kernel_is_broadcast():
+    net = Net()
+    x = net.conv(net.x)
+    pool = net(
+        p.Slide(
+            function="avg_pool", dims=(2, 3), kernel=(4, 6), stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1)
+        ),
+        x,
+    )
+    graph, _ = check(net.program(net.mul(x, pool)))
+    assert "broadcast" in kinds(graph)
+
+
+def test_image_level_features_are_repeated_beside_the_map():
+    net = Net()
+    x = net.conv(net.x)
+    pooled = net(p.Expand(shape=(1, 4, 4, 6)), net.reduce(x, 2, 3))
+    check(net.program(net.conv(net.concat(1, x, pooled))))
+    net = Net()
+    x = net.conv(net.x)
+    pooled = net(p.Unsqueeze(dims=(2, 3)), net.reduce(x, 2, 3, keepdims=False))
+    check(net.program(net.conv(net.concat(1, net(p.Expand(shape=(1, 4, 4, 6)), pooled), x))))
+
+
+def test_axial_attention_mixes_one_axis():
+    net = Net()
+    x = net.conv(net.x)
+    rows = net.transpose(x, 0, 2, 3, 1)  # one sequence per row
+    graph, report = check(net.program(net.add(rows, net.attention(rows, rows, rows))))
+    assert report[list(graph)[-1]].is_global == (False, True)
+
+
+def test_token_mixing_keeps_the_map():
+    net = Net()
+    tokens = net.reshape(net.conv(net.x), 1, 4, 24)
+    mixed = net.linear(net.relu(net.linear(tokens, 24)), 24)
+    graph, report = check(net.program(net.conv(net.reshape(net.add(tokens, mixed), 1, 4, 4, 6))))
+    assert report[list(graph)[-1]].is_global == (True, True)
+    hidden = net.linear(net.relu(net.linear(tokens, 7)), 24)  # through seven mixtures of all positions
+    check(net.program(net.conv(net.reshape(net.add(tokens, hidden), 1, 4, 4, 6))))
+
+
+def test_a_classifier_sees_one_position():
+    net = Net()
+    y = net.linear(net.reshape(net.conv(net.x), 1, 96), 10)
+    graph, report = check(net.program(net.mix(y, 1)))
+    assert kinds(graph) == ["input", "conv", "dense", "channel_softmax"]
+    assert report[list(graph)[-1]].map_size == (1, 1)
+
+
+def test_a_decoder_begins_at_a_vector():
+    net = Net((1, 2, 4, 6))
+    code = net.linear(net.reshape(net.conv(net.x), 1, 96), 12)
+    grid = net.reshape(net.linear(code, 24), 1, 4, 2, 3)
+    check(net.program(net.conv(grid)))
+
+
+def test_positions_among_the_channels_are_summed_by_a_convolution():
+    net = Net((1, 2, 4, 6))
+    rows = net.reshape(net.transpose(net.conv(net.x), 0, 1, 2, 3), 1, 16, 1, 6)  # channels and rows together
+    graph, report = check(net.program(net.conv(rows, kernel=(1, 3), padding=(0, 1))))
+    assert report[list(graph)[-1]].is_global == (True, False)
+
+
+def test_dilation_written_as_space_to_batch():
+    net = Net((1, 2, 8, 6))
+    x = net.conv(net.x)
+    cut = net.reshape(net.transpose(net.reshape(x, 1, 4, 4, 2, 6), 3, 0, 1, 2, 4), 2, 4, 4, 6)
+    y = net.conv(cut, kernel=(3, 1), padding=(0, 0))
+    back = net.reshape(net.transpose(net.reshape(y, 2, 1, 4, 2, 6), 1, 2, 3, 0, 4), 1, 4, 4, 6)
+    graph, _ = check(net.program(net.conv(back)))
+    assert [graph.nodes[node].get("dilation") for node in graph] == [None, None, [2, 1], None]
+
+
+def test_concatenation_along_an_axis_is_a_bound():
+    net = Net()
+    x = net.conv(net.x)
+    graph, report = check(net.program(net.conv(net.concat(2, x, net.conv(net.x, kernel=5, padding=2)))))
+    assert report[list(graph)[-1]].status == "bound"
+
+
+def test_maps_flattened_into_one_row_have_no_positions_left():
+    net = Net()
+    a, b = net.conv(net.x), net.conv(net.x, stride=2)
+    rows = [net.reshape(m, 1, 4, m.shape[2] * m.shape[3]) for m in (a, b)]
+    graph, report = check(net.program(net.concat(2, *rows)))
+    assert report[list(graph)[-1]].map_size == (1, 1)
+    assert all(report[list(graph)[-1]].is_global)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_map_on_its_own_transpose_is_not_followed(flat):
+    net = Net((1, 2, 4, 4))
+    x = net.conv(net.x)
+    both = [x, net.transpose(x, 0, 1, 3, 2)]
+    if flat:
+        both = [net.reshape(y, 1, 4, 16) for y in both]
+    graph = lower(net.program(net.add(*both)))
+    last = rfgraph.analyze(graph)[list(graph)[-1]]
+    assert "its operands lie on each other in a way that cannot be followed" in last.why
+
+
+def test_pairs_of_positions_read_one_and_all_others():
+    net = Net((1, 2, 4, 6))
+    tokens = net.reduce(net.conv(net.x), 3, keepdims=False)  # [1, channels, rows]
+    pairs = net.add(net(p.Unsqueeze(dims=(3,)), tokens), net(p.Unsqueeze(dims=(2,)), tokens))
+    check(net.program(pairs))
+
+
+def test_one_and_three_dimensional_nets():
+    net = Net((1, 2, 9))
+    check(net.program(net.conv(net.conv(net.x, dims=(2,), stride=2), dims=(2,), dilation=2)), spatial=(2,))
+    net = Net((1, 2, 3, 4, 3))
+    check(net.program(net.conv(net.x, dims=(2, 3, 4))), spatial=(2, 3, 4))
+
+
+def test_frames_in_the_batch_are_an_axis_once_a_window_slides_over_them():
+    net = Net((1, 4, 2, 3, 4))  # batch, time, channels, height, width
+    frames = net.conv(net.reshape(net.x, 4, 2, 3, 4), channels=2)
+    video = net.transpose(net.reshape(frames, 1, 4, 2, 3, 4), 0, 2, 1, 3, 4)
+    out = net.conv(video, kernel=(3, 1, 1), padding=(1, 0, 0), dims=(2, 3, 4))
+    graph, report = check(net.program(out), spatial=(1, 3, 4))
+    assert report[list(graph)[-1]].size == (3, 3, 3)
+
+
+def test_recurrence_reads_the_whole_sequence():
+    net = Net((1, 2, 9))
+    x = net.transpose(net.conv(net.x, dims=(2,)), 2, 0, 1)
+    graph, _report = check(net.program(net.mix(x, 0, function="recurrent")), spatial=(2,))
+    assert kinds(graph) == ["input", "conv", "recurrent"]
+
+
+def test_adaptive_pools_and_resizes():
+    net = Net()
+    x = net(p.AdaptivePool(function="avg_pool", dims=(2, 3), sizes=(3, 2)), net.conv(net.x))
+    x = net(p.Resize(dims=(2, 3), sizes=(6, 5), mode="linear"), x)
+    check(net.program(net(p.Resize(dims=(3,), scales=(2,), coordinates="asymmetric", nearest_mode="floor"), x)))
+
+
+MOVES = [
+    "transpose", "merge", "split", "split", "relu", "add", "linear", "reduce", "mix", "pad", "slice", "concat", "roll",
+    "expand", "conv", "attention",
+]  # fmt: skip
+
+
+@st.composite
+def programs(draw):
+    """Draw a program that moves, mixes and slides over dimensions without regard for what they carry."""
+    net = Net((1, 2, 4, 6))
+    tensors = [net.conv(net.x)]
+    for _ in range(draw(st.integers(1, 6))):
+        x = draw(st.sampled_from(tensors[-3:]))
+        shape, rank = x.shape, len(x.shape)
+        d = draw(st.integers(0, max(rank - 1, 0)))
+        what = draw(st.sampled_from(MOVES))
+        if what == "transpose":
+            y = net.transpose(x, *draw(st.permutations(range(rank))))
+        elif what == "merge" and d + 1 < rank:
+            y = net.reshape(x, *shape[:d], shape[d] * shape[d + 1], *shape[d + 2 :])
+        elif what == "split" and rank < 6 and (factors := [f for f in (2, 3) if rank and shape[d] % f == 0]):
+            factor = draw(st.sampled_from(factors))
+            pair = draw(st.permutations([factor, shape[d] // factor]))
+            y = net.reshape(x, *shape[:d], *pair, *shape[d + 1 :])
+        elif what == "add":
+            others = [t for t in tensors if t.shape == shape]
+            y = net.add(x, draw(st.sampled_from(others)))
+        elif what == "linear" and rank:
+            y = net.linear(x, draw(st.sampled_from([2, shape[-1]])))
+        elif what == "reduce" and rank:
+            y = net.reduce(x, d, keepdims=draw(st.booleans()))
+        elif what == "mix" and rank:
+            y = net.mix(x, d)
+        elif what == "pad" and rank:
+            amounts = [(0, 0)] * rank
+            amounts[d] = (draw(st.integers(-1, 2)), draw(st.integers(0, 1)))
+            if shape[d] + sum(amounts[d]) < 1:
+                continue
+            y = net(p.Pad(amounts=tuple(amounts)), x)
+        elif what == "slice" and rank:
+            start = draw(st.integers(0, shape[d] - 1))
+            y = net.slice(x, d, start, draw(st.integers(start + 1, shape[d])), draw(st.integers(1, 2)))
+        elif what == "concat" and rank:
+            y = net.concat(d, x, draw(st.sampled_from([x, net.weight(*shape)])))
+        elif what == "roll" and rank:
+            y = net(p.Roll(dim=d, shift=1), x)
+        elif what == "expand":
+            y = net(p.Expand(shape=tuple(2 if size == 1 else size for size in shape)), x)
+        elif what == "conv" and rank == 4 and np.prod(shape) < 400:
+            dims = draw(st.sampled_from([(2, 3), (1, 2), (2,)]))
+            y = net.conv(x, kernel=draw(st.sampled_from([1, 3])), dims=dims, channel=1 if 1 not in dims else 3,
+                         channels=2, stride=draw(st.sampled_from([1, 1, 2])))  # fmt: skip
+        elif what == "attention" and rank >= 2 and np.prod(shape) < 400:
+            y = net.attention(x, x, x)
+        else:
+            y = net.relu(x)
+        if np.prod(y.shape) <= 1000:
+            tensors.append(y)
+    return net.program(tensors[-1])
+
+
+@given(programs())
+def test_random_programs_read_no_more_than_their_regions(program):
+    check_tensors(program, Layout.given(program, {"x": (2, 3)}), (2, 3), exact=False)
+
+
+def test_second_inputs_without_axes_are_constants():
+    net = Net()
+    step = net.build.input("step", (1, 8))
+    scale = net(p.Unsqueeze(dims=(2, 3)), net.linear(step, 4))
+    graph = lower(net.program(net.mul(net.conv(net.x), scale)))
+    assert [node for node in graph if graph.nodes[node]["op"] == "input"] == ["x"]
+
+
+def test_masks_meet_the_axes_of_the_image_they_are_laid_on():
+    net = Net()
+    mask = net.build.input("mask", (4, 6))
+    graph = lower(net.program(net.conv(net.mul(net.x, mask))))
+    assert graph.nodes["mask"] == {"op": "input", "size": [4, 6], "channels": 1}
+
+
+def test_siamese_inputs_share_their_axes():
+    net = Net()
+    twin = net.build.input("twin", (1, 2, 4, 6))
+    graph = lower(net.program(net.concat(1, net.conv(net.x), net.conv(twin))))
+    assert graph.graph["axes"] == 2
+    assert graph.nodes["twin"]["size"] == [4, 6]
+
+
+def test_what_is_not_known_is_named_and_what_follows_it_is_placed_anew():
+    net = Net()
+    y = net.conv(net.x)
+    net.build.at("warp", "GridSample")
+    y = net.build(p.Opaque(why="it reads where its grid says", shape=(1, 4, 8, 8)), y, shape=(1, 4, 8, 8))
+    out = net.conv(net.conv(net.relu(y)))
+    graph = lower(net.program(out))
+    assert graph.nodes["warp"] == {"op": "unknown", "of": "GridSample", "why": "it reads where its grid says"}
+    trace = rfgraph.trace(graph, out.name)
+    assert trace["warp"].size == (5, 5)
+    report = rfgraph.analyze(graph)
+    assert report[out.name].status == "unknown"
+    assert "node 'warp' (unknown)" in report[out.name].why
+
+
+@pytest.mark.parametrize("treatment", ["identity", "global", "cut"])
+def test_treatments(treatment):
+    net = Net()
+    y = net.conv(net.x)
+    net.build.at("warp", "GridSample")
+    y = net.build(p.Opaque(), y, net.x, shape=(1, 4, 4, 6))
+    pooled = net.reduce(y, 2, 3)  # which dimensions are positions is known, because the op is treated
+    program = net.program(net.conv(y), pooled)
+    report = rfgraph.analyze(lower(program, {"Grid*": treatment}), treat={"Grid*": treatment})
+    last, pooled_layer = report["slide2"], report[pooled.name]
+    if treatment == "cut":
+        assert all(window.is_empty for window in last.field)
+    elif treatment == "global":
+        assert last.is_global == pooled_layer.is_global == (True, True)
+    else:
+        assert last.size == (5, 5)
+        assert pooled_layer.is_global == (True, True)
+    assert pooled_layer.op == "global_avg_pool"
+
+
+def test_a_program_without_windows_is_refused():
+    net = Net()
+    with pytest.raises(ModelFileError, match="net: it has no convolution, pooling or resize"):
+        lower(net.program(net.relu(net.x)))
+    assert kinds(lower(net.program(net.relu(net.x)), spatial={"x": (2, 3)})) == ["input", "relu"]
+
+
+def test_symbolic_sizes_go_through_views():
+    n, h, w = symbol("N"), symbol("H"), symbol("W")
+    net = Net((n, 3, h, w))
+    x = net.conv(net.x)
+    tokens = net.transpose(net.reshape(x, n, 4, h * w), 0, 2, 1)
+    y = net.add(tokens, net.attention(tokens, tokens, tokens))
+    out = net.conv(net.reshape(net.transpose(y, 0, 2, 1), n, 4, h, w))
+    graph = lower(net.program(out))
+    assert rfgraph.analyze(graph)[out.name].size == (5, 5)
+    cut = net.reshape(x, n, 4, h // 7, 7, w // 7, 7)
+    y = net.reduce(cut, 3, 5, keepdims=False)
+    graph = lower(net.program(net.relu(y)))
+    assert rfgraph.analyze(graph)[list(graph)[-1]].stride == (7, 7)
+
+
+# Sizes and views by themselves.
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6), st.integers(1, 50), st.integers(-5, 5))
+def test_symbolic_sizes_agree_with_numbers(a, b, k, h, c):
+    height = symbol("H")
+
+    def value(size):
+        """Evaluate an expression at H = h."""
+        if isinstance(size, int):
+            return size
+        total = 0
+        for atoms, coefficient in size.terms:
+            term = coefficient
+            for atom in atoms:
+                if isinstance(atom, str):
+                    term *= h
+                elif hasattr(atom, "numerator"):
+                    term *= value(atom.numerator) // atom.denominator
+                else:
+                    term *= value(atom)
+            total += term
+        return total
+
+    made = (a * height + c) // k * b + c
+    assert value(made) == (a * h + c) // k * b + c
+    assert value(-(-height // k)) == -(-h // k)
+    assert value(height * (height + c)) == h * (h + c)
+    quotient = exact_quotient(a * k * (height + c), k)
+    assert quotient == a * (height + c)
+
+
+@st.composite
+def reshapes(draw):
+    """Draw a shape and another one of as many elements."""
+    factors = draw(st.lists(st.sampled_from([2, 2, 3, 4]), min_size=1, max_size=5))
+
+    def grouped():
+        shape, group = [], 1
+        for factor in factors:
+            if draw(st.booleans()):
+                shape.append(group)
+                group = 1
+            group *= factor
+        return (*shape, group)
+
+    return grouped(), grouped()
+
+
+@given(reshapes(), st.data())
+def test_reshaping_a_view_numbers_elements_as_numpy_does(shapes, data):
+    before, after = shapes
+    axes = iter(range(9))
+    view = View(tuple(along(next(axes), size) if data.draw(st.booleans()) else other(size) for size in before))
+    order = data.draw(st.permutations(range(len(before))))
+    moved = view.transposed(order)
+    shape = tuple(before[d] for d in order)
+    reshaped = moved.reshaped(shape).reshaped(after) if np.prod(shape) == np.prod(after) else None
+    if reshaped is None:
+        return
+    assert tuple(dim.size for dim in reshaped.dims) == after
+    for flat in range(int(np.prod(after))):
+        a = {k: v for k, v in position(moved, np.unravel_index(flat, shape)).items() if view.extent(k) != 1}
+        b = {k: v for k, v in position(reshaped, np.unravel_index(flat, after)).items() if view.extent(k) != 1}
+        assert a == b
+
+
+def test_an_op_has_one_handler():
+    handlers = Handlers("Toy")
+    handlers.handles("Conv")(lambda node: node)
+    with pytest.raises(ValueError, match="Toy op 'Conv' has two handlers; keep one"):
+        handlers.handles("Pool", "Conv")(lambda node: node)

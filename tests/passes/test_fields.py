@@ -1,0 +1,132 @@
+"""The passes against the oracle, against each other, and against the closed forms."""
+
+from __future__ import annotations
+
+import networkx as nx
+import oracle
+import pytest
+from hypothesis import assume, given, note
+from hypothesis import strategies as st
+from strategies import PLAIN, REGULAR, networks
+
+import rfgraph
+from rfgraph import Network, single_path
+from rfgraph.passes import fields as engine
+from rfgraph.passes.compiled import compile_graph
+from rfgraph.results import Misalignment
+
+
+def check_covers(field, read, y):
+    """The field's interval at ``y`` covers what is read, and is its exact hull if it says so."""
+    interval = field.interval(y)
+    if field.status == "exact":
+        assert interval == ((min(read), max(read)) if read else None)
+        if not field.holes and read:
+            assert len(read) == max(read) - min(read) + 1
+    elif read:
+        assert interval is not None
+        assert interval[0] <= min(read)
+        assert max(read) <= interval[1]
+
+
+@given(networks(), st.integers(-5, 9))
+def test_both_passes_agree_with_the_oracle(graph, y):
+    compiled = compile_graph(graph)
+    layers = compiled.layers
+    end = len(layers.nodes) - 1
+    source = layers.inputs[0]
+    for axis in range(len(layers.axes)):
+        forward = engine.forward(compiled, axis, source)
+        reverse = engine.reverse(compiled, axis, end)
+        for v in range(len(layers.nodes)):
+            if forward.local[v].kind != "unknown" and v >= source:
+                read = oracle.unclipped(graph, layers.nodes[v], layers.nodes[source], axis, y)
+                check_covers(forward.local[v], read, y)
+            if reverse.local[v].kind != "unknown":
+                read = oracle.unclipped(graph, layers.nodes[end], layers.nodes[v], axis, y)
+                check_covers(reverse.local[v], read, y)
+
+
+@given(networks(layers=REGULAR, drift=True))
+def test_forward_and_reverse_agree(graph):
+    note(nx.node_link_data(graph, edges="edges"))
+    compiled = compile_graph(graph)
+    layers = compiled.layers
+    # A cubic resize that lands on a pixel reads one tap there and four beside it: its ends go backward.
+    assume(all(read.regular for reads in compiled.reads for windows in reads for read in windows))
+    for axis in range(len(layers.axes)):
+        for source in layers.inputs:
+            forward = engine.forward(compiled, axis, source)
+            for v in range(len(layers.nodes)):
+                assert forward.field(v) == engine.reverse(compiled, axis, v).field(source)
+
+
+layer = st.tuples(st.integers(1, 7), st.integers(1, 3), st.integers(-2, 3))
+
+
+@given(st.lists(layer, min_size=1, max_size=12))
+def test_closed_form_is_both_passes_on_a_chain(chain):
+    net = Network(axes=1)
+    last = net.input("x")
+    for i, (kernel, stride, padding) in enumerate(chain):
+        last = net.conv(f"c{i}", last, kernel=kernel, stride=stride, padding=padding)
+    closed = single_path(*zip(*chain, strict=True))
+    assert rfgraph.analyze(net)[last].field == (closed,)
+    assert rfgraph.trace(net)["x"].field == (closed,)
+
+
+def test_closed_form_refuses_lists_of_unequal_length():
+    with pytest.raises(ValueError, match="zip"):
+        single_path([3, 3], [1], [0, 0])
+
+
+@given(networks(same=True), st.data())
+def test_regions_are_the_oracles(graph, data):
+    axes = graph.graph["axes"]
+    for node, attributes in graph.nodes(data=True):
+        if attributes["op"] == "input":
+            attributes["size"] = data.draw(st.integers(4, 11), label=node)
+    note(graph.nodes(data=True))
+    try:
+        report = rfgraph.analyze(graph, source="in0")
+    except rfgraph.RFGraphError:
+        assume(False)
+    node = data.draw(st.sampled_from([n for n in report if report[n].field[0].kind == "local"]))
+    sizes = oracle.all_sizes(graph, axes)
+    assert report[node].map_size == sizes[node]
+    assume(all(field.kind == "local" for field in report[node].field))
+    index = tuple(data.draw(st.integers(0, size - 1)) for size in sizes[node])
+    read = oracle.clipped(graph, node, "in0", index)
+    region = report.region(node, index)
+    assert region.clipped
+    assert region.status == "exact"
+    expected = tuple((min(i), max(i)) for i in zip(*read, strict=True)) if read else None
+    assert region.box == expected
+
+
+@given(networks(layers=PLAIN), st.randoms(use_true_random=False))
+def test_names_and_insertion_order_change_nothing(graph, random):
+    names = list(graph)
+    renamed = [f"node {i}" for i in range(len(names))]
+    random.shuffle(renamed)
+    mapping = dict(zip(names, renamed, strict=True))
+    other = nx.MultiDiGraph(**graph.graph)
+    nodes = list(graph.nodes(data=True))
+    edges = list(graph.edges(data=True))
+    random.shuffle(nodes)
+    random.shuffle(edges)
+    other.add_nodes_from((mapping[n], attributes) for n, attributes in nodes)
+    other.add_edges_from((mapping[u], mapping[v], attributes) for u, v, attributes in edges)
+    one, two = (rfgraph.analyze(g, source=s) for g, s in ((graph, "in0"), (other, mapping["in0"])))
+    for node in graph:
+        assert one[node].field == two[mapping[node]].field
+        assert one.center_spread(node) == two.center_spread(mapping[node])
+
+    def told(report, rename):
+        return sorted(
+            (f.rule, rename(f.merge), f.axes, f.offset, f.reference.field.size, rename(f.fork), f.branch.slot)
+            for f in report.findings
+            if isinstance(f, Misalignment)
+        )
+
+    assert told(one, mapping.__getitem__) == told(two, lambda name: name)
