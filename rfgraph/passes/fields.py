@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from rfgraph.algebra.window import EMPTY, IDENTITY, Window
 from rfgraph.passes.compiled import Compiled
-from rfgraph.results import Fields
+from rfgraph.passes.results import Fields
 
 
 def forward(compiled: Compiled, axis: int, source: int) -> Fields:

@@ -19,7 +19,8 @@ from rfgraph.algebra.window import Number, Window, as_number
 from rfgraph.errors import UnboundedError, UnknownFieldError
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.positions import ONE, Comb, TooManyPositionsError, through
-from rfgraph.results import Fields, Finding, named_axes
+from rfgraph.passes.results import Fields
+from rfgraph.questions.findings import Finding, named_axes
 
 if TYPE_CHECKING:
     import numpy as np
