@@ -105,7 +105,7 @@ class Pool(Sliding):
 
     @property
     def settles_at(self) -> int:
-        least = Sliding.settles_at.fget(self)  # type: ignore[attr-defined]  # slots=True leaves super() no class
+        least = super(Pool, self).settles_at
         return least + self.stride if self.ceil_mode else least
 
     def outputs(self, size: int, pads: tuple[int, int], room: int) -> int:
