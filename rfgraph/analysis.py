@@ -431,7 +431,7 @@ class Report(Mapping[Hashable, Layer]):
             from rfgraph.passes import regions
 
             reached = regions.reach(self._compiled, v, place, self._source)
-            return Region(layer, place, self.axes, reached.box(), True, "exact" if reached.exact else "bound")
+            return Region(layer, place, self.axes, regions.box(reached), True, "exact" if reached.exact else "bound")
         fields = [fields.field(v) for fields in self._fields]
         intervals = [field.interval(y) for field, y in zip(fields, place, strict=True)]
         status = self[layer].status
