@@ -9,15 +9,18 @@ if TYPE_CHECKING:
     from rfgraph.analysis import Report, analyze, load, trace
     from rfgraph.errors import RFGraphError
     from rfgraph.fast.arrays import ArrayFields, solve_arrays
+    from rfgraph.fast.numbers import Numbers
     from rfgraph.graph.costs import Cost, Total
     from rfgraph.graph.network import Network
     from rfgraph.passes.extents import Regions
     from rfgraph.questions.features import Features
+    from rfgraph.questions.findings import Finding
+    from rfgraph.questions.layers import Layer, Region, Trace
+    from rfgraph.questions.misalignment import Branch, Repair
     from rfgraph.questions.paths import Paths
+    from rfgraph.questions.roi import Roi, roi
     from rfgraph.questions.support import Support
-    from rfgraph.results import Branch, Finding, Layer, Numbers, Region, Repair, Trace
     from rfgraph.sweeps import Sweep, sweep
-    from rfgraph.uses.roi import Roi, roi
 
 __version__ = "0.1.0"
 
@@ -65,10 +68,13 @@ _HOMES = {
     "questions.features": ("Features",),
     "graph.network": ("Network",),
     "questions.paths": ("Paths",),
-    "results": ("Branch", "Finding", "Layer", "Numbers", "Region", "Repair", "Trace"),
+    "questions.roi": ("Roi", "roi"),
+    "fast.numbers": ("Numbers",),
+    "questions.findings": ("Finding",),
+    "questions.layers": ("Layer", "Region", "Trace"),
+    "questions.misalignment": ("Branch", "Repair"),
     "questions.support": ("Support",),
     "sweeps": ("Sweep", "sweep"),
-    "uses.roi": ("Roi", "roi"),
     "algebra.window": ("EMPTY", "FULL", "IDENTITY", "Window"),
 }
 

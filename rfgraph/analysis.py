@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 import networkx as nx
 
 from rfgraph import importers
+from rfgraph.algebra.residues import InputSizes
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
 from rfgraph.fast.affine_walk import Plain, solve
+from rfgraph.fast.numbers import Numbers
 from rfgraph.graph.costs import Cost, Costs, Total
 from rfgraph.graph.network import BatchNorm, Layers, Network
 from rfgraph.graph.sizes import InputSize
@@ -22,23 +24,15 @@ from rfgraph.graph.treatments import Treat, Treatment, chosen
 from rfgraph.ops import Size
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph, compile_layers
+from rfgraph.passes.results import Fields
 from rfgraph.questions import context, productivity
 from rfgraph.questions import support as supports
 from rfgraph.questions.alignment import Mode, center_spread, find, is_off, unchecked
 from rfgraph.questions.context import GlobalContext
+from rfgraph.questions.findings import Finding, worst_first
+from rfgraph.questions.layers import Layer, Region, Trace
+from rfgraph.questions.misalignment import SizeDependent, common_sizes
 from rfgraph.questions.productivity import Productivity, Unproductive
-from rfgraph.results import (
-    Fields,
-    Finding,
-    InputSizes,
-    Layer,
-    Numbers,
-    Region,
-    SizeDependent,
-    Trace,
-    common_sizes,
-    worst_first,
-)
 
 if TYPE_CHECKING:
     from rfgraph.passes.by_size import Solution
@@ -346,7 +340,7 @@ class Report(Mapping[Hashable, Layer]):
 
     @cached_property
     def productivity(self) -> Productivity:
-        """How the convolutions and the image fit each other; ``rfgraph.uses.resolution`` answers questions of it."""
+        """How convolutions and the image fit each other; ``rfgraph.questions.resolution`` answers questions of it."""
         from rfgraph.questions import paths
 
         if self._plain is not None:
@@ -437,7 +431,7 @@ class Report(Mapping[Hashable, Layer]):
             from rfgraph.passes import regions
 
             reached = regions.reach(self._compiled, v, place, self._source)
-            return Region(layer, place, self.axes, reached.box(), True, "exact" if reached.exact else "bound")
+            return Region(layer, place, self.axes, regions.box(reached), True, "exact" if reached.exact else "bound")
         fields = [fields.field(v) for fields in self._fields]
         intervals = [field.interval(y) for field, y in zip(fields, place, strict=True)]
         status = self[layer].status

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CLEAN, FOUND, UNREADABLE, INTERRUPTED = 0, 1, 2, 130
 
-#: As ``rfgraph.results.SEVERITIES``, which would import networkx.
+#: As ``rfgraph.questions.findings.SEVERITIES``, which would import networkx.
 SEVERITIES = ("note", "warning", "error")
 
 MODEL = "a model file (.onnx, .pt2, .keras, .pb, .tflite, .json, ...), zoo:NAME, or path/to/file.py:function"

@@ -32,10 +32,10 @@ from rfgraph.fast.interning import Frame, Frames, NotPlainError, Table, TooWideE
 from rfgraph.graph.network import Layers, axis_names, topological
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size
-from rfgraph.results import Extremes
+from rfgraph.passes.results import Extremes
 
 if TYPE_CHECKING:
-    from rfgraph.results import Numbers
+    from rfgraph.fast.numbers import Numbers
 
 #: So many nodes are read and walked at a time: what there is to read of them stays near the processor.
 BLOCK = 1 << 10

@@ -17,7 +17,7 @@ from rfgraph.ops import METADATA, Op, Size, kind_of
 from rfgraph.ops.pointwise import Merge
 
 if TYPE_CHECKING:
-    from rfgraph.results import IntegerArray
+    from rfgraph.fast.numbers import IntegerArray
 
 #: Numbered sets of attributes and frames are forgotten beyond these: bounds on memory that no real network meets.
 MAX_SPECS = 1 << 14

@@ -16,6 +16,7 @@ from math import gcd, lcm
 import numpy as np
 from numpy.typing import NDArray
 
+from rfgraph.algebra.residues import BySize, InputSizes, shortest_period
 from rfgraph.algebra.window import EMPTY, IDENTITY, MAX_PERIOD, Interval, Window
 from rfgraph.errors import SizeError
 from rfgraph.graph import sizes as shapes
@@ -23,7 +24,7 @@ from rfgraph.graph.network import Layers
 from rfgraph.ops import Op
 from rfgraph.ops.pointwise import Merge
 from rfgraph.passes.compiled import Compiled
-from rfgraph.results import BySize, Fields, InputSizes, shortest_period
+from rfgraph.passes.results import Fields
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]

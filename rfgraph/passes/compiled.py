@@ -13,6 +13,7 @@ from rfgraph.graph import sizes as shapes
 from rfgraph.graph.network import BatchNorm, Layers, read
 from rfgraph.graph.treatments import Treat
 from rfgraph.ops import Size
+from rfgraph.passes.fold import between
 
 Reads = list[tuple[Window, ...]]
 
@@ -30,18 +31,7 @@ class Compiled:
 
         It is empty if there is no such path.
         """
-        tails = self.layers.tails
-        above, stack = set(nodes), list(nodes)
-        while stack:
-            for tail in tails[stack.pop()]:
-                if tail >= source and tail not in above:
-                    above.add(tail)
-                    stack.append(tail)
-        on_paths = {source} & above
-        for v in sorted(above):
-            if any(tail in on_paths for tail in tails[v]):
-                on_paths.add(v)
-        return sorted(on_paths)
+        return between(self.layers, source, nodes)
 
 
 def compile_graph(

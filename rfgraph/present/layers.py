@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rfgraph.algebra.residues import BySize, named_residues
 from rfgraph.algebra.window import Number, Window
 from rfgraph.analysis import Report
 from rfgraph.graph.costs import Total
@@ -23,7 +24,8 @@ from rfgraph.present.rows import (
     times,
     truth,
 )
-from rfgraph.results import BySize, Layer, named_axes, named_residues
+from rfgraph.questions.findings import named_axes
+from rfgraph.questions.layers import Layer
 
 #: The field of a layer along one axis, by residue of the input size where that decides.
 Field = Window | BySize

@@ -8,10 +8,12 @@ from functools import cached_property
 from itertools import islice
 from math import lcm
 
+from rfgraph.algebra.residues import InputSizes, named_residues
 from rfgraph.analysis import Report
 from rfgraph.present.layers import Reason, head, reasons, taken_lines, title
 from rfgraph.present.rows import Column, Document, Records, Sheet, digits
-from rfgraph.results import InputSizes, Misalignment, named_axes, named_residues
+from rfgraph.questions.findings import named_axes
+from rfgraph.questions.misalignment import Misalignment
 
 #: Sizes that are listed as examples.
 _FIRST = 6

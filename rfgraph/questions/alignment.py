@@ -14,11 +14,14 @@ from functools import cached_property, partial
 from math import lcm
 from typing import TYPE_CHECKING, Literal
 
+from rfgraph.algebra.residues import shortest_period
 from rfgraph.algebra.window import Window
 from rfgraph.ops.moving import Crop, Pad
 from rfgraph.ops.sliding import ConvTranspose, Sliding
 from rfgraph.passes.compiled import Compiled
-from rfgraph.results import Branch, Fields, Finding, Misalignment, Repair, SizeDependent, shortest_period
+from rfgraph.passes.results import Fields
+from rfgraph.questions.findings import Finding
+from rfgraph.questions.misalignment import Branch, Misalignment, Repair, SizeDependent
 
 if TYPE_CHECKING:  # numpy is imported where it is needed
     from rfgraph.passes.by_size import Field, Solution

@@ -19,7 +19,7 @@ from rfgraph.ops.moving import Slice
 from rfgraph.ops.pointwise import Join
 from rfgraph.ops.sliding import Sliding
 from rfgraph.passes.compiled import Compiled
-from rfgraph.results import Extremes
+from rfgraph.passes.results import Extremes
 
 #: More lengths than this at one node are put together to ranges; how many paths there are, and the smallest and largest
 #: field, stay exact.

@@ -22,7 +22,8 @@ from rfgraph.graph.network import Layers
 from rfgraph.ops import Size
 from rfgraph.ops.sliding import Conv
 from rfgraph.passes.compiled import Compiled
-from rfgraph.results import Extremes, Fields, Finding, named_axes
+from rfgraph.passes.results import Extremes, Fields
+from rfgraph.questions.findings import Finding, named_axes
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,9 @@ def test_files_are_read_without_tensorflow():
 
 
 def test_without_protobuf_a_file_asks_for_the_extra(monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("rfgraph.importers.tensorflow.reader")]:
+    for name in [name for name in sys.modules if name.startswith("rfgraph.importers.tensorflow")]:
         monkeypatch.delitem(sys.modules, name)
-        monkeypatch.delattr(importers, name.rpartition(".")[2], raising=False)
+    monkeypatch.delattr(importers, "tensorflow", raising=False)
     monkeypatch.setitem(sys.modules, "google.protobuf", None)
     with pytest.raises(MissingExtraError, match=r"needs protobuf: pip install 'rfgraph\[tensorflow\]'"):
         rfgraph.load(DATA / "unet.pb")

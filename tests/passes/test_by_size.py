@@ -11,8 +11,9 @@ from strategies import GATED, SAME, networks
 
 import rfgraph
 from rfgraph import Network
+from rfgraph.algebra.residues import InputSizes
 from rfgraph.errors import SizeError, UnknownFieldError
-from rfgraph.results import InputSizes, SizeDependent
+from rfgraph.questions.misalignment import SizeDependent
 
 
 @settings(suppress_health_check=[HealthCheck.filter_too_much])

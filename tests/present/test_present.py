@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 
 import rfgraph
 from rfgraph import Network, Report
+from rfgraph.algebra.residues import InputSizes
 from rfgraph.policy import Policy, judge
 from rfgraph.present import as_csv, as_json, as_markdown, as_table
 from rfgraph.present.findings import Check
@@ -25,7 +26,7 @@ from rfgraph.present.rows import Column, Records, Sheet, across, digits, exact, 
 from rfgraph.present.sizes import Sizes, examples
 from rfgraph.present.views import RegionView, Summary, TraceView
 from rfgraph.present.zoo import Zoo, ZooRow
-from rfgraph.results import InputSizes, Layer
+from rfgraph.questions.layers import Layer
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 
