@@ -130,7 +130,7 @@ def _tensor(example: Any) -> tuple[tuple[int | None, ...], str]:
     return tuple(shape), "float32" if dtype is None else str(keras.backend.standardize_dtype(dtype))
 
 
-def _shapes(layer: Config, given: Any, name: str) -> dict[str, Shape]:
+def _shapes(layer: Mapping[str, Any], given: Any, name: str) -> dict[str, Shape]:
     """Return the shapes of a model's own inputs that an example gives."""
     names = list(input_names(layer))
     pairs = given if isinstance(given, dict) else dict(zip(names, given if isinstance(given, list) else [given],
@@ -238,7 +238,7 @@ def _run(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list
 
 
 def _completed(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keywords for the ``call`` of a layer: without those that only Keras reads, with those that it needs."""
+    """Return the keywords for the ``call`` of a layer: those that it takes, and those that it needs."""
     parameters = inspect.signature(layer.call).parameters
     any_name = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     given = {name: value for name, value in kwargs.items() if name in parameters or any_name or not _asked(name)}
@@ -397,7 +397,7 @@ def _config(operation: Any, node: Any) -> Config:
 
 
 def _followed(plain: Config, inputs: Sequence[Any], trace: Callable[[], Config]) -> Config:
-    """Return the graph that ``trace`` finds of code of the user's own that is called on ``inputs``, or why it does not."""
+    """Return the graph that ``trace`` makes of code of the user's own, called on ``inputs``, or why it makes none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -416,7 +416,8 @@ def _unfollowed(plain: Config, inputs: Sequence[Any], error: Exception) -> Confi
 def _with_functions(config: Config, operation: Any, node: Any) -> Config:
     """Return the config of one of Keras's layers with the graphs of the user's own code that it runs."""
     inner = dict(config.get("config") or {})
-    function, layer = getattr(operation, "activation", None), getattr(operation, "layer", None)
+    function: Any = getattr(operation, "activation", None)
+    layer: Any = getattr(operation, "layer", None)
     if _is_code(function):
         name = str(getattr(function, "__name__", "function")).strip("<>")
         plain = {"module": "live", "class_name": name, "registered_name": name, "config": {}}
