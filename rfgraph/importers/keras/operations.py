@@ -661,6 +661,8 @@ def _reshape(node: Node, build: Builder) -> Made:
     found = node.get("newshape")
     wanted = [whole_number("newshape", -1 if n is None else n) for n in
               (found if isinstance(found, (list, tuple)) else (found,))]  # fmt: skip
+    if wanted.count(-1) > 1:
+        raise UnspelledError(f"its newshape {found} holds sizes that were open when the model was built")
     had = product(node.shape)
     counts = product(n for n in wanted if n != -1)
     if -1 in wanted and isinstance(had, int) and isinstance(counts, int) and (not counts or had % counts):
