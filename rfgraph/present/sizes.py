@@ -119,8 +119,9 @@ class Sizes:
             from rfgraph.passes.size_rule import MAX_MODULUS
 
             notes.append(
-                f"which sizes work cannot be told: they repeat only after more than {MAX_MODULUS} pixels, or no one "
-                "knows what some op makes of its input; try one, as with `rfgraph summary MODEL --input-size 224`"
+                f"which sizes work cannot be told: they repeat only after more than {MAX_MODULUS} pixels, or there are "
+                "none; try one, as with `rfgraph summary MODEL --input-size 224` (past an op that no one knows, none is "
+                "claimed)"
             )
         for reason in unchecked_reasons(self.report):
             hint = way_out(reason, self.hints)
@@ -144,12 +145,15 @@ class Sizes:
 
     def records(self) -> Records:
         """Return it for spreadsheets."""
-        parts = ("modulus", "residues", "smallest", "also")
+        parts = ("modulus", "residues", "smallest")
         header = ("axis", *(f"{name}_{part}" for name in ("works", "lines_up") for part in parts), "first")
         rows = [
             (axis, *_record(works), *_record(aligned), " ".join(map(str, examples(works, aligned))))
             for axis, works, aligned in self.axes
         ]
+        also = [" ".join(map(str, works.also)) if works else "" for _, works, _ in self.axes]
+        if any(also):
+            return Records((*header, "works_also"), [(*row, more) for row, more in zip(rows, also, strict=True)])
         return Records(header, rows)
 
     def document(self) -> Document:
@@ -196,11 +200,10 @@ def _aligned_text(sizes: InputSizes | None) -> str:
     return "all of these" if sizes is not None and sizes.residues and sizes.modulus == 1 else _text(sizes)
 
 
-def _record(sizes: InputSizes | None) -> tuple[str, str, str, str]:
+def _record(sizes: InputSizes | None) -> tuple[str, str, str]:
     if sizes is None:
-        return "", "", "", ""
-    also = " ".join(map(str, sizes.also))
-    return digits(sizes.modulus), " ".join(map(str, sizes.residues)), digits(sizes.smallest), also
+        return "", "", ""
+    return digits(sizes.modulus), " ".join(map(str, sizes.residues)), digits(sizes.smallest)
 
 
 def _document(sizes: InputSizes | None) -> Document | None:
