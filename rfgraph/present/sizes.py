@@ -120,8 +120,8 @@ class Sizes:
 
             notes.append(
                 f"which sizes work cannot be told: they repeat only after more than {MAX_MODULUS} pixels, or there are "
-                "none; try one, as with `rfgraph summary MODEL --input-size 224` (past an op that no one knows, none is "
-                "claimed)"
+                "none; try one, as with `rfgraph summary MODEL --input-size 224` (past an op that no one knows none "
+                "is claimed)"
             )
         for reason in unchecked_reasons(self.report):
             hint = way_out(reason, self.hints)
