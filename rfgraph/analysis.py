@@ -17,11 +17,12 @@ from rfgraph.algebra.residues import InputSizes
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
 from rfgraph.fast.affine_walk import Plain, solve
 from rfgraph.fast.numbers import Numbers
-from rfgraph.graph.costs import Cost, Costs, Total
+from rfgraph.graph.costs import Costs, Total
 from rfgraph.graph.network import BatchNorm, Layers, Network
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat, Treatment, chosen
 from rfgraph.ops import Size
+from rfgraph.ops.costs import Cost
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph, compile_layers
 from rfgraph.passes.results import Fields

@@ -22,7 +22,6 @@ from rfgraph.errors import SizeError
 from rfgraph.graph import sizes as shapes
 from rfgraph.graph.network import Layers
 from rfgraph.ops import Op
-from rfgraph.ops.pointwise import Merge
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
 
@@ -232,7 +231,7 @@ def _sizes(layers: Layers, axis: int, inputs: Ints) -> tuple[list[Ints | None], 
 def _merged(op: Op, known: list[Ints], slots: int, valid: Flags) -> Ints | None:
     if op.joins:
         return np.add.reduce(known) if len(known) == slots else None
-    if not isinstance(op, Merge):
+    if not op.merges:
         return None  # of an unknown op no one knows which inputs fit
     large = [size for size in known if (size > 1).any() or not op.broadcasts]  # the others are repeated
     if not large:
