@@ -46,6 +46,14 @@ class Treated(Op):
     def cycle(self) -> tuple[int, int]:
         return self.of.cycle
 
+    @property
+    def settles_at(self) -> int:
+        return self.of.settles_at
+
+    @property
+    def sizing(self) -> tuple[Op, int | None]:
+        return self.of.sizing if self.of.is_known else (Arithmetic(), 0)
+
     def size(self, sizes: Sizes) -> Size:
         return self.of.size(sizes) if self.of.is_known else sizes[0]
 
