@@ -232,6 +232,8 @@ def _sizes(layers: Layers, axis: int, inputs: Ints) -> tuple[list[Ints | None], 
 def _merged(op: Op, known: list[Ints], slots: int, valid: Flags) -> Ints | None:
     if op.joins:
         return np.add.reduce(known) if len(known) == slots else None
+    if op.alternatives and len(known) == slots and all(np.array_equal(known[0], other) for other in known):
+        return known[0]
     if not isinstance(op, Merge):
         return None  # of an unknown op no one knows which inputs fit
     large = [size for size in known if (size > 1).any() or not op.broadcasts]  # the others are repeated
@@ -279,7 +281,7 @@ def _smallest(layers: Layers, axis: int, valid: Flags, grows: Sequence[bool]) ->
         return not any(
             sizes[tail] == 1 and grows[tail] and sizes[v] != 1
             for v, tails in enumerate(layers.tails)
-            if len(tails) > 1 and not layers.ops[v][axis].joins
+            if len(tails) > 1 and not (layers.ops[v][axis].joins or layers.ops[v][axis].alternatives)
             for tail in tails
         )
 
@@ -394,7 +396,7 @@ def _large(window: Window) -> bool:
 
 def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -> Field:
     """Return what an op reads whose window is ``outer`` at the residues beside it."""
-    if len(outer) == 1 and outer[0][1] == IDENTITY:
+    if len(outer) == 1 and outer[0][1] == IDENTITY and outer[0][1].exact:
         return inner
     if isinstance(inner, Window):
         if len(outer) == 1 or inner.kind != "local":
@@ -426,7 +428,8 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
             first[rows, column], last[rows, column], reads[rows, column] = _ends(part, a, b, reach)
         holes = holes or window.holes or (several and _gapped(part))
         bound = bound or (window.holes and not regular)
-    why = inner.why or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else "")
+    why = inner.why or window.why
+    why = why or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else "")
     exact = inner.exact and window.exact and not bound
     return Spread(window.step * turns * inner.step // inner.period, first, last, reads, holes, exact, why)
 
