@@ -30,11 +30,13 @@ class Constant(Op):
 
     arity: ClassVar[Arity] = "none"
 
+    extent: int | None = attribute(optional(positive), name="size", default=None)
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         return EMPTY
 
     def size(self, sizes: Sizes) -> Size:
-        return None
+        return self.extent
 
 
 @op_kind(
