@@ -37,6 +37,8 @@ class Op:
     arity: ClassVar[Arity] = "one"
     #: Whether its inputs stand side by side along this axis, so that each output reads one of them.
     joins: ClassVar[bool] = False
+    #: Whether it is one of its inputs, and only the running model knows which: nothing is held against each other.
+    alternatives: ClassVar[bool] = False
     #: Whether an input of size 1 is repeated over the axis.
     broadcasts: ClassVar[bool] = False
     #: Whether it reads several maps at the same position.
