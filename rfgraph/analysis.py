@@ -17,12 +17,12 @@ from rfgraph.algebra.residues import InputSizes
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
 from rfgraph.fast.affine_walk import Plain, solve
 from rfgraph.fast.numbers import Numbers
-from rfgraph.graph.costs import Cost, Costs, Total
+from rfgraph.graph.costs import Costs, Total
 from rfgraph.graph.network import BatchNorm, Layers, Network
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat, Treatment, chosen
 from rfgraph.ops import Size
-from rfgraph.ops.whole import Unknown
+from rfgraph.ops.costs import Cost
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph, compile_layers
 from rfgraph.passes.results import Fields
@@ -209,7 +209,7 @@ class Report(Mapping[Hashable, Layer]):
         """Whether an op that no one knows leads to an output: what it merges cannot be checked."""
         unknown: list[bool] = []
         for ops, tails in zip(self._layers.ops, self._layers.tails, strict=True):
-            unknown.append(isinstance(ops[0], Unknown) or any(unknown[tail] for tail in tails))
+            unknown.append(not ops[0].is_known or any(unknown[tail] for tail in tails))
         return any(unknown[v] for v in self._outputs)
 
     @property
