@@ -22,7 +22,7 @@ from rfgraph.passes.results import Fields
 from rfgraph.questions.alignment import Mode
 from rfgraph.questions.layers import Layer, Trace
 from rfgraph.report import Report
-from rfgraph.solved import per_axis, solve
+from rfgraph.solved import solve
 
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
 Model = Any
@@ -143,7 +143,7 @@ def trace(
         (end, *_) = ends.values()
     else:
         end = layers.id_of(output)
-    fields = per_axis(compiled, lambda axis: engine.reverse(compiled, axis, end))
+    fields = compiled.per_axis(lambda axis: engine.reverse(compiled, axis, end))
     reached = [v for v in range(end + 1) if any(f.field(v).kind != "empty" for f in fields)]
     costs = Costs(lambda: (layers, compiled.sizes), graph)
     return Trace(layers.nodes[end], {layers.nodes[v]: _layer(compiled, v, fields, costs) for v in reached})

@@ -20,6 +20,7 @@ from rfgraph.graph.outputs import outputs
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treatment
 from rfgraph.ops import Size
+from rfgraph.ops.whole import Unknown
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.results import Fields
 from rfgraph.questions import context, productivity
@@ -30,10 +31,11 @@ from rfgraph.questions.findings import Finding, worst_first
 from rfgraph.questions.layers import Layer, Region
 from rfgraph.questions.misalignment import SizeDependent, common_sizes
 from rfgraph.questions.productivity import Productivity, Unproductive
-from rfgraph.solved import Engine, General, Solved, per_axis
+from rfgraph.solved import Engine, General, Solved
 
 if TYPE_CHECKING:
     from rfgraph.passes.extents import Regions
+    from rfgraph.passes.size_rule import SizeRule
     from rfgraph.questions.features import Features, How, Pixel
     from rfgraph.questions.paths import Paths
     from rfgraph.questions.support import Support
@@ -211,7 +213,15 @@ class Report(Mapping[Hashable, Layer]):
             return False
         if any(sizes is not None and not sizes.residues for sizes in self.aligned_sizes):
             return False
-        return None if serious or self.unchecked else True
+        return None if serious or self.unchecked or self.ends_unknown else True
+
+    @property
+    def ends_unknown(self) -> bool:
+        """Whether an op that no one knows leads to an output: what it merges cannot be checked."""
+        unknown: list[bool] = []
+        for ops, tails in zip(self._layers.ops, self._layers.tails, strict=True):
+            unknown.append(isinstance(ops[0], Unknown) or any(unknown[tail] for tail in tails))
+        return any(unknown[v] for v in self._ends)
 
     def numbers(self) -> Numbers:
         """Return size, stride and padding of the fields of all nodes as arrays, fast and small on large networks.
@@ -266,6 +276,13 @@ class Report(Mapping[Hashable, Layer]):
         )
 
     @cached_property
+    def _size_rules(self) -> list[SizeRule]:
+        """How the sizes of all maps follow from the input size, per axis; axes of like ops share one."""
+        from rfgraph.passes.size_rule import size_rule  # numpy is imported when it is first needed
+
+        return [size_rule(self._layers, axis) for axis in range(len(self.axes))]
+
+    @cached_property
     def input_sizes(self) -> tuple[InputSizes | None, ...]:
         """The input sizes at which the network works, per axis; ``None`` where that cannot be told.
 
@@ -275,9 +292,7 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:unet_2x2").input_sizes[0])
         multiples of 16, from 16
         """
-        from rfgraph.passes.by_size import input_sizes  # numpy is imported when it is first needed
-
-        return tuple(input_sizes(self._layers, axis) for axis in range(len(self.axes)))
+        return tuple(rule.input_sizes for rule in self._size_rules)
 
     @cached_property
     def unchecked(self) -> tuple[Hashable, ...]:
@@ -366,7 +381,7 @@ class Report(Mapping[Hashable, Layer]):
 
     @cached_property
     def _spreads(self) -> list[list[Fraction | None]]:
-        return per_axis(self._compiled, lambda axis: center_spread(self._compiled, self._fields[axis], axis))
+        return self._compiled.per_axis(lambda axis: center_spread(self._compiled, self._fields[axis], axis))
 
     def paths(self, layer: Hashable) -> Paths:
         """Return how many paths lead from the source to ``layer``, and how wide their fields are.
@@ -427,7 +442,7 @@ class Report(Mapping[Hashable, Layer]):
             from rfgraph.passes import regions
 
             reached = regions.reach(self._compiled, v, place, self._source)
-            return Region(layer, place, self.axes, reached.box(), True, "exact" if reached.exact else "bound")
+            return Region(layer, place, self.axes, regions.box(reached), True, "exact" if reached.exact else "bound")
         fields = [fields.field(v) for fields in self._fields]
         intervals = [field.interval(y) for field, y in zip(fields, place, strict=True)]
         status = self[layer].status

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import networkx as nx
 
@@ -25,8 +25,6 @@ from rfgraph.questions.alignment import Mode, is_off
 if TYPE_CHECKING:
     from rfgraph.fast.numbers import Numbers
     from rfgraph.passes.by_size import Solution
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,7 @@ class General:
     @cached_property
     def fields(self) -> list[Fields]:
         """The forward fields of every axis."""
-        return per_axis(self.compiled, lambda axis: engine.forward(self.compiled, axis, self.source_id))
+        return self.compiled.per_axis(lambda axis: engine.forward(self.compiled, axis, self.source_id))
 
     @cached_property
     def solutions(self) -> list[Solution | None]:
@@ -196,7 +194,7 @@ class General:
         from rfgraph.passes.by_size import solve  # numpy is imported when it is first needed
 
         source = self.source_id
-        return per_axis(self.compiled, lambda axis: solve(self.compiled, axis, source, self.fields[axis]))
+        return self.compiled.per_axis(lambda axis: solve(self.compiled, axis, source, self.fields[axis]))
 
     def seen(self, node: Hashable) -> Seen:
         """Return what is found of a node."""
@@ -231,7 +229,7 @@ class General:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""
         from rfgraph.questions import paths
 
-        return per_axis(self.compiled, lambda axis: paths.extremes(self.compiled, axis, self.source_id))
+        return self.compiled.per_axis(lambda axis: paths.extremes(self.compiled, axis, self.source_id))
 
     def numbers(self) -> Numbers:
         """Return size, stride and padding of all fields as arrays."""
@@ -364,12 +362,3 @@ def solve(
     if plain is not None:
         return Walked(plain)
     return General(compile_graph(graph, input_size, treat, batch_norm), source, why)
-
-
-def per_axis(compiled: Compiled, run: Callable[[int], Result]) -> list[Result]:
-    """Return ``run`` of every axis, run once for axes that read alike."""
-    results: list[Result] = []
-    for axis, reads in enumerate(compiled.reads):
-        same = next((other for other in range(axis) if compiled.reads[other] is reads), None)
-        results.append(run(axis) if same is None else results[same])
-    return results

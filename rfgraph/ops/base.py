@@ -58,6 +58,19 @@ class Op:
         return 1, 1
 
     @property
+    def settles_at(self) -> int:
+        """The input size from which on ``cycle`` holds, and the output never shrinks as the input grows.
+
+        An op that refuses this very size refuses every larger one.
+        """
+        return 1
+
+    @property
+    def sizing(self) -> tuple[Op, int | None]:
+        """The op by whose rule the output is sized, and the slot that it sizes; ``None`` where all slots must fit."""
+        return self, None if self.arity == "several" else 0
+
+    @property
     def window_cycle(self) -> int:
         """Modulo what the input size decides the window; 1 where it does not matter, 0 where every size differs."""
         return 1
@@ -71,6 +84,11 @@ class Op:
     def keeps_all(self) -> bool:
         """Whether each output reads its own position alone and there are as many, whatever the input size."""
         return type(self).window is Op.window and type(self).size is Op.size
+
+    @property
+    def unplaced(self) -> Window | None:
+        """What it reads but for where it lies, where its place alone depends on a size that is not known."""
+        return None
 
     @property
     def spacing(self) -> int:

@@ -30,11 +30,13 @@ class Constant(Op):
 
     arity: ClassVar[Arity] = "none"
 
+    extent: int | None = attribute(optional(positive), name="size", default=None)
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         return EMPTY
 
     def size(self, sizes: Sizes) -> Size:
-        return None
+        return self.extent
 
 
 @op_kind(
@@ -99,6 +101,10 @@ class Join(Op):
     kind: ClassVar[str] = "concat"
     arity: ClassVar[Arity] = "several"
     joins: ClassVar[bool] = True
+
+    @property
+    def unplaced(self) -> Window | None:
+        return Window(1)
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         before = sizes[:slot]

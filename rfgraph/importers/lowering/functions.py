@@ -99,9 +99,12 @@ def _contract(primitive: program.Contract, maps: Maps, step: Instruction, operan
         dims = {d for d, label in enumerate(labels) if label not in output}
         rest = [(q.view, names) for j, (q, names) in enumerate(known) if j != i and q.view is not None]
         name = f"{step.name}/{i}"
-        if any(_keeps_inner(other_view, names, output, axis)
-               for axis in mixed(view, dims).blocks for other_view, names in rest):  # fmt: skip
-            absorbed.append((maps.absorb(p, dims, name), labels))  # the other tensor's positions stay told apart
+        inner = [(axis, other_view) for axis in mixed(view, dims).blocks for other_view, names in rest
+                 if _keeps_inner(other_view, names, output, axis)]  # fmt: skip
+        if inner:  # the other tensor's positions stay told apart
+            same = all(view.extent(axis) == other_view.extent(axis) for axis, other_view in inner)
+            read = maps.absorb(p, dims, name) if same else maps.collapse(p, dims, name, "flatten")
+            absorbed.append((read, labels))
         else:
             kept.append((maps.collapse(p, dims, name, "flatten"), labels))
     summed = [*kept, *absorbed]
