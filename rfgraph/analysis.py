@@ -11,11 +11,12 @@ import networkx as nx
 
 from rfgraph import importers
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError
-from rfgraph.graph.costs import Cost, Costs
+from rfgraph.graph.costs import Costs
 from rfgraph.graph.network import BatchNorm, Network
 from rfgraph.graph.outputs import outputs
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat, chosen
+from rfgraph.ops.costs import Cost
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph
 from rfgraph.passes.results import Fields

@@ -20,7 +20,6 @@ from rfgraph.graph.outputs import outputs
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treatment
 from rfgraph.ops import Size
-from rfgraph.ops.whole import Unknown
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.results import Fields
 from rfgraph.questions import context, productivity
@@ -220,7 +219,7 @@ class Report(Mapping[Hashable, Layer]):
         """Whether an op that no one knows leads to an output: what it merges cannot be checked."""
         unknown: list[bool] = []
         for ops, tails in zip(self._layers.ops, self._layers.tails, strict=True):
-            unknown.append(isinstance(ops[0], Unknown) or any(unknown[tail] for tail in tails))
+            unknown.append(not ops[0].is_known or any(unknown[tail] for tail in tails))
         return any(unknown[v] for v in self._ends)
 
     def numbers(self) -> Numbers:

@@ -223,7 +223,7 @@ def _large(window: Window) -> bool:
 
 def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -> Field:
     """Return what an op reads whose window is ``outer`` at the residues beside it."""
-    if len(outer) == 1 and outer[0][1] == IDENTITY:
+    if len(outer) == 1 and outer[0][1] == IDENTITY and outer[0][1].exact:
         return inner
     if isinstance(inner, Window):
         if len(outer) == 1 or inner.kind != "local":
@@ -255,7 +255,8 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
             first[rows, column], last[rows, column], reads[rows, column] = _ends(part, a, b, reach)
         holes = holes or window.holes or (several and _gapped(part))
         bound = bound or (window.holes and not regular)
-    why = inner.why or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else "")
+    why = inner.why or window.why
+    why = why or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else "")
     exact = inner.exact and window.exact and not bound
     return Spread(window.step * turns * inner.step // inner.period, first, last, reads, holes, exact, why)
 

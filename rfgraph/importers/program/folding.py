@@ -215,6 +215,15 @@ def _(primitive: program.Pointwise, *operands: Data) -> Data | None:
 
 
 @_fold.register
+def _(primitive: program.Either, *operands: Data) -> Data | None:
+    """Return what its alternatives hold, where they hold the same."""
+    one, *others = operands
+    if all(np.array_equal(one.elements, other.elements) and one.integer == other.integer for other in others):
+        return one
+    return None
+
+
+@_fold.register
 def _(primitive: program.Reduce, *operands: Data) -> Data | None:
     function = {"sum": operator.add, "prod": operator.mul, "min": _FUNCTIONS["min"], "max": _FUNCTIONS["max"]}.get(
         primitive.function
