@@ -73,6 +73,11 @@ class Op:
         return type(self).window is Op.window and type(self).size is Op.size
 
     @property
+    def reads_all(self) -> bool:
+        """Whether each output reads all that its window says, and not less where channels differ in what they hold."""
+        return True
+
+    @property
     def spacing(self) -> int:
         """How far apart the inputs that one output reads lie; 1 unless a dilation leaves holes."""
         return 1
@@ -178,6 +183,13 @@ def flag(name: str, value: Any) -> bool:
     if value in (True, False):
         return bool(value)
     raise AttributeValueError(f"{name} {value!r} is not true or false")
+
+
+def text(name: str, value: Any) -> str:
+    """Read a text."""
+    if not isinstance(value, str):
+        raise AttributeValueError(f"{name} {value!r} is not a text")
+    return value
 
 
 def ratio(name: str, value: Any) -> Number:

@@ -1,11 +1,12 @@
-"""Ops that move or drop positions: pad, crop, slice."""
+"""Ops that move or drop positions: pad, crop, slice, gather."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
-from rfgraph.algebra.window import Window
+from rfgraph.algebra.window import IDENTITY, MAX_PERIOD, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import (
     Border,
@@ -15,6 +16,7 @@ from rfgraph.ops.base import (
     attribute,
     choice,
     integer,
+    natural,
     op_kind,
     optional,
     padding,
@@ -99,3 +101,63 @@ class Slice(Op):
         if size < 1:
             raise SizeError(f"the slice {self.start}:{self.stop}:{self.step} takes nothing of {sizes[0]}")
         return size
+
+
+def _table(name: str, value: object) -> tuple[int | None, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not value:
+        raise AttributeValueError(f"{name} {value!r} is not a list of positions, with null for what reads nothing")
+    return tuple(None if position is None else natural(name, position) for position in value)
+
+
+@op_kind("gather")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gather(Op):
+    """Positions of a map of known size taken in a stated order: output ``y`` reads ``positions[y]``.
+
+    ``positions`` has one list per axis, ``None`` for an axis that stays. Its window repeats the table before and behind
+    the map, where nothing is read: a bound there, unless the table goes on like that.
+    """
+
+    positions: tuple[int | None, ...] | None = attribute(_table, default=None)
+    source_size: int | None = attribute(optional(positive), default=None)
+
+    @classmethod
+    def parse(cls, attributes: Mapping[str, Any], axis: int, axes: int) -> Op:
+        op = super(Gather, cls).parse(attributes, axis, axes)
+        assert isinstance(op, Gather)
+        if op.positions is not None:
+            if op.source_size is None:
+                raise AttributeValueError("source_size is missing; give the size of the map that positions are of")
+            beyond = [position for position in op.positions if position is not None and position >= op.source_size]
+            if beyond:
+                raise AttributeValueError(f"position {beyond[0]} is not one of the {op.source_size} of its map")
+        return op
+
+    @property
+    def cycle(self) -> tuple[int, int]:
+        return (1, 1) if self.positions is None else (1, 0)
+
+    @property
+    def window_cycle(self) -> int:
+        return 1 if self.positions is None else 0
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        if self.positions is None or self.source_size is None:
+            return IDENTITY
+        if len(self.positions) > MAX_PERIOD:
+            return Window.unknown(f"it takes {len(self.positions)} positions, more than the {MAX_PERIOD} followed")
+        intervals = tuple(None if position is None else (position, position) for position in self.positions)
+        window = Window.periodic(intervals, self.source_size)
+        if window.period < len(self.positions) or not window.is_local:
+            return window
+        why = "which positions are read is stated for the map alone, not beyond its border"
+        return Window.periodic(intervals, self.source_size, exact=False, why=why)
+
+    def size(self, sizes: Sizes) -> Size:
+        if self.positions is None:
+            return sizes[0]
+        if sizes[0] is not None and sizes[0] != self.source_size:
+            raise SizeError(f"it takes positions of a map of size {self.source_size}, not {sizes[0]}")
+        return len(self.positions)

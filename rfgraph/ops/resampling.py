@@ -11,7 +11,7 @@ from typing import Any
 
 from rfgraph.algebra.window import FULL, MAX_PERIOD, Interval, Number, Window
 from rfgraph.errors import AttributeValueError, SizeError
-from rfgraph.ops.base import Border, Op, Size, Sizes, attribute, choice, flag, op_kind, optional, positive, ratio
+from rfgraph.ops.base import Border, Op, Size, Sizes, attribute, choice, flag, op_kind, optional, positive, ratio, text
 
 NEAREST: dict[str, Callable[[Fraction], int]] = {
     "round_prefer_floor": lambda x: ceil(x - Fraction(1, 2)),
@@ -116,6 +116,12 @@ class DepthToSpace(Op):
     """Channels laid out in space: output ``y`` reads ``floor(y / b)``."""
 
     block: int = attribute(positive)
+    #: Why an output may read less than that, if it may: where the channels differ in what they read.
+    bound: str = attribute(text, default="")
+
+    @property
+    def reads_all(self) -> bool:
+        return not self.bound
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -126,7 +132,7 @@ class DepthToSpace(Op):
             return Window.unknown(
                 f"block {self.block} makes more than the {MAX_PERIOD} output phases that are followed"
             )
-        return Window.periodic(((0, 0),) * self.block, step=1)
+        return Window.periodic(((0, 0),) * self.block, step=1, exact=not self.bound, why=self.bound)
 
     def size(self, sizes: Sizes) -> Size:
         return None if sizes[0] is None else sizes[0] * self.block

@@ -157,6 +157,7 @@ def reach_all(compiled: Compiled, node: int, source: int) -> Regions:
         if v == source:
             found[v] = [tuple(Extent(np.arange(size), np.arange(size)) for size in sizes[v])]
             continue
+        exact = exact and all(op.reads_all for op in layers.ops[v])
         groups: dict[Hashable, Group] = {}
         for slot, tail in enumerate(layers.tails[v]):
             if tail not in waiting:

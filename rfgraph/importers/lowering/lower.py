@@ -22,11 +22,24 @@ from rfgraph.importers.lowering import functions as rules_functions  # noqa: F40
 from rfgraph.importers.lowering import moves as rules_moves  # noqa: F401  they register with ``place``
 from rfgraph.importers.lowering import windows as rules_windows  # noqa: F401  they register with ``place``
 from rfgraph.importers.lowering.counts import Counts, held
+from rfgraph.importers.lowering.invariants import checked, settle
 from rfgraph.importers.lowering.layout import Layout, Probe
 from rfgraph.importers.lowering.maps import Maps, Placed
-from rfgraph.importers.lowering.rules import place
+from rfgraph.importers.lowering.numbers import Moves, read_back
+from rfgraph.importers.lowering.rules import Operands, place
+from rfgraph.importers.lowering.taken import take
 from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.primitives import Program
+from rfgraph.importers.program.primitives import (
+    Concat,
+    Contract,
+    Instruction,
+    Program,
+    Slide,
+    SlideTransposed,
+    Take,
+    Value,
+    Whole,
+)
 
 
 def lower(
@@ -51,7 +64,8 @@ def lower(
     """
     layout = layout_of(program, treat) if spatial is None else Layout.given(program, spatial)
     maps = Maps(program.name, layout.axes, treat or {})
-    place_all(program, layout, maps)
+    placed = place_all(program, layout, maps)
+    settle(maps, placed, [value.name for value in program.outputs])
     maps.network.graph.graph["parameters"] = held(program)
     return maps.network.graph
 
@@ -105,11 +119,22 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
     """Place every tensor of a program that depends on an input, in order, and return them by name."""
     counts = Counts(program, layout.views, layout.axes) if maps.probe is None else None
     placed = _inputs(program, layout, maps, counts)
+    values = {value.name: value for value in program.inputs}
+    moves = Moves(program)
     for step in program.instructions:
         operands = [None if value.constant else placed.get(value.name) for value in step.inputs]
+        values[step.output.name] = step.output
         if any(operand is not None for operand in operands):
-            maps.added.clear()
-            made = place(step.primitive, maps, step, operands)
+            maps.begin()
+            made = _apart(step, operands, place(step.primitive, maps, step, operands))
+            base = moves.base(step.output.name)
+            if base != step.output.name and base in placed and _loses(step, maps, made, placed[base]):
+                made = _by_number(moves, maps, step, placed[base], values[base]) or made
+            if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:
+                made = rules_moves.among_blocks(maps, step, operands[0], step.primitive.dim) or made
+            made = checked(maps, step, operands, made)
+            if maps.gave_up and maps.probe is not None:
+                maps.probe.lost(value.name for value in step.inputs)
             if counts is not None:
                 counts.state(maps, step, operands, made)
             # A view is of a known shape; of a tensor of unknown rank only the node is known.
@@ -120,6 +145,37 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
     for end in ends:
         placed[end] = maps.as_map(placed[end], fold=True)
     return placed
+
+
+def _loses(step: Instruction, maps: Maps, made: Placed, base: Placed) -> bool:
+    """Whether a move cannot be followed as it is written, or puts rows side by side that lay along an axis."""
+    if maps.gave_up or made.view is None or base.view is None:
+        return True
+    alive = {axis for axis in base.view.axes if base.view.extent(axis) != 1}
+    left = {axis for axis in made.view.axes if made.view.extent(axis) != 1}
+    return isinstance(step.primitive, Concat) and not alive <= left
+
+
+def _by_number(moves: Moves, maps: Maps, step: Instruction, base: Placed, value: Value) -> Placed | None:
+    """Return what a step takes of the tensor whose elements it moves, found by their numbers."""
+    if base.view is None:
+        return None
+    numbers = moves.numbers(step, value)
+    reading = None if numbers is None else read_back(base.view, value.shape or (), numbers)
+    if reading is None:
+        return None
+    maps.take_back()
+    return take(maps, step, base, reading)
+
+
+def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
+    """Return a tensor with the axes of which positions lie among its channels, unless the step mixes those."""
+    match step.primitive:
+        case Slide(channel=int(), groups=1) | SlideTransposed(channel=int(), groups=1) | Whole():
+            return replace(made, folded=frozenset())
+        case Contract(operands=labels, output=output) if not set().union(*labels) <= set(output):
+            return replace(made, folded=frozenset())
+    return replace(made, folded=made.folded.union(*(p.folded for p in operands if p is not None)))
 
 
 def _inputs(program: Program, layout: Layout, maps: Maps, counts: Counts | None) -> dict[str, Placed]:
