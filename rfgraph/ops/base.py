@@ -78,6 +78,11 @@ class Op:
         return True
 
     @property
+    def rearranges(self) -> bool:
+        """Whether neighbours in its map are not neighbours in the map that it reads, so that holes are no defect."""
+        return False
+
+    @property
     def spacing(self) -> int:
         """How far apart the inputs that one output reads lie; 1 unless a dilation leaves holes."""
         return 1

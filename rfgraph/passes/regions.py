@@ -59,9 +59,10 @@ def reach(compiled: Compiled, node: int, index: Sequence[int], source: int) -> R
         outputs = reached.pop(v, None)
         if outputs is None:
             continue
+        stated = outputs.exact and all(op.reads_all for op in layers.ops[v])
         for slot, tail in enumerate(layers.tails[v]):
             products = list(reached[tail].products) if tail in reached else []
-            exact = outputs.exact and (tail not in reached or reached[tail].exact)
+            exact = stated and (tail not in reached or reached[tail].exact)
             for product in outputs.products:
                 inputs = tuple(
                     _read(op, compiled.reads[axis][v][slot], product[axis], sizes[tail][axis] or 0)

@@ -452,6 +452,7 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
     rates: dict[int, frozenset[int]] = {}
     holes: dict[int, Comb] = {}
     listed = 0
+    rearranged: set[int] = set()
 
     def see(v: int, comb: Comb) -> None:
         nonlocal listed
@@ -460,7 +461,9 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
             raise TooManyPositionsError
         tails = [] if v == source else [tail for tail in compiled.layers.tails[v] if tail in rates]
         rates[v] = frozenset({compiled.layers.ops[v][axis].spacing} - {1}).union(*(rates[tail] for tail in tails))
-        if comb.has_holes:
+        if compiled.layers.ops[v][axis].rearranges or not rearranged.isdisjoint(tails):
+            rearranged.add(v)
+        elif comb.has_holes:
             since[v] = min((since[tail] for tail in tails if tail in since), default=v)
             if since[v] == v or v in flagged:
                 holes[v] = comb

@@ -19,7 +19,7 @@ import networkx as nx
 from rfgraph.errors import ModelFileError
 from rfgraph.graph.treatments import Treat
 from rfgraph.importers.lowering import functions as rules_functions  # noqa: F401  they register with ``place``
-from rfgraph.importers.lowering import moves as rules_moves  # noqa: F401  they register with ``place``
+from rfgraph.importers.lowering import moves as rules_moves
 from rfgraph.importers.lowering import windows as rules_windows  # noqa: F401  they register with ``place``
 from rfgraph.importers.lowering.counts import Counts, held
 from rfgraph.importers.lowering.invariants import checked, settle
@@ -27,7 +27,7 @@ from rfgraph.importers.lowering.layout import Layout, Probe
 from rfgraph.importers.lowering.maps import Maps, Placed
 from rfgraph.importers.lowering.numbers import Moves, read_back
 from rfgraph.importers.lowering.rules import Operands, place
-from rfgraph.importers.lowering.taken import take
+from rfgraph.importers.lowering.taken import overlaps, take
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.primitives import (
     Concat,
@@ -128,8 +128,8 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
             maps.begin()
             made = _apart(step, operands, place(step.primitive, maps, step, operands))
             base = moves.base(step.output.name)
-            if base != step.output.name and base in placed and _loses(step, maps, made, placed[base]):
-                made = _by_number(moves, maps, step, placed[base], values[base]) or made
+            if base in placed and (maps.gave_up or isinstance(step.primitive, Concat)):
+                made = _by_number(moves, maps, step, made, placed[base], values[base])
             if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:
                 made = rules_moves.among_blocks(maps, step, operands[0], step.primitive.dim) or made
             made = checked(maps, step, operands, made)
@@ -147,23 +147,20 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
     return placed
 
 
-def _loses(step: Instruction, maps: Maps, made: Placed, base: Placed) -> bool:
-    """Whether a move cannot be followed as it is written, or puts rows side by side that lay along an axis."""
-    if maps.gave_up or made.view is None or base.view is None:
-        return True
-    alive = {axis for axis in base.view.axes if base.view.extent(axis) != 1}
-    left = {axis for axis in made.view.axes if made.view.extent(axis) != 1}
-    return isinstance(step.primitive, Concat) and not alive <= left
+def _by_number(moves: Moves, maps: Maps, step: Instruction, made: Placed, base: Placed, value: Value) -> Placed:
+    """Return what a step takes of the tensor whose elements it moves, found by their numbers where that says more.
 
-
-def _by_number(moves: Moves, maps: Maps, step: Instruction, base: Placed, value: Value) -> Placed | None:
-    """Return what a step takes of the tensor whose elements it moves, found by their numbers."""
-    if base.view is None:
-        return None
-    numbers = moves.numbers(step, value)
-    reading = None if numbers is None else read_back(base.view, value.shape or (), numbers)
+    It does where no rule follows the step; and where rules put side by side, as if they were channels, rows that lay
+    along an axis, or frames that overlap.
+    """
+    numbers = None if base.view is None else moves.numbers(step, value)
+    reading = None if base.view is None or numbers is None else read_back(base.view, value.shape or (), numbers)
     if reading is None:
-        return None
+        return made
+    if not maps.gave_up and made.view is not None:
+        kept = {axis for axis in made.view.axes if made.view.extent(axis) != 1}
+        if kept >= {axis for axis in reading.first if reading.along(axis)} and not overlaps(reading):
+            return made
     maps.take_back()
     return take(maps, step, base, reading)
 

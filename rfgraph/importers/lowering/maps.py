@@ -159,6 +159,14 @@ class Maps:
         read = [replace(p, node=self.emit(op, f"{step.name}/{i}", [p])) for i, p in enumerate(inputs)]
         return self.node("elementwise", step, read)
 
+    def some_channels(self, step: Instruction, inputs: Sequence[Placed]) -> str:
+        """Add the node of a step that picks some of the channels."""
+        if len(inputs) > 1:
+            return self.node("elementwise", step, inputs)
+        return (
+            self.node("slice", step, inputs, bound=FOLDED) if inputs[0].folded else self.node("identity", step, inputs)
+        )
+
     def per_axis(self, values: dict[int, Any], default: Any) -> list[Any]:
         """Return one entry per axis."""
         return [values.get(axis, default) for axis in range(self.axes)]

@@ -62,7 +62,7 @@ def _pad(primitive: program.Pad, maps: Maps, step: Instruction, operands: Operan
     if padding:
         mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
         return Placed(maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode), view, p.full)
-    return Placed(maps.node("identity", step, [p]), view, p.full)
+    return Placed(maps.node("identity", step, [p]), view, p.full, folded=p.folded | view.axes)  # some read nothing
 
 
 def _sign(size: Dim) -> int:
@@ -141,7 +141,7 @@ def _cut(
         node = maps.node("flatten", step, [p], **maps.mixes(lost))
         return Placed(node, view.without(lost), p.full | lost, step.name)
     if not slices:
-        return Placed(maps.node("identity", step, [p]), view, p.full, p.label)
+        return Placed(maps.some_channels(step, [p]), view, p.full, p.label)
     starts, stops, strides = (
         maps.per_axis({axis: bound[i] for axis, bound in slices.items()}, EVERYTHING[i]) for i in range(3)
     )
@@ -240,7 +240,7 @@ def _take(primitive: program.Take, maps: Maps, step: Instruction, operands: Oper
         read = [rows]
         if indices is not None:
             read.append(replace(indices, node=maps.emit("flatten", f"{step.name}/indices", [indices])))
-        node = maps.node("elementwise" if indices is not None else "identity", step, read)
+        node = maps.some_channels(step, read)
         view = View((*rows.view.dims[:d], *map(other, at.shape), *rows.view.dims[d + 1 :]))
         return Placed(node, view, rows.full, step.name)
     numbers = None if at.data is None or indices is not None else at.data.elements
@@ -348,7 +348,9 @@ def _beside(maps: Maps, step: Instruction, operands: Operands, known: Sequence[P
     dims = [other(size) if e == d else repeated(carried.get(e, Dimension()), size) for e, size in enumerate(sizes)]
     view = View(tuple(dims))
     grown = [_as_large(maps, p, view, f"{step.name}/{i}") for i, p in enumerate(placed)]
-    return Placed(maps.node("concat", step, grown), view, frozenset.intersection(*(p.full for p in placed)), step.name)
+    full = frozenset.intersection(*(p.full for p in placed))
+    folded = frozenset(view.axes) if len(known) < len(operands) else frozenset[int]()  # constants read nothing
+    return Placed(maps.node("concat", step, grown), view, full, step.name, folded)
 
 
 def _as_large(maps: Maps, p: Placed, view: View, name: str) -> Placed:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from rfgraph.importers.lowering.maps import Maps, Placed
+from rfgraph.importers.lowering.maps import FOLDED, Maps, Placed
 from rfgraph.importers.lowering.numbers import Digit, Numbers, Reading, Table, read_back
 from rfgraph.importers.lowering.views import Dimension, Part, View, joined
 from rfgraph.importers.program.primitives import Instruction
@@ -24,6 +24,12 @@ class _Along:
     window: tuple[int, int, int] | None
     #: The part that each digit on which the axis depends carries.
     parts: Mapping[int, Part]  # id of the digit -> part
+
+
+def overlaps(reading: Reading) -> bool:
+    """Return whether windows slide over an axis such that they share positions, as frames of a waveform do."""
+    windows = [_along(axis, reading).window for axis in reading.first]
+    return any(window is not None and window[1] < window[0] * window[2] for window in windows)
 
 
 def take(maps: Maps, step: Instruction, p: Placed, reading: Reading) -> Placed:
@@ -65,6 +71,8 @@ def take_along(maps: Maps, step: Instruction, p: Placed, d: int, rows: Numbers) 
     if ((rows < -size) | (rows >= size)).any():
         return None
     reading = read_back(alone, (size,), np.where(rows < 0, rows + size, rows))
+    if reading is None and rows.ndim > 1:
+        return _listed(take_along(maps, step, p, d, rows.reshape(-1)), d, rows)
     if reading is None:
         return None
     made = take(maps, step, Placed(p.node, alone, p.full, p.label, p.folded), reading)
@@ -73,10 +81,21 @@ def take_along(maps: Maps, step: Instruction, p: Placed, d: int, rows: Numbers) 
     return Placed(made.node, View(dims), made.full, step.name, made.folded)
 
 
+def _listed(made: Placed | None, d: int, rows: Numbers) -> Placed | None:
+    """Return rows that were taken one after the other laid out in the dimensions of ``rows``."""
+    if made is None or made.view is None:
+        return None
+    sizes = [dim.size for dim in made.view.dims]
+    view = made.view.reshaped((*sizes[:d], *rows.shape, *sizes[d + 1 :]))
+    return None if view is None else replace(made, view=view)
+
+
 def take_positions(
     maps: Maps, step: Instruction, p: Placed, tables: Mapping[int, Table], sizes: Mapping[int, Any], name: str
 ) -> str:
     """Return the node that takes positions along some axes of a map: a slice or padding where it is one."""
+    if p.folded:
+        p = replace(p, node=maps.emit("slice", f"{step.name}/channels", [p], bound=FOLDED))
     changed = {axis: table for axis, table in tables.items() if table != tuple(range(sizes[axis]))}
     if not changed:
         return p.node

@@ -21,6 +21,7 @@ from rfgraph.importers.spelling.sampling import at_each, read_whole, write_at, w
 from rfgraph.importers.spelling.shared import shape_of
 from rfgraph.importers.torch.operators import HANDLERS, Made, Node, whole_number
 
+
 @HANDLERS.handles("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
 def _grid_sampler(node: Node, build: Builder) -> Made:
     grid = node.tensor("grid")
@@ -328,7 +329,9 @@ def put_back(build: Builder, cut: Instruction, old: Value, new: Value, part: str
             start = numbers[0] if numbers[0] >= 0 else shape[d] + numbers[0]
             row = build(program.Unsqueeze(dims=(d,)), new, part=f"{part}/row")
             return write_rows(build, old, row, d, start, start + 1, part)
-        case program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(step,)) if isinstance(size := shape[d], int):
+        case program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(step,)) if isinstance(
+            size := shape[d], int
+        ):
             if isinstance(start, int | None) and isinstance(stop, int | None):
                 return write_at(build, old, new, d, range(*slice(start, stop, step).indices(size)), part)
     read = build(program.Whole(shape=()), new, part=f"{part}/written")
