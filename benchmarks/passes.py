@@ -10,8 +10,8 @@ import networkx as nx
 import rfgraph
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph
+from rfgraph.passes.results import Fields
 from rfgraph.questions import alignment, support
-from rfgraph.results import Fields
 
 #: The yardstick, on the same graph in the same run.
 YARDSTICK = "topological_sort"

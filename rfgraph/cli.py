@@ -20,14 +20,14 @@ from rfgraph.errors import RFGraphError
 if TYPE_CHECKING:
     import networkx as nx
 
-    from rfgraph.analysis import Report
     from rfgraph.present.rows import View
     from rfgraph.present.zoo import ZooRow
+    from rfgraph.report import Report
     from rfgraph.settings import Settings
 
 CLEAN, FOUND, UNREADABLE, INTERRUPTED = 0, 1, 2, 130
 
-#: As ``rfgraph.results.SEVERITIES``, which would import networkx.
+#: As ``rfgraph.questions.findings.SEVERITIES``, which would import networkx.
 SEVERITIES = ("note", "warning", "error")
 
 MODEL = "a model file (.onnx, .pt2, .keras, .pb, .tflite, .json, ...), zoo:NAME, or path/to/file.py:function"

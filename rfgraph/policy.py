@@ -12,7 +12,7 @@ from functools import cached_property
 from rfgraph.errors import PolicyError
 from rfgraph.graph.treatments import matches
 from rfgraph.ops import near
-from rfgraph.results import RULES, Finding
+from rfgraph.questions.findings import RULES, Finding
 
 #: Rules on whether merges line up: without them, merges that cannot be checked do not matter.
 _ALIGNMENT = ("RF001", "RF002", "RF005")

@@ -17,7 +17,7 @@ from typing import Any
 from rfgraph.errors import PolicyError
 from rfgraph.ops import near
 from rfgraph.policy import Policy
-from rfgraph.results import SEVERITIES, Severity
+from rfgraph.questions.findings import SEVERITIES, Severity
 
 #: Keys of the table that hold lists, and are fields of ``Policy``.
 _LISTS = ("select", "ignore", "accept")

@@ -19,7 +19,7 @@ import pytest
 import rfgraph
 from rfgraph import Network, cli
 from rfgraph.models import MODELS
-from rfgraph.results import SEVERITIES
+from rfgraph.questions.findings import SEVERITIES
 
 Save = Callable[[Any], str]
 

@@ -8,7 +8,7 @@ import pytest
 
 from rfgraph.errors import PolicyError
 from rfgraph.policy import Policy, judge
-from rfgraph.results import RULES, Finding
+from rfgraph.questions.findings import RULES, Finding
 from rfgraph.settings import Settings, read_settings
 
 FOUND = [

@@ -10,7 +10,7 @@ import pytest
 
 import rfgraph
 from rfgraph.ops import KINDS
-from rfgraph.results import RULES
+from rfgraph.questions.findings import RULES
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rfgraph.results import Fields, Numbers
+from rfgraph.fast.numbers import Numbers
+from rfgraph.passes.results import Fields
 
 if TYPE_CHECKING:
-    from rfgraph.results import IntegerArray
+    from rfgraph.fast.numbers import IntegerArray
 
 #: Numbers below it leave room for a sum in 64 bits.
 _LARGE = 1 << 62

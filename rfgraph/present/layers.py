@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rfgraph.algebra.residues import BySize, named_residues
 from rfgraph.algebra.window import Number, Window
-from rfgraph.analysis import Report
 from rfgraph.graph.costs import Total
 from rfgraph.present.rows import (
     SCHEMA_VERSION,
@@ -23,7 +23,9 @@ from rfgraph.present.rows import (
     times,
     truth,
 )
-from rfgraph.results import BySize, Layer, named_axes, named_residues
+from rfgraph.questions.findings import named_axes
+from rfgraph.questions.layers import Layer
+from rfgraph.report import Report
 
 #: The field of a layer along one axis, by residue of the input size where that decides.
 Field = Window | BySize

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from rfgraph.analysis import Report
 from rfgraph.policy import Judged
 from rfgraph.present.findings import holes_document, severities, verdict
 from rfgraph.present.layers import (
@@ -28,9 +27,10 @@ from rfgraph.present.layers import (
 )
 from rfgraph.present.reach import counted_paths, path_lines, paths_document, resolution_document, resolution_lines
 from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted, number, truth
+from rfgraph.questions.layers import Layer, Region, Trace
 from rfgraph.questions.paths import Paths
 from rfgraph.questions.support import Holes
-from rfgraph.results import Layer, Region, Trace
+from rfgraph.report import Report
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from rfgraph.present.layers import axis_texts, field_texts, layer_document
 from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, digits, number, truth
-from rfgraph.results import Layer
+from rfgraph.questions.layers import Layer
 
 
 @dataclass(frozen=True)

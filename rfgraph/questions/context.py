@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from rfgraph.passes.compiled import Compiled
-from rfgraph.results import Fields, Finding, named_axes
+from rfgraph.passes.results import Fields
+from rfgraph.questions.findings import Finding, named_axes
 
 #: Culprits named in a message; the finding has all of them.
 _NAMED = 4

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import PLAIN, REGULAR, networks
 
 import rfgraph
-from rfgraph import Window
+from rfgraph import Window, fast
 from rfgraph.errors import AttributeValueError, CycleError, GraphError, MissingExtraError
 from rfgraph.fast import arrays
 from rfgraph.fast.arrays import solve_arrays
@@ -241,7 +241,7 @@ def test_arrays_that_do_not_fit_are_refused(arguments, error, message):
 def test_without_numba_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.delitem(sys.modules, "rfgraph.fast.kernels", raising=False)
-    monkeypatch.delattr(rfgraph, "jit", raising=False)
+    monkeypatch.delattr(fast, "kernels", raising=False)
     with pytest.raises(MissingExtraError, match=r"pip install 'rfgraph\[fast\]'"):
         solve([0, 0, 1], [0], [0, 0])
 

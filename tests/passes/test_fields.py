@@ -13,7 +13,7 @@ import rfgraph
 from rfgraph import Network, single_path
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import compile_graph
-from rfgraph.results import Misalignment
+from rfgraph.questions.misalignment import Misalignment
 
 
 def check_covers(field, read, y):

@@ -15,7 +15,7 @@ import rfgraph
 from rfgraph import Network
 from rfgraph.errors import AttributeValueError
 from rfgraph.questions.alignment import _Dominators
-from rfgraph.results import Misalignment
+from rfgraph.questions.misalignment import Misalignment
 
 
 def shortcut(main, side, axes=2, **stem):

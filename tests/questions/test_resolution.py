@@ -17,7 +17,7 @@ from rfgraph import Network, cli
 from rfgraph.errors import AttributeValueError, UnknownFieldError
 from rfgraph.models import build
 from rfgraph.present.reach import counted_paths, path_lines
-from rfgraph.uses.resolution import border_layers, feasible, unproductive
+from rfgraph.questions.resolution import border_layers, feasible, unproductive
 
 
 def smallest_input(graph, node, axis):

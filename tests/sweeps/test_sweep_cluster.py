@@ -178,7 +178,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path):
         sweep(slow_network(), **SLOW, to=sys.argv[1])
     """
     folder = tmp_path / "run"
-    arguments = [sys.executable, "-c", textwrap.dedent(code), str(folder), str(Path(__file__).parents[1])]
+    arguments = [sys.executable, "-c", textwrap.dedent(code), str(folder), str(Path(__file__).parent)]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE) as process:
         wait_for(lambda: len(list(folder.glob("chunk-*"))) >= 3)
         process.send_signal(signal.SIGKILL)
@@ -312,7 +312,7 @@ _MEASURED = """
 
 
 def test_ten_million_designs_take_bounded_memory():
-    arguments = [sys.executable, "-c", textwrap.dedent(_MEASURED), str(Path(__file__).parents[1])]
+    arguments = [sys.executable, "-c", textwrap.dedent(_MEASURED), str(Path(__file__).parent)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     seen, kept, rows, taken = map(int, done.stdout.split())
     assert (seen, rows) == (5**10, 10)

@@ -28,6 +28,7 @@ from rfgraph.importers.program.dimensions import Dim, Shape, symbol
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
 from rfgraph.importers.program.primitives import Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.spelling.stack import user_line
 
 #: Nodes read of one file, those of functions and loop bodies each time: beyond it the file is refused.
@@ -100,14 +101,17 @@ def read_model(
     reader.constants(graph, scope)
     reader.nodes(graph.node, scope, {}, "")
     outputs: list[Value] = []
+    titles: list[str] = []
     for info in graph.output:
         found = scope.get(info.name)
         if found is None and info.name not in scope:
             raise ModelFileError(f"{name}: no node makes its output {info.name!r}")
-        outputs += found if isinstance(found, tuple) else [found] if found is not None else []
+        items = found if isinstance(found, tuple) else (found,) if found is not None else ()
+        outputs += items
+        titles += [info.name] if len(items) == 1 else [f"{info.name}/{k}" for k in range(len(items))]
     if not outputs:
         raise ModelFileError(f"{name}: the model has no outputs")
-    return reader.build.program(outputs)
+    return reader.build.program(outputs, titles)
 
 
 def graph_of(
@@ -379,13 +383,8 @@ class Reader:
         for k, (a, b) in enumerate(zip(*made, strict=True)):
             if isinstance(a, tuple) or isinstance(b, tuple):
                 raise UnspelledError("its branches make sequences")
-            if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
-                raise UnspelledError("its branches make tensors of different ranks")
             self.build.at(node.name if k == 0 else node.output(k), node.op)
-            operands = [a, b]
-            if not condition.constant:
-                operands.append(self.build(program.Whole(shape=()), condition, part="condition"))
-            merged.append(self.build(program.Pointwise(function="where"), *operands))
+            merged.append(either(self.build, [a, b], condition))
         return merged
 
     def loop(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:

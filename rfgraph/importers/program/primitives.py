@@ -106,6 +106,8 @@ class Program:
     outputs: tuple[Value, ...]
     #: The learned tensors of the model, used or not; ``None`` where the reader does not tell which are learned.
     learned: Learned | None = None
+    #: What the model calls each of its outputs, empty where it has no name for one; none where it has no names.
+    titles: tuple[str, ...] = ()
 
 
 # Where values come from.
@@ -182,6 +184,11 @@ class Pointwise(Primitive):
     """A function of elements at the same index; operands broadcast as in numpy."""
 
     function: str
+
+
+@_primitive
+class Either(Primitive):
+    """One of its operands, as branches of an ``if``; which one is decided when the model runs."""
 
 
 @_primitive

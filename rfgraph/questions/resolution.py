@@ -9,14 +9,28 @@ without Training by Receptive Field Analysis, ICMLA 2021.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Literal
+from typing import Literal, Protocol
 
-from rfgraph.analysis import Report
 from rfgraph.errors import AttributeValueError, UnknownFieldError
-from rfgraph.questions.productivity import Convolution, Resolutions
+from rfgraph.questions.layers import Layer
+from rfgraph.questions.productivity import Convolution, Productivity, Resolutions
 
 
-def unproductive(report: Report, on: Literal["all", "any"] = "all") -> tuple[Hashable, ...]:
+class Judged(Protocol):
+    """What these questions need of an analysis: ``rfgraph.Report`` has it."""
+
+    @property
+    def source(self) -> Hashable:
+        """The node in whose indices fields are given."""
+
+    @property
+    def productivity(self) -> Productivity:
+        """How the convolutions and the image fit each other."""
+
+    def __getitem__(self, node: Hashable, /) -> Layer: ...
+
+
+def unproductive(report: Judged, on: Literal["all", "any"] = "all") -> tuple[Hashable, ...]:
     """Return the convolutions that add no context, as all of their inputs have seen the whole image, in order.
 
     They are judged on the smallest field of the paths to their inputs, which must exceed the image. Convolutions of
@@ -50,7 +64,7 @@ def unproductive(report: Report, on: Literal["all", "any"] = "all") -> tuple[Has
     return tuple(layer.layer for layer in _judged(report) if layer.unproductive or (on == "any" and layer.partly))
 
 
-def border_layers(report: Report) -> tuple[Hashable, ...]:
+def border_layers(report: Judged) -> tuple[Hashable, ...]:
     """Return the unproductive convolutions with none before them: the border layer, or one for each branch.
 
     Raises
@@ -67,7 +81,7 @@ def border_layers(report: Report) -> tuple[Hashable, ...]:
     return tuple(layer.layer for layer in _judged(report) if layer.border)
 
 
-def feasible(report: Report) -> tuple[Resolutions, ...]:
+def feasible(report: Judged) -> tuple[Resolutions, ...]:
     """Return the range of feasible input resolutions, per axis; the report needs no input size for it.
 
     From ``smallest`` pixels on no convolution is unproductive; beyond ``largest`` no layer sees the whole image, but
@@ -82,8 +96,9 @@ def feasible(report: Report) -> tuple[Resolutions, ...]:
     return report.productivity.axes
 
 
-def _judged(report: Report) -> tuple[Convolution, ...]:
-    for axis, size in zip(report.axes, report[report.source].map_size, strict=True):
+def _judged(report: Judged) -> tuple[Convolution, ...]:
+    source = report[report.source]
+    for axis, size in zip(source.axes, source.map_size, strict=True):
         if size is None:
             raise UnknownFieldError(
                 f"input {report.source!r}, axis {axis}: its size is not known, and whether a layer has seen all of it "

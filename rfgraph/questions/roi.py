@@ -10,16 +10,16 @@ Girshick, Fast R-CNN, ICCV 2015, and the ``ROIPooling`` layer of its Caffe.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 from typing import Any, Literal
 
 from rfgraph.algebra.window import Interval, Window
-from rfgraph.analysis import Report
 from rfgraph.errors import AttributeValueError, UnboundedError, UnknownFieldError
 from rfgraph.questions.features import Pixel, pixel_box
+from rfgraph.questions.layers import Layer
 
 Rounding = Literal["away", "even"]
 Scale = float | Fraction
@@ -79,7 +79,7 @@ class Roi:
 
 
 def roi(
-    report: Report,
+    report: Mapping[Hashable, Layer],
     layer: Hashable,
     box: Sequence[Sequence[Pixel]],
     spatial_scale: Scale | Sequence[Scale] | None = None,
@@ -90,7 +90,7 @@ def roi(
     Parameters
     ----------
     report
-        Results of the network.
+        An analysis of the network, or any mapping from node name to ``Layer``.
     layer
         The node whose map is pooled.
     box
@@ -119,11 +119,11 @@ def roi(
     """
     if rounding not in ("away", "even"):
         raise AttributeValueError(f"rounding {rounding!r} is not one of away, even")
-    pixels = pixel_box(box, report.axes)
     seen = report[layer]
-    scales = _scales(spatial_scale, seen.field, report.axes)
+    pixels = pixel_box(box, seen.axes)
+    scales = _scales(spatial_scale, seen.field, seen.axes)
     axes = []
-    for name, window, ends, scale in zip(report.axes, seen.field, pixels, scales, strict=True):
+    for name, window, ends, scale in zip(seen.axes, seen.field, pixels, scales, strict=True):
         where = f"node {seen.name!r} ({seen.op}), axis {name}"
         if window.is_full:
             raise UnboundedError(f"{where} reads the whole axis: its features have no centre")

@@ -1,0 +1,31 @@
+"""Receptive fields of many nodes as arrays of integers; numpy is imported by those who fill them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    #: ``int64``, or ``object`` where numbers are too large for it.
+    IntegerArray: TypeAlias = NDArray[Any]
+    BooleanArray: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """Receptive fields of many nodes as arrays, in indices of the source: integers, exact.
+
+    Where ``known`` is false the field is more than three whole numbers, and they are 0: it reads a whole axis or
+    nothing, differs from output to output, or is not known. ``report[node]`` says more.
+    """
+
+    nodes: tuple[Hashable, ...]  # [V], in topological order
+    axes: tuple[str, ...]  # [A]
+    size: IntegerArray  # [V, A]
+    stride: IntegerArray  # [V, A]
+    padding: IntegerArray  # [V, A]
+    known: BooleanArray  # [V, A]

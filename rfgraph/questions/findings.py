@@ -1,0 +1,76 @@
+"""What a finding is: a rule, how bad it is, where it was met, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from dataclasses import field as declare
+from typing import Literal
+
+Severity = Literal["note", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a finding is of: how bad, and what it is called."""
+
+    severity: Severity
+    title: str
+
+
+#: Rule id -> what it finds. Ids are never reused.
+RULES = {
+    "RF001": Rule("error", "stride mismatch"),
+    "RF002": Rule("warning", "misaligned"),
+    "RF003": Rule("note", "phase jitter"),
+    "RF004": Rule("note", "causally aligned"),
+    "RF005": Rule("warning", "aligned for some input sizes only"),
+    "RF006": Rule("note", "holes"),
+    "RF007": Rule("note", "unproductive layer"),
+    "RF008": Rule("note", "global context"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that users of a network should know, where it is, and what to do about it.
+
+    ``rule`` is a key of ``RULES``; ``node`` is where it was found, on ``axes``. ``location`` is the ``file:line`` of
+    the code that calls that node, empty where the model does not tell.
+    """
+
+    rule: str
+    node: Hashable
+    axes: tuple[str, ...]
+    location: str = declare(default="", kw_only=True, compare=False)
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is: what the rule says."""
+        return RULES[self.rule].severity
+
+    @property
+    def title(self) -> str:
+        """The rule in two words."""
+        return RULES[self.rule].title
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence."""
+        raise NotImplementedError
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        raise NotImplementedError
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings sorted by severity, and in the order they came where that is equal."""
+    return tuple(sorted(findings, key=lambda finding: -SEVERITIES.index(finding.severity)))
+
+
+def named_axes(axes: tuple[str, ...]) -> str:
+    """Return how messages name axes: "axis y", "axes y, x"."""
+    return f"{'axis' if len(axes) == 1 else 'axes'} {', '.join(axes)}"

@@ -1,0 +1,157 @@
+"""What one node sees of the source, and what one output sees of all its ancestors."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from dataclasses import field as declare
+from typing import Any, Literal
+
+from rfgraph.algebra.residues import BySize
+from rfgraph.algebra.window import Interval, Number, Window
+from rfgraph.errors import UnknownFieldError
+from rfgraph.ops.costs import Cost
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one node sees: its receptive field on every axis.
+
+    All numbers are tuples with one entry per axis, in indices of the source.
+
+    Raises
+    ------
+    UnboundedError
+        By the numbers of a field that reads a whole axis and has no local part.
+    UnknownFieldError
+        By the numbers of a field that is not known, or that reads nothing of the source.
+    """
+
+    name: Hashable
+    op: str
+    axes: tuple[str, ...]
+    #: Size of the node's feature map, ``None`` where no input size tells it.
+    map_size: tuple[int | None, ...]
+    #: The field itself, with paths through ops that read the whole axis cut where another path is left.
+    field: tuple[Window, ...]
+    #: Whether some path reads the whole axis.
+    is_global: tuple[bool, ...]
+    #: The field by residue of the input size, where no size is given and it decides; ``field`` is unknown there.
+    by_size: tuple[BySize | None, ...] = ()
+    #: ``file:line`` of the code that calls it, where the model tells.
+    location: str = ""
+    #: What every layer of the network holds and takes, worked out when first asked.
+    costs: Mapping[Hashable, Cost] = declare(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def cost(self) -> Cost:
+        """What it holds and takes."""
+        return self.costs.get(self.name, Cost())
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of its feature map, ``None`` where the network does not tell."""
+        return self.cost.channels
+
+    @property
+    def parameters(self) -> int | None:
+        """Learned numbers that are read here first, ``None`` where they cannot be told."""
+        return self.cost.parameters
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates for one input, ``None`` where channels or sizes are not known."""
+        return self.cost.macs
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Receptive field size ``r``."""
+        return tuple(window.size for window in self._agreeing("size"))
+
+    @property
+    def stride(self) -> tuple[Number, ...]:
+        """Effective stride ``S``, also called jump."""
+        return tuple(window.stride for window in self._agreeing("stride"))
+
+    @property
+    def padding(self) -> tuple[Number, ...]:
+        """Effective padding ``P``: output 0 reads from index ``-P`` on."""
+        return tuple(window.padding for window in self._agreeing("padding"))
+
+    @property
+    def center(self) -> tuple[Number, ...]:
+        """Centre of what output 0 reads; the centre of pixel 0 is 0."""
+        return tuple(window.center for window in self._agreeing("center"))
+
+    @property
+    def start(self) -> tuple[Number, ...]:
+        """Centre of what output 0 reads in the receptive-field guide's coordinate, where pixel 0 lies at 0.5."""
+        return tuple(window.start for window in self._agreeing("start"))
+
+    def _agreeing(self, number: str) -> list[Window]:
+        """Return the window of each axis, or one that stands for those of all input sizes if they agree."""
+        windows = list(self.field)
+        for axis, by_size in enumerate(self.by_size):
+            if by_size is None:
+                continue
+            if len({getattr(window, number) for window in by_size.fields}) > 1:
+                raise UnknownFieldError(
+                    f"node {self.name!r} ({self.op}), axis {self.axes[axis]}: {number} depends on the input size n, by "
+                    f"n mod {by_size.modulus}; give an input size, or see by_size"
+                )
+            windows[axis] = by_size.fields[0]
+        return windows
+
+    @property
+    def status(self) -> Literal["exact", "bound", "unknown"]:
+        """``exact``, ``bound`` if some field may be wider than what is read, or ``unknown``."""
+        states = {window.status for window in self._windows}
+        return "unknown" if "unknown" in states else "bound" if "bound" in states else "exact"
+
+    @property
+    def why(self) -> str:
+        """Why the status is not ``exact``."""
+        return next((window.why for window in self._windows if window.why), "")
+
+    @property
+    def _windows(self) -> list[Window]:
+        """The fields of all axes, at all input sizes where those decide."""
+        tables = self.by_size or (None,) * len(self.field)
+        return [
+            window
+            for field, table in zip(self.field, tables, strict=True)
+            for window in (table.fields if table else (field,))
+        ]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one output reads of each of its ancestors."""
+
+    output: Hashable
+    layers: dict[Hashable, Layer]
+
+    def __getitem__(self, node: Hashable) -> Layer:
+        return self.layers[node]
+
+    def __iter__(self) -> Any:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+
+@dataclass(frozen=True)
+class Region:
+    """The box of source pixels that one feature reads.
+
+    ``box`` is one closed interval per axis, or ``None`` where it reads nothing but padding. With ``clipped``, positions
+    outside any map on the way read nothing further back; without, the network is taken to go on beyond every border.
+    """
+
+    layer: Hashable
+    index: tuple[int, ...]
+    axes: tuple[str, ...]
+    box: tuple[Interval, ...] | None
+    clipped: bool
+    status: Literal["exact", "bound"]

@@ -1,0 +1,180 @@
+"""Findings of merges: branches that do not line up, at all or at some sizes, and the padding that repairs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from dataclasses import field as declare
+from fractions import Fraction
+from functools import cached_property
+from math import lcm
+from typing import Any
+
+import networkx as nx
+
+from rfgraph.algebra.residues import InputSizes, named_residues, shortest_period
+from rfgraph.algebra.window import Window
+from rfgraph.questions.findings import Finding, named_axes
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One of the inputs of a merge, with all that feeds it."""
+
+    slot: int
+    tail: Hashable
+    #: What the merge reads of the source through this branch; on the first of the finding's axes.
+    field: Window
+    _walk: Callable[[], tuple[Hashable, ...]] = declare(repr=False, compare=False)
+
+    @cached_property
+    def path(self) -> tuple[Hashable, ...]:
+        """The nodes from the fork to the merge, both included, along the widest path of the branch."""
+        return self._walk()
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A change of padding that lines a merge up and keeps every size.
+
+    ``node`` gets ``padding``; where ``before`` names a merge, a new pad node of that name goes between ``node`` and it.
+    """
+
+    node: Hashable
+    padding: tuple[tuple[int, int], ...]
+    was: tuple[tuple[int, int], ...] | None
+    before: tuple[Hashable, int] | None = None
+
+    def __str__(self) -> str:
+        new = _pairs(self.padding)
+        if self.before is None:
+            return f"change padding of {self.node!r} from {_pairs(self.was or ())} to {new}"
+        return f"insert a pad of {new} between {self.node!r} and {self.before[0]!r}"
+
+    def apply(self, graph: nx.DiGraph[Any]) -> nx.DiGraph[Any]:
+        """Return a copy of ``graph`` with the change made."""
+        changed = graph.copy()
+        padding = [list(pair) for pair in self.padding]
+        if self.before is None:
+            changed.nodes[self.node]["padding"] = padding
+            return changed
+        merge, slot = self.before
+        keys = list(changed[self.node][merge]) if changed.is_multigraph() else [None]
+        edges = [(key, changed.edges[(self.node, merge) if key is None else (self.node, merge, key)]) for key in keys]
+        key, edge = next(((k, e) for k, e in edges if e.get("slot", slot) == slot), edges[0])
+        attributes = dict(edge)
+        if key is None:
+            changed.remove_edge(self.node, merge)
+        else:
+            changed.remove_edge(self.node, merge, key)
+        pad = f"{merge}/pad_{slot}"
+        while pad in changed:
+            pad += "_"
+        changed.add_node(pad, op="pad", padding=padding)
+        changed.add_edge(self.node, pad)
+        changed.add_edge(pad, merge, **attributes)
+        return changed
+
+
+def _pairs(padding: tuple[tuple[int, int], ...]) -> str:
+    return str([list(pair) for pair in padding])
+
+
+@dataclass(frozen=True)
+class Misalignment(Finding):
+    """Two branches of the merge ``node`` that do not line up.
+
+    ``offset`` is how far the centre of ``branch`` lies past that of ``reference`` in pixels of the source,
+    ``offset_in_merge`` the same in positions of the merge's own map. Both are 0 for unequal strides: they have no one
+    offset.
+    """
+
+    fork: Hashable
+    reference: Branch
+    branch: Branch
+    offset: Fraction
+    offset_in_merge: Fraction
+    _repair: Callable[[], tuple[Repair | None, str]] = declare(repr=False, compare=False)
+
+    @property
+    def merge(self) -> Hashable:
+        """The merge: the finding's node."""
+        return self.node
+
+    @property
+    def repair(self) -> Repair | None:
+        """The smallest change of padding that makes the finding go away, ``None`` if there is none."""
+        return self._repaired[0]
+
+    @property
+    def advice(self) -> str:
+        """The repair in words, or why padding does not help."""
+        return self._repaired[1]
+
+    @cached_property
+    def _repaired(self) -> tuple[Repair | None, str]:
+        return self._repair()
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence."""
+        branches = f"{self.branch.tail!r} against {self.reference.tail!r}, parting at {self.fork!r}"
+        where = f"merge {self.merge!r}, {named_axes(self.axes)}: "
+        if self.rule == "RF001":
+            strides = f"{self.branch.field.stride} and {self.reference.field.stride}"
+            return f"{where}branches of effective strides {strides} drift apart ({branches})"
+        if self.rule == "RF003":
+            return f"{where}centres agree on average but not at each output phase ({branches})"
+        by = f"{_signed(self.offset)} input pixels, {_signed(self.offset_in_merge)} of the merge's own"
+        if self.rule == "RF004":
+            return f"{where}branches end at the same index, with centres {by} apart: causal ({branches})"
+        return f"{where}centres are off by {by} ({branches})"
+
+
+@dataclass(frozen=True)
+class SizeDependent(Finding):
+    """Branches of the merge ``node`` that line up at some input sizes only.
+
+    They do where ``n mod modulus`` is one of ``residues``, for every input size ``n >= smallest`` at which the network
+    works; ``offset`` is the largest that is met elsewhere, in pixels of the source.
+    """
+
+    fork: Hashable
+    reference: Hashable
+    branch: Hashable
+    offset: Fraction
+    modulus: int
+    residues: tuple[int, ...]
+    smallest: int
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence."""
+        when = f"lines up iff {named_residues(self.modulus, self.residues)}" if self.residues else "never lines up"
+        by = f"centres are up to {abs(self.offset)} input pixels off" if self.offset else "strides differ"
+        there = "; else " if self.residues else ": "
+        return (
+            f"merge {self.node!r}, {named_axes(self.axes)}: {when}, for input sizes n from {self.smallest}{there}{by} "
+            f"({self.branch!r} against {self.reference!r}, parting at {self.fork!r})"
+        )
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        choose = f"choose input sizes with {named_residues(self.modulus, self.residues)}, or " if self.residues else ""
+        return f"{choose}write out the padding of the layers with 'same' before it"
+
+
+def common_sizes(axis: str, findings: Sequence[SizeDependent]) -> InputSizes | None:
+    """Return the input sizes at which none of ``findings`` holds, ``None`` if there are no findings."""
+    if not findings:
+        return None
+    modulus = lcm(*(finding.modulus for finding in findings))
+    fits = [all(n % f.modulus in f.residues for f in findings) for n in range(modulus)]
+    period = shortest_period(fits)
+    residues = tuple(residue for residue in range(period) if fits[residue])
+    return InputSizes(axis, period, residues, max(finding.smallest for finding in findings))
+
+
+def _signed(number: Fraction) -> str:
+    return f"{'+' if number > 0 else ''}{number}"

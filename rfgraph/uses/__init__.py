@@ -1,1 +1,0 @@
-"""What receptive fields are good for: each module reads the results of an analysis."""
