@@ -112,6 +112,8 @@ class Program:
     learned: Learned | None = None
     #: The inputs of the model that are constants here, because the user says what they hold.
     given: frozenset[str] = frozenset()
+    #: What the model calls each of its outputs, empty where it has no name for one; none where it has no names.
+    titles: tuple[str, ...] = ()
 
 
 # Where values come from.
