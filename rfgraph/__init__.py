@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from rfgraph.errors import RFGraphError
     from rfgraph.fast.arrays import ArrayFields, solve_arrays
     from rfgraph.fast.numbers import Numbers
-    from rfgraph.graph.costs import Cost, Total
+    from rfgraph.graph.costs import Total
     from rfgraph.graph.network import Network
+    from rfgraph.ops.costs import Cost
     from rfgraph.passes.extents import Regions
     from rfgraph.questions.features import Features
     from rfgraph.questions.findings import Finding
@@ -62,7 +63,8 @@ _HOMES = {
     "analysis": ("Report", "analyze", "load", "trace"),
     "fast.arrays": ("ArrayFields", "solve_arrays"),
     "algebra.closed_form": ("single_path",),
-    "graph.costs": ("Cost", "Total"),
+    "graph.costs": ("Total",),
+    "ops.costs": ("Cost",),
     "errors": ("RFGraphError",),
     "passes.extents": ("Regions",),
     "questions.features": ("Features",),

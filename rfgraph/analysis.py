@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import networkx as nx
 
@@ -17,11 +17,12 @@ from rfgraph.algebra.residues import InputSizes
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
 from rfgraph.fast.affine_walk import Plain, solve
 from rfgraph.fast.numbers import Numbers
-from rfgraph.graph.costs import Cost, Costs, Total
+from rfgraph.graph.costs import Costs, Total
 from rfgraph.graph.network import BatchNorm, Layers, Network
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat, Treatment, chosen
 from rfgraph.ops import Size
+from rfgraph.ops.costs import Cost
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph, compile_layers
 from rfgraph.passes.results import Fields
@@ -37,14 +38,13 @@ from rfgraph.questions.productivity import Productivity, Unproductive
 if TYPE_CHECKING:
     from rfgraph.passes.by_size import Solution
     from rfgraph.passes.extents import Regions
+    from rfgraph.passes.size_rule import SizeRule
     from rfgraph.questions.features import Features, How, Pixel
     from rfgraph.questions.paths import Paths
     from rfgraph.questions.support import Support
 
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
 Model = Any
-
-Result = TypeVar("Result")
 
 
 class Report(Mapping[Hashable, Layer]):
@@ -90,7 +90,7 @@ class Report(Mapping[Hashable, Layer]):
 
     @cached_property
     def _fields(self) -> list[Fields]:
-        return _per_axis(self._compiled, lambda axis: engine.forward(self._compiled, axis, self._source))
+        return self._compiled.per_axis(lambda axis: engine.forward(self._compiled, axis, self._source))
 
     @cached_property
     def costs(self) -> Costs:
@@ -137,7 +137,7 @@ class Report(Mapping[Hashable, Layer]):
         from rfgraph.passes.by_size import solve  # numpy is imported when it is first needed
 
         source = self._source
-        return _per_axis(self._compiled, lambda axis: solve(self._compiled, axis, source, self._fields[axis]))
+        return self._compiled.per_axis(lambda axis: solve(self._compiled, axis, source, self._fields[axis]))
 
     def _location(self, node: Hashable) -> str:
         """Return where the code calls a node, as the graph tells, empty if it does not."""
@@ -202,7 +202,15 @@ class Report(Mapping[Hashable, Layer]):
             return False
         if any(sizes is not None and not sizes.residues for sizes in self.aligned_sizes):
             return False
-        return None if serious or self.unchecked else True
+        return None if serious or self.unchecked or self.ends_unknown else True
+
+    @property
+    def ends_unknown(self) -> bool:
+        """Whether an op that no one knows leads to an output: what it merges cannot be checked."""
+        unknown: list[bool] = []
+        for ops, tails in zip(self._layers.ops, self._layers.tails, strict=True):
+            unknown.append(not ops[0].is_known or any(unknown[tail] for tail in tails))
+        return any(unknown[v] for v in self._outputs)
 
     @property
     def _suspects(self) -> list[int] | None:
@@ -265,6 +273,13 @@ class Report(Mapping[Hashable, Layer]):
         )
 
     @cached_property
+    def _size_rules(self) -> list[SizeRule]:
+        """How the sizes of all maps follow from the input size, per axis; axes of like ops share one."""
+        from rfgraph.passes.size_rule import size_rule  # numpy is imported when it is first needed
+
+        return [size_rule(self._layers, axis) for axis in range(len(self.axes))]
+
+    @cached_property
     def input_sizes(self) -> tuple[InputSizes | None, ...]:
         """The input sizes at which the network works, per axis; ``None`` where that cannot be told.
 
@@ -273,9 +288,7 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:unet_2x2").input_sizes[0])
         multiples of 16, from 16
         """
-        from rfgraph.passes.by_size import input_sizes  # numpy is imported when it is first needed
-
-        return tuple(input_sizes(self._layers, axis) for axis in range(len(self.axes)))
+        return tuple(rule.input_sizes for rule in self._size_rules)
 
     @cached_property
     def unchecked(self) -> tuple[Hashable, ...]:
@@ -347,7 +360,7 @@ class Report(Mapping[Hashable, Layer]):
             extremes = self._plain.extremes()
         else:
             compiled, source = self._compiled, self._source
-            extremes = _per_axis(compiled, lambda axis: paths.extremes(compiled, axis, source))
+            extremes = compiled.per_axis(lambda axis: paths.extremes(compiled, axis, source))
         judged = productivity.judge(self._layers, self._sizes, extremes, self._source)
         return Productivity(tuple(judged), productivity.resolutions(self._layers.axes, extremes, judged))
 
@@ -371,7 +384,7 @@ class Report(Mapping[Hashable, Layer]):
 
     @cached_property
     def _spreads(self) -> list[list[Fraction | None]]:
-        return _per_axis(self._compiled, lambda axis: center_spread(self._compiled, self._fields[axis], axis))
+        return self._compiled.per_axis(lambda axis: center_spread(self._compiled, self._fields[axis], axis))
 
     def paths(self, layer: Hashable) -> Paths:
         """Return how many paths lead from the source to ``layer``, and how wide their fields are.
@@ -679,7 +692,7 @@ def trace(
         end = outputs[0]
     else:
         end = layers.id_of(output)
-    fields = _per_axis(compiled, lambda axis: engine.reverse(compiled, axis, end))
+    fields = compiled.per_axis(lambda axis: engine.reverse(compiled, axis, end))
     reached = [v for v in range(end + 1) if any(f.field(v).kind != "empty" for f in fields)]
     costs = Costs(lambda: (layers, compiled.sizes), graph)
     return Trace(layers.nodes[end], {layers.nodes[v]: _layer(compiled, v, fields, costs) for v in reached})
@@ -731,15 +744,6 @@ def _graph(model: Model, treat: Treat | None, input_size: InputSize, example: An
         f"a {type(model).__name__} is no model that rfgraph reads; "
         "pass a networkx graph, a Network, a file path, 'zoo:NAME', a live PyTorch or Keras model, or a JAX function"
     )
-
-
-def _per_axis(compiled: Compiled, run: Callable[[int], Result]) -> list[Result]:
-    """Return ``run`` of every axis, run once for axes that read alike."""
-    results: list[Result] = []
-    for axis, reads in enumerate(compiled.reads):
-        same = next((other for other in range(axis) if compiled.reads[other] is reads), None)
-        results.append(run(axis) if same is None else results[same])
-    return results
 
 
 def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[Hashable, Cost]) -> Layer:

@@ -225,6 +225,11 @@ class Window:
             return self.kind == "local"
         return self.kind == "local" and _regular(self.intervals, self.step)
 
+    @property
+    def seamless(self) -> bool:
+        """Whether neighbouring outputs leave no input between them out, so that a run of outputs spans an interval."""
+        return self.regular and not _gapped(self)
+
     def through(self, inner: Window) -> Window:
         """Return the window that reads ``inner`` through this one: first this op, seen from the output.
 
@@ -240,7 +245,7 @@ class Window:
         Window(size=6, stride=2, padding=0)
         """
         if self.kind == inner.kind == "local":
-            if self.intervals == _POINT and self.step == 1:
+            if self.intervals == _POINT and self.step == 1 and self.exact:
                 return inner
             if len(self.intervals) == len(inner.intervals) == 1:
                 (a, b), (first, last) = self.intervals[0], inner.intervals[0]  # type: ignore[misc]

@@ -14,7 +14,6 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rfgraph.ops import METADATA, Op, Size, kind_of
-from rfgraph.ops.pointwise import Merge
 
 if TYPE_CHECKING:
     from rfgraph.fast.numbers import IntegerArray
@@ -317,7 +316,7 @@ def forget(table: Table) -> None:
 def _parsed(attributes: Mapping[str, Any], axes: int) -> Spec:
     kind = kind_of(attributes.get("op"))
     ops = tuple(kind.parse(attributes, axis, axes) for axis in range(axes))
-    return Spec(attributes["op"], ops, all(isinstance(op, Merge) for op in ops))
+    return Spec(attributes["op"], ops, all(op.merges for op in ops))
 
 
 def _read(op: Op, map_size: Size) -> Read:

@@ -12,7 +12,7 @@ import networkx as nx
 from rfgraph.errors import AttributeValueError, CycleError, EndpointError, GraphError, UnknownNodeError, UnknownOpError
 from rfgraph.graph.treatments import Treat, Treatment, check, chosen, treated
 from rfgraph.ops import KINDS, METADATA, Op, kind_of, near
-from rfgraph.ops.whole import Norm, Unknown
+from rfgraph.ops.whole import Unknown
 
 #: Whether batch normalisation uses statistics that it was trained with, or those of the whole map.
 BatchNorm = Literal["inference", "training"]
@@ -113,7 +113,7 @@ class Layers:
     @cached_property
     def inputs(self) -> list[int]:
         """Ids of the nodes of op ``input``."""
-        return [v for v, kind in enumerate(self.kinds) if kind == "input"]
+        return [v for v, ops in enumerate(self.ops) if ops[0].is_input]
 
     def id_of(self, node: Hashable) -> int:
         """Return the id of ``node``.
@@ -343,15 +343,13 @@ class _Interned:
         except UnknownOpError as error:
             hint = f"; correct it, or pass treat={{{node!r}: 'identity'}}, 'global' or 'cut'"
             raise UnknownOpError(f"{_describe(node, op)}: {error}{hint}") from None
-        parsed = []
+        parsed: list[Op] = []
         for axis, name in enumerate(self.axes):
             try:
                 parsed.append(kind.parse(attributes, axis, len(self.axes)))
             except AttributeValueError as error:
                 raise AttributeValueError(f"{_describe(node, op, name)}: {error}") from None
-        if op == "batch_norm" and self.batch_norm == "training":
-            return (Norm(),) * len(self.axes)
-        return tuple(parsed)
+        return tuple(op.in_training for op in parsed) if self.batch_norm == "training" else tuple(parsed)
 
     def _treated(self, node: Hashable, op: object, attributes: Mapping[str, Any]) -> tuple[Op, ...]:
         how = attributes["treat"]

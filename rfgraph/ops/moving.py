@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import get_args
 
-from rfgraph.algebra.window import Window
+from rfgraph.algebra.window import Number, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import (
     Border,
@@ -14,6 +15,7 @@ from rfgraph.ops.base import (
     Sizes,
     attribute,
     choice,
+    even_weights,
     integer,
     op_kind,
     optional,
@@ -51,8 +53,31 @@ class Pad(Op):
     def window(self, slot: int, sizes: Sizes) -> Window:
         return Window(1, 1, self.padding[0])
 
+    @property
+    def settles_at(self) -> int:
+        # A map is mirrored or wound round once: its border pixel is no part of its mirror image where it reflects.
+        if self.mode in ("constant", "edge"):
+            return 1
+        return max(*self.padding, 1 - (self.mode == "reflect")) + (self.mode == "reflect")
+
     def size(self, sizes: Sizes) -> Size:
-        return None if sizes[0] is None else sizes[0] + sum(self.padding)
+        if sizes[0] is None:
+            return None
+        if sizes[0] < self.settles_at:
+            raise SizeError(
+                f"mode {self.mode!r} repeats positions of the map once, and {list(self.padding)} takes more than the "
+                f"{sizes[0]} there are; give an input of at least {self.settles_at} there"
+            )
+        return sizes[0] + sum(self.padding)
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+        return even_weights(self.taps(read, y))
+
+    def padding_at(self, size: Size) -> tuple[int, int]:
+        return self.padding
+
+    def center_step(self, inner: Window, field: Window) -> Number:
+        return -inner.stride if inner.period == 1 else 0
 
 
 @op_kind("crop")
@@ -62,6 +87,9 @@ class Crop(Pad):
 
     padding: tuple[int, int] = attribute(_cropped)
     mode: Border = attribute(choice("constant"), default="constant")
+
+    def may_pad(self, padding: tuple[int, int]) -> bool:
+        return max(padding) <= 0
 
 
 @op_kind("slice")
@@ -80,8 +108,16 @@ class Slice(Op):
         return (self.step, 1) if from_start == (self.stop is None or self.stop < 0) else (1, 0)
 
     @property
+    def settles_at(self) -> int:
+        return abs(self.start or 0) + abs(self.stop or 0) + 1
+
+    @property
     def window_cycle(self) -> int:
         return 1 if (self.start or 0) >= 0 else 0
+
+    @property
+    def unplaced(self) -> Window | None:
+        return Window(1, self.step)
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         start = self.start or 0
@@ -99,3 +135,6 @@ class Slice(Op):
         if size < 1:
             raise SizeError(f"the slice {self.start}:{self.stop}:{self.step} takes nothing of {sizes[0]}")
         return size
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+        return even_weights(self.taps(read, y))

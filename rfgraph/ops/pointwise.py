@@ -16,6 +16,7 @@ class Input(Op):
     """Where a network begins."""
 
     arity: ClassVar[Arity] = "none"
+    is_input: ClassVar[bool] = True
 
     extent: int | None = attribute(optional(positive), name="size", default=None)
 
@@ -30,15 +31,17 @@ class Constant(Op):
 
     arity: ClassVar[Arity] = "none"
 
+    extent: int | None = attribute(optional(positive), name="size", default=None)
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         return EMPTY
 
     def size(self, sizes: Sizes) -> Size:
-        return None
+        return self.extent
 
 
 @op_kind(
-    "identity", "dropout", "batch_norm", "local_response_norm", "cast", "quantize", "dequantize", "clip", "scale",
+    "identity", "dropout", "local_response_norm", "cast", "quantize", "dequantize", "clip", "scale",
     "bias", "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "sigmoid",
     "hard_sigmoid", "hard_swish", "tanh", "softplus", "softsign", "exp", "log", "sqrt", "abs", "neg", "square", "pow",
     "reciprocal", "erf", "sin", "cos", "floor", "ceil", "round", "sign", "channel_softmax", "channel_shuffle",
@@ -54,6 +57,7 @@ class Merge(Op):
     """Several maps read at the same position."""
 
     arity: ClassVar[Arity] = "several"
+    merges: ClassVar[bool] = True
 
     def size(self, sizes: Sizes) -> Size:
         known = {size for size in sizes if size is not None and not (self.broadcasts and size == 1)}
@@ -73,6 +77,22 @@ class Arithmetic(Merge):
         if sizes[slot] == 1 and any(size is not None and size > 1 for size in sizes):
             return FULL
         return IDENTITY
+
+
+@op_kind("either")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Either(Op):
+    """One of several maps, as branches of an ``if``; which one is decided when the model runs."""
+
+    arity: ClassVar[Arity] = "several"
+    alternatives: ClassVar[bool] = True
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        why = "it is one of its inputs, and which one is decided when the model runs"
+        return Window.periodic(((0, 0),), step=1, exact=False, why=why)
+
+    def size(self, sizes: Sizes) -> Size:
+        return sizes[0] if len(set(sizes)) == 1 else None
 
 
 @op_kind("concat")
@@ -99,6 +119,10 @@ class Join(Op):
     kind: ClassVar[str] = "concat"
     arity: ClassVar[Arity] = "several"
     joins: ClassVar[bool] = True
+
+    @property
+    def unplaced(self) -> Window | None:
+        return Window(1)
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         before = sizes[:slot]

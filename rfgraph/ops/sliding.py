@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from math import gcd
 from typing import Any
 
-from rfgraph.algebra.window import MAX_PERIOD, Interval, Window
+from rfgraph.algebra.window import MAX_PERIOD, Interval, Number, Window
 from rfgraph.errors import SizeError
-from rfgraph.ops.base import Op, Padding, Size, Sizes, attribute, flag, natural, op_kind, padding, positive
+from rfgraph.ops.base import (
+    Op,
+    Padding,
+    Size,
+    Sizes,
+    attribute,
+    even_weights,
+    flag,
+    natural,
+    op_kind,
+    padding,
+    positive,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +39,10 @@ class Sliding(Op):
         return self.stride, 1
 
     @property
+    def settles_at(self) -> int:
+        return 1 if isinstance(self.padding, str) else max(self.span - sum(self.padding), 1)
+
+    @property
     def window_cycle(self) -> int:
         return self.stride if self.pads(None) is None else 1
 
@@ -33,6 +50,10 @@ class Sliding(Op):
     def span(self) -> int:
         """Inputs from the first to the last tap, both included."""
         return (self.kernel - 1) * self.dilation + 1
+
+    @property
+    def unplaced(self) -> Window | None:
+        return Window(self.span, self.stride)  # padding moves what is read and widens nothing
 
     @property
     def keeps_all(self) -> bool:
@@ -60,6 +81,12 @@ class Sliding(Op):
         less, more = total // 2, total - total // 2
         return (less, more) if self.padding == "same_upper" else (more, less)
 
+    def padding_at(self, size: Size) -> tuple[int, int] | None:
+        return self.pads(size)
+
+    def center_step(self, inner: Window, field: Window) -> Number:
+        return -inner.stride if inner.period == 1 else 0
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         pads = self.pads(sizes[0])
         if pads is None:
@@ -70,13 +97,13 @@ class Sliding(Op):
         pads = self.pads(sizes[0])
         if sizes[0] is None or pads is None:
             return None
-        room = sizes[0] + sum(pads) - self.span
-        if room < 0:
+        outputs = self.outputs(sizes[0], pads, sizes[0] + sum(pads) - self.span)
+        if outputs < 1:
             raise SizeError(f"the kernel spans {self.span}, more than the input's {sizes[0]} padded by {list(pads)}")
-        return self.outputs(sizes[0], pads, room)
+        return outputs
 
     def outputs(self, size: int, pads: tuple[int, int], room: int) -> int:
-        """Return how many outputs there are, with ``room`` places left to slide to."""
+        """Return how many outputs there are, with ``room`` places left to slide to; none if it is negative."""
         return room // self.stride + 1
 
 
@@ -85,8 +112,12 @@ class Sliding(Op):
 class Conv(Sliding):
     """Convolution, also depthwise, grouped and separable: they read alike in space."""
 
+    @property
+    def widens(self) -> bool:
+        return self.kernel > 1
 
-@op_kind("max_pool", "avg_pool", "lp_pool")
+
+@op_kind("max_pool", "lp_pool")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool(Sliding):
     """Pooling; the stride is the kernel where none is given."""
@@ -99,12 +130,32 @@ class Pool(Sliding):
             attributes["stride"] = attributes["kernel"]
         return attributes
 
+    @property
+    def settles_at(self) -> int:
+        least = super(Pool, self).settles_at
+        return least + self.stride if self.ceil_mode else least
+
     def outputs(self, size: int, pads: tuple[int, int], room: int) -> int:
+        """Return how many outputs there are; with ``ceil_mode`` a window that overlaps the map is enough.
+
+        References
+        ----------
+        PyTorch ``pooling_output_shape``: rounded up, the last window is clipped, be it the only one.
+        """
         if not self.ceil_mode:
             return room // self.stride + 1
         outputs = -(-room // self.stride) + 1
         # A last window may not start in the padding after the input.
         return outputs - 1 if (outputs - 1) * self.stride >= size + pads[0] else outputs
+
+
+@op_kind("avg_pool")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AveragePool(Pool):
+    """The mean over a kernel; at the border that of what is there or of zeros too, which changes no field."""
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+        return even_weights(self.taps(read, y))
 
 
 @op_kind("conv_transpose")
@@ -139,6 +190,13 @@ class ConvTranspose(Op):
         total = max(self.span - self.stride, 0)
         less, more = total // 2, total - total // 2
         return (less, more) if self.padding == "same_upper" else (more, less)
+
+    def padding_at(self, size: Size) -> tuple[int, int] | None:
+        # Where its size is not what its cropping makes it, no other numbers make the same map.
+        return None if isinstance(self.padding, str) and self.span < self.stride else self.pads
+
+    def center_step(self, inner: Window, field: Window) -> Number:
+        return field.stride
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         return _transposed(self.kernel, self.stride, self.dilation, self.pads[0])

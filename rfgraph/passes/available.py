@@ -1,8 +1,8 @@
 """Availability as a domain: how much of every map can be computed from the inputs that have come so far.
 
 Of a stream the inputs up to index -1 are there; with later chunks everything moves on by as much. ``avail`` of a map is
-the last index such that it and all before it can be computed. Between two chunks a map has to keep those of its features
-that some consumer's next outputs read: its *state*.
+the last index such that it and all before it can be computed. Between two chunks a map has to keep those features that
+some consumer's next outputs read: its *state*.
 """
 
 from __future__ import annotations

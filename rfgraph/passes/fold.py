@@ -91,6 +91,8 @@ def folded(
 ) -> Iterator[tuple[int, Value]]:
     """Yield each node with its value in topological order; nodes over which nothing comes are left out.
 
+    A value is dropped after its last reader.
+
     Parameters
     ----------
     network
@@ -100,22 +102,28 @@ def folded(
     domain
         What is carried.
     to
-        Node ids: only nodes on the way to one of them are visited, and a value is dropped after its last reader. By
-        default all nodes are visited, and all values kept.
+        Node ids: only nodes on the way to one of them are visited. By default all are.
     """
+    order = range(source, len(network.tails)) if to is None else between(network, source, to)
+    readers = dict.fromkeys(order, 0)
+    for v in order[1:]:
+        for tail in network.tails[v]:
+            if tail in readers:
+                readers[tail] += 1
+    return _folded(network, source, domain, order, readers)
+
+
+def _folded(
+    network: Wired, source: int, domain: Domain[Value], order: Sequence[int], readers: dict[int, int]
+) -> Iterator[tuple[int, Value]]:
+    """Yield each node of ``order`` with its value; all values are kept where no ``readers`` are counted."""
+    if not order:
+        return
     tails, through, join = network.tails, domain.through, domain.join
     values: list[Value | None] = [None] * len(tails)
-    readers: dict[int, int] = {}
-    order: Sequence[int] = range(source + 1, len(tails))
-    if to is not None:
-        order = between(network, source, to)
-        readers = _readers(tails, order)
-        if not order:
-            return
-        order = order[1:]
     values[source] = start = domain.start
     yield source, start
-    for v in order:
+    for v in order[1:]:
         sides = []
         for slot, tail in enumerate(tails[v]):
             value = values[tail]
@@ -140,8 +148,9 @@ def fold(network: Wired, source: int, domain: Domain[Value], to: Collection[int]
     network, source, domain, to
         As for ``folded``.
     """
-    found = folded(network, source, domain, to)
-    return dict(found) if to is None else {v: value for v, value in found if v in to}
+    if to is None:
+        return dict(_folded(network, source, domain, range(source, len(network.tails)), {}))
+    return {v: value for v, value in folded(network, source, domain, to) if v in to}
 
 
 def fold_back(network: Wired, output: int, domain: Domain[Value], to: int | None = None) -> dict[int, Value]:
@@ -179,13 +188,3 @@ def fold_back(network: Wired, output: int, domain: Domain[Value], to: int | None
             if side is not None:
                 coming.setdefault(tail, []).append(side)
     return values
-
-
-def _readers(tails: Sequence[Sequence[int]], order: Sequence[int]) -> dict[int, int]:
-    """Return how many edges on the way read each node."""
-    readers = dict.fromkeys(order, 0)
-    for v in order[1:]:
-        for tail in tails[v]:
-            if tail in readers:
-                readers[tail] += 1
-    return readers
