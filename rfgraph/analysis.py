@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 import networkx as nx
 
 from rfgraph import importers
+from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import InputSizes
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
 from rfgraph.fast.affine_walk import Plain, solve
@@ -27,7 +28,7 @@ from rfgraph.passes.compiled import Compiled, compile_graph, compile_layers
 from rfgraph.passes.results import Fields
 from rfgraph.questions import context, productivity
 from rfgraph.questions import support as supports
-from rfgraph.questions.alignment import Mode, center_spread, find, is_off, unchecked
+from rfgraph.questions.alignment import center_spread, find, is_off, unchecked
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import Finding, worst_first
 from rfgraph.questions.layers import Layer, Region, Trace
@@ -192,11 +193,13 @@ class Report(Mapping[Hashable, Layer]):
     def aligned(self) -> bool | None:
         """Whether all merges line up; ``None`` where some cannot be checked, as when it depends on the input size."""
         if self._plain is not None and "causal" not in self._modes:
-            return not any(
-                is_off(sides, mode)
-                for merge in self._plain.misaligned
-                for sides, mode in zip(self._plain.branches(merge), self._modes, strict=True)
-            )
+            branches = [self._plain.branches(merge) for merge in self._plain.misaligned]
+            if not branches:
+                return True
+            if any(
+                is_off(sides, mode) for of_axes in branches for sides, mode in zip(of_axes, self._modes, strict=True)
+            ):
+                return False  # wherever they part
         serious = [finding for finding in self.findings if finding.severity != "note"]
         if any(not isinstance(finding, SizeDependent) for finding in serious):
             return False

@@ -37,6 +37,8 @@ class Op:
     arity: ClassVar[Arity] = "one"
     #: Whether its inputs stand side by side along this axis, so that each output reads one of them.
     joins: ClassVar[bool] = False
+    #: Whether it keeps its inputs apart, as channels beside each other.
+    stacks: ClassVar[bool] = False
     #: Whether an input of size 1 is repeated over the axis.
     broadcasts: ClassVar[bool] = False
     #: Attributes besides the fields.
@@ -76,6 +78,24 @@ class Op:
     def spacing(self) -> int:
         """How far apart the inputs that one output reads lie; 1 unless a dilation leaves holes."""
         return 1
+
+    @property
+    def padding_moves(self) -> Number:
+        """How many inputs further what an output reads lies, for each position more that is padded before."""
+        return 0
+
+    def padded(self, size: Size) -> tuple[int, int] | None:
+        """Return the padding before and after a map of ``size``, ``None`` where there is none to change."""
+        return None
+
+    def with_padding(self, padding: tuple[int, int]) -> Op | None:
+        """Return the same op with other padding, ``None`` if it takes none such."""
+        return None
+
+    @property
+    def aligns_corners(self) -> bool:
+        """Whether it maps corner pixels to each other, so that its stride is no ratio of whole map sizes."""
+        return False
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         """Return what one output reads of the input in ``slot``, given the sizes of all inputs on this axis."""

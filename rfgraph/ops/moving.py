@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from rfgraph.algebra.window import Window
@@ -48,6 +48,16 @@ class Pad(Op):
     def border(self) -> Border:
         return self.mode
 
+    @property
+    def padding_moves(self) -> int:
+        return -1
+
+    def padded(self, size: Size) -> tuple[int, int] | None:
+        return self.padding
+
+    def with_padding(self, padding: tuple[int, int]) -> Op | None:
+        return replace(self, padding=padding)
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         return Window(1, 1, self.padding[0])
 
@@ -62,6 +72,9 @@ class Crop(Pad):
 
     padding: tuple[int, int] = attribute(_cropped)
     mode: Border = attribute(choice("constant"), default="constant")
+
+    def with_padding(self, padding: tuple[int, int]) -> Op | None:
+        return None if max(padding) > 0 else replace(self, padding=padding)
 
 
 @op_kind("slice")

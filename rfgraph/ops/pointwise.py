@@ -80,6 +80,7 @@ class Arithmetic(Merge):
 class Concat(Merge):
     """Concatenation of channels (``axis="channels"``)."""
 
+    stacks: ClassVar[bool] = True
     extra: ClassVar[frozenset[str]] = frozenset({"axis"})
 
     @classmethod

@@ -57,6 +57,10 @@ class Resize(Op):
         return "edge"
 
     @property
+    def aligns_corners(self) -> bool:
+        return self.coordinates == "align_corners"
+
+    @property
     def cycle(self) -> tuple[int, int]:
         return (1, 0) if self.scale is None else (self.scale.denominator, self.scale.numerator)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from math import gcd
 from typing import Any
@@ -60,11 +61,21 @@ class Sliding(Op):
         less, more = total // 2, total - total // 2
         return (less, more) if self.padding == "same_upper" else (more, less)
 
+    @property
+    def padding_moves(self) -> int:
+        return -1
+
+    def padded(self, size: Size) -> tuple[int, int] | None:
+        return self.pads(size)
+
+    def with_padding(self, padding: tuple[int, int]) -> Op | None:
+        return replace(self, padding=padding)
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         pads = self.pads(sizes[0])
         if pads is None:
             return Window.unknown(f"padding 'same' with stride {self.stride} depends on the input size; give one")
-        return Window(self.span, self.stride, pads[0], holes=self.dilation > 1 and self.kernel > 1)
+        return Window(self.span, self.stride, pads[0], spacing=self.dilation if self.kernel > 1 else 1)
 
     def size(self, sizes: Sizes) -> Size:
         pads = self.pads(sizes[0])
@@ -140,6 +151,17 @@ class ConvTranspose(Op):
         less, more = total // 2, total - total // 2
         return (less, more) if self.padding == "same_upper" else (more, less)
 
+    @property
+    def padding_moves(self) -> Fraction:
+        return Fraction(1, self.stride)
+
+    def padded(self, size: Size) -> tuple[int, int] | None:
+        # With SAME and a kernel smaller than the stride, its size is not what its cropping makes it.
+        return None if isinstance(self.padding, str) and self.span < self.stride else self.pads
+
+    def with_padding(self, padding: tuple[int, int]) -> Op | None:
+        return replace(self, padding=padding)
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         return _transposed(self.kernel, self.stride, self.dilation, self.pads[0])
 
@@ -167,4 +189,4 @@ def _transposed(kernel: int, stride: int, dilation: int, before: int) -> Window:
             continue
         last = (y + before - dilation * tap) // stride
         intervals.append((last - back * ((kernel - 1 - tap) // every), last))
-    return Window.periodic(tuple(intervals), step=1, holes=back > 1 and kernel > every)
+    return Window.periodic(tuple(intervals), step=1, spacing=back if kernel > every else 1)
