@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import networkx as nx
 
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
 Model = Any
-
-Result = TypeVar("Result")
 
 
 class Report(Mapping[Hashable, Layer]):
@@ -91,7 +89,7 @@ class Report(Mapping[Hashable, Layer]):
 
     @cached_property
     def _fields(self) -> list[Fields]:
-        return _per_axis(self._compiled, lambda axis: engine.forward(self._compiled, axis, self._source))
+        return self._compiled.per_axis(lambda axis: engine.forward(self._compiled, axis, self._source))
 
     @cached_property
     def costs(self) -> Costs:
@@ -138,7 +136,7 @@ class Report(Mapping[Hashable, Layer]):
         from rfgraph.passes.by_size import solve  # numpy is imported when it is first needed
 
         source = self._source
-        return _per_axis(self._compiled, lambda axis: solve(self._compiled, axis, source, self._fields[axis]))
+        return self._compiled.per_axis(lambda axis: solve(self._compiled, axis, source, self._fields[axis]))
 
     def _location(self, node: Hashable) -> str:
         """Return where the code calls a node, as the graph tells, empty if it does not."""
@@ -350,7 +348,7 @@ class Report(Mapping[Hashable, Layer]):
             extremes = self._plain.extremes()
         else:
             compiled, source = self._compiled, self._source
-            extremes = _per_axis(compiled, lambda axis: paths.extremes(compiled, axis, source))
+            extremes = compiled.per_axis(lambda axis: paths.extremes(compiled, axis, source))
         judged = productivity.judge(self._layers, self._sizes, extremes, self._source)
         return Productivity(tuple(judged), productivity.resolutions(self._layers.axes, extremes, judged))
 
@@ -374,7 +372,7 @@ class Report(Mapping[Hashable, Layer]):
 
     @cached_property
     def _spreads(self) -> list[list[Fraction | None]]:
-        return _per_axis(self._compiled, lambda axis: center_spread(self._compiled, self._fields[axis], axis))
+        return self._compiled.per_axis(lambda axis: center_spread(self._compiled, self._fields[axis], axis))
 
     def paths(self, layer: Hashable) -> Paths:
         """Return how many paths lead from the source to ``layer``, and how wide their fields are.
@@ -434,7 +432,7 @@ class Report(Mapping[Hashable, Layer]):
             from rfgraph.passes import regions
 
             reached = regions.reach(self._compiled, v, place, self._source)
-            return Region(layer, place, self.axes, reached.box(), True, "exact" if reached.exact else "bound")
+            return Region(layer, place, self.axes, regions.box(reached), True, "exact" if reached.exact else "bound")
         fields = [fields.field(v) for fields in self._fields]
         intervals = [field.interval(y) for field, y in zip(fields, place, strict=True)]
         status = self[layer].status
@@ -682,7 +680,7 @@ def trace(
         end = outputs[0]
     else:
         end = layers.id_of(output)
-    fields = _per_axis(compiled, lambda axis: engine.reverse(compiled, axis, end))
+    fields = compiled.per_axis(lambda axis: engine.reverse(compiled, axis, end))
     reached = [v for v in range(end + 1) if any(f.field(v).kind != "empty" for f in fields)]
     costs = Costs(lambda: (layers, compiled.sizes), graph)
     return Trace(layers.nodes[end], {layers.nodes[v]: _layer(compiled, v, fields, costs) for v in reached})
@@ -734,15 +732,6 @@ def _graph(model: Model, treat: Treat | None, input_size: InputSize, example: An
         f"a {type(model).__name__} is no model that rfgraph reads; "
         "pass a networkx graph, a Network, a file path, 'zoo:NAME', a live PyTorch or Keras model, or a JAX function"
     )
-
-
-def _per_axis(compiled: Compiled, run: Callable[[int], Result]) -> list[Result]:
-    """Return ``run`` of every axis, run once for axes that read alike."""
-    results: list[Result] = []
-    for axis, reads in enumerate(compiled.reads):
-        same = next((other for other in range(axis) if compiled.reads[other] is reads), None)
-        results.append(run(axis) if same is None else results[same])
-    return results
 
 
 def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[Hashable, Cost]) -> Layer:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from rfgraph.algebra.window import EMPTY, MAX_PERIOD, Window
+from rfgraph.algebra.window import EMPTY, IDENTITY, MAX_PERIOD, Window
 from rfgraph.errors import AttributeValueError, CycleError, GraphError, MissingExtraError
+from rfgraph.passes.fold import Domain, folded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -256,30 +257,14 @@ def _exactly(
 ) -> ArrayFields:
     """Return the fields by the window algebra, in Python integers: slow, but without a largest number."""
     nodes, axes = len(ops), len(windows[0])
-    fields: list[list[Window]] = [[EMPTY] * axes for _ in range(nodes)]
+    order = _order(starts, tails, nodes)
+    numbers = {v: number for number, v in enumerate(order)}
+    rows = [[numbers[int(tail)] for tail in tails[starts[v] : starts[v + 1]]] for v in order]
+    domain = _ArrayDomain([windows[op] for op in ops[order].tolist()], axes)
+    fields: list[_Row] = [[EMPTY] * axes] * nodes
     state = np.zeros(nodes, np.int8)
-    for v in _order(starts, tails, nodes):
-        if v == source:
-            fields[v], state[v] = [Window(1)] * axes, _KNOWN
-            continue
-        read = [int(tail) for tail in tails[starts[v] : starts[v + 1]]]
-        if any(state[tail] & _DRIFTING for tail in read):
-            state[v] = _DRIFTING
-            continue
-        sides = [[windows[ops[v]][a].through(fields[tail][a]) for a in range(axes)] for tail in read]
-        sides = [side for side in sides if side[0].is_local]
-        if not sides:
-            continue
-        if any(side[a].stride != sides[0][a].stride for side in sides for a in range(axes)):
-            state[v] = _DRIFTING
-            continue
-        state[v] = _KNOWN
-        for side in sides[1:]:
-            if any(not _concentric(side[a], sides[0][a]) for a in range(axes)):
-                state[v] |= _DIFFERING
-        fields[v] = sides[0]
-        for side in sides[1:]:
-            fields[v] = [a.hull(b) for a, b in zip(fields[v], side, strict=True)]
+    for number, (row, bits) in folded(_Wires(rows), numbers[source], domain):
+        fields[order[number]], state[order[number]] = row, bits
     phases = lcm(phases, *(window.period for row in fields for window in row if window.is_local))
     first = np.zeros((nodes, axes, phases), object)
     last, step = first.copy(), first[..., 0].copy()
@@ -289,6 +274,47 @@ def _exactly(
             first[v, axis], last[v, axis] = zip(*pairs, strict=True)
             step[v, axis] = window.step * (phases // window.period)
     return ArrayFields(phases, first, last, step, state)
+
+
+_Row = list[Window]  # [A]
+
+
+@dataclass(frozen=True)
+class _Wires:
+    """A network as far as a fold needs it."""
+
+    tails: list[list[int]]
+
+
+class _ArrayDomain(Domain[tuple[_Row, int]]):
+    """Fields of all axes, and the bits of ``rfgraph.fast.kernels``: the domain of which the kernels are twins."""
+
+    def __init__(self, windows: Sequence[Sequence[Window]], axes: int) -> None:
+        self.windows = windows  # [V][A]
+        self.axes = axes
+
+    @property
+    def start(self) -> tuple[_Row, int]:
+        return [IDENTITY] * self.axes, _KNOWN
+
+    def through(self, v: int, slot: int, value: tuple[_Row, int]) -> tuple[_Row, int]:
+        row, state = value
+        if state & _DRIFTING:
+            return value
+        return [window.through(inner) for window, inner in zip(self.windows[v], row, strict=True)], state
+
+    def join(self, v: int, values: list[tuple[_Row, int]]) -> tuple[_Row, int]:
+        if any(state & _DRIFTING for _, state in values):
+            return [EMPTY] * len(values[0][0]), _DRIFTING
+        (hull, _), *others = values
+        first, state = hull, _KNOWN
+        for other, _ in others:
+            if any(a.stride != b.stride for a, b in zip(first, other, strict=True)):
+                return [EMPTY] * len(hull), _DRIFTING
+            if not all(map(_concentric, first, other)):
+                state |= _DIFFERING
+            hull = [a.hull(b) for a, b in zip(hull, other, strict=True)]
+        return hull, state
 
 
 def _concentric(a: Window, b: Window) -> bool:

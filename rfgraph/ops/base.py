@@ -75,6 +75,11 @@ class Op:
         return type(self).window is Op.window and type(self).size is Op.size
 
     @property
+    def unplaced(self) -> Window | None:
+        """What it reads but for where it lies, where its place alone depends on a size that is not known."""
+        return None
+
+    @property
     def spacing(self) -> int:
         """How far apart the inputs that one output reads lie; 1 unless a dilation leaves holes."""
         return 1

@@ -96,6 +96,10 @@ class Slice(Op):
     def window_cycle(self) -> int:
         return 1 if (self.start or 0) >= 0 else 0
 
+    @property
+    def unplaced(self) -> Window | None:
+        return Window(1, self.step)
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         start = self.start or 0
         if sizes[0] is not None:

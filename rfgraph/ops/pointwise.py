@@ -101,6 +101,10 @@ class Join(Op):
     arity: ClassVar[Arity] = "several"
     joins: ClassVar[bool] = True
 
+    @property
+    def unplaced(self) -> Window | None:
+        return Window(1)
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         before = sizes[:slot]
         if None in before:

@@ -36,6 +36,10 @@ class Sliding(Op):
         return (self.kernel - 1) * self.dilation + 1
 
     @property
+    def unplaced(self) -> Window | None:
+        return Window(self.span, self.stride)  # padding moves what is read and widens nothing
+
+    @property
     def keeps_all(self) -> bool:
         return self.kernel == self.stride == 1 and self.pads(None) == (0, 0)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import networkx as nx
 
@@ -13,6 +13,9 @@ from rfgraph.graph import sizes as shapes
 from rfgraph.graph.network import BatchNorm, Layers, read
 from rfgraph.graph.treatments import Treat
 from rfgraph.ops import Size
+from rfgraph.passes.fold import between
+
+Result = TypeVar("Result")
 
 Reads = list[tuple[Window, ...]]
 
@@ -25,23 +28,20 @@ class Compiled:
     sizes: list[tuple[Size, ...]]  # [V][A]
     reads: list[Reads]  # [A][V][slots]; axes that read alike share one list
 
+    def per_axis(self, solve: Callable[[int], Result]) -> list[Result]:
+        """Return ``solve`` of every axis, which is called once for axes that read alike."""
+        results: list[Result] = []
+        for axis, reads in enumerate(self.reads):
+            same = next((other for other in range(axis) if self.reads[other] is reads), None)
+            results.append(solve(axis) if same is None else results[same])
+        return results
+
     def between(self, nodes: Sequence[int], source: int) -> list[int]:
         """Return the ids of all nodes on paths from ``source`` to any of ``nodes``, all included, in topological order.
 
         It is empty if there is no such path.
         """
-        tails = self.layers.tails
-        above, stack = set(nodes), list(nodes)
-        while stack:
-            for tail in tails[stack.pop()]:
-                if tail >= source and tail not in above:
-                    above.add(tail)
-                    stack.append(tail)
-        on_paths = {source} & above
-        for v in sorted(above):
-            if any(tail in on_paths for tail in tails[v]):
-                on_paths.add(v)
-        return sorted(on_paths)
+        return between(self.layers, source, nodes)
 
 
 def compile_graph(

@@ -11,9 +11,9 @@ joined at once, and as usual networks have no path that dies alone, they keep on
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -24,12 +24,11 @@ from rfgraph.errors import SizeError
 from rfgraph.ops import Op
 from rfgraph.ops.base import at_border
 from rfgraph.passes.compiled import Compiled
+from rfgraph.passes.fold import fold
+from rfgraph.passes.products import ProductDomain, Products
 
 Marks = NDArray[np.bool_]
 Positions = NDArray[np.int64]
-
-#: More groups of paths than this at one map are replaced by their hull, and the answer is a bound.
-MAX_GROUPS = 64
 
 #: Maps with more positions than this along an axis are not followed.
 MAX_POSITIONS = 1 << 24
@@ -128,6 +127,41 @@ class Regions:
         return reads, first, last
 
 
+class Extents(ProductDomain[Extent]):
+    """The ends of what every index of a map reads of ``source``, group by group of paths.
+
+    Parameters
+    ----------
+    compiled, source
+        The network, and what is read of it.
+    sizes
+        Map sizes of the nodes on the way, by node id.
+    """
+
+    def __init__(self, compiled: Compiled, source: int, sizes: Mapping[int, tuple[int, ...]]) -> None:
+        super().__init__(compiled)
+        self.source, self.sizes = source, sizes
+
+    @property
+    def first(self) -> Group:
+        return tuple(Extent(np.arange(size), np.arange(size)) for size in self.sizes[self.source])
+
+    def read(self, v: int, slot: int, axis: int, part: Extent) -> Extent | None:
+        op, read = self.compiled.layers.ops[v][axis], self.compiled.reads[axis][v][slot]
+        extent = _ends(op, read, part, self.sizes[v][axis], self.sizes[self.source][axis])
+        return extent if extent.alive.any() else None
+
+    def covers(self, one: Extent, other: Extent) -> bool:
+        return one.covers(other)
+
+    def hull(self, one: Extent, other: Extent) -> Extent:
+        return one.joined(other)
+
+    def joins(self, one: Group, other: Group) -> bool:
+        """Return whether both are alive at the same outputs; along one axis there is no other on which to die."""
+        return len(one) == 1 or all(np.array_equal(a.alive, b.alive) for a, b in zip(one, other, strict=True))
+
+
 def reach_all(compiled: Compiled, node: int, source: int) -> Regions:
     """Return what every feature of ``node`` reads of ``source``, in one forward pass over the nodes between them.
 
@@ -144,41 +178,11 @@ def reach_all(compiled: Compiled, node: int, source: int) -> Regions:
         If a map on the way is larger than ``MAX_POSITIONS`` along an axis.
     """
     layers = compiled.layers
-    between = compiled.between([node], source)
-    sizes = {v: _whole_size(compiled, v) for v in between}
-    waiting = dict.fromkeys(between, 0)  # a map's ends are dropped with its last consumer
-    for v in between[1:]:
-        for tail in layers.tails[v]:
-            if tail in waiting:
-                waiting[tail] += 1
-    found: dict[int, list[Group]] = {}
-    exact = True
-    for v in between:
-        if v == source:
-            found[v] = [tuple(Extent(np.arange(size), np.arange(size)) for size in sizes[v])]
-            continue
-        groups: dict[Hashable, Group] = {}
-        for slot, tail in enumerate(layers.tails[v]):
-            if tail not in waiting:
-                continue
-            reads = [compiled.reads[axis][v][slot] for axis in range(len(layers.axes))]
-            for group in found[tail]:
-                _join(groups, tuple(map(_ends, layers.ops[v], reads, group, sizes[v], sizes[source])))
-            waiting[tail] -= 1
-            if not waiting[tail]:
-                del found[tail]
-        kept = _undominated(list(groups.values()))
-        if len(kept) > MAX_GROUPS:
-            kept, exact = [_joined(kept)], False
-        found[v] = kept
-    return Regions(
-        layers.nodes[node],
-        layers.axes,
-        sizes[node],
-        sizes[source],
-        tuple(found[node]),
-        "exact" if exact else "bound",
-    )
+    sizes = {v: _whole_size(compiled, v) for v in compiled.between([node], source)}
+    found = fold(layers, source, Extents(compiled, source, sizes), [node])
+    reached = found.get(node, Products([], True))
+    status: Literal["exact", "bound"] = "exact" if reached.exact else "bound"
+    return Regions(layers.nodes[node], layers.axes, sizes[node], sizes[source], tuple(reached.products), status)
 
 
 def obstacle(compiled: Compiled, node: int, source: int) -> str:
@@ -257,35 +261,6 @@ def _over_taps(
             return picked
         step = width // 2 * spacing
         level = pick(level[:-step], level[step:])
-
-
-def _join(groups: dict[Hashable, Group], new: Group) -> None:
-    """Add a group of paths, joined to the one that is alive where it is; one that reads nothing adds nothing."""
-    alive = [extent.alive for extent in new]
-    if not all(marks.any() for marks in alive):
-        return
-    # Along one axis there is no other on which a path could have died.
-    key = None if len(new) == 1 else tuple(marks.tobytes() for marks in alive)
-    groups[key] = _joined([groups[key], new]) if key in groups else new
-
-
-def _joined(groups: list[Group]) -> Group:
-    return tuple(reduce(Extent.joined, extents) for extents in zip(*groups, strict=True))
-
-
-def _undominated(groups: list[Group]) -> list[Group]:
-    """Return the groups that are not inside another one: what reads them would read them inside that one too."""
-    kept: list[Group] = []
-    for group in groups:
-        if any(_covers(other, group) for other in kept):
-            continue
-        kept = [other for other in kept if not _covers(group, other)]
-        kept.append(group)
-    return kept
-
-
-def _covers(one: Group, other: Group) -> bool:
-    return all(a.covers(b) for a, b in zip(one, other, strict=True))
 
 
 def _along(values: NDArray[Any], axis: int, axes: int) -> NDArray[Any]:

@@ -1,39 +1,25 @@
-"""The two passes: what every node reads of one source, and what one output reads of every ancestor.
+"""Receptive fields as a domain: what every node reads of one source, and what one output reads of every ancestor.
 
-Both visit each edge once. Where an edge reads a whole axis it is cut and marked instead, so that a network with a gate
-or a global branch keeps the local field that it has besides.
+Where an edge reads a whole axis it is cut and carried apart, so that a network with a gate or a global branch keeps the
+local field that it has besides. Both are windows and follow the same algebra: what is cut stays cut.
 """
 
 from __future__ import annotations
 
 from rfgraph.algebra.window import EMPTY, IDENTITY, Window
 from rfgraph.passes.compiled import Compiled
+from rfgraph.passes.fold import Domain, fold, fold_back
 from rfgraph.passes.results import Fields
 
 
 def forward(compiled: Compiled, axis: int, source: int) -> Fields:
     """Return the field of every node at ``source``; ``EMPTY`` at nodes that do not depend on it."""
-    layers = compiled.layers
-    local = [EMPTY] * len(layers.nodes)
-    is_global = [False] * len(layers.nodes)
-    local[source] = IDENTITY
-    for v, (tails, reads) in enumerate(zip(layers.tails, compiled.reads[axis], strict=True)):
-        if v <= source:  # ids are in topological order
-            continue
-        field = EMPTY
-        for tail, read in zip(tails, reads, strict=True):
-            inner = local[tail]
-            if read.kind == "full":
-                is_global[v] |= inner.kind != "empty" or is_global[tail]
-                continue
-            is_global[v] |= is_global[tail] and read.kind != "empty"
-            if inner.kind != "empty":
-                # Of two causes the first is the one to tell: it names its node already.
-                field = field.hull(inner if inner.kind == read.kind == "unknown" else read.through(inner))
-        if field.kind == "unknown" and not any(local[tail].kind == "unknown" for tail in tails):
-            field = _blamed(compiled, v, axis, field)
-        local[v] = field
-    return Fields(local, is_global)
+    local = _Local(compiled, axis)
+    windows = _listed(compiled, fold(compiled.layers, source, local))
+    if not local.cuts:
+        return Fields(windows, [False] * len(windows))
+    whole = _listed(compiled, fold(compiled.layers, source, _Whole(compiled, axis, windows)))
+    return Fields(windows, [window.kind != "empty" for window in whole])
 
 
 def reverse(compiled: Compiled, axis: int, output: int) -> Fields:
@@ -43,25 +29,97 @@ def reverse(compiled: Compiled, axis: int, output: int) -> Fields:
     ----------
     Araujo, Norris, Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019.
     """
-    layers = compiled.layers
-    local = [EMPTY] * len(layers.nodes)
-    is_global = [False] * len(layers.nodes)
-    local[output] = IDENTITY
-    for v in range(output, -1, -1):
-        outer = local[v]
-        if outer.kind == "empty" and not is_global[v]:
-            continue
-        for tail, read in zip(layers.tails[v], compiled.reads[axis][v], strict=True):
-            if read.kind == "full":
-                is_global[tail] = True
-                continue
-            is_global[tail] |= is_global[v] and read.kind != "empty"
-            field = local[tail].hull(outer.through(read))
-            if field.kind == "unknown" and local[tail].kind != "unknown" and outer.kind != "unknown":
-                field = _blamed(compiled, v if read.kind == "unknown" else tail, axis, field)
-            local[tail] = field
-    return Fields(local, is_global)
+    local = _LocalBack(compiled, axis)
+    windows = _listed(compiled, fold_back(compiled.layers, output, local))
+    if not local.cuts:
+        return Fields(windows, [False] * len(windows))
+    whole = _listed(compiled, fold_back(compiled.layers, output, _WholeBack(compiled, axis, windows)))
+    return Fields(windows, [window.kind != "empty" for window in whole])
 
 
-def _blamed(compiled: Compiled, v: int, axis: int, field: Window) -> Window:
-    return Window.unknown(f"{compiled.layers.describe(v, axis)}: {field.why}")
+def _listed(compiled: Compiled, fields: dict[int, Window]) -> list[Window]:
+    windows = [EMPTY] * len(compiled.layers.nodes)
+    for v, window in fields.items():
+        windows[v] = window
+    return windows
+
+
+class _Local(Domain[Window]):
+    """Fields over the paths that no op cuts by reading a whole axis."""
+
+    start = IDENTITY
+
+    def __init__(self, compiled: Compiled, axis: int) -> None:
+        self.compiled = compiled
+        self.axis = axis
+        self.reads = compiled.reads[axis]
+        #: Whether some path was cut.
+        self.cuts = False
+
+    def through(self, v: int, slot: int, value: Window) -> Window | None:
+        read = self.reads[v][slot]
+        if read.kind == "full":
+            self.cuts = True
+            return None
+        window = read.through(value)
+        if window.kind == "unknown":  # of two causes the first is the one to tell: it names its node already
+            return value if value.kind == "unknown" else self.blamed(v, window)
+        return None if window.kind == "empty" else window
+
+    def join(self, v: int, values: list[Window]) -> Window:
+        field = EMPTY
+        for value in values:
+            field = field.hull(value)
+        if field.kind == "unknown" and not any(value.kind == "unknown" for value in values):
+            return self.blamed(v, field)
+        return field
+
+    def blamed(self, v: int, field: Window) -> Window:
+        """Return the unknown ``field`` with the name of the node that made it so."""
+        return Window.unknown(f"{self.compiled.layers.describe(v, self.axis)}: {field.why}")
+
+
+class _LocalBack(_Local):
+    """The same from an output: what it reads of a node, read through that node's op."""
+
+    def through(self, v: int, slot: int, value: Window) -> Window | None:
+        read = self.reads[v][slot]
+        if read.kind == "full":
+            self.cuts = True
+            return None
+        window = value.through(read)
+        if window.kind == "unknown":
+            return value if value.kind == "unknown" else self.blamed(v, window)
+        return None if window.kind == "empty" else window
+
+
+class _Whole(Domain[Window]):
+    """Fields over the paths that some op cuts by reading a whole axis: ``FULL``, or ``EMPTY`` where there are none."""
+
+    start = EMPTY
+
+    def __init__(self, compiled: Compiled, axis: int, local: list[Window]) -> None:
+        self.tails = compiled.layers.tails
+        self.reads = compiled.reads[axis]
+        self.local = local
+
+    def through(self, v: int, slot: int, value: Window) -> Window:
+        read = self.reads[v][slot]
+        if read.kind == "full":
+            tail = self.local[self.tails[v][slot]]
+            return read if tail.kind != "empty" else value
+        return value if read.kind != "empty" else EMPTY
+
+    def join(self, v: int, values: list[Window]) -> Window:
+        field = EMPTY
+        for value in values:
+            field = field.hull(value)
+        return field
+
+
+class _WholeBack(_Whole):
+    def through(self, v: int, slot: int, value: Window) -> Window:
+        read = self.reads[v][slot]
+        if read.kind == "full":
+            return read if self.local[v].kind != "empty" else value
+        return value if read.kind != "empty" else EMPTY

@@ -8,12 +8,17 @@ and over several paths; where a window may have to say ``bound``, a comb does no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import gcd, lcm
 
 from rfgraph.algebra.window import Window
+from rfgraph.errors import UnknownFieldError
 from rfgraph.ops import Op
+from rfgraph.passes.compiled import Compiled
+from rfgraph.passes.fold import Domain
+from rfgraph.passes.products import ProductDomain, Products
 
 #: Combs of more positions than this, over all their phases, are not followed.
 MAX_POSITIONS = 1 << 22
@@ -68,6 +73,77 @@ class Comb:
 
 
 ONE = Comb(((0, 1),), 1)
+
+
+class Positions(Domain[Comb]):
+    """What every node reads of one source along one axis; paths through ops that read the whole axis are cut.
+
+    Raises
+    ------
+    TooManyPositionsError
+        By the walk, if some node on the way reads more positions than are followed.
+    """
+
+    start = ONE
+
+    def __init__(self, compiled: Compiled, axis: int) -> None:
+        self.ops, self.reads, self.axis = compiled.layers.ops, compiled.reads[axis], axis
+
+    def through(self, v: int, slot: int, value: Comb) -> Comb:
+        return through(self.ops[v][self.axis], self.reads[v][slot], value)
+
+    def join(self, v: int, values: list[Comb]) -> Comb:
+        union = values[0]
+        for value in values[1:]:
+            union = value if union.is_empty else union if value.is_empty else union.joined(value)
+        return union
+
+
+class PositionProducts(ProductDomain[Comb]):
+    """What every node reads of one source over all axes at once.
+
+    Products that differ on one axis only become one, and a product inside another one is dropped; both are exact.
+    """
+
+    def __init__(self, compiled: Compiled) -> None:
+        super().__init__(compiled)
+        #: Whether some path was cut where it reads the whole of an axis.
+        self.cuts = False
+
+    @property
+    def first(self) -> tuple[Comb, ...]:
+        return (ONE,) * len(self.compiled.layers.axes)
+
+    def read(self, v: int, slot: int, axis: int, part: Comb) -> Comb | None:
+        read = self.compiled.reads[axis][v][slot]
+        self.cuts = self.cuts or read.is_full
+        comb = through(self.compiled.layers.ops[v][axis], read, part)
+        return None if comb.is_empty else comb
+
+    def covers(self, one: Comb, other: Comb) -> bool:
+        return one.covers(other)
+
+    def hull(self, one: Comb, other: Comb) -> Comb:
+        return one.joined(other)
+
+    def joins(self, one: tuple[Comb, ...], other: tuple[Comb, ...]) -> bool:
+        return sum(a != b for a, b in zip(one, other, strict=True)) == 1
+
+    def through(self, v: int, slot: int, value: Products[Comb]) -> Products[Comb] | None:
+        with self._listed(v):
+            return super().through(v, slot, value)
+
+    def join(self, v: int, values: list[Products[Comb]]) -> Products[Comb]:
+        with self._listed(v):
+            return super().join(v, values)
+
+    @contextmanager
+    def _listed(self, v: int) -> Iterator[None]:
+        try:
+            yield
+        except TooManyPositionsError:
+            name = self.compiled.layers.describe(v)
+            raise UnknownFieldError(f"{name}: its positions are too many to be listed over all axes") from None
 
 
 def through(op: Op, read: Window, inner: Comb) -> Comb:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Literal
 from rfgraph.algebra.window import Number, Window, as_number
 from rfgraph.errors import UnboundedError, UnknownFieldError
 from rfgraph.passes.compiled import Compiled
-from rfgraph.passes.positions import ONE, Comb, TooManyPositionsError, through
+from rfgraph.passes.fold import fold, folded
+from rfgraph.passes.positions import Comb, PositionProducts, Positions, TooManyPositionsError
+from rfgraph.passes.products import Products
 from rfgraph.passes.results import Fields
 from rfgraph.questions.findings import Finding, named_axes
 
@@ -30,9 +32,6 @@ if TYPE_CHECKING:
 
 #: Positions of all nodes together that are listed to look for holes; beyond, there may be holes and may be none.
 MAX_LISTED = 1 << 31
-
-#: More products than this at one map are replaced by the union along each axis, and the answer is a bound.
-MAX_PRODUCTS = 64
 
 #: Arrays of more entries than this are refused.
 MAX_ENTRIES = 1 << 28
@@ -136,7 +135,7 @@ class Support:
 
     layer: Hashable
     axes: tuple[AxisSupport, ...]
-    _products: Callable[[], tuple[list[Product], Status]] = declare(repr=False, compare=False)
+    _products: Callable[[], Products[Comb]] = declare(repr=False, compare=False)
 
     def __getitem__(self, axis: int) -> AxisSupport:
         return self.axes[axis]
@@ -170,12 +169,11 @@ class Support:
         """
         import numpy as np
 
-        products, status = self._cached
         place = (0,) * len(self.axes) if phase is None else tuple(phase)
         if len(place) != len(self.axes):
             raise IndexError(f"phase {place} has {len(place)} entries, but the network has {len(self.axes)} axes")
         boxes = []
-        for product in products:
+        for product in self._cached.products:
             teeth = [comb.at(y) for comb, y in zip(product, place, strict=True)]
             read = [one for one in teeth if one is not None]
             if len(read) == len(teeth):
@@ -197,10 +195,10 @@ class Support:
                 for (start, bits), origin in zip(box, first, strict=True)
             )
             marks[corner] |= read_here
-        return BoxSupport(first, marks, status)
+        return BoxSupport(first, marks, "exact" if self._cached.exact else "bound")
 
     @cached_property
-    def _cached(self) -> tuple[list[Product], Status]:
+    def _cached(self) -> Products[Comb]:
         return self._products()
 
 
@@ -241,7 +239,7 @@ def along(compiled: Compiled, window: Window, node: int, source: int, axis: int,
     if window.exact and not window.holes:  # nothing to list, however wide it is
         return AxisSupport(name, _solid(window), window.step, "exact")
     try:
-        comb = combs(compiled, axis, [node], source)[node]
+        comb = fold(compiled.layers, source, Positions(compiled, axis), [node])[node]
     except TooManyPositionsError:
         why = f"{compiled.layers.describe(node, axis)}: its positions are too many to be listed; this is their hull"
         return AxisSupport(name, _solid(window), window.step, "bound", why)
@@ -259,109 +257,13 @@ def _solid(window: Window) -> tuple[PhaseSupport | None, ...]:
     )
 
 
-def combs(
-    compiled: Compiled,
-    axis: int,
-    nodes: Sequence[int],
-    source: int,
-    seen: Callable[[int, Comb], None] = lambda v, comb: None,
-) -> dict[int, Comb]:
-    """Return what each of ``nodes`` reads along ``axis``; ``seen`` is told of each node on the way, in order.
-
-    Paths through ops that read the whole axis are cut, as in the passes.
-
-    Raises
-    ------
-    TooManyPositionsError
-        If some node on the way reads more positions than are followed.
-    """
-    tails = compiled.layers.tails
-    between = compiled.between(nodes, source)
-    waiting = dict.fromkeys(between, 0)  # a comb is dropped with its last reader
-    for v in between:
-        for tail in tails[v] if v != source else ():
-            if tail in waiting:
-                waiting[tail] += 1
-    for node in nodes:
-        waiting[node] += 1
-    found: dict[int, Comb] = {}
-    for v in between:
-        comb = ONE if v == source else Comb((None,), 1)
-        for slot, tail in enumerate(tails[v]) if v != source else ():
-            if tail in waiting:
-                new = through(compiled.layers.ops[v][axis], compiled.reads[axis][v][slot], found[tail])
-                comb = new if comb.is_empty else comb if new.is_empty else comb.joined(new)
-                waiting[tail] -= 1
-                if not waiting[tail]:
-                    del found[tail]
-        found[v] = comb
-        seen(v, comb)
-    return {node: found[node] for node in nodes}
-
-
-Product = tuple[Comb, ...]  # [A]
-
-
-def products(compiled: Compiled, node: int, source: int) -> tuple[list[Product], Status]:
-    """Return the products whose union ``node`` reads, and whether that is exact.
-
-    Products that differ on one axis only become one, and a product inside another one is dropped; both are exact.
-    """
-    layers = compiled.layers
-    between = compiled.between([node], source)
-    inside = set(between)
-    status: Status = "exact"
-    cut = False
-    found: dict[int, list[Product]] = {}
-    for v in between:
-        if v == source:
-            found[v] = [(ONE,) * len(layers.axes)]
-            continue
-        kept: list[Product] = []
-        for slot, tail in enumerate(layers.tails[v]):
-            cut = cut or any(reads[v][slot].is_full for reads in compiled.reads)
-            for product in found[tail] if tail in inside else ():
-                try:
-                    new = tuple(
-                        through(op, compiled.reads[axis][v][slot], product[axis])
-                        for axis, op in enumerate(layers.ops[v])
-                    )
-                    if not any(comb.is_empty for comb in new):
-                        _add(kept, new)
-                except TooManyPositionsError:
-                    raise UnknownFieldError(
-                        f"{layers.describe(v)}: its positions are too many to be listed over all axes"
-                    ) from None
-        if len(kept) > MAX_PRODUCTS:
-            kept, status = [_union(kept)], "bound"
-        found[v] = kept
-    if cut and not found[node]:
-        raise UnboundedError(f"{layers.describe(node)}: every path reads all of some axis, or nothing")
-    return found[node], status
-
-
-def _add(kept: list[Product], new: Product) -> None:
-    if any(_covers(old, new) for old in kept):
-        return
-    kept[:] = [old for old in kept if not _covers(new, old)]
-    for old in kept:
-        differ = [axis for axis, (a, b) in enumerate(zip(old, new, strict=True)) if a != b]
-        if len(differ) == 1:
-            kept.remove(old)
-            _add(kept, _union([old, new]))
-            return
-    kept.append(new)
-
-
-def _covers(one: Product, other: Product) -> bool:
-    return all(a.covers(b) for a, b in zip(one, other, strict=True))
-
-
-def _union(kept: Sequence[Product]) -> Product:
-    union = kept[0]
-    for product in kept[1:]:
-        union = tuple(a.joined(b) for a, b in zip(union, product, strict=True))
-    return union
+def products(compiled: Compiled, node: int, source: int) -> Products[Comb]:
+    """Return the products whose union ``node`` reads."""
+    domain = PositionProducts(compiled)
+    found = fold(compiled.layers, source, domain, [node])
+    if domain.cuts and node not in found:
+        raise UnboundedError(f"{compiled.layers.describe(node)}: every path reads all of some axis, or nothing")
+    return found.get(node, Products([], True))
 
 
 @dataclass(frozen=True)
@@ -453,21 +355,18 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
     rates: dict[int, frozenset[int]] = {}
     holes: dict[int, Comb] = {}
     listed = 0
-
-    def see(v: int, comb: Comb) -> None:
-        nonlocal listed
-        listed += sum(teeth[1].bit_length() for teeth in comb.phases if teeth is not None)
-        if listed > MAX_LISTED:
-            raise TooManyPositionsError
-        tails = [] if v == source else [tail for tail in compiled.layers.tails[v] if tail in rates]
-        rates[v] = frozenset({compiled.layers.ops[v][axis].spacing} - {1}).union(*(rates[tail] for tail in tails))
-        if comb.has_holes:
-            since[v] = min((since[tail] for tail in tails if tail in since), default=v)
-            if since[v] == v or v in flagged:
-                holes[v] = comb
-
     try:
-        combs(compiled, axis, flagged, source, see)
+        for v, comb in folded(compiled.layers, source, Positions(compiled, axis), flagged):
+            listed += sum(teeth[1].bit_length() for teeth in comb.phases if teeth is not None)
+            if listed > MAX_LISTED:
+                raise TooManyPositionsError
+            tails = [] if v == source else [tail for tail in compiled.layers.tails[v] if tail in rates]
+            own = frozenset({compiled.layers.ops[v][axis].spacing} - {1})
+            rates[v] = own.union(*(rates[tail] for tail in tails))
+            if comb.has_holes:
+                since[v] = min((since[tail] for tail in tails if tail in since), default=v)
+                if since[v] == v or v in flagged:
+                    holes[v] = comb
     except TooManyPositionsError:
         return [_Hole(v, None, local[v].size, v, "", ()) for v in flagged]
     told = {v for output in flagged if output in since for v in (since[output], output)}

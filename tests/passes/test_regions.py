@@ -14,7 +14,7 @@ from strategies import networks
 
 import rfgraph
 from rfgraph import Network
-from rfgraph.passes import extents
+from rfgraph.passes import extents, products
 
 
 def sized(draw, graph, low=4, high=11):
@@ -121,7 +121,7 @@ def test_a_path_that_dies_on_one_axis_reads_nothing_on_the_other():
 
 def test_beyond_the_cap_regions_are_a_bound_that_says_so(monkeypatch):
     exact = two_that_die_apart().regions("add")
-    monkeypatch.setattr(extents, "MAX_GROUPS", 1)
+    monkeypatch.setattr(products, "MAX_PRODUCTS", 1)
     bound = two_that_die_apart().regions("add")
     assert bound.status == "bound"
     assert (bound.reads | ~exact.reads).all()

@@ -15,7 +15,9 @@ from strategies import PLAIN, networks
 import rfgraph
 from rfgraph import Network
 from rfgraph.models import build
+from rfgraph.passes import lengths
 from rfgraph.passes.compiled import compile_graph
+from rfgraph.passes.fold import fold
 from rfgraph.questions import paths
 
 
@@ -151,9 +153,9 @@ def test_resnet_152_costs_a_state_per_layer_and_size_not_one_per_path():
     assert sum(p.count for p in one.sizes) == 2**50
     assert one.status == "exact"
     assert one.sizes == two.sizes
-    walk = paths.walk(compiled, 0, 0, compiled.between([end], 0), paths.MAX_LENGTHS)
-    assert walk.states < 100 * len(compiled.layers.nodes)
-    assert list(walk.shapes) == [end]  # nothing else is kept
+    domain = lengths.PathDomain(compiled, 0)
+    assert list(fold(compiled.layers, 0, domain, [end])) == [end]  # nothing else is kept
+    assert domain.states < 100 * len(compiled.layers.nodes)
 
 
 def test_the_same_map_twice_is_two_paths():
@@ -206,7 +208,7 @@ def test_same_padding_after_upsampling_needs_one():
 
 
 def test_too_many_strides_are_not_followed(monkeypatch):
-    monkeypatch.setattr(paths, "MAX_SHAPES", 3)
+    monkeypatch.setattr(lengths, "MAX_SHAPES", 3)
     net = Network(axes=1)
     x = net.input("x")
     for i in range(3):

@@ -17,6 +17,7 @@ from strategies import networks
 import rfgraph
 from rfgraph import Network, cli
 from rfgraph.passes import positions as combs
+from rfgraph.passes import products
 from rfgraph.questions import support
 
 
@@ -167,7 +168,7 @@ def test_too_many_products_give_their_union_along_each_axis(monkeypatch):
     net.add(
         "cross", net.conv("row", x, kernel=[1, 5], padding="same"), net.conv("column", x, kernel=[5, 1], padding="same")
     )
-    monkeypatch.setattr(support, "MAX_PRODUCTS", 1)
+    monkeypatch.setattr(products, "MAX_PRODUCTS", 1)
     box = rfgraph.analyze(net).support("cross").box()
     assert box.status == "bound"
     assert box.coverage == 1

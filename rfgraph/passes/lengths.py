@@ -1,0 +1,155 @@
+"""Path lengths as a domain: how many paths lead from a source to every node, and how wide the field of each is.
+
+What is kept per node is how many paths there are of each shape and length, never a path. The length is that of what
+output 0 reads; the shape is all the rest of the window but where it lies: its step, and how its phases differ. Reading
+a window through an op changes the shape in a way that does not depend on the length, and adds to the length what
+depends only on the shape. So paths of one shape and length stay together, and of paths of one shape the shortest stays
+the shortest. Plain networks (r' = r + (k - 1) * S) have one shape per stride, and upsampling ones a few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rfgraph.algebra.window import IDENTITY, Window
+from rfgraph.passes.compiled import Compiled
+from rfgraph.passes.fold import Domain
+
+#: More lengths than this at one node are put together to ranges; how many paths there are, and the smallest and largest
+#: field, stay exact.
+MAX_LENGTHS = 4096
+
+#: More shapes than this at one node are not followed: the fields of the paths that pass there are unknown.
+MAX_SHAPES = 256
+
+Lengths = dict[tuple[int, int], int]  # (shortest, longest) -> how many paths lie between, both included
+Group = tuple[Window, int, Lengths]  # shape, by how much all of the lengths are longer than told, lengths
+
+
+@dataclass(frozen=True, slots=True)
+class PathLengths:
+    """The paths to one node, by shape."""
+
+    groups: tuple[Group, ...]
+    #: Why the lengths are no exact counts, where they are not.
+    why: str
+
+    @property
+    def count(self) -> int:
+        """How many paths there are."""
+        return sum(count for _, _, lengths in self.groups for count in lengths.values())
+
+    def sizes(self) -> Iterator[tuple[int, int, int]]:
+        """Yield the smallest and the largest field, and how many paths lie between; of paths that have a size."""
+        for shape, longer, lengths in self.groups:
+            if shape.is_local:
+                wider = longer + shape.size  # of the widest phase, for a length of 0
+                for (shortest, longest), count in lengths.items():
+                    yield shortest + wider, longest + wider, count
+
+
+class PathDomain(Domain[PathLengths]):
+    """Carries the lengths of all paths along one axis.
+
+    Parameters
+    ----------
+    compiled, axis
+        What is walked, along which axis.
+    most
+        How many lengths are kept apart at one node.
+    counted
+        Whether paths are counted, with numbers of as many digits as there are merges.
+    """
+
+    def __init__(self, compiled: Compiled, axis: int, most: int = MAX_LENGTHS, *, counted: bool = True) -> None:
+        self.compiled, self.axis = compiled, axis
+        self.reads = compiled.reads[axis]
+        self.most, self.counted = most, counted
+        self.steps: dict[tuple[Window, Window], tuple[Window, int]] = {}
+        #: How many (shape, length) states were made in all: what the walk costs.
+        self.states = 0
+
+    @property
+    def start(self) -> PathLengths:
+        return PathLengths(((IDENTITY, 0, {(0, 0): 1 if self.counted else 0}),), "")
+
+    def through(self, v: int, slot: int, value: PathLengths) -> PathLengths | None:
+        read, op = self.reads[v][slot], self.compiled.layers.ops[v][self.axis]
+        if read.kind == "empty" and all(reads[v][slot].kind == "empty" for reads in self.compiled.reads):
+            return None
+        if slot and op.totals:
+            return None  # a norm reads its input over one edge, of which this is the second slot
+        unplaced = op.unplaced if read.status != "exact" else None
+        groups, why = [], value.why
+        for shape, longer, lengths in value.groups:
+            window = unplaced if unplaced is not None and shape.period == 1 else read
+            step = self.steps.get((window, shape))
+            if step is None:
+                step = self.steps[window, shape] = _step(window, shape)
+            if not step[0].exact and step[0].is_local:
+                why = why or step[0].why
+            groups.append((step[0], step[1] + longer, lengths))
+        return PathLengths(tuple(groups), why)
+
+    def join(self, v: int, values: list[PathLengths]) -> PathLengths:
+        shapes = _joined(group for value in values for group in value.groups)
+        why = next((value.why for value in values if value.why), "")
+        if len(shapes) > MAX_SHAPES:
+            name = self.compiled.layers.describe(v, self.axis)
+            total = sum(count for lengths in shapes.values() for count in lengths.values())
+            unknown = Window.unknown(f"{name}: paths of more than {MAX_SHAPES} shapes meet here")
+            shapes = {unknown: {(0, 0): total}}
+        elif sum(map(len, shapes.values())) > self.most:
+            share = max(1, self.most // len(shapes))
+            if any(len(lengths) > share for lengths in shapes.values()):
+                shapes = {shape: _ranges(lengths, share) for shape, lengths in shapes.items()}
+                why = why or f"path fields are given in ranges: more than {self.most} sizes meet at a node"
+        self.states += sum(map(len, shapes.values()))
+        return PathLengths(tuple((shape, 0, lengths) for shape, lengths in shapes.items()), why)
+
+
+def _step(read: Window, shape: Window) -> tuple[Window, int]:
+    """Return the shape of what reads ``shape`` through ``read``, and how much longer it is."""
+    window = read.through(shape)
+    if window.kind != "local":
+        return window, 0
+    first, last = next(interval for interval in window.intervals if interval is not None)
+    if window.period == 1 and window.exact:
+        return Window(1, window.step), last - first
+    moved = tuple(None if pair is None else (pair[0] - first, pair[1] - last) for pair in window.intervals)
+    return Window.periodic(moved, window.step, exact=window.exact, why=window.why), last - first
+
+
+def _joined(groups: Iterator[Group]) -> dict[Window, Lengths]:
+    """Return the paths of all inputs of a node, by shape."""
+    found: dict[Window, Lengths] = {}
+    shared: set[Window] = set()  # those that still are the table of an input, which must not change
+    for shape, more, lengths in groups:
+        mine = found.get(shape)
+        if mine is None:
+            found[shape] = lengths if more == 0 else {(a + more, b + more): n for (a, b), n in lengths.items()}
+            if more == 0:
+                shared.add(shape)
+            continue
+        if shape in shared:
+            mine = found[shape] = dict(mine)
+            shared.discard(shape)
+        for (a, b), count in lengths.items():
+            key = (a + more, b + more)
+            mine[key] = mine.get(key, 0) + count
+    return found
+
+
+def _ranges(lengths: Lengths, most: int) -> Lengths:
+    """Return at most ``most`` ranges of as many neighbouring lengths each; both ends of a range are lengths met."""
+    if len(lengths) <= most:
+        return lengths
+    ordered = sorted(lengths.items())
+    each = -(-len(ordered) // most)
+    ranges: Lengths = {}
+    for begin in range(0, len(ordered), each):
+        group = ordered[begin : begin + each]
+        key = (group[0][0][0], max(longest for (_, longest), _ in group))
+        ranges[key] = ranges.get(key, 0) + sum(count for _, count in group)
+    return ranges
