@@ -191,13 +191,15 @@ class Report(Mapping[Hashable, Layer]):
     def aligned(self) -> bool | None:
         """Whether all merges line up; ``None`` where some cannot be checked, as when it depends on the input size."""
         if self._plain is not None and "causal" not in self._modes:
-            branches = [self._plain.branches(merge) for merge in self._plain.misaligned]
-            if not branches:
+            pairs = [
+                pair
+                for merge in self._plain.misaligned
+                for pair in zip(self._plain.branches(merge), self._modes, strict=True)
+            ]
+            if not pairs:
                 return True
-            if any(
-                is_off(sides, mode) for of_axes in branches for sides, mode in zip(of_axes, self._modes, strict=True)
-            ):
-                return False  # wherever they part
+            if any(is_off(sides, mode) for sides, mode in pairs):  # wherever they part
+                return False
         serious = [finding for finding in self.findings if finding.severity != "note"]
         if any(not isinstance(finding, SizeDependent) for finding in serious):
             return False

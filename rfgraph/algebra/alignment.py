@@ -23,7 +23,7 @@ from rfgraph.algebra.window import Interval, Window
 Mode = Literal["auto", "center", "causal"]
 
 #: ``drift``: unequal strides. ``off``: another centre, or end. ``jitter``: no difference on average, but at some output
-#: phase. ``causal``: another centre, but one end.
+#: phase, or branches that read whole blocks. ``causal``: another centre, but one end.
 Verdict = Literal["aligned", "drift", "off", "jitter", "causal"]
 
 
@@ -43,8 +43,20 @@ class Comparison:
 ALIGNED = Comparison("aligned")
 
 
+def _never() -> bool:
+    return False
+
+
+def _off() -> Verdict:
+    return "off"
+
+
 def compare(
-    reference: Window, other: Window, mode: Mode, is_causal: Callable[[], bool], is_blocked: Callable[[], bool]
+    reference: Window,
+    other: Window,
+    mode: Mode,
+    is_causal: Callable[[], bool] = _never,
+    seen_from_fork: Callable[[], Verdict] = _off,
 ) -> Comparison:
     """Return how two branches of a merge lie to each other.
 
@@ -59,16 +71,14 @@ def compare(
     is_causal
         Whether neither branch reads past its own position, seen from the fork where they part; asked where the two end
         at the same index.
-    is_blocked
-        Whether one branch, seen from the fork, reads at each output the block of positions that the other one reads
-        over several; asked where their centres differ.
+    seen_from_fork
+        What to say of branches whose centres differ on average, from what they read of their fork: see ``at_fork``.
 
     Examples
     --------
-    >>> never = lambda: False
-    >>> compare(Window(3, padding=1), Window(1), "auto", never, never)
+    >>> compare(Window(3, padding=1), Window(1), "auto")
     Comparison(verdict='aligned', offset=Fraction(0, 1))
-    >>> compare(Window(3, padding=2), Window(1), "auto", never, never)
+    >>> compare(Window(3, padding=2), Window(1), "auto")
     Comparison(verdict='off', offset=Fraction(1, 1))
     """
     if reference == other:
@@ -89,7 +99,24 @@ def compare(
     offset = total / len(lasts)
     if mode == "auto" and not any(lasts) and is_causal():
         return Comparison("causal", offset)
-    return Comparison("jitter") if is_blocked() else Comparison("off", offset)
+    return Comparison(seen_from_fork(), offset)
+
+
+def at_fork(one: Window, other: Window, *, stacked: bool) -> Verdict:
+    """Return what to say of branches that are off on average at the source, from what they read of their fork.
+
+    Attention inside windows has each token read the window that it lies in: over a window, both branches read the same
+    positions. And branches that are stacked may cut their fork into frames: blocks that are meant to lie apart.
+
+    Parameters
+    ----------
+    one, other
+        What the merge reads of the fork through each.
+    stacked
+        Whether the merge keeps its inputs apart, as channels.
+    """
+    blocks = reads_blocks_of(one, other) or reads_blocks_of(other, one) or (stacked and shifts_whole_blocks(one, other))
+    return "jitter" if blocks else "off"
 
 
 def reference_of(sides: Sequence[tuple[int, Window]]) -> tuple[int, Window]:
@@ -102,9 +129,8 @@ def reference_of(sides: Sequence[tuple[int, Window]]) -> tuple[int, Window]:
 
 
 def _order(window: Window) -> tuple[Fraction, tuple[tuple[int, Interval], ...]]:
-    return window.mean_center, tuple(
-        (0, (0, 0)) if interval is None else (1, interval) for interval in window.intervals
-    )
+    empty = (0, (0, 0))
+    return window.mean_center, tuple(empty if interval is None else (1, interval) for interval in window.intervals)
 
 
 def looks_ahead(window: Window) -> bool:

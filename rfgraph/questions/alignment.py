@@ -6,7 +6,7 @@ the fork where they part. The rule itself stands in ``rfgraph.algebra.alignment`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -17,9 +17,10 @@ from rfgraph.algebra.alignment import (
     ALIGNED,
     Comparison,
     Mode,
+    Verdict,
+    at_fork,
     compare,
     looks_ahead,
-    reads_blocks_of,
     reference_of,
     seen_from,
     shifts_whole_blocks,
@@ -29,8 +30,8 @@ from rfgraph.algebra.window import Window
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
 from rfgraph.questions.findings import Finding
-from rfgraph.questions.forks import Branches
-from rfgraph.questions.misalignment import Branch, Drift, Misalignment, SizeDependent
+from rfgraph.questions.forks import Branches, at_residue
+from rfgraph.questions.misalignment import Branch, Drift, Misalignment, Repair, SizeDependent
 from rfgraph.questions.repair import repair
 
 if TYPE_CHECKING:  # numpy is imported where it is needed
@@ -67,18 +68,17 @@ def find(
     merges
         Node ids of the merges to look at, where it is known that all others line up.
     """
-    graph = Branches(compiled, fields, source)
+    graph = Branches(compiled, fields, source, solutions)
     looked_at = range(len(compiled.layers.nodes)) if merges is None else sorted(merges)
-    solved = list(solutions) or [None] * len(fields)
     groups: dict[_Disagreement | _Dependence, list[int]] = {}
-    for axis, solution in enumerate(solved):
+    for axis in range(len(fields)):
         same = next((a for a in range(axis) if fields[a] is fields[axis] and modes[a] == modes[axis]), None)
         if same is not None:
             for members in groups.values():
                 if same in members:
                     members.append(axis)
             continue
-        for disagreement in _disagreements(graph, looked_at, axis, modes[axis], solution):
+        for disagreement in _disagreements(graph, looked_at, axis, modes[axis]):
             groups.setdefault(disagreement, []).append(axis)
     # By slot, which is part of the network: the order in which nodes and edges were added plays no part.
     ordered = sorted(groups, key=lambda found: (found.merge, found.reference, found.other))
@@ -87,12 +87,9 @@ def find(
 
 def is_off(sides: Sequence[Window], mode: Mode) -> bool:
     """Return whether branches that read ``sides`` of the source do not line up, wherever they part."""
-    slots = list(enumerate(sides))
-    _, reference = reference_of(slots)
-    return any(
-        compare(reference, side, mode, lambda: True, lambda: shifts_whole_blocks(reference, side)).is_serious
-        for side in sides
-    )
+    _, reference = reference_of(list(enumerate(sides)))
+    judged = [(side, compare(reference, side, mode, lambda: True)) for side in sides]
+    return any(result.is_serious and not shifts_whole_blocks(reference, side) for side, result in judged)
 
 
 def unchecked(
@@ -102,11 +99,11 @@ def unchecked(
 
     It is known by residue of the size too, or at the fork of two branches.
     """
-    graph = Branches(compiled, fields, source)
+    graph = Branches(compiled, fields, source, solutions)
     return [
         v
         for v, tails in enumerate(compiled.layers.tails)
-        if len(tails) > 1 and any(_is_unchecked(graph, v, axis, solutions[axis]) for axis in range(len(fields)))
+        if len(tails) > 1 and any(_is_unchecked(graph, v, axis) for axis in range(len(fields)))
     ]
 
 
@@ -168,10 +165,10 @@ class _Dependence:
 
 
 def _disagreements(
-    graph: Branches, merges: Iterable[int], axis: int, mode: Mode, solution: Solution | None
+    graph: Branches, merges: Iterable[int], axis: int, mode: Mode
 ) -> Iterator[_Disagreement | _Dependence]:
     """Yield each pair of branches of each merge that does not line up, or does so at some input sizes only."""
-    layers = graph.compiled.layers
+    layers, solution = graph.compiled.layers, graph.solution(axis)
     for v in merges:
         if len(layers.tails[v]) < 2 or layers.ops[v][axis].joins:
             continue
@@ -207,32 +204,29 @@ def _compared(
     if one == two or (wide == narrow and wide.exact and narrow.exact):
         return ALIGNED
 
-    def at_fork() -> tuple[Window, Window]:
+    def from_fork() -> tuple[Window, Window]:
         fork = graph.fork(merge, one, two, axis)
         return graph.from_fork(merge, one, fork, axis), graph.from_fork(merge, two, fork, axis)
 
     def is_causal() -> bool:
-        return not any(map(looks_ahead, at_fork()))
+        return not any(map(looks_ahead, from_fork()))
 
-    def is_blocked() -> bool:
-        a, b = at_fork()
-        if reads_blocks_of(a, b) or reads_blocks_of(b, a):
-            return True
-        return graph.compiled.layers.ops[merge][axis].stacks and shifts_whole_blocks(a, b)
+    def seen_from_fork() -> Verdict:
+        return at_fork(*from_fork(), stacked=graph.compiled.layers.ops[merge][axis].stacks)
 
     if wide.stride != narrow.stride or (wide.exact and narrow.exact):
-        return compare(wide, narrow, mode, is_causal, is_blocked)
+        return compare(wide, narrow, mode, is_causal, seen_from_fork)
     # Bounds do not tell where branches lie; what they read of their fork may.
-    a, b = at_fork()
+    a, b = from_fork()
     if not (a.is_local and b.is_local and a.exact and b.exact):
         return None
-    judged = compare(a, b, mode, is_causal, is_blocked)
+    judged = compare(a, b, mode, is_causal, seen_from_fork)
     return Comparison(judged.verdict, judged.offset * Fraction(wide.stride) / Fraction(a.stride))
 
 
-def _is_unchecked(graph: Branches, v: int, axis: int, solution: Solution | None) -> bool:
+def _is_unchecked(graph: Branches, v: int, axis: int) -> bool:
     """Return whether merge ``v`` cannot be checked."""
-    layers = graph.compiled.layers
+    layers, solution = graph.compiled.layers, graph.solution(axis)
     sides = [] if layers.ops[v][axis].joins else graph.live(v, axis)
     if len({tail for _, tail, _ in sides}) < 2:
         return False
@@ -258,12 +252,12 @@ def _by_size(
     forks = {(a, b): solution.fields[graph.fork(merge, a, b, axis)] for a in slots for b in slots if a < b}
     parted = list({id(field): field for field in forks.values()}.values())
     for residue in residues:
-        windows = tuple(_at(field, residue) for _, field in sides)
-        case = (*windows, *(_at(field, residue) for field in parted))
-        if case not in known:
+        windows = tuple(at_residue(field, residue) for _, field in sides)
+        met = (*windows, *(at_residue(field, residue) for field in parted))
+        if met not in known:
             pairs = [(slot, window) for slot, window in zip(slots, windows, strict=True) if window.kind == "local"]
-            known[case] = list(_pairs_at(merge, pairs, {pair: _at(forks[pair], residue) for pair in forks}, mode))
-        found.append(known[case])
+            known[met] = list(_pairs_at(merge, pairs, {pair: at_residue(forks[pair], residue) for pair in forks}, mode))
+        found.append(known[met])
     always = {(d.reference, d.other, d.rule, d.offset) for d in found[0]}.intersection(
         *({(d.reference, d.other, d.rule, d.offset) for d in case} for case in found[1:])
     )
@@ -283,10 +277,6 @@ def _by_size(
     yield _Dependence(merge, worst.reference, worst.other, modulus, at, solution.smallest, worst.offset)
 
 
-def _at(field: Field, residue: int) -> Window:
-    return field if isinstance(field, Window) else field.window(residue)
-
-
 def _pairs_at(
     merge: int, sides: list[tuple[int, Window]], forks: Mapping[tuple[int, int], Window], mode: Mode
 ) -> Iterator[_Disagreement]:
@@ -301,11 +291,13 @@ def _pairs_at(
         if one == two:
             continue
 
-        def is_causal(fork: Window = forks[min(one, two), max(one, two)], narrow: Window = narrow) -> bool:
+        fork = forks[min(one, two), max(one, two)]
+
+        def is_causal(fork: Window = fork, narrow: Window = narrow) -> bool:
             seen = [seen_from(fork, branch) for branch in (wide, narrow)]
             return not any(window is None or looks_ahead(window) for window in seen)
 
-        judged = compare(wide, narrow, mode, is_causal, lambda: False)
+        judged = compare(wide, narrow, mode, is_causal)
         if judged.verdict != "aligned":
             yield _Disagreement(merge, one, two, _RULES[judged.verdict], wide, narrow, judged.offset)
 
@@ -364,10 +356,12 @@ def _finding(
         Branch(slot, layers.nodes[tails[slot]], field, partial(graph.path, found.merge, slot, fork, axes[0]))
         for slot, field in ((found.reference, found.one), (found.other, found.two))
     ]
-    slots = (found.reference, found.other)
-    advice = {
+    slots, stride = (found.reference, found.other), Fraction(found.one.stride)
+    advice: dict[str, Callable[[], tuple[Repair | None, str]]] = {
         "RF001": lambda: (None, "no padding repairs unequal strides: give the branches the same total stride"),
-        "RF002": partial(repair, graph, found.merge, slots, found.offset, axes, modes[axes[0]]),
+        "RF002": partial(
+            repair, graph, found.merge, slots, found.offset, Fraction(found.one.stride), axes, modes[axes[0]]
+        ),
     }
     return Misalignment(
         found.rule,
@@ -376,7 +370,7 @@ def _finding(
         reference=sides[0],
         branch=sides[1],
         offset=found.offset,
-        offset_in_merge=found.offset / Fraction(found.one.stride),
+        offset_in_merge=found.offset / stride,
         _repair=advice.get(found.rule, lambda: (None, "nothing to repair if it is meant")),
         drift=_drift(graph, found, fork, axes[0]) if found.rule == "RF001" else None,
     )

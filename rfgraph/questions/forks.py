@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING
 
+from rfgraph.algebra.alignment import seen_from
 from rfgraph.algebra.window import EMPTY, IDENTITY, Window
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
@@ -26,6 +27,8 @@ class Branches:
     compiled: Compiled
     fields: Sequence[Fields]
     source: int
+    #: Fields by residue of the input size of every axis, where they are solved.
+    solutions: Sequence[Solution | None] = ()
 
     def live(self, v: int, axis: int) -> list[tuple[int, int, Window]]:
         """Return slot, tail and field of each input of ``v`` that carries a local field."""
@@ -39,6 +42,17 @@ class Branches:
                 if field.kind != "empty":
                     sides.append((slot, tail, field))
         return sides
+
+    def solution(self, axis: int) -> Solution | None:
+        """Return the fields by residue of the input size along ``axis``, if they are solved."""
+        return self.solutions[axis] if self.solutions else None
+
+    def cases(self, merge: int, axis: int) -> list[Case]:
+        """Return the cases in which what ``merge`` reads is known: one, or one for each residue of the input size."""
+        solution = self.solution(axis)
+        if solution is None or all(field.kind != "unknown" for _, _, field in self.live(merge, axis)):
+            return [Case(self, axis)]
+        return [Case(self, axis, solution, residue) for residue, valid in enumerate(solution.valid) if valid]
 
     def solved(self, v: int, axis: int, solution: Solution) -> list[tuple[int, Field]]:
         """Return slot and field by residue of each input of ``v`` that carries a local field and is solved."""
@@ -84,6 +98,39 @@ class Branches:
         """Return all nodes on the way from ``fork`` to ``merge`` through ``slot``, without these two."""
         tail = self.compiled.layers.tails[merge][slot]
         return [v for v in self.compiled.between([tail], fork) if v != fork]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is known along one axis, at one residue of the input size if it decides."""
+
+    graph: Branches
+    axis: int
+    solution: Solution | None = None
+    residue: int = 0
+
+    def field(self, v: int) -> Window:
+        """Return what node ``v`` reads of the source."""
+        if self.solution is None:
+            return self.graph.fields[self.axis].local[v]
+        return at_residue(self.solution.fields[v], self.residue)
+
+    def read(self, v: int, slot: int) -> Window:
+        """Return what node ``v`` reads of its input in ``slot``."""
+        if self.solution is None:
+            return self.graph.compiled.reads[self.axis][v][slot]
+        variants = self.solution.variants(v, slot)
+        return next(window for at, window in variants if isinstance(at, slice) or self.residue in at)
+
+    def from_fork(self, fork: int, merge: int, slot: int, branch: Window) -> Window:
+        """Return what ``merge`` reads of ``fork`` through ``slot``, of which it reads ``branch`` of the source."""
+        window = self.graph.from_fork(merge, slot, fork, self.axis)
+        return window if window.is_local else seen_from(self.field(fork), branch) or window
+
+
+def at_residue(field: Field, residue: int) -> Window:
+    """Return the window of a field at one residue of the input size."""
+    return field if isinstance(field, Window) else field.window(residue)
 
 
 class Dominators:

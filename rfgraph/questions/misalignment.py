@@ -159,6 +159,8 @@ class Misalignment(Finding):
             strides = f"{self.branch.field.stride} and {self.reference.field.stride}"
             drift = f", {self.drift}" if self.drift else ""
             return f"{where}branches of effective strides {strides} drift apart{drift} ({branches})"
+        if self.rule == "RF003" and self.offset:
+            return f"{where}branches read blocks: what one reads at one output, the other reads at others ({branches})"
         if self.rule == "RF003":
             return f"{where}centres agree on average but not at each output phase ({branches})"
         by = f"{_signed(self.offset)} input pixels, {_signed(self.offset_in_merge)} of the merge's own"

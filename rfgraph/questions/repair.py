@@ -6,19 +6,21 @@ branches then line up at every output, exactly, and if no branch that was causal
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
 
-from rfgraph.algebra.alignment import Mode, compare
+from rfgraph.algebra.alignment import Mode, compare, seen_from
 from rfgraph.algebra.window import EMPTY, Window
 from rfgraph.ops.moving import Pad
-from rfgraph.questions.forks import Branches
+from rfgraph.passes.fold import Domain, fold
+from rfgraph.questions.forks import Branches, Case
 from rfgraph.questions.misalignment import Repair
 
-#: Changes that are tried for one finding, at the most.
+#: Changes that are tried for one finding, and cases of the input size in which they are, at the most.
 MAX_TRIED = 16
+MAX_CASES = 256
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,13 @@ class _Change:
 
 
 def repair(
-    graph: Branches, merge: int, slots: tuple[int, int], offset: Fraction, axes: tuple[int, ...], mode: Mode
+    graph: Branches,
+    merge: int,
+    slots: tuple[int, int],
+    offset: Fraction,
+    stride: Fraction,
+    axes: tuple[int, ...],
+    mode: Mode,
 ) -> tuple[Repair | None, str]:
     """Return the smallest change of padding that lines up two branches, ``None`` if there is none, and advice.
 
@@ -46,23 +54,27 @@ def repair(
         Where the branches meet.
     offset
         How far the second branch lies past the first, in source pixels.
+    stride
+        Of both, in source pixels.
     mode
         What counts as lined up.
     """
-    forks = {axis: graph.fork(merge, *slots, axis) for axis in axes}
-    fork = forks[axes[0]]
+    cases = [case for axis in axes for case in graph.cases(merge, axis)]
+    if len(cases) > MAX_CASES:
+        return None, f"no change of padding was tried: there are {len(cases)} cases of the input size; give one"
+    fork = graph.fork(merge, *slots, axes[0])
     changes: list[_Change] = []
     for slot, opposite, wanted in ((slots[1], slots[0], -offset), (slots[0], slots[1], offset)):
         shared = {graph.compiled.layers.tails[merge][opposite], *graph.between(merge, opposite, fork)}
-        found = _changes(graph, merge, slot, fork, wanted, axes)
+        found = _changes(graph, merge, slot, fork, wanted, stride, axes, cases)
         changes += [change for change in found if change.node not in shared]  # else the other branch would move too
     changes.sort(key=lambda change: change.rank)
     forbidden: _Change | None = None
     for change in changes[:MAX_TRIED]:
-        other = slots[0] if change.slot == slots[1] else slots[1]
-        if not all(_lines_up(graph, merge, change, other, axis, mode) for axis in axes):
+        tried = [_tried(case, merge, slots, change) for case in cases]
+        if not all(trial.lines_up(mode) for trial in tried):
             continue
-        if not any(_reads_future(graph, merge, change, other, forks[axis], axis) for axis in axes):
+        if not any(trial.reads_future for trial in tried):
             return change.repair, str(change.repair)
         forbidden = forbidden or change
     if forbidden is not None:
@@ -80,7 +92,14 @@ def repair(
 
 
 def _changes(
-    graph: Branches, merge: int, slot: int, fork: int, wanted: Fraction, axes: tuple[int, ...]
+    graph: Branches,
+    merge: int,
+    slot: int,
+    fork: int,
+    wanted: Fraction,
+    stride: Fraction,
+    axes: tuple[int, ...],
+    cases: Sequence[Case],
 ) -> Iterator[_Change]:
     """Yield the changes at nodes that all of a branch passes, and that move its centre by ``wanted`` source pixels."""
     compiled = graph.compiled
@@ -95,7 +114,7 @@ def _changes(
             continue
         ops, above = layers.ops[v], layers.tails[v][0]
         was = [ops[axis].padded(compiled.sizes[above][axis]) for axis in every]
-        moves = {_step(graph, v, axis) for axis in axes}
+        moves = {_step(case, v, above) for case in cases}
         step = moves.pop()
         if moves or not step or (wanted / step).denominator > 1:
             continue
@@ -113,9 +132,8 @@ def _changes(
         yield _Change(
             slot, v, (abs(amount), False, crops, steps), reads, Repair(layers.nodes[v], tuple(after), tuple(before))
         )
-    shifts = {-wanted / Fraction(field.stride) for axis in axes for s, _, field in graph.live(merge, axis) if s == slot}
-    shift = shifts.pop()
-    if not shifts and shift.denominator == 1:
+    shift = -wanted / stride
+    if shift.denominator == 1:
         amount = int(shift)
         pads = tuple((amount, -amount) if axis in axes else (0, 0) for axis in every)
         windows = {axis: Pad(padding=pads[axis]).window(0, (None,)) for axis in every}
@@ -123,63 +141,94 @@ def _changes(
         yield _Change(slot, None, (abs(amount), True, True, 0), windows, inserted)
 
 
-def _step(graph: Branches, v: int, axis: int) -> Fraction:
+def _step(case: Case, v: int, above: int) -> Fraction:
     """Return how far one more of padding before moves the centre of ``v``, in source pixels."""
-    field = graph.fields[axis].local[graph.compiled.layers.tails[v][0]]
-    return Fraction(graph.compiled.layers.ops[v][axis].padding_moves) * Fraction(field.stride)
+    field = case.field(above)
+    moves = Fraction(case.graph.compiled.layers.ops[v][case.axis].padding_moves)
+    return moves * Fraction(field.stride) if field.is_local else Fraction(0)
 
 
-def _solved_again(graph: Branches, merge: int, change: _Change, axis: int, source: int) -> Window:
-    """Return what ``merge`` reads of ``source``, the network's or the fork, through a branch with the change made.
+@dataclass(frozen=True)
+class _Trial:
+    """Both branches of a merge, one of them changed, as they read the source and as they read their fork."""
 
-    Every path of the branch passes the changed node, so that only what comes after it is solved.
-    """
-    layers, reads = graph.compiled.layers, graph.compiled.reads[axis]
-    tail = layers.tails[merge][change.slot]
+    still: Window
+    moved: Window
+    still_from_fork: Window
+    before_from_fork: Window
+    moved_from_fork: Window
 
-    def known(v: int) -> Window:
-        return graph.fields[axis].local[v] if source == graph.source else graph.tree(axis).window(v, source)
+    def lines_up(self, mode: Mode) -> bool:
+        """Return whether both branches are known exactly, and line up at every output phase."""
+        if not all(window.is_local and window.exact for window in (self.still, self.moved)):
+            return False
+        return compare(self.still, self.moved, mode).verdict == "aligned"
 
-    if change.node is None:
-        return reads[merge][change.slot].through(change.reads[axis]).through(known(tail))
-    fields = {change.node: change.reads[axis].through(known(layers.tails[change.node][0]))}
-    for v in graph.compiled.between([tail], change.node):
-        if v != change.node:
-            sides = [
-                read.through(fields[u])
-                for u, read in zip(layers.tails[v], reads[v], strict=True)
-                if u in fields and not read.is_full
-            ]
-            fields[v] = reduce(Window.hull, sides, EMPTY)
-    return reads[merge][change.slot].through(fields[tail])
+    @property
+    def reads_future(self) -> bool:
+        """Whether the change has a causal branch read the future, or that cannot be told.
 
-
-def _lines_up(graph: Branches, merge: int, change: _Change, other: int, axis: int, mode: Mode) -> bool:
-    """Return whether both branches are then known exactly, and line up at every output phase."""
-    moved = _solved_again(graph, merge, change, axis, graph.source)
-    still = next(field for slot, _, field in graph.live(merge, axis) if slot == other)
-    if not (moved.is_local and still.is_local and moved.exact and still.exact):
-        return False
-    return compare(still, moved, mode, lambda: False, lambda: False).verdict == "aligned"
-
-
-def _reads_future(graph: Branches, merge: int, change: _Change, other: int, fork: int, axis: int) -> bool:
-    """Return whether the change has a causal branch read the future, seen from the fork.
-
-    A branch is causal that reads nothing past its own position; with a stride, a merge is that waits for less than its
-    next position.
-    """
-    before, still = (graph.from_fork(merge, slot, fork, axis) for slot in (change.slot, other))
-    after = _solved_again(graph, merge, change, axis, fork)
-    if not all(window.is_local for window in (before, still, after)):
-        return False
-    ahead = [_ahead(window) for window in (before, still, after)]
-    stride = Fraction(after.stride)
-    return (ahead[0] <= 0 < ahead[2]) or (max(ahead[:2]) < stride <= ahead[2])
+        A branch is causal that reads nothing past its own position; and a merge is whose branches wait for less than
+        its next position.
+        """
+        windows = (self.before_from_fork, self.still_from_fork, self.moved_from_fork)
+        if not all(window.is_local for window in windows):
+            return True
+        before, still, after = map(_ahead, windows)
+        return (before <= 0 < after) or (max(before, still) < self.moved_from_fork.stride <= after)
 
 
 def _ahead(window: Window) -> Fraction:
-    ends: Sequence[Fraction] = [
-        interval[1] - y * Fraction(window.stride) for y, interval in enumerate(window.intervals) if interval is not None
-    ]
-    return max(ends)
+    """Return how far a branch reads past its own position at most."""
+    stride = Fraction(window.stride)
+    return max(interval[1] - y * stride for y, interval in enumerate(window.intervals) if interval is not None)
+
+
+def _tried(case: Case, merge: int, slots: tuple[int, int], change: _Change) -> _Trial:
+    """Solve a branch again with a change made: every path of it passes the changed node, and only what comes after it.
+
+    Raises nothing: what cannot be told is an unknown window.
+    """
+    graph, axis = case.graph, case.axis
+    tails, slot = graph.compiled.layers.tails[merge], change.slot
+    opposite = slots[0] if slot == slots[1] else slots[1]
+    still, before = (case.read(merge, at).through(case.field(tails[at])) for at in (opposite, slot))
+    fork = graph.fork(merge, *slots, axis)
+    moved = _onward(case, merge, change, case.field)
+    from_fork = _onward(case, merge, change, lambda v: graph.tree(axis).window(v, fork))
+    return _Trial(
+        still,
+        moved,
+        case.from_fork(fork, merge, opposite, still),
+        case.from_fork(fork, merge, slot, before),
+        from_fork if from_fork.is_local else seen_from(case.field(fork), moved) or from_fork,
+    )
+
+
+def _onward(case: Case, merge: int, change: _Change, field: Callable[[int], Window]) -> Window:
+    """Return what ``merge`` reads through a changed branch, from the fields of what comes before the change."""
+    layers, read = case.graph.compiled.layers, case.read(merge, change.slot)
+    tail = layers.tails[merge][change.slot]
+    if change.node is None:
+        return read.through(change.reads[case.axis]).through(field(tail))
+    begin = change.reads[case.axis].through(field(layers.tails[change.node][0]))
+    return read.through(fold(layers, change.node, _Onward(case, begin), to=[tail]).get(tail, EMPTY))
+
+
+class _Onward(Domain[Window]):
+    """Fields after a node whose own field is given."""
+
+    def __init__(self, case: Case, start: Window) -> None:
+        self.case = case
+        self._start = start
+
+    @property
+    def start(self) -> Window:
+        return self._start
+
+    def through(self, v: int, slot: int, value: Window) -> Window | None:
+        read = self.case.read(v, slot)
+        return None if read.is_full or (window := read.through(value)).is_empty else window
+
+    def join(self, v: int, values: list[Window]) -> Window:
+        return reduce(Window.hull, values, EMPTY)

@@ -13,8 +13,8 @@ from strategies import PLAIN, networks
 
 import rfgraph
 from rfgraph import Network
-from rfgraph.errors import AttributeValueError
 from rfgraph.algebra.window import IDENTITY
+from rfgraph.errors import AttributeValueError
 from rfgraph.questions.forks import Dominators
 from rfgraph.questions.misalignment import Misalignment
 
