@@ -245,7 +245,7 @@ class Window:
         Window(size=6, stride=2, padding=0)
         """
         if self.kind == inner.kind == "local":
-            if self.intervals == _POINT and self.step == 1:
+            if self.intervals == _POINT and self.step == 1 and self.exact:
                 return inner
             if inner.intervals == _POINT and inner.step == 1 and inner.exact:
                 return self

@@ -39,6 +39,8 @@ class Op:
     joins: ClassVar[bool] = False
     #: Whether it keeps its inputs apart, as channels beside each other.
     stacks: ClassVar[bool] = False
+    #: Whether it is one of its inputs, and only the running model knows which: nothing is held against each other.
+    alternatives: ClassVar[bool] = False
     #: Whether an input of size 1 is repeated over the axis.
     broadcasts: ClassVar[bool] = False
     #: Attributes besides the fields.
@@ -50,6 +52,11 @@ class Op:
         return False
 
     @property
+    def compares(self) -> bool:
+        """Whether several inputs are read at the same position, so that they have to line up."""
+        return not (self.joins or self.alternatives)
+
+    @property
     def border(self) -> Border:
         """What a tap beyond the border of a map reads: nothing, the border pixel, or another one."""
         return "constant"
@@ -58,6 +65,19 @@ class Op:
     def cycle(self) -> tuple[int, int]:
         """``(k, t)``: inputs larger by ``k`` make an output larger by ``t``, once they are large enough."""
         return 1, 1
+
+    @property
+    def settles_at(self) -> int:
+        """The input size from which on ``cycle`` holds, and the output never shrinks as the input grows.
+
+        An op that refuses this very size refuses every larger one.
+        """
+        return 1
+
+    @property
+    def sizing(self) -> tuple[Op, int | None]:
+        """The op by whose rule the output is sized, and the slot that it sizes; ``None`` where all slots must fit."""
+        return self, None if self.arity == "several" else 0
 
     @property
     def window_cycle(self) -> int:

@@ -922,6 +922,142 @@ def test_a_model_of_ones_own_is_called_on_symbolic_tensors():
         rfgraph.analyze(net, example="image")
 
 
+# Code that computes with sizes, as transformers of images do: each against the model itself.
+
+
+class Tokens(L.Layer):
+    """A convolution, a product on its positions as one row, and scales on the left of what they scale."""
+
+    def __init__(self, **keywords):
+        super().__init__(**keywords)
+        self.conv, self.dense = L.Conv2D(4, 3, padding="same", name="conv"), L.Dense(4, name="dense")
+
+    def build(self, shape):
+        self.conv.build(shape)
+        self.dense.build((None, None, 4))
+        self.scale = self.add_weight(shape=(4,), name="scale")
+
+    def call(self, x):
+        x = self.conv(x)
+        rows = self.dense(K.reshape(x, (K.shape(x)[0], -1, 4)))
+        y = K.reshape(rows, (K.shape(x)[0], K.shape(x)[1], K.shape(x)[2], 4))
+        return self.scale * x + 2.0**self.scale / (1.0 + np.float64(2.0) * K.square(y))
+
+
+class Windows(L.Layer):
+    """A mean over windows of 2x2, which it cuts out by hand."""
+
+    def call(self, x):
+        batch, height, width, channels = K.shape(x)
+        x = K.reshape(x, (batch, height // 2, 2, width // 2, 2, channels))
+        x = K.reshape(K.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, 4, channels))
+        return K.reshape(K.mean(x, axis=1), (batch, height // 2, width // 2, -1))
+
+    def compute_output_shape(self, shape):
+        return (shape[0], shape[1] // 2, shape[2] // 2, shape[3])
+
+
+class Untrained(L.Layer):
+    """Layers that tell training apart, in a call that does not."""
+
+    def __init__(self, **keywords):
+        super().__init__(**keywords)
+        self.norm, self.conv = L.BatchNormalization(name="norm"), L.Conv2D(2, 3, name="conv")
+
+    def build(self, shape):
+        self.norm.build(shape)
+        self.conv.build(shape)
+
+    def call(self, x):
+        return self.conv(self.norm(x))
+
+
+class Trained(Untrained):
+    """A call that has to be told whether it trains."""
+
+    def call(self, x, training):
+        return self.conv(self.norm(x, training=training))
+
+    def compute_output_shape(self, shape):
+        return self.conv.compute_output_shape(shape)
+
+
+class Line(L.Layer):
+    """A layer of the user's own, in one dimension."""
+
+    def __init__(self, **keywords):
+        super().__init__(**keywords)
+        self.conv = L.Conv1D(2, 3, name="conv")
+
+    def build(self, shape):
+        self.conv.build(shape)
+
+    def call(self, x):
+        return self.conv(x)
+
+    def compute_output_shape(self, shape):
+        return self.conv.compute_output_shape(shape)
+
+
+def swish(x):
+    return x * K.sigmoid(1.5 * x)
+
+
+def inner(layer):
+    """A model with a layer, and a convolution after it."""
+    x = keras.Input((6, 8, 4))
+    return keras.Model(x, L.Conv2D(3, 3, name="inside")(layer(x)))
+
+
+EVEN = {"x": (6, 8, 4), "at": (1, 2), "out": (1, 2)}
+LIVE = {
+    "tokens": Case("Tokens", lambda x: Tokens(name="own")(x), **EVEN),
+    "windows": Case("Windows", lambda x: Windows(name="own")(L.Conv2D(2, 3, padding="same")(x)), **EVEN),
+    "after": Case("Tokens", lambda x: L.Conv2D(2, 3)(Tokens(name="own")(L.Conv2D(4, 3)(x))), **EVEN),
+    "nested": Case("Tokens", lambda x: L.Conv2D(2, 3)(inner(Tokens(name="own"))(x)), **EVEN),
+    "chain": Case("Tokens", lambda x: keras.Sequential([L.Conv2D(4, 3), Tokens(name="own")])(x), **EVEN),
+    "untrained": Case("Untrained", lambda x: Untrained(name="own")(x), **EVEN),
+    "untrained, told": Case("Untrained", lambda x: Untrained(name="own")(x, training=False), **EVEN),
+    "trained": Case("Trained", lambda x: Trained(name="own")(x, training=False), **EVEN),
+    "each step": Case("Line", lambda x: L.TimeDistributed(Line(name="own"))(x), **{**EVEN, "at": (2,), "out": (2,)}),
+    "activation": Case("Conv2D", lambda x: L.Activation(swish)(L.Conv2D(2, 3)(x)), **EVEN),
+    "lambda": Case("Conv2D", lambda x: L.Conv2D(2, 3, activation=lambda y: K.relu(y) ** 2 + y)(x), **EVEN),
+    "softmax": Case("Conv2D", lambda x: L.Activation(lambda y: K.softmax(y, axis=1))(L.Conv2D(2, 3)(x)), **EVEN),
+    "dense": Case("Dense", lambda x: L.Dense(3, activation=K.silu)(L.Conv2D(2, 3)(x)), **EVEN),
+}
+
+
+@pytest.mark.parametrize("case", LIVE.values(), ids=LIVE)
+def test_what_code_of_ones_own_reads(case):
+    model = model_of(case)
+    check_regions(rfgraph.load(model), reads(case, model), case.exact)
+
+
+def test_code_that_computes_with_sizes_is_called_on_numbers():
+    x = keras.Input((None, None, 3), name="x")
+    model = keras.Model(x, Tokens(name="own")(x))
+    for options in ({"example": (2, 9, 7, 3)}, {"input_size": (9, 7)}, {"input_size": {"x": (9, 7)}}):
+        report = rfgraph.analyze(model, **options)
+        (end,) = report.outputs
+        assert (report[end].size, report[end].map_size, report[end].status) == ((3, 3), (9, 7), "exact")
+    unknown = [row for _, row in rfgraph.load(model).nodes(data=True) if row["op"] == "unknown"]
+    assert [row["of"] for row in unknown] == ["ops.Reshape"]
+    assert "holds sizes that were open when the model was built" in unknown[0]["why"]
+    fixed = keras.Input((8, 8, 3), name="x")
+    report = rfgraph.analyze(keras.Model(fixed, Tokens(name="own")(fixed)), input_size=12)
+    assert report[report.outputs[0]].map_size == (12, 12)
+    assert not keras.Variable.__mul__.__qualname__.startswith("_deferring")
+    assert not hasattr(keras.KerasTensor, "__array_ufunc__")
+
+
+def test_a_model_is_read_for_sizes_that_it_does_not_run_on():
+    x = keras.Input((6, 8, 4), name="x")
+    report = rfgraph.analyze(
+        keras.Model(x, L.Conv2D(2, 2, name="last")(inner(Untrained(name="own"))(x))), input_size=12
+    )
+    assert (report["last"].size, report["last"].map_size) == ((6, 6), (7, 7))
+
+
 def test_layers_of_ones_own_are_followed_live_and_unknown_in_files(tmp_path):
     x = keras.Input((16, 16, 3), name="x")
     model = keras.Model(x, L.Conv2D(2, 3, name="last")(Block(3, name="block")(x)))

@@ -132,6 +132,7 @@ def w(*shape):
 
 
 T, V = (1, 4, 9), (1, 2, 4, 5, 3)
+CUT = {"x": (1, 4, 8, 12)}
 LINE = {"x": T, "at": (2,), "out": (2,)}
 CUBE = {"x": V, "at": (2, 3, 4), "out": (2, 3, 4)}
 WHOLE = {"out": (None, None)}
@@ -174,6 +175,58 @@ def written_with_a_step(x):
     y = x * 1
     y[:, :, ::2].mul_(x[:, :, :3])
     return y
+
+
+def in_windows(x, h, w_, run):
+    """Cut a map into windows, run a function on each as if it were an image, and lay the windows out again."""
+    b, c, height, width = x.shape
+    cut = x.view(b, c, height // h, h, width // w_, w_).permute(0, 2, 4, 1, 3, 5).reshape(-1, c, h, w_)
+    made = run(cut)
+    _, c, h, w_ = made.shape
+    grid = made.view(b, height // cut.shape[2], width // cut.shape[3], c, h, w_)
+    return grid.permute(0, 3, 1, 4, 2, 5).reshape(b, c, grid.shape[1] * h, grid.shape[2] * w_)
+
+
+def windows(x, size):
+    """Return the tokens of each window: [window, token, channel]."""
+    b, c, height, width = x.shape
+    cut = x.view(b, c, height // size, size, width // size, size).permute(0, 2, 4, 3, 5, 1)
+    return cut.reshape(-1, size * size, c)
+
+
+def laid_out(tokens, size, grid):
+    """Put windows of tokens together again."""
+    rows, columns = grid
+    cut = tokens.view(1, rows, columns, size, size, -1).permute(0, 5, 1, 3, 2, 4)
+    return cut.reshape(1, -1, rows * size, columns * size)
+
+
+def pooled_queries(x):
+    """Attention inside windows whose queries are pooled: four tokens of each window ask, all sixteen answer."""
+    tokens = windows(x, 4)
+    asking = tokens.view(-1, 2, 2, 2, 2, 4).amax((2, 4)).view(-1, 4, 4)
+    return laid_out(F.scaled_dot_product_attention(asking, tokens, tokens), 2, (2, 3))
+
+
+def shared_queries(x):
+    """Attention inside windows whose queries are the same for all: those of the whole map, pooled."""
+    tokens = windows(x, 4)
+    asking = F.avg_pool2d(x, (2, 3)).flatten(2).transpose(1, 2).repeat(6, 1, 1)
+    return laid_out(F.scaled_dot_product_attention(asking, tokens, tokens), 4, (2, 3))
+
+
+def with_a_halo(x):
+    """Attention of the tokens of each window to its own and to one row and column around it."""
+    asking = windows(x, 4)
+    around = F.pad(x, (1, 1, 1, 1)).unfold(2, 6, 4).unfold(3, 6, 4).permute(0, 2, 3, 4, 5, 1).reshape(6, 36, 4)
+    return laid_out(F.scaled_dot_product_attention(asking, around, around), 4, (2, 3))
+
+
+def between_heads(x):
+    """A convolution of an attention map: a product of its heads at each pair of tokens."""
+    tokens = x.flatten(2).transpose(1, 2).view(1, 42, 2, 2).transpose(1, 2)
+    scores = F.conv2d(tokens @ tokens.transpose(2, 3), w(2, 2, 1, 1)).softmax(-1)
+    return (scores @ tokens).transpose(2, 3).reshape(1, 4, 6, 7)
 
 
 def turned_off(x):
@@ -318,6 +371,29 @@ CASES = [
         *[x.flatten(2).transpose(1, 2)[:, None]] * 3).transpose(2, 3).reshape(1, 4, 6, 7)),
     Case("_scaled_dot_product_flash_attention_for_cpu", lambda x: A._scaled_dot_product_flash_attention_for_cpu(
         *[x.flatten(2).transpose(1, 2)[:, None]] * 3)[0].transpose(2, 3).reshape(1, 4, 6, 7)),
+    # Tokens, windows, attention maps: what a window does to dimensions that it does not slide over.
+    Case("conv1d", lambda x: F.conv1d(x.flatten(2), w(3, 4, 1)).view(1, 3, 6, 7)),
+    Case("conv1d", lambda x: F.conv1d(x.flatten(2), w(4, 1, 3), padding=1, groups=4).view_as(x), exact=False),
+    Case("conv1d", lambda x: F.conv1d(x.flatten(1, 2), w(3, 24, 3), padding=1), out=(None, 2)),
+    Case("conv2d", lambda x: F.conv2d(x.flatten(2)[..., None], w(3, 4, 1, 1)).view(1, 3, 6, 7)),
+    Case("conv2d", lambda x: in_windows(x, 4, 3, lambda y: F.conv2d(y, w(3, 4, 1, 1))), **CUT),
+    Case("conv2d", lambda x: in_windows(x, 4, 3, lambda y: F.conv2d(y, w(3, 4, 3, 3), padding=1)), exact=False, **CUT),
+    Case("conv2d", lambda x: in_windows(x, 4, 3, lambda y: F.conv2d(y, w(3, 4, 4, 3), padding=(0, 1))), exact=False,
+         **CUT),
+    Case("conv2d", lambda x: in_windows(x, 4, 3, lambda y: F.conv2d(y, w(3, 4, 2, 3), stride=(2, 3))), **CUT),
+    Case("conv2d", between_heads),
+    Case("conv_transpose2d", lambda x: F.conv_transpose2d(x.flatten(2)[..., None], w(4, 3, 1, 1)).view(1, 3, 6, 7)),
+    Case("max_pool2d", lambda x: in_windows(x, 4, 4, lambda y: F.max_pool2d(y, 2)), **CUT),
+    Case("avg_pool2d", lambda x: in_windows(x, 4, 4, lambda y: F.avg_pool2d(y, 1, 2)), **CUT),
+    Case("max_pool2d", lambda x: in_windows(x, 4, 4, lambda y: F.max_pool2d(y, 2, dilation=2)), exact=False, **CUT),
+    Case("avg_pool2d", lambda x: in_windows(x, 4, 4, lambda y: F.avg_pool2d(y, 3, 1)), exact=False, **CUT),
+    Case("avg_pool1d", lambda x: F.avg_pool1d(x.flatten(2), 4), out=(None, None), exact=False),
+    Case("scaled_dot_product_attention", pooled_queries, **CUT),
+    Case("scaled_dot_product_attention", shared_queries, exact=False, **CUT),
+    Case("scaled_dot_product_attention", with_a_halo, **CUT),
+    Case("scaled_dot_product_attention", lambda x: laid_out(
+        F.scaled_dot_product_attention(*[windows(x.roll((-2, -2), (2, 3)), 4)] * 3), 4, (2, 3)).roll((2, 2), (2, 3)),
+         exact=False, **CUT),
     # Elements moved, dropped, added.
     Case("pad", lambda x: F.pad(x, (1, 2, -1, 0), value=3.0)),
     Case("pad", lambda x: F.pad(x, (1, 1, 1, 1), mode="circular"), exact=False),
@@ -345,6 +421,7 @@ CASES = [
     Case("unbind_copy", lambda x: A.unbind_copy(x, 1)[1][:, None]),
     Case("stack", lambda x: torch.stack([x, 2 * x], 1), out=(3, 4)),
     Case("cat", lambda x: torch.cat([x, x[:, :, 1:]], 2)),
+    Case("cat", lambda x: torch.cat([x[:, :, :0], 2 * x], 2)),
     Case("concat", lambda x: A.concat([x, 2 * x], 1)),
     Case("concatenate", lambda x: A.concatenate([x, 2 * x], 1)),
     Case("index_select", lambda x: x.index_select(1, torch.tensor([2, 0]))),

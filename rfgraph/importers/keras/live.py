@@ -1,15 +1,16 @@
 """Live Keras 3 models, brought to the config that a file holds and read as one.
 
-A functional or sequential model has its graph already. Models and layers of the user's own are called on symbolic
-tensors: what their ``call`` does with layers and ``keras.ops`` is their graph. Where that does not work (other
-frameworks' functions on tensors, loops over data) the layer is unknown, and said to be.
+A functional or sequential model has its graph already. Models, layers and activations of the user's own are called on
+symbolic tensors: what they do with layers and ``keras.ops`` is their graph. Such code computes with sizes, so it is
+called on sizes that are numbers: those of an example, and a batch of one where none is given. Where that does not work
+(other frameworks' functions on tensors, loops over data) the layer is unknown, and said to be.
 """
 
 from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,25 +51,48 @@ def graph_of(
     """
     name = str(getattr(model, "name", None) or type(model).__name__)
     given = None if example is None else _mapped(example, _tensor)
-    with _untouched(model):
+    with _untouched(model), _deferring():
         ends = _graph(model)
-        if ends is not None:
-            layer = _functional(name, *ends)
-            shapes = {} if given is None else _shapes(layer, given, name)
-            return lowered(Model(name, layer), treat, input_size, shapes)
-        if given is None:
+        if ends is None and given is None:
             raise ModelFileError(
                 f"a live model ({name}) without inputs of its own is called on an example; pass example=, the full "
                 "shape of its input such as (1, 224, 224, 3), a tensor, or a list or mapping of these"
             )
-        layer = _called(model, given, name)
+        own = None if ends is None else Model(name, _functional(name, *ends))
+        if own is not None and ends is not None:
+            shapes = {} if given is None else _shapes(own.layer, given, name)
+            if not _has_code(model):
+                return lowered(own, treat, input_size, shapes)
+            given = [(_sized(_name(x), shapes.get(_name(x), x.shape), input_size), x.dtype) for x in flat(ends[0])]
+
+        def called(sizes: Any) -> Model:
+            try:
+                return Model(name, _called(model, sizes, name))
+            except ModelFileError:
+                if own is None:
+                    raise
+                return own  # it is read for sizes that it does not run on
+
+        first = called(given)
 
         def again(asked: Mapping[str, Shape]) -> Model:
-            names = iter(input_names(layer))
-            resized = _mapped(given, lambda pair: (asked.get(next(names), pair[0]), pair[1]))
-            return Model(name, _called(model, resized, name))
+            names = iter(input_names(first.layer))
+            return called(_mapped(given, lambda pair: (_numbers(asked.get(next(names), pair[0])), pair[1])))
 
-        return lowered(Model(name, layer), treat, input_size, None, again)
+        return lowered(first, treat, input_size, None, again)
+
+
+def _sized(name: str, shape: Sequence[Any], input_size: Any) -> tuple[int | None, ...]:
+    """Return the shape of an input in which the input size stands for the sizes that are open, but for the batch."""
+    places = [d for d, n in enumerate(shape) if n is None and d]
+    asked = input_size.get(name) if isinstance(input_size, Mapping) else input_size
+    sizes = [asked] * len(places) if isinstance(asked, int) else list(asked or ())
+    known = dict(zip(places, sizes, strict=True)) if len(sizes) == len(places) else {}
+    return _numbers([known.get(d, n) for d, n in enumerate(shape)])
+
+
+def _numbers(shape: Sequence[Any]) -> tuple[int | None, ...]:
+    return tuple(n if isinstance(n, int) else None for n in shape)
 
 
 # Examples: shapes and types of tensors, one or a structure of them.
@@ -106,7 +130,7 @@ def _tensor(example: Any) -> tuple[tuple[int | None, ...], str]:
     return tuple(shape), "float32" if dtype is None else str(keras.backend.standardize_dtype(dtype))
 
 
-def _shapes(layer: Config, given: Any, name: str) -> dict[str, Shape]:
+def _shapes(layer: Mapping[str, Any], given: Any, name: str) -> dict[str, Shape]:
     """Return the shapes of a model's own inputs that an example gives."""
     names = list(input_names(layer))
     pairs = given if isinstance(given, dict) else dict(zip(names, given if isinstance(given, list) else [given],
@@ -160,10 +184,11 @@ def _called(model: Any, given: Any, name: str) -> Config:
 
 def _named(model: Any, given: Any) -> Any:
     """Return symbolic tensors for examples, called as the parameters of the model are."""
-    own, _ = _parameters(model)
+    ends = _graph(model)
+    own = _parameters(model)[0] if ends is None else [_name(x) for x in flat(ends[0])]
 
     def symbolic(item: Any, name: str | None) -> Any:
-        return _mapped(item, lambda pair: keras.Input(batch_shape=pair[0], dtype=pair[1], name=name))
+        return _mapped(item, lambda pair: keras.Input(batch_shape=_batched(pair[0]), dtype=pair[1], name=name))
 
     if isinstance(given, dict):
         return {key: symbolic(item, key if _is_pair(item) else None) for key, item in given.items()}
@@ -173,30 +198,60 @@ def _named(model: Any, given: Any) -> Any:
     return symbolic(given, own[0] if own else None)
 
 
+def _batched(shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    """Return a shape with a batch of one, if its batch is open."""
+    return tuple(1 if n is None and d == 0 else n for d, n in enumerate(shape))
+
+
 def _parameters(model: Any) -> tuple[list[str], list[str]]:
     """Return the names of what a model can be called with by place, and of what it has to be."""
     parameters = inspect.signature(model.call).parameters.values()
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return names, [p.name for p in parameters if p.default is p.empty and p.name in names]
+    return names, [p.name for p in parameters if p.default is p.empty and p.name in names and not _asked(p.name)]
+
+
+def _asked(name: str) -> dict[str, Any]:
+    """Return the argument that Keras itself gives a ``call`` with a parameter of that name, if it gives one."""
+    return {name: False} if name == "training" else {name: None} if name.endswith("mask") else {}
 
 
 def _outputs(model: Any, inputs: Any) -> list[Any]:
     """Return the symbolic tensors that a model makes of symbolic tensors."""
     args, kwargs = _arguments(model, inputs)
-    if isinstance(model, keras.Sequential) and _keras_own(type(model), "call"):
-        made = inputs
-        for layer in model.layers:
-            made = layer(made)
-        return _tensors(made)
-    if _keras_own(type(model)):
-        return _tensors(model(*args, **kwargs))
-    if not model.built:
-        model(*args, **kwargs)
-    return _tensors(model.call(*args, **kwargs))
+    if not _keras_own(type(model), "call") and not model.built:
+        model(*args, **_completed(model, args, kwargs))
+    return _run(model, args, kwargs)
+
+
+def _run(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Return the symbolic tensors that a layer makes of its arguments, one call of an inner layer after the other."""
+    if _keras_own(type(operation), "call"):
+        if isinstance(operation, keras.Sequential):
+            made = args[0]
+            for layer in operation.layers:
+                made = layer(made)
+            return _tensors(made)
+        if isinstance(operation, keras.Function):
+            return _tensors(operation._run_through_graph(list(args)))
+        return _tensors(operation(*args, **kwargs))
+    return _tensors(operation.call(*args, **_completed(operation, args, kwargs)))
+
+
+def _completed(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords for the ``call`` of a layer: those that it takes, and those that it needs."""
+    parameters = inspect.signature(layer.call).parameters
+    any_name = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    given = {name: value for name, value in kwargs.items() if name in parameters or any_name or not _asked(name)}
+    for name, parameter in list(parameters.items())[len(args) :]:
+        if parameter.default is parameter.empty and name not in given:
+            given |= _asked(name)
+    return given
 
 
 def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return what a model is called with: several inputs are several arguments if it has that many, else one."""
+    if _graph(model) is not None:
+        return tuple(flat(inputs)), {}
     names, needed = _parameters(model)
     if isinstance(inputs, dict) and set(inputs) <= set(names) and set(needed) <= set(inputs):
         return (), inputs
@@ -268,6 +323,11 @@ def _functional(name: str, inputs: Any, outputs: Sequence[Any]) -> Config:
     }  # fmt: skip
 
 
+def _name(x: Any) -> str:
+    """Return what the input of a graph is called."""
+    return str(x._keras_history.operation.name)
+
+
 def _key(x: Any) -> tuple[int, int]:
     history = x._keras_history
     return id(history.operation), history.node_index
@@ -321,26 +381,96 @@ def _config(operation: Any, node: Any) -> Config:
     kind = type(operation)
     plain: Config = {"module": kind.__module__, "class_name": kind.__name__, "config": {}}
     ends = _graph(operation)
-    if ends is not None:
+    if ends is not None and not _has_code(operation):
         return {**plain, **_functional(str(operation.name), *ends)}
     if isinstance(operation, keras.layers.Lambda) and _keras_own(kind):
         return {"module": "keras.layers", "class_name": "Lambda", "config": {}}
+    if not _keras_own(kind) or ends is not None:
+        return _followed(plain, node.input_tensors, lambda: _traced(operation, node))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if not _keras_own(kind):
-                return {**plain, **_traced(operation, node)}
-            return dict(keras.saving.serialize_keras_object(operation))
+            config = dict(keras.saving.serialize_keras_object(operation))
     except Exception as error:  # the user's own code runs here and may raise anything
-        return {
-            **plain,
-            "module": f"live.{kind.__module__}",
-            "why": f"what it does cannot be followed ({_first(error)})",
-        }
+        return _unfollowed(plain, node.input_tensors, error)
+    return _with_functions(config, operation, node)
+
+
+def _followed(plain: Config, inputs: Sequence[Any], trace: Callable[[], Config]) -> Config:
+    """Return the graph that ``trace`` makes of code of the user's own, called on ``inputs``, or why it makes none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return {**plain, **trace()}
+    except Exception as error:  # the user's own code runs here and may raise anything
+        return _unfollowed(plain, inputs, error)
+
+
+def _unfollowed(plain: Config, inputs: Sequence[Any], error: Exception) -> Config:
+    why = f"what it does cannot be followed ({_first(error)})"
+    if any(n is None for x in inputs for n in x.shape):
+        why += "; sizes of its input are open: pass example= or an input size"
+    return {**plain, "module": f"live.{plain['module']}", "why": why}
+
+
+def _with_functions(config: Config, operation: Any, node: Any) -> Config:
+    """Return the config of one of Keras's layers with the graphs of the user's own code that it runs."""
+    inner = dict(config.get("config") or {})
+    function: Any = getattr(operation, "activation", None)
+    layer: Any = getattr(operation, "layer", None)
+    if _is_code(function):
+        name = str(getattr(function, "__name__", "function")).strip("<>")
+        plain = {"module": "live", "class_name": name, "registered_name": name, "config": {}}
+
+        def graph() -> Config:
+            x = keras.Input(batch_shape=node.outputs[0].shape, dtype=node.outputs[0].dtype)
+            return {**_functional(name, [x], _tensors(function(x))), "registered_name": name}
+
+        inner["activation"] = _followed(plain, node.outputs, graph)
+    if isinstance(layer, keras.Layer) and _has_code(layer) and len(node.input_tensors) == 1:
+        (x,) = node.input_tensors
+        shape = tuple(x.shape)
+        if isinstance(operation, keras.layers.TimeDistributed):
+            shape = (None if None in shape[:2] else shape[0] * shape[1], *shape[2:])
+        plain = {"module": type(layer).__module__, "class_name": type(layer).__name__, "config": {}}
+
+        def inside() -> Config:
+            fresh = keras.Input(batch_shape=shape, dtype=x.dtype)
+            return _functional(str(layer.name), [fresh], _run(layer, [fresh], {}))
+
+        inner["layer"] = {**_followed(plain, [x], inside), "name": str(layer.name)}
+    return {**config, "config": inner}
+
+
+def _is_code(function: Any) -> bool:
+    """Whether a layer's activation is code of the user's own."""
+    if isinstance(function, keras.Layer):
+        return not _keras_own(type(function))
+    return callable(function) and getattr(function, "__module__", "") != keras.activations.relu.__module__
+
+
+def _has_code(layer: Any) -> bool:
+    """Whether a layer runs code of the user's own, in itself or in a layer in it."""
+    return any(
+        not _keras_own(type(one), "call") or _is_code(getattr(one, "activation", None)) for one in _operations(layer)
+    )
+
+
+def _operations(model: Any) -> list[Any]:
+    """Return a layer, the layers in it, and the operations of their graphs."""
+    found: dict[int, Any] = {}
+    waiting = [model]
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in found:
+            found[id(one)] = one
+            waiting += one._flatten_layers(include_self=False) if hasattr(one, "_flatten_layers") else []
+            waiting += one.operations if isinstance(one, keras.Function) else []
+    return list(found.values())
 
 
 def _traced(operation: Any, node: Any) -> Config:
-    """Return the graph of what a layer of the user's own does when it is called as it was."""
+    """Return the graph of what a layer does when it is called as it was."""
     inputs: list[Any] = []
 
     def fresh(x: Any) -> Any:
@@ -355,16 +485,44 @@ def _traced(operation: Any, node: Any) -> Config:
         for name, value in sorted(node.arguments.kwargs.items())
         if not name.endswith("mask")
     }
-    return _functional(str(operation.name), inputs, _tensors(operation.call(*args, **kwargs)))
+    return _functional(str(operation.name), inputs, _run(operation, args, kwargs))
 
 
 @contextmanager
 def _untouched(model: Any) -> Iterator[None]:
     """Forget the calls that are made of a model's layers meanwhile."""
-    layers = list(model._flatten_layers()) if hasattr(model, "_flatten_layers") else list(model.operations)
-    before = [(layer, len(layer._inbound_nodes), len(layer._outbound_nodes)) for layer in layers]
+    before = [(layer, len(layer._inbound_nodes), len(layer._outbound_nodes)) for layer in _operations(model)]
     try:
         yield
     finally:
         for layer, inbound, outbound in before:
             del layer._inbound_nodes[inbound:], layer._outbound_nodes[outbound:]
+
+
+#: Operators that a symbolic tensor on their right can compute. ``==`` is none: it would tell whether two are one.
+OPERATORS = (
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lt", "le", "gt", "ge",
+)  # fmt: skip
+
+
+@contextmanager
+def _deferring() -> Iterator[None]:
+    """Let variables and arrays leave an operator to the symbolic tensor on its right, as they do to one on its left."""
+    kind = keras.Variable
+    names = [f"__{name}__" for name in OPERATORS]
+    own = {name: vars(kind)[name] for name in names if name in vars(kind)}
+
+    def deferring(operator: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        return lambda self, other: NotImplemented if isinstance(other, keras.KerasTensor) else operator(self, other)
+
+    try:
+        keras.KerasTensor.__array_ufunc__ = None
+        for name in names:
+            setattr(kind, name, deferring(getattr(kind, name)))
+        yield
+    finally:
+        del keras.KerasTensor.__array_ufunc__
+        for name in names:
+            delattr(kind, name)
+        for name, operator in own.items():
+            setattr(kind, name, operator)

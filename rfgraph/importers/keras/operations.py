@@ -74,7 +74,7 @@ UNARY = {
 SEVERAL = {
     "Add": "add", "Arctan2": "atan2", "BitwiseAnd": "bitwise_and", "BitwiseLeftShift": "shift",
     "BitwiseOr": "bitwise_or", "BitwiseRightShift": "shift", "BitwiseXor": "bitwise_xor", "Clip": "clamp",
-    "Divide": "div", "DivideNoNan": "div", "Equal": "equal", "FloorDivide": "div", "Fmax": "max", "Fmin": "min",
+    "Divide": "div", "DivideNoNan": "div", "Equal": "equal", "FloorDivide": "floor_div", "Fmax": "max", "Fmin": "min",
     "Fmod": "mod", "Gcd": "gcd", "Greater": "greater", "GreaterEqual": "greater_or_equal", "Heaviside": "heaviside",
     "Hypot": "hypot", "Isclose": "equal", "Lcm": "lcm", "Ldexp": "mul", "LeftShift": "shift", "Less": "less",
     "LessEqual": "less_or_equal", "Logaddexp": "logaddexp", "Logaddexp2": "logaddexp", "LogicalAnd": "and",
@@ -661,6 +661,8 @@ def _reshape(node: Node, build: Builder) -> Made:
     found = node.get("newshape")
     wanted = [whole_number("newshape", -1 if n is None else n) for n in
               (found if isinstance(found, (list, tuple)) else (found,))]  # fmt: skip
+    if wanted.count(-1) > 1:
+        raise UnspelledError(f"its newshape {found} holds sizes that were open when the model was built")
     had = product(node.shape)
     counts = product(n for n in wanted if n != -1)
     if -1 in wanted and isinstance(had, int) and isinstance(counts, int) and (not counts or had % counts):

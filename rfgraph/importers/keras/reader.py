@@ -710,13 +710,11 @@ def lowered(
     shapes
         Shapes of its inputs, by name, in place of its own.
     again
-        Makes the model for other shapes of its inputs; if left out, the one that is there is read for them.
+        Makes the model for other shapes of its inputs, as far as it can; if left out, the one that is there is read.
     """
 
     def read_for(asked: Mapping[str, Shape]) -> Program:
-        if asked and again is not None:
-            return program_of(again(asked))
-        return program_of(model, {**(shapes or {}), **asked})
+        return program_of(again(asked) if asked and again is not None else model, {**(shapes or {}), **asked})
 
     return lower_for(read_for, treat, input_size)
 

@@ -35,6 +35,13 @@ def _pointwise(primitive: program.Pointwise, maps: Maps, step: Instruction, oper
     return merge(maps, step, primitive.function, known, labels, range(rank or 0))
 
 
+@place.register
+def _either(primitive: program.Either, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    known = [p for p in operands if p is not None]
+    rank = len(step.output.shape or ())
+    return merge(maps, step, "either", known, [_from_the_right(p, None, rank) for p in known], range(rank))
+
+
 def _from_the_right(p: Placed, shape: Shape | None, rank: int | None) -> list[Hashable]:
     """Return the labels of the dimensions of an operand that broadcasts to ``rank``: its last is the last."""
     own = len(shape or ()) if p.view is None else p.view.rank
@@ -99,9 +106,12 @@ def _contract(primitive: program.Contract, maps: Maps, step: Instruction, operan
         dims = {d for d, label in enumerate(labels) if label not in output}
         rest = [(q.view, names) for j, (q, names) in enumerate(known) if j != i and q.view is not None]
         name = f"{step.name}/{i}"
-        if any(_keeps_inner(other_view, names, output, axis)
-               for axis in mixed(view, dims).blocks for other_view, names in rest):  # fmt: skip
-            absorbed.append((maps.absorb(p, dims, name), labels))  # the other tensor's positions stay told apart
+        inner = [(axis, other_view) for axis in mixed(view, dims).blocks for other_view, names in rest
+                 if _keeps_inner(other_view, names, output, axis)]  # fmt: skip
+        if inner:  # the other tensor's positions stay told apart
+            same = all(view.extent(axis) == other_view.extent(axis) for axis, other_view in inner)
+            read = maps.absorb(p, dims, name) if same else maps.collapse(p, dims, name, "flatten")
+            absorbed.append((read, labels))
         else:
             kept.append((maps.collapse(p, dims, name, "flatten"), labels))
     summed = [*kept, *absorbed]

@@ -347,13 +347,17 @@ class Maps:
             placed = [p if p.view is None else replace(p, view=self.probe.canonical(p.view)) for p in placed]
         carried: dict[Hashable, Dimension] = {}
         owner: dict[int, list[tuple[Hashable, Dim]]] = {}
-        for i, _ in known:
+        for i in self._owners_first(placed, labels):
             clash = self._clash(placed[i], labels[i], output, owner)
             if any(labels[i][d] in carried and carried[labels[i][d]].axes for d in clash):
                 return None  # two axes under one label, as where a map meets its own transpose
+            fewer = f"{name}/{i}" if len(placed) > 1 else name
             if clash:
-                fewer = f"{name}/{i}" if len(placed) > 1 else name
-                placed[i] = self.absorb(placed[i], clash, fewer)
+                fits = self._on_grid(placed[i], labels[i], clash, owner)
+                placed[i] = self.absorb(placed[i], clash, fewer) if fits else self.collapse(
+                    placed[i], clash, f"{fewer}/read", "flatten"
+                )  # fmt: skip
+            placed[i] = self._lifted(placed[i], labels[i], owner, f"{fewer}/each")
             view = placed[i].view
             assert view is not None
             for label, dim in zip(labels[i], view.dims, strict=True):
@@ -380,6 +384,63 @@ class Maps:
 
     def _home(self, view: View, labels: Sequence[Hashable], axis: int) -> list[tuple[Hashable, Dim]]:
         return [(labels[d], part.stride) for d, part in view.places(axis) if part.size != 1]
+
+    def _owners_first(self, placed: Sequence[Placed], labels: Sequence[Sequence[Hashable]]) -> list[int]:
+        """Return the order in which tensors say where an axis lies: as given, but a small map that has its axes under
+        other labels than a larger one, as queries that every window shares, comes after it.
+        """  # fmt: skip
+        order = [i for i, p in enumerate(placed) if p.view is not None]
+        if len(order) != 2:
+            return order
+        (a, first), (b, second) = ((i, view) for i in order if (view := placed[i].view) is not None)
+        shared = [axis for axis in first.axes & second.axes if first.extent(axis) != 1 != second.extent(axis)]
+        apart = all(
+            {label for label, _ in self._home(first, labels[a], axis)}.isdisjoint(
+                label for label, _ in self._home(second, labels[b], axis)
+            )
+            for axis in shared
+        )
+        sizes = [product(view.extent(axis) for axis in shared) for view in (first, second)]
+        small, large = sizes
+        swapped = bool(shared) and apart and isinstance(small, int) and isinstance(large, int) and small < large
+        return [b, a] if swapped else order
+
+    def _on_grid(
+        self,
+        p: Placed,
+        labels: Sequence[Hashable],
+        clash: Collection[int],
+        owner: dict[int, list[tuple[Hashable, Dim]]],
+    ) -> bool:
+        """Whether what of a tensor is left without ``clash`` lies as the owner of its axes does."""
+        assert p.view is not None
+        axes = set().union(*(p.view.dims[d].axes for d in clash)) & set(owner)
+        return all(
+            (labels[d], part.stride) in owner[axis]
+            for axis in axes for d, part in p.view.places(axis) if d not in clash and part.size != 1
+        )  # fmt: skip
+
+    def _lifted(
+        self, p: Placed, labels: Sequence[Hashable], owner: dict[int, list[tuple[Hashable, Dim]]], name: str
+    ) -> Placed:
+        """Lay a map of blocks out to the positions of a finer map that it is read beside, block by block."""
+        assert p.view is not None
+        blocks: dict[int, int] = {}
+        for axis in p.view.axes & set(owner):
+            home, there = self._home(p.view, labels, axis), owner[axis]
+            ratios = {exact_quotient(stride, home[0][1]) for label, stride in there if home and label == home[0][0]}
+            for ratio in ratios:
+                if isinstance(ratio, int) and ratio > 1 and all((label, s * ratio) in there for label, s in home):
+                    blocks[axis] = ratio
+        if not blocks:
+            return p
+
+        def spaced(part: Part) -> Part:
+            return part if part.axis not in blocks else replace(part, stride=part.stride * blocks[part.axis])
+
+        node = self.emit("depth_to_space", name, [p], block=self.per_axis(blocks, 1))
+        dims = tuple(replace(dim, parts=tuple(map(spaced, dim.parts))) for dim in p.view.dims)
+        return replace(p, node=node, view=View(dims))
 
     def _clash(
         self,

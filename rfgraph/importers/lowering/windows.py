@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import Maps, Placed
 from rfgraph.importers.lowering.rules import Operands, first, place, sizes_of
-from rfgraph.importers.lowering.views import Dimension, Part, View, along, other
-from rfgraph.importers.program.dimensions import Dim, Expression, exact_quotient
-from rfgraph.importers.program.primitives import Instruction
+from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient
+from rfgraph.importers.program.primitives import Instruction, Ints
 
 Window = program.Slide | program.SlideTransposed
 Exchange = program.DepthToSpace | program.SpaceToDepth
@@ -21,7 +23,7 @@ APART = "the axes that it works on cannot be told apart"
 def _slide(primitive: program.Slide, maps: Maps, step: Instruction, operands: Operands) -> Placed:
     found = _windowed(primitive, maps, step, operands)
     if found is None:
-        return maps.unknown(step, operands, APART)
+        return _within(primitive, maps, step, operands)
     p, axes, strides = found
     taken = {axis: i for i, d in enumerate(primitive.dims) if (axis := axes.get(d)) is not None}
     if any(primitive.stride[taken[axis]] > 1 or isinstance(primitive.padding, str) for axis in strides):
@@ -73,13 +75,132 @@ def _slide_transposed(primitive: program.SlideTransposed, maps: Maps, step: Inst
 def _windowed(
     primitive: Window, maps: Maps, step: Instruction, operands: Operands
 ) -> tuple[Placed, dict[int, int], dict[int, int]] | None:
-    """Bring what a window slides over to its axes; positions among the channels that it sums are mixed first."""
-    p = first(operands)
+    """Bring what a window slides over to its axes; positions among the channels that it sums are mixed first.
+
+    Where that cannot be done, dimensions that it does not slide over stay what they are: a 1x1 convolution of tokens,
+    of windows or of an attention map is a map of its channels at each of their positions.
+    """
+    p = _seen(maps, step, first(operands), primitive.dims)
     if maps.probe is not None:
         maps.probe.slid(p.view, primitive.dims)
-    if p.view is not None and primitive.channel is not None:
-        p = maps.collapse(p, {primitive.channel}, f"{step.name}/channels", "dense")
-    return maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims, primitive.channel or 0))
+    p = _channels_mixed(primitive, maps, step, p)
+    rank = _rank(step, *primitive.dims, primitive.channel or 0)
+    found = maps.on_axes(p, primitive.dims, rank)
+    if found is not None or p.view is None:
+        return found
+    sliding = _sliding(primitive)
+    return maps.on_axes(p, sliding, rank) if sliding else (maps.as_map(p, fold=False), {}, {})
+
+
+def _channels_mixed(primitive: Window, maps: Maps, step: Instruction, p: Placed) -> Placed:
+    if p.view is None or primitive.channel is None:
+        return p
+    return maps.collapse(p, {primitive.channel}, f"{step.name}/channels", "dense")
+
+
+def _seen(maps: Maps, step: Instruction, p: Placed, dims: Ints) -> Placed:
+    """Return a tensor of which only the shape is known as the map that a window of all its axes makes of it."""
+    shape = step.inputs[0].shape
+    if p.view is not None or maps.probe is not None or shape is None or len(dims) != maps.axes:
+        return p
+    axis_of = {d: axis for axis, d in enumerate(dims)}
+    sizes = enumerate(shape)
+    return replace(p, view=View(tuple(along(axis_of[d], size) if d in axis_of else other(size) for d, size in sizes)))
+
+
+def _sliding(primitive: Window) -> Ints:
+    """Return the dimensions in which a window does more than read the position itself."""
+    still = primitive.padding in ("same_upper", "same_lower")
+    return tuple(
+        d
+        for i, d in enumerate(primitive.dims)
+        if (primitive.kernel[i], primitive.stride[i]) != (1, 1) or not (still or primitive.padding[i] == (0, 0))
+        or (isinstance(primitive, program.SlideTransposed) and primitive.output_padding[i])
+    )  # fmt: skip
+
+
+def _within(primitive: program.Slide, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    """A window slid over blocks of neighbouring positions, each for itself, or over positions of several axes in a row.
+
+    A pooling that cuts blocks into smaller ones is one of the whole map. Of any other it is only told that an output
+    reads its block, or where there is none, all of the axes.
+    """
+    p = first(operands)
+    if p.view is None:
+        return maps.unknown(step, operands, APART)
+    p = _channels_mixed(primitive, maps, step, p)
+    view = p.view
+    assert view is not None
+    sizes = sizes_of(step, view.rank)
+    sliding = _sliding(primitive)
+    cells = {}
+    for i, d in enumerate(primitive.dims):
+        if d in sliding and view.dims[d].axes:
+            cell = _cells(primitive, i, view, d)
+            if cell is None:
+                return _within_bound(primitive, maps, step, p, sizes)
+            cells[cell] = i
+    kernel, stride, dilation = (
+        maps.per_axis({axis: values[i] for axis, i in cells.items()}, 1)
+        for values in (primitive.kernel, primitive.stride, primitive.dilation)
+    )
+    more = {} if set(dilation) == {1} else {"dilation": dilation}
+    node = maps.node(primitive.function, step, [p], kernel=kernel, stride=stride, **more, **_channels(primitive))
+    dims = [replace(dim, parts=joined(_coarser(part, cells, primitive) for part in dim.parts)) for dim in view.dims]
+    made = View(tuple(dims))
+    for d in sliding:
+        if not view.dims[d].axes:
+            made = made.replaced(d, other(sizes[d]))
+    return Placed(node, _of_channels(made, primitive, sizes), p.full)
+
+
+def _cells(primitive: program.Slide, i: int, view: View, d: int) -> int | None:
+    """Return the axis of dimension ``d`` if windows cut its blocks into cells of their stride, ``None`` otherwise."""
+    dim, stride = view.dims[d], primitive.stride[i]
+    span = primitive.dilation[i] * (primitive.kernel[i] - 1) + 1
+    if len(dim.parts) != 1 or dim.extra or isinstance(primitive.padding, str) or primitive.padding[i] != (0, 0):
+        return None
+    part = dim.parts[0]
+    if part.stride != 1 or not isinstance(part.size, int) or part.size % stride or span > stride:
+        return None
+    if part.axis is None:
+        return None
+    others = [other_part for _, other_part in view.places(part.axis) if other_part != part]
+    return part.axis if all(exact_quotient(other_part.stride, part.size) is not None for other_part in others) else None
+
+
+def _coarser(part: Part, cells: Mapping[int, int], primitive: program.Slide) -> Part:
+    """Return a part of an axis after each cell of it has become one position."""
+    i = None if part.axis is None else cells.get(part.axis)
+    if i is None or primitive.stride[i] == 1:
+        return part
+    stride = primitive.stride[i]
+    inner = part.stride == 1
+    size = exact_quotient(part.size, stride) if inner else part.size
+    step = 1 if inner else exact_quotient(part.stride, stride)
+    assert size is not None
+    assert step is not None
+    return Part(size, part.axis, step)
+
+
+def _within_bound(primitive: program.Slide, maps: Maps, step: Instruction, p: Placed, sizes: Shape) -> Placed:
+    """A window of which only is told what it can read at most: a block for itself, or all of some axes."""
+    view = p.view
+    assert view is not None
+    sliding = [d for d in _sliding(primitive) if view.dims[d].axes]
+    same = all(sizes[d] == view.dims[d].size and not view.dims[d].extra for d in sliding)
+    name = step.name
+    p = maps.spread(p, sliding, name, "attention") if same else maps.collapse(p, sliding, name, "flatten")
+    made = p.view
+    assert made is not None
+    for d in _sliding(primitive):
+        if not same or d not in sliding:
+            made = made.replaced(d, other(sizes[d]))
+    return Placed(p.node, _of_channels(made, primitive, sizes), p.full, step.name)
+
+
+def _of_channels(view: View, primitive: Window, sizes: Shape) -> View:
+    return view if primitive.channel is None else view.replaced(primitive.channel, other(sizes[primitive.channel]))
 
 
 def _rank(step: Instruction, *dims: int) -> int:
@@ -92,14 +213,13 @@ def _slid(p: Placed, primitive: Window, step: Instruction, axes: dict[int, int],
     assert p.view is not None
     view = p.view
     sizes = sizes_of(step, view.rank)
+    sliding = _sliding(primitive)
     for d in primitive.dims:
         if d in axes:
             view = view.replaced(d, Dimension((Part(sizes[d], axes[d], strides.get(axes[d], 1)),)))
-        else:
+        elif d in sliding:
             view = view.replaced(d, other(sizes[d]))
-    if primitive.channel is not None:
-        view = view.replaced(primitive.channel, other(sizes[primitive.channel]))
-    return view
+    return _of_channels(view, primitive, sizes)
 
 
 def _channels(primitive: Window) -> dict[str, int]:

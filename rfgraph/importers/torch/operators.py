@@ -751,7 +751,11 @@ def _cat(node: Node, build: Builder) -> Made:
     rank = next((len(tensor.shape) for tensor in tensors if tensor.shape is not None), None)
     if rank is None:
         raise UnspelledError("the rank of its inputs is not known")
-    return build(program.Concat(dim=node.dim(default=0, rank=rank)), *tensors)
+    d = node.dim(default=0, rank=rank)
+    held = [tensor for tensor in tensors if shape_of(tensor)[d] != 0]
+    if len(held) == 1:
+        return build(program.Pointwise(function="identity"), *held)
+    return build(program.Concat(dim=d), *(held or tensors))
 
 
 @HANDLERS.handles("stack")
