@@ -7,12 +7,14 @@ branches then line up at every output, exactly, and if no branch that was causal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import reduce
+from typing import Any
 
 from rfgraph.algebra.alignment import Mode, compare, seen_from
 from rfgraph.algebra.window import EMPTY, Window
+from rfgraph.ops import Op, Size
 from rfgraph.ops.moving import Pad
 from rfgraph.passes.fold import Domain, fold
 from rfgraph.questions.forks import Branches, Case
@@ -113,21 +115,17 @@ def _changes(
         if len(layers.tails[v]) != 1 or not all(v in chain for chain in passed):
             continue
         ops, above = layers.ops[v], layers.tails[v][0]
-        was = [ops[axis].padded(compiled.sizes[above][axis]) for axis in every]
+        was = [ops[axis].padding_at(compiled.sizes[above][axis]) for axis in every]
+        before = [pair for pair in was if pair is not None]
         moves = {_step(case, v, above) for case in cases}
         step = moves.pop()
         if moves or not step or (wanted / step).denominator > 1:
             continue
         amount = int(wanted / step)
-        new = [
-            pair if pair is None or axis not in axes else (pair[0] + amount, pair[1] - amount)
-            for axis, pair in enumerate(was)
-        ]
-        changed = [None if pair is None else ops[axis].with_padding(pair) for axis, pair in enumerate(new)]
-        before, after = [pair for pair in was if pair], [pair for pair in new if pair]
-        if None in changed or len(after) < len(every):
+        after = [(b + amount, a - amount) if axis in axes else (b, a) for axis, (b, a) in enumerate(before)]
+        if None in was or not all(op.may_pad(pair) for op, pair in zip(ops, after, strict=True)):
             continue
-        reads = {axis: op.window(0, (compiled.sizes[above][axis],)) for axis, op in enumerate(changed) if op}
+        reads = {axis: _with_padding(ops[axis], after[axis], compiled.sizes[above][axis]) for axis in axes}
         crops = any(min(after[axis]) < 0 for axis in axes)
         yield _Change(
             slot, v, (abs(amount), False, crops, steps), reads, Repair(layers.nodes[v], tuple(after), tuple(before))
@@ -141,11 +139,18 @@ def _changes(
         yield _Change(slot, None, (abs(amount), True, True, 0), windows, inserted)
 
 
+def _with_padding(op: Op, padding: tuple[int, int], size: Size) -> Window:
+    """Return what an op reads of a map of ``size`` with other padding."""
+    changed: Any = op
+    return replace(changed, padding=padding).window(0, (size,))  # type: ignore[no-any-return]
+
+
 def _step(case: Case, v: int, above: int) -> Fraction:
     """Return how far one more of padding before moves the centre of ``v``, in source pixels."""
-    field = case.field(above)
-    moves = Fraction(case.graph.compiled.layers.ops[v][case.axis].padding_moves)
-    return moves * Fraction(field.stride) if field.is_local else Fraction(0)
+    inner, field = case.field(above), case.field(v)
+    if not (inner.is_local and field.is_local):
+        return Fraction(0)
+    return Fraction(case.graph.compiled.layers.ops[v][case.axis].center_step(inner, field))
 
 
 @dataclass(frozen=True)
