@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 import networkx as nx
 
 from rfgraph import importers
+from rfgraph.algebra.alignment import Mode
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError
 from rfgraph.graph.costs import Costs
 from rfgraph.graph.network import BatchNorm, Network
@@ -20,7 +21,6 @@ from rfgraph.ops.costs import Cost
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph
 from rfgraph.passes.results import Fields
-from rfgraph.questions.alignment import Mode
 from rfgraph.questions.layers import Layer, Trace
 from rfgraph.report import Report
 from rfgraph.solved import solve
