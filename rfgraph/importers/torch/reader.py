@@ -168,7 +168,7 @@ class Reader:
         for name in graph.inputs:
             shape = self.stated(name)
             if name in data:
-                scope[name] = self.build.input(name, self.shapes.get(name, shape))
+                scope[name] = self.build.input(name, shape, self.shapes.get(name))
             else:
                 scope[name] = self.constant(name, shape)
             if name in learned:
