@@ -87,7 +87,7 @@ def test_a_copied_report_keeps_how_it_was_asked_for():
 def test_a_finding_is_told_by_its_message():
     (finding,) = (f for f in rfgraph.analyze(network("misaligned")).findings if isinstance(f, rfgraph.Misalignment))
     assert str(finding) == f"{finding}" == finding.message
-    assert finding.offset == Fraction(1, 2)
+    assert finding.offset == Fraction(-1, 2)
     assert {GlobalContext, Holes, Unproductive} < set(FINDINGS.values())
     assert all(issubclass(kind, Finding) for kind in FINDINGS.values())
 
