@@ -35,6 +35,7 @@ from rfgraph.questions.misalignment import SizeDependent, common_sizes
 from rfgraph.questions.productivity import Productivity, Unproductive
 
 if TYPE_CHECKING:
+    from rfgraph.importers.lowering.layout import Axes
     from rfgraph.passes.by_size import Solution
     from rfgraph.passes.extents import Regions
     from rfgraph.questions.features import Features, How, Pixel
@@ -571,6 +572,7 @@ def analyze(
     treat: Treat | None = None,
     batch_norm: BatchNorm = "inference",
     example: Any = None,
+    axes: Axes | None = None,
 ) -> Report:
     """Return what every feature of a network sees of its input, and every merge whose paths do not line up.
 
@@ -594,8 +596,13 @@ def analyze(
     batch_norm
         ``"inference"``: batch normalisation reads its own position. ``"training"``: it reads the whole map besides.
     example
-        What a live module is traced on: the full shape of its input, such as ``(1, 3, 224, 224)``, or a tensor; a list
-        of these if it has several inputs. Others need none.
+        What a live module is traced on: the full shape of its input, such as ``(1, 3, 224, 224)``, a tensor or an
+        array; a list of these if it has several inputs, or a mapping from the names of its arguments. A PyTorch module
+        with convolutions needs none if there is an input size. Others need none.
+    axes
+        Which dimensions of a model's inputs are spatial, where the model itself does not tell: for each input a letter
+        per dimension that is an axis and a dot for any other, such as ``{"image": "..HW"}``, or one text for all
+        inputs. It is found where a model has windows or patches.
 
     Raises
     ------
@@ -618,15 +625,16 @@ def analyze(
     merge 'add', axes y, x: centres are off by +1/2 input pixels, +1/4 of the merge's own
     ('pool' against 'conv', parting at 'image')
     """
-    graph = _graph(model, treat, input_size, example)
+    example, input_size = importers.as_example(model, example, input_size)
+    graph = _graph(model, treat, input_size, example, axes)
     simple = not treat and batch_norm == "inference"
     network = (solve(graph, source, input_size) if simple else None) or compile_graph(
         graph, input_size, treat, batch_norm
     )
-    axes = network.axes if isinstance(network, Plain) else network.layers.axes
-    modes = (alignment,) * len(axes) if isinstance(alignment, str) else tuple(alignment)
+    measured = network.axes if isinstance(network, Plain) else network.layers.axes
+    modes = (alignment,) * len(measured) if isinstance(alignment, str) else tuple(alignment)
     known = get_args(Mode)
-    if len(modes) != len(axes) or any(mode not in known for mode in modes):
+    if len(modes) != len(measured) or any(mode not in known for mode in modes):
         raise AttributeValueError(
             f"alignment {alignment!r} is not one of {', '.join(known)}, for all axes or one per axis"
         )
@@ -642,12 +650,13 @@ def trace(
     treat: Treat | None = None,
     batch_norm: BatchNorm = "inference",
     example: Any = None,
+    axes: Axes | None = None,
 ) -> Trace:
     """Return what one output reads of each of its ancestors: the reverse pass of the article.
 
     Parameters
     ----------
-    model, input_size, treat, batch_norm, example
+    model, input_size, treat, batch_norm, example, axes
         As for ``analyze``.
     output
         The node whose field is followed; the output if there is just one.
@@ -666,7 +675,8 @@ def trace(
     >>> trace(net)["signal"].size, trace(net)["first"].size
     ((7,), (3,))
     """
-    graph = _graph(model, treat, input_size, example)
+    example, input_size = importers.as_example(model, example, input_size)
+    graph = _graph(model, treat, input_size, example, axes)
     compiled = compile_graph(graph, input_size, treat, batch_norm)
     layers = compiled.layers
     if output is None:
@@ -684,7 +694,11 @@ def trace(
 
 
 def load(
-    model: Model, treat: Treat | None = None, example: Any = None, input_size: InputSize = None
+    model: Model,
+    treat: Treat | None = None,
+    example: Any = None,
+    input_size: InputSize = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph that a file, ``"zoo:NAME"`` or ``"path/to/file.py:function"`` stands for.
 
@@ -694,7 +708,7 @@ def load(
         What names the model, or a live one of PyTorch, Keras or JAX; a graph stands for itself.
     treat
         As for ``analyze``; each node that a pattern fits gets it as its attribute ``treat``.
-    example, input_size
+    example, input_size, axes
         As for ``analyze``; the size matters to models that compute shapes.
 
     Raises
@@ -707,7 +721,8 @@ def load(
     >>> load("zoo:vgg_16").nodes["vgg_16/pool5"]["kernel"]
     2
     """
-    graph = _graph(model, treat, input_size, example)
+    example, input_size = importers.as_example(model, example, input_size)
+    graph = _graph(model, treat, input_size, example, axes)
     if treat:
         graph = graph.copy()
         for node, treatment in chosen(graph.nodes(data=True), treat).items():
@@ -715,19 +730,22 @@ def load(
     return graph
 
 
-def _graph(model: Model, treat: Treat | None, input_size: InputSize, example: Any = None) -> nx.DiGraph[Any]:
+def _graph(
+    model: Model, treat: Treat | None, input_size: InputSize, example: Any = None, axes: Axes | None = None
+) -> nx.DiGraph[Any]:
     if isinstance(model, Network):
-        return model.graph
+        return importers.stated(model.graph, axes)
     if isinstance(model, nx.Graph):
-        return model
+        return importers.stated(model, axes)
     if isinstance(model, (str, Path, os.PathLike)):
-        return importers.load(os.fspath(model), treat, input_size)
-    live = importers.live(model, example, treat, input_size)
+        return importers.load(os.fspath(model), treat, input_size, axes)
+    live = importers.live(model, example, treat, input_size, axes)
     if live is not None:
         return live
     raise ModelFileError(
         f"a {type(model).__name__} is no model that rfgraph reads; "
-        "pass a networkx graph, a Network, a file path, 'zoo:NAME', a live PyTorch or Keras model, or a JAX function"
+        "pass a networkx graph, a Network, a file path or an open file, 'zoo:NAME', a live PyTorch or Keras model, "
+        "a JAX function, or an onnx.ModelProto"
     )
 
 

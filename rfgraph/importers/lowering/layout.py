@@ -76,23 +76,18 @@ class Layout:
         views: dict[str, View | None] = {}
         for value in program.inputs:
             letters = texts.get(value.name, "")
-            if value.shape is None and letters:
-                size = tuple(symbol(f"{value.name}.{d}") for d in range(len(letters)))
-            elif value.shape is None:
-                views[value.name] = None
-                continue
-            else:
-                size = value.shape
-            if letters and len(letters) != len(size):
+            shape = value.shape
+            if shape is None:
+                shape = tuple(symbol(f"{value.name}.{d}") for d in range(len(letters)))
+            letters = letters or "." * len(shape)
+            if len(letters) != len(shape):
                 raise ModelFileError(
-                    f"axes {letters!r} of input {value.name!r} has {len(letters)} dimensions, but its shape is {text(size)}"
+                    f"axes {letters!r} of input {value.name!r} has {len(letters)} dimensions, but its shape is "
+                    f"{text(shape)}"
                 )
-            views[value.name] = View(
-                tuple(
-                    other(n) if letter == "." else along(number[letter], n)
-                    for letter, n in zip(letters or "." * len(size), size, strict=True)
-                )
-            )
+            lettered = zip(letters, shape, strict=True)
+            dims = tuple(other(size) if letter == "." else along(number[letter], size) for letter, size in lettered)
+            views[value.name] = View(dims) if dims or value.shape is not None else None
         return cls(len(number), views)
 
     @classmethod

@@ -22,7 +22,7 @@ from rfgraph.importers.lowering import functions as rules_functions  # noqa: F40
 from rfgraph.importers.lowering import moves as rules_moves  # noqa: F401  they register with ``place``
 from rfgraph.importers.lowering import windows as rules_windows  # noqa: F401  they register with ``place``
 from rfgraph.importers.lowering.counts import Counts, held
-from rfgraph.importers.lowering.layout import Layout, Probe
+from rfgraph.importers.lowering.layout import Axes, Layout, Probe
 from rfgraph.importers.lowering.maps import Maps, Placed
 from rfgraph.importers.lowering.rules import place
 from rfgraph.importers.program.dimensions import Shape
@@ -30,7 +30,10 @@ from rfgraph.importers.program.primitives import Program
 
 
 def lower(
-    program: Program, treat: Treat | None = None, spatial: Mapping[str, Sequence[int]] | None = None
+    program: Program,
+    treat: Treat | None = None,
+    spatial: Mapping[str, Sequence[int]] | None = None,
+    axes: Axes | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a tensor program.
 
@@ -43,13 +46,15 @@ def lower(
         only tells that what comes after them lies as before.
     spatial
         The spatial dimensions of each input, in order; found from the model's windows if left out.
+    axes
+        The same as a user writes it, as for ``rfgraph.analyze``.
 
     Raises
     ------
     ModelFileError
         If no output depends on an input, or nothing tells which dimensions are spatial.
     """
-    layout = layout_of(program, treat) if spatial is None else Layout.given(program, spatial)
+    layout = layout_of(program, treat, axes) if spatial is None else Layout.given(program, spatial)
     maps = Maps(program.name, layout.axes, treat or {})
     place_all(program, layout, maps)
     maps.network.graph.graph["parameters"] = held(program)
@@ -61,6 +66,7 @@ def lower_for(
     treat: Treat | None = None,
     input_size: Any = None,
     locations: Mapping[str, str] = MappingProxyType({}),
+    axes: Axes | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a model that is read anew for another input size, if it was made for one.
 
@@ -75,27 +81,31 @@ def lower_for(
     locations
         Where the user's code calls instructions, by name, as far as ``read`` has noted it when it is done; their nodes
         carry it as ``location``.
+    axes
+        As for ``lower``.
     """
     program = read({})
     if input_size is not None:
-        shapes = layout_of(program, treat).resized(program, input_size)
+        shapes = layout_of(program, treat, axes).resized(program, input_size)
         if shapes:
             program = read(shapes)
-    graph = lower(program, treat)
+    graph = lower(program, treat, axes=axes)
     for node, attributes in graph.nodes(data=True):
         if location := locations.get(node):
             attributes["location"] = location
     return graph
 
 
-def layout_of(program: Program, treat: Treat | None = None) -> Layout:
+def layout_of(program: Program, treat: Treat | None = None, axes: Axes | None = None) -> Layout:
     """Return which dimensions of the inputs carry which spatial axis; windows after an unknown op that is treated tell.
 
     Raises
     ------
     ModelFileError
-        If nothing tells.
+        If nothing tells, neither the model nor the user, or what the user says does not fit the inputs.
     """
+    if axes is not None:
+        return Layout.stated(program, axes)
     probe = Probe(program)
     place_all(program, Layout(probe.axes, probe.views), Maps(program.name, probe.axes, treat or {}, probe))
     return probe.layout()

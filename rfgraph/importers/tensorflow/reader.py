@@ -20,6 +20,7 @@ import numpy as np
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape, unknown
@@ -147,11 +148,14 @@ class Model:
 
 
 def graph_of(
-    path: str | os.PathLike[str], treat: Mapping[str, str] | None = None, input_size: Any = None
+    path: str | os.PathLike[str],
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    axes: Axes | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a TensorFlow file; see ``read``."""
     model = opened(path)
-    return lower_for(lambda shapes: program_of(model, shapes), treat, input_size)
+    return lower_for(lambda shapes: program_of(model, shapes), treat, input_size, axes=axes)
 
 
 def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:
