@@ -22,6 +22,7 @@ from rfgraph.graph.network import BatchNorm, Layers, Network
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat, Treatment, chosen
 from rfgraph.ops import Size
+from rfgraph.ops.whole import Unknown
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph, compile_layers
 from rfgraph.passes.results import Fields
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from rfgraph.importers.lowering.layout import Axes
     from rfgraph.passes.by_size import Solution
     from rfgraph.passes.extents import Regions
+    from rfgraph.passes.size_rule import SizeRule
     from rfgraph.questions.features import Features, How, Pixel
     from rfgraph.questions.paths import Paths
     from rfgraph.questions.support import Support
@@ -201,7 +203,15 @@ class Report(Mapping[Hashable, Layer]):
             return False
         if any(sizes is not None and not sizes.residues for sizes in self.aligned_sizes):
             return False
-        return None if serious or self.unchecked else True
+        return None if serious or self.unchecked or self.ends_unknown else True
+
+    @property
+    def ends_unknown(self) -> bool:
+        """Whether an op that no one knows leads to an output: what it merges cannot be checked."""
+        unknown: list[bool] = []
+        for ops, tails in zip(self._layers.ops, self._layers.tails, strict=True):
+            unknown.append(isinstance(ops[0], Unknown) or any(unknown[tail] for tail in tails))
+        return any(unknown[v] for v in self._outputs)
 
     @property
     def _suspects(self) -> list[int] | None:
@@ -264,6 +274,13 @@ class Report(Mapping[Hashable, Layer]):
         )
 
     @cached_property
+    def _size_rules(self) -> list[SizeRule]:
+        """How the sizes of all maps follow from the input size, per axis; axes of like ops share one."""
+        from rfgraph.passes.size_rule import size_rule  # numpy is imported when it is first needed
+
+        return [size_rule(self._layers, axis) for axis in range(len(self.axes))]
+
+    @cached_property
     def input_sizes(self) -> tuple[InputSizes | None, ...]:
         """The input sizes at which the network works, per axis; ``None`` where that cannot be told.
 
@@ -272,9 +289,7 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:unet_2x2").input_sizes[0])
         multiples of 16, from 16
         """
-        from rfgraph.passes.by_size import input_sizes  # numpy is imported when it is first needed
-
-        return tuple(input_sizes(self._layers, axis) for axis in range(len(self.axes)))
+        return tuple(rule.input_sizes for rule in self._size_rules)
 
     @cached_property
     def unchecked(self) -> tuple[Hashable, ...]:

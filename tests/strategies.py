@@ -172,7 +172,27 @@ def _whole(draw, axes, same):
     return {"op": op, "mixes": per_axis(draw, axes, st.booleans())}, Fraction(1)
 
 
+def _fixed(draw, axes, same):
+    """An op whose map does not grow, grows from some size on only, or fits at some sizes only."""
+    kind = draw(st.sampled_from(["adaptive_avg_pool", "resize", "slice", "pad", "pool"]))
+    if kind == "adaptive_avg_pool":
+        return {"op": kind, "size": draw(st.sampled_from([None, 1, 2, 5, 7]))}, Fraction(1)
+    if kind == "resize":
+        return {"op": kind, "size": draw(st.integers(1, 9))}, Fraction(1)
+    if kind == "slice":
+        ends = st.one_of(st.none(), st.integers(-6, 6))
+        return {"op": kind, "start": draw(ends), "stop": draw(ends), "step": draw(st.integers(1, 3))}, Fraction(1)
+    if kind == "pad":
+        mode = draw(st.sampled_from(["reflect", "symmetric", "wrap"]))
+        return {"op": kind, "padding": [draw(st.lists(st.integers(-3, 6), min_size=2, max_size=2))], "mode": mode}, 1
+    stride = draw(st.integers(1, 5))
+    padding = [draw(st.lists(st.integers(-1, 3), min_size=2, max_size=2))]
+    pool = {"op": "max_pool", "kernel": draw(st.integers(1, 6)), "stride": stride, "padding": padding}
+    return {**pool, "ceil_mode": draw(st.booleans())}, Fraction(stride)
+
+
 SAME = [_same, _same, _same, *_LAYERS]
 REGULAR = [_conv, _conv, _resize, _move, _block, _pointwise]
 PLAIN = [_conv, _conv, _move, _pointwise]
+SIZED = [_fixed, _same, *_LAYERS]
 GATED = [_kept, _kept, _kept, _pointwise, _whole]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from rfgraph.algebra.window import Window
@@ -41,24 +42,37 @@ class BySize:
 
 @dataclass(frozen=True)
 class InputSizes:
-    """Sizes of an input along one axis: ``n >= smallest`` with ``n mod modulus`` one of ``residues``."""
+    """Sizes of an input along one axis: ``n >= smallest`` with ``n mod modulus`` one of ``residues``, and ``also``.
+
+    Those under ``also`` are below ``smallest``, where residues do not decide; without residues there are no others.
+    """
 
     axis: str
     modulus: int
     residues: tuple[int, ...]
     smallest: int
+    also: tuple[int, ...] = ()
 
     def __contains__(self, input_size: int) -> bool:
-        return input_size >= self.smallest and input_size % self.modulus in self.residues
+        by_rule = input_size >= self.smallest and input_size % self.modulus in self.residues
+        return by_rule or input_size in self.also
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.residues or self.also)
+
+    def __iter__(self) -> Iterator[int]:
+        """All of them, the smallest first; without end where there are residues."""
+        yield from self.also
+        if self.residues:
+            yield from (n for n in count(self.smallest) if n % self.modulus in self.residues)
 
     def __str__(self) -> str:
         if not self.residues:
-            return "no size"
-        if self.modulus == 1:
-            return f"any size from {self.smallest}"
-        if self.residues == (0,):
-            return f"multiples of {self.modulus}, from {self.smallest}"
-        return f"{named_residues(self.modulus, self.residues)}, from {self.smallest}"
+            return f"{_listed(self.also)} only" if self.also else "no size"
+        rule = f"multiples of {self.modulus}" if self.residues == (0,) else named_residues(self.modulus, self.residues)
+        rule = f"any size from {self.smallest}" if self.modulus == 1 else f"{rule}, from {self.smallest}"
+        return f"{rule}; also {_listed(self.also)}" if self.also else rule
 
 
 def shortest_period(values: Sequence[Any]) -> int:
@@ -71,13 +85,22 @@ def shortest_period(values: Sequence[Any]) -> int:
 
 def named_residues(modulus: int, residues: Sequence[int]) -> str:
     """Return how messages say that the input size has one of ``residues``: "n mod 16 is 0, 4 or 7 to 9"."""
-    runs: list[list[int]] = []
-    for residue in residues:
-        if runs and residue == runs[-1][-1] + 1:
-            runs[-1].append(residue)
-        else:
-            runs.append([residue])
-    parts = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
-    said = ", ".join(parts)
+    said = _runs(residues)
     head, _, tail = said.rpartition(", ")
     return f"n mod {modulus} is {head} or {tail}" if head else f"n mod {modulus} is {said}"
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    """Return sizes in words: "7, 8 and 15 to 20"."""
+    head, _, tail = _runs(sizes).rpartition(", ")
+    return f"{head} and {tail}" if head else tail

@@ -240,7 +240,7 @@ class Window:
         Window(size=6, stride=2, padding=0)
         """
         if self.kind == inner.kind == "local":
-            if self.intervals == _POINT and self.step == 1:
+            if self.intervals == _POINT and self.step == 1 and self.exact:
                 return inner
             if len(self.intervals) == len(inner.intervals) == 1:
                 (a, b), (first, last) = self.intervals[0], inner.intervals[0]  # type: ignore[misc]

@@ -47,6 +47,14 @@ class Treated(Op):
     def cycle(self) -> tuple[int, int]:
         return self.of.cycle
 
+    @property
+    def settles_at(self) -> int:
+        return self.of.settles_at
+
+    @property
+    def sizing(self) -> tuple[Op, int | None]:
+        return (Arithmetic(), 0) if isinstance(self.of, Unknown) else self.of.sizing
+
     def size(self, sizes: Sizes) -> Size:
         return sizes[0] if isinstance(self.of, Unknown) else self.of.size(sizes)
 

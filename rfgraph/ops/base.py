@@ -37,6 +37,8 @@ class Op:
     arity: ClassVar[Arity] = "one"
     #: Whether its inputs stand side by side along this axis, so that each output reads one of them.
     joins: ClassVar[bool] = False
+    #: Whether it is one of its inputs, and only the running model knows which: nothing is held against each other.
+    alternatives: ClassVar[bool] = False
     #: Whether an input of size 1 is repeated over the axis.
     broadcasts: ClassVar[bool] = False
     #: Attributes besides the fields.
@@ -56,6 +58,19 @@ class Op:
     def cycle(self) -> tuple[int, int]:
         """``(k, t)``: inputs larger by ``k`` make an output larger by ``t``, once they are large enough."""
         return 1, 1
+
+    @property
+    def settles_at(self) -> int:
+        """The input size from which on ``cycle`` holds, and the output never shrinks as the input grows.
+
+        An op that refuses this very size refuses every larger one.
+        """
+        return 1
+
+    @property
+    def sizing(self) -> tuple[Op, int | None]:
+        """The op by whose rule the output is sized, and the slot that it sizes; ``None`` where all slots must fit."""
+        return self, None if self.arity == "several" else 0
 
     @property
     def window_cycle(self) -> int:

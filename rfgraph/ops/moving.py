@@ -51,8 +51,22 @@ class Pad(Op):
     def window(self, slot: int, sizes: Sizes) -> Window:
         return Window(1, 1, self.padding[0])
 
+    @property
+    def settles_at(self) -> int:
+        # A map is mirrored or wound round once: its border pixel is no part of its mirror image where it reflects.
+        if self.mode in ("constant", "edge"):
+            return 1
+        return max(*self.padding, 1 - (self.mode == "reflect")) + (self.mode == "reflect")
+
     def size(self, sizes: Sizes) -> Size:
-        return None if sizes[0] is None else sizes[0] + sum(self.padding)
+        if sizes[0] is None:
+            return None
+        if sizes[0] < self.settles_at:
+            raise SizeError(
+                f"mode {self.mode!r} repeats positions of the map once, and {list(self.padding)} takes more than the "
+                f"{sizes[0]} there are; give an input of at least {self.settles_at} there"
+            )
+        return sizes[0] + sum(self.padding)
 
 
 @op_kind("crop")
@@ -78,6 +92,10 @@ class Slice(Op):
         # Ends that count from different sides of the map make its size grow with the input, or not at all.
         from_start = (self.start or 0) >= 0
         return (self.step, 1) if from_start == (self.stop is None or self.stop < 0) else (1, 0)
+
+    @property
+    def settles_at(self) -> int:
+        return abs(self.start or 0) + abs(self.stop or 0) + 1
 
     @property
     def window_cycle(self) -> int:

@@ -30,11 +30,13 @@ class Constant(Op):
 
     arity: ClassVar[Arity] = "none"
 
+    extent: int | None = attribute(optional(positive), name="size", default=None)
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         return EMPTY
 
     def size(self, sizes: Sizes) -> Size:
-        return None
+        return self.extent
 
 
 @op_kind(
@@ -73,6 +75,22 @@ class Arithmetic(Merge):
         if sizes[slot] == 1 and any(size is not None and size > 1 for size in sizes):
             return FULL
         return IDENTITY
+
+
+@op_kind("either")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Either(Op):
+    """One of several maps, as branches of an ``if``; which one is decided when the model runs."""
+
+    arity: ClassVar[Arity] = "several"
+    alternatives: ClassVar[bool] = True
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        why = "it is one of its inputs, and which one is decided when the model runs"
+        return Window.periodic(((0, 0),), step=1, exact=False, why=why)
+
+    def size(self, sizes: Sizes) -> Size:
+        return sizes[0] if len(set(sizes)) == 1 else None
 
 
 @op_kind("concat")

@@ -143,6 +143,10 @@ class SpaceToDepth(Op):
     def cycle(self) -> tuple[int, int]:
         return self.block, 1
 
+    @property
+    def settles_at(self) -> int:
+        return self.block
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         return Window(self.block, self.block)
 

@@ -26,6 +26,10 @@ class Sliding(Op):
         return self.stride, 1
 
     @property
+    def settles_at(self) -> int:
+        return 1 if isinstance(self.padding, str) else max(self.span - sum(self.padding), 1)
+
+    @property
     def window_cycle(self) -> int:
         return self.stride if self.pads(None) is None else 1
 
@@ -74,13 +78,13 @@ class Sliding(Op):
         pads = self.pads(sizes[0])
         if sizes[0] is None or pads is None:
             return None
-        room = sizes[0] + sum(pads) - self.span
-        if room < 0:
+        outputs = self.outputs(sizes[0], pads, sizes[0] + sum(pads) - self.span)
+        if outputs < 1:
             raise SizeError(f"the kernel spans {self.span}, more than the input's {sizes[0]} padded by {list(pads)}")
-        return self.outputs(sizes[0], pads, room)
+        return outputs
 
     def outputs(self, size: int, pads: tuple[int, int], room: int) -> int:
-        """Return how many outputs there are, with ``room`` places left to slide to."""
+        """Return how many outputs there are, with ``room`` places left to slide to; none if it is negative."""
         return room // self.stride + 1
 
 
@@ -103,7 +107,18 @@ class Pool(Sliding):
             attributes["stride"] = attributes["kernel"]
         return attributes
 
+    @property
+    def settles_at(self) -> int:
+        least = super(Pool, self).settles_at
+        return least + self.stride if self.ceil_mode else least
+
     def outputs(self, size: int, pads: tuple[int, int], room: int) -> int:
+        """Return how many outputs there are; with ``ceil_mode`` a window that overlaps the map is enough.
+
+        References
+        ----------
+        PyTorch ``pooling_output_shape``: rounded up, the last window is clipped, be it the only one.
+        """
         if not self.ceil_mode:
             return room // self.stride + 1
         outputs = -(-room // self.stride) + 1

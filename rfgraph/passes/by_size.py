@@ -14,25 +14,16 @@ from functools import cached_property, reduce
 from math import gcd, lcm
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rfgraph.algebra.residues import BySize, InputSizes, shortest_period
+from rfgraph.algebra.residues import BySize, shortest_period
 from rfgraph.algebra.window import EMPTY, IDENTITY, MAX_PERIOD, Interval, Window
-from rfgraph.errors import SizeError
-from rfgraph.graph import sizes as shapes
 from rfgraph.graph.network import Layers
-from rfgraph.ops import Op
-from rfgraph.ops.pointwise import Merge
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
+from rfgraph.passes.size_rule import Flags, Ints, SizeRule, size_rule
 
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 #: Some of the residues, or all of them.
 Residues = Ints | slice
-
-#: Networks whose modulus is larger are not solved: a bound on time and memory.
-MAX_MODULUS = 1 << 12
 
 _MISFIT = Window.unknown("at this residue of the input size, maps that meet differ in size")
 
@@ -94,13 +85,13 @@ class Solution:
     modulus: int
     valid: Flags  # [M], residues at which all maps that meet are of one size
     sizes: list[Ints | None]  # [V][M], map sizes at one large input size of each residue
-    grows: list[bool]  # [V], whether a larger input makes the map larger
+    rule: SizeRule
     fields: list[Field]  # [V], local fields; a Window where the size does not matter
 
-    @cached_property
+    @property
     def smallest(self) -> int:
         """The least input size from which on every size of a valid residue works, and what is said here is exact."""
-        return _smallest(self.compiled.layers, self.axis, self.valid, self.grows)
+        return self.rule.smallest
 
     def window(self, v: int, known: Window) -> Window:
         """Return the field of node ``v`` where the size does not matter after all, else what is ``known`` of it."""
@@ -161,144 +152,6 @@ class Solution:
         return _cases(self.compiled.layers, self.axis, self.sizes)
 
 
-def cycles_of(layers: Layers, axis: int) -> tuple[int, list[bool]]:
-    """Return modulo which number the input size decides paddings and whether maps fit, and which maps grow with it."""
-    modulus = 1
-    cycles: list[tuple[int, int]] = []  # of every node: pixels k of the input, and the positions t they add
-    for ops, tails in zip(layers.ops, layers.tails, strict=True):
-        op = ops[axis]
-        growing = [cycles[tail] for tail in tails if cycles[tail][1]]
-        if op.arity == "none":
-            cycles.append((1, 1 if op.window(0, ()).kind != "empty" else 0))
-            continue
-        if not growing:
-            cycles.append((1, 0))
-            continue
-        pixels = lcm(*(k for k, _ in growing))
-        if len(growing) > 1:
-            modulus = lcm(modulus, pixels)
-        adds = [t * (pixels // k) for k, t in growing]
-        positions = sum(adds) if op.joins else adds[0]
-        step, made = op.cycle
-        if op.window_cycle > 1 or step > 1:
-            round_trip = pixels * (step // gcd(positions, step))
-            if op.window_cycle > 1 or not _output(op, step * _LARGEST + 1):
-                modulus = lcm(modulus, round_trip)
-            pixels, positions = round_trip, positions * (step // gcd(positions, step))
-        cycles.append((pixels, positions * made // step) if made else (1, 0))
-    return modulus, [positions > 0 for _, positions in cycles]
-
-
-def sizes_by_residue(layers: Layers, axis: int, modulus: int, grows: Sequence[bool]) -> tuple[list[Ints | None], Flags]:
-    """Return the map sizes of every node at one large input size of each residue, and at which residues they fit."""
-    base = modulus
-    while base < _LARGEST >> 20:
-        base *= 2
-        sizes, valid, small = _sizes(layers, axis, base + np.arange(modulus))
-        small = small or any(
-            size is not None and bool((size[valid] < 2).any()) for size, more in zip(sizes, grows, strict=True) if more
-        )
-        if not small:
-            return sizes, valid
-    raise SizeError("no input size makes all maps non-empty")
-
-
-def _sizes(layers: Layers, axis: int, inputs: Ints) -> tuple[list[Ints | None], Flags, bool]:
-    sizes: list[Ints | None] = []
-    valid = np.ones(len(inputs), dtype=bool)
-    small = False
-    # What ops made of sizes, by the ids of both: most layers keep theirs.
-    made: dict[tuple[int, int], Ints] = {}
-    for ops, tails in zip(layers.ops, layers.tails, strict=True):
-        op = ops[axis]
-        read = [sizes[tail] for tail in tails]
-        known = [size for size in read if size is not None]
-        if op.arity == "none":
-            sizes.append(inputs if op.window(0, ()).kind != "empty" else None)
-        elif len(known) < len(read) and op.arity == "one":
-            fixed = op.size((None,))
-            sizes.append(None if fixed is None else np.full_like(inputs, fixed))
-        elif op.arity == "several":
-            sizes.append(_merged(op, known, len(read), valid))
-        else:
-            key = id(ops), id(known[0])
-            if key not in made:
-                made[key], enough = _applied(op, known[0], valid)
-                small = small or not enough
-            sizes.append(made[key])
-    return sizes, valid, small
-
-
-def _merged(op: Op, known: list[Ints], slots: int, valid: Flags) -> Ints | None:
-    if op.joins:
-        return np.add.reduce(known) if len(known) == slots else None
-    if not isinstance(op, Merge):
-        return None  # of an unknown op no one knows which inputs fit
-    large = [size for size in known if (size > 1).any() or not op.broadcasts]  # the others are repeated
-    if not large:
-        return known[0] if known else None
-    for other in large[1:]:
-        valid &= other == large[0]
-    return large[0]
-
-
-def _applied(op: Op, size: Ints, valid: Flags) -> tuple[Ints, bool]:
-    """Return the sizes that ``op`` makes of the valid ones, and whether they are large enough; clear what never is."""
-    step, made = op.cycle
-    result, enough = size.copy(), True
-    for case in np.unique(size[valid] % step):
-        here = valid & (size % step == case)
-        one = int(size[here][0])
-        output, larger = _output(op, one), _output(op, one + step)
-        if output and larger and larger - output == made:
-            result[here] = output + (size[here] - one) // step * made
-        elif _output(op, one + step * _LARGEST):
-            enough = False
-        else:
-            valid &= ~here  # no input of this residue will do, however large
-    return (size if np.array_equal(result, size) else result), enough
-
-
-def _output(op: Op, size: int) -> int:
-    """Return the output size, 0 if there is none."""
-    try:
-        return max(op.size((size,)) or 0, 0)
-    except SizeError:
-        return 0
-
-
-def _smallest(layers: Layers, axis: int, valid: Flags, grows: Sequence[bool]) -> int:
-    """Return the least size from which on all sizes of valid residues work."""
-
-    def works(size: int) -> bool:
-        try:
-            sizes = shapes.infer_axis(layers, axis, dict.fromkeys(layers.inputs, size))
-        except SizeError:
-            return False
-        # A map that has shrunk to one position is repeated at a merge, which larger ones are not.
-        return not any(
-            sizes[tail] == 1 and grows[tail] and sizes[v] != 1
-            for v, tails in enumerate(layers.tails)
-            if len(tails) > 1 and not layers.ops[v][axis].joins
-            for tail in tails
-        )
-
-    modulus = len(valid)
-    least = 1
-    for residue in np.flatnonzero(valid).tolist():
-        failing, working = -1, 1  # in turns of the modulus
-        while not works(residue + modulus * working):
-            failing, working = working, working * 2
-        while working - failing > 1:
-            middle = (failing + working) // 2
-            if residue + modulus * middle > 0 and works(residue + modulus * middle):
-                working = middle
-            else:
-                failing = middle
-        least = max(least, residue + modulus * failing + 1)
-    return least
-
-
 def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solution | None:
     """Return the fields of every node by residue of the input size, ``None`` if no residue decides anything.
 
@@ -317,17 +170,14 @@ def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solutio
     ]
     if not undecided:
         return None
-    modulus, grows = cycles_of(layers, axis)
-    if modulus > MAX_MODULUS:
+    rule = size_rule(layers, axis)
+    if not rule.is_followed:
         return None
-    try:
-        sizes, valid = sizes_by_residue(layers, axis, modulus, grows)
-    except SizeError:
-        return None
+    modulus, (sizes, valid) = rule.modulus, rule.settled
     if not valid.any():
         return None
     local: list[Field] = list(fields.local)
-    solution = Solution(compiled, axis, modulus, valid, sizes, grows, local)
+    solution = Solution(compiled, axis, modulus, valid, sizes, rule, local)
     for v in range(source + 1, len(layers.nodes)):
         field = fields.local[v]
         if field.kind != "unknown":
@@ -342,27 +192,6 @@ def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solutio
             merged = causes[0] if causes else Window.unknown(f"{layers.describe(v, axis)}: {merged.why}")
         local[v] = merged
     return solution
-
-
-def input_sizes(layers: Layers, axis: int) -> InputSizes | None:
-    """Return at which input sizes a network works along one axis, ``None`` where that cannot be told.
-
-    Below the smallest one, smaller networks of other shape may work too: maps of one position are repeated at merges.
-    """
-    modulus, grows = cycles_of(layers, axis)
-    if modulus > MAX_MODULUS:
-        return None
-    try:
-        _, valid = sizes_by_residue(layers, axis, modulus, grows)
-    except SizeError:
-        return None
-    marks = valid.tolist()
-    period = shortest_period(marks)
-    residues = tuple(residue for residue in range(period) if marks[residue])
-    least = _smallest(layers, axis, valid, grows) if residues else 1
-    while residues and least % period not in residues:
-        least += 1
-    return InputSizes(layers.axes[axis], period, residues, least)
 
 
 def _cases(layers: Layers, axis: int, sizes: list[Ints | None]) -> dict[int, list[tuple[Residues, Window]]]:
@@ -394,7 +223,7 @@ def _large(window: Window) -> bool:
 
 def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -> Field:
     """Return what an op reads whose window is ``outer`` at the residues beside it."""
-    if len(outer) == 1 and outer[0][1] == IDENTITY:
+    if len(outer) == 1 and outer[0][1] == IDENTITY and outer[0][1].exact:
         return inner
     if isinstance(inner, Window):
         if len(outer) == 1 or inner.kind != "local":
@@ -426,7 +255,8 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
             first[rows, column], last[rows, column], reads[rows, column] = _ends(part, a, b, reach)
         holes = holes or window.holes or (several and _gapped(part))
         bound = bound or (window.holes and not regular)
-    why = inner.why or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else "")
+    why = inner.why or window.why
+    why = why or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else "")
     exact = inner.exact and window.exact and not bound
     return Spread(window.step * turns * inner.step // inner.period, first, last, reads, holes, exact, why)
 

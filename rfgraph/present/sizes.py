@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import islice, takewhile
 from math import lcm
 
 from rfgraph.algebra.residues import InputSizes, named_residues
@@ -34,7 +34,7 @@ def lines_up(report: Report) -> tuple[InputSizes | None, ...]:
     for axis, sizes in zip(report.axes, report.aligned_sizes, strict=True):
         if axis in off or (sizes is not None and not sizes.residues):
             found.append(InputSizes(axis, 1, (), 1))
-        elif report.unchecked:
+        elif report.unchecked or report.ends_unknown:
             found.append(None)
         else:
             found.append(sizes or InputSizes(axis, 1, (0,), 1))
@@ -116,30 +116,32 @@ class Sizes:
     def _notes(self) -> list[str]:
         notes = []
         if any(works is None for _, works, _ in self.axes):
-            from rfgraph.passes.by_size import MAX_MODULUS
+            from rfgraph.passes.size_rule import MAX_MODULUS
 
             notes.append(
                 f"which sizes work cannot be told: they repeat only after more than {MAX_MODULUS} pixels, or there are "
-                "none; try one, as with `rfgraph summary MODEL --input-size 224`"
+                "none; try one, as with `rfgraph summary MODEL --input-size 224` (past an op that no one knows none "
+                "is claimed)"
             )
         for reason in unchecked_reasons(self.report):
             hint = way_out(reason, self.hints)
             notes.append(unchecked_text(reason) + (f" ({hint})" if hint else ""))
         if self.inputs > 1:
             notes.append(f"n is the size of all {self.inputs} inputs")
+        fixed = any(works and not works.residues for _, works, _ in self.axes)
         for node, size in self.stated.items():
-            notes.append(
-                f"{node!r} states the size {size}, which is left aside here: dense layers may need just that one"
-            )
+            aside = "dense layers may need just that one"
+            aside = "maps inside the network fit few others" if fixed else f"which is left aside here: {aside}"
+            notes.append(f"{node!r} states the size {size}, {aside}")
         return [*notes, *taken_lines(self.report)]
 
     def _example_line(self, works: InputSizes | None, aligned: InputSizes | None) -> str:
-        both = examples(works, aligned)
+        both = _shown(works, aligned)
         if aligned is not None and both:
-            return f"it works and lines up at {', '.join(map(str, both))}, ..."
+            return f"it works and lines up at {both}"
         off = "" if aligned is None or works is None else "no size at which it works lines up; "
-        some = ", ".join(map(str, examples(works, None)))
-        return f"{off}it works at {some}, ..." if some else f"{off}sizes at which it works: none known"
+        some = _shown(works, None)
+        return f"{off}it works at {some}" if some else f"{off}sizes at which it works: none known"
 
     def records(self) -> Records:
         """Return it for spreadsheets."""
@@ -149,6 +151,9 @@ class Sizes:
             (axis, *_record(works), *_record(aligned), " ".join(map(str, examples(works, aligned))))
             for axis, works, aligned in self.axes
         ]
+        also = [" ".join(map(str, works.also)) if works else "" for _, works, _ in self.axes]
+        if any(also):
+            return Records((*header, "works_also"), [(*row, more) for row, more in zip(rows, also, strict=True)])
         return Records(header, rows)
 
     def document(self) -> Document:
@@ -173,11 +178,18 @@ def examples(works: InputSizes | None, aligned: InputSizes | None) -> list[int]:
     """Return the first sizes at which a network works, and lines up where that can be told."""
     if works is None:
         return []
-    modulus, smallest = works.modulus, works.smallest
-    if aligned is not None:
-        modulus, smallest = lcm(modulus, aligned.modulus), max(smallest, aligned.smallest)
-    sizes = range(smallest, smallest + modulus * _FIRST)
-    return list(islice((n for n in sizes if n in works and (aligned is None or n in aligned)), _FIRST))
+    if aligned is None:
+        return list(islice(works, _FIRST))
+    end = max(works.smallest, aligned.smallest) + lcm(works.modulus, aligned.modulus) * _FIRST
+    sizes = takewhile(lambda n: n < end, works) if works.residues else works
+    return list(islice((n for n in sizes if n in aligned), _FIRST))
+
+
+def _shown(works: InputSizes | None, aligned: InputSizes | None) -> str:
+    """Return the first sizes in words, with dots where there are more."""
+    sizes = examples(works, aligned)
+    ends = works is not None and not works.residues and len(sizes) < _FIRST
+    return ", ".join(map(str, sizes)) + ("" if ends or not sizes else ", ...")
 
 
 def _text(sizes: InputSizes | None) -> str:
@@ -197,4 +209,5 @@ def _record(sizes: InputSizes | None) -> tuple[str, str, str]:
 def _document(sizes: InputSizes | None) -> Document | None:
     if sizes is None:
         return None
-    return {"modulus": sizes.modulus, "residues": list(sizes.residues), "smallest": sizes.smallest}
+    rule: Document = {"modulus": sizes.modulus, "residues": list(sizes.residues), "smallest": sizes.smallest}
+    return {**rule, "also": list(sizes.also)} if sizes.also else rule

@@ -88,7 +88,8 @@ def unchecked(
     merges = []
     for v, tails in enumerate(compiled.layers.tails):
         for axis in range(len(fields) if len(tails) > 1 else 0):
-            sides = {} if compiled.layers.ops[v][axis].joins else {u: field for _, u, field in graph.live(v, axis)}
+            op = compiled.layers.ops[v][axis]
+            sides = {} if op.joins or op.alternatives else {u: field for _, u, field in graph.live(v, axis)}
             solution = solutions[axis]
             known = {tails[s] for s, _ in graph.solved(v, axis, solution)} if solution else set()
             if len(sides) > 1 and any(field.kind == "unknown" and u not in known for u, field in sides.items()):
@@ -160,7 +161,7 @@ def _disagreements(
     """Yield each pair of branches of each merge that does not line up, or does so at some input sizes only."""
     layers = graph.compiled.layers
     for v in merges:
-        if len(layers.tails[v]) < 2 or layers.ops[v][axis].joins:
+        if len(layers.tails[v]) < 2 or layers.ops[v][axis].joins or layers.ops[v][axis].alternatives:
             continue
         live = graph.live(v, axis)
         if solution is not None and any(field.kind == "unknown" for _, _, field in live):

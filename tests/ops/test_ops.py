@@ -118,6 +118,7 @@ CASES = [
     ("global_max_pool", {}, FULL, FULL, 1),
     ("dense", {}, FULL, FULL, 1),
     ("flatten", {}, FULL, FULL, 1),
+    ("either", {}, IDENTITY, IDENTITY, 10),
     *((name, {}, IDENTITY, IDENTITY, 10) for name in KINDS if KINDS[name] in (Pointwise, Arithmetic)),
 ]  # fmt: skip
 

@@ -709,10 +709,25 @@ def test_sizes_of_what_lines_up_at_none() -> None:
 def test_sizes_of_what_never_works() -> None:
     net = Network("n", axes=1)
     image = net.input("image")
-    net.add("add", image, net.conv("conv", image, kernel=3))
+    net.concat("both", image, net.conv("conv", image, kernel=3))
     view = sizes(net.graph)
     assert view.sheet().rows == [("t", "no size", "no size")]
     assert view.sheet().notes == ("no size at which it works lines up; sizes at which it works: none known",)
+
+
+def test_sizes_below_those_that_residues_decide_are_listed() -> None:
+    net = Network("n", axes=1)
+    image = net.input("image")
+    net.add("add", image, net.conv("conv", image, kernel=3))
+    view = sizes(net.graph, stated={"image": "3"})
+    assert view.sheet().rows == [("t", "3 only", "no size")]  # there the only position of the smaller map is repeated
+    assert view.sheet().notes == (
+        "no size at which it works lines up; it works at 3",
+        "'image' states the size 3, maps inside the network fit few others",
+    )
+    assert view.document()["sizes"][0]["works"] == {"modulus": 1, "residues": [], "smallest": 1, "also": [3]}
+    assert view.records().header[-1] == "works_also"
+    assert view.records().rows == [("t", "1", "", "1", "1", "", "1", "", "3")]
 
 
 def test_sizes_that_cannot_be_told_say_why_and_what_to_do() -> None:

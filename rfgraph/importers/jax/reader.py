@@ -26,6 +26,7 @@ from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.primitives import Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import either
 
 #: Primitives that call one function as it is -> the parameter that holds it.
 CALLS = {
@@ -364,13 +365,10 @@ class Reader:
             return self.run(branches[min(max(int(chosen), 0), len(branches) - 1)], operands, f"{node.name}/")
         made = [self.run(branch, operands, f"{node.name}/") for branch in branches]
         self.build.at(node.name, node.op)
-        condition = []
-        if not index.value.constant:
-            condition.append(self.build(program.Whole(shape=()), index.value, part="condition"))
         merged = []
         for k, values in enumerate(zip(*made, strict=True)):
-            tensors = [*(operand.value for operand in values), *condition]
-            merged.append(self.build(program.Pointwise(function="where"), *tensors, part=str(k) if k else ""))
+            tensors = [operand.value for operand in values]
+            merged.append(either(self.build, tensors, index.value, str(k) if k else ""))
         return [Operand(value) for value in merged]
 
     def scan(self, node: Node) -> list[Operand]:

@@ -74,7 +74,7 @@ UNARY = {
 SEVERAL = {
     "Add": "add", "Arctan2": "atan2", "BitwiseAnd": "bitwise_and", "BitwiseLeftShift": "shift",
     "BitwiseOr": "bitwise_or", "BitwiseRightShift": "shift", "BitwiseXor": "bitwise_xor", "Clip": "clamp",
-    "Divide": "div", "DivideNoNan": "div", "Equal": "equal", "FloorDivide": "div", "Fmax": "max", "Fmin": "min",
+    "Divide": "div", "DivideNoNan": "div", "Equal": "equal", "FloorDivide": "floor_div", "Fmax": "max", "Fmin": "min",
     "Fmod": "mod", "Gcd": "gcd", "Greater": "greater", "GreaterEqual": "greater_or_equal", "Heaviside": "heaviside",
     "Hypot": "hypot", "Isclose": "equal", "Lcm": "lcm", "Ldexp": "mul", "LeftShift": "shift", "Less": "less",
     "LessEqual": "less_or_equal", "Logaddexp": "logaddexp", "Logaddexp2": "logaddexp", "LogicalAnd": "and",

@@ -29,6 +29,7 @@ from rfgraph.importers.program.dimensions import Dim, Shape, symbol
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
 from rfgraph.importers.program.primitives import Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.spelling.stack import user_line
 
 #: Nodes read of one file, those of functions and loop bodies each time: beyond it the file is refused.
@@ -392,13 +393,8 @@ class Reader:
         for k, (a, b) in enumerate(zip(*made, strict=True)):
             if isinstance(a, tuple) or isinstance(b, tuple):
                 raise UnspelledError("its branches make sequences")
-            if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
-                raise UnspelledError("its branches make tensors of different ranks")
             self.build.at(node.name if k == 0 else node.output(k), node.op)
-            operands = [a, b]
-            if not condition.constant:
-                operands.append(self.build(program.Whole(shape=()), condition, part="condition"))
-            merged.append(self.build(program.Pointwise(function="where"), *operands))
+            merged.append(either(self.build, [a, b], condition))
         return merged
 
     def loop(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:

@@ -1,9 +1,12 @@
 """Sizes of tensor dimensions: integers, and exact expressions over sizes that only the running model knows.
 
 A symbolic size is a sum of terms; a term is a coefficient times a product of *atoms*. An atom is a name, a floored
-quotient, or a whole sum that stands as a factor of a product. So ``2*H == H + H``, ``(H - 2)*W / W == H - 2`` and
-``14*H // 7 == 2*H`` are found, which is what following a reshape needs; nothing here simplifies further than that.
-Every size is taken to be positive, as the sizes of tensors that exist are.
+quotient, a number known by its bound alone, or a whole sum that stands as a factor of a product. So
+``2*H == H + H``, ``(H - 2)*W / W == H - 2`` and ``14*H // 7 == 2*H`` are found, which is what following a reshape
+needs; nothing here simplifies further than that.
+
+Named sizes are at least 1, as those of tensors that exist are. What an expression over them can be is ``bounds``:
+interval arithmetic, which never says more than holds for every size, so that a comparison is decided or left open.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm
+from functools import lru_cache
+from math import ceil, floor, lcm
 from typing import TypeAlias, Union
 from zlib import crc32
 
@@ -21,6 +25,10 @@ Coefficient = int | Fraction
 MAX_DEPTH = 12
 #: Sums of more terms than this are not divided further, for the same reason.
 MAX_TERMS = 32
+#: Nor are expressions of more terms than this, those of their quotients and factors counted too.
+MAX_WEIGHT = 512
+#: Nor those with a coefficient of more bits than this: a size has 63.
+MAX_BITS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,18 @@ class Quotient:
         return f"({self.numerator})//{self.denominator}"
 
 
-Atom: TypeAlias = Union[str, Quotient, "Expression"]
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An integer that is only known by how it came about, and to be at least ``least``; ``None`` is no bound."""
+
+    text: str
+    least: int | None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Atom: TypeAlias = Union[str, Quotient, Unknown, "Expression"]
 Monomial = tuple[Atom, ...]
 
 
@@ -53,6 +72,8 @@ class Expression:
 
     terms: tuple[tuple[Monomial, Coefficient], ...]
     depth: int = 0
+    #: How many terms it is written with.
+    weight: int = 1
 
     def __add__(self, other: Dim | Fraction) -> Dim:
         return _sum([*self.terms, *_terms(other)])
@@ -78,8 +99,10 @@ class Expression:
 
     def __floordiv__(self, other: Dim | Fraction) -> Dim:
         if isinstance(other, Expression):
-            exact = exact_quotient(self, other)
-            return exact if exact is not None else unknown(f"({self})//({other})")
+            exact = _ratio(self, other)
+            whole = bounds(self).least, bounds(other).least
+            positive = all(least is not None and least >= 0 for least in whole)
+            return exact if exact is not None else unknown(f"({self})//({other})", 0 if positive else None)
         return _floored(self * (1 / Fraction(other)))
 
     def __truediv__(self, other: Coefficient) -> Dim:
@@ -92,12 +115,13 @@ class Expression:
         return -_floored(-self)
 
     def _as_term(self) -> tuple[Monomial, Coefficient]:
-        return self.terms[0] if len(self.terms) == 1 else ((self,), 1)
-
-    @property
-    def positive(self) -> bool:
-        """Whether it is certainly above zero."""
-        return all(coefficient > 0 for _, coefficient in self.terms)
+        """Return it as one term; a sum that becomes a factor is freed of denominators, so that atoms are integers."""
+        if len(self.terms) == 1:
+            return self.terms[0]
+        denominator = lcm(*(coefficient.denominator for _, coefficient in self.terms))
+        whole = self * denominator
+        assert isinstance(whole, Expression)
+        return (whole,), Fraction(1, denominator)
 
     def __str__(self) -> str:
         text = ""
@@ -119,9 +143,146 @@ def symbol(name: str) -> Expression:
     return Expression((((name,), 1),))
 
 
-def unknown(name: str) -> Expression:
-    """Return a size that is only known by how it came about; long descriptions are cut."""
-    return symbol(name if len(name) <= 80 else f"{name[:60]}...#{crc32(name.encode()):08x}")
+def unknown(name: str, least: int | None = 0) -> Expression:
+    """Return a number that is only known by how it came about; long descriptions are cut.
+
+    Parameters
+    ----------
+    name
+        How it came about: numbers of the same name are the same.
+    least
+        What it is at least, ``None`` if that is not known; sizes are at least 0, as those that count what is found.
+    """
+    text = name if len(name) <= 80 else f"{name[:60]}...#{crc32(name.encode('utf-8', 'replace')):08x}"
+    return Expression((((Unknown(text, least),), 1),))
+
+
+# What an expression can be.
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The least and the greatest that a number can be; ``None`` where no bound is known."""
+
+    least: Coefficient | None
+    greatest: Coefficient | None
+
+    def __add__(self, other: Bounds) -> Bounds:
+        return Bounds(
+            None if self.least is None or other.least is None else self.least + other.least,
+            None if self.greatest is None or other.greatest is None else self.greatest + other.greatest,
+        )
+
+    def __mul__(self, other: Bounds) -> Bounds:
+        if self.least is None or other.least is None or self.least < 0 or other.least < 0:
+            return UNBOUNDED  # products of what may be negative are not needed
+        ends = self.greatest, other.greatest
+        return Bounds(self.least * other.least, None if ends[0] is None or ends[1] is None else ends[0] * ends[1])
+
+    def times(self, factor: Coefficient) -> Bounds:
+        """Return the bounds of ``factor`` times the number."""
+        ends = [None if end is None else end * factor for end in (self.least, self.greatest)]
+        return Bounds(*(ends if factor >= 0 else ends[::-1]))
+
+    def within(self, other: Bounds) -> Bounds:
+        """Return the bounds of a number that both bound."""
+        least = [end for end in (self.least, other.least) if end is not None]
+        greatest = [end for end in (self.greatest, other.greatest) if end is not None]
+        return Bounds(max(least, default=None), min(greatest, default=None))
+
+    def rounded(self) -> Bounds:
+        """Return the bounds of an integer that these bound."""
+        return Bounds(
+            None if self.least is None else ceil(self.least), None if self.greatest is None else floor(self.greatest)
+        )
+
+
+UNBOUNDED = Bounds(None, None)
+
+
+def bounds(size: Dim | Fraction) -> Bounds:
+    """Return what a size can be, whatever positive integers its names stand for.
+
+    Examples
+    --------
+    >>> height = symbol("H")
+    >>> bounds((height - 64) // 64 + 1)
+    Bounds(least=0, greatest=None)
+    >>> bounds(height - height // 32 * 32)
+    Bounds(least=0, greatest=31)
+    """
+    return _bounds(size) if isinstance(size, Expression) else Bounds(size, size)
+
+
+@lru_cache(maxsize=4096)
+def _bounds(size: Expression) -> Bounds:
+    """Bound term by term, and once more with each quotient replaced by the line that bounds it: terms then cancel."""
+    below, above = (_by_term(_terms(_line(size, low))) for low in (True, False))
+    found = _by_term(size.terms).within(Bounds(below.least, above.greatest))
+    return found.rounded() if _integral(size) else found
+
+
+def _by_term(terms: Iterable[tuple[Monomial, Coefficient]]) -> Bounds:
+    total = Bounds(0, 0)
+    for atoms, coefficient in terms:
+        factor = Bounds(1, 1) if len(atoms) != 1 else _of_atom(atoms[0])
+        for atom in atoms if len(atoms) != 1 else ():
+            factor = factor * _of_atom(atom)
+        total = total + factor.times(coefficient)
+    return total
+
+
+def _of_atom(atom: Atom) -> Bounds:
+    if isinstance(atom, str):
+        return Bounds(1, None)
+    if isinstance(atom, Unknown):
+        return Bounds(atom.least, None)
+    if isinstance(atom, Expression):
+        return bounds(atom)
+    ends = bounds(atom.numerator)
+    return Bounds(
+        None if ends.least is None else floor(Fraction(ends.least) / atom.denominator),
+        None if ends.greatest is None else floor(Fraction(ends.greatest) / atom.denominator),
+    )
+
+
+def _line(size: Dim, low: bool) -> Dim | Fraction:
+    """Return a sum in which no quotient stands as a term and that ``size`` is never below, or never above."""
+    for _ in range(MAX_DEPTH + 1):
+        if isinstance(size, int) or not any(_is_quotient(atoms) for atoms, _ in size.terms):
+            break
+        terms: list[tuple[Monomial, Coefficient]] = []
+        for atoms, coefficient in size.terms:
+            if not _is_quotient(atoms):
+                terms.append((atoms, coefficient))
+                continue
+            quotient = atoms[0]
+            assert isinstance(quotient, Quotient)
+            share = Fraction(coefficient) / quotient.denominator
+            terms += [(part, c * share) for part, c in quotient.numerator.terms]
+            if (coefficient > 0) == low:  # integers are rounded down by (d - 1)/d at most
+                terms.append(((), -share * (quotient.denominator - 1)))
+        size = _sum(terms)
+    return size
+
+
+def _is_quotient(atoms: Monomial) -> bool:
+    return len(atoms) == 1 and isinstance(atoms[0], Quotient)
+
+
+def truncated_quotient(a: Dim, b: int) -> Dim:
+    """Return ``a / b`` rounded towards zero, as integers divide in most formats; ``b`` is not 0."""
+    if isinstance(a, int):
+        return a // b if (a >= 0) == (b > 0) else -(-a // b)
+    ends = bounds(a)
+    if b < 0:
+        return truncated_quotient(-a, -b)
+    if ends.least is not None and ends.least >= 0:
+        return a // b
+    if ends.greatest is not None and ends.greatest <= 0:
+        return -(-a // b)
+    least = None if ends.least is None else -floor(-Fraction(ends.least) / b)
+    return unknown(f"({a})/{b} rounded towards 0", least)
 
 
 def product(sizes: Iterable[Dim]) -> Dim:
@@ -145,6 +306,18 @@ def exact_quotient(whole: Dim, part: Dim) -> Dim | None:
     >>> exact_quotient(height, height // 7)
     7
     """
+    exact = _ratio(whole, part)
+    if exact is not None or isinstance(whole, int) or isinstance(part, int):
+        return exact
+    divisors, b = part._as_term()
+    if len(divisors) == 1 and b == 1 and isinstance(divisors[0], Quotient):
+        split = exact_quotient(whole, divisors[0].numerator)
+        return None if split is None else split * divisors[0].denominator
+    return None
+
+
+def _ratio(whole: Dim, part: Dim) -> Dim | None:
+    """Return ``q`` with ``whole == q * part`` whatever the sizes are, ``None`` if none is found."""
     if whole == part:
         return 1
     if isinstance(part, int):
@@ -166,9 +339,6 @@ def exact_quotient(whole: Dim, part: Dim) -> Dim | None:
     else:
         quotient = _sum([(tuple(left), Fraction(a) / b)])
         return quotient if _integral(quotient) else None
-    if len(divisors) == 1 and b == 1 and isinstance(divisors[0], Quotient):
-        split = exact_quotient(whole, divisors[0].numerator)
-        return None if split is None else split * divisors[0].denominator
     return None
 
 
@@ -180,15 +350,16 @@ def _terms(size: Dim | Fraction) -> tuple[tuple[Monomial, Coefficient], ...]:
     return size.terms if isinstance(size, Expression) else (((), size),)
 
 
-def _depth(terms: Iterable[tuple[Monomial, Coefficient]]) -> int:
-    depth = 0
+def _depth_and_weight(terms: Iterable[tuple[Monomial, Coefficient]]) -> tuple[int, int]:
+    depth, weight = 0, 0
     for atoms, _ in terms:
+        weight += max(len(atoms), 1)
         for atom in atoms:
-            if isinstance(atom, Quotient):
-                depth = max(depth, atom.numerator.depth + 1)
-            elif isinstance(atom, Expression):
-                depth = max(depth, atom.depth + 1)
-    return depth
+            inner = atom.numerator if isinstance(atom, Quotient) else atom
+            if isinstance(inner, Expression):
+                depth = max(depth, inner.depth + 1)
+                weight += inner.weight
+    return depth, weight
 
 
 def _sum(terms: Iterable[tuple[Monomial, Coefficient]]) -> Dim:
@@ -205,12 +376,16 @@ def _made(total: Mapping[Monomial, Coefficient]) -> Dim:
         return 0
     if len(whole) == 1 and not whole[0][0] and isinstance(whole[0][1], int):
         return whole[0][1]
-    if len(whole) == 1 and whole[0][1] == 1 and len(whole[0][0]) == 1 and isinstance(whole[0][0][0], Expression):
-        return whole[0][0][0]
-    depth = _depth(whole)
-    if depth > MAX_DEPTH or len(whole) > MAX_TERMS:
-        return unknown(str(Expression(whole)))
-    return Expression(whole, depth)
+    if len(whole) == 1 and len(whole[0][0]) == 1 and isinstance(factor := whole[0][0][0], Expression):
+        return factor * whole[0][1]
+    depth, weight = _depth_and_weight(whole)
+    bits = max(max(c.numerator.bit_length(), c.denominator.bit_length()) for _, c in whole)
+    if depth > MAX_DEPTH or len(whole) > MAX_TERMS or weight > MAX_WEIGHT or bits > MAX_BITS:
+        denominator = lcm(*(c.denominator for _, c in whole)) if bits <= MAX_BITS else 1
+        least = _by_term(whole).times(denominator).least if bits <= MAX_BITS else None
+        name = unknown(str(Expression(whole)), None if least is None else floor(least))
+        return name if denominator == 1 else Expression(((name.terms[0][0], Fraction(1, denominator)),))
+    return Expression(whole, depth, weight)
 
 
 def _floored(size: Dim) -> Dim:

@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 
 from rfgraph.importers import program
-from rfgraph.importers.program.dimensions import Expression
+from rfgraph.importers.program.dimensions import Expression, bounds, truncated_quotient
 from rfgraph.importers.program.primitives import Data
 
 #: Constants of more elements than this are not followed: shapes have few, weights many.
 MAX_ELEMENTS = 4096
 #: And constants of more floats than this: scales are few.
 MAX_FLOATS = 16
+#: And integers, numerators and denominators of more bits than this: those of a 64-bit float have 1074.
+MAX_BITS = 1100
 
 
 class UndecidedError(Exception):
@@ -35,7 +37,16 @@ def fold(primitive: program.Primitive, operands: Sequence[Data]) -> Data | None:
         result = _fold(primitive, *operands)
     except (UndecidedError, ZeroDivisionError, OverflowError):
         return None
-    return result if result is None or result.elements.size <= MAX_ELEMENTS else None
+    if result is None or result.elements.size > MAX_ELEMENTS or any(map(_is_long, result.elements.flat)):
+        return None
+    return result
+
+
+def _is_long(number: Any) -> bool:
+    """Return whether a number is of none that a runtime computes with; integers wrap around there at 64 bits."""
+    if isinstance(number, Fraction):
+        return max(number.numerator.bit_length(), number.denominator.bit_length()) > MAX_BITS
+    return isinstance(number, int) and not -(2**63) <= number < 2**64
 
 
 def constant(elements: Any, *, integer: bool = True) -> Data:
@@ -72,7 +83,7 @@ def simplest(number: float) -> Fraction:
 
 def _truncated(x: Any) -> Any:
     if isinstance(x, Expression):
-        return floor(x)
+        return floor(x) if not _less(x, 0) else ceil(x)
     return int(x)
 
 
@@ -89,43 +100,43 @@ def _quotient(a: Any, b: Any) -> Any:
 
 
 def _integer_divided(a: Any, b: Any) -> Any:
+    if isinstance(b, Expression):
+        if isinstance(a, Expression) and not _less(a, 0) and _less(0, b):
+            return a // b
+        raise UndecidedError
+    return truncated_quotient(a, b)
+
+
+def _floor_divided(a: Any, b: Any) -> Any:
     if isinstance(b, Expression) and not isinstance(a, Expression):
         raise UndecidedError
-    if isinstance(a, Expression) or (a >= 0) == (b > 0):
-        return a // b
-    return -(-a // b)  # towards zero
+    return a // b
 
 
 def _remainder(a: Any, b: Any) -> Any:
-    return a - a // b * b if isinstance(a, Expression) else a % b
+    return a - _floor_divided(a, b) * b
 
 
 def _equal(a: Any, b: Any) -> bool:
-    if not isinstance(a, Expression) and not isinstance(b, Expression):
-        return bool(a == b)
-    difference = a - b
-    if not isinstance(difference, Expression):
-        return bool(difference == 0)
-    if difference.positive or (isinstance(negated := -difference, Expression) and negated.positive):
+    ends = bounds(a - b)
+    if ends.least == ends.greatest == 0:
+        return True
+    if (ends.least is not None and ends.least > 0) or (ends.greatest is not None and ends.greatest < 0):
         return False
     raise UndecidedError
 
 
 def _less(a: Any, b: Any) -> bool:
-    difference = b - a
-    if not isinstance(difference, Expression):
-        return bool(difference > 0)
-    if difference.positive:
+    ends = bounds(b - a)
+    if ends.least is not None and ends.least > 0:
         return True
-    if isinstance(negated := -difference, Expression) and negated.positive:
+    if ends.greatest is not None and ends.greatest <= 0:
         return False
     raise UndecidedError
 
 
 def _decided(x: Any) -> bool:
-    if isinstance(x, Expression):
-        raise UndecidedError
-    return bool(x)
+    return not _equal(x, 0)
 
 
 def _power(a: Any, b: Any) -> Any:
@@ -153,6 +164,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "to_integer": _truncated,
     "to_bool": _decided,
     "floor": floor,
+    "floor_div": _floor_divided,
     "ceil": ceil,
     "round": _rounded,
     "abs": lambda x: -x if _less(x, 0) else x,
@@ -161,6 +173,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "min": lambda a, b: a if _less(a, b) else b,
     "max": lambda a, b: b if _less(a, b) else a,
     "equal": _equal,
+    "not_equal": lambda a, b: not _equal(a, b),
     "less": _less,
     "greater": lambda a, b: _less(b, a),
     "less_or_equal": lambda a, b: not _less(b, a),
@@ -168,6 +181,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "not": lambda x: not _decided(x),
     "and": lambda a, b: _decided(a) and _decided(b),
     "or": lambda a, b: _decided(a) or _decided(b),
+    "xor": lambda a, b: _decided(a) is not _decided(b),
     "where": lambda condition, a, b: a if _decided(condition) else b,
 }
 _NOT_INTEGER = frozenset({"to_float", "sqrt"})
@@ -198,6 +212,15 @@ def _(primitive: program.Pointwise, *operands: Data) -> Data | None:
     else:
         result = np.frompyfunc(function, len(arrays), 1)(*arrays)
     return Data(_array(result), integer)
+
+
+@_fold.register
+def _(primitive: program.Either, *operands: Data) -> Data | None:
+    """Return what its alternatives hold, where they hold the same."""
+    one, *others = operands
+    if all(np.array_equal(one.elements, other.elements) and one.integer == other.integer for other in others):
+        return one
+    return None
 
 
 @_fold.register

@@ -185,6 +185,11 @@ class Pointwise(Primitive):
 
 
 @_primitive
+class Either(Primitive):
+    """One of its operands, as branches of an ``if``; which one is decided when the model runs."""
+
+
+@_primitive
 class Reduce(Primitive):
     """One number from all of ``dims``, which stay with size 1 or go."""
 

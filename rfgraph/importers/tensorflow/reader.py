@@ -27,6 +27,7 @@ from rfgraph.importers.program.dimensions import Shape, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
 from rfgraph.importers.program.primitives import NOTHING, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.tensorflow import operators as tensorflow_ops  # noqa: F401  handlers register
 from rfgraph.importers.tensorflow import protos
 from rfgraph.importers.tensorflow.nodes import (
@@ -805,14 +806,8 @@ class Reader:
         tensors = [item for item in items if isinstance(item, Value)]
         if len(tensors) < len(items):
             raise UnspelledError("its branches make no tensors")
-        if all(value == tensors[0] for value in tensors) and (condition is None or tensors[0].constant):
-            return tensors[0]
-        if any(v.shape is None or len(v.shape) != len(tensors[0].shape or ()) for v in tensors):
-            raise UnspelledError("its branches make tensors of different ranks")
         self.build.at(node.output(k), node.op)
-        if condition is not None:
-            tensors.append(self.build(program.Whole(shape=()), condition, part="condition"))
-        return self.build(program.Pointwise(function="where"), *tensors)
+        return either(self.build, tensors, condition)
 
     def called(self, node: Node) -> Made:
         """Read the function that a node calls in its place."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape, bounds, product
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
@@ -705,9 +705,8 @@ def _reverse(node: Node, build: Builder) -> Made:
 
 
 def _reshaped(node: Node, build: Builder, shape: Shape, part: str = "") -> Value:
-    more = product(shape) - product(node.shape())
-    less = -more
-    if any(left > 0 if isinstance(left, int) else left.positive for left in (more, less)):
+    more = bounds(product(shape) - product(node.shape()))
+    if (more.least is not None and more.least > 0) or (more.greatest is not None and more.greatest < 0):
         if node.resized:
             raise UnspelledError(f"it reshapes to {text(shape)}, for which the model was made")
         raise ValueError(f"shape {text(node.shape())} cannot become {text(shape)}")

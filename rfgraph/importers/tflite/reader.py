@@ -14,6 +14,7 @@ from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape, symbol
 from rfgraph.importers.program.primitives import Data, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.tflite.operators import HANDLERS, Made, Node, Output
 
 #: What handlers raise on a malformed node.
@@ -209,13 +210,8 @@ class Reader:
             raise UnspelledError("only one of its branches writes a variable")
         merged = []
         for k, (a, b) in enumerate(zip(*made, strict=True)):
-            if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
-                raise UnspelledError("its branches make tensors of different ranks")
             self.build.at(node.outputs[k].name, node.op)
-            operands = [a, b]
-            if not condition.constant:
-                operands.append(self.build(program.Whole(shape=()), condition, part="condition"))
-            merged.append(self.build(program.Pointwise(function="where"), *operands))
+            merged.append(either(self.build, [a, b], condition))
         return merged
 
     def loop(self, node: Node) -> Sequence[Value]:

@@ -23,6 +23,7 @@ from rfgraph.importers.program.dimensions import Shape, symbol
 from rfgraph.importers.program.primitives import NOTHING, Instruction, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.torch.indices import put_back
 from rfgraph.importers.torch.operators import HANDLERS, Made, Node
 
@@ -237,10 +238,8 @@ class Reader:
             if not isinstance(a, Value) or not isinstance(b, Value) or a.shape is None or b.shape is None:
                 raise UnspelledError("its branches do not make tensors of known ranks")
             self.build.at(node.name, node.op)
-            tensors = [a, b]
-            if isinstance(condition, Value) and not condition.constant:
-                tensors.append(self.build(program.Whole(shape=()), condition, part=f"condition/{k}"))
-            merged.append(self.build(program.Pointwise(function="where"), *tensors, part=str(k) if k else ""))
+            read = condition if isinstance(condition, Value) else None
+            merged.append(either(self.build, [a, b], read, str(k) if k else ""))
         return merged
 
     def fail(self, why: object) -> ModelFileError:
