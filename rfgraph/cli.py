@@ -20,9 +20,9 @@ from rfgraph.errors import RFGraphError
 if TYPE_CHECKING:
     import networkx as nx
 
-    from rfgraph.analysis import Report
     from rfgraph.present.rows import View
     from rfgraph.present.zoo import ZooRow
+    from rfgraph.report import Report
     from rfgraph.settings import Settings
 
 CLEAN, FOUND, UNREADABLE, INTERRUPTED = 0, 1, 2, 130

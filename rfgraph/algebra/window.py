@@ -225,6 +225,11 @@ class Window:
             return self.kind == "local"
         return self.kind == "local" and _regular(self.intervals, self.step)
 
+    @property
+    def seamless(self) -> bool:
+        """Whether neighbouring outputs leave no input between them out, so that a run of outputs spans an interval."""
+        return self.regular and not _gapped(self)
+
     def through(self, inner: Window) -> Window:
         """Return the window that reads ``inner`` through this one: first this op, seen from the output.
 

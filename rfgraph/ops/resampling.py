@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil, floor
+from numbers import Rational
 from typing import Any
 
-from rfgraph.algebra.window import FULL, MAX_PERIOD, Interval, Number, Window
+from rfgraph.algebra.window import FULL, MAX_PERIOD, Interval, Number, Window, as_number
 from rfgraph.errors import AttributeValueError, SizeError
-from rfgraph.ops.base import Border, Op, Size, Sizes, attribute, choice, flag, op_kind, optional, positive, ratio
+from rfgraph.ops.base import (
+    Border,
+    Op,
+    Size,
+    Sizes,
+    attribute,
+    choice,
+    even_weights,
+    flag,
+    op_kind,
+    optional,
+    positive,
+    ratio,
+)
 
 NEAREST: dict[str, Callable[[Fraction], int]] = {
     "round_prefer_floor": lambda x: ceil(x - Fraction(1, 2)),
@@ -23,12 +37,19 @@ NEAREST: dict[str, Callable[[Fraction], int]] = {
 RADIUS = {"linear": 1, "cubic": 2, "lanczos3": 3, "lanczos5": 5}
 
 
+def _coefficient(name: str, value: Any) -> Number:
+    try:
+        return as_number(Fraction(value if isinstance(value, Rational) else str(value)))
+    except (ValueError, ZeroDivisionError):
+        raise AttributeValueError(f"{name} {value!r} is not a number; write -0.75 or -0.5") from None
+
+
 @op_kind("resize")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resize(Op):
     """Interpolation: output ``y`` reads the pixels round its coordinate in the input.
 
-    With ``antialias`` the kernel is stretched by as much as the map shrinks.
+    With ``antialias`` the kernel is stretched by as much as the map shrinks; ``coefficient`` is that of a cubic kernel.
 
     References
     ----------
@@ -43,6 +64,7 @@ class Resize(Op):
     )
     nearest_mode: str = attribute(choice(*NEAREST), default="round_prefer_floor")
     antialias: bool = attribute(flag, default=False)
+    coefficient: Number = attribute(_coefficient, default=Fraction(-3, 4))
 
     @classmethod
     def complete(cls, attributes: dict[str, Any]) -> dict[str, Any]:
@@ -87,6 +109,50 @@ class Resize(Op):
             return Window(1)
         half_pixel = self.coordinates.endswith("half_pixel")
         return _resized(factor, self.mode, half_pixel, self.nearest_mode, self.antialias)
+
+    @property
+    def skips(self) -> bool:
+        return self.antialias and RADIUS.get(self.mode, 1) > 1
+
+    def taps(self, read: Window, y: int) -> Sequence[int]:
+        taps = Op.taps(self, read, y)  # super() without arguments does not find a class that slots have cloned
+        if not self.skips:
+            return taps
+        x, stretch = self._place(read, y)
+        return [i for i in taps if x == i or ((x - i) / stretch).denominator > 1]
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction] | None:
+        if self.mode == "nearest":
+            return even_weights(self.taps(read, y))
+        if self.mode not in ("linear", "cubic"):
+            return None
+        x, stretch = self._place(read, y)
+        kernel = _hat if self.mode == "linear" else partial(_cubic, Fraction(self.coefficient))
+        weights = {i: kernel(abs(x - i) / stretch) for i in self.taps(read, y)}
+        total = sum(weights.values())
+        return {i: weight / total for i, weight in weights.items()}
+
+    def _place(self, read: Window, y: int) -> tuple[Fraction, Fraction]:
+        """Return the coordinate of output ``y`` in the input, and by how much the kernel is stretched."""
+        step = Fraction(read.stride)
+        shift = Fraction(1, 2) if self.coordinates.endswith("half_pixel") else Fraction(0)
+        return (y + shift) * step - shift, max(step, Fraction(1)) if self.antialias else Fraction(1)
+
+
+def _hat(distance: Fraction) -> Fraction:
+    return max(1 - distance, Fraction(0))
+
+
+def _cubic(a: Fraction, distance: Fraction) -> Fraction:
+    """Return the weight of a tap at a distance.
+
+    References
+    ----------
+    Keys, Cubic convolution interpolation for digital image processing, IEEE ASSP 1981.
+    """
+    if distance <= 1:
+        return (a + 2) * distance**3 - (a + 3) * distance**2 + 1
+    return a * (distance**3 - 5 * distance**2 + 8 * distance - 4) if distance < 2 else Fraction(0)
 
 
 @lru_cache(maxsize=256)
@@ -158,7 +224,7 @@ class SpaceToDepth(Op):
         return sizes[0] // self.block
 
 
-@op_kind("adaptive_avg_pool", "adaptive_max_pool")
+@op_kind("adaptive_max_pool")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptivePool(Op):
     """Pooling to ``n_out`` outputs: output ``y`` reads ``[floor(y*n/n_out), ceil((y+1)*n/n_out) - 1]``."""
@@ -194,3 +260,12 @@ class AdaptivePool(Op):
 
     def size(self, sizes: Sizes) -> Size:
         return sizes[0] if self.to is None else self.to
+
+
+@op_kind("adaptive_avg_pool")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptiveAveragePool(AdaptivePool):
+    """The mean over what each of ``n_out`` outputs reads."""
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+        return even_weights(self.taps(read, y))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from rfgraph.algebra.window import FULL, IDENTITY, Window
 from rfgraph.errors import AttributeValueError
 from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, op_kind
+from rfgraph.ops.pointwise import Pointwise
 
 
 @op_kind("attention", "recurrent", "broadcast")
@@ -32,6 +33,16 @@ class Norm(Mixing):
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         return FULL if self.mixes and slot else IDENTITY
+
+
+@op_kind("batch_norm")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchNorm(Pointwise):
+    """A norm by trained statistics at inference, and by those of the whole map in training."""
+
+    @property
+    def in_training(self) -> Op:
+        return Norm()
 
 
 @op_kind("global_avg_pool", "global_max_pool", "dense", "flatten")
@@ -63,6 +74,7 @@ class Unknown(Op):
     """An op of a model file that no one has described; its field, and all that is downstream of it, are unknown."""
 
     arity: ClassVar[Arity] = "several"
+    is_known: ClassVar[bool] = False
 
     of: str = attribute(_text)
     why: str = attribute(_text, default="")

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Literal
 
 from rfgraph.algebra.residues import shortest_period
 from rfgraph.algebra.window import Window
-from rfgraph.ops.moving import Crop, Pad
-from rfgraph.ops.sliding import ConvTranspose, Sliding
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
 from rfgraph.questions.findings import Finding
@@ -386,8 +384,8 @@ class _Branches:
                 was = [self.padding(v, axis) for axis in range(len(layers.axes))]
                 pairs = tuple(pair for pair in was if pair is not None)
                 new = tuple((b + amount, a - amount) if x in axes else (b, a) for x, (b, a) in enumerate(pairs))
-                crop = isinstance(layers.ops[v][0], Crop)
-                if None not in was and not (crop and any(max(pair) > 0 for pair in new)):
+                fits = all(op.may_pad(pair) for op, pair in zip(layers.ops[v], new, strict=False))
+                if None not in was and fits:
                     yield v, amount, Repair(layers.nodes[v], new, pairs)
             v = tree.parent[v]
         shift = -wanted / stride
@@ -398,27 +396,17 @@ class _Branches:
 
     def step(self, v: int, axes: tuple[int, ...]) -> Fraction:
         """Return how far one more of padding before moves the centre of ``v``, in source pixels; 0 if it cannot."""
+        tail = self.compiled.layers.tails[v][0]
         steps = set()
         for axis in axes:
-            op = self.compiled.layers.ops[v][axis]
             local = self.fields[axis].local
-            if isinstance(op, (Sliding, Pad)) and local[self.compiled.layers.tails[v][0]].period == 1:
-                steps.add(-Fraction(local[self.compiled.layers.tails[v][0]].stride))
-            elif isinstance(op, ConvTranspose):
-                steps.add(Fraction(local[v].stride))
-            else:
-                return Fraction(0)
+            steps.add(Fraction(self.compiled.layers.ops[v][axis].center_step(local[tail], local[v])))
         return steps.pop() if len(steps) == 1 else Fraction(0)
 
     def padding(self, v: int, axis: int) -> tuple[int, int] | None:
         """Return the padding of ``v`` in numbers, ``None`` where it depends on a size that is not known."""
-        op = self.compiled.layers.ops[v][axis]
-        if isinstance(op, Sliding):
-            return op.pads(self.compiled.sizes[self.compiled.layers.tails[v][0]][axis])
-        if isinstance(op, ConvTranspose):
-            sized = isinstance(op.padding, str) and op.span < op.stride  # its size is not what its cropping makes it
-            return None if sized else op.pads
-        return op.padding if isinstance(op, Pad) else None
+        size = self.compiled.sizes[self.compiled.layers.tails[v][0]][axis]
+        return self.compiled.layers.ops[v][axis].padding_at(size)
 
 
 class _Dominators:

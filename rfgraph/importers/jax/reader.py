@@ -82,6 +82,8 @@ class Traced:
     name: str
     graph: Graph
     inputs: tuple[str, ...]
+    #: What the function calls each of its outputs, by the keys under which it returns them.
+    titles: tuple[str, ...] = ()
 
 
 class Flattening:
@@ -273,7 +275,7 @@ class Reader:
             for name, number in zip(self.traced.inputs, graph.inputs, strict=False)
         ]
         inputs += [Operand(self.build.weight(graph.shapes[number])) for number in graph.inputs[len(inputs) :]]
-        return self.build.program([made.value for made in self.run(graph, inputs, "")])
+        return self.build.program([made.value for made in self.run(graph, inputs, "")], self.traced.titles)
 
     def run(self, graph: Graph, inputs: Sequence[Operand], prefix: str) -> list[Operand]:
         """Read a graph on operands, and return its outputs."""

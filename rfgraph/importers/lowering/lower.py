@@ -9,7 +9,7 @@ never a guess.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -56,8 +56,9 @@ def lower(
     """
     layout = layout_of(program, treat, axes) if spatial is None else Layout.given(program, spatial)
     maps = Maps(program.name, layout.axes, treat or {})
-    place_all(program, layout, maps)
+    placed = place_all(program, layout, maps)
     maps.network.graph.graph["parameters"] = held(program)
+    maps.network.graph.graph["outputs"] = returned(program, placed, set(maps.network.graph))
     return maps.network.graph
 
 
@@ -109,6 +110,21 @@ def layout_of(program: Program, treat: Treat | None = None, axes: Axes | None = 
     probe = Probe(program)
     place_all(program, Layout(probe.axes, probe.views), Maps(program.name, probe.axes, treat or {}, probe))
     return probe.layout()
+
+
+def returned(program: Program, placed: Mapping[str, Placed], nodes: Collection[str]) -> dict[str, str]:
+    """Return the outputs of a model in its order, by what it calls them: the node that makes each.
+
+    One that has no name of its own, or that of another node, is called as its node is. Outputs that depend on no input
+    are none of the network.
+    """
+    outputs: dict[str, str] = {}
+    for value, title in zip(program.outputs, program.titles or ("",) * len(program.outputs), strict=True):
+        if value.name in placed:
+            node = placed[value.name].node
+            own = title and title not in outputs and (title == node or title not in nodes)
+            outputs[title if own else node] = node
+    return outputs
 
 
 def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]:

@@ -111,14 +111,17 @@ def read_model(
     reader.constants(graph, scope)
     reader.nodes(graph.node, scope, {}, "")
     outputs: list[Value] = []
+    titles: list[str] = []
     for info in graph.output:
         found = scope.get(info.name)
         if found is None and info.name not in scope:
             raise ModelFileError(f"{name}: no node makes its output {info.name!r}")
-        outputs += found if isinstance(found, tuple) else [found] if found is not None else []
+        items = found if isinstance(found, tuple) else (found,) if found is not None else ()
+        outputs += items
+        titles += [info.name] if len(items) == 1 else [f"{info.name}/{k}" for k in range(len(items))]
     if not outputs:
         raise ModelFileError(f"{name}: the model has no outputs")
-    return reader.build.program(outputs)
+    return reader.build.program(outputs, titles)
 
 
 def graph_of(

@@ -130,13 +130,23 @@ class Builder:
         made = shape_of(primitive, [value.shape for value in operands])
         return Value(name, shape if made is None else made, True, learned=learned)
 
-    def program(self, outputs: Iterable[Value]) -> Program:
-        """Return the program that makes ``outputs``, without the instructions that none of them needs."""
-        ends = tuple(outputs)
+    def program(self, outputs: Iterable[Value], titles: Iterable[str] = ()) -> Program:
+        """Return the program that makes ``outputs``, without the instructions that none of them needs.
+
+        Parameters
+        ----------
+        outputs
+            What the model returns, in its order.
+        titles
+            What the model calls each of them; empty where it has no name for one, none at all where it has no names.
+        """
+        ends, called = tuple(outputs), tuple(titles)
         needed = {value.name for value in ends if not value.constant}
         kept = []
         for instruction in reversed(self.instructions):
             if instruction.output.name in needed:
                 kept.append(instruction)
                 needed.update(value.name for value in instruction.inputs if not value.constant)
-        return Program(self.name, tuple(self.inputs), tuple(reversed(kept)), ends, self.learned)
+        return Program(
+            self.name, tuple(self.inputs), tuple(reversed(kept)), ends, self.learned, called or ("",) * len(ends)
+        )

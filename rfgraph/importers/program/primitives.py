@@ -106,6 +106,8 @@ class Program:
     outputs: tuple[Value, ...]
     #: The learned tensors of the model, used or not; ``None`` where the reader does not tell which are learned.
     learned: Learned | None = None
+    #: What the model calls each of its outputs, empty where it has no name for one; none where it has no names.
+    titles: tuple[str, ...] = ()
 
 
 # Where values come from.

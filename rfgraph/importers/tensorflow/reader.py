@@ -146,6 +146,8 @@ class Model:
     feeds: Mapping[str, tuple[str, Shape | None]] = field(default_factory=dict)
     #: Tensors that are outputs; ``None`` where the file does not say.
     outputs: tuple[str, ...] | None = None
+    #: What its signature calls each of them.
+    titles: tuple[str, ...] = ()
 
 
 def graph_of(
@@ -233,7 +235,7 @@ def _saved_model(name: str, message: Any) -> Model:
     if not chosen:
         return Model(name, meta.graph_def)
     feeds: dict[str, tuple[str, Shape | None]] = {}
-    outputs: dict[str, None] = {}
+    outputs: dict[str, str] = {}
     for signature in chosen:
         for key, info in sorted(signature.inputs.items()):
             node = _ref(info.name)[0]
@@ -241,8 +243,15 @@ def _saved_model(name: str, message: Any) -> Model:
             title = key if node.endswith(f"_{key}") and node[: -len(key) - 1] in known else node
             shape = _shape(title, info.tensor_shape) if info.HasField("tensor_shape") else None
             feeds.setdefault(node, (title, shape))
-        outputs.update((info.name, None) for _, info in sorted(signature.outputs.items()) if info.name)
-    return Model(name, meta.graph_def, feeds, tuple(outputs))
+        for key, info in sorted(signature.outputs.items(), key=lambda item: _natural(item[0])):
+            if info.name:
+                outputs.setdefault(info.name, key)
+    return Model(name, meta.graph_def, feeds, tuple(outputs), tuple(outputs.values()))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return what names sort by: ``output_2`` before ``output_10``."""
+    return [(len(part), part) if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _shape(name: str, message: Any) -> Shape | None:
@@ -423,10 +432,15 @@ class Reader:
         else:
             wanted = [Input(*_ref(text)) for text in self.model.outputs]
         made = self.run(body, bound, wanted, "")
-        values = [item for item in made if isinstance(item, Value) and not item.constant]
-        if not values:
+        titles = self.model.titles or ("",) * len(made)
+        named = [
+            (item, title)
+            for item, title in zip(made, titles, strict=True)
+            if isinstance(item, Value) and not item.constant
+        ]
+        if not named:
             raise self.fail("none of its outputs depends on an input (a Placeholder)")
-        return self.build.program(values)
+        return self.build.program([item for item, _ in named], [title for _, title in named])
 
     def is_scalar(self, name: str, proto: Any, shape: Shape | None) -> bool:
         """Whether a fed node is a switch of the graph that has a value of its own."""

@@ -109,10 +109,12 @@ class Reader:
             self.resized |= any(a != b for a, b in zip(shape or (), stated or (), strict=False) if isinstance(b, int))
             scope[i] = self.build.input(name, shape)
         self.run(graph, scope, "")
-        outputs = [self.value(graph, i, scope, "its output") for i in graph.outputs]
+        said = {i: place for place, i in enumerate(graph.names)}  # converters shuffle outputs, signatures do not
+        ends = sorted(graph.outputs, key=lambda i: said.get(i, len(said)))
+        outputs = [self.value(graph, i, scope, "its output") for i in ends]
         if not outputs:
             raise self.fail("the model has no outputs")
-        return self.build.program(outputs)
+        return self.build.program(outputs, [graph.names.get(i, "") for i in ends])
 
     def value(self, graph: Graph, i: int, scope: Mapping[int, Value], reader: str) -> Value:
         """Return tensor ``i`` of a graph: one that a step has made, or a constant."""

@@ -6,6 +6,7 @@ handlers for both.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -102,6 +103,8 @@ class Exported:
     learned: Mapping[str, str] = field(default_factory=dict)
     #: What those of its inputs hold that are small tensors of integers: nested lists.
     contents: Mapping[str, Any] = field(default_factory=dict)
+    #: What the model calls each output of its graph: the keys under which it returns them, empty where it has none.
+    titles: tuple[str, ...] = ()
 
 
 Scope: TypeAlias = "dict[str, Any]"
@@ -172,10 +175,12 @@ class Reader:
             if name in learned:
                 scope[name] = self.build.learn(scope[name], learned[name])
                 self.build.learned |= scope[name].learned
-        outputs = [value for value in _flat(self.run(graph, data, scope)) if isinstance(value, Value)]
+        made, titles = self.run(graph, data, scope), self.exported.titles
+        named = zip(made, titles if len(titles) == len(made) else ("",) * len(made), strict=True)
+        outputs = [(value, title) for item, title in named for value in _flat([item]) if isinstance(value, Value)]
         if not outputs:
             raise self.fail("the model has no outputs that are tensors")
-        return self.build.program(outputs)
+        return self.build.program([value for value, _ in outputs], [title for _, title in outputs])
 
     def constant(self, name: str, shape: Shape | None) -> Value:
         """Return an input that is no data, with what it holds if that is known and never written over."""
@@ -389,6 +394,39 @@ def operator(target: str) -> tuple[str, str]:
         name = parts[3] if parts[2] == "aten" else f"{parts[2]}::{parts[3]}"
         return name, ".".join(parts[4:])
     return "::".join([".".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else target, ""
+
+
+def titles_of(spec: str) -> tuple[str, ...]:
+    r"""Return what a model calls the tensors that it returns, one for each leaf of a structure that PyTorch wrote down.
+
+    It is the way to the leaf, where that has a key: a detector that returns ``{"p3": x, "p4": y}`` has the outputs
+    ``p3`` and ``p4``. Leaves of plain tuples and lists have no names.
+
+    Examples
+    --------
+    >>> leaf = '{"type": null, "context": null, "children_spec": []}'
+    >>> titles_of(f'[1, {{"type": "builtins.dict", "context": "[\\"p3\\"]", "children_spec": [{leaf}]}}]')
+    ('p3',)
+    """
+    try:
+        root = json.loads(spec)[1]
+        titles: list[str] = []
+        waiting: list[tuple[Any, tuple[str, ...], bool]] = [(root, (), False)]
+        while waiting:
+            entry, path, keyed = waiting.pop()
+            if entry["type"] is None:
+                titles.append(".".join(path) if keyed else "")
+                continue
+            children = entry["children_spec"]
+            context = json.loads(entry["context"]) if isinstance(entry["context"], str) else None
+            keys = context if isinstance(context, list) and len(context) == len(children) else None
+            named = bool(keys) and all(isinstance(key, (str, int)) for key in keys or ())
+            steps = [str(key) for key in keys or ()] if named else [str(k) for k in range(len(children))]
+            ways = [(child, (*path, step), keyed or named) for child, step in zip(children, steps, strict=True)]
+            waiting += reversed(ways)
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):  # outputs have no names then
+        return ()
+    return tuple(titles)
 
 
 def _flat(values: Sequence[Any]) -> Iterator[Any]:
