@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import networkx as nx
 
 from rfgraph import importers
+from rfgraph.algebra.alignment import Mode
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError
 from rfgraph.graph.costs import Costs
 from rfgraph.graph.network import BatchNorm, Network
@@ -20,7 +21,6 @@ from rfgraph.ops.costs import Cost
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph
 from rfgraph.passes.results import Fields
-from rfgraph.questions.alignment import Mode
 from rfgraph.questions.layers import Layer, Trace
 from rfgraph.report import Report
 from rfgraph.solved import solve
@@ -40,6 +40,7 @@ def analyze(
     treat: Treat | None = None,
     batch_norm: BatchNorm = "inference",
     example: Any = None,
+    inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
 ) -> Report:
     """Return what every feature of a network sees of its input, and every merge whose paths do not line up.
@@ -67,6 +68,9 @@ def analyze(
         What a live module is traced on: the full shape of its input, such as ``(1, 3, 224, 224)``, a tensor or an
         array; a list of these if it has several inputs, or a mapping from the names of its arguments. A PyTorch module
         with convolutions needs none if there is an input size. Others need none.
+    inputs
+        What inputs of a model file hold, such as ``{"sr": 16000}``: a number or a list of numbers. Of the branches that
+        this decides only one is left.
     axes
         Which dimensions of a model's inputs are spatial, where the model itself does not tell: for each input a letter
         per dimension that is an axis and a dot for any other, such as ``{"image": "..HW"}``, or one text for all
@@ -94,7 +98,7 @@ def analyze(
     ('pool' against 'conv', parting at 'image')
     """
     example, input_size = importers.as_example(model, example, input_size)
-    graph = _graph(model, treat, input_size, example, axes)
+    graph = _graph(model, treat, input_size, example, inputs, axes)
     solved = solve(graph, input_size, source, treat, batch_norm)
     modes = (alignment,) * len(solved.axes) if isinstance(alignment, str) else tuple(alignment)
     known = get_args(Mode)
@@ -119,13 +123,14 @@ def trace(
     treat: Treat | None = None,
     batch_norm: BatchNorm = "inference",
     example: Any = None,
+    inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
 ) -> Trace:
     """Return what one output reads of each of its ancestors: the reverse pass of the article.
 
     Parameters
     ----------
-    model, input_size, treat, batch_norm, example, axes
+    model, input_size, treat, batch_norm, example, inputs, axes
         As for ``analyze``.
     output
         The node whose field is followed; the output if there is just one.
@@ -145,7 +150,7 @@ def trace(
     ((7,), (3,))
     """
     example, input_size = importers.as_example(model, example, input_size)
-    graph = _graph(model, treat, input_size, example, axes)
+    graph = _graph(model, treat, input_size, example, inputs, axes)
     compiled = compile_graph(graph, input_size, treat, batch_norm)
     layers = compiled.layers
     if output is None:
@@ -167,6 +172,7 @@ def load(
     treat: Treat | None = None,
     example: Any = None,
     input_size: InputSize = None,
+    inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph that a file, ``"zoo:NAME"`` or ``"path/to/file.py:function"`` stands for.
@@ -177,7 +183,7 @@ def load(
         What names the model, or a live one of PyTorch, Keras or JAX; a graph stands for itself.
     treat
         As for ``analyze``; each node that a pattern fits gets it as its attribute ``treat``.
-    example, input_size, axes
+    example, input_size, inputs, axes
         As for ``analyze``; the size matters to models that compute shapes.
 
     Raises
@@ -191,7 +197,7 @@ def load(
     2
     """
     example, input_size = importers.as_example(model, example, input_size)
-    graph = _graph(model, treat, input_size, example, axes)
+    graph = _graph(model, treat, input_size, example, inputs, axes)
     if treat:
         graph = graph.copy()
         for node, treatment in chosen(graph.nodes(data=True), treat).items():
@@ -200,15 +206,20 @@ def load(
 
 
 def _graph(
-    model: Model, treat: Treat | None, input_size: InputSize, example: Any = None, axes: Axes | None = None
+    model: Model,
+    treat: Treat | None,
+    input_size: InputSize,
+    example: Any,
+    inputs: Mapping[str, Any] | None,
+    axes: Axes | None,
 ) -> nx.DiGraph[Any]:
-    if isinstance(model, Network):
-        return importers.stated(model.graph, axes)
-    if isinstance(model, nx.Graph):
-        return importers.stated(model, axes)
+    if isinstance(model, (Network, nx.Graph)):
+        if inputs:
+            raise ModelFileError("what inputs hold can be set for model files; a network does not depend on it")
+        return importers.stated(model.graph if isinstance(model, Network) else model, axes)
     if isinstance(model, (str, Path, os.PathLike)):
-        return importers.load(os.fspath(model), treat, input_size, axes)
-    live = importers.live(model, example, treat, input_size, axes)
+        return importers.load(os.fspath(model), treat, input_size, inputs, axes)
+    live = importers.live(model, example, treat, input_size, inputs, axes)
     if live is not None:
         return live
     raise ModelFileError(

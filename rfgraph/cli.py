@@ -268,6 +268,14 @@ def _model(command: argparse.ArgumentParser) -> None:
         "axis and a dot for any other, as in 'image: ..HW'; without a name, of all inputs",
     )
     command.add_argument(
+        "--set-input",
+        metavar="NAME=VALUE",
+        type=_setting,
+        action="append",
+        default=[],
+        help="what an input of a model file holds, as sr=16000; of the branches that it decides only one is left",
+    )
+    command.add_argument(
         "--batch-norm",
         choices=("inference", "training"),
         default="inference",
@@ -390,6 +398,19 @@ def _stated_axes(options: argparse.Namespace) -> dict[str, str] | str | None:
     return named
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    import json
+
+    name, found, value = text.rpartition("=")
+    try:
+        held = json.loads(value) if found else None
+    except (ValueError, RecursionError):
+        held = None
+    if held is None or isinstance(held, (str, dict)):
+        raise argparse.ArgumentTypeError(f"{text!r} says of no input what it holds; write sr=16000, or sizes=[64,64]")
+    return name, held
+
+
 def _treatment(text: str) -> tuple[str, str]:
     pattern, found, how = text.rpartition("=")
     if not found:
@@ -407,6 +428,7 @@ def _index(text: str) -> tuple[int, ...]:
 
 
 def _summary(options: argparse.Namespace) -> tuple[View, int]:
+    import json
     import shlex
 
     from rfgraph.policy import judge
@@ -421,6 +443,8 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
         again += ["--treat", f"{pattern}={how}"]
     for name, letters in options.axes:
         again += ["--axes", letters if name is None else f"{name}: {letters}"]
+    for name, held in options.set_input:
+        again += ["--set-input", f"{name}={json.dumps(held)}"]
     for option in ("source", "alignment", "batch-norm"):
         value = getattr(options, option.replace("-", "_"))
         if value not in (None, "auto", "inference"):
@@ -570,7 +594,9 @@ def _analyze(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) 
 def _load(options: argparse.Namespace) -> nx.DiGraph[Any]:
     from rfgraph import importers
 
-    return importers.load(options.model, dict(options.treat), _input_sizes(options), _stated_axes(options))
+    return importers.load(
+        options.model, dict(options.treat), _input_sizes(options), dict(options.set_input), _stated_axes(options)
+    )
 
 
 def _input_sizes(

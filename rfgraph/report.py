@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import networkx as nx
 
+from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import InputSizes
 from rfgraph.errors import AttributeValueError, UnboundedError, UnknownFieldError
 from rfgraph.fast.numbers import Numbers
@@ -24,7 +25,7 @@ from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.results import Fields
 from rfgraph.questions import context, productivity
 from rfgraph.questions import support as supports
-from rfgraph.questions.alignment import Mode, center_spread, find, unchecked
+from rfgraph.questions.alignment import center_spread, find, unchecked
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import Finding, worst_first
 from rfgraph.questions.layers import Layer, Region

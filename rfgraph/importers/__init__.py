@@ -31,6 +31,7 @@ def load(
     target: str | os.PathLike[str],
     treat: Mapping[str, str] | None = None,
     input_size: InputSize = None,
+    inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph that ``target`` stands for.
@@ -45,6 +46,8 @@ def load(
     input_size
         Size of the input in pixels, as for ``rfgraph.analyze``. A model that computes shapes from it is read for that
         size.
+    inputs
+        What inputs hold, as for ``rfgraph.analyze``.
     axes
         Which dimensions of the inputs are axes, as for ``rfgraph.analyze``.
 
@@ -58,9 +61,11 @@ def load(
     text = os.fspath(target)
     scheme, colon, name = text.partition(":")
     if colon and scheme == "zoo":
+        _refuse_inputs(text, inputs)
         return stated(_zoo(name), axes)
     file, colon, function = text.rpartition(":")
     if colon and file.endswith(".py"):
+        _refuse_inputs(text, inputs)
         from rfgraph.importers import python_file
 
         return _returned(text, python_file.run(file, function), treat, input_size, axes)
@@ -81,7 +86,17 @@ def load(
         raise ModelFileError(f"{text}: {found}, nor is it zoo:NAME or file.py:function{hint}")
     if not path.exists():
         raise ModelFileError(f"{text}: there is no such file")
-    return reader(text, treat, input_size, axes)
+    if not inputs:
+        return reader(text, treat, input_size, axes=axes)
+    if reader not in SETTABLE:
+        _refuse_inputs(text, inputs)
+    return reader(text, treat, input_size, inputs=inputs, axes=axes)
+
+
+def _refuse_inputs(target: str, inputs: Mapping[str, Any] | None) -> None:
+    if inputs:
+        names = ", ".join(map(repr, inputs))
+        raise ModelFileError(f"{target}: what its inputs hold ({names}) cannot be set; that is for .onnx, .tflite, .pb")
 
 
 def _returned(
@@ -95,7 +110,7 @@ def _returned(
     model, example = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
     try:
         example, input_size = as_example(model, example, input_size)
-        graph = live(model, example, treat, input_size, axes)
+        graph = live(model, example, treat, input_size, axes=axes)
     except ModelFileError as error:
         raise ModelFileError(f"{target}: {error}") from error
     if graph is None:
@@ -133,7 +148,11 @@ def _not_read(path: Path) -> str:
 
 
 def opened(
-    stream: Any, treat: Mapping[str, str] | None = None, input_size: InputSize = None, axes: Axes | None = None
+    stream: Any,
+    treat: Mapping[str, str] | None = None,
+    input_size: InputSize = None,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of an open binary file; its name, or else its first bytes, say the format.
 
@@ -151,7 +170,7 @@ def opened(
         if copy.suffix.lower() not in FORMATS:
             copy = copy.rename(copy.with_name(copy.name + _format_of(copy)))
         try:
-            return load(copy, treat, input_size, axes)
+            return load(copy, treat, input_size, inputs, axes)
         except ModelFileError as error:
             raise ModelFileError(str(error).replace(f"{folder}{os.sep}", "")) from error
 
@@ -197,9 +216,15 @@ def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axe
     return stated(node_link.read(path), axes)
 
 
-def _onnx(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
+def _onnx(
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any]:
     onnx = _needing("onnx", "rfgraph.importers.onnx.reader", "reading .onnx files")
-    graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size, axes)
+    graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size, inputs, axes)
     return graph
 
 
@@ -216,24 +241,34 @@ def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize, ax
     return keras_config.lowered(keras_config.read(path), treat, input_size, axes=axes)
 
 
-def _tflite(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
+def _tflite(
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any]:
     graph: nx.DiGraph[Any] = _needing("tflite", "rfgraph.importers.tflite.file", "reading .tflite files").graph_of(
-        path, treat, input_size, axes
+        path, treat, input_size, inputs, axes
     )
     return graph
 
 
 def _tensorflow(
-    path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     reader = _needing(
         "google.protobuf", "rfgraph.importers.tensorflow.reader", "reading TensorFlow files", "tensorflow"
     )
-    graph: nx.DiGraph[Any] = reader.graph_of(path, treat, input_size, axes)
+    graph: nx.DiGraph[Any] = reader.graph_of(path, treat, input_size, inputs, axes)
     return graph
 
 
-Reader = Callable[[str, Mapping[str, str] | None, InputSize, "Axes | None"], "nx.DiGraph[Any]"]
+Reader = Callable[..., "nx.DiGraph[Any]"]
 
 #: Suffix -> what reads files of it.
 FORMATS: dict[str, Reader] = {
@@ -247,6 +282,9 @@ FORMATS: dict[str, Reader] = {
 }
 
 
+#: What reads files of which the user may say what inputs hold.
+SETTABLE = (_onnx, _tflite, _tensorflow)
+
 #: A directory with one of these is a TensorFlow SavedModel.
 SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
 
@@ -257,7 +295,7 @@ class Framework:
 
     #: The package that must be there, and the extra that brings it.
     package: str
-    #: The module of rfgraph that reads its models: ``graph_of(model, example, treat, input_size, axes)``.
+    #: The module of rfgraph that reads its models: ``graph_of(model, example, treat, input_size, axes=)``.
     reader: str
     what: str
     is_model: Callable[[object], bool]
@@ -295,6 +333,7 @@ def live(
     example: Any = None,
     treat: Mapping[str, str] | None = None,
     input_size: InputSize = None,
+    inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
 ) -> nx.DiGraph[Any] | None:
     """Return the network graph of a live model of a framework, ``None`` if ``model`` is none.
@@ -306,7 +345,7 @@ def live(
         ``onnx.ModelProto``, or a binary file that is open.
     example
         Full shape of its input, or a tensor; a list of these if it has several.
-    treat, input_size, axes
+    treat, input_size, inputs, axes
         As for ``load``.
 
     Raises
@@ -317,13 +356,17 @@ def live(
         If reading it needs a package that is not installed.
     """
     if isinstance(model, io.IOBase) or (hasattr(model, "read") and not callable(model)):
-        return opened(model, treat, input_size, axes)
+        return opened(model, treat, input_size, inputs, axes)
     framework = next((known for known in FRAMEWORKS if known.is_model(model)), None)
     if framework is None:
         return None
     reader = _needing(framework.package, framework.reader, f"reading {framework.what}")
-    given = (model, example) if framework.traced else (model,)
-    graph: nx.DiGraph[Any] = reader.graph_of(*given, treat, input_size, axes)
+    if not framework.traced:
+        whole: nx.DiGraph[Any] = reader.graph_of(model, treat, input_size, inputs, axes)
+        return whole
+    if inputs:
+        raise ModelFileError("what inputs hold can be set for model files; a live model is traced on its example")
+    graph: nx.DiGraph[Any] = reader.graph_of(model, example, treat, input_size, axes=axes)
     return graph
 
 

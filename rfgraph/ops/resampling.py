@@ -34,7 +34,9 @@ NEAREST: dict[str, Callable[[Fraction], int]] = {
     "ceil": ceil,
 }
 #: How far the taps lie from the coordinate, this not included; at whole distances but 0 their weight is 0.
-RADIUS = {"linear": 1, "cubic": 2, "lanczos3": 3, "lanczos5": 5}
+RADIUS: dict[str, int | Fraction] = {"linear": 1, "cubic": 2, "lanczos3": 3, "lanczos5": 5, "gaussian": Fraction(3, 2)}
+#: Kernels that weigh every tap, those at whole distances too.
+SMOOTHING = frozenset({"gaussian"})
 
 
 def _coefficient(name: str, value: Any) -> Number:
@@ -79,6 +81,10 @@ class Resize(Op):
         return "edge"
 
     @property
+    def aligns_corners(self) -> bool:
+        return self.coordinates == "align_corners"
+
+    @property
     def cycle(self) -> tuple[int, int]:
         return (1, 0) if self.scale is None else (self.scale.denominator, self.scale.numerator)
 
@@ -112,7 +118,7 @@ class Resize(Op):
 
     @property
     def skips(self) -> bool:
-        return self.antialias and RADIUS.get(self.mode, 1) > 1
+        return self.antialias and RADIUS.get(self.mode, 1) > 1 and self.mode not in SMOOTHING
 
     def taps(self, read: Window, y: int) -> Sequence[int]:
         taps = Op.taps(self, read, y)  # super() without arguments does not find a class that slots have cloned
@@ -168,12 +174,13 @@ def _resized(factor: Fraction, mode: str, half_pixel: bool, nearest_mode: str, a
         if mode == "nearest":
             index = NEAREST[nearest_mode](x)
             intervals.append((index, index))
-        elif x.denominator == 1 and stretch == 1:  # on a pixel: every other tap has weight exactly 0
+        elif x.denominator == 1 and stretch == 1 and mode not in SMOOTHING:  # other taps have weight exactly 0
             intervals.append((x.numerator, x.numerator))
         else:
             intervals.append((floor(x - RADIUS[mode] * stretch) + 1, ceil(x + RADIUS[mode] * stretch) - 1))
     # Taps at whole distances have weight 0 among others too, where the kernel is stretched by a whole number.
-    return Window.periodic(tuple(intervals), step, holes=stretch != 1 and RADIUS.get(mode, 1) > 1)
+    holes = stretch != 1 and RADIUS.get(mode, 1) > 1 and mode not in SMOOTHING
+    return Window.periodic(tuple(intervals), step, holes=holes)
 
 
 @op_kind("depth_to_space")

@@ -69,6 +69,9 @@ CASES = [
     ("resize", {"scale": "1/2", "mode": "linear"}, Window(2, 2), Window(2, 2), 5),
     # Smoothed where it shrinks: taps less than 2, 6 and 3/2 from the coordinate.
     ("resize", {"scale": "1/2", "mode": "linear", "antialias": True}, Window(4, 2, 1), Window(4, 2, 1), 5),
+    # A Gaussian smooths where nothing shrinks too.
+    ("resize", {"scale": 1, "mode": "gaussian"}, Window(3, 1, 1), Window(3, 1, 1), 10),
+    ("resize", {"scale": "1/2", "mode": "gaussian", "antialias": True}, Window(6, 2, 2), Window(6, 2, 2), 5),
     ("resize", {"scale": 0.5, "mode": "lanczos3", "antialias": True}, down := Window(12, 2, 5, holes=True), down, 5),
     (
         "resize",
@@ -173,7 +176,7 @@ def test_taps_are_the_oracles_and_weights_sum_to_one(op, attributes, sized):
 
 def _has_weights(op, attributes):
     if op == "resize":
-        return not attributes.get("mode", "nearest").startswith("lanczos")
+        return not attributes.get("mode", "nearest").startswith(("lanczos", "gaussian"))
     return op in ("avg_pool", "adaptive_avg_pool", "pad", "crop", "slice")
 
 

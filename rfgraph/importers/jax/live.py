@@ -57,7 +57,7 @@ def graph_of(
         locations.update(reader.locations)
         return found
 
-    return lower_for(read, treat, input_size, locations, axes)
+    return lower_for(read, treat, input_size, locations, axes=axes)
 
 
 def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] | None = None) -> Traced:

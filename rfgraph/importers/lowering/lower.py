@@ -25,7 +25,7 @@ from rfgraph.importers.lowering.counts import Counts, held
 from rfgraph.importers.lowering.layout import Axes, Layout, Probe
 from rfgraph.importers.lowering.maps import Maps, Placed
 from rfgraph.importers.lowering.rules import place
-from rfgraph.importers.program.dimensions import Shape
+from rfgraph.importers.program.folding import given
 from rfgraph.importers.program.primitives import Program
 
 
@@ -63,10 +63,11 @@ def lower(
 
 
 def lower_for(
-    read: Callable[[Mapping[str, Shape]], Program],
+    read: Callable[[Mapping[str, Any]], Program],
     treat: Treat | None = None,
     input_size: Any = None,
     locations: Mapping[str, str] = MappingProxyType({}),
+    inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a model that is read anew for another input size, if it was made for one.
@@ -74,7 +75,7 @@ def lower_for(
     Parameters
     ----------
     read
-        Reads the model; shapes of inputs that it is given replace the model's own.
+        Reads the model; what it is given of inputs, a shape or what they hold, replaces the model's own.
     treat
         As for ``lower``.
     input_size
@@ -82,14 +83,28 @@ def lower_for(
     locations
         Where the user's code calls instructions, by name, as far as ``read`` has noted it when it is done; their nodes
         carry it as ``location``.
+    inputs
+        What inputs hold, as for ``rfgraph.analyze``; they are constants then.
     axes
         As for ``lower``.
+
+    Raises
+    ------
+    ModelFileError
+        If the model has no such input.
     """
-    program = read({})
+    numbers = {name: given(name, held) for name, held in (inputs or {}).items()}
+    program = read(numbers)
+    for name in numbers:
+        if name not in program.given:
+            known = ", ".join(repr(value.name) for value in program.inputs)
+            raise ModelFileError(
+                f"{program.name}: it has no input {name!r} to be set; its inputs are {known or 'none'}"
+            )
     if input_size is not None:
         shapes = layout_of(program, treat, axes).resized(program, input_size)
         if shapes:
-            program = read(shapes)
+            program = read({**numbers, **shapes})
     graph = lower(program, treat, axes=axes)
     for node, attributes in graph.nodes(data=True):
         if location := locations.get(node):

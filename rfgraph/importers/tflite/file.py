@@ -61,11 +61,15 @@ OPTIONS = tuple(
 
 
 def graph_of(
-    path: str, treat: Mapping[str, str] | None = None, input_size: Any = None, axes: Axes | None = None
+    path: str,
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of a TFLite file; arguments as for ``rfgraph.importers.load``."""
     model = decode(path)
-    return lower_for(lambda shapes: Reader(model, shapes).program(), treat, input_size, axes=axes)
+    return lower_for(lambda given: Reader(model, given).program(), treat, input_size, inputs=inputs, axes=axes)
 
 
 def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:

@@ -169,7 +169,7 @@ class Reader:
         for name in graph.inputs:
             shape = self.stated(name)
             if name in data:
-                scope[name] = self.build.input(name, self.shapes.get(name, shape))
+                scope[name] = self.build.input(name, shape, self.shapes.get(name))
             else:
                 scope[name] = self.constant(name, shape)
             if name in learned:
@@ -487,4 +487,4 @@ def lowered(
         locations.update(reader.locations)
         return found
 
-    return lower_for(read, treat, input_size, locations, axes)
+    return lower_for(read, treat, input_size, locations, axes=axes)
