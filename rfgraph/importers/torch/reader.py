@@ -300,7 +300,7 @@ class Reader:
             if in_place:
                 self.written(node.name, node.op, target, made[0], scope)
             root = self.roots.get(target, target)
-            added = self.build.instructions[before:]
+            added = self.build.instructions[before:] or self.build.folded
             for output in filter(None, step.outputs):
                 if op in CUTS and len(added) == 1 and isinstance(scope[output], Value) and added[0].output is made[0]:
                     self.cuts[output] = (target, added[0])
