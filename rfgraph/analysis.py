@@ -37,6 +37,7 @@ def analyze(
     treat: Treat | None = None,
     batch_norm: BatchNorm = "inference",
     example: Any = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Report:
     """Return what every feature of a network sees of its input, and every merge whose paths do not line up.
 
@@ -62,6 +63,9 @@ def analyze(
     example
         What a live module is traced on: the full shape of its input, such as ``(1, 3, 224, 224)``, or a tensor; a list
         of these if it has several inputs. Others need none.
+    inputs
+        What inputs of a model file hold, such as ``{"sr": 16000}``: a number or a list of numbers. Of the branches that
+        this decides only one is left.
 
     Raises
     ------
@@ -84,7 +88,7 @@ def analyze(
     merge 'add', axes y, x: centres are off by +1/2 input pixels, +1/4 of the merge's own
     ('pool' against 'conv', parting at 'image')
     """
-    graph = _graph(model, treat, input_size, example)
+    graph = _graph(model, treat, input_size, example, inputs)
     solved = solve(graph, input_size, source, treat, batch_norm)
     modes = (alignment,) * len(solved.axes) if isinstance(alignment, str) else tuple(alignment)
     known = get_args(Mode)
@@ -109,12 +113,13 @@ def trace(
     treat: Treat | None = None,
     batch_norm: BatchNorm = "inference",
     example: Any = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Trace:
     """Return what one output reads of each of its ancestors: the reverse pass of the article.
 
     Parameters
     ----------
-    model, input_size, treat, batch_norm, example
+    model, input_size, treat, batch_norm, example, inputs
         As for ``analyze``.
     output
         The node whose field is followed; the output if there is just one.
@@ -133,7 +138,7 @@ def trace(
     >>> trace(net)["signal"].size, trace(net)["first"].size
     ((7,), (3,))
     """
-    graph = _graph(model, treat, input_size, example)
+    graph = _graph(model, treat, input_size, example, inputs)
     compiled = compile_graph(graph, input_size, treat, batch_norm)
     layers = compiled.layers
     if output is None:
@@ -151,7 +156,11 @@ def trace(
 
 
 def load(
-    model: Model, treat: Treat | None = None, example: Any = None, input_size: InputSize = None
+    model: Model,
+    treat: Treat | None = None,
+    example: Any = None,
+    input_size: InputSize = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph that a file, ``"zoo:NAME"`` or ``"path/to/file.py:function"`` stands for.
 
@@ -161,7 +170,7 @@ def load(
         What names the model, or a live one of PyTorch, Keras or JAX; a graph stands for itself.
     treat
         As for ``analyze``; each node that a pattern fits gets it as its attribute ``treat``.
-    example, input_size
+    example, input_size, inputs
         As for ``analyze``; the size matters to models that compute shapes.
 
     Raises
@@ -174,7 +183,7 @@ def load(
     >>> load("zoo:vgg_16").nodes["vgg_16/pool5"]["kernel"]
     2
     """
-    graph = _graph(model, treat, input_size, example)
+    graph = _graph(model, treat, input_size, example, inputs)
     if treat:
         graph = graph.copy()
         for node, treatment in chosen(graph.nodes(data=True), treat).items():
@@ -182,13 +191,17 @@ def load(
     return graph
 
 
-def _graph(model: Model, treat: Treat | None, input_size: InputSize, example: Any = None) -> nx.DiGraph[Any]:
+def _graph(
+    model: Model, treat: Treat | None, input_size: InputSize, example: Any, inputs: Mapping[str, Any] | None
+) -> nx.DiGraph[Any]:
+    if inputs and not isinstance(model, (str, os.PathLike)):
+        raise ModelFileError("what inputs hold can be set for model files; a live model is traced on its example")
     if isinstance(model, Network):
         return model.graph
     if isinstance(model, nx.Graph):
         return model
     if isinstance(model, (str, Path, os.PathLike)):
-        return importers.load(os.fspath(model), treat, input_size)
+        return importers.load(os.fspath(model), treat, input_size, inputs)
     live = importers.live(model, example, treat, input_size)
     if live is not None:
         return live

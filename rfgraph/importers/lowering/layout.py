@@ -69,6 +69,7 @@ class Probe:
         self._parent: list[int] = []
         self._slid: dict[int, set[Span]] = {}
         self._most = 0
+        self._lost: set[str] = set()
         for value in program.inputs:
             self.views[value.name] = self._candidates(value)
 
@@ -126,6 +127,18 @@ class Probe:
             span = WHOLE if outermost and axes.count(axis) == 1 else (part.size, part.stride)
             self._slid.setdefault(axis, set()).add(span)
 
+    def lost(self, names: Iterable[str]) -> None:
+        """Note tensors whose dimensions a step could not follow."""
+        self._lost.update(names)
+
+    def _lost_inputs(self) -> set[str]:
+        """Return the inputs of which some dimensions could not be followed to the windows behind."""
+        lost = set(self._lost)
+        for step in reversed(self.program.instructions):
+            if step.output.name in lost:
+                lost.update(value.name for value in step.inputs)
+        return lost
+
     def layout(self) -> Layout:
         """Return what was found.
 
@@ -154,6 +167,8 @@ class Probe:
                 if key not in number:
                     number[key] = next(free)
             views[value.name] = _view(value, [(d, key[1], number[key]) for d, key in spatial])
+        if not number:  # windows slide over nothing that an input is seen to carry: it may have been lost on the way
+            views.update(dict.fromkeys(self._lost_inputs() & set(views)))
         used = max(number.values(), default=-1) + 1
         return Layout(used or self._most, views)
 

@@ -168,7 +168,7 @@ class Reader:
         for name in graph.inputs:
             shape = self.stated(name)
             if name in data:
-                scope[name] = self.build.input(name, self.shapes.get(name, shape))
+                scope[name] = self.build.input(name, shape, self.shapes.get(name))
             else:
                 scope[name] = self.constant(name, shape)
             if name in learned:
@@ -299,7 +299,7 @@ class Reader:
             if in_place:
                 self.written(node.name, node.op, target, made[0], scope)
             root = self.roots.get(target, target)
-            added = self.build.instructions[before:]
+            added = self.build.instructions[before:] or self.build.folded
             for output in filter(None, step.outputs):
                 if op in CUTS and len(added) == 1 and isinstance(scope[output], Value) and added[0].output is made[0]:
                     self.cuts[output] = (target, added[0])
