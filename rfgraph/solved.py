@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import networkx as nx
 
+from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import BySize
 from rfgraph.algebra.window import Window
 from rfgraph.fast.affine_walk import Plain, walked
@@ -20,7 +21,7 @@ from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph, compile_layers
 from rfgraph.passes.results import Extremes, Fields
 from rfgraph.questions import productivity
-from rfgraph.questions.alignment import Mode, is_off
+from rfgraph.questions.alignment import is_off
 
 if TYPE_CHECKING:
     from rfgraph.fast.numbers import Numbers
@@ -309,11 +310,12 @@ class Walked:
         """Return whether all merges line up."""
         if "causal" in modes:
             return None
-        return not any(
-            is_off(sides, mode)
-            for merge in self.plain.misaligned
-            for sides, mode in zip(self.plain.branches(merge), modes, strict=True)
-        )
+        pairs = [
+            pair for merge in self.plain.misaligned for pair in zip(self.plain.branches(merge), modes, strict=True)
+        ]
+        if not pairs:
+            return True
+        return False if any(is_off(sides, mode) for sides, mode in pairs) else None  # where they part may tell
 
     def may_be_global(self, nodes: Collection[Hashable]) -> bool:
         """Return whether one of ``nodes`` reads a whole axis."""
