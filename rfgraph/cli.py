@@ -308,6 +308,23 @@ def _model(command: argparse.ArgumentParser) -> None:
         "or cut (nothing); several patterns may be given, of which the first that fits counts",
     )
     command.add_argument(
+        "--axes",
+        metavar="[NAME:]AXES",
+        type=_axes,
+        action="append",
+        default=[],
+        help="which dimensions of an input are spatial, where the model does not tell: a letter for each that is an "
+        "axis and a dot for any other, as in 'image: ..HW'; without a name, of all inputs",
+    )
+    command.add_argument(
+        "--set-input",
+        metavar="NAME=VALUE",
+        type=_setting,
+        action="append",
+        default=[],
+        help="what an input of a model file holds, as sr=16000; of the branches that it decides only one is left",
+    )
+    command.add_argument(
         "--batch-norm",
         choices=("inference", "training"),
         default="inference",
@@ -419,6 +436,37 @@ def _pixels(text: str) -> int | tuple[int, ...]:
     return size
 
 
+def _axes(text: str) -> tuple[str | None, str]:
+    name, found, letters = text.rpartition(":")
+    return name.strip() if found else None, letters.strip()
+
+
+def _stated_axes(options: argparse.Namespace) -> dict[str, str] | str | None:
+    """Return the axes given: by input, or one text for all."""
+    given: list[tuple[str | None, str]] = options.axes
+    if not given:
+        return None
+    if len(given) == 1 and given[0][0] is None:
+        return given[0][1]
+    named = {name: letters for name, letters in given if name is not None}
+    if len(named) < len(given):
+        raise RFGraphError("--axes is given several times; give it once, or once per input as 'NAME: ..HW'")
+    return named
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    import json
+
+    name, found, value = text.rpartition("=")
+    try:
+        held = json.loads(value) if found else None
+    except (ValueError, RecursionError):
+        held = None
+    if held is None or isinstance(held, (str, dict)):
+        raise argparse.ArgumentTypeError(f"{text!r} says of no input what it holds; write sr=16000, or sizes=[64,64]")
+    return name, held
+
+
 def _treatment(text: str) -> tuple[str, str]:
     pattern, found, how = text.rpartition("=")
     if not found:
@@ -436,6 +484,7 @@ def _index(text: str) -> tuple[int, ...]:
 
 
 def _summary(options: argparse.Namespace) -> tuple[View, int]:
+    import json
     import shlex
 
     from rfgraph.policy import judge
@@ -448,6 +497,10 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
         again += ["--input-size", ("" if name is None else f"{name}=") + _written(size)]
     for pattern, how in options.treat:
         again += ["--treat", f"{pattern}={how}"]
+    for name, letters in options.axes:
+        again += ["--axes", letters if name is None else f"{name}: {letters}"]
+    for name, held in options.set_input:
+        again += ["--set-input", f"{name}={json.dumps(held)}"]
     for option in ("source", "alignment", "batch-norm"):
         value = getattr(options, option.replace("-", "_"))
         if value not in (None, "auto", "inference"):
@@ -637,7 +690,9 @@ def _analyze(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) 
 def _load(options: argparse.Namespace) -> nx.DiGraph[Any]:
     from rfgraph import importers
 
-    return importers.load(options.model, dict(options.treat), _input_sizes(options))
+    return importers.load(
+        options.model, dict(options.treat), _input_sizes(options), dict(options.set_input), _stated_axes(options)
+    )
 
 
 def _input_sizes(

@@ -20,11 +20,12 @@ import numpy as np
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.program.primitives import NOTHING, Program, Value
+from rfgraph.importers.program.primitives import NOTHING, Data, Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.tensorflow import operators as tensorflow_ops  # noqa: F401  handlers register
@@ -150,11 +151,15 @@ class Model:
 
 
 def graph_of(
-    path: str | os.PathLike[str], treat: Mapping[str, str] | None = None, input_size: Any = None
+    path: str | os.PathLike[str],
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a TensorFlow file; see ``read``."""
     model = opened(path)
-    return lower_for(lambda shapes: program_of(model, shapes), treat, input_size)
+    return lower_for(lambda given: program_of(model, given), treat, input_size, inputs=inputs, axes=axes)
 
 
 def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:
@@ -451,14 +456,14 @@ class Body:
 class Reader:
     """Reads the graph of one model into a builder."""
 
-    def __init__(self, model: Model, shapes: Mapping[str, Shape]) -> None:
+    def __init__(self, model: Model, given: Mapping[str, Given]) -> None:
         self.model = model
-        self.shapes = shapes
+        self.given = given
         self.build = Builder(Path(model.name).name)
         self.build.learned = NOTHING
         self.functions = {f.signature.name: f for f in model.graph.library.function}
         self.bodies: dict[str, Body] = {}
-        self.resized = bool(shapes)
+        self.resized = any(not isinstance(told, Data) for told in given.values())
         self.unfolded = 0
         self.outputs = 0
         self.outside: set[str] = set()  # constants that stand for encoded text, from which inputs are decoded
@@ -475,9 +480,9 @@ class Reader:
         bound: dict[str, Item] = {}
         for node, (title, shape) in self.model.feeds.items():
             proto = body.nodes[node].proto if node in body.nodes else None
-            if proto is not None and self.is_scalar(node, proto, shape):
+            if title not in self.given and proto is not None and self.is_scalar(node, proto, shape):
                 continue
-            bound[node] = self.build.input(title, self.shapes.get(title, shape))
+            bound[node] = self.build.input(title, shape, self.given.get(title))
         if self.model.outputs is None:
             wanted = [Input(name, 0) for name in self.sinks(body)]
         else:
@@ -807,7 +812,7 @@ class Reader:
     def added(self, node: Node, k: int, shape: Shape | None) -> Value:
         """Add an input of the program."""
         name = node.output(k)
-        return self.build.input(name, self.shapes.get(name, shape))
+        return self.build.input(name, shape, self.given.get(name))
 
     def tensor(self, name: str, tensor: Any) -> Value:
         """Return a constant; its contents only if it is small."""
