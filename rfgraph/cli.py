@@ -231,6 +231,7 @@ def _summary_options(summary: argparse.ArgumentParser) -> None:
     _alignment(summary)
     _policy(summary)
     summary.add_argument("--all", action="store_true", help="show layers that do not depend on the source too")
+    summary.add_argument("--verbose", action="store_true", help="say which engine solved the network, and why")
 
 
 def _check_options(check: argparse.ArgumentParser) -> None:
@@ -511,7 +512,7 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
     for entry in options.accept:
         again += ["--accept", entry]
     judged = judge(report.findings, settings.policy)
-    return Summary(report, judged, options.model, shlex.join(again), options.all), CLEAN
+    return Summary(report, judged, options.model, shlex.join(again), options.all, options.verbose), CLEAN
 
 
 def _check(options: argparse.Namespace) -> tuple[View, int]:
