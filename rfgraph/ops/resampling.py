@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil, floor
-from typing import Any
+from typing import Any, ClassVar
 
-from rfgraph.algebra.window import FULL, MAX_PERIOD, Interval, Number, Window
+from rfgraph.algebra.window import EMPTY, FULL, MAX_PERIOD, Interval, Number, Window
 from rfgraph.errors import AttributeValueError, SizeError
-from rfgraph.ops.base import Border, Op, Size, Sizes, attribute, choice, flag, op_kind, optional, positive, ratio
+from rfgraph.ops.base import (
+    Arity,
+    Border,
+    Op,
+    Size,
+    Sizes,
+    attribute,
+    choice,
+    flag,
+    op_kind,
+    optional,
+    positive,
+    ratio,
+    text,
+)
 
 NEAREST: dict[str, Callable[[Fraction], int]] = {
     "round_prefer_floor": lambda x: ceil(x - Fraction(1, 2)),
@@ -28,6 +42,7 @@ RADIUS = {"linear": 1, "cubic": 2, "lanczos3": 3, "lanczos5": 5}
 class Resize(Op):
     """Interpolation: output ``y`` reads the pixels round its coordinate in the input.
 
+    ``like=1`` takes the size of the map in slot 1, as decoders do that resize to the size of their skip.
     With ``antialias`` the kernel is stretched by as much as the map shrinks.
 
     References
@@ -44,8 +59,19 @@ class Resize(Op):
     nearest_mode: str = attribute(choice(*NEAREST), default="round_prefer_floor")
     antialias: bool = attribute(flag, default=False)
 
+    extra: ClassVar[frozenset[str]] = frozenset({"like", "target"})
+
+    @classmethod
+    def parse(cls, attributes: Mapping[str, Any], axis: int, axes: int) -> Op:
+        if attributes.get("like") is None:
+            return super(Resize, cls).parse(attributes, axis, axes)
+        if attributes.get("scale") is not None or attributes.get("size") is not None:
+            raise AttributeValueError("a resize takes the size of another map (like), or scale, or size")
+        return ResizeLike.parse(attributes, axis, axes)
+
     @classmethod
     def complete(cls, attributes: dict[str, Any]) -> dict[str, Any]:
+        attributes.pop("like", None)
         if attributes.get("scale") is None and attributes.get("size") is None:
             raise AttributeValueError("a resize needs scale or size; give scale=2, or size=56")
         if attributes.get("scale") is not None and attributes.get("size") is not None:
@@ -71,22 +97,68 @@ class Resize(Op):
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         before, after = sizes[0], self.size(sizes)
-        if self.coordinates == "align_corners":
-            if before is None or after is None:
-                return Window.unknown("align_corners depends on the input size; give one")
-            if after == 1 or before == 1:
+        if self.scale is not None and self.coordinates != "align_corners":
+            if self.coordinates == "pytorch_half_pixel" and after == 1:
                 return Window(1)
-            factor = Fraction(after - 1, before - 1)
-        elif self.scale is not None:
-            factor = Fraction(self.scale)
-        elif before is None or after is None:
-            return Window.unknown(f"a resize to size {self.to} depends on the input size; give one")
-        else:
-            factor = Fraction(after, before)
-        if self.coordinates == "pytorch_half_pixel" and after == 1:
-            return Window(1)
-        half_pixel = self.coordinates.endswith("half_pixel")
-        return _resized(factor, self.mode, half_pixel, self.nearest_mode, self.antialias)
+            return _scaled(self, Fraction(self.scale))
+        if before is None or after is None:
+            what = "align_corners" if self.coordinates == "align_corners" else f"a resize to size {self.to}"
+            return Window.unknown(f"{what} depends on the input size; give one")
+        return _between(self, before, after)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResizeLike(Op):
+    """Interpolation to the size of another map, which stands in slot ``like`` and of which nothing else is read."""
+
+    kind: ClassVar[str] = "resize"
+    arity: ClassVar[Arity] = "several"
+
+    like: int = attribute(positive)
+    #: What messages call that size.
+    target: str = attribute(text, default="the size of another map")
+    mode: str = attribute(choice("nearest", *RADIUS), default="nearest")
+    coordinates: str = attribute(
+        choice("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"), default="half_pixel"
+    )
+    nearest_mode: str = attribute(choice(*NEAREST), default="round_prefer_floor")
+    antialias: bool = attribute(flag, default=False)
+
+    @property
+    def border(self) -> Border:
+        return "edge"
+
+    @property
+    def sizing(self) -> tuple[Op, int | None]:
+        return Op(), self.like
+
+    @property
+    def window_cycle(self) -> int:
+        return 0
+
+    def size(self, sizes: Sizes) -> Size:
+        return sizes[self.like] if self.like < len(sizes) else None
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        if slot:
+            return EMPTY
+        before, after = sizes[0], self.size(sizes)
+        if before is None or after is None:
+            return Window.unknown(f"it resizes to {self.target}, which depends on the input size; give one")
+        return _between(self, before, after)
+
+
+def _between(op: Resize | ResizeLike, before: int, after: int) -> Window:
+    """Return the window of a resize from one size to another."""
+    corners = op.coordinates == "align_corners"
+    if (corners and 1 in (before, after)) or (op.coordinates == "pytorch_half_pixel" and after == 1):
+        return Window(1)
+    return _scaled(op, Fraction(after - 1, before - 1) if corners else Fraction(after, before))
+
+
+def _scaled(op: Resize | ResizeLike, factor: Fraction) -> Window:
+    half_pixel = op.coordinates.endswith("half_pixel")
+    return _resized(factor, op.mode, half_pixel, op.nearest_mode, op.antialias)
 
 
 @lru_cache(maxsize=256)

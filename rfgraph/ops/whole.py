@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rfgraph.algebra.window import FULL, IDENTITY, Window
-from rfgraph.errors import AttributeValueError
-from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, op_kind
+from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, op_kind, text
 
 
 @op_kind("attention", "recurrent", "broadcast")
@@ -51,12 +50,6 @@ class GlobalPool(Mixing):
         return 1 if self.mixes else sizes[0]
 
 
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise AttributeValueError(f"{name} {value!r} is not a text")
-    return value
-
-
 @op_kind("unknown")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown(Op):
@@ -64,8 +57,8 @@ class Unknown(Op):
 
     arity: ClassVar[Arity] = "several"
 
-    of: str = attribute(_text)
-    why: str = attribute(_text, default="")
+    of: str = attribute(text)
+    why: str = attribute(text, default="")
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         why = f" ({self.why})" if self.why else ""

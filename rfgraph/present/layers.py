@@ -64,7 +64,7 @@ def _values(field: Field, name: str) -> list[Number]:
 def _value(field: Field, name: str) -> Number | None:
     """Return a number of a field if it has one and the input size does not matter to it."""
     values = _values(field, name)
-    return values[0] if len(values) == 1 else None
+    return values[0] if len(values) == 1 and not any(window.is_unknown for window in _windows(field)) else None
 
 
 def reads_nothing(layer: Layer) -> bool:
@@ -134,12 +134,12 @@ def axis_texts(layer: Layer) -> list[tuple[list[str], tuple[str, ...]]]:
 
 def _texts(field: Field) -> tuple[str, str, str, str]:
     windows = _windows(field)
+    if any(window.is_unknown for window in windows):
+        return "?", "?", "?", "?"
     if any(window.is_local for window in windows):
         most, about = ("", "") if all(window.exact for window in windows) else ("<=", "~")
         size, stride, padding, start = (_range(_values(field, name)) for name in NUMBERS.values())
         return most + size, stride, most + padding, about + start
-    if windows[0].is_unknown:
-        return "?", "?", "?", "?"
     return "global" if windows[0].is_full else "-", "-", "-", "-"
 
 
@@ -209,7 +209,7 @@ def _field_document(field: Field) -> Document:
     states = {window.status for window in field.fields}
     return {
         **{name: exact(_value(field, name)) for name in _WINDOW_NUMBERS},
-        "status": "bound" if "bound" in states else "exact",
+        "status": next((state for state in ("unknown", "bound") if state in states), "exact"),
         "by_size": {"modulus": field.modulus, "smallest": field.smallest, "windows": windows},
     }
 
@@ -279,8 +279,9 @@ def size_lines(outputs: Sequence[Layer]) -> list[str]:
             smallest = f", for n from {table.smallest}" if table.smallest > 1 else ""
             for heading in ("r", "S", "P"):
                 values = _values(table, NUMBERS[heading])
-                if len(values) > 1:
-                    cases = _cases(table, NUMBERS[heading], values)
+                changes = any(window.is_unknown for window in table.fields)
+                if len(values) > 1 or (values and changes):
+                    cases = _cases(table, NUMBERS[heading], values) + ("; else it changes with n" if changes else "")
                     lines.append(f"{heading} of {layer.name!r}{where}: {cases}{smallest}")
     return lines
 

@@ -91,7 +91,9 @@ def unchecked(
             sides = {} if compiled.layers.ops[v][axis].joins else {u: field for _, u, field in graph.live(v, axis)}
             solution = solutions[axis]
             known = {tails[s] for s, _ in graph.solved(v, axis, solution)} if solution else set()
-            if len(sides) > 1 and any(field.kind == "unknown" and u not in known for u, field in sides.items()):
+            lost = solution is not None and solution.are_lost([side for _, side in graph.solved(v, axis, solution)])
+            unknown = any(field.kind == "unknown" and u not in known for u, field in sides.items())
+            if len(sides) > 1 and (unknown or lost):
                 merges.append(v)
                 break
     return merges
@@ -194,6 +196,11 @@ def _by_size(
         if windows not in known:
             pairs = [(slot, window) for (slot, _), window in zip(sides, windows, strict=True) if window.kind == "local"]
             known[windows] = list(_pairs(merge, pairs, mode))
+            known[windows] += [  # a branch whose stride changes with the input size drifts from those that keep theirs
+                _Disagreement(merge, pairs[0][0], slot, "RF001", pairs[0][1], window, Fraction(0))
+                for (slot, _), window in zip(sides, windows, strict=True)
+                if window.is_unknown and pairs
+            ]
         found.append(known[windows])
     always = {(d.reference, d.other, d.rule, d.offset) for d in found[0]}.intersection(
         *({(d.reference, d.other, d.rule, d.offset) for d in case} for case in found[1:])
