@@ -20,9 +20,9 @@ from rfgraph.errors import RFGraphError
 if TYPE_CHECKING:
     import networkx as nx
 
-    from rfgraph.analysis import Report
     from rfgraph.present.rows import View
     from rfgraph.present.zoo import ZooRow
+    from rfgraph.report import Report
     from rfgraph.settings import Settings
 
 CLEAN, FOUND, UNREADABLE, INTERRUPTED = 0, 1, 2, 130
@@ -259,6 +259,14 @@ def _model(command: argparse.ArgumentParser) -> None:
         "or cut (nothing); several patterns may be given, of which the first that fits counts",
     )
     command.add_argument(
+        "--set-input",
+        metavar="NAME=VALUE",
+        type=_setting,
+        action="append",
+        default=[],
+        help="what an input of a model file holds, as sr=16000; of the branches that it decides only one is left",
+    )
+    command.add_argument(
         "--batch-norm",
         choices=("inference", "training"),
         default="inference",
@@ -363,6 +371,19 @@ def _size(text: str) -> Size:
     return name if found else None, entries if len(entries) > 1 else entries[0]
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    import json
+
+    name, found, value = text.rpartition("=")
+    try:
+        held = json.loads(value) if found else None
+    except (ValueError, RecursionError):
+        held = None
+    if held is None or isinstance(held, (str, dict)):
+        raise argparse.ArgumentTypeError(f"{text!r} says of no input what it holds; write sr=16000, or sizes=[64,64]")
+    return name, held
+
+
 def _treatment(text: str) -> tuple[str, str]:
     pattern, found, how = text.rpartition("=")
     if not found:
@@ -380,6 +401,7 @@ def _index(text: str) -> tuple[int, ...]:
 
 
 def _summary(options: argparse.Namespace) -> tuple[View, int]:
+    import json
     import shlex
 
     from rfgraph.policy import judge
@@ -392,6 +414,8 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
         again += ["--input-size", ("" if name is None else f"{name}=") + _written(size)]
     for pattern, how in options.treat:
         again += ["--treat", f"{pattern}={how}"]
+    for name, held in options.set_input:
+        again += ["--set-input", f"{name}={json.dumps(held)}"]
     for option in ("source", "alignment", "batch-norm"):
         value = getattr(options, option.replace("-", "_"))
         if value not in (None, "auto", "inference"):
@@ -541,7 +565,7 @@ def _analyze(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) 
 def _load(options: argparse.Namespace) -> nx.DiGraph[Any]:
     from rfgraph import importers
 
-    return importers.load(options.model, dict(options.treat), _input_sizes(options))
+    return importers.load(options.model, dict(options.treat), _input_sizes(options), dict(options.set_input))
 
 
 def _input_sizes(

@@ -12,7 +12,7 @@ import networkx as nx
 from rfgraph.errors import AttributeValueError, CycleError, EndpointError, GraphError, UnknownNodeError, UnknownOpError
 from rfgraph.graph.treatments import Treat, Treatment, check, chosen, treated
 from rfgraph.ops import KINDS, METADATA, Op, kind_of, near
-from rfgraph.ops.whole import Norm, Unknown
+from rfgraph.ops.whole import Unknown
 
 #: Whether batch normalisation uses statistics that it was trained with, or those of the whole map.
 BatchNorm = Literal["inference", "training"]
@@ -90,6 +90,8 @@ class Layers:
     tails: Sequence[tuple[int, ...]]  # [V], the node that each slot reads; twice where an op reads totals besides
     treated: Mapping[Hashable, Treatment] = field(default_factory=dict)
     batch_norm: BatchNorm = "inference"
+    #: What the model returns, by its own names and in its order: the nodes that make it; empty if the graph is silent.
+    returned: Mapping[Hashable, Hashable] = field(default_factory=dict)
 
     @cached_property
     def ids(self) -> dict[Hashable, int]:
@@ -113,10 +115,10 @@ class Layers:
     @cached_property
     def inputs(self) -> list[int]:
         """Ids of the nodes of op ``input``."""
-        return [v for v, kind in enumerate(self.kinds) if kind == "input"]
+        return [v for v, ops in enumerate(self.ops) if ops[0].is_input]
 
     def id_of(self, node: Hashable) -> int:
-        """Return the id of ``node``.
+        """Return the id of ``node``, or of the node that makes the output of that name.
 
         Raises
         ------
@@ -124,7 +126,7 @@ class Layers:
             If there is none; the message lists names spelt like it.
         """
         try:
-            return self.ids[node]
+            return self.ids[node] if node in self.ids else self.ids[self.returned[node]]
         except (KeyError, TypeError):
             hint = near(str(node), map(str, self.nodes)) or f"; it has {_listed(self.nodes)}"
             raise UnknownNodeError(f"the network has no node {node!r}{hint}") from None
@@ -215,7 +217,7 @@ def read(graph: nx.DiGraph[Any], treat: Treat | None = None, batch_norm: BatchNo
     if twice:
         tails = [slots * 2 if node_ops in twice else slots for node_ops, slots in zip(layers_ops, tails, strict=True)]
     name = str(graph.graph.get("name", ""))
-    layers = Layers(name, axes, order, kinds, layers_ops, tails, treatments, batch_norm)
+    layers = Layers(name, axes, order, kinds, layers_ops, tails, treatments, batch_norm, returned(graph))
     if not layers.inputs:
         raise EndpointError("the network has no input; give the node that takes the image op='input'")
     _check_outputs(layers)
@@ -254,6 +256,35 @@ def _check_outputs(layers: Layers) -> None:
     for v, tails in enumerate(layers.tails):
         if tails and not read[v] and not fed[v]:
             raise EndpointError(f"output {layers.nodes[v]!r} depends on no input; connect it, or remove it")
+
+
+def returned(graph: nx.DiGraph[Any]) -> dict[Hashable, Hashable]:
+    """Return what a model returns, by its own names: the nodes that make it, as the graph attribute ``outputs`` says.
+
+    That is a list of nodes, or a mapping from name to node; empty if there is none.
+
+    Raises
+    ------
+    AttributeValueError
+        If it is neither, or calls a node by the name of another.
+    UnknownNodeError
+        If it names a node that the graph does not have.
+    """
+    said = graph.graph.get("outputs")
+    if said is None:
+        return {}
+    if not isinstance(said, (list, tuple, Mapping)):
+        raise AttributeValueError(f"graph attribute outputs {said!r} is neither a list of nodes nor a mapping to them")
+    pairs = list(said.items()) if isinstance(said, Mapping) else [(node, node) for node in said]
+    for name, node in pairs:
+        if not isinstance(node, Hashable) or node not in graph:
+            hint = near(str(node), map(str, graph))
+            raise UnknownNodeError(f"graph attribute outputs names {node!r}, which is none of the nodes{hint}")
+        if name != node and name in graph:
+            raise AttributeValueError(
+                f"graph attribute outputs calls node {node!r} {name!r}, as another node is called; choose another name"
+            )
+    return dict(pairs)
 
 
 def axis_names(graph: nx.DiGraph[Any]) -> tuple[str, ...]:
@@ -343,15 +374,13 @@ class _Interned:
         except UnknownOpError as error:
             hint = f"; correct it, or pass treat={{{node!r}: 'identity'}}, 'global' or 'cut'"
             raise UnknownOpError(f"{_describe(node, op)}: {error}{hint}") from None
-        parsed = []
+        parsed: list[Op] = []
         for axis, name in enumerate(self.axes):
             try:
                 parsed.append(kind.parse(attributes, axis, len(self.axes)))
             except AttributeValueError as error:
                 raise AttributeValueError(f"{_describe(node, op, name)}: {error}") from None
-        if op == "batch_norm" and self.batch_norm == "training":
-            return (Norm(),) * len(self.axes)
-        return tuple(parsed)
+        return tuple(op.in_training for op in parsed) if self.batch_norm == "training" else tuple(parsed)
 
     def _treated(self, node: Hashable, op: object, attributes: Mapping[str, Any]) -> tuple[Op, ...]:
         how = attributes["treat"]

@@ -16,7 +16,6 @@ from rfgraph.errors import AttributeValueError, UnknownNodeError
 from rfgraph.ops import KINDS, Op, near
 from rfgraph.ops.base import Arity, Size, Sizes
 from rfgraph.ops.pointwise import Arithmetic
-from rfgraph.ops.whole import Unknown
 
 #: Pattern of node and op names, as in ``fnmatch`` -> one of ``TREATMENTS``.
 Treat = Mapping[str, str]
@@ -53,10 +52,10 @@ class Treated(Op):
 
     @property
     def sizing(self) -> tuple[Op, int | None]:
-        return (Arithmetic(), 0) if isinstance(self.of, Unknown) else self.of.sizing
+        return self.of.sizing if self.of.is_known else (Arithmetic(), 0)
 
     def size(self, sizes: Sizes) -> Size:
-        return sizes[0] if isinstance(self.of, Unknown) else self.of.size(sizes)
+        return self.of.size(sizes) if self.of.is_known else sizes[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

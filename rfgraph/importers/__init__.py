@@ -20,7 +20,10 @@ InputSize = int | Sequence[int] | Mapping[Any, Any] | None
 
 
 def load(
-    target: str | os.PathLike[str], treat: Mapping[str, str] | None = None, input_size: InputSize = None
+    target: str | os.PathLike[str],
+    treat: Mapping[str, str] | None = None,
+    input_size: InputSize = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph that ``target`` stands for.
 
@@ -34,6 +37,8 @@ def load(
     input_size
         Size of the input in pixels, as for ``rfgraph.analyze``. A model that computes shapes from it is read for that
         size.
+    inputs
+        What inputs hold, as for ``rfgraph.analyze``.
 
     Raises
     ------
@@ -45,9 +50,11 @@ def load(
     text = os.fspath(target)
     scheme, colon, name = text.partition(":")
     if colon and scheme == "zoo":
+        _refuse_inputs(text, inputs)
         return _zoo(name)
     file, colon, function = text.rpartition(":")
     if colon and file.endswith(".py"):
+        _refuse_inputs(text, inputs)
         from rfgraph.importers import python_file
 
         return python_file.run(file, function)
@@ -66,7 +73,17 @@ def load(
         raise ModelFileError(f"{text}: {found}, nor is it zoo:NAME or file.py:function{hint}")
     if not path.exists():
         raise ModelFileError(f"{text}: there is no such file")
-    return reader(text, treat, input_size)
+    if not inputs:
+        return reader(text, treat, input_size)
+    if reader not in SETTABLE:
+        _refuse_inputs(text, inputs)
+    return reader(text, treat, input_size, inputs)
+
+
+def _refuse_inputs(target: str, inputs: Mapping[str, Any] | None) -> None:
+    if inputs:
+        names = ", ".join(map(repr, inputs))
+        raise ModelFileError(f"{target}: what its inputs hold ({names}) cannot be set; that is for .onnx, .tflite, .pb")
 
 
 def _zoo(name: str) -> nx.DiGraph[Any]:
@@ -82,9 +99,11 @@ def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> 
     return node_link.read(path)
 
 
-def _onnx(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
+def _onnx(
+    path: str, treat: Mapping[str, str] | None, input_size: InputSize, inputs: Mapping[str, Any] | None = None
+) -> nx.DiGraph[Any]:
     onnx = _needing("onnx", "rfgraph.importers.onnx.reader", "reading .onnx files")
-    graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size)
+    graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size, inputs)
     return graph
 
 
@@ -101,22 +120,26 @@ def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize) ->
     return keras_config.lowered(keras_config.read(path), treat, input_size)
 
 
-def _tflite(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
+def _tflite(
+    path: str, treat: Mapping[str, str] | None, input_size: InputSize, inputs: Mapping[str, Any] | None = None
+) -> nx.DiGraph[Any]:
     graph: nx.DiGraph[Any] = _needing("tflite", "rfgraph.importers.tflite.file", "reading .tflite files").graph_of(
-        path, treat, input_size
+        path, treat, input_size, inputs
     )
     return graph
 
 
-def _tensorflow(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
+def _tensorflow(
+    path: str, treat: Mapping[str, str] | None, input_size: InputSize, inputs: Mapping[str, Any] | None = None
+) -> nx.DiGraph[Any]:
     reader = _needing(
         "google.protobuf", "rfgraph.importers.tensorflow.reader", "reading TensorFlow files", "tensorflow"
     )
-    graph: nx.DiGraph[Any] = reader.graph_of(path, treat, input_size)
+    graph: nx.DiGraph[Any] = reader.graph_of(path, treat, input_size, inputs)
     return graph
 
 
-Reader = Callable[[str, Mapping[str, str] | None, InputSize], "nx.DiGraph[Any]"]
+Reader = Callable[..., "nx.DiGraph[Any]"]
 
 #: Suffix -> what reads files of it.
 FORMATS: dict[str, Reader] = {
@@ -129,6 +152,9 @@ FORMATS: dict[str, Reader] = {
     ".pbtxt": _tensorflow,
 }
 
+
+#: What reads files of which the user may say what inputs hold.
+SETTABLE = (_onnx, _tflite, _tensorflow)
 
 #: A directory with one of these is a TensorFlow SavedModel.
 SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")

@@ -37,14 +37,34 @@ class Op:
     arity: ClassVar[Arity] = "one"
     #: Whether its inputs stand side by side along this axis, so that each output reads one of them.
     joins: ClassVar[bool] = False
+    #: Whether it keeps its inputs apart, as channels beside each other.
+    stacks: ClassVar[bool] = False
+    #: Whether it is one of its inputs, and only the running model knows which: nothing is held against each other.
+    alternatives: ClassVar[bool] = False
     #: Whether an input of size 1 is repeated over the axis.
     broadcasts: ClassVar[bool] = False
+    #: Whether it reads several maps at the same position.
+    merges: ClassVar[bool] = False
+    #: Whether it is an input of the network.
+    is_input: ClassVar[bool] = False
+    #: Whether anyone has described it.
+    is_known: ClassVar[bool] = True
     #: Attributes besides the fields.
     extra: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def collapses(self) -> bool:
         """Whether the axis is gone in its output, so that nothing after it is a feature map."""
+        return False
+
+    @property
+    def compares(self) -> bool:
+        """Whether several inputs are read at the same position, so that they have to line up."""
+        return not (self.joins or self.alternatives)
+
+    @property
+    def aligns_corners(self) -> bool:
+        """Whether it maps corner pixels to each other, so that its stride is no ratio of whole map sizes."""
         return False
 
     @property
@@ -91,9 +111,83 @@ class Op:
         return None
 
     @property
+    def in_training(self) -> Op:
+        """The same op as it is in training."""
+        return self
+
+    @property
+    def widens(self) -> bool:
+        """Whether it learns from several positions, as a convolution whose kernel is larger than 1."""
+        return False
+
+    @property
     def spacing(self) -> int:
         """How far apart the inputs that one output reads lie; 1 unless a dilation leaves holes."""
         return 1
+
+    @property
+    def skips(self) -> bool:
+        """Whether its taps do not lie evenly, ``spacing`` apart, because some in between have weight 0."""
+        return False
+
+    def taps(self, read: Window, y: int) -> Sequence[int]:
+        """Return the positions that output ``y`` reads, in ascending order; borders are not cut.
+
+        Parameters
+        ----------
+        read
+            The window that the op has on its input: local, as ``window`` returns it.
+        y
+            Index of an output.
+
+        Examples
+        --------
+        >>> conv = kind_of("conv").parse({"op": "conv", "kernel": 3, "dilation": 2}, 0, 1)
+        >>> list(conv.taps(conv.window(0, (None,)), 10))
+        [10, 12, 14]
+        """
+        interval = read.interval(y)
+        return () if interval is None else range(interval[0], interval[1] + 1, self.spacing)
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction] | None:
+        """Return the weight of each position that output ``y`` reads, where these are fixed numbers; they sum to 1.
+
+        ``None`` where they are learned, differ from channel to channel, are not rational, or the op is not linear.
+        Positions are those of ``taps``, and borders are not cut.
+
+        Parameters
+        ----------
+        read, y
+            As for ``taps``.
+
+        Examples
+        --------
+        >>> up = kind_of("resize").parse({"op": "resize", "scale": 2, "mode": "linear"}, 0, 1)
+        >>> up.weights(up.window(0, (None,)), 1)
+        {0: Fraction(3, 4), 1: Fraction(1, 4)}
+        """
+        return None
+
+    def padding_at(self, size: Size) -> tuple[int, int] | None:
+        """Return its padding before and after an input of ``size``, where other numbers may take their place.
+
+        ``None`` if it has none, or none that is known; a size that is not known is ``None`` too.
+        """
+        return None
+
+    def may_pad(self, padding: tuple[int, int]) -> bool:
+        """Return whether it takes ``padding``, in place of the one that it has."""
+        return True
+
+    def center_step(self, inner: Window, field: Window) -> Number:
+        """Return how far one more of padding before moves the centre of its field; 0 where padding moves none.
+
+        Parameters
+        ----------
+        inner, field
+            Local fields of its input and of itself.
+        """
+        return 0
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         """Return what one output reads of the input in ``slot``, given the sizes of all inputs on this axis."""
@@ -251,6 +345,11 @@ def padding(name: str, value: Any) -> Padding:
 def attribute(read: Callable[[str, Any], Any], *, name: str | None = None, **default: Any) -> Any:
     """Declare a field of an op: how it is read, what users call it if not by its own name, and its default if any."""
     return field(metadata={"read": read, "name": name}, **default)
+
+
+def even_weights(taps: Sequence[int]) -> dict[int, Fraction]:
+    """Return equal weights that sum to 1."""
+    return {tap: Fraction(1, len(taps)) for tap in taps}
 
 
 def at_border(border: Border, position: Any, size: int) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import get_args
 
-from rfgraph.algebra.window import Window
+from rfgraph.algebra.window import Number, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import (
     Border,
@@ -14,6 +15,7 @@ from rfgraph.ops.base import (
     Sizes,
     attribute,
     choice,
+    even_weights,
     integer,
     op_kind,
     optional,
@@ -68,6 +70,15 @@ class Pad(Op):
             )
         return sizes[0] + sum(self.padding)
 
+    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+        return even_weights(self.taps(read, y))
+
+    def padding_at(self, size: Size) -> tuple[int, int]:
+        return self.padding
+
+    def center_step(self, inner: Window, field: Window) -> Number:
+        return -inner.stride if inner.period == 1 else 0
+
 
 @op_kind("crop")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +87,9 @@ class Crop(Pad):
 
     padding: tuple[int, int] = attribute(_cropped)
     mode: Border = attribute(choice("constant"), default="constant")
+
+    def may_pad(self, padding: tuple[int, int]) -> bool:
+        return max(padding) <= 0
 
 
 @op_kind("slice")
@@ -121,3 +135,6 @@ class Slice(Op):
         if size < 1:
             raise SizeError(f"the slice {self.start}:{self.stop}:{self.step} takes nothing of {sizes[0]}")
         return size
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+        return even_weights(self.taps(read, y))

@@ -16,6 +16,7 @@ class Input(Op):
     """Where a network begins."""
 
     arity: ClassVar[Arity] = "none"
+    is_input: ClassVar[bool] = True
 
     extent: int | None = attribute(optional(positive), name="size", default=None)
 
@@ -40,7 +41,7 @@ class Constant(Op):
 
 
 @op_kind(
-    "identity", "dropout", "batch_norm", "local_response_norm", "cast", "quantize", "dequantize", "clip", "scale",
+    "identity", "dropout", "local_response_norm", "cast", "quantize", "dequantize", "clip", "scale",
     "bias", "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "sigmoid",
     "hard_sigmoid", "hard_swish", "tanh", "softplus", "softsign", "exp", "log", "sqrt", "abs", "neg", "square", "pow",
     "reciprocal", "erf", "sin", "cos", "floor", "ceil", "round", "sign", "channel_softmax", "channel_shuffle",
@@ -56,6 +57,7 @@ class Merge(Op):
     """Several maps read at the same position."""
 
     arity: ClassVar[Arity] = "several"
+    merges: ClassVar[bool] = True
 
     def size(self, sizes: Sizes) -> Size:
         known = {size for size in sizes if size is not None and not (self.broadcasts and size == 1)}
@@ -77,11 +79,28 @@ class Arithmetic(Merge):
         return IDENTITY
 
 
+@op_kind("either")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Either(Op):
+    """One of several maps, as branches of an ``if``; which one is decided when the model runs."""
+
+    arity: ClassVar[Arity] = "several"
+    alternatives: ClassVar[bool] = True
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        why = "it is one of its inputs, and which one is decided when the model runs"
+        return Window.periodic(((0, 0),), step=1, exact=False, why=why)
+
+    def size(self, sizes: Sizes) -> Size:
+        return sizes[0] if len(set(sizes)) == 1 else None
+
+
 @op_kind("concat")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concat(Merge):
     """Concatenation of channels (``axis="channels"``)."""
 
+    stacks: ClassVar[bool] = True
     extra: ClassVar[frozenset[str]] = frozenset({"axis"})
 
     @classmethod

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil, floor
+from numbers import Rational
 from typing import Any, ClassVar
 
-from rfgraph.algebra.window import EMPTY, FULL, MAX_PERIOD, Interval, Number, Window
+from rfgraph.algebra.window import EMPTY, FULL, MAX_PERIOD, Interval, Number, Window, as_number
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import (
     Arity,
@@ -19,6 +20,7 @@ from rfgraph.ops.base import (
     Sizes,
     attribute,
     choice,
+    even_weights,
     flag,
     op_kind,
     optional,
@@ -34,30 +36,92 @@ NEAREST: dict[str, Callable[[Fraction], int]] = {
     "ceil": ceil,
 }
 #: How far the taps lie from the coordinate, this not included; at whole distances but 0 their weight is 0.
-RADIUS = {"linear": 1, "cubic": 2, "lanczos3": 3, "lanczos5": 5}
+RADIUS: dict[str, int | Fraction] = {"linear": 1, "cubic": 2, "lanczos3": 3, "lanczos5": 5, "gaussian": Fraction(3, 2)}
+#: Kernels that weigh every tap, those at whole distances too.
+SMOOTHING = frozenset({"gaussian"})
 
 
-@op_kind("resize")
+def _coefficient(name: str, value: Any) -> Number:
+    try:
+        return as_number(Fraction(value if isinstance(value, Rational) else str(value)))
+    except (ValueError, ZeroDivisionError):
+        raise AttributeValueError(f"{name} {value!r} is not a number; write -0.75 or -0.5") from None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resize(Op):
-    """Interpolation: output ``y`` reads the pixels round its coordinate in the input.
+class Interpolation(Op):
+    """What a resize reads, whatever says its ratio: the pixels round the coordinate of an output in the input.
 
-    ``like=1`` takes the size of the map in slot 1, as decoders do that resize to the size of their skip.
-    With ``antialias`` the kernel is stretched by as much as the map shrinks.
+    With ``antialias`` the kernel is stretched by as much as the map shrinks; ``coefficient`` is that of a cubic kernel.
 
     References
     ----------
     ONNX operator ``Resize``: the coordinate transformations and the rounding of ``nearest``.
     """
 
-    scale: Number | None = attribute(optional(ratio), default=None)
-    to: int | None = attribute(optional(positive), name="size", default=None)
     mode: str = attribute(choice("nearest", *RADIUS), default="nearest")
     coordinates: str = attribute(
         choice("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"), default="half_pixel"
     )
     nearest_mode: str = attribute(choice(*NEAREST), default="round_prefer_floor")
     antialias: bool = attribute(flag, default=False)
+    coefficient: Number = attribute(_coefficient, default=Fraction(-3, 4))
+
+    @property
+    def border(self) -> Border:
+        return "edge"
+
+    def between(self, before: int, after: int) -> Window:
+        """Return the window of a resize from one size to another."""
+        corners = self.coordinates == "align_corners"
+        if (corners and 1 in (before, after)) or (self.coordinates == "pytorch_half_pixel" and after == 1):
+            return Window(1)
+        return self.scaled(Fraction(after - 1, before - 1) if corners else Fraction(after, before))
+
+    def scaled(self, factor: Fraction) -> Window:
+        """Return the window of a resize by a factor."""
+        half_pixel = self.coordinates.endswith("half_pixel")
+        return _resized(factor, self.mode, half_pixel, self.nearest_mode, self.antialias)
+
+    @property
+    def skips(self) -> bool:
+        return self.antialias and RADIUS.get(self.mode, 1) > 1 and self.mode not in SMOOTHING
+
+    def taps(self, read: Window, y: int) -> Sequence[int]:
+        taps = Op.taps(self, read, y)  # super() without arguments does not find a class that slots have cloned
+        if not self.skips:
+            return taps
+        x, stretch = self._place(read, y)
+        return [i for i in taps if x == i or ((x - i) / stretch).denominator > 1]
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction] | None:
+        if self.mode == "nearest":
+            return even_weights(self.taps(read, y))
+        if self.mode not in ("linear", "cubic"):
+            return None
+        x, stretch = self._place(read, y)
+        kernel = _hat if self.mode == "linear" else partial(_cubic, Fraction(self.coefficient))
+        weights = {i: kernel(abs(x - i) / stretch) for i in self.taps(read, y)}
+        total = sum(weights.values())
+        return {i: weight / total for i, weight in weights.items()}
+
+    def _place(self, read: Window, y: int) -> tuple[Fraction, Fraction]:
+        """Return the coordinate of output ``y`` in the input, and by how much the kernel is stretched."""
+        step = Fraction(read.stride)
+        shift = Fraction(1, 2) if self.coordinates.endswith("half_pixel") else Fraction(0)
+        return (y + shift) * step - shift, max(step, Fraction(1)) if self.antialias else Fraction(1)
+
+
+@op_kind("resize")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize(Interpolation):
+    """Interpolation: output ``y`` reads the pixels round its coordinate in the input.
+
+    ``like=1`` takes the size of the map in slot 1, as decoders do that resize to the size of their skip.
+    """
+
+    scale: Number | None = attribute(optional(ratio), default=None)
+    to: int | None = attribute(optional(positive), name="size", default=None)
 
     extra: ClassVar[frozenset[str]] = frozenset({"like", "target"})
 
@@ -79,8 +143,8 @@ class Resize(Op):
         return attributes
 
     @property
-    def border(self) -> Border:
-        return "edge"
+    def aligns_corners(self) -> bool:
+        return self.coordinates == "align_corners"
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -100,15 +164,15 @@ class Resize(Op):
         if self.scale is not None and self.coordinates != "align_corners":
             if self.coordinates == "pytorch_half_pixel" and after == 1:
                 return Window(1)
-            return _scaled(self, Fraction(self.scale))
+            return self.scaled(Fraction(self.scale))
         if before is None or after is None:
             what = "align_corners" if self.coordinates == "align_corners" else f"a resize to size {self.to}"
             return Window.unknown(f"{what} depends on the input size; give one")
-        return _between(self, before, after)
+        return self.between(before, after)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResizeLike(Op):
+class ResizeLike(Interpolation):
     """Interpolation to the size of another map, which stands in slot ``like`` and of which nothing else is read."""
 
     kind: ClassVar[str] = "resize"
@@ -117,16 +181,6 @@ class ResizeLike(Op):
     like: int = attribute(positive)
     #: What messages call that size.
     target: str = attribute(text, default="the size of another map")
-    mode: str = attribute(choice("nearest", *RADIUS), default="nearest")
-    coordinates: str = attribute(
-        choice("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"), default="half_pixel"
-    )
-    nearest_mode: str = attribute(choice(*NEAREST), default="round_prefer_floor")
-    antialias: bool = attribute(flag, default=False)
-
-    @property
-    def border(self) -> Border:
-        return "edge"
 
     @property
     def sizing(self) -> tuple[Op, int | None]:
@@ -145,20 +199,23 @@ class ResizeLike(Op):
         before, after = sizes[0], self.size(sizes)
         if before is None or after is None:
             return Window.unknown(f"it resizes to {self.target}, which depends on the input size; give one")
-        return _between(self, before, after)
+        return self.between(before, after)
 
 
-def _between(op: Resize | ResizeLike, before: int, after: int) -> Window:
-    """Return the window of a resize from one size to another."""
-    corners = op.coordinates == "align_corners"
-    if (corners and 1 in (before, after)) or (op.coordinates == "pytorch_half_pixel" and after == 1):
-        return Window(1)
-    return _scaled(op, Fraction(after - 1, before - 1) if corners else Fraction(after, before))
+def _hat(distance: Fraction) -> Fraction:
+    return max(1 - distance, Fraction(0))
 
 
-def _scaled(op: Resize | ResizeLike, factor: Fraction) -> Window:
-    half_pixel = op.coordinates.endswith("half_pixel")
-    return _resized(factor, op.mode, half_pixel, op.nearest_mode, op.antialias)
+def _cubic(a: Fraction, distance: Fraction) -> Fraction:
+    """Return the weight of a tap at a distance.
+
+    References
+    ----------
+    Keys, Cubic convolution interpolation for digital image processing, IEEE ASSP 1981.
+    """
+    if distance <= 1:
+        return (a + 2) * distance**3 - (a + 3) * distance**2 + 1
+    return a * (distance**3 - 5 * distance**2 + 8 * distance - 4) if distance < 2 else Fraction(0)
 
 
 @lru_cache(maxsize=256)
@@ -174,12 +231,13 @@ def _resized(factor: Fraction, mode: str, half_pixel: bool, nearest_mode: str, a
         if mode == "nearest":
             index = NEAREST[nearest_mode](x)
             intervals.append((index, index))
-        elif x.denominator == 1 and stretch == 1:  # on a pixel: every other tap has weight exactly 0
+        elif x.denominator == 1 and stretch == 1 and mode not in SMOOTHING:  # other taps have weight exactly 0
             intervals.append((x.numerator, x.numerator))
         else:
             intervals.append((floor(x - RADIUS[mode] * stretch) + 1, ceil(x + RADIUS[mode] * stretch) - 1))
     # Taps at whole distances have weight 0 among others too, where the kernel is stretched by a whole number.
-    return Window.periodic(tuple(intervals), step, holes=stretch != 1 and RADIUS.get(mode, 1) > 1)
+    holes = stretch != 1 and RADIUS.get(mode, 1) > 1 and mode not in SMOOTHING
+    return Window.periodic(tuple(intervals), step, holes=holes)
 
 
 @op_kind("depth_to_space")
@@ -230,7 +288,7 @@ class SpaceToDepth(Op):
         return sizes[0] // self.block
 
 
-@op_kind("adaptive_avg_pool", "adaptive_max_pool")
+@op_kind("adaptive_max_pool")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptivePool(Op):
     """Pooling to ``n_out`` outputs: output ``y`` reads ``[floor(y*n/n_out), ceil((y+1)*n/n_out) - 1]``."""
@@ -266,3 +324,12 @@ class AdaptivePool(Op):
 
     def size(self, sizes: Sizes) -> Size:
         return sizes[0] if self.to is None else self.to
+
+
+@op_kind("adaptive_avg_pool")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptiveAveragePool(AdaptivePool):
+    """The mean over what each of ``n_out`` outputs reads."""
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+        return even_weights(self.taps(read, y))

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from math import gcd
 from typing import Any
 
-from rfgraph.algebra.window import MAX_PERIOD, Interval, Window
+from rfgraph.algebra.window import MAX_PERIOD, Interval, Number, Window
 from rfgraph.errors import SizeError
-from rfgraph.ops.base import Op, Padding, Size, Sizes, attribute, flag, natural, op_kind, padding, positive
+from rfgraph.ops.base import (
+    Op,
+    Padding,
+    Size,
+    Sizes,
+    attribute,
+    even_weights,
+    flag,
+    natural,
+    op_kind,
+    padding,
+    positive,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +81,17 @@ class Sliding(Op):
         less, more = total // 2, total - total // 2
         return (less, more) if self.padding == "same_upper" else (more, less)
 
+    def padding_at(self, size: Size) -> tuple[int, int] | None:
+        return self.pads(size)
+
+    def center_step(self, inner: Window, field: Window) -> Number:
+        return -inner.stride if inner.period == 1 else 0
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         pads = self.pads(sizes[0])
         if pads is None:
             return Window.unknown(f"padding 'same' with stride {self.stride} depends on the input size; give one")
-        return Window(self.span, self.stride, pads[0], holes=self.dilation > 1 and self.kernel > 1)
+        return Window(self.span, self.stride, pads[0], spacing=self.dilation if self.kernel > 1 else 1)
 
     def size(self, sizes: Sizes) -> Size:
         pads = self.pads(sizes[0])
@@ -93,8 +112,12 @@ class Sliding(Op):
 class Conv(Sliding):
     """Convolution, also depthwise, grouped and separable: they read alike in space."""
 
+    @property
+    def widens(self) -> bool:
+        return self.kernel > 1
 
-@op_kind("max_pool", "avg_pool", "lp_pool")
+
+@op_kind("max_pool", "lp_pool")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool(Sliding):
     """Pooling; the stride is the kernel where none is given."""
@@ -124,6 +147,15 @@ class Pool(Sliding):
         outputs = -(-room // self.stride) + 1
         # A last window may not start in the padding after the input.
         return outputs - 1 if (outputs - 1) * self.stride >= size + pads[0] else outputs
+
+
+@op_kind("avg_pool")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AveragePool(Pool):
+    """The mean over a kernel; at the border that of what is there or of zeros too, which changes no field."""
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+        return even_weights(self.taps(read, y))
 
 
 @op_kind("conv_transpose")
@@ -159,6 +191,13 @@ class ConvTranspose(Op):
         less, more = total // 2, total - total // 2
         return (less, more) if self.padding == "same_upper" else (more, less)
 
+    def padding_at(self, size: Size) -> tuple[int, int] | None:
+        # Where its size is not what its cropping makes it, no other numbers make the same map.
+        return None if isinstance(self.padding, str) and self.span < self.stride else self.pads
+
+    def center_step(self, inner: Window, field: Window) -> Number:
+        return field.stride
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         return _transposed(self.kernel, self.stride, self.dilation, self.pads[0])
 
@@ -186,4 +225,4 @@ def _transposed(kernel: int, stride: int, dilation: int, before: int) -> Window:
             continue
         last = (y + before - dilation * tap) // stride
         intervals.append((last - back * ((kernel - 1 - tap) // every), last))
-    return Window.periodic(tuple(intervals), step=1, holes=back > 1 and kernel > every)
+    return Window.periodic(tuple(intervals), step=1, spacing=back if kernel > every else 1)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from rfgraph.algebra.window import FULL, IDENTITY, Window
 from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, op_kind, text
+from rfgraph.ops.pointwise import Pointwise
 
 
 @op_kind("attention", "recurrent", "broadcast")
@@ -33,6 +34,16 @@ class Norm(Mixing):
         return FULL if self.mixes and slot else IDENTITY
 
 
+@op_kind("batch_norm")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchNorm(Pointwise):
+    """A norm by trained statistics at inference, and by those of the whole map in training."""
+
+    @property
+    def in_training(self) -> Op:
+        return Norm()
+
+
 @op_kind("global_avg_pool", "global_max_pool", "dense", "flatten")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlobalPool(Mixing):
@@ -56,6 +67,7 @@ class Unknown(Op):
     """An op of a model file that no one has described; its field, and all that is downstream of it, are unknown."""
 
     arity: ClassVar[Arity] = "several"
+    is_known: ClassVar[bool] = False
 
     of: str = attribute(text)
     why: str = attribute(text, default="")

@@ -251,7 +251,7 @@ def _large(window: Window) -> bool:
 
 def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -> Field:
     """Return what an op reads whose window is ``outer`` at the residues beside it."""
-    if len(outer) == 1 and outer[0][1] == IDENTITY:
+    if len(outer) == 1 and outer[0][1] == IDENTITY and outer[0][1].exact:
         return inner
     window = next((window for _, window in outer if not window.is_unknown), outer[0][1])
     if isinstance(inner, Window):
@@ -269,7 +269,7 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
     first, last = np.zeros((2, modulus, period), dtype=np.int64)
     reads = np.zeros((modulus, period), dtype=bool)
     holes, bound = inner.holes, False
-    lost, known = inner.lost, inner.known
+    lost, known, inexact = inner.lost, inner.known, ""
     turn = window.period, window.step
     for rows, window in outer:
         if window.is_unknown or (window.period, window.step) != turn:
@@ -282,16 +282,19 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
         part = inner
         if not isinstance(rows, slice):
             part = replace(inner, first=inner.first[rows], last=inner.last[rows], reads=inner.reads[rows])
-        regular = _regular(part)
+        regular, every = _regular(part), window.spacing or 1
+        cycle = inner.period // gcd(inner.period, every)
         several = False
         for column, (a, b) in _columns(window, turns):
             several = several or a < b
-            reach = 0 if regular else min(b - a, inner.period - 1)
-            first[rows, column], last[rows, column], reads[rows, column] = _ends(part, a, b, reach)
+            reach = 0 if regular else min((b - a) // every, cycle - 1)
+            first[rows, column], last[rows, column], reads[rows, column] = _ends(part, a, b, reach, every)
         holes = holes or window.holes or (several and _gapped(part))
-        bound = bound or (window.holes and not regular)
-    why = inner.why or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else "")
-    exact = inner.exact and all(window.exact for _, window in outer if not window.is_unknown) and not bound
+        bound = bound or (not window.spacing and not regular)
+        inexact = inexact or ("" if window.exact else window.why or "its window is a bound")
+    why = inner.why or inexact
+    why = why or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else "")
+    exact = inner.exact and not inexact and not bound
     step = turn[1] * turns * inner.step // inner.period
     return WindowBySize(step, first, last, reads, holes, exact, why, lost, known)
 
@@ -309,18 +312,18 @@ def _at(spread: WindowBySize, y: int) -> tuple[Ints, Ints, Flags]:
     return spread.first[:, phase] + shift, spread.last[:, phase] + shift, spread.reads[:, phase]
 
 
-def _ends(spread: WindowBySize, a: int, b: int, reach: int) -> tuple[Ints, Ints, Flags]:
-    """Return the least first and greatest last over outputs ``[a, b]``, looking ``reach`` in from each end."""
+def _ends(spread: WindowBySize, a: int, b: int, reach: int, every: int) -> tuple[Ints, Ints, Flags]:
+    """Return the least first and greatest last over taps ``every`` apart in ``[a, b]``, ``reach`` from each end."""
     first, _, reads = _at(spread, a)
     _, last, also = _at(spread, b)
     if not reach:
         return first, last, reads & also
     first, last = np.where(reads, first, _LARGEST * 2), np.where(also, last, -_LARGEST * 2)
-    for y in range(a + 1, a + reach + 1):
+    for y in range(a + every, a + reach * every + 1, every):
         other, _, here = _at(spread, y)
         first = np.minimum(first, np.where(here, other, _LARGEST * 2))
         reads = reads | here
-    for y in range(b - reach, b):
+    for y in range(b - reach * every, b, every):
         _, other, here = _at(spread, y)
         last = np.maximum(last, np.where(here, other, -_LARGEST * 2))
     return np.where(reads, first, 0), np.where(reads, last, 0), reads

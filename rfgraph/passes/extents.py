@@ -200,6 +200,11 @@ def obstacle(compiled: Compiled, node: int, source: int) -> str:
     return ""
 
 
+def _check_length(length: int) -> None:
+    if length > 4 * MAX_POSITIONS:
+        raise SizeError(f"a map repeated beyond its border to {length} positions is more than what is followed at once")
+
+
 def _whole_size(compiled: Compiled, v: int) -> tuple[int, ...]:
     sizes = tuple(size or 0 for size in compiled.sizes[v])
     for axis, size in enumerate(sizes):
@@ -221,16 +226,40 @@ def _ends(op: Op, read: Window, inner: Extent, outputs: int, nowhere: int) -> Ex
         return Extent(np.full(outputs, nowhere, dtype=np.int64), np.full(outputs, -1, dtype=np.int64))
     first, last = _taps(read, outputs)
     empty = last < first
-    if op.border != "constant":
-        first, last = at_border(op.border, first, size), at_border(op.border, last, size)
+    inner_first, inner_last = inner.first, inner.last
+    if op.border != "constant" and not empty.all():
+        # The map with what its border repeats, as far as any tap reaches.
+        least, most = int(first[~empty].min()), int(last[~empty].max())
+        _check_length(most - least + 1)
+        positions = at_border(op.border, np.arange(least, most + 1), size)
+        inner_first, inner_last = inner_first[positions], inner_last[positions]
+        first, last = first - least, last - least
     else:
         first = np.where(first < 0, first % op.spacing, first)
         last = np.minimum(last, size - 1)
+    if op.skips:
+        return _over_uneven_taps(op, read, Extent(inner_first, inner_last), first, nowhere)
     count = np.where(empty, 0, (last - first) // op.spacing + 1).clip(0)
     return Extent(
-        _over_taps(inner.first, first, count, op.spacing, np.minimum, nowhere),
-        _over_taps(inner.last, first, count, op.spacing, np.maximum, -1),
+        _over_taps(inner_first, first, count, op.spacing, np.minimum, nowhere),
+        _over_taps(inner_last, first, count, op.spacing, np.maximum, -1),
     )
+
+
+def _over_uneven_taps(op: Op, read: Window, inner: Extent, first: Positions, nowhere: int) -> Extent:
+    """Return the ends of what each output reads through taps that differ from phase to phase.
+
+    ``first`` is where the interval of each output begins in ``inner``, which is as long as all of them need.
+    """
+    result = Extent(np.full(len(first), nowhere, dtype=np.int64), np.full(len(first), -1, dtype=np.int64))
+    for phase in range(min(read.period, len(first))):
+        outputs = slice(phase, None, read.period)
+        taps = op.taps(read, phase)
+        for tap in taps:
+            at = first[outputs] + (tap - taps[0])
+            result.first[outputs] = np.minimum(result.first[outputs], inner.first[at])
+            result.last[outputs] = np.maximum(result.last[outputs], inner.last[at])
+    return result
 
 
 def _taps(read: Window, outputs: int) -> tuple[Positions, Positions]:

@@ -70,9 +70,23 @@ class _Local(Domain[Window]):
         field = EMPTY
         for value in values:
             field = field.hull(value)
+        if self.compiled.layers.ops[v][self.axis].alternatives:
+            return self.either(v, values, field)
         if field.kind == "unknown" and not any(value.kind == "unknown" for value in values):
             return self.blamed(v, field)
         return field
+
+    def either(self, v: int, values: list[Window], field: Window) -> Window:
+        """Return the hull of alternatives, with the field of each in the reason why it is a bound."""
+        if any(value.kind != "local" for value in values) or not values:
+            return field
+        told = dict.fromkeys(f"r {value.size}, S {value.stride}, P {value.padding}" for value in values)
+        why = (
+            f"{self.compiled.layers.nodes[v]!r} is one of its inputs, decided when the model runs: {' or '.join(told)}"
+        )
+        if field.kind == "unknown":
+            return Window.unknown(f"{why}; {field.why}")
+        return Window.periodic(field.intervals, field.step, holes=field.holes, exact=False, why=why)
 
     def blamed(self, v: int, field: Window) -> Window:
         """Return the unknown ``field`` with the name of the node that made it so."""
@@ -91,6 +105,10 @@ class _LocalBack(_Local):
         if window.kind == "unknown":
             return value if value.kind == "unknown" else self.blamed(v, window)
         return None if window.kind == "empty" else window
+
+    def either(self, v: int, values: list[Window], field: Window) -> Window:
+        own = field.kind == "unknown" and not any(value.kind == "unknown" for value in values)
+        return self.blamed(v, field) if own else field  # they are consumers here, all of which there are
 
 
 class _Whole(Domain[Window]):

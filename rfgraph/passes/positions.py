@@ -164,7 +164,12 @@ def through(op: Op, read: Window, inner: Comb) -> Comb:
     positions = 0
     for y in range(period):
         interval = read.interval(y)
-        teeth = None if interval is None else _over_taps(inner, interval[0], interval[1], op.spacing, positions)
+        if interval is None:
+            teeth = None
+        elif op.skips:
+            teeth = _union(inner.at(tap) for tap in op.taps(read, y))
+        else:
+            teeth = _over_taps(inner, interval[0], interval[1], op.spacing, positions)
         phases.append(teeth)
         positions += 0 if teeth is None else teeth[1].bit_length()
     return _shortest(tuple(phases), read.step * turns * inner.step // len(inner.phases))

@@ -71,7 +71,8 @@ class ProductDomain(Domain[Products[Part]]):
                 parts.append(new)
             else:
                 products.append(tuple(parts))
-        return Products(products, value.exact) if products else None
+        certain = not any(op.alternatives for op in self.compiled.layers.ops[v])
+        return Products(products, value.exact and certain) if products else None
 
     def join(self, v: int, values: list[Products[Part]]) -> Products[Part]:
         if len(values) == 1 and len(values[0].products) == 1:

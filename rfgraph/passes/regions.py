@@ -1,8 +1,13 @@
-"""Regions: the positions that one feature reads, cut at the border of every map on the way, not only at the image."""
+"""Regions: the positions that one feature reads, cut at the border of every map on the way, not only at the image.
+
+Along one axis they are kept as runs, so that a feature that reads millions of pixels costs no more than one that reads
+a few.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +19,11 @@ from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import fold_back
 from rfgraph.passes.products import ProductDomain, Products
 
-Marks = NDArray[np.bool_]  # [n], which positions of a map are read along one axis
+Runs = tuple[Interval, ...]  # sorted closed intervals with gaps between them
 
 
-class Region(ProductDomain[Marks]):
-    """What one feature reads of the maps that it depends on: marks of their positions.
+class Region(ProductDomain[Runs]):
+    """What one feature reads of the maps that it depends on.
 
     Parameters
     ----------
@@ -28,29 +33,29 @@ class Region(ProductDomain[Marks]):
         The feature: a node id, and one index per axis inside its map.
     """
 
-    def __init__(self, compiled: Compiled, node: int, index: Sequence[int]) -> None:
+    def __init__(self, compiled: Compiled, index: Sequence[int]) -> None:
         super().__init__(compiled)
-        self.node, self.index = node, index
+        self.index = index
 
     @property
-    def first(self) -> tuple[Marks, ...]:
-        sizes = self.compiled.sizes[self.node]
-        return tuple(np.arange(size or 0) == y for size, y in zip(sizes, self.index, strict=True))
+    def first(self) -> tuple[Runs, ...]:
+        return tuple(((y, y),) for y in self.index)
 
-    def read(self, v: int, slot: int, axis: int, part: Marks) -> Marks | None:
+    def read(self, v: int, slot: int, axis: int, part: Runs) -> Runs | None:
         layers = self.compiled.layers
         size = self.compiled.sizes[layers.tails[v][slot]][axis] or 0
-        marks = _read(layers.ops[v][axis], self.compiled.reads[axis][v][slot], part, size)
-        return marks if marks.any() else None
+        return _read(layers.ops[v][axis], self.compiled.reads[axis][v][slot], part, size) or None
 
-    def covers(self, one: Marks, other: Marks) -> bool:
-        return not (other & ~one).any()
+    def covers(self, one: Runs, other: Runs) -> bool:
+        firsts = [first for first, _ in one]
+        places = ((bisect_right(firsts, first) - 1, last) for first, last in other)
+        return all(place >= 0 and last <= one[place][1] for place, last in places)
 
-    def hull(self, one: Marks, other: Marks) -> Marks:
-        return one | other
+    def hull(self, one: Runs, other: Runs) -> Runs:
+        return _merged([*one, *other])
 
 
-def reach(compiled: Compiled, node: int, index: Sequence[int], source: int) -> Products[Marks]:
+def reach(compiled: Compiled, node: int, index: Sequence[int], source: int) -> Products[Runs]:
     """Return what feature ``index`` of ``node`` reads of ``source``.
 
     Parameters
@@ -62,34 +67,80 @@ def reach(compiled: Compiled, node: int, index: Sequence[int], source: int) -> P
     source
         Node id of what is read.
     """
-    found = fold_back(compiled.layers, node, Region(compiled, node, index), source)
-    return found.get(source, Products([], True))
+    return fold_back(compiled.layers, node, Region(compiled, index), source).get(source, Products([], True))
 
 
-def box(reached: Products[Marks]) -> tuple[Interval, ...] | None:
+def box(reached: Products[Runs]) -> tuple[Interval, ...] | None:
     """Return the closed interval on each axis that bounds what is read, ``None`` if nothing is."""
     if not reached.products:
         return None
-    hull = (np.logical_or.reduce(axes) for axes in zip(*reached.products, strict=True))
-    return tuple((int(marks.argmax()), len(marks) - 1 - int(marks[::-1].argmax())) for marks in hull)
+    along = zip(*reached.products, strict=True)
+    return tuple((min(runs[0][0] for runs in parts), max(runs[-1][1] for runs in parts)) for parts in along)
 
 
-def _read(op: Op, read: Window, outputs: Marks, size: int) -> Marks:
-    """Return which of ``size`` inputs the marked outputs read."""
-    inputs = np.zeros(size, dtype=bool)
-    if read.kind == "full":
-        inputs[:] = outputs.any()
-    if read.kind != "local":
-        return inputs
-    for y in np.flatnonzero(outputs).tolist():
-        interval = read.interval(y)
-        if interval is None:
-            continue
-        first, last = interval
-        if op.border != "constant":
-            first, last = at_border(op.border, first, size), at_border(op.border, last, size)
-        elif first < 0:
-            first %= op.spacing
-        if last >= 0:
-            inputs[first : last + 1 : op.spacing] = True
-    return inputs
+def _read(op: Op, read: Window, outputs: Runs, size: int) -> Runs:
+    """Return which of ``size`` inputs the ``outputs`` read."""
+    if read.is_full:
+        return ((0, size - 1),)
+    if not read.is_local:
+        return ()
+    solid = op.spacing == 1 and not op.skips
+    inputs: list[Interval] = []
+    for a, b in outputs:
+        if solid and (a == b or read.seamless):
+            ends = _ends(read, a, b)
+            inputs += [] if ends is None else _within(op, *ends, size)
+        elif read.period == read.step == 1 and not op.skips:  # each tap reads a run as long as that of the outputs
+            for tap in op.taps(read, a):
+                inputs += _within(op, tap, tap + b - a, size)
+        else:
+            for y in range(a, b + 1):
+                for tap in _inside(op.taps(read, y), size) if op.border == "constant" else op.taps(read, y):
+                    inputs += _within(op, tap, tap, size)
+    return _merged(inputs)
+
+
+def _ends(read: Window, a: int, b: int) -> Interval | None:
+    """Return the least first and greatest last index that outputs ``a`` to ``b`` read: one period of them tells."""
+    reach = min(b - a, read.period - 1)
+    intervals = [read.interval(y) for y in (*range(a, a + reach + 1), *range(b - reach, b + 1))]
+    ends = [interval for interval in intervals if interval is not None]
+    return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else None
+
+
+def _within(op: Op, first: int, last: int, size: int) -> Iterable[Interval]:
+    """Return what is read in the place of all positions from ``first`` to ``last``."""
+    if op.border == "edge":
+        return [(at_border("edge", first, size), at_border("edge", last, size))]
+    inside = (max(first, 0), min(last, size - 1))
+    runs = [inside] if inside[0] <= inside[1] else []
+    if op.border != "constant":
+        for start, stop in ((first, min(last + 1, 0)), (max(first, size), last + 1)):
+            if stop - start >= 2 * size:  # mirrored or repeated, that is all of the map
+                return [(0, size - 1)]
+            if start < stop:
+                runs += _runs(np.unique(at_border(op.border, np.arange(start, stop), size)))
+    return runs
+
+
+def _inside(taps: Sequence[int], size: int) -> Sequence[int]:
+    """Return the taps inside a map, without a look at each of the others."""
+    if not isinstance(taps, range):
+        return taps
+    return taps[max(-(taps.start // taps.step), 0) : max(-((taps.start - size) // taps.step), 0)]
+
+
+def _runs(positions: NDArray[np.int64]) -> list[Interval]:
+    breaks = np.flatnonzero(np.diff(positions) > 1) + 1
+    return [(int(run[0]), int(run[-1])) for run in np.split(positions, breaks)]
+
+
+def _merged(runs: list[Interval]) -> Runs:
+    """Return runs sorted, and joined where there is no gap between them."""
+    merged: list[Interval] = []
+    for first, last in sorted(runs):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = merged[-1][0], max(merged[-1][1], last)
+        else:
+            merged.append((first, last))
+    return tuple(merged)

@@ -22,7 +22,6 @@ from rfgraph.algebra.residues import InputSizes, shortest_period
 from rfgraph.errors import SizeError
 from rfgraph.graph.network import Layers
 from rfgraph.ops import Op
-from rfgraph.ops.pointwise import Merge
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -224,7 +223,9 @@ def _merged(op: Op, read: Sequence[Line | None]) -> tuple[Line | None, int, int]
             return None, 1, 1
         ends = (sum((line.low for line in lines), _FIXED), sum((line.high for line in lines), _FIXED))
         return Line(sum((line.slope for line in lines), _FIXED), *ends, pixels), 1, 1
-    if not isinstance(op, Merge) or not lines:
+    if op.alternatives and len(set(read)) == 1:  # those that differ in size have no size in common
+        return read[0], pixels, 1
+    if not op.merges or not lines:
         return None, 1, 1  # of an unknown op no one knows which inputs fit
     needs = 1
     if op.broadcasts:
@@ -294,7 +295,9 @@ def _met(op: Op, read: Sequence[Ints | None], growing: Sequence[bool], works: Fl
     known = [size for size in read if size is not None]
     if op.joins:
         return np.add.reduce(known) if len(known) == len(read) else None
-    if not isinstance(op, Merge) or not known:
+    if op.alternatives and len(known) == len(read) and all(np.array_equal(known[0], size) for size in known):
+        return known[0]
+    if not op.merges or not known:
         return None
     first, *others = {id(size): size for size in known}.values()
     if not others:

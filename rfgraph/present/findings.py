@@ -7,7 +7,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from rfgraph.analysis import Report
 from rfgraph.policy import Judged
 from rfgraph.present.layers import NAMED, Reason, head, taken_lines, title, window_document
 from rfgraph.present.reach import unproductive_document
@@ -18,6 +17,7 @@ from rfgraph.questions.findings import SEVERITIES, Finding, Severity
 from rfgraph.questions.misalignment import Branch, Misalignment, Repair, SizeDependent
 from rfgraph.questions.productivity import Unproductive
 from rfgraph.questions.support import Holes
+from rfgraph.report import Report
 
 #: Notes and accepted findings of one rule that people are shown in full: what a design does on purpose, it does in each
 #: of its blocks.

@@ -8,7 +8,6 @@ from typing import Literal
 
 from rfgraph.algebra.residues import BySize, named_residues
 from rfgraph.algebra.window import Number, Window
-from rfgraph.analysis import Report
 from rfgraph.graph.costs import Total
 from rfgraph.present.rows import (
     SCHEMA_VERSION,
@@ -26,6 +25,7 @@ from rfgraph.present.rows import (
 )
 from rfgraph.questions.findings import named_axes
 from rfgraph.questions.layers import Layer
+from rfgraph.report import Report
 
 #: The field of a layer along one axis, by residue of the input size where that decides.
 Field = Window | BySize

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from rfgraph.analysis import Report
 from rfgraph.policy import Judged
 from rfgraph.present.findings import holes_document, severities, verdict
 from rfgraph.present.layers import (
@@ -31,6 +30,7 @@ from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Shee
 from rfgraph.questions.layers import Layer, Region, Trace
 from rfgraph.questions.paths import Paths
 from rfgraph.questions.support import Holes
+from rfgraph.report import Report
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rfgraph.algebra.residues import BySize
 from rfgraph.algebra.window import Interval, Number, Window
 from rfgraph.errors import UnknownFieldError
-from rfgraph.graph.costs import Cost
+from rfgraph.ops.costs import Cost
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from functools import cached_property
 
 from rfgraph.graph.network import Layers
 from rfgraph.ops import Size
-from rfgraph.ops.sliding import Conv
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Extremes, Fields
 from rfgraph.questions.findings import Finding, named_axes
@@ -138,7 +137,7 @@ def judge(
         Node id of the image.
     """
     judged = []
-    wide = {key: tuple(isinstance(op, Conv) and op.kernel > 1 for op in ops) for key, ops in layers.distinct.items()}
+    wide = {key: tuple(op.widens for op in ops) for key, ops in layers.distinct.items()}
     after = [False] * len(layers.nodes)  # whether an unproductive convolution lies before the output of a node
     for v in range(source, len(layers.nodes)):
         before = after[v] = True in [after[tail] for tail in layers.tails[v]]
@@ -171,7 +170,7 @@ def may_exceed(compiled: Compiled, fields: Sequence[Fields], source: int) -> boo
             continue
         local = fields[axis].local
         for ops, tails in zip(compiled.layers.ops, compiled.layers.tails, strict=True):
-            if isinstance(ops[axis], Conv) and (
+            if ops[axis].widens and (
                 local[tails[0]].kind == "unknown" or (local[tails[0]].kind == "local" and local[tails[0]].size > size)
             ):
                 return True

@@ -247,7 +247,12 @@ def along(compiled: Compiled, window: Window, node: int, source: int, axis: int,
         None if teeth is None else PhaseSupport(teeth[0], teeth[1].bit_length(), teeth[1].bit_count(), teeth[1])
         for teeth in comb.phases
     ]
-    return AxisSupport(name, tuple(phases), comb.step, "exact")
+    layers = compiled.layers
+    chosen = next((v for v in compiled.between([node], source) if layers.ops[v][axis].alternatives), None)
+    if chosen is None:
+        return AxisSupport(name, tuple(phases), comb.step, "exact")
+    why = f"{layers.describe(chosen, axis)}: {compiled.reads[axis][chosen][0].why}"
+    return AxisSupport(name, tuple(phases), comb.step, "bound", why)
 
 
 def _solid(window: Window) -> tuple[PhaseSupport | None, ...]:

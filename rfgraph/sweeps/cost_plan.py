@@ -11,9 +11,10 @@ import numpy as np
 
 from rfgraph.analysis import analyze
 from rfgraph.errors import AttributeValueError, SizeError
-from rfgraph.graph.costs import Cost, Costs, Count, Map, Settings, cost, settings_of
+from rfgraph.graph.costs import Costs
 from rfgraph.graph.network import Layers
 from rfgraph.ops import Size
+from rfgraph.ops.costs import Cost, Count, Map, Settings, cost, settings_of
 from rfgraph.sweeps.designs import Choice, Digit, Keep
 from rfgraph.sweeps.plan import NoPlan, Selector, table, tabulate
 

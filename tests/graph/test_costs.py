@@ -8,9 +8,9 @@ import pytest
 
 import rfgraph
 from rfgraph.errors import AttributeValueError
-from rfgraph.graph.costs import FORMULAS, Cost, Map, Settings, cost, formula
 from rfgraph.models import MODELS
 from rfgraph.ops import KINDS
+from rfgraph.ops.costs import FORMULAS, Cost, Map, Settings, cost, formula
 from rfgraph.policy import Policy, judge
 from rfgraph.present.views import Summary, TraceView
 

@@ -69,6 +69,9 @@ CASES = [
     ("resize", {"scale": "1/2", "mode": "linear"}, Window(2, 2), Window(2, 2), 5),
     # Smoothed where it shrinks: taps less than 2, 6 and 3/2 from the coordinate.
     ("resize", {"scale": "1/2", "mode": "linear", "antialias": True}, Window(4, 2, 1), Window(4, 2, 1), 5),
+    # A Gaussian smooths where nothing shrinks too.
+    ("resize", {"scale": 1, "mode": "gaussian"}, Window(3, 1, 1), Window(3, 1, 1), 10),
+    ("resize", {"scale": "1/2", "mode": "gaussian", "antialias": True}, Window(6, 2, 2), Window(6, 2, 2), 5),
     ("resize", {"scale": 0.5, "mode": "lanczos3", "antialias": True}, down := Window(12, 2, 5, holes=True), down, 5),
     (
         "resize",
@@ -107,6 +110,7 @@ CASES = [
     ("slice", {"start": -4}, None, Window(1, 1, -6), 4),
     ("slice", {"stop": -4}, Window(1), Window(1), 6),
     ("concat", {}, IDENTITY, IDENTITY, 10),
+    ("batch_norm", {}, IDENTITY, IDENTITY, 10),
     ("softmax", {}, IDENTITY, IDENTITY, 10),
     ("group_norm", {}, IDENTITY, IDENTITY, 10),
     ("instance_norm", {"mixes": False}, IDENTITY, IDENTITY, 10),
@@ -118,6 +122,7 @@ CASES = [
     ("global_max_pool", {}, FULL, FULL, 1),
     ("dense", {}, FULL, FULL, 1),
     ("flatten", {}, FULL, FULL, 1),
+    ("either", {}, IDENTITY, IDENTITY, 10),
     *((name, {}, IDENTITY, IDENTITY, 10) for name in KINDS if KINDS[name] in (Pointwise, Arithmetic)),
 ]  # fmt: skip
 
@@ -143,7 +148,7 @@ def test_windows_and_sizes(op, attributes, unsized, sized, size):
 
 
 @pytest.mark.parametrize(("op", "attributes", "sized"), [(c[0], c[1], c[3]) for c in CASES], ids=lambda v: str(v)[:60])
-def test_spacing_and_window_give_the_oracles_taps(op, attributes, sized):
+def test_taps_are_the_oracles_and_weights_sum_to_one(op, attributes, sized):
     if (
         not sized.is_local
         or attributes.get("mixes") is False
@@ -152,11 +157,27 @@ def test_spacing_and_window_give_the_oracles_taps(op, attributes, sized):
         return
     if attributes.get("size", 0) is None or attributes.get("size") == 1:
         return
-    spacing = kind_of(op).parse(attributes, 0, 1).spacing
+    parsed = kind_of(op).parse(attributes, 0, 1)
     for y in range(-3, 9):
         interval = sized.interval(y)
-        listed = set() if interval is None else set(range(interval[0], interval[1] + 1, spacing))
-        assert listed == oracle.taps({"op": op, **attributes}, 0, y, [10])
+        listed = set() if interval is None else set(range(interval[0], interval[1] + 1, parsed.spacing))
+        read = oracle.taps({"op": op, **attributes}, 0, y, [10])
+        assert listed == read or (parsed.skips and listed > read)
+        taps = parsed.taps(sized, y)
+        assert set(taps) == read
+        assert list(taps) == sorted(read)
+        weights = parsed.weights(sized, y)
+        assert (weights is not None) == _has_weights(op, attributes)
+        if weights is not None:
+            assert set(weights) == read
+            assert sum(weights.values()) == 1
+            assert 0 not in weights.values()
+
+
+def _has_weights(op, attributes):
+    if op == "resize":
+        return not attributes.get("mode", "nearest").startswith(("lanczos", "gaussian"))
+    return op in ("avg_pool", "adaptive_avg_pool", "pad", "crop", "slice")
 
 
 def test_every_op_has_a_row():
@@ -288,3 +309,26 @@ def test_numpy_integers_are_integers():
 def test_the_base_of_all_errors():
     assert issubclass(SizeError, RFGraphError)
     assert issubclass(AttributeValueError, RFGraphError)
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize(("size", "to"), [(8, 16), (8, 12), (12, 8), (15, 5)])
+def test_weights_of_a_resize_are_those_of_torch(mode, antialias, size, to):
+    torch = pytest.importorskip("torch")
+    attributes = {"scale": Fraction(to, size), "mode": mode, "antialias": antialias}
+    op = kind_of("resize").parse({**attributes, "coefficient": -0.5 if antialias else -0.75}, 0, 1)
+    read = op.window(0, (size,))
+    pixels = torch.eye(size, dtype=torch.float64).reshape(size, 1, 1, size)
+    torch_mode = {"linear": "bilinear", "cubic": "bicubic"}[mode]
+    out = torch.nn.functional.interpolate(pixels, (1, to), mode=torch_mode, antialias=antialias)[:, 0, 0]
+    for y in range(to):
+        weights = op.weights(read, y)
+        if min(weights) >= 0 and max(weights) < size:  # at the border each has a rule of its own
+            got = {i: float(weight) for i, weight in weights.items()}
+            assert got == pytest.approx({i: float(out[i, y]) for i in range(size) if abs(out[i, y]) > 1e-12})
+
+
+def test_a_coefficient_is_a_number():
+    with pytest.raises(AttributeValueError, match=r"coefficient .a. is not a number; write -0\.75"):
+        kind_of("resize").parse({"scale": 2, "coefficient": "a"}, 0, 1)

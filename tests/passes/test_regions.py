@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
@@ -14,6 +15,9 @@ from strategies import networks
 
 import rfgraph
 from rfgraph import Network
+from rfgraph.ops import KINDS
+from rfgraph.ops.base import attribute, choice
+from rfgraph.ops.sliding import Sliding
 from rfgraph.passes import extents, products
 
 
@@ -197,3 +201,85 @@ def test_published_networks_keep_one_group_and_take_no_time(model, node, size):
     middle = tuple(n // 2 for n in regions.map_size)
     assert regions.box(middle) == report.region(node, middle).box
     assert regions.box((0, 0)) == report.region(node, (0, 0)).box
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bordered(Sliding):
+    """A kernel over a map that goes on beyond its border in some way."""
+
+    mode: str = attribute(choice("constant", "edge", "reflect", "symmetric", "wrap"), default="reflect")
+
+    @property
+    def border(self):
+        return self.mode
+
+
+def test_taps_inside_a_mirrored_border_are_read_too(monkeypatch):
+    monkeypatch.setitem(KINDS, "bordered", Bordered)
+    net = Network(axes=1)
+    net.node("bordered", "blur", net.input("x", size=5), kernel=3, padding=1)
+    report = rfgraph.analyze(net)
+    assert report.region("blur", 0).box == ((0, 1),)  # -1, 0 and 1, of which the first is 1 again
+    assert report.region("blur", 4).box == ((3, 4),)
+    assert report.regions("blur").box((0,)) == ((0, 1),)
+    assert report.regions("blur").status == "exact"
+
+
+BORDERED = st.fixed_dictionaries(
+    {
+        "kernel": st.integers(1, 6),
+        "stride": st.integers(1, 3),
+        "dilation": st.integers(1, 3),
+        "padding": st.lists(st.integers(-1, 14), min_size=2, max_size=2).map(lambda pair: [pair]),
+        "mode": st.sampled_from(["constant", "edge", "reflect", "symmetric", "wrap"]),
+    }
+)
+
+
+@given(BORDERED, BORDERED, st.integers(1, 6), st.data())
+def test_kernels_over_every_border_are_followed_tap_by_tap(one, two, size, data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KINDS, "bordered", Bordered)
+        net = Network(axes=1)
+        first = net.node("bordered", "first", net.input("in0", size=size), **one)
+        net.node("bordered", "second", first, **two)
+        try:
+            report = rfgraph.analyze(net)
+        except rfgraph.RFGraphError:
+            assume(False)
+        y = data.draw(st.integers(0, report["second"].map_size[0] - 1))
+
+        def follow(attributes, outputs, size):
+            """The positions that some outputs read, each put where the border has it by walking there."""
+            read = set()
+            for tap in range(attributes["kernel"]):
+                for output in outputs:
+                    at = output * attributes["stride"] + tap * attributes["dilation"] - attributes["padding"][0][0]
+                    read.add(oracle.taps({"op": "pad", "padding": 0, "mode": attributes["mode"]}, 0, at, [size]).pop())
+            return {i for i in read if 0 <= i < size}
+
+        read = follow(one, follow(two, {y}, report["first"].map_size[0]), size)
+        expected = ((min(read), max(read)),) if read else None
+        assert report.region("second", y).box == expected
+        assert report.regions("second").box((y,)) == expected
+
+
+def test_a_feature_that_reads_millions_of_pixels_is_told_at_once():
+    net = Network(axes=1)
+    conv = net.conv("conv", net.input("x", size=20_000_000), kernel=3, padding=1)
+    thin = net.conv("thin", conv, kernel=3, dilation=2, padding=2)
+    net.mul("gated", thin, net.global_avg_pool("pool", thin))
+    report = rfgraph.analyze(net)
+    start = time.process_time()
+    assert report.region("gated", 0).box == ((0, 20_000_000 - 1),)
+    assert time.process_time() - start < 1
+
+
+def test_taps_of_weight_zero_are_not_read():
+    net = Network(axes=1)
+    net.resize("r", net.input("x", size=12), scale="2/3", mode="lanczos3", coordinates="asymmetric", antialias=True)
+    (axis,) = rfgraph.analyze(net).support("r").axes
+    # The kernel reaches 3 * 3/2 to both sides; its zeros at 3/2 and 3 meet a pixel at 3 where the coordinate is one.
+    assert axis.status == "exact"
+    assert axis.phases[0].first == -4
+    assert axis.phases[0].marks.tolist() == [True, False, True, True, True, True, True, False, True]

@@ -66,7 +66,8 @@ def mixed() -> nx.DiGraph:
     gate = net.sigmoid("gate", net.global_avg_pool("pool", conv))
     scaled = net.mul("scaled", conv, gate)
     up = net.conv_transpose("up", scaled, kernel=1, stride=(1, 3))
-    net.conv("holes", up, kernel=2, dilation=2)
+    shrunk = net.resize("shrunk", up, scale=(1, "1/2"), mode="cubic", antialias=True)
+    net.conv("holes", shrunk, kernel=(2, 1), dilation=2)
     columns = net.attention("columns", conv, mixes=(True, False))
     net.conv("after", columns, kernel=3)
     net.conv("drift", net.max_pool("same", image, kernel=3, stride=2, padding=("same", 0)), kernel=3)
@@ -300,7 +301,7 @@ def test_notes_of_a_summary_explain_its_marks() -> None:
     assert "+global: some path reads the whole axis besides" in text
     assert "? not known at 'opaque' and 1 layer after it: node 'opaque' (unknown), axis y: rfgraph does" in text
     assert "'same'" not in text
-    assert "<= upper bounds at 'holes': a skipped position meets an upsampling phase" in text
+    assert "<= upper bounds at 'shrunk' and 1 layer after it: a skipped position meets an upsampling phase" in text
     assert "outputs: " in text
     assert "drift (r 7, S 2, P 0..1 x 0)" in text
     assert "P of 'drift', axis y: 0 where n mod 2 is 0; 1 where n mod 2 is 1, for n from 5" in text

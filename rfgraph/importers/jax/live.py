@@ -82,13 +82,16 @@ def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] |
     traced = [k for k, leaf in enumerate(leaves) if _is_tensor(leaf)]
     stated = [_struct(leaves[k], (shapes or {}).get(names[k])) for k in traced]
     weights, rebuilt = _without_contents(model)
+    titles: list[str] = []
 
     def function(given: Sequence[Any], held: Sequence[Any]) -> Any:
         filled = list(leaves)
         for k, value in zip(traced, given, strict=True):
             filled[k] = value
         positional, named = tree_util.tree_unflatten(tree, filled)
-        return _arrays(_called(rebuilt(held))(*positional, **named))
+        returned = _called(rebuilt(held))(*positional, **named)
+        titles[:] = _titles(returned)
+        return _arrays(returned)
 
     try:
         closed = jax.make_jaxpr(function)(stated, [weight for _, weight in weights])
@@ -101,7 +104,7 @@ def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] |
     if not closed.jaxpr.outvars:
         raise ModelFileError(f"{name}: it returns no arrays")
     graph = Flattening(_location, _owners(model), _vectorised).graph(closed, [owner for owner, _ in weights])
-    return Traced(name, graph, tuple(names[k] for k in traced))
+    return Traced(name, graph, tuple(names[k] for k in traced), tuple(titles))
 
 
 def _name(model: Any) -> str:
@@ -206,6 +209,16 @@ def _input_names(model: Any, paths: Sequence[Any], count: int) -> list[str]:
 
 def _arrays(made: Any) -> list[Any]:
     return [leaf for leaf in tree_util.tree_leaves(made) if hasattr(leaf, "shape")]
+
+
+def _titles(made: Any) -> list[str]:
+    """Return what a function calls the arrays that it returns: the way to each, where that has a key."""
+    titles = []
+    for path, leaf in tree_util.tree_flatten_with_path(made)[0]:
+        if hasattr(leaf, "shape"):
+            keyed = any(not isinstance(step, tree_util.SequenceKey) for step in path)
+            titles.append(readable(tree_util.keystr(path)) if keyed else "")
+    return titles
 
 
 def _owners(model: Any) -> dict[int, str]:

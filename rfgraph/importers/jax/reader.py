@@ -26,6 +26,7 @@ from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.primitives import Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import either
 
 #: Primitives that call one function as it is -> the parameter that holds it.
 CALLS = {
@@ -81,6 +82,8 @@ class Traced:
     name: str
     graph: Graph
     inputs: tuple[str, ...]
+    #: What the function calls each of its outputs, by the keys under which it returns them.
+    titles: tuple[str, ...] = ()
 
 
 class Flattening:
@@ -272,7 +275,7 @@ class Reader:
             for name, number in zip(self.traced.inputs, graph.inputs, strict=False)
         ]
         inputs += [Operand(self.build.weight(graph.shapes[number])) for number in graph.inputs[len(inputs) :]]
-        return self.build.program([made.value for made in self.run(graph, inputs, "")])
+        return self.build.program([made.value for made in self.run(graph, inputs, "")], self.traced.titles)
 
     def run(self, graph: Graph, inputs: Sequence[Operand], prefix: str) -> list[Operand]:
         """Read a graph on operands, and return its outputs."""
@@ -364,13 +367,10 @@ class Reader:
             return self.run(branches[min(max(int(chosen), 0), len(branches) - 1)], operands, f"{node.name}/")
         made = [self.run(branch, operands, f"{node.name}/") for branch in branches]
         self.build.at(node.name, node.op)
-        condition = []
-        if not index.value.constant:
-            condition.append(self.build(program.Whole(shape=()), index.value, part="condition"))
         merged = []
         for k, values in enumerate(zip(*made, strict=True)):
-            tensors = [*(operand.value for operand in values), *condition]
-            merged.append(self.build(program.Pointwise(function="where"), *tensors, part=str(k) if k else ""))
+            tensors = [operand.value for operand in values]
+            merged.append(either(self.build, tensors, index.value, str(k) if k else ""))
         return [Operand(value) for value in merged]
 
     def scan(self, node: Node) -> list[Operand]:

@@ -19,7 +19,7 @@ from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.keras import operations as keras_ops  # noqa: F401  they register handlers
 from rfgraph.importers.keras import sequences as keras_sequences  # noqa: F401  they register handlers
-from rfgraph.importers.keras.nodes import HANDLERS, MAX_PIECES, Made, Node, flat, pointwise, whole_number
+from rfgraph.importers.keras.nodes import HANDLERS, MAX_PIECES, Made, Node, flat, leaves, pointwise, whole_number
 from rfgraph.importers.keras.weights import learned
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.builder import Builder
@@ -144,12 +144,13 @@ class Reader:
 
     def program(self) -> Program:
         """Return the program."""
-        layer = self.model.layer
+        layer, titles = self.model.layer, list[str]()
         if _functional(layer):
             graph = _graph(layer["config"])
             found = [ref for ref in flat(graph.inputs) if isinstance(ref, Ref)]
             inputs = [self.input(graph.layers[ref.layer], ref.layer) for ref in found]
             made = self.run(graph, inputs, "")
+            titles = _titles(graph)
         elif _sequential(layer):
             layers = _layers(layer["config"])
             first, shape = layers[0], _sequential_shape(layer)
@@ -161,10 +162,11 @@ class Reader:
                 f"a model of class {kind!r} whose graph is not in its config: Keras saves that of functional and "
                 "sequential models only; pass the live model with an example"
             )
-        outputs = [value for value in made if isinstance(value, Value)]
+        named = zip(made, titles or [""] * len(made), strict=True)
+        outputs = [(value, title) for value, title in named if isinstance(value, Value)]
         if not outputs:
             raise self.fail("the model has no outputs")
-        return self.build.program(outputs)
+        return self.build.program([value for value, _ in outputs], [title for _, title in outputs])
 
     # Inputs.
 
@@ -594,6 +596,16 @@ def _graph(config: Mapping[str, Any]) -> Graph:
         if isinstance(ref, Ref) and ref.layer not in graph.layers:
             raise ValueError(f"its input {ref.layer[:80]!r} is none of its layers")
     return graph
+
+
+def _titles(graph: Graph) -> list[str]:
+    """Return what a model calls its outputs: by their keys, or as the layers that make them are called."""
+    titles = []
+    for path, ref in leaves(graph.outputs):
+        if isinstance(ref, Ref):
+            nested = _functional(graph.layers.get(ref.layer, {})) or _sequential(graph.layers.get(ref.layer, {}))
+            titles.append(path or ("" if nested else ref.layer))
+    return titles
 
 
 def _ends(structure: Any, layers: Mapping[str, Layer]) -> Any:

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import singledispatch
 from typing import Any
 
-from rfgraph.graph.costs import FORMULAS, Map, Settings, cost
 from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import Maps, Placed
 from rfgraph.importers.lowering.views import View
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
 from rfgraph.importers.program.primitives import NOTHING, Instruction, Learned, Program
+from rfgraph.ops.costs import FORMULAS, Map, Settings, cost
 
 
 @singledispatch

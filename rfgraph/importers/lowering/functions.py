@@ -35,6 +35,13 @@ def _pointwise(primitive: program.Pointwise, maps: Maps, step: Instruction, oper
     return merge(maps, step, primitive.function, known, labels, range(rank or 0))
 
 
+@place.register
+def _either(primitive: program.Either, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    known = [p for p in operands if p is not None]
+    rank = len(step.output.shape or ())
+    return merge(maps, step, "either", known, [_from_the_right(p, None, rank) for p in known], range(rank))
+
+
 def _from_the_right(p: Placed, shape: Shape | None, rank: int | None) -> list[Hashable]:
     """Return the labels of the dimensions of an operand that broadcasts to ``rank``: its last is the last."""
     own = len(shape or ()) if p.view is None else p.view.rank

@@ -9,7 +9,7 @@ never a guess.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +25,7 @@ from rfgraph.importers.lowering.counts import Counts, held
 from rfgraph.importers.lowering.layout import Layout, Probe
 from rfgraph.importers.lowering.maps import Maps, Placed
 from rfgraph.importers.lowering.rules import place
-from rfgraph.importers.program.dimensions import Shape
+from rfgraph.importers.program.folding import given
 from rfgraph.importers.program.primitives import Program
 
 
@@ -51,23 +51,25 @@ def lower(
     """
     layout = layout_of(program, treat) if spatial is None else Layout.given(program, spatial)
     maps = Maps(program.name, layout.axes, treat or {})
-    place_all(program, layout, maps)
+    placed = place_all(program, layout, maps)
     maps.network.graph.graph["parameters"] = held(program)
+    maps.network.graph.graph["outputs"] = returned(program, placed, set(maps.network.graph))
     return maps.network.graph
 
 
 def lower_for(
-    read: Callable[[Mapping[str, Shape]], Program],
+    read: Callable[[Mapping[str, Any]], Program],
     treat: Treat | None = None,
     input_size: Any = None,
     locations: Mapping[str, str] = MappingProxyType({}),
+    inputs: Mapping[str, Any] | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a model that is read anew for another input size, if it was made for one.
 
     Parameters
     ----------
     read
-        Reads the model; shapes of inputs that it is given replace the model's own.
+        Reads the model; what it is given of inputs, a shape or what they hold, replaces the model's own.
     treat
         As for ``lower``.
     input_size
@@ -75,12 +77,26 @@ def lower_for(
     locations
         Where the user's code calls instructions, by name, as far as ``read`` has noted it when it is done; their nodes
         carry it as ``location``.
+    inputs
+        What inputs hold, as for ``rfgraph.analyze``; they are constants then.
+
+    Raises
+    ------
+    ModelFileError
+        If the model has no such input.
     """
-    program = read({})
+    numbers = {name: given(name, held) for name, held in (inputs or {}).items()}
+    program = read(numbers)
+    for name in numbers:
+        if name not in program.given:
+            known = ", ".join(repr(value.name) for value in program.inputs)
+            raise ModelFileError(
+                f"{program.name}: it has no input {name!r} to be set; its inputs are {known or 'none'}"
+            )
     if input_size is not None:
         shapes = layout_of(program, treat).resized(program, input_size)
         if shapes:
-            program = read(shapes)
+            program = read({**numbers, **shapes})
     graph = lower(program, treat)
     for node, attributes in graph.nodes(data=True):
         if location := locations.get(node):
@@ -99,6 +115,21 @@ def layout_of(program: Program, treat: Treat | None = None) -> Layout:
     probe = Probe(program)
     place_all(program, Layout(probe.axes, probe.views), Maps(program.name, probe.axes, treat or {}, probe))
     return probe.layout()
+
+
+def returned(program: Program, placed: Mapping[str, Placed], nodes: Collection[str]) -> dict[str, str]:
+    """Return the outputs of a model in its order, by what it calls them: the node that makes each.
+
+    One that has no name of its own, or that of another node, is called as its node is. Outputs that depend on no input
+    are none of the network.
+    """
+    outputs: dict[str, str] = {}
+    for value, title in zip(program.outputs, program.titles or ("",) * len(program.outputs), strict=True):
+        if value.name in placed:
+            node = placed[value.name].node
+            own = title and title not in outputs and (title == node or title not in nodes)
+            outputs[title if own else node] = node
+    return outputs
 
 
 def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]:

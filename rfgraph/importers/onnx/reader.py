@@ -26,8 +26,9 @@ from rfgraph.importers.onnx.weights import Weights
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, symbol
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.program.primitives import Program, Value
+from rfgraph.importers.program.primitives import Data, Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.spelling.stack import user_line
 
 #: Nodes read of one file, those of functions and loop bodies each time: beyond it the file is refused.
@@ -50,7 +51,7 @@ MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, Ove
 
 
 def read(
-    path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None, locations: dict[str, str] | None = None
+    path: str | os.PathLike[str], given: Mapping[str, Given] | None = None, locations: dict[str, str] | None = None
 ) -> Program:
     """Return the tensor program of an ONNX file.
 
@@ -58,8 +59,8 @@ def read(
     ----------
     path
         The file.
-    shapes
-        Shapes of inputs that replace those of the file.
+    given
+        Shapes of inputs that replace those of the file, and what inputs hold.
     locations
         Where to put the ``file:line`` of the user's code that made each instruction, as far as the file tells.
 
@@ -78,7 +79,7 @@ def read(
     if not model.graph.node and not model.functions:
         raise ModelFileError(f"{name}: not an ONNX model, or a truncated one (its graph has no nodes)")
     try:
-        return read_model(model, name, shapes, locations)
+        return read_model(model, name, given, locations)
     except MALFORMED as error:  # what no node is to blame for, such as names that are no text
         raise ModelFileError(f"{name}: not an ONNX model, or a damaged one ({error})") from error
 
@@ -86,11 +87,11 @@ def read(
 def read_model(
     model: onnx.ModelProto,
     name: str = "model",
-    shapes: Mapping[str, Shape] | None = None,
+    given: Mapping[str, Given] | None = None,
     locations: dict[str, str] | None = None,
 ) -> Program:
     """Return the tensor program of an ONNX model in memory."""
-    reader = Reader(model, name, shapes or {}, {} if locations is None else locations)
+    reader = Reader(model, name, given or {}, {} if locations is None else locations)
     graph = model.graph
     scope: dict[str, Item | None] = {}
     weights = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
@@ -100,18 +101,24 @@ def read_model(
     reader.constants(graph, scope)
     reader.nodes(graph.node, scope, {}, "")
     outputs: list[Value] = []
+    titles: list[str] = []
     for info in graph.output:
         found = scope.get(info.name)
         if found is None and info.name not in scope:
             raise ModelFileError(f"{name}: no node makes its output {info.name!r}")
-        outputs += found if isinstance(found, tuple) else [found] if found is not None else []
+        items = found if isinstance(found, tuple) else (found,) if found is not None else ()
+        outputs += items
+        titles += [info.name] if len(items) == 1 else [f"{info.name}/{k}" for k in range(len(items))]
     if not outputs:
         raise ModelFileError(f"{name}: the model has no outputs")
-    return reader.build.program(outputs)
+    return reader.build.program(outputs, titles)
 
 
 def graph_of(
-    path: str | os.PathLike[str], treat: Mapping[str, str] | None = None, input_size: Any = None
+    path: str | os.PathLike[str],
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of an ONNX file; nodes carry the ``location`` of the user's code if the file tells it.
 
@@ -119,26 +126,27 @@ def graph_of(
     ----------
     path
         The file.
-    treat, input_size
+    treat, input_size, inputs
         As for ``rfgraph.importers.load``.
     """
     locations: dict[str, str] = {}
-    return lower_for(lambda shapes: read(path, shapes, locations), treat, input_size, locations)
+    return lower_for(lambda given: read(path, given, locations), treat, input_size, locations, inputs)
 
 
 class Reader:
     """Reads the nodes of one model, in their order, into a builder."""
 
     def __init__(
-        self, model: onnx.ModelProto, name: str, shapes: Mapping[str, Shape], locations: dict[str, str]
+        self, model: onnx.ModelProto, name: str, given: Mapping[str, Given], locations: dict[str, str]
     ) -> None:
         self.name = name
-        self.shapes = shapes
+        self.given = given
         self.build = Builder(Path(name).name)
         self.weights = Weights(self.build)
         self.versions = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
         self.functions = {(f.domain, f.name, getattr(f, "overload", "")): f for f in model.functions}
-        self.known = {} if shapes else {info.name: _shape(info) for info in model.graph.value_info}
+        resized = any(not isinstance(told, Data) for told in given.values())
+        self.known = {} if resized else {info.name: _shape(info) for info in model.graph.value_info}
         self.locations = locations
         self.count = 0
         self.unrolled = 0
@@ -150,7 +158,7 @@ class Reader:
 
     def input(self, info: onnx.ValueInfoProto) -> Item:
         """Add an input of the program."""
-        return self.build.input(info.name, self.shapes.get(info.name, _shape(info)))
+        return self.build.input(info.name, _shape(info), self.given.get(info.name))
 
     def constants(self, graph: onnx.GraphProto, scope: dict[str, Item | None]) -> None:
         """Put the weights of a graph in scope."""
@@ -379,13 +387,8 @@ class Reader:
         for k, (a, b) in enumerate(zip(*made, strict=True)):
             if isinstance(a, tuple) or isinstance(b, tuple):
                 raise UnspelledError("its branches make sequences")
-            if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
-                raise UnspelledError("its branches make tensors of different ranks")
             self.build.at(node.name if k == 0 else node.output(k), node.op)
-            operands = [a, b]
-            if not condition.constant:
-                operands.append(self.build(program.Whole(shape=()), condition, part="condition"))
-            merged.append(self.build(program.Pointwise(function="where"), *operands))
+            merged.append(either(self.build, [a, b], condition))
         return merged
 
     def loop(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rfgraph.errors import AttributeValueError
 from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Expression, bounds, truncated_quotient
 from rfgraph.importers.program.primitives import Data
@@ -57,6 +58,26 @@ def constant(elements: Any, *, integer: bool = True) -> Data:
     if array.dtype != object:
         array = array.astype(object)
     return Data(array, integer)
+
+
+def given(name: str, held: Any) -> Data:
+    """Return what the user says that an input holds: a number, or a (nested) list or array of them.
+
+    Raises
+    ------
+    AttributeValueError
+        If it is none.
+    """
+    array = np.asarray(held)
+    if array.dtype.kind not in "biuf" or array.size > MAX_ELEMENTS or not np.isfinite(array).all():
+        raise AttributeValueError(
+            f"inputs: {name!r} is given {str(held)[:80]!r}, which is no number and no list of at most {MAX_ELEMENTS}"
+        )
+    integer = array.dtype.kind != "f"
+    elements = array.astype(object)
+    if not integer:
+        elements = _array(np.frompyfunc(lambda number: simplest(float(number)), 1, 1)(array))
+    return Data(elements, integer)
 
 
 @lru_cache(maxsize=4096)
@@ -212,6 +233,15 @@ def _(primitive: program.Pointwise, *operands: Data) -> Data | None:
     else:
         result = np.frompyfunc(function, len(arrays), 1)(*arrays)
     return Data(_array(result), integer)
+
+
+@_fold.register
+def _(primitive: program.Either, *operands: Data) -> Data | None:
+    """Return what its alternatives hold, where they hold the same."""
+    one, *others = operands
+    if all(np.array_equal(one.elements, other.elements) and one.integer == other.integer for other in others):
+        return one
+    return None
 
 
 @_fold.register

@@ -98,6 +98,17 @@ def _(primitive: program.Pointwise, shapes: Shapes) -> Shape | None:
 
 
 @shape_of.register
+def _(primitive: program.Either, shapes: Shapes) -> Shape | None:
+    known = [shape for shape in shapes if shape is not None]
+    if len(known) < len(shapes) or len({len(shape) for shape in known}) != 1:
+        return None
+    return tuple(
+        sizes[0] if all(size == sizes[0] for size in sizes) else unknown(f"either {' or '.join(map(str, sizes))}")
+        for sizes in zip(*known, strict=True)
+    )
+
+
+@shape_of.register
 def _(primitive: program.Mix, shapes: Shapes) -> Shape | None:
     if shapes[0] is not None:
         _check_dims(primitive.dims, len(shapes[0]))

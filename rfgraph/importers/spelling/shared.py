@@ -147,6 +147,23 @@ def _split(size: Dim, block: int) -> Dim:
     return size // block
 
 
+# Branches.
+
+
+def either(build: Builder, alternatives: Sequence[Value], condition: Value | None = None, part: str = "") -> Value:
+    """Return what is one of several tensors, the branches of an ``if``, told by ``condition``."""
+    one = alternatives[0]
+    if all(value is one or value == one for value in alternatives) and (one.constant or condition is None):
+        return one
+    if any(value.shape is None or len(value.shape) != len(one.shape or ()) for value in alternatives):
+        raise UnspelledError("its branches make tensors of different ranks")
+    if condition is None or condition.constant:
+        return build(program.Either(), *alternatives, part=part)
+    made = build(program.Either(), *alternatives, part=f"either/{part}" if part else "either")
+    read = build(program.Whole(shape=()), condition, part=f"condition/{part}" if part else "condition")
+    return build(program.Pointwise(function="where"), made, read, part=part)
+
+
 # Resolutions.
 
 

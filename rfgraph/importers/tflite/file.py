@@ -59,10 +59,15 @@ OPTIONS = tuple(
 )
 
 
-def graph_of(path: str, treat: Mapping[str, str] | None = None, input_size: Any = None) -> nx.DiGraph[Any]:
+def graph_of(
+    path: str,
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    inputs: Mapping[str, Any] | None = None,
+) -> nx.DiGraph[Any]:
     """Return the network graph of a TFLite file; arguments as for ``rfgraph.importers.load``."""
     model = decode(path)
-    return lower_for(lambda shapes: Reader(model, shapes).program(), treat, input_size)
+    return lower_for(lambda given: Reader(model, given).program(), treat, input_size, inputs=inputs)
 
 
 def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:

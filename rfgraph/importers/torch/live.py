@@ -11,13 +11,13 @@ from typing import Any
 
 import networkx as nx
 import torch
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map, treespec_dumps
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.folding import MAX_ELEMENTS
 from rfgraph.importers.spelling.stack import user_line
-from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step, lowered
+from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step, lowered, titles_of
 
 _DEPENDS_ON_DATA = (
     "; what it computes decides which code runs, "
@@ -134,7 +134,11 @@ def _exported(exported: Any, name: str) -> tuple[Exported, tuple[str, ...]]:
         if spec.kind in (kinds.InputKind.BUFFER, kinds.InputKind.CONSTANT_TENSOR)
         and _is_small(held := tensors.get(spec.target, exported.constants.get(spec.target)))
     }
-    return Exported(name, replace(graph, outputs=outputs), data, learned, contents), data
+    try:
+        titles = titles_of(treespec_dumps(exported.call_spec.out_spec))
+    except NotImplementedError:  # a class of the user's that has no written form
+        titles = ()
+    return Exported(name, replace(graph, outputs=outputs), data, learned, contents, titles), data
 
 
 def _is_small(tensor: Any) -> bool:

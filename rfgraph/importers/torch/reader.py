@@ -6,6 +6,7 @@ handlers for both.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from rfgraph.importers.program.dimensions import Shape, symbol
 from rfgraph.importers.program.primitives import NOTHING, Instruction, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.torch.indices import put_back
 from rfgraph.importers.torch.operators import HANDLERS, Made, Node
 
@@ -100,6 +102,8 @@ class Exported:
     learned: Mapping[str, str] = field(default_factory=dict)
     #: What those of its inputs hold that are small tensors of integers: nested lists.
     contents: Mapping[str, Any] = field(default_factory=dict)
+    #: What the model calls each output of its graph: the keys under which it returns them, empty where it has none.
+    titles: tuple[str, ...] = ()
 
 
 Scope: TypeAlias = "dict[str, Any]"
@@ -164,16 +168,18 @@ class Reader:
         for name in graph.inputs:
             shape = self.stated(name)
             if name in data:
-                scope[name] = self.build.input(name, self.shapes.get(name, shape))
+                scope[name] = self.build.input(name, shape, self.shapes.get(name))
             else:
                 scope[name] = self.constant(name, shape)
             if name in learned:
                 scope[name] = self.build.learn(scope[name], learned[name])
                 self.build.learned |= scope[name].learned
-        outputs = [value for value in _flat(self.run(graph, data, scope)) if isinstance(value, Value)]
+        made, titles = self.run(graph, data, scope), self.exported.titles
+        named = zip(made, titles if len(titles) == len(made) else ("",) * len(made), strict=True)
+        outputs = [(value, title) for item, title in named for value in _flat([item]) if isinstance(value, Value)]
         if not outputs:
             raise self.fail("the model has no outputs that are tensors")
-        return self.build.program(outputs)
+        return self.build.program([value for value, _ in outputs], [title for _, title in outputs])
 
     def constant(self, name: str, shape: Shape | None) -> Value:
         """Return an input that is no data, with what it holds if that is known and never written over."""
@@ -236,10 +242,8 @@ class Reader:
             if not isinstance(a, Value) or not isinstance(b, Value) or a.shape is None or b.shape is None:
                 raise UnspelledError("its branches do not make tensors of known ranks")
             self.build.at(node.name, node.op)
-            tensors = [a, b]
-            if isinstance(condition, Value) and not condition.constant:
-                tensors.append(self.build(program.Whole(shape=()), condition, part=f"condition/{k}"))
-            merged.append(self.build(program.Pointwise(function="where"), *tensors, part=str(k) if k else ""))
+            read = condition if isinstance(condition, Value) else None
+            merged.append(either(self.build, [a, b], read, str(k) if k else ""))
         return merged
 
     def fail(self, why: object) -> ModelFileError:
@@ -389,6 +393,39 @@ def operator(target: str) -> tuple[str, str]:
         name = parts[3] if parts[2] == "aten" else f"{parts[2]}::{parts[3]}"
         return name, ".".join(parts[4:])
     return "::".join([".".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else target, ""
+
+
+def titles_of(spec: str) -> tuple[str, ...]:
+    r"""Return what a model calls the tensors that it returns, one for each leaf of a structure that PyTorch wrote down.
+
+    It is the way to the leaf, where that has a key: a detector that returns ``{"p3": x, "p4": y}`` has the outputs
+    ``p3`` and ``p4``. Leaves of plain tuples and lists have no names.
+
+    Examples
+    --------
+    >>> leaf = '{"type": null, "context": null, "children_spec": []}'
+    >>> titles_of(f'[1, {{"type": "builtins.dict", "context": "[\\"p3\\"]", "children_spec": [{leaf}]}}]')
+    ('p3',)
+    """
+    try:
+        root = json.loads(spec)[1]
+        titles: list[str] = []
+        waiting: list[tuple[Any, tuple[str, ...], bool]] = [(root, (), False)]
+        while waiting:
+            entry, path, keyed = waiting.pop()
+            if entry["type"] is None:
+                titles.append(".".join(path) if keyed else "")
+                continue
+            children = entry["children_spec"]
+            context = json.loads(entry["context"]) if isinstance(entry["context"], str) else None
+            keys = context if isinstance(context, list) and len(context) == len(children) else None
+            named = bool(keys) and all(isinstance(key, (str, int)) for key in keys or ())
+            steps = [str(key) for key in keys or ()] if named else [str(k) for k in range(len(children))]
+            ways = [(child, (*path, step), keyed or named) for child, step in zip(children, steps, strict=True)]
+            waiting += reversed(ways)
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):  # outputs have no names then
+        return ()
+    return tuple(titles)
 
 
 def _flat(values: Sequence[Any]) -> Iterator[Any]:
