@@ -205,6 +205,7 @@ def _summary_options(summary: argparse.ArgumentParser) -> None:
     _alignment(summary)
     _policy(summary)
     summary.add_argument("--all", action="store_true", help="show layers that do not depend on the source too")
+    summary.add_argument("--verbose", action="store_true", help="say which engine solved the network, and why")
 
 
 def _check_options(check: argparse.ArgumentParser) -> None:
@@ -257,6 +258,15 @@ def _model(command: argparse.ArgumentParser) -> None:
         default=[],
         help="what nodes read whose name or op fits the pattern: identity (their own position), global (the whole map) "
         "or cut (nothing); several patterns may be given, of which the first that fits counts",
+    )
+    command.add_argument(
+        "--axes",
+        metavar="[NAME:]AXES",
+        type=_axes,
+        action="append",
+        default=[],
+        help="which dimensions of an input are spatial, where the model does not tell: a letter for each that is an "
+        "axis and a dot for any other, as in 'image: ..HW'; without a name, of all inputs",
     )
     command.add_argument(
         "--set-input",
@@ -371,6 +381,24 @@ def _size(text: str) -> Size:
     return name if found else None, entries if len(entries) > 1 else entries[0]
 
 
+def _axes(text: str) -> tuple[str | None, str]:
+    name, found, letters = text.rpartition(":")
+    return name.strip() if found else None, letters.strip()
+
+
+def _stated_axes(options: argparse.Namespace) -> dict[str, str] | str | None:
+    """Return the axes given: by input, or one text for all."""
+    given: list[tuple[str | None, str]] = options.axes
+    if not given:
+        return None
+    if len(given) == 1 and given[0][0] is None:
+        return given[0][1]
+    named = {name: letters for name, letters in given if name is not None}
+    if len(named) < len(given):
+        raise RFGraphError("--axes is given several times; give it once, or once per input as 'NAME: ..HW'")
+    return named
+
+
 def _setting(text: str) -> tuple[str, Any]:
     import json
 
@@ -414,6 +442,8 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
         again += ["--input-size", ("" if name is None else f"{name}=") + _written(size)]
     for pattern, how in options.treat:
         again += ["--treat", f"{pattern}={how}"]
+    for name, letters in options.axes:
+        again += ["--axes", letters if name is None else f"{name}: {letters}"]
     for name, held in options.set_input:
         again += ["--set-input", f"{name}={json.dumps(held)}"]
     for option in ("source", "alignment", "batch-norm"):
@@ -426,7 +456,7 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
     for entry in options.accept:
         again += ["--accept", entry]
     judged = judge(report.findings, settings.policy)
-    return Summary(report, judged, options.model, shlex.join(again), options.all), CLEAN
+    return Summary(report, judged, options.model, shlex.join(again), options.all, options.verbose), CLEAN
 
 
 def _check(options: argparse.Namespace) -> tuple[View, int]:
@@ -565,7 +595,9 @@ def _analyze(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) 
 def _load(options: argparse.Namespace) -> nx.DiGraph[Any]:
     from rfgraph import importers
 
-    return importers.load(options.model, dict(options.treat), _input_sizes(options), dict(options.set_input))
+    return importers.load(
+        options.model, dict(options.treat), _input_sizes(options), dict(options.set_input), _stated_axes(options)
+    )
 
 
 def _input_sizes(

@@ -7,19 +7,19 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import networkx as nx
 
 from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import InputSizes
-from rfgraph.errors import AttributeValueError, UnboundedError, UnknownFieldError
+from rfgraph.errors import AttributeValueError, MissingExtraError, UnboundedError, UnknownFieldError
 from rfgraph.fast.numbers import Numbers
 from rfgraph.graph.costs import Costs, Total
 from rfgraph.graph.network import BatchNorm, Layers
 from rfgraph.graph.outputs import outputs
 from rfgraph.graph.sizes import InputSize
-from rfgraph.graph.treatments import Treatment
+from rfgraph.graph.treatments import Treat, Treatment
 from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.results import Fields
@@ -31,7 +31,8 @@ from rfgraph.questions.findings import Finding, worst_first
 from rfgraph.questions.layers import Layer, Region
 from rfgraph.questions.misalignment import SizeDependent, common_sizes
 from rfgraph.questions.productivity import Productivity, Unproductive
-from rfgraph.solved import Engine, General, Solved
+from rfgraph.questions.records import finding_document, layer_document, layer_record
+from rfgraph.solved import Engine, General, Solved, solve
 
 if TYPE_CHECKING:
     from rfgraph.passes.extents import Regions
@@ -126,6 +127,11 @@ class Report(Mapping[Hashable, Layer]):
 
     def __contains__(self, node: object) -> bool:
         return node in self._solved.known or node in self._layers.returned
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._graph is None:
+            raise TypeError("only reports that rfgraph.analyze made can be copied and pickled")
+        return solved_anew, (self._graph, dict(self._options))
 
     def __repr__(self) -> str:
         return (
@@ -370,6 +376,63 @@ class Report(Mapping[Hashable, Layer]):
             return []
         return productivity.find(self.productivity.layers)
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one row per layer: a dict of exact numbers, text and ``None``.
+
+        Headings are those of ``rfgraph summary --format csv``: ``n_y``, ``r_y``, ``S_y``, ``P_y``, ``start_y`` ...
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=4, stride=2, padding=1)
+        >>> row = analyze(net).to_records()[1]
+        >>> row["layer"], row["r_t"], row["S_t"], row["P_t"], row["start_t"]
+        ('conv', 4, 2, 1, 1)
+        """
+        return [layer_record(layer) for layer in self.values()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as dicts, lists, numbers and text, as JSON has them: fractions are text, such as ``"1/2"``.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=4, stride=2, padding=1)
+        >>> data = analyze(net).to_dict()
+        >>> data["outputs"], data["aligned"], data["layers"][1]["fields"][0]["size"]
+        (['conv'], True, 4)
+        """
+        return {
+            "name": self.name,
+            "axes": list(self.axes),
+            "source": str(self.source),
+            "input_size": list(self[self.source].map_size),
+            "batch_norm": self.batch_norm,
+            "engine": {"name": self.engine.name, "why": self.engine.why},
+            "outputs": [str(name) for name in self.outputs],
+            "aligned": self.aligned,
+            "layers": [layer_document(layer) for layer in self.values()],
+            "findings": [finding_document(finding) for finding in self.findings],
+        }
+
+    def to_dataframe(self) -> Any:
+        """Return the rows of ``to_records`` as a ``pandas.DataFrame``, indexed by layer.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ModuleNotFoundError as error:
+            if error.name != "pandas":
+                raise
+            raise MissingExtraError("a data frame needs pandas: pip install pandas") from error
+        return DataFrame.from_records(self.to_records(), index="layer")
+
     def center_spread(self, node: Hashable) -> tuple[Fraction | None, ...]:
         """Return how far apart the centres of all paths to ``node`` lie, per axis, in pixels of the source.
 
@@ -577,3 +640,34 @@ class Report(Mapping[Hashable, Layer]):
             if field.kind == "unknown":
                 raise UnknownFieldError(f"{self._layers.describe(v, axis)} is not known: {field.why}")
         return False
+
+
+def report_of(
+    graph: nx.DiGraph[Any],
+    input_size: InputSize = None,
+    source: Hashable | None = None,
+    alignment: str | Sequence[str] = "auto",
+    treat: Treat | None = None,
+    batch_norm: BatchNorm = "inference",
+) -> Report:
+    """Return the report of a network graph, as ``rfgraph.analyze`` does."""
+    solved = solve(graph, input_size, source, treat, batch_norm)
+    modes = (alignment,) * len(solved.axes) if isinstance(alignment, str) else tuple(alignment)
+    known = get_args(Mode)
+    if len(modes) != len(solved.axes) or any(mode not in known for mode in modes):
+        raise AttributeValueError(
+            f"alignment {alignment!r} is not one of {', '.join(known)}, for all axes or one per axis"
+        )
+    options = {
+        "input_size": input_size,
+        "source": source,
+        "alignment": alignment,
+        "treat": treat,
+        "batch_norm": batch_norm,
+    }
+    return Report(solved, cast("tuple[Mode, ...]", modes), graph, options)
+
+
+def solved_anew(graph: nx.DiGraph[Any], options: dict[str, Any]) -> Report:
+    """Return a report that was copied or pickled: its network is kept, and solved again."""
+    return report_of(graph, **options)

@@ -363,8 +363,9 @@ def _finding(
         for slot, field in ((found.reference, found.one), (found.other, found.two))
     ]
     slots, stride = (found.reference, found.other), Fraction(found.one.stride)
+    drift = _drift(graph, found, fork, axes[0]) if found.rule == "RF001" else None
     advice: dict[str, Callable[[], tuple[Repair | None, str]]] = {
-        "RF001": lambda: (None, "no padding repairs unequal strides: give the branches the same total stride"),
+        "RF001": lambda: (None, _same_strides(drift)),
         "RF002": partial(
             repair, graph, found.merge, slots, found.offset, Fraction(found.one.stride), axes, modes[axes[0]]
         ),
@@ -378,5 +379,14 @@ def _finding(
         offset=found.offset,
         offset_in_merge=found.offset / stride,
         _repair=advice.get(found.rule, lambda: (None, "nothing to repair if it is meant")),
-        drift=_drift(graph, found, fork, axes[0]) if found.rule == "RF001" else None,
+        drift=drift,
     )
+
+
+def _same_strides(drift: Drift | None) -> str:
+    advice = "no padding repairs unequal strides: give the branches the same total stride"
+    if drift is None or not drift.align_corners:
+        return advice
+    names = ", ".join(repr(name) for name in drift.align_corners)
+    aligns = "aligns" if len(drift.align_corners) == 1 else "align"
+    return f"{advice}; {names} {aligns} corners, which makes a stride of its own: resize by half pixels instead"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from dataclasses import field as declare
-from typing import Literal
+from typing import Any, Literal
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
@@ -33,6 +33,26 @@ RULES = {
 
 
 @dataclass(frozen=True)
+class Settled:
+    """What is worked out when it is first asked, once it has been."""
+
+    value: Any
+
+    def __call__(self) -> Any:
+        return self.value
+
+
+def settled(instance: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass for a copy or a pickle: those that are worked out when asked, worked out."""
+    state = {}
+    for one in fields(instance):
+        value = getattr(instance, one.name)
+        lazy = one.name.startswith("_") and callable(value) and not isinstance(value, Settled)
+        state[one.name] = Settled(value()) if lazy else value
+    return state
+
+
+@dataclass(frozen=True)
 class Finding:
     """One thing that users of a network should know, where it is, and what to do about it.
 
@@ -44,6 +64,12 @@ class Finding:
     node: Hashable
     axes: tuple[str, ...]
     location: str = declare(default="", kw_only=True, compare=False)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __getstate__(self) -> dict[str, Any]:
+        return settled(self)
 
     @property
     def severity(self) -> Severity:

@@ -14,7 +14,7 @@ import networkx as nx
 
 from rfgraph.algebra.residues import InputSizes, named_residues, shortest_period
 from rfgraph.algebra.window import Window
-from rfgraph.questions.findings import Finding, named_axes
+from rfgraph.questions.findings import Finding, named_axes, settled
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Branch:
     #: What the merge reads of the source through this branch; on the first of the finding's axes.
     field: Window
     _walk: Callable[[], tuple[Hashable, ...]] = declare(repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return settled(self)
 
     @cached_property
     def path(self) -> tuple[Hashable, ...]:

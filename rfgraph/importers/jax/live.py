@@ -15,6 +15,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers.jax.reader import Flattening, Reader, Traced, readable
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.primitives import Program
@@ -24,7 +25,11 @@ LIBRARIES = ("jax", "jaxlib", "flax", "equinox", "haiku", "jaxtyping")
 
 
 def graph_of(
-    model: Callable[..., Any], example: Any, treat: Mapping[str, str] | None = None, input_size: Any = None
+    model: Callable[..., Any],
+    example: Any,
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of a function; with an input size it is traced for that size.
 
@@ -36,7 +41,7 @@ def graph_of(
     example
         What it is called with: a full shape, an array or a ``jax.ShapeDtypeStruct``; a list of these, or of trees of
         them, for several arguments; or a mapping from the names of its parameters to them. Nothing is allocated.
-    treat, input_size
+    treat, input_size, axes
         As for ``rfgraph.importers.load``.
 
     Raises
@@ -52,7 +57,7 @@ def graph_of(
         locations.update(reader.locations)
         return found
 
-    return lower_for(read, treat, input_size, locations)
+    return lower_for(read, treat, input_size, locations, axes=axes)
 
 
 def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] | None = None) -> Traced:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.lowering.maps import Maps, Placed
+from rfgraph.importers.lowering.maps import FOLDED, Maps, Placed
 from rfgraph.importers.lowering.rules import Operands, first, place, sizes_of
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient
@@ -346,4 +346,7 @@ def _exchanged(op: str, primitive: Exchange, maps: Maps, step: Instruction, oper
         view = view.replaced(d, along(axes[d], sizes[d]) if d in axes else other(sizes[d]))
     view = view.replaced(primitive.channel, other(sizes[primitive.channel]))
     blocks = {axes[d]: block for d, block in zip(primitive.dims, primitive.blocks, strict=True) if d in axes}
-    return Placed(maps.node(op, step, [p], block=maps.per_axis(blocks, 1)), view, p.full)
+    bound = {"bound": FOLDED} if op == "depth_to_space" and p.folded else {}
+    node = maps.node(op, step, [p], block=maps.per_axis(blocks, 1), **bound)
+    apart = p.folded | set(blocks) if op == "space_to_depth" else p.folded
+    return Placed(node, view, p.full, folded=apart)
