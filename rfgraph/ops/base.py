@@ -331,13 +331,6 @@ def choice(*words: str) -> Callable[[str, Any], str]:
     return read
 
 
-def text(name: str, value: Any) -> str:
-    """Read a text."""
-    if not isinstance(value, str):
-        raise AttributeValueError(f"{name} {value!r} is not a text")
-    return value
-
-
 Padding = tuple[int, int] | Literal["same_upper", "same_lower"]
 
 
