@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rfgraph.present.layers import head, title
-from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, exact, number
+from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, number
 from rfgraph.questions.latency import Latency, LayerLatency
+from rfgraph.questions.records import exact
 from rfgraph.report import Report
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rfgraph.present.layers import head, title
-from rfgraph.present.rows import Column, Document, Records, Sheet, across, digits, exact
+from rfgraph.present.rows import Column, Document, Records, Sheet, across, digits
+from rfgraph.questions.records import exact
 from rfgraph.questions.tiling import AxisTiling, Tiling
 from rfgraph.report import Report
 
