@@ -106,12 +106,12 @@ def axis_texts(layer: Layer) -> list[tuple[list[str], tuple[str, ...]]]:
 
 def _texts(field: Field) -> tuple[str, str, str, str]:
     windows = _windows(field)
+    if any(window.is_unknown for window in windows):
+        return "?", "?", "?", "?"
     if any(window.is_local for window in windows):
         most, about = ("", "") if all(window.exact for window in windows) else ("<=", "~")
         size, stride, padding, start = (_range(values_of(field, name)) for name in NUMBERS.values())
         return most + size, stride, most + padding, about + start
-    if windows[0].is_unknown:
-        return "?", "?", "?", "?"
     return "global" if windows[0].is_full else "-", "-", "-", "-"
 
 

@@ -49,7 +49,9 @@ def values_of(field: Field, name: str) -> list[Number]:
 def value_of(field: Field, name: str) -> Number | None:
     """Return a number of a field if it has one and the input size does not matter to it."""
     values = values_of(field, name)
-    return values[0] if len(values) == 1 else None
+    if len(values) != 1 or (not isinstance(field, Window) and any(window.is_unknown for window in field.fields)):
+        return None
+    return values[0]
 
 
 def layer_document(layer: Layer) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def field_document(field: Field) -> dict[str, Any]:
     states = {window.status for window in field.fields}
     return {
         **{name: exact(value_of(field, name)) for name in _WINDOW_NUMBERS},
-        "status": "bound" if "bound" in states else "exact",
+        "status": next((state for state in ("unknown", "bound") if state in states), "exact"),
         "by_size": {"modulus": field.modulus, "smallest": field.smallest, "windows": windows},
     }
 

@@ -180,6 +180,7 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
                 counts.state(maps, step, operands, made)
             # A view is of a known shape; of a tensor of unknown rank only the node is known.
             placed[step.output.name] = made if step.output.shape is not None else replace(made, view=None)
+            maps.measure(placed[step.output.name])
     ends = [value.name for value in program.outputs if value.name in placed]
     if not ends:
         raise ModelFileError(f"{program.name}: none of its outputs depends on an input")
@@ -229,4 +230,5 @@ def _inputs(program: Program, layout: Layout, maps: Maps, counts: Counts | None)
         if counts is not None and (channels := counts.channels(view)) is not None:
             attributes["channels"] = channels
         placed[value.name] = Placed(maps.emit("input", value.name, [], **attributes), view)
+        maps.measure(placed[value.name])
     return placed
