@@ -23,7 +23,7 @@ from rfgraph.importers.lowering import moves as rules_moves
 from rfgraph.importers.lowering import windows as rules_windows  # noqa: F401  they register with ``place``
 from rfgraph.importers.lowering.counts import Counts, held
 from rfgraph.importers.lowering.invariants import checked, settle
-from rfgraph.importers.lowering.layout import Layout, Probe
+from rfgraph.importers.lowering.layout import Axes, Layout, Probe
 from rfgraph.importers.lowering.maps import Maps, Placed
 from rfgraph.importers.lowering.numbers import Moves, read_back
 from rfgraph.importers.lowering.rules import Operands, place
@@ -43,7 +43,10 @@ from rfgraph.importers.program.primitives import (
 
 
 def lower(
-    program: Program, treat: Treat | None = None, spatial: Mapping[str, Sequence[int]] | None = None
+    program: Program,
+    treat: Treat | None = None,
+    spatial: Mapping[str, Sequence[int]] | None = None,
+    axes: Axes | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a tensor program.
 
@@ -56,13 +59,15 @@ def lower(
         only tells that what comes after them lies as before.
     spatial
         The spatial dimensions of each input, in order; found from the model's windows if left out.
+    axes
+        The same as a user writes it, as for ``rfgraph.analyze``.
 
     Raises
     ------
     ModelFileError
         If no output depends on an input, or nothing tells which dimensions are spatial.
     """
-    layout = layout_of(program, treat) if spatial is None else Layout.given(program, spatial)
+    layout = layout_of(program, treat, axes) if spatial is None else Layout.given(program, spatial)
     maps = Maps(program.name, layout.axes, treat or {})
     placed = place_all(program, layout, maps)
     settle(maps, placed, [value.name for value in program.outputs])
@@ -77,6 +82,7 @@ def lower_for(
     input_size: Any = None,
     locations: Mapping[str, str] = MappingProxyType({}),
     inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a model that is read anew for another input size, if it was made for one.
 
@@ -93,6 +99,8 @@ def lower_for(
         carry it as ``location``.
     inputs
         What inputs hold, as for ``rfgraph.analyze``; they are constants then.
+    axes
+        As for ``lower``.
 
     Raises
     ------
@@ -108,24 +116,26 @@ def lower_for(
                 f"{program.name}: it has no input {name!r} to be set; its inputs are {known or 'none'}"
             )
     if input_size is not None:
-        shapes = layout_of(program, treat).resized(program, input_size)
+        shapes = layout_of(program, treat, axes).resized(program, input_size)
         if shapes:
             program = read({**numbers, **shapes})
-    graph = lower(program, treat)
+    graph = lower(program, treat, axes=axes)
     for node, attributes in graph.nodes(data=True):
         if location := locations.get(node):
             attributes["location"] = location
     return graph
 
 
-def layout_of(program: Program, treat: Treat | None = None) -> Layout:
+def layout_of(program: Program, treat: Treat | None = None, axes: Axes | None = None) -> Layout:
     """Return which dimensions of the inputs carry which spatial axis; windows after an unknown op that is treated tell.
 
     Raises
     ------
     ModelFileError
-        If nothing tells.
+        If nothing tells, neither the model nor the user, or what the user says does not fit the inputs.
     """
+    if axes is not None:
+        return Layout.stated(program, axes)
     probe = Probe(program)
     place_all(program, Layout(probe.axes, probe.views), Maps(program.name, probe.axes, treat or {}, probe))
     return probe.layout()
@@ -170,6 +180,7 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
                 counts.state(maps, step, operands, made)
             # A view is of a known shape; of a tensor of unknown rank only the node is known.
             placed[step.output.name] = made if step.output.shape is not None else replace(made, view=None)
+            maps.measure(placed[step.output.name])
     ends = [value.name for value in program.outputs if value.name in placed]
     if not ends:
         raise ModelFileError(f"{program.name}: none of its outputs depends on an input")
@@ -219,4 +230,5 @@ def _inputs(program: Program, layout: Layout, maps: Maps, counts: Counts | None)
         if counts is not None and (channels := counts.channels(view)) is not None:
             attributes["channels"] = channels
         placed[value.name] = Placed(maps.emit("input", value.name, [], **attributes), view)
+        maps.measure(placed[value.name])
     return placed
