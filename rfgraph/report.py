@@ -23,13 +23,13 @@ from rfgraph.errors import (
 from rfgraph.fast.numbers import Numbers
 from rfgraph.graph.costs import Costs, Total
 from rfgraph.graph.network import BatchNorm, Layers
-from rfgraph.graph.outputs import outputs
+from rfgraph.graph.outputs import beginnings, outputs, with_axes
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat, Treatment
 from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.results import Fields
-from rfgraph.questions import context, productivity
+from rfgraph.questions import context, grids, productivity
 from rfgraph.questions import support as supports
 from rfgraph.questions.alignment import center_spread, find, unchecked
 from rfgraph.questions.context import GlobalContext
@@ -208,20 +208,27 @@ class Report(Mapping[Hashable, Layer]):
             solutions = self._general.solutions
             misaligned = find(self._compiled, self._fields, self._source, self._modes, solutions, suspects)
         whole: list[GlobalContext] = []
-        if self._solved.may_be_global([self._layers.nodes[v] for v in self._ends]):
+        if self._solved.has_global and self._solved.may_be_global([self._layers.nodes[v] for v in self._ends]):
             whole = context.find(self._compiled, self._fields, self._ends)
         holes: list[Finding] = []
         if not self._solved.has_no_holes:
             holes = supports.find(self._compiled, self._fields, self._source, self._ends)
-        found = worst_first([*misaligned, *self._unproductive, *whole, *holes])
+        found = worst_first([*misaligned, *self._behind[0], *self._unproductive, *whole, *holes])
         located = [(finding, self._location(finding.node)) for finding in found]
         return tuple(replace(finding, location=location) if location else finding for finding, location in located)
+
+    @cached_property
+    def _behind(self) -> tuple[list[Finding], list[int]]:
+        """What does not line up behind ops that read all of the source, and the merges that are not checked there."""
+        if not self._solved.has_global or not beginnings(self._layers, with_axes(self._layers)):
+            return [], []
+        return grids.find(self._compiled, self._fields, self._source, self._modes)
 
     @property
     def aligned(self) -> bool | None:
         """Whether all merges line up; ``None`` where some cannot be checked, as when it depends on the input size."""
         certain = self._solved.aligned(self._modes)
-        if certain is not None:
+        if certain is False or (certain and self._behind == ([], [])):
             return certain
         serious = [finding for finding in self.findings if finding.severity != "note"]
         if any(not isinstance(finding, SizeDependent) for finding in serious):
@@ -313,7 +320,7 @@ class Report(Mapping[Hashable, Layer]):
     def unchecked(self) -> tuple[Hashable, ...]:
         """The merges that cannot be checked, because the field of a branch is not known."""
         merges = unchecked(self._compiled, self._fields, self._source, self._general.solutions)
-        return tuple(self._layers.nodes[v] for v in merges)
+        return tuple(self._layers.nodes[v] for v in sorted({*merges, *self._behind[1]}))
 
     @property
     def treated(self) -> tuple[Treatment, ...]:
