@@ -842,7 +842,7 @@ OPEN = {
     "resize_with_pad": lambda x: tf.image.resize_with_pad(x, 9, 8),
     "resize_with_crop_or_pad": lambda x: tf.image.resize_with_crop_or_pad(x, 8, 8),
     "preserve_aspect_ratio": lambda x: tf.image.resize(x, (6, 11), preserve_aspect_ratio=True),
-    "antialias": lambda x: tf.image.resize(x, (4, 5), antialias=True),
+    "antialias": lambda x: tf.image.resize(x, (4, 4), antialias=True),
     "multiple": to_a_multiple,
     "half": lambda x: x[:, tf.shape(x)[1] // 2 :, : tf.maximum(tf.shape(x)[2] - 3, 2)],
     "smaller side": lambda x: tf.image.resize(x, 2 * tf.minimum(tf.shape(x)[1:3], 6)),

@@ -320,7 +320,7 @@ def _scale_and_translate(node: Node, build: Builder) -> Made:
 def _is_ratio(scale: Any, size: Dim, before: Dim) -> bool:
     """Whether a scale, which is stored as a 32-bit float, is that of one size to another."""
     if not isinstance(size, int) or not isinstance(before, int):
-        return exact_quotient(size, before) == scale
+        return bool(exact_quotient(size, before) == scale)
     return before > 0 and bool(abs(Fraction(scale) * before / size - 1) < Fraction(1, 1 << 22))
 
 
