@@ -14,6 +14,7 @@ import networkx as nx
 
 from rfgraph import importers
 from rfgraph.algebra.residues import InputSizes
+from rfgraph.algebra.window import Interval, Window
 from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError, UnboundedError, UnknownFieldError
 from rfgraph.fast.affine_walk import Plain, solve
 from rfgraph.fast.numbers import Numbers
@@ -102,7 +103,10 @@ class Report(Mapping[Hashable, Layer]):
             field, frames = self._plain.field(node), self._plain.frames(node)
             kind, location = self._plain.kind(node), self._location(node)
             map_size, is_global = tuple(f.map_size for f in frames), tuple(f.is_global for f in frames)
-            return Layer(node, kind, self.axes, map_size, field, is_global, location=location, costs=self.costs)
+            return Layer(
+                node, kind, self.axes, map_size, field, is_global, location=location, costs=self.costs,
+                side=tuple("both" if whole else "" for whole in is_global),
+            )  # fmt: skip
         v = self._layers.id_of(node)
         layer = _layer(self._compiled, v, self._fields, self.costs)
         if location := self._location(node):
@@ -446,7 +450,8 @@ class Report(Mapping[Hashable, Layer]):
             reached = regions.reach(self._compiled, v, place, self._source)
             return Region(layer, place, self.axes, regions.box(reached), True, "exact" if reached.exact else "bound")
         fields = [fields.field(v) for fields in self._fields]
-        intervals = [field.interval(y) for field, y in zip(fields, place, strict=True)]
+        beyond = [fields.beyond[v] for fields in self._fields]
+        intervals = list(map(_unclipped, fields, beyond, place))
         status = self[layer].status
         found = None if None in intervals else tuple(interval for interval in intervals if interval is not None)
         return Region(layer, place, self.axes, found, False, "bound" if status == "bound" else "exact")
@@ -526,9 +531,11 @@ class Report(Mapping[Hashable, Layer]):
         clipped = self._is_clipped(v)
         if how == "center" or not clipped:
             for axis, field in enumerate(fields):
-                if field.is_full:
+                if field.is_unbounded:
                     name = self._layers.describe(v, axis)
-                    raise UnboundedError(f"{name} reads the whole axis: its field has no centre and no ends")
+                    raise UnboundedError(
+                        f"{name} reads the whole axis, or all to one end of it: its field has no centre and no two ends"
+                    )
                 if field.is_unknown:
                     raise UnknownFieldError(f"{self._layers.describe(v, axis)} is not known: {field.why}")
         if clipped:
@@ -746,6 +753,14 @@ def _graph(model: Model, treat: Treat | None, input_size: InputSize, example: An
     )
 
 
+def _unclipped(field: Window, beyond: Window, y: int) -> Interval | None:
+    """Return what output ``y`` reads where no size is known; all that comes before it begins at 0."""
+    if beyond.side != "past":
+        return field.interval(y)
+    ends = field.hull(beyond).ends(y)
+    return None if ends is None or ends[1] is None or ends[1] < 0 else (0, ends[1])
+
+
 def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[Hashable, Cost]) -> Layer:
     layers = compiled.layers
     return Layer(
@@ -755,6 +770,7 @@ def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[
         map_size=compiled.sizes[v],
         field=tuple(axis.field(v) for axis in fields),
         is_global=tuple(axis.is_global[v] for axis in fields),
+        side=tuple(axis.beyond[v].side for axis in fields),
         costs=costs,
     )
 

@@ -56,6 +56,11 @@ class Op:
         return False
 
     @property
+    def certain(self) -> bool:
+        """Whether all that its window says is read; else which part of it is, only the running model knows."""
+        return not self.alternatives
+
+    @property
     def border(self) -> Border:
         """What a tap beyond the border of a map reads: nothing, the border pixel, or another one."""
         return "constant"
