@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rfgraph.algebra.closed_form import single_path
     from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
-    from rfgraph.analysis import Report, analyze, load, trace
+    from rfgraph.analysis import analyze, load, trace
     from rfgraph.errors import RFGraphError
     from rfgraph.fast.arrays import ArrayFields, solve_arrays
     from rfgraph.fast.numbers import Numbers
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from rfgraph.graph.network import Network
     from rfgraph.ops.costs import Cost
     from rfgraph.passes.extents import Regions
+    from rfgraph.questions.context import GlobalContext
     from rfgraph.questions.features import Features
     from rfgraph.questions.findings import Finding
     from rfgraph.questions.layers import Layer, Region, Trace
-    from rfgraph.questions.misalignment import Branch, Repair
+    from rfgraph.questions.misalignment import Branch, Misalignment, Repair, SizeDependent
     from rfgraph.questions.paths import Paths
+    from rfgraph.questions.productivity import Unproductive
     from rfgraph.questions.roi import Roi, roi
-    from rfgraph.questions.support import Support
+    from rfgraph.questions.support import Holes, Support
+    from rfgraph.report import Report
     from rfgraph.sweeps import Sweep, sweep
 
 __version__ = "0.1.0"
@@ -34,7 +37,10 @@ __all__ = [
     "Cost",
     "Features",
     "Finding",
+    "GlobalContext",
+    "Holes",
     "Layer",
+    "Misalignment",
     "Network",
     "Numbers",
     "Paths",
@@ -44,10 +50,12 @@ __all__ = [
     "Repair",
     "Report",
     "Roi",
+    "SizeDependent",
     "Support",
     "Sweep",
     "Total",
     "Trace",
+    "Unproductive",
     "Window",
     "analyze",
     "load",
@@ -60,7 +68,8 @@ __all__ = [
 
 #: Module -> the public names that it holds, imported when first used: ``rfgraph --help`` needs no networkx.
 _HOMES = {
-    "analysis": ("Report", "analyze", "load", "trace"),
+    "analysis": ("analyze", "load", "trace"),
+    "report": ("Report",),
     "fast.arrays": ("ArrayFields", "solve_arrays"),
     "algebra.closed_form": ("single_path",),
     "graph.costs": ("Total",),
@@ -74,8 +83,10 @@ _HOMES = {
     "fast.numbers": ("Numbers",),
     "questions.findings": ("Finding",),
     "questions.layers": ("Layer", "Region", "Trace"),
-    "questions.misalignment": ("Branch", "Repair"),
-    "questions.support": ("Support",),
+    "questions.misalignment": ("Branch", "Misalignment", "Repair", "SizeDependent"),
+    "questions.support": ("Holes", "Support"),
+    "questions.context": ("GlobalContext",),
+    "questions.productivity": ("Unproductive",),
     "sweeps": ("Sweep", "sweep"),
     "algebra.window": ("EMPTY", "FULL", "IDENTITY", "Window"),
 }

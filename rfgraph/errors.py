@@ -50,6 +50,14 @@ class UnknownFieldError(FieldError):
     """The field is not known; the message says why and since which node."""
 
 
+class TilingError(RFGraphError):
+    """A plan of tiles cannot be made or carried out as asked; the message says what would do."""
+
+
+class LatencyError(RFGraphError):
+    """A network cannot be streamed as asked; the message says why, or what would do."""
+
+
 class PolicyError(RFGraphError):
     """What findings to look at or to accept cannot be read, as options or in pyproject.toml."""
 

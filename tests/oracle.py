@@ -86,10 +86,11 @@ def taps(attributes, axis, y, sizes=None, slot=0):
             ties = sorted(near, key=lambda i: (abs(x - i), i if rule == "round_prefer_floor" else -i))
             return {ties[0]}
         wide = max(1 / scale, 1) if attributes.get("antialias") else 1
-        radius = {"linear": 1, "cubic": 2, "lanczos3": 3, "lanczos5": 5}[mode]
+        radius = {"linear": 1, "cubic": 2, "lanczos3": 3, "lanczos5": 5, "gaussian": 1.5}[mode]
         distances = {i: abs(x - i) / wide for i in range(floor(x - radius * wide), floor(x + radius * wide) + 2)}
-        # The weight at every whole distance but 0 is 0.
-        return {i for i, distance in distances.items() if distance < radius and (not distance or distance % 1)}
+        # The weight at every whole distance but 0 is 0, unless the kernel is a Gaussian.
+        everywhere = mode == "gaussian"
+        return {i for i, d in distances.items() if d < radius and (everywhere or not d or d % 1)}
     if op == "depth_to_space":
         return {floor(Fraction(y, attribute(attributes, "block", axis)))}
     if op == "space_to_depth":
@@ -119,6 +120,10 @@ def taps(attributes, axis, y, sizes=None, slot=0):
         if start < 0:
             start = max(size + start, 0)
         return {y * (attribute(attributes, "step", axis, 1) or 1) + start}
+    if op == "gather" and (table := (attributes.get("positions") or [None] * 9)[axis]) is not None:
+        turns, place = divmod(y, len(table))
+        source = attribute(attributes, "source_size", axis)
+        return set() if table[place] is None else {table[place] + turns * source}
     if op in ("adaptive_avg_pool", "adaptive_max_pool"):
         outputs = attribute(attributes, "size", axis)
         return set(range(floor(Fraction(y * size, outputs)), ceil(Fraction((y + 1) * size, outputs))))
@@ -173,6 +178,8 @@ def output_size(attributes, axis, sizes):
     if op == "slice":
         step = attribute(attributes, "step", axis, 1) or 1
         return len(list(range(size))[attribute(attributes, "start", axis) : attribute(attributes, "stop", axis) : step])
+    if op == "gather" and (table := (attributes.get("positions") or [None] * 9)[axis]) is not None:
+        return len(table)
     if op in ("adaptive_avg_pool", "adaptive_max_pool"):
         return attribute(attributes, "size", axis)
     if op == "concat" and attributes.get("axis", "channels") == axis:

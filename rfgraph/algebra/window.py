@@ -62,6 +62,8 @@ class Window:
         How far output 0 reads before index 0; negative where it starts later.
     holes
         Whether some inputs inside the interval may be skipped, as by dilation.
+    spacing
+        How far apart the inputs that are read lie, evenly from the first to the last; 0 where no one spacing tells.
 
     Examples
     --------
@@ -78,16 +80,18 @@ class Window:
     holes: bool = field(compare=False)
     exact: bool = field(compare=False)
     why: str = field(compare=False)
+    spacing: int = field(compare=False)
 
-    def __init__(self, size: int, stride: int = 1, padding: int = 0, *, holes: bool = False) -> None:
+    def __init__(self, size: int, stride: int = 1, padding: int = 0, *, holes: bool = False, spacing: int = 0) -> None:
         if size < 1 or stride < 1:
             raise ValueError(f"a window has size >= 1 and stride >= 1, not size={size}, stride={stride}")
         _set(self, "kind", "local")
         _set(self, "intervals", ((-padding, size - 1 - padding),))
         _set(self, "step", stride)
-        _set(self, "holes", holes)
+        _set(self, "holes", holes or spacing > 1)
         _set(self, "exact", True)
         _set(self, "why", "")
+        _set(self, "spacing", spacing or (0 if holes else 1))
 
     @classmethod
     def periodic(
@@ -98,6 +102,7 @@ class Window:
         holes: bool = False,
         exact: bool = True,
         why: str = "",
+        spacing: int = 0,
     ) -> Window:
         """Return the window that reads ``intervals[y]`` at outputs ``0 <= y < T`` and moves by ``step`` every ``T``.
 
@@ -116,7 +121,7 @@ class Window:
             intervals, step = _shortest_period(tuple(intervals), step)
         elif intervals[0] is None:
             return EMPTY
-        return _make("local", intervals, step, holes, exact, why)
+        return _make("local", intervals, step, holes or spacing > 1, exact, why, spacing)
 
     @classmethod
     def unknown(cls, why: str) -> Window:
@@ -318,6 +323,8 @@ class Window:
         if self.kind == inner.kind == "local":
             if self.intervals == _POINT and self.step == 1 and self.exact:
                 return inner
+            if inner.intervals == _POINT and inner.step == 1 and inner.exact:
+                return self
             if len(self.intervals) == len(inner.intervals) == 1:
                 (a, b), (first, last) = self.intervals[0], inner.intervals[0]  # type: ignore[misc]
                 step = inner.step
@@ -382,17 +389,16 @@ class Window:
             return f"FULL.at_most({self.why!r})"
         if self.kind != "local":
             return self.kind.upper()
+        holes = f", spacing={self.spacing}" if self.spacing > 1 else ", holes=True" if self.holes else ""
         if len(self.intervals) == 1 and self.exact:
-            return f"Window(size={self.size}, stride={self.step}, padding={self.padding}{_flag('holes', self.holes)})"
-        flags = _flag("holes", self.holes) + ("" if self.exact else f", exact=False, why={self.why!r}")
+            return f"Window(size={self.size}, stride={self.step}, padding={self.padding}{holes})"
+        flags = holes + ("" if self.exact else f", exact=False, why={self.why!r}")
         return f"Window.periodic({self.intervals}, step={self.step}{flags})"
 
 
-def _flag(name: str, value: bool) -> str:
-    return f", {name}=True" if value else ""
-
-
-def _make(kind: Kind, intervals: tuple[Interval | None, ...], step: int, holes: bool, exact: bool, why: str) -> Window:
+def _make(
+    kind: Kind, intervals: tuple[Interval | None, ...], step: int, holes: bool, exact: bool, why: str, spacing: int = 0
+) -> Window:
     window = object.__new__(Window)
     _set(window, "kind", kind)
     _set(window, "intervals", intervals)
@@ -400,6 +406,7 @@ def _make(kind: Kind, intervals: tuple[Interval | None, ...], step: int, holes: 
     _set(window, "holes", holes)
     _set(window, "exact", exact)
     _set(window, "why", why)
+    _set(window, "spacing", spacing or (0 if holes else 1))
     return window
 
 
@@ -465,7 +472,8 @@ def _compose(outer: Window, inner: Window) -> Window:
     period = len(outer.intervals) * turns
     if period > MAX_PERIOD:
         return _too_long(period)
-    monotone = inner.regular
+    monotone, every = inner.regular, outer.spacing or 1
+    cycle = inner_period // gcd(inner_period, every)  # taps after which the phases of ``inner`` come round again
     intervals: list[Interval | None] = []
     several = False
     for turn in range(turns):
@@ -475,9 +483,10 @@ def _compose(outer: Window, inner: Window) -> Window:
                 continue
             a, b = phase[0] + turn * outer.step, phase[1] + turn * outer.step
             several = several or a < b
-            intervals.append(_ends(inner, a, b, 0 if monotone else min(b - a, inner_period - 1)))
-    # Only an output of ``inner`` that ``outer`` skips can make the interval wider than what is read.
-    bound = outer.holes and not monotone
+            reach = 0 if monotone else min((b - a) // every, cycle - 1)
+            intervals.append(_ends(inner, a, b, reach, every))
+    # Only where it is not known which outputs of ``inner`` are skipped, the interval may be wider than what is read.
+    bound = not outer.spacing and not monotone
     return Window.periodic(
         tuple(intervals),
         outer.step * turns * inner.step // inner_period,
@@ -487,12 +496,16 @@ def _compose(outer: Window, inner: Window) -> Window:
     )
 
 
-def _ends(inner: Window, a: int, b: int, reach: int) -> Interval | None:
-    """Return the least first and greatest last of ``inner`` over ``[a, b]``, looking ``reach`` in from each end."""
-    firsts = [interval[0] for y in range(a, a + reach + 1) if (interval := inner.interval(y)) is not None]
+def _ends(inner: Window, a: int, b: int, reach: int, every: int) -> Interval | None:
+    """Return the least first and greatest last of ``inner`` over the taps ``every`` apart from ``a`` to ``b``.
+
+    ``reach`` taps are looked at from each end besides the end itself.
+    """
+    low, high = range(a, a + reach * every + 1, every), range(b - reach * every, b + 1, every)
+    firsts = [interval[0] for y in low if (interval := inner.interval(y)) is not None]
     if not firsts:
         return None
-    lasts = [interval[1] for y in range(b - reach, b + 1) if (interval := inner.interval(y)) is not None]
+    lasts = [interval[1] for y in high if (interval := inner.interval(y)) is not None]
     return min(firsts), max(lasts)
 
 

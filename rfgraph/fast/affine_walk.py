@@ -29,7 +29,7 @@ import networkx as nx
 from rfgraph.algebra.window import FULL, Window
 from rfgraph.errors import RFGraphError
 from rfgraph.fast.interning import Frame, Frames, NotPlainError, Table, TooWideError, forget, lanes_of, table_of
-from rfgraph.graph.network import Layers, axis_names, topological
+from rfgraph.graph.network import Layers, axis_names, returned, topological
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size
 from rfgraph.passes.results import Extremes
@@ -67,6 +67,8 @@ class Plain:
     degrees: Sequence[int]  # [V], how many inputs each node has
     feeds: Sequence[Hashable]  # [E], the tails, node by node in the order of their slots
     _table: Table = field(repr=False, compare=False)
+    #: What the model returns, by its own names.
+    returned: Mapping[Hashable, Hashable] = field(default_factory=dict)
 
     @property
     def source(self) -> Hashable:
@@ -161,7 +163,7 @@ class Plain:
             tails.append(read * 2 if number in twice else read)
         specs = [known[number] for number in self.specs]
         kinds, ops = [spec.kind for spec in specs], [spec.ops for spec in specs]
-        return Layers(self.name, self.axes, self.nodes, kinds, ops, tails)
+        return Layers(self.name, self.axes, self.nodes, kinds, ops, tails, returned=self.returned)
 
     def sizes(self) -> list[tuple[Size, ...]]:
         """Return the size of every node's map on every axis, [V][A]."""
@@ -246,7 +248,14 @@ def _leave_a_gap(sides: Sequence[Window]) -> bool:
 
 
 def solve(graph: nx.DiGraph[Any], source: Hashable | None = None, input_size: InputSize = None) -> Plain | None:
-    """Return the fields of a plain network, ``None`` if it is not one, or not well formed.
+    """Return the fields of a plain network, ``None`` if it is not one, or not well formed: see ``walked``."""
+    return walked(graph, source, input_size)[0]
+
+
+def walked(
+    graph: nx.DiGraph[Any], source: Hashable | None = None, input_size: InputSize = None
+) -> tuple[Plain | None, str]:
+    """Return the fields of a plain network; ``None`` if it is not one, or not well formed, and why it is not solved.
 
     Nodes are best added in topological order, as builders do; otherwise they are sorted first.
 
@@ -261,17 +270,18 @@ def solve(graph: nx.DiGraph[Any], source: Hashable | None = None, input_size: In
     """
     try:
         if source is not None and graph.nodes[source].get("op") != "input":
-            return None
+            return None, "fields are measured at a node that is not the input"
         axes = axis_names(graph)
         if not graph.is_directed() or type(graph._pred) is not dict or type(graph._node) is not dict:
-            return None
+            return None, "the graph is not directed, or not kept in plain dictionaries"
         if isinstance(input_size, Mapping):
-            return None
+            return None, "input sizes are given by name"
         given = None if input_size is None else per_axis(axes, input_size)
         solved = _in_any_order(graph, axes, given, wide=False) if len(axes) <= FEW_AXES else None
-        return solved or _in_any_order(graph, axes, given, wide=True)
-    except (NotPlainError, RFGraphError, TypeError, KeyError):  # what is malformed is refused there, with a message
-        return None
+        solved = solved or _in_any_order(graph, axes, given, wide=True)
+        return solved, "" if solved else "fields are larger than 64 bits"
+    except (NotPlainError, RFGraphError, TypeError, KeyError) as error:  # the passes refuse what is malformed
+        return None, str(error) or "the graph is not well formed"
 
 
 def _in_any_order(
@@ -285,7 +295,7 @@ def _in_any_order(
             return _solve(graph, axes, given, order, above, table)
         except _UnorderedError:
             if order is not None:
-                raise NotPlainError from None
+                raise NotPlainError("nodes come before those that they read") from None
             order = topological(graph)
         except _UnslottedError:
             if above is not graph._pred:
@@ -329,13 +339,13 @@ def _solve(
         specs += known
         degrees += counts
         feeds += tails
-    if not states or len(states) < len(nodes):  # nodes that read nothing are left over
-        raise NotPlainError
+    if not states or len(states) < len(nodes):
+        raise NotPlainError("other nodes than the input read nothing")
     # Sizes that run over their lane show in its guard bit first, as no step adds more than half of what it holds.
     if len(nodes) * table.widest >> table.lanes.size - 1 and reduce(or_, states.values()) & table.lanes.guards:
         raise TooWideError
     name = str(graph.graph.get("name", ""))
-    return Plain(name, axes, given, tuple(misaligned), nodes, states, specs, degrees, feeds, table)
+    return Plain(name, axes, given, tuple(misaligned), nodes, states, specs, degrees, feeds, table, returned(graph))
 
 
 def _walk(
@@ -392,8 +402,10 @@ def _walk(
                     except KeyError:
                         state += table.step(spec, state & frames)
             else:
-                if not degree or not known[spec].merges:
-                    raise NotPlainError
+                if not degree:
+                    raise NotPlainError("it has several inputs, or constants")
+                if not known[spec].merges:
+                    raise NotPlainError(f"op {known[spec].kind!r} reads several maps")
                 slot, numbered = -1, False
                 for edge in into.values() if edges is None else islice(edges, degree):
                     slot += 1

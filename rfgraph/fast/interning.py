@@ -13,6 +13,7 @@ from operator import itemgetter
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rfgraph.algebra.window import Window
 from rfgraph.ops import METADATA, Op, Size, kind_of
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class Table:
             If it is none.
         """
         if self.specs[spec].kind != "input":
-            raise NotPlainError
+            raise NotPlainError("it does not begin with its only input")
         sizes = [op.size(()) for op in self.specs[spec].ops] if given is None else given
         return self.frame(tuple(Frame(0, 1, size, False) for size in sizes))
 
@@ -221,7 +222,7 @@ class Table:
         """
         step, inner = self.steps[spec], self.frames[number]
         if step is None:
-            raise NotPlainError
+            raise NotPlainError("an op reads what a node without inputs should")
         added, new = 0, []
         reads = self._reads_at(spec, tuple([frame.map_size for frame in inner]))
         for axis, (read, (center2, stride, _, is_global)) in enumerate(zip(reads, inner, strict=True)):
@@ -240,7 +241,8 @@ class Table:
         reads = self.reads.get((spec, map_sizes))
         if reads is None:
             ops, needs = self.specs[spec].ops, self.needs[spec]
-            reads = tuple([_read(op, map_size) for op, map_size in zip(ops, map_sizes, strict=True)])
+            kind = self.specs[spec].kind
+            reads = tuple([_read(op, map_size, kind) for op, map_size in zip(ops, map_sizes, strict=True)])
             with self.lock:
                 for axis, read in enumerate(reads):
                     if read.grows:
@@ -270,14 +272,16 @@ class Table:
                     one, more, two = two, other, one
                 is_certain = one.map_size is not None or not two.stride
                 if two.map_size != 1 or degree > 2 or not is_certain or not op.broadcasts:
-                    raise NotPlainError
+                    raise NotPlainError(
+                        f"maps of sizes {one.map_size} and {two.map_size} meet in {self.specs[spec].kind!r}"
+                    )
                 one = one._replace(is_global=True)
             elif not one.stride or not two.stride:
                 one, more = (one, more) if one.stride else (two, other)
                 one = one._replace(is_global=True)
             else:
                 if one.stride != two.stride:
-                    raise NotPlainError
+                    raise NotPlainError(f"branches of strides {one.stride} and {two.stride} meet")
                 (here, stride, map_size, is_global), there = one, two.center2
                 differ = differ or here != there
                 twice_first, twice_last = min(here - more, there - other), max(here + more, there + other)
@@ -319,7 +323,7 @@ def _parsed(attributes: Mapping[str, Any], axes: int) -> Spec:
     return Spec(attributes["op"], ops, all(op.merges for op in ops))
 
 
-def _read(op: Op, map_size: Size) -> Read:
+def _read(op: Op, map_size: Size, kind: str) -> Read:
     """Return what an op reads of its input.
 
     Raises
@@ -328,15 +332,15 @@ def _read(op: Op, map_size: Size) -> Read:
         If that is neither one interval per output nor the whole axis, or not certain, or leaves nothing of the map.
     """
     if op.joins or op.arity == "none":
-        raise NotPlainError
+        raise NotPlainError(f"op {kind!r} joins maps end to end, or makes them of nothing")
     read, made = op.window(0, (map_size,)), op.size((map_size,))
     if made is not None and made < 1:
-        raise NotPlainError
+        raise NotPlainError(f"op {kind!r} leaves nothing of a map of size {map_size}")
     if read.is_full and read.exact:
         return Read(True, 0, 0, 1, 1, made, True)
     interval = read.interval(0) if read.is_local and read.period == 1 and read.exact else None
     if interval is None:
-        raise NotPlainError
+        raise NotPlainError(f"op {kind!r} reads {_described(read)}")
     first, last = interval
     return Read(
         False, first, last - first, inf if read.holes and op.spacing == 1 else op.spacing, read.step, made, op.totals
@@ -353,3 +357,12 @@ def _items(attributes: Mapping[str, Any]) -> Hashable:
 
 def _frozen_items(attributes: Mapping[str, Any]) -> Hashable:
     return tuple([(name, _frozen(value)) for name, value in attributes.items()])
+
+
+def _described(read: Window) -> str:
+    """Return why a window is not one interval per output."""
+    if read.is_local and read.period > 1:
+        return "another window at each output phase"
+    if read.is_local:
+        return "a window that is only a bound"
+    return read.why or "neither an interval nor a whole axis"

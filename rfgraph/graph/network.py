@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import networkx as nx
 
 from rfgraph.errors import AttributeValueError, CycleError, EndpointError, GraphError, UnknownNodeError, UnknownOpError
+from rfgraph.graph.methods import Methods
 from rfgraph.graph.treatments import Treat, Treatment, check, chosen, treated
 from rfgraph.ops import KINDS, METADATA, Op, kind_of, near
 from rfgraph.ops.whole import Unknown
@@ -20,7 +21,7 @@ BatchNorm = Literal["inference", "training"]
 AXIS_NAMES = {1: ("t",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
 
-class Network:
+class Network(Methods):
     """A builder of network graphs; every op of the graph format is a method that returns the name of its node.
 
     Parameters
@@ -69,14 +70,6 @@ class Network:
             self.graph.add_edge(tail, name, slot=slot)
         return name
 
-    def __getattr__(self, op: str) -> Callable[..., str]:
-        if op in KINDS:
-            return partial(self.node, op)
-        raise AttributeError(f"{op!r} is neither an op nor an attribute of Network{near(op, KINDS)}")
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *KINDS})
-
 
 @dataclass(frozen=True)
 class Layers:
@@ -90,6 +83,8 @@ class Layers:
     tails: Sequence[tuple[int, ...]]  # [V], the node that each slot reads; twice where an op reads totals besides
     treated: Mapping[Hashable, Treatment] = field(default_factory=dict)
     batch_norm: BatchNorm = "inference"
+    #: What the model returns, by its own names and in its order: the nodes that make it; empty if the graph is silent.
+    returned: Mapping[Hashable, Hashable] = field(default_factory=dict)
 
     @cached_property
     def ids(self) -> dict[Hashable, int]:
@@ -116,7 +111,7 @@ class Layers:
         return [v for v, ops in enumerate(self.ops) if ops[0].is_input]
 
     def id_of(self, node: Hashable) -> int:
-        """Return the id of ``node``.
+        """Return the id of ``node``, or of the node that makes the output of that name.
 
         Raises
         ------
@@ -124,7 +119,7 @@ class Layers:
             If there is none; the message lists names spelt like it.
         """
         try:
-            return self.ids[node]
+            return self.ids[node] if node in self.ids else self.ids[self.returned[node]]
         except (KeyError, TypeError):
             hint = near(str(node), map(str, self.nodes)) or f"; it has {_listed(self.nodes)}"
             raise UnknownNodeError(f"the network has no node {node!r}{hint}") from None
@@ -215,7 +210,7 @@ def read(graph: nx.DiGraph[Any], treat: Treat | None = None, batch_norm: BatchNo
     if twice:
         tails = [slots * 2 if node_ops in twice else slots for node_ops, slots in zip(layers_ops, tails, strict=True)]
     name = str(graph.graph.get("name", ""))
-    layers = Layers(name, axes, order, kinds, layers_ops, tails, treatments, batch_norm)
+    layers = Layers(name, axes, order, kinds, layers_ops, tails, treatments, batch_norm, returned(graph))
     if not layers.inputs:
         raise EndpointError("the network has no input; give the node that takes the image op='input'")
     _check_outputs(layers)
@@ -254,6 +249,35 @@ def _check_outputs(layers: Layers) -> None:
     for v, tails in enumerate(layers.tails):
         if tails and not read[v] and not fed[v]:
             raise EndpointError(f"output {layers.nodes[v]!r} depends on no input; connect it, or remove it")
+
+
+def returned(graph: nx.DiGraph[Any]) -> dict[Hashable, Hashable]:
+    """Return what a model returns, by its own names: the nodes that make it, as the graph attribute ``outputs`` says.
+
+    That is a list of nodes, or a mapping from name to node; empty if there is none.
+
+    Raises
+    ------
+    AttributeValueError
+        If it is neither, or calls a node by the name of another.
+    UnknownNodeError
+        If it names a node that the graph does not have.
+    """
+    said = graph.graph.get("outputs")
+    if said is None:
+        return {}
+    if not isinstance(said, (list, tuple, Mapping)):
+        raise AttributeValueError(f"graph attribute outputs {said!r} is neither a list of nodes nor a mapping to them")
+    pairs = list(said.items()) if isinstance(said, Mapping) else [(node, node) for node in said]
+    for name, node in pairs:
+        if not isinstance(node, Hashable) or node not in graph:
+            hint = near(str(node), map(str, graph))
+            raise UnknownNodeError(f"graph attribute outputs names {node!r}, which is none of the nodes{hint}")
+        if name != node and name in graph:
+            raise AttributeValueError(
+                f"graph attribute outputs calls node {node!r} {name!r}, as another node is called; choose another name"
+            )
+    return dict(pairs)
 
 
 def axis_names(graph: nx.DiGraph[Any]) -> tuple[str, ...]:

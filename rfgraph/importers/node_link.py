@@ -86,6 +86,8 @@ def _graph(data: Any, name: str) -> nx.DiGraph[Any]:
     kind = {(1, 1): nx.MultiDiGraph, (1, 0): nx.DiGraph, (0, 1): nx.MultiGraph, (0, 0): nx.Graph}[directed, several]
     graph: Any = kind()
     graph.graph.update(attributes)
+    if "outputs" in attributes:
+        graph.graph["outputs"] = _returned(attributes["outputs"], name)
     for i, node in enumerate(nodes):
         if not isinstance(node, Mapping) or "id" not in node:
             raise ModelFileError(f'{name}: node {i} is not an object with an "id" but {_short(node)}')
@@ -107,6 +109,16 @@ def _graph(data: Any, name: str) -> nx.DiGraph[Any]:
         place = graph.edges[(tail, head, key) if several else (tail, head)]
         place.update((k, v) for k, v in edge.items() if k not in ("source", "target", "key"))
     return graph
+
+
+def _returned(outputs: Any, name: str) -> Any:
+    """Return the graph attribute ``outputs`` as it was written: names of nodes that were tuples are tuples again."""
+    where = f'{name}: "outputs" of "graph"'
+    if isinstance(outputs, list):
+        return [_hashable(node, where) for node in outputs]
+    if isinstance(outputs, Mapping):
+        return {title: _hashable(node, where) for title, node in outputs.items()}
+    return outputs
 
 
 def _hashable(value: Any, where: str) -> Hashable:

@@ -37,6 +37,8 @@ class Op:
     arity: ClassVar[Arity] = "one"
     #: Whether its inputs stand side by side along this axis, so that each output reads one of them.
     joins: ClassVar[bool] = False
+    #: Whether it keeps its inputs apart, as channels beside each other.
+    stacks: ClassVar[bool] = False
     #: Whether it is one of its inputs, and only the running model knows which: nothing is held against each other.
     alternatives: ClassVar[bool] = False
     #: Whether an input of size 1 is repeated over the axis.
@@ -56,9 +58,14 @@ class Op:
         return False
 
     @property
-    def certain(self) -> bool:
-        """Whether all that its window says is read; else which part of it is, only the running model knows."""
-        return not self.alternatives
+    def compares(self) -> bool:
+        """Whether several inputs are read at the same position, so that they have to line up."""
+        return not (self.joins or self.alternatives)
+
+    @property
+    def aligns_corners(self) -> bool:
+        """Whether it maps corner pixels to each other, so that its stride is no ratio of whole map sizes."""
+        return False
 
     @property
     def border(self) -> Border:
@@ -97,6 +104,16 @@ class Op:
     def keeps_all(self) -> bool:
         """Whether each output reads its own position alone and there are as many, whatever the input size."""
         return type(self).window is Op.window and type(self).size is Op.size
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether each output reads all that its window says, and not less where channels differ in what they hold."""
+        return True
+
+    @property
+    def rearranges(self) -> bool:
+        """Whether neighbours in its map are not neighbours in the map that it reads, so that holes are no defect."""
+        return False
 
     @property
     def unplaced(self) -> Window | None:
@@ -283,6 +300,13 @@ def flag(name: str, value: Any) -> bool:
     if value in (True, False):
         return bool(value)
     raise AttributeValueError(f"{name} {value!r} is not true or false")
+
+
+def text(name: str, value: Any) -> str:
+    """Read a text."""
+    if not isinstance(value, str):
+        raise AttributeValueError(f"{name} {value!r} is not a text")
+    return value
 
 
 def ratio(name: str, value: Any) -> Number:

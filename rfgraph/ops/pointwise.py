@@ -100,6 +100,7 @@ class Either(Op):
 class Concat(Merge):
     """Concatenation of channels (``axis="channels"``)."""
 
+    stacks: ClassVar[bool] = True
     extra: ClassVar[frozenset[str]] = frozenset({"axis"})
 
     @classmethod

@@ -91,7 +91,7 @@ class Sliding(Op):
         pads = self.pads(sizes[0])
         if pads is None:
             return Window.unknown(f"padding 'same' with stride {self.stride} depends on the input size; give one")
-        return Window(self.span, self.stride, pads[0], holes=self.dilation > 1 and self.kernel > 1)
+        return Window(self.span, self.stride, pads[0], spacing=self.dilation if self.kernel > 1 else 1)
 
     def size(self, sizes: Sizes) -> Size:
         pads = self.pads(sizes[0])
@@ -225,4 +225,4 @@ def _transposed(kernel: int, stride: int, dilation: int, before: int) -> Window:
             continue
         last = (y + before - dilation * tap) // stride
         intervals.append((last - back * ((kernel - 1 - tap) // every), last))
-    return Window.periodic(tuple(intervals), step=1, holes=back > 1 and kernel > every)
+    return Window.periodic(tuple(intervals), step=1, spacing=back if kernel > every else 1)

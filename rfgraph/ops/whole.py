@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rfgraph.algebra.window import FULL, FUTURE, IDENTITY, PAST, Window
-from rfgraph.errors import AttributeValueError
-from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, choice, flag, op_kind
+from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, choice, flag, op_kind, text
 from rfgraph.ops.pointwise import Pointwise
 
 
@@ -31,21 +30,20 @@ _DIRECTIONS = {"forward": PAST, "backward": FUTURE, "both": FULL}
 class Directed(Mixing):
     """Every output reads what comes before it, what comes after it, or both, its own position included.
 
-    ``direction="forward"`` is that of causal attention and of a recurrence that runs from the first position on. With
-    ``at_most`` outputs may read less than that, as under a mask of which no one knows what it leaves out.
+    ``direction="forward"`` is that of causal attention and of a recurrence that runs from the first position on.
+    ``bound`` says why outputs may read less than that, if they may: as under a mask of which no one knows the content.
     """
 
     direction: str = attribute(choice(*_DIRECTIONS), default="both")
-    at_most: bool = attribute(flag, default=False)
+    bound: str = attribute(text, default="")
 
     @property
-    def certain(self) -> bool:
-        return not self.at_most
+    def reads_all(self) -> bool:
+        return not self.bound
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         window = _DIRECTIONS[self.direction] if self.mixes else IDENTITY
-        why = "which positions it reads of those that it may read is not followed"
-        return window.at_most(why) if self.at_most else window
+        return window.at_most(self.bound) if self.bound else window
 
 
 @op_kind("cumsum")
@@ -103,12 +101,6 @@ class GlobalPool(Mixing):
         return 1 if self.mixes else sizes[0]
 
 
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise AttributeValueError(f"{name} {value!r} is not a text")
-    return value
-
-
 @op_kind("unknown")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown(Op):
@@ -117,8 +109,8 @@ class Unknown(Op):
     arity: ClassVar[Arity] = "several"
     is_known: ClassVar[bool] = False
 
-    of: str = attribute(_text)
-    why: str = attribute(_text, default="")
+    of: str = attribute(text)
+    why: str = attribute(text, default="")
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         why = f" ({self.why})" if self.why else ""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
-from rfgraph.analysis import Report
 from rfgraph.present.layers import NAMED
 from rfgraph.present.rows import Document, across, number
 from rfgraph.questions.productivity import Resolutions, Unproductive
+from rfgraph.report import Report
 
 if TYPE_CHECKING:
     from rfgraph.questions.paths import AxisPaths, Paths

@@ -9,11 +9,11 @@ from itertools import islice, takewhile
 from math import lcm
 
 from rfgraph.algebra.residues import InputSizes, named_residues
-from rfgraph.analysis import Report
 from rfgraph.present.layers import Reason, head, reasons, taken_lines, title
 from rfgraph.present.rows import Column, Document, Records, Sheet, digits
 from rfgraph.questions.findings import named_axes
 from rfgraph.questions.misalignment import Misalignment
+from rfgraph.report import Report
 
 #: Sizes that are listed as examples.
 _FIRST = 6

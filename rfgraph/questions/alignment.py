@@ -1,34 +1,46 @@
 """Alignment: do the branches of every merge agree on effective stride and centre, and if not, where and by how much.
 
-References
-----------
-Araujo, Norris, Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019: the two conditions.
+Branches are held against each other by what they read of the source; where that is only a bound, by what they read of
+the fork where they part. The rule itself stands in ``rfgraph.algebra.alignment``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, partial
-from math import lcm
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING
 
+from rfgraph.algebra.alignment import (
+    ALIGNED,
+    Comparison,
+    Mode,
+    Verdict,
+    at_fork,
+    compare,
+    looks_ahead,
+    reference_of,
+    seen_from,
+    shifts_whole_blocks,
+)
 from rfgraph.algebra.residues import shortest_period
 from rfgraph.algebra.window import Window
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
 from rfgraph.questions.findings import Finding
-from rfgraph.questions.misalignment import Branch, Misalignment, Repair, SizeDependent
+from rfgraph.questions.forks import Branches, at_residue
+from rfgraph.questions.misalignment import Branch, Drift, Misalignment, Repair, SizeDependent
+from rfgraph.questions.repair import repair
 
 if TYPE_CHECKING:  # numpy is imported where it is needed
     from rfgraph.passes.by_size import Field, Solution
 
-#: ``center``: merges line up at their centres. ``causal``: at the last index they read. ``auto``: at their centres, but
-#: branches that end at the same index and do not look ahead are taken to be causal on purpose.
-Mode = Literal["auto", "center", "causal"]
+#: Regions of more features than this are not looked through for the smallest and the largest one.
+MAX_FEATURES = 1 << 22
 
-_ALIGNED = ("", Fraction(0))
+_RULES = {"drift": "RF001", "off": "RF002", "jitter": "RF003", "causal": "RF004"}
 
 
 def find(
@@ -56,44 +68,43 @@ def find(
     merges
         Node ids of the merges to look at, where it is known that all others line up.
     """
-    graph = _Branches(compiled, fields, source)
+    graph = Branches(compiled, fields, source, solutions)
     looked_at = range(len(compiled.layers.nodes)) if merges is None else sorted(merges)
-    solved = list(solutions) or [None] * len(fields)
     groups: dict[_Disagreement | _Dependence, list[int]] = {}
-    for axis, solution in enumerate(solved):
+    for axis in range(len(fields)):
         same = next((a for a in range(axis) if fields[a] is fields[axis] and modes[a] == modes[axis]), None)
         if same is not None:
             for members in groups.values():
                 if same in members:
                     members.append(axis)
             continue
-        for found in _disagreements(graph, looked_at, axis, modes[axis], solution):
-            groups.setdefault(found, []).append(axis)
+        for disagreement in _disagreements(graph, looked_at, axis, modes[axis]):
+            groups.setdefault(disagreement, []).append(axis)
+    # By slot, which is part of the network: the order in which nodes and edges were added plays no part.
     ordered = sorted(groups, key=lambda found: (found.merge, found.reference, found.other))
-    return [graph.finding(found, tuple(groups[found])) for found in ordered]
+    return [_finding(graph, found, tuple(groups[found]), modes) for found in ordered]
 
 
 def is_off(sides: Sequence[Window], mode: Mode) -> bool:
-    """Return whether branches that read ``sides`` of the source do not line up, and not because they are causal."""
-    return any(found.rule in ("RF001", "RF002") for found in _pairs(0, list(enumerate(sides)), mode))
+    """Return whether branches that read ``sides`` of the source do not line up, wherever they part."""
+    _, reference = reference_of(list(enumerate(sides)))
+    judged = [(side, compare(reference, side, mode, lambda: True)) for side in sides]
+    return any(result.is_serious and not shifts_whole_blocks(reference, side) for side, result in judged)
 
 
 def unchecked(
     compiled: Compiled, fields: Sequence[Fields], source: int, solutions: Sequence[Solution | None]
 ) -> list[int]:
-    """Return the merges, by node id, of which some branch is not known on some axis, nor by residue of the size."""
-    graph = _Branches(compiled, fields, source)
-    merges = []
-    for v, tails in enumerate(compiled.layers.tails):
-        for axis in range(len(fields) if len(tails) > 1 else 0):
-            op = compiled.layers.ops[v][axis]
-            sides = {} if op.joins or op.alternatives else {u: field for _, u, field in graph.live(v, axis)}
-            solution = solutions[axis]
-            known = {tails[s] for s, _ in graph.solved(v, axis, solution)} if solution else set()
-            if len(sides) > 1 and any(field.kind == "unknown" and u not in known for u, field in sides.items()):
-                merges.append(v)
-                break
-    return merges
+    """Return the merges, by node id, at which the field of some branch is not known exactly on some axis.
+
+    It is known by residue of the size too, or at the fork of two branches.
+    """
+    graph = Branches(compiled, fields, source, solutions)
+    return [
+        v
+        for v, tails in enumerate(compiled.layers.tails)
+        if len(tails) > 1 and any(_is_unchecked(graph, v, axis) for axis in range(len(fields)))
+    ]
 
 
 def center_spread(compiled: Compiled, fields: Fields, axis: int) -> list[Fraction | None]:
@@ -154,46 +165,105 @@ class _Dependence:
 
 
 def _disagreements(
-    graph: _Branches, merges: Iterable[int], axis: int, mode: Mode, solution: Solution | None
+    graph: Branches, merges: Iterable[int], axis: int, mode: Mode
 ) -> Iterator[_Disagreement | _Dependence]:
     """Yield each pair of branches of each merge that does not line up, or does so at some input sizes only."""
-    layers = graph.compiled.layers
+    layers, solution = graph.compiled.layers, graph.solution(axis)
     for v in merges:
-        if len(layers.tails[v]) < 2 or layers.ops[v][axis].joins or layers.ops[v][axis].alternatives:
+        if len(layers.tails[v]) < 2 or not layers.ops[v][axis].compares:
             continue
         live = graph.live(v, axis)
         if solution is not None and any(field.kind == "unknown" for _, _, field in live):
             sides = graph.solved(v, axis, solution)
             if len(sides) > 1 and not solution.agree([side for _, side in sides], mode == "causal"):
-                yield from _by_size(v, sides, solution, mode)
+                yield from _by_size(graph, v, axis, sides, solution, mode)
             continue
-        yield from _pairs(v, [(slot, field) for slot, _, field in live if field.kind == "local"], mode)
+        yield from _pairs(graph, v, axis, [(slot, field) for slot, _, field in live if field.kind == "local"], mode)
 
 
-def _pairs(merge: int, sides: list[tuple[int, Window]], mode: Mode) -> Iterator[_Disagreement]:
-    if len(sides) < 2 or all(field == sides[0][1] for _, field in sides[1:]):
+def _pairs(
+    graph: Branches, merge: int, axis: int, sides: list[tuple[int, Window]], mode: Mode
+) -> Iterator[_Disagreement]:
+    """Yield each branch that does not line up with the widest one."""
+    if len(sides) < 2 or all(field == sides[0][1] and field.exact for _, field in sides):
         return
-    widest = max(field.size for _, field in sides)
-    slot, reference = min((s for s in sides if s[1].size == widest), key=lambda side: _reference_key(side[1]))
-    for other, field in sides:
-        rule, offset = _compare(reference, field, mode)
-        if rule:
-            yield _Disagreement(merge, slot, other, rule, reference, field, offset)
+    reference = reference_of(sides)
+    for side in sides:
+        judged = _compared(graph, merge, axis, reference, side, mode)
+        if judged is not None and judged.verdict != "aligned":
+            yield _Disagreement(
+                merge, reference[0], side[0], _RULES[judged.verdict], reference[1], side[1], judged.offset
+            )
+
+
+def _compared(
+    graph: Branches, merge: int, axis: int, reference: tuple[int, Window], other: tuple[int, Window], mode: Mode
+) -> Comparison | None:
+    """Return how two branches of a merge lie to each other, ``None`` where what they read is not known exactly."""
+    (one, wide), (two, narrow) = reference, other
+    if one == two or (wide == narrow and wide.exact and narrow.exact):
+        return ALIGNED
+
+    def from_fork() -> tuple[Window, Window]:
+        fork = graph.fork(merge, one, two, axis)
+        return graph.from_fork(merge, one, fork, axis), graph.from_fork(merge, two, fork, axis)
+
+    def is_causal() -> bool:
+        return not any(map(looks_ahead, from_fork()))
+
+    def seen_from_fork() -> Verdict:
+        return at_fork(*from_fork(), stacked=graph.compiled.layers.ops[merge][axis].stacks)
+
+    if wide.stride != narrow.stride or (wide.exact and narrow.exact):
+        return compare(wide, narrow, mode, is_causal, seen_from_fork)
+    # Bounds do not tell where branches lie; what they read of their fork may.
+    a, b = from_fork()
+    if not (a.is_local and b.is_local and a.exact and b.exact):
+        return None
+    judged = compare(a, b, mode, is_causal, seen_from_fork)
+    return Comparison(judged.verdict, judged.offset * Fraction(wide.stride) / Fraction(a.stride))
+
+
+def _is_unchecked(graph: Branches, v: int, axis: int) -> bool:
+    """Return whether merge ``v`` cannot be checked."""
+    layers, solution = graph.compiled.layers, graph.solution(axis)
+    sides = graph.live(v, axis) if layers.ops[v][axis].compares else []
+    if len({tail for _, tail, _ in sides}) < 2:
+        return False
+    unknown = {slot for slot, _, field in sides if field.kind == "unknown"}
+    if unknown:
+        known = dict(graph.solved(v, axis, solution)) if solution else {}
+        told = unknown <= known.keys() and all(field.exact for field in known.values())
+        return not told or (solution is not None and solution.are_lost(list(known.values())))
+    if all(field.exact for _, _, field in sides):
+        return False
+    slots = [(slot, field) for slot, _, field in sides]
+    reference = reference_of(slots)
+    return any(_compared(graph, v, axis, reference, side, "center") is None for side in slots)
 
 
 def _by_size(
-    merge: int, sides: list[tuple[int, Field]], solution: Solution, mode: Mode
+    graph: Branches, merge: int, axis: int, sides: list[tuple[int, Field]], solution: Solution, mode: Mode
 ) -> Iterator[_Disagreement | _Dependence]:
     """Yield what breaks a rule at every residue of the input size, and the worst of the rest with those without it."""
     known: dict[tuple[Window, ...], list[_Disagreement]] = {}
     found: list[list[_Disagreement]] = []  # by valid residue
     residues = [residue for residue, valid in enumerate(solution.valid) if valid]
+    slots = [slot for slot, _ in sides]
+    forks = {(a, b): solution.fields[graph.fork(merge, a, b, axis)] for a in slots for b in slots if a < b}
+    parted = list({id(field): field for field in forks.values()}.values())
     for residue in residues:
-        windows = tuple(field if isinstance(field, Window) else field.window(residue) for _, field in sides)
-        if windows not in known:
-            pairs = [(slot, window) for (slot, _), window in zip(sides, windows, strict=True) if window.kind == "local"]
-            known[windows] = list(_pairs(merge, pairs, mode))
-        found.append(known[windows])
+        windows = tuple(at_residue(field, residue) for _, field in sides)
+        met = (*windows, *(at_residue(field, residue) for field in parted))
+        if met not in known:
+            pairs = [(slot, window) for slot, window in zip(slots, windows, strict=True) if window.kind == "local"]
+            known[met] = list(_pairs_at(merge, pairs, {pair: at_residue(forks[pair], residue) for pair in forks}, mode))
+            known[met] += [  # a branch whose stride changes with the input size drifts from those that keep theirs
+                _Disagreement(merge, pairs[0][0], slot, "RF001", pairs[0][1], window, Fraction(0))
+                for slot, window in zip(slots, windows, strict=True)
+                if window.is_unknown and pairs
+            ]
+        found.append(known[met])
     always = {(d.reference, d.other, d.rule, d.offset) for d in found[0]}.intersection(
         *({(d.reference, d.other, d.rule, d.offset) for d in case} for case in found[1:])
     )
@@ -213,238 +283,110 @@ def _by_size(
     yield _Dependence(merge, worst.reference, worst.other, modulus, at, solution.smallest, worst.offset)
 
 
-def _reference_key(field: Window) -> tuple[Fraction, tuple[tuple[int, int], ...]]:
-    """Order equally wide branches by what they read, never by how the graph was written."""
-    return field.mean_center, tuple(interval or (0, 0) for interval in field.intervals)
+def _pairs_at(
+    merge: int, sides: list[tuple[int, Window]], forks: Mapping[tuple[int, int], Window], mode: Mode
+) -> Iterator[_Disagreement]:
+    """Yield each branch that does not line up with the widest one, at one residue of the input size.
+
+    ``forks`` has the fields of the nodes where any two slots part.
+    """
+    if len(sides) < 2 or all(field == sides[0][1] for _, field in sides[1:]):
+        return
+    one, wide = reference_of(sides)
+    for two, narrow in sides:
+        if one == two:
+            continue
+
+        fork = forks[min(one, two), max(one, two)]
+
+        def is_causal(fork: Window = fork, narrow: Window = narrow) -> bool:
+            seen = [seen_from(fork, branch) for branch in (wide, narrow)]
+            return not any(window is None or looks_ahead(window) for window in seen)
+
+        judged = compare(wide, narrow, mode, is_causal)
+        if judged.verdict != "aligned":
+            yield _Disagreement(merge, one, two, _RULES[judged.verdict], wide, narrow, judged.offset)
 
 
-def _compare(reference: Window, other: Window, mode: Mode) -> tuple[str, Fraction]:
-    """Return the rule that two branches break, or no rule, and by how much in pixels of the source."""
-    if reference == other:
-        return _ALIGNED
-    if reference.stride != other.stride:
-        return "RF001", Fraction(0)
-    centers, lasts = [], []
-    for y in range(lcm(reference.period, other.period)):
-        a, b = reference.interval(y), other.interval(y)
-        if a is not None and b is not None:
-            centers.append(b[0] + b[1] - a[0] - a[1])
-            lasts.append(b[1] - a[1])
-    if not any(lasts) and mode == "causal":
-        return _ALIGNED
-    if not any(centers) and mode != "causal":
-        return _ALIGNED
-    if mode == "causal":
-        offset = Fraction(sum(lasts), len(lasts))
-        return ("RF002" if offset else "RF003"), offset
-    offset = Fraction(sum(centers), 2 * len(centers))
-    if not offset:
-        return "RF003", offset
-    return ("RF004" if mode == "auto" and not any(lasts) and _no_look_ahead(reference) else "RF002"), offset
+def _drift(graph: Branches, found: _Disagreement, fork: int, axis: int) -> Drift:
+    """Return how branches of unequal strides drift apart."""
+    compiled, merge = graph.compiled, found.merge
+    size, source_size = compiled.sizes[merge][axis], compiled.sizes[graph.source][axis]
+    one, two = found.one, found.two
+    border = None
+    if size is not None and source_size is not None:
+        a, b = one.interval(size - 1), two.interval(size - 1)
+        border = None if a is None or b is None else Fraction(sum(b) - sum(a), 2)
+    passed = {v for slot in (found.reference, found.other) for v in graph.between(merge, slot, fork)}
+    corners = [v for v in sorted(passed) if compiled.layers.ops[v][axis].aligns_corners]
+    return Drift(
+        per_100=100 * (Fraction(two.stride) / Fraction(one.stride) - 1),
+        at_border=border,
+        input_size=source_size,
+        align_corners=tuple(compiled.layers.nodes[v] for v in corners),
+        _regions=partial(_region_sizes, compiled, merge, graph.source, axis),
+    )
 
 
-def _no_look_ahead(field: Window) -> bool:
-    """Return whether no output reads past its own position, or the network pads nothing and so ends on its last tap."""
-    phases = [(y, interval) for y, interval in enumerate(field.intervals) if interval is not None]
-    return all(last <= y * field.stride for y, (_, last) in phases) or all(first >= 0 for _, (first, _) in phases)
+def _region_sizes(compiled: Compiled, merge: int, source: int, axis: int) -> tuple[int, int] | None:
+    """Return the sizes of the smallest and the largest region that features of ``merge`` read along an axis."""
+    from rfgraph.passes import extents  # numpy is imported when it is first needed
+
+    if extents.obstacle(compiled, merge, source) or prod(size or 0 for size in compiled.sizes[merge]) > MAX_FEATURES:
+        return None
+    regions = extents.reach_all(compiled, merge, source)
+    sizes = (regions.last - regions.first + 1)[regions.reads][..., axis]
+    return (int(sizes.min()), int(sizes.max())) if sizes.size else None
 
 
-@dataclass(frozen=True)
-class _Branches:
-    """The part of the network that carries local fields: forks, paths and repairs are looked up in it."""
-
-    compiled: Compiled
-    fields: Sequence[Fields]
-    source: int
-
-    def live(self, v: int, axis: int) -> list[tuple[int, int, Window]]:
-        """Return slot, tail and field of each input of ``v`` that carries a local field."""
-        local = self.fields[axis].local
-        sides = []
-        for slot, (tail, read) in enumerate(
-            zip(self.compiled.layers.tails[v], self.compiled.reads[axis][v], strict=True)
-        ):
-            if not read.is_unbounded and local[tail].kind != "empty":
-                field = read.through(local[tail])
-                if field.kind != "empty":
-                    sides.append((slot, tail, field))
-        return sides
-
-    def solved(self, v: int, axis: int, solution: Solution) -> list[tuple[int, Field]]:
-        """Return slot and field by residue of each input of ``v`` that carries a local field and is solved."""
-        reads = self.compiled.reads[axis][v]
-        sides = [(slot, solution.side(v, slot)) for slot in range(len(reads)) if not reads[slot].is_unbounded]
-        return [(slot, field) for slot, field in sides if not isinstance(field, Window) or field.kind == "local"]
-
-    @cached_property
-    def trees(self) -> dict[int, _Dominators]:
-        """The dominator tree of each axis, grown when first asked for."""
-        return {}
-
-    def tree(self, axis: int) -> _Dominators:
-        """Return the dominator tree along ``axis``."""
-        if axis not in self.trees:
-            tree = _Dominators(len(self.compiled.layers.nodes), self.source)
-            for v in range(self.source + 1, len(self.compiled.layers.nodes)):
-                tree.add(v, [tail for _, tail, _ in self.live(v, axis)])
-            self.trees[axis] = tree
-        return self.trees[axis]
-
-    def finding(self, found: _Disagreement | _Dependence, axes: tuple[int, ...]) -> Finding:
-        """Return what users are told of two branches that do not line up."""
-        layers, tails = self.compiled.layers, self.compiled.layers.tails[found.merge]
-        fork = self.tree(axes[0]).meet(tails[found.reference], tails[found.other])
-        place = (layers.nodes[found.merge], tuple(layers.axes[axis] for axis in axes))
-        if isinstance(found, _Dependence):
-            return SizeDependent(
-                "RF005",
-                *place,
-                fork=layers.nodes[fork],
-                reference=layers.nodes[tails[found.reference]],
-                branch=layers.nodes[tails[found.other]],
-                offset=found.offset,
-                modulus=found.modulus,
-                residues=found.residues,
-                smallest=found.smallest,
-            )
-        stride = Fraction(found.one.stride)
-        sides = [
-            Branch(slot, layers.nodes[tails[slot]], field, partial(self.path, found.merge, slot, fork, axes[0]))
-            for slot, field in ((found.reference, found.one), (found.other, found.two))
-        ]
-        return Misalignment(
-            found.rule,
+def _finding(
+    graph: Branches, found: _Disagreement | _Dependence, axes: tuple[int, ...], modes: Sequence[Mode]
+) -> Finding:
+    """Return what users are told of two branches that do not line up."""
+    layers, tails = graph.compiled.layers, graph.compiled.layers.tails[found.merge]
+    fork = graph.fork(found.merge, found.reference, found.other, axes[0])
+    place = (layers.nodes[found.merge], tuple(layers.axes[axis] for axis in axes))
+    if isinstance(found, _Dependence):
+        return SizeDependent(
+            "RF005",
             *place,
             fork=layers.nodes[fork],
-            reference=sides[0],
-            branch=sides[1],
+            reference=layers.nodes[tails[found.reference]],
+            branch=layers.nodes[tails[found.other]],
             offset=found.offset,
-            offset_in_merge=found.offset / stride,
-            _repair=partial(self.repair, found, fork, stride, axes),
+            modulus=found.modulus,
+            residues=found.residues,
+            smallest=found.smallest,
         )
-
-    def path(self, merge: int, slot: int, fork: int, axis: int) -> tuple[object, ...]:
-        """Return the widest path from ``fork`` to ``merge`` that enters it at ``slot``."""
-        nodes = self.compiled.layers.nodes
-        walk, v = [nodes[merge]], self.compiled.layers.tails[merge][slot]
-        while v != fork:
-            walk.append(nodes[v])
-            v = max(self.live(v, axis), key=lambda side: (side[2].size if side[2].kind == "local" else 0, -side[0]))[1]
-        walk.append(nodes[fork])
-        return tuple(reversed(walk))
-
-    def repair(
-        self, found: _Disagreement, fork: int, stride: Fraction, axes: tuple[int, ...]
-    ) -> tuple[Repair | None, str]:
-        """Return the smallest change of padding that lines up the two branches, and what to say of it."""
-        merge, reference, other, rule, offset = found.merge, found.reference, found.other, found.rule, found.offset
-        if rule == "RF001":
-            return None, "no padding repairs unequal strides: give the branches the same total stride"
-        if rule != "RF002":
-            return None, "nothing to repair if it is meant"
-        best: tuple[tuple[int, bool, bool, int], Repair] | None = None
-        for slot, opposite, wanted in ((other, reference, -offset), (reference, other, offset)):
-            shared = self.above(self.compiled.layers.tails[merge][opposite], fork)
-            for steps, (node, amount, repair) in enumerate(self.candidates(merge, slot, fork, wanted, stride, axes)):
-                if node in shared:
-                    continue  # it would move the other branch too
-                crops = any(min(repair.padding[axis]) < 0 for axis in axes)
-                rank = (abs(amount), node is None, crops, steps)
-                if best is None or rank < best[0]:
-                    best = rank, repair
-        if best is None:
-            return None, (
-                f"no change of padding repairs it: {offset} input pixels is no whole step of any padding on the way; "
-                "an even kernel beside an odd one gives such a half, so change a kernel"
-            )
-        return best[1], str(best[1])
-
-    def above(self, v: int, fork: int) -> set[int | None]:
-        """Return ``v`` and all between it and ``fork``."""
-        found: set[int | None] = {v}
-        stack = [v] if v != fork else []
-        while stack:
-            for tail in self.compiled.layers.tails[stack.pop()]:
-                if tail not in found and tail > fork:
-                    found.add(tail)
-                    stack.append(tail)
-        return found
-
-    def candidates(
-        self, merge: int, slot: int, fork: int, wanted: Fraction, stride: Fraction, axes: tuple[int, ...]
-    ) -> Iterator[tuple[int | None, int, Repair]]:
-        """Yield the paddings through which all of the branch passes and that can move its centre by ``wanted``."""
-        layers = self.compiled.layers
-        tree, tail = self.tree(axes[0]), layers.tails[merge][slot]
-        v = tail
-        while v != fork:
-            step = self.step(v, axes)
-            if step and (wanted / step).denominator == 1:
-                amount = int(wanted / step)
-                was = [self.padding(v, axis) for axis in range(len(layers.axes))]
-                pairs = tuple(pair for pair in was if pair is not None)
-                new = tuple((b + amount, a - amount) if x in axes else (b, a) for x, (b, a) in enumerate(pairs))
-                fits = all(op.may_pad(pair) for op, pair in zip(layers.ops[v], new, strict=False))
-                if None not in was and fits:
-                    yield v, amount, Repair(layers.nodes[v], new, pairs)
-            v = tree.parent[v]
-        shift = -wanted / stride
-        if shift.denominator == 1:
-            amount = int(shift)
-            new = tuple((amount, -amount) if axis in axes else (0, 0) for axis in range(len(layers.axes)))
-            yield None, amount, Repair(layers.nodes[tail], new, None, (layers.nodes[merge], slot))
-
-    def step(self, v: int, axes: tuple[int, ...]) -> Fraction:
-        """Return how far one more of padding before moves the centre of ``v``, in source pixels; 0 if it cannot."""
-        tail = self.compiled.layers.tails[v][0]
-        steps = set()
-        for axis in axes:
-            local = self.fields[axis].local
-            steps.add(Fraction(self.compiled.layers.ops[v][axis].center_step(local[tail], local[v])))
-        return steps.pop() if len(steps) == 1 else Fraction(0)
-
-    def padding(self, v: int, axis: int) -> tuple[int, int] | None:
-        """Return the padding of ``v`` in numbers, ``None`` where it depends on a size that is not known."""
-        size = self.compiled.sizes[self.compiled.layers.tails[v][0]][axis]
-        return self.compiled.layers.ops[v][axis].padding_at(size)
+    sides = [
+        Branch(slot, layers.nodes[tails[slot]], field, partial(graph.path, found.merge, slot, fork, axes[0]))
+        for slot, field in ((found.reference, found.one), (found.other, found.two))
+    ]
+    slots, stride = (found.reference, found.other), Fraction(found.one.stride)
+    drift = _drift(graph, found, fork, axes[0]) if found.rule == "RF001" else None
+    advice: dict[str, Callable[[], tuple[Repair | None, str]]] = {
+        "RF001": lambda: (None, _same_strides(drift)),
+        "RF002": partial(
+            repair, graph, found.merge, slots, found.offset, Fraction(found.one.stride), axes, modes[axes[0]]
+        ),
+    }
+    return Misalignment(
+        found.rule,
+        *place,
+        fork=layers.nodes[fork],
+        reference=sides[0],
+        branch=sides[1],
+        offset=found.offset,
+        offset_in_merge=found.offset / stride,
+        _repair=advice.get(found.rule, lambda: (None, "nothing to repair if it is meant")),
+        drift=drift,
+    )
 
 
-class _Dominators:
-    """A dominator tree grown in topological order, with jump pointers: nearest common dominator in O(log V).
-
-    References
-    ----------
-    Myers, An applicative random-access stack, Information Processing Letters 1983, for the jump pointers.
-    """
-
-    def __init__(self, nodes: int, root: int) -> None:
-        self.parent = list(range(nodes))
-        self.depth = [0] * nodes
-        self.jump = list(range(nodes))
-        self.root = root
-
-    def add(self, v: int, tails: Sequence[int]) -> None:
-        """Hang ``v`` under the nearest node through which every path to it passes."""
-        if not tails:
-            return
-        above = tails[0]
-        for tail in tails[1:]:
-            above = self.meet(above, tail)
-        jump = self.jump[above]
-        near = self.depth[above] - self.depth[jump] == self.depth[jump] - self.depth[self.jump[jump]]
-        self.parent[v] = above
-        self.depth[v] = self.depth[above] + 1
-        self.jump[v] = self.jump[jump] if near else above
-
-    def meet(self, u: int, v: int) -> int:
-        """Return the nearest common dominator of ``u`` and ``v``."""
-        if self.depth[u] < self.depth[v]:
-            u, v = v, u
-        while self.depth[u] > self.depth[v]:
-            u = self.jump[u] if self.depth[self.jump[u]] >= self.depth[v] else self.parent[u]
-        while u != v:
-            if self.jump[u] != self.jump[v]:
-                u, v = self.jump[u], self.jump[v]
-            else:
-                u, v = self.parent[u], self.parent[v]
-        return u
+def _same_strides(drift: Drift | None) -> str:
+    advice = "no padding repairs unequal strides: give the branches the same total stride"
+    if drift is None or not drift.align_corners:
+        return advice
+    names = ", ".join(repr(name) for name in drift.align_corners)
+    aligns = "aligns" if len(drift.align_corners) == 1 else "align"
+    return f"{advice}; {names} {aligns} corners, which makes a stride of its own: resize by half pixels instead"

@@ -45,6 +45,9 @@ class Layer:
     #: To which end of the axis some path reads on: ``""``, ``"past"``, ``"future"`` or ``"both"``.
     side: tuple[Side, ...] = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "costs": {self.name: self.cost}}  # its own, not those of the whole network
+
     @property
     def cost(self) -> Cost:
         """What it holds and takes."""

@@ -14,7 +14,7 @@ import networkx as nx
 
 from rfgraph.algebra.residues import InputSizes, named_residues, shortest_period
 from rfgraph.algebra.window import Window
-from rfgraph.questions.findings import Finding, named_axes
+from rfgraph.questions.findings import Finding, named_axes, settled
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Branch:
     #: What the merge reads of the source through this branch; on the first of the finding's axes.
     field: Window
     _walk: Callable[[], tuple[Hashable, ...]] = declare(repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return settled(self)
 
     @cached_property
     def path(self) -> tuple[Hashable, ...]:
@@ -81,6 +84,39 @@ def _pairs(padding: tuple[tuple[int, int], ...]) -> str:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """How branches of unequal effective strides drift apart, along the first of the finding's axes.
+
+    ``per_100`` is how many input pixels the branch gains on the reference over 100 input pixels; ``at_border`` is how
+    far it then is from it at the last output, for an input of ``input_size``, where that is known.
+    """
+
+    per_100: Fraction
+    at_border: Fraction | None
+    input_size: int | None
+    #: The resizes on the way that align corners, and so have no stride that other layers could have.
+    align_corners: tuple[Hashable, ...]
+    _regions: Callable[[], tuple[int, int] | None] = declare(repr=False, compare=False)
+
+    @cached_property
+    def region_sizes(self) -> tuple[int, int] | None:
+        """Sizes of the smallest and the largest region that a feature of the merge reads; ``None`` without sizes.
+
+        Branches that drift have no one window, but at each feature what they read is known.
+        """
+        return self._regions()
+
+    def __str__(self) -> str:
+        parts = [f"by {_decimal(self.per_100)} pixels per 100 input pixels"]
+        if self.at_border is not None:
+            parts.append(f"{_decimal(self.at_border)} at the far border of {self.input_size}")
+        if self.region_sizes is not None:
+            low, high = self.region_sizes
+            parts.append(f"features read {low} to {high} pixels" if low < high else f"each feature reads {low} pixels")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
 class Misalignment(Finding):
     """Two branches of the merge ``node`` that do not line up.
 
@@ -95,6 +131,10 @@ class Misalignment(Finding):
     offset: Fraction
     offset_in_merge: Fraction
     _repair: Callable[[], tuple[Repair | None, str]] = declare(repr=False, compare=False)
+    #: The node in whose positions ``offset`` is, where that is not the source: the grid of a decoder begins there.
+    measured_at: Hashable | None = declare(default=None, kw_only=True)
+    #: How unequal strides drift apart; of RF001 only.
+    drift: Drift | None = declare(default=None, kw_only=True)
 
     @property
     def merge(self) -> Hashable:
@@ -122,10 +162,14 @@ class Misalignment(Finding):
         where = f"merge {self.merge!r}, {named_axes(self.axes)}: "
         if self.rule == "RF001":
             strides = f"{self.branch.field.stride} and {self.reference.field.stride}"
-            return f"{where}branches of effective strides {strides} drift apart ({branches})"
+            drift = f", {self.drift}" if self.drift else ""
+            return f"{where}branches of effective strides {strides} drift apart{drift} ({branches})"
+        if self.rule == "RF003" and self.offset:
+            return f"{where}branches read blocks: what one reads at one output, the other reads at others ({branches})"
         if self.rule == "RF003":
             return f"{where}centres agree on average but not at each output phase ({branches})"
-        by = f"{_signed(self.offset)} input pixels, {_signed(self.offset_in_merge)} of the merge's own"
+        pixels = "input pixels" if self.measured_at is None else f"positions of {self.measured_at!r}"
+        by = f"{_signed(self.offset)} {pixels}, {_signed(self.offset_in_merge)} of the merge's own"
         if self.rule == "RF004":
             return f"{where}branches end at the same index, with centres {by} apart: causal ({branches})"
         return f"{where}centres are off by {by} ({branches})"
@@ -174,6 +218,12 @@ def common_sizes(axis: str, findings: Sequence[SizeDependent]) -> InputSizes | N
     period = shortest_period(fits)
     residues = tuple(residue for residue in range(period) if fits[residue])
     return InputSizes(axis, period, residues, max(finding.smallest for finding in findings))
+
+
+def _decimal(number: Fraction) -> str:
+    """Return a number to three digits, marked where that is not all of it."""
+    rounded = f"{float(number):+.3g}"
+    return rounded if Fraction(rounded) == number else f"about {rounded}"
 
 
 def _signed(number: Fraction) -> str:

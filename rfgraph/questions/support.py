@@ -249,7 +249,7 @@ def along(compiled: Compiled, window: Window, node: int, source: int, axis: int,
     ]
     layers = compiled.layers
     ways = ((v, layers.ops[v][axis]) for v in compiled.between([node], source))
-    chosen = next((v for v, op in ways if v != source and (op.joins or not op.certain)), None)
+    chosen = next((v for v, op in ways if v != source and (op.joins or op.alternatives or not op.reads_all)), None)
     if chosen is None:
         return AxisSupport(name, tuple(phases), comb.step, "exact")
     why = f"{layers.describe(chosen, axis)}: {compiled.reads[axis][chosen][0].why}"
@@ -361,6 +361,7 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
     rates: dict[int, frozenset[int]] = {}
     holes: dict[int, Comb] = {}
     listed = 0
+    rearranged: set[int] = set()
     try:
         for v, comb in folded(compiled.layers, source, Positions(compiled, axis), flagged):
             listed += sum(teeth[1].bit_length() for teeth in comb.phases if teeth is not None)
@@ -369,7 +370,9 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
             tails = [] if v == source else [tail for tail in compiled.layers.tails[v] if tail in rates]
             own = frozenset({compiled.layers.ops[v][axis].spacing} - {1})
             rates[v] = own.union(*(rates[tail] for tail in tails))
-            if comb.has_holes:
+            if compiled.layers.ops[v][axis].rearranges or not rearranged.isdisjoint(tails):
+                rearranged.add(v)
+            elif comb.has_holes:
                 since[v] = min((since[tail] for tail in tails if tail in since), default=v)
                 if since[v] == v or v in flagged:
                     holes[v] = comb

@@ -12,12 +12,12 @@ from typing import Any, cast, get_args
 
 import networkx as nx
 
+from rfgraph.algebra.alignment import Mode
 from rfgraph.analysis import analyze, load
 from rfgraph.errors import AttributeValueError, SizeError, SweepError
 from rfgraph.graph.network import BatchNorm, Layers, read
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat
-from rfgraph.questions.alignment import Mode
 from rfgraph.sweeps import cost_plan as totals
 from rfgraph.sweeps import designs as numbering
 from rfgraph.sweeps import tape as compiled

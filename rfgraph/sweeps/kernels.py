@@ -73,8 +73,10 @@ def run(
                     drift[slot, j] |= drift[tail, j]
             if meets:
                 for j in range(n):
-                    if unequal[j] or (differ[j] and (mode != 0 or _not_causal(low, high, j, several))):
-                        misaligned[start + j] = True
+                    if unequal[j]:
+                        misaligned[start + j] |= np.uint8(1)
+                    elif differ[j]:
+                        misaligned[start + j] |= _judged(low, high, j, several, mode, meets == 2)
         for k in range(wanted.shape[0]):
             slot = wanted[k]
             if slot >= 0:
@@ -150,18 +152,27 @@ def _merge(
 
 
 @numba.njit(cache=True, nogil=True)
-def _not_causal(low: Any, high: Any, j: int, several: int) -> bool:
-    """Return whether a branch has another centre than the widest one, and is not causal on purpose."""
+def _judged(low: Any, high: Any, j: int, several: int, mode: int, stacks: bool) -> Any:
+    """Return 1 if a branch lies off the widest one wherever they part, and 2 if their fork has to tell.
+
+    It is a twin of ``rfgraph.algebra.alignment.compare``: their fork tells of branches that end at one index whether
+    they are causal, and of stacked ones that are as wide whether they are frames.
+    """
     widest = 0
     for k in range(1, several):
         width, most = high[k, j] - low[k, j], high[widest, j] - low[widest, j]
         if width > most or (width == most and low[k, j] < low[widest, j]):
             widest = k
-    ahead = high[widest, j] > 0 and low[widest, j] < 0
+    found = np.uint8(0)
     for k in range(several):
-        if low[k, j] + high[k, j] != low[widest, j] + high[widest, j] and (ahead or high[k, j] != high[widest, j]):
-            return True
-    return False
+        apart = high[k, j] - high[widest, j]
+        if mode != 2:
+            apart += low[k, j] - low[widest, j]
+        if apart != 0:
+            same_end = mode == 0 and high[k, j] == high[widest, j]
+            same_width = stacks and high[k, j] - low[k, j] == high[widest, j] - low[widest, j]
+            found |= np.uint8(2) if same_end or same_width else np.uint8(1)
+    return found
 
 
 @numba.njit(cache=True, nogil=True)

@@ -162,6 +162,8 @@ class Step:
     period: int
     #: Whether its branches are compared.
     meets: bool
+    #: Whether it keeps them apart, as channels.
+    stacks: bool
     size: SizeRule
     #: Slots of an elementwise op whose map, if it has size 1, would be read as a whole, with the sizes of all slots.
     broadcast: tuple[tuple[int, ...], tuple[int, ...]] | None = None
@@ -566,7 +568,7 @@ class _Planner:
         ops, tails = self.ops(v), self.layers.tails[v]
         selector = self.variants.selector_of[v]
         if not reads:
-            return Step(v, selector, (), 1, False, size)
+            return Step(v, selector, (), 1, False, False, size)
         self.live[v] = True
         periods = [self.composed(read) for read in reads]
         period = lcm(*periods)
@@ -590,7 +592,8 @@ class _Planner:
             heard = tuple(read.tail for read in reads if read.tail in sized)
             varying = any(self.fixed[tail] is None for tail in sized)
             broadcast = (heard, sized) if heard and varying and len(sized) > 1 else None
-        return Step(v, selector, reads, period, len(reads) > 1 and not joins.pop(), size, broadcast)
+        stacks = any(op.stacks for op in ops)
+        return Step(v, selector, reads, period, len(reads) > 1 and not joins.pop(), stacks, size, broadcast)
 
     def composed(self, read: Read) -> int:
         """Return after how many outputs the field through a slot repeats."""

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.window import as_number
 from rfgraph.analysis import analyze
 from rfgraph.errors import FieldError, SizeError
 from rfgraph.graph.network import BatchNorm
 from rfgraph.graph.sizes import InputSize
-from rfgraph.questions.alignment import Mode
 from rfgraph.sweeps import cost_plan as totals
 from rfgraph.sweeps import vectorised
 from rfgraph.sweeps.columns import (

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rfgraph.questions.alignment import Mode
+from rfgraph.algebra.alignment import Mode
 from rfgraph.sweeps.plan import AxisPlan, Table
 
 Ints = NDArray[np.int64]
@@ -36,7 +36,8 @@ MODES: tuple[Mode, ...] = ("auto", "center", "causal")
 class Tape:
     """The plan of an axis as integers."""
 
-    steps: Ints  # [n, 5]: first read, reads, slot of the result, selector or -1, whether branches are compared
+    #: [n, 5]: first read, reads, slot of the result, selector or -1, whether branches are compared: 2 if stacked.
+    steps: Ints
     reads: Ints  # [m, 4]: slot that is read, and where first, last and step begin in ``numbers``
     varies: NDArray[np.bool_]  # [m, 3], whether there is one of each per variant
     numbers: Ints
@@ -91,7 +92,9 @@ def tape(axis: AxisPlan, nodes: Sequence[int], mode: Mode) -> Tape | None:
             else:
                 slot, slots = slots, slots + 1
             selector = -1 if step.selector is None else step.selector
-            steps.append((len(reads), len(step.reads), slot, selector, int(step.meets)))
+            steps.append(
+                (len(reads), len(step.reads), slot, selector, int(step.meets) + int(step.meets and step.stacks))
+            )
             for read in step.reads:
                 tables = (read.first[0], read.last[0], read.step)
                 reads.append((slot_of[alias[read.tail]], *map(placed, tables)))
@@ -136,7 +139,7 @@ def _buffer(rows: int, count: int) -> NDArray[np.uint32]:
     return held[:rows, :count]
 
 
-def run(tape: Tape, index: Sequence[Any], count: int) -> tuple[Ints, NDArray[np.bool_], NDArray[np.bool_]]:
+def run(tape: Tape, index: Sequence[Any], count: int) -> tuple[Ints, NDArray[np.bool_], NDArray[np.uint8]]:
     """Return fields of the nodes that were asked for, which of them drift, and which designs do not line up.
 
     Parameters
@@ -150,14 +153,15 @@ def run(tape: Tape, index: Sequence[Any], count: int) -> tuple[Ints, NDArray[np.
 
     Returns
     -------
-        First, last and step of each node and design, [K, 3, N]; drifts [K, N]; misaligned [N].
+        First, last and step of each node and design, [K, 3, N]; drifts [K, N]; misaligned [N], 1 where some branches do
+        not line up, 2 where that is judged from their forks.
     """
     variants = _buffer(max(len(index), 1), count)
     for row, one in enumerate(index):
         variants[row] = one
     fields = np.zeros((len(tape.wanted), 3, count), dtype=np.int64)
     drifts = np.zeros((len(tape.wanted), count), dtype=np.bool_)
-    misaligned = np.zeros(count, dtype=np.bool_)
+    misaligned = np.zeros(count, dtype=np.uint8)
     kernel()(
         *(tape.steps, tape.reads, tape.varies, tape.numbers, tape.slots, tape.source, tape.wanted, tape.mode),
         *(variants, fields, drifts, misaligned),

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rfgraph.algebra.alignment import Mode
 from rfgraph.errors import SizeError
-from rfgraph.questions.alignment import Mode
 from rfgraph.sweeps import tape as compiled
 from rfgraph.sweeps.designs import Digit
 from rfgraph.sweeps.plan import LARGEST, AxisPlan, Plan, Read, Same, SizeRule, Step, Table
@@ -98,6 +98,8 @@ class _Pass:
         self.irregular: dict[int, Flag] = {}
         self.fails: Flag = False
         self.misaligned: Flag = False
+        #: Designs in which the fork of some branches has to tell whether they line up.
+        self.in_doubt: Flag = False
         self.left_over: Flag = False
 
     def run(self) -> AxisFound:
@@ -121,6 +123,7 @@ class _Pass:
                     self.irregular.pop(v, None)
         if self.tape is not None:
             self.compiled(self.tape)
+        self.left_over = _either(self.left_over, _both(self.in_doubt, _not(self.misaligned)))
         return AxisFound(
             {v: self.fields.get(v) for v in self.wanted},
             {v: self.drifts.get(v, False) for v in self.wanted},
@@ -133,7 +136,8 @@ class _Pass:
     def compiled(self, tape: Tape) -> None:
         """Have compiled code find the fields."""
         count = max((len(index) for index in self.index if not isinstance(index, int)), default=1)
-        fields, drifts, self.misaligned = compiled.run(tape, self.index, count)
+        fields, drifts, judged = compiled.run(tape, self.index, count)
+        self.misaligned, self.in_doubt = judged & 1 > 0, judged & 2 > 0
         for k, v in enumerate(self.nodes):
             if self.axis.live[v]:
                 self.fields[v] = Field((fields[k, 0],), (fields[k, 1],), fields[k, 2])
@@ -237,7 +241,7 @@ class _Pass:
             drifts = _either(drifts, unequal)
             if step.meets:
                 self.misaligned = _either(self.misaligned, unequal)
-                self.compare(sides)
+                self.compare(sides, step.stacks)
         if drifts is not False:
             self.drifts[step.v] = drifts
         return sides[0] if len(sides) == 1 else _hull(sides)
@@ -270,26 +274,22 @@ class _Pass:
             step * turns // inner.period * inner.step,
         )
 
-    def compare(self, sides: list[Field]) -> None:
-        """Note in which designs branches do not line up, as ``rfgraph.questions.alignment`` has it."""
+    def compare(self, sides: list[Field], stacks: bool) -> None:
+        """Note in which designs branches do not line up: a twin of ``rfgraph.algebra.alignment.compare``.
+
+        Where the fork of two branches has to tell, the engine of record is asked.
+        """
         causal = self.mode == "causal"
         # Sums over the phases stand for means: all sides have the same phases.
         places = [sum(side.last[1:], side.last[0]) for side in sides]
         if not causal:
             places = [sum(side.first, place) for side, place in zip(sides, places, strict=True)]
         differ = _any([place != places[0] for place in places[1:]])
-        if isinstance(differ, np.ndarray) and not differ.any():
+        if differ is False or (isinstance(differ, np.ndarray) and not differ.any()):
             return
-        if differ is False or self.mode != "auto":
-            self.misaligned = _either(self.misaligned, differ)
-            return
-        self.misaligned = _either(self.misaligned, self.not_causal(sides, places))
-
-    def not_causal(self, sides: list[Field], places: list[Number]) -> Flag:
-        """Return in which designs a branch has another centre than the widest, and is not causal on purpose."""
         widths = [_greatest([b - a for a, b in zip(side.first, side.last, strict=True)]) for side in sides]
         size, place = widths[0], places[0]
-        ends, ahead = list(sides[0].last), _looks_ahead(sides[0])
+        ends = list(sides[0].last)
         for side, width, center in zip(sides[1:], widths[1:], places[1:], strict=True):
             better = _either(width > size, _both(width == size, center < place))
             if side.period > 1:  # equal in size and centre, but not in what each phase reads: either may be it
@@ -298,12 +298,15 @@ class _Pass:
                 self.left_over = _either(self.left_over, _both(same, unlike))
             size, place = _where(better, width, size), _where(better, center, place)
             ends = [_where(better, a, b) for a, b in zip(side.last, ends, strict=True)]
-            ahead = _where(better, _looks_ahead(side), ahead)
-        found: Flag = False
-        for side, center in zip(sides, places, strict=True):
-            other_end = _any([a != b for a, b in zip(side.last, ends, strict=True)])
-            found = _either(found, _both(center != place, _either(other_end, ahead)))
-        return found
+        blocks = _any([_reads_blocks(side) for side in sides])
+        for side, width, center in zip(sides, widths, places, strict=True):
+            off, doubt = center != place, blocks
+            if self.mode == "auto":
+                doubt = _either(doubt, _not(_any([a != b for a, b in zip(side.last, ends, strict=True)])))
+            if stacks:
+                doubt = _either(doubt, width == size)
+            self.misaligned = _either(self.misaligned, _both(off, _not(doubt)))
+            self.in_doubt = _either(self.in_doubt, _both(off, doubt))
 
 
 def _leaves_range(axis: AxisPlan, index: list[Digit]) -> Flag:
@@ -380,10 +383,13 @@ def _goes_back(field: Field) -> Flag:
     return found
 
 
-def _looks_ahead(field: Field) -> Flag:
-    """Return in which designs some output reads past its own position, though the network pads."""
-    past = _any([last * field.period > y * field.step for y, last in enumerate(field.last)])
-    return _both(past, _any([first < 0 for first in field.first]))
+def _reads_blocks(field: Field) -> Flag:
+    """Return in which designs some output reads what the one before it reads."""
+    if field.period == 1:
+        return False
+    following = [(*ends[1:], ends[0] + field.step) for ends in (field.first, field.last)]
+    pairs = zip(field.first, field.last, *following, strict=True)
+    return _any([_both(a == c, b == d) for a, b, c, d in pairs])
 
 
 def _repeated(field: Field, period: int) -> Field:
@@ -450,6 +456,10 @@ def _both(a: Flag, b: Flag) -> Flag:
     if isinstance(b, bool):
         return a if b else False
     return a & b
+
+
+def _not(a: Flag) -> Flag:
+    return not a if isinstance(a, bool) else ~a
 
 
 def _any(flags: Sequence[Flag]) -> Flag:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import rfgraph
+from rfgraph.cli import main
 
 onnx = pytest.importorskip("onnx")
 helper, TensorProto = onnx.helper, onnx.TensorProto
@@ -92,3 +93,62 @@ RATE = helper.make_tensor_value_info("sr", TensorProto.INT64, [])
 def by_rate():
     nodes = [helper.make_node("Equal", ["sr", "number"], ["yes"])]
     return decided(nodes, [constant("number", 16000)], [RATE])
+
+
+@pytest.mark.parametrize(("rate", "size"), [(16000, 3), (8000, 7), ([16000], 3)])
+def test_what_an_input_holds_decides_which_branch_runs(rate, size, tmp_path):
+    path = tmp_path / "by_rate.onnx"
+    onnx.save(by_rate(), path)
+    report = rfgraph.analyze(path, inputs={"sr": rate})
+    (output,) = report.outputs
+    assert (report[output].size, report[output].status) == ((size,), "exact")
+    assert [node for node in report if report[node].op == "conv"] == [output]
+    assert rfgraph.trace(path, inputs={"sr": rate})["x"].size == (size,)
+    assert "either" not in {data["op"] for _, data in rfgraph.load(path, inputs={"sr": rate}).nodes(data=True)}
+    report = rfgraph.analyze(path, input_size=100, inputs={"sr": rate})
+    assert report[output].map_size == (100,)
+
+
+def test_without_it_either_branch_may_run(tmp_path):
+    path = tmp_path / "by_rate.onnx"
+    onnx.save(by_rate(), path)
+    report = rfgraph.analyze(path)
+    assert {report[node].size for node in report if report[node].op == "conv"} == {(3,), (7,)}
+    assert report["If/either"].status == "bound"
+    assert report.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"rate": 16000}, r"no input 'rate' to be set; its inputs are 'x', 'sr'"),
+        ({"sr": [8000, 16000]}, r"input 'sr' has shape \[\]; what it is given has \[2\]"),
+        ({"sr": "fast"}, r"'sr' is given 'fast', which is no number"),
+        ({"sr": float("nan")}, r"'sr' is given 'nan', which is no number"),
+    ],
+)
+def test_what_cannot_be_set_is_refused(inputs, message, tmp_path):
+    path = tmp_path / "by_rate.onnx"
+    onnx.save(by_rate(), path)
+    with pytest.raises(rfgraph.errors.RFGraphError, match=message):
+        rfgraph.analyze(path, inputs=inputs)
+
+
+def test_only_files_of_tensors_have_inputs_to_set():
+    with pytest.raises(rfgraph.errors.ModelFileError, match=r"'sr'.* cannot be set; that is for \.onnx"):
+        rfgraph.analyze("zoo:vgg_16", inputs={"sr": 1})
+    with pytest.raises(rfgraph.errors.ModelFileError, match="can be set for model files"):
+        rfgraph.analyze(rfgraph.Network("net"), inputs={"sr": 1})
+
+
+def test_the_command_line_sets_inputs(tmp_path, capsys):
+    path = tmp_path / "by_rate.onnx"
+    onnx.save(by_rate(), path)
+    assert main(["summary", str(path), "--set-input", "sr=16000", "--format", "csv"]) == 0
+    assert "conv7" not in capsys.readouterr().out
+    assert main(["summary", str(path), "--format", "csv"]) == 0
+    assert "conv7" in capsys.readouterr().out
+    for wrong in ("sr", "sr=fast", "sr="):
+        with pytest.raises(SystemExit):
+            main(["summary", str(path), "--set-input", wrong])
+        assert "says of no input what it holds" in capsys.readouterr().err

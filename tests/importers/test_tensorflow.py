@@ -97,7 +97,8 @@ def test_a_graph_that_trains_is_read_as_it_is_used():
 
 def test_a_signature_says_inputs_and_outputs():
     report = rfgraph.analyze(DATA / "trained", input_size={"image": (40, 60)})
-    assert report.outputs == ("output",)
+    assert report.outputs == ("scores",)
+    assert report["scores"] == report["output"]
     assert report["output"].map_size == (20, 30)
 
 
@@ -642,4 +643,4 @@ def test_damaged_text_is_read_or_refused(tmp_path):
 def test_a_saved_model_keeps_to_its_directory(tmp_path):
     shutil.copytree(DATA / "trained", tmp_path / "model")
     assert not (tmp_path / "model" / "variables").exists()  # and it is read all the same
-    assert rfgraph.analyze(tmp_path / "model").outputs == ("output",)
+    assert rfgraph.analyze(tmp_path / "model").outputs == ("scores",)

@@ -565,8 +565,27 @@ CASES = [
     Case("StatelessWhile", lambda x: tf.while_loop(
         lambda y: tf.reduce_sum(y) > 0, lambda y: (y - 1,), (x,))[0], unknown="how often"),
     Case("Exit", lambda x: tf.while_loop(
-        lambda i, y: i < 3, lambda i, y: (i + 1, tf.nn.avg_pool2d(y, 3, 1, "SAME")), (0, x))[1], old=True,
-        unknown="loop"),
+        lambda i, y: i < 3, lambda i, y: (i + 1, tf.nn.avg_pool2d(y, 3, 1, "SAME")), (0, x))[1], old=True),
+    Case("Exit", lambda x: tf.while_loop(  # a loop within a loop, and a tensor that comes from outside
+        lambda i, y: i < 2, lambda i, y: (i + 1, tf.while_loop(lambda j, z: j < i + 1, lambda j, z: (
+            j + 1, tf.nn.avg_pool2d(z, (2, 1), 1, "SAME") * x), (0, y))[1]), (0, x))[1], old=True),
+    Case("Exit", lambda x: tf.while_loop(
+        lambda y: tf.reduce_sum(y) > 0, lambda y: (y - 1,), (x,))[0], old=True, unknown="loop"),
+    Case("Exit", lambda x: tf.while_loop(
+        lambda i, y: i < 99, lambda i, y: (i + 1, y + 1), (0, x))[1], old=True, unknown="loop"),
+    # Of sizes for which no tap lies where the kernel is 0, which is only nearly so in floats.
+    *(Case("ScaleAndTranslate", lambda x, method=method, antialias=antialias, size=size: tf.cast(tf.image.resize(
+        tf.cast(x, F32), size, method=method, antialias=antialias), F64))
+      for method, antialias, size in (
+          ("bilinear", True, (3, 4)), ("bilinear", True, (9, 7)), ("bicubic", True, (4, 3)),
+          ("lanczos3", False, (9, 8)), ("lanczos3", True, (4, 4)), ("lanczos5", True, (5, 8)),
+          ("gaussian", False, (6, 9)), ("gaussian", True, (3, 7)))),
+    Case("ScaleAndTranslate", lambda x: tf.cast(tf.image.resize(tf.cast(x, F32), (3, 4), method="mitchellcubic"), F64),
+         unknown="taps"),
+    Case("ScaleAndTranslate", lambda x: tf.cast(raw.ScaleAndTranslate(
+        images=tf.cast(x, F32), size=(3, 4), scale=(0.5, 0.5), translation=(0.0, 1.0)), F64), unknown="moves"),
+    Case("ScaleAndTranslate", lambda x: tf.cast(raw.ScaleAndTranslate(
+        images=tf.cast(x, F32), size=(3, 4), scale=(0.4, 0.5), translation=(0.0, 0.0)), F64), unknown="its scale"),
     Case("TensorArrayReadV3", lambda x: tf.map_fn(lambda row: tf.nn.avg_pool2d(row[None], 3, 1, "SAME")[0], x),
          old=True),
     Case("TensorListStack", lambda x: tf.map_fn(lambda row: tf.nn.avg_pool2d(row[None], 3, 1, "SAME")[0], x)),
@@ -755,3 +774,48 @@ def test_messages_are_declared_as_tensorflow_declares_them():
             other = theirs.fields_by_number[field.number]
             assert (other.name, other.type, other.is_repeated) == (field.name, field.type, field.is_repeated)
             assert field.containing_oneof is None or other.containing_oneof is not None
+
+
+# Frozen graphs, whose loops and branches freezing writes node by node.
+
+
+def frozen(run, shape=(1, 6, 7, 4), lower_control_flow=True):
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    function = tf.function(run).get_concrete_function(tf.TensorSpec(shape, F32, name="x"))
+    return convert_variables_to_constants_v2(function, lower_control_flow=lower_control_flow).graph.as_graph_def()
+
+
+@pytest.mark.parametrize("lower_control_flow", [True, False])
+def test_a_frozen_graph_with_a_loop_has_the_input_of_its_model(lower_control_flow, tmp_path):
+    variables = []
+
+    def run(x):
+        variables[:] = variables or [tf.Variable(np.full((3, 3, 4, 4), 0.5, "f4"))]
+        return tf.while_loop(
+            lambda i, y: i < 2, lambda i, y: (i + 1, tf.nn.conv2d(y, variables[0], 1, "SAME")), (0, x)
+        )[1]
+
+    graph_def = frozen(run, lower_control_flow=lower_control_flow)
+    left = [node.name for node in graph_def.node if node.name.startswith("unused_control_flow_input")]
+    assert bool(left) == lower_control_flow
+    path = tmp_path / "loop.pb"
+    path.write_bytes(graph_def.SerializeToString())
+    report = rfgraph.analyze(path)
+    (end,) = report.outputs
+    assert (report[end].size, report[end].map_size, report[end].status) == ((5, 5), (6, 7), "exact")
+    assert report.parameters.count == 3 * 3 * 4 * 4
+    imported = tf.Graph()
+    with imported.as_default():
+        tf.import_graph_def(graph_def, name="")
+    x = np.random.default_rng(0).random((1, 6, 7, 4), "f4")
+    with tf1.Session(graph=imported) as session:
+        run_ = session.make_callable(imported.get_tensor_by_name("Identity:0"), [imported.get_tensor_by_name("x:0")])
+        base = run_(x)
+        for pixel in itertools.product(range(6), range(7)):
+            near = x.copy()
+            near[0, *pixel] = -9.0
+            moved = (run_(near) != base).any(axis=(0, 3))
+            for index in itertools.product(range(6), range(7)):
+                box = report.region(end, index).box
+                assert moved[index] == all(low <= i <= high for i, (low, high) in zip(pixel, box, strict=True))

@@ -70,6 +70,9 @@ CASES = [
     ("resize", {"scale": "1/2", "mode": "linear"}, Window(2, 2), Window(2, 2), 5),
     # Smoothed where it shrinks: taps less than 2, 6 and 3/2 from the coordinate.
     ("resize", {"scale": "1/2", "mode": "linear", "antialias": True}, Window(4, 2, 1), Window(4, 2, 1), 5),
+    # A Gaussian smooths where nothing shrinks too.
+    ("resize", {"scale": 1, "mode": "gaussian"}, Window(3, 1, 1), Window(3, 1, 1), 10),
+    ("resize", {"scale": "1/2", "mode": "gaussian", "antialias": True}, Window(6, 2, 2), Window(6, 2, 2), 5),
     ("resize", {"scale": 0.5, "mode": "lanczos3", "antialias": True}, down := Window(12, 2, 5, holes=True), down, 5),
     (
         "resize",
@@ -107,6 +110,21 @@ CASES = [
     ("slice", {"start": 1, "stop": 9, "step": 3}, Window(1, 3, -1), Window(1, 3, -1), 3),
     ("slice", {"start": -4}, None, Window(1, 1, -6), 4),
     ("slice", {"stop": -4}, Window(1), Window(1), 6),
+    (
+        "gather",
+        {"positions": [[1, 0, 3, 2, 5, 4, 7, 6, 9, 8]], "source_size": 10},
+        swapped := Window.periodic(((1, 1), (0, 0)), 2),
+        swapped,
+        10,
+    ),
+    (
+        "gather",
+        {"positions": [[9, 4, 4, None]], "source_size": 10},
+        rows := Window.periodic(((9, 9), (4, 4), (4, 4), None), 10),
+        rows,
+        4,
+    ),
+    ("gather", {}, IDENTITY, IDENTITY, 10),
     ("concat", {}, IDENTITY, IDENTITY, 10),
     ("batch_norm", {}, IDENTITY, IDENTITY, 10),
     ("softmax", {}, IDENTITY, IDENTITY, 10),
@@ -181,7 +199,7 @@ def test_taps_are_the_oracles_and_weights_sum_to_one(op, attributes, sized):
 
 def _has_weights(op, attributes):
     if op == "resize":
-        return not attributes.get("mode", "nearest").startswith("lanczos")
+        return not attributes.get("mode", "nearest").startswith(("lanczos", "gaussian"))
     return op in ("avg_pool", "adaptive_avg_pool", "pad", "crop", "slice")
 
 

@@ -22,11 +22,12 @@ from rfgraph.present import as_csv, as_json, as_markdown, as_table
 from rfgraph.present.findings import Check
 from rfgraph.present.layers import axis_texts, field_texts, reasons
 from rfgraph.present.layout import NARROWEST, cells, fitted, wrapped
-from rfgraph.present.rows import Column, Records, Sheet, across, digits, exact, number, printable
+from rfgraph.present.rows import Column, Records, Sheet, across, digits, number, printable
 from rfgraph.present.sizes import Sizes, examples
 from rfgraph.present.views import RegionView, Summary, TraceView
 from rfgraph.present.zoo import Zoo, ZooRow
 from rfgraph.questions.layers import Layer
+from rfgraph.questions.records import exact
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -66,7 +67,8 @@ def mixed() -> nx.DiGraph:
     gate = net.sigmoid("gate", net.global_avg_pool("pool", conv))
     scaled = net.mul("scaled", conv, gate)
     up = net.conv_transpose("up", scaled, kernel=1, stride=(1, 3))
-    net.conv("holes", up, kernel=2, dilation=2)
+    shrunk = net.resize("shrunk", up, scale=(1, "1/2"), mode="cubic", antialias=True)
+    net.conv("holes", shrunk, kernel=(2, 1), dilation=2)
     columns = net.attention("columns", conv, mixes=(True, False))
     net.conv("after", columns, kernel=3)
     net.conv("drift", net.max_pool("same", image, kernel=3, stride=2, padding=("same", 0)), kernel=3)
@@ -300,7 +302,7 @@ def test_notes_of_a_summary_explain_its_marks() -> None:
     assert "+global: some path reads the whole axis besides" in text
     assert "? not known at 'opaque' and 1 layer after it: node 'opaque' (unknown), axis y: rfgraph does" in text
     assert "'same'" not in text
-    assert "<= upper bounds at 'holes': a skipped position meets an upsampling phase" in text
+    assert "<= upper bounds at 'shrunk' and 1 layer after it: a skipped position meets an upsampling phase" in text
     assert "outputs: " in text
     assert "drift (r 7, S 2, P 0..1 x 0)" in text
     assert "P of 'drift', axis y: 0 where n mod 2 is 0; 1 where n mod 2 is 1, for n from 5" in text

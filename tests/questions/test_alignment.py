@@ -13,8 +13,9 @@ from strategies import PLAIN, networks
 
 import rfgraph
 from rfgraph import Network
+from rfgraph.algebra.window import IDENTITY
 from rfgraph.errors import AttributeValueError
-from rfgraph.questions.alignment import _Dominators
+from rfgraph.questions.forks import Dominators
 from rfgraph.questions.misalignment import Misalignment
 
 
@@ -259,9 +260,9 @@ def test_forks_are_the_nearest_common_dominators(graph):
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60), st.data())
 def test_jump_pointers_find_what_walking_up_finds(parents, data):
-    tree = _Dominators(len(parents) + 1, 0)
+    tree = Dominators(len(parents) + 1, 0)
     for v, parent in enumerate(parents, start=1):
-        tree.add(v, [parent % v])
+        tree.add(v, [(parent % v, IDENTITY)])
 
     def up(v):
         return [v] if v == 0 else [v, *up(parents[v - 1] % v)]

@@ -21,6 +21,7 @@ import numpy as np
 from rfgraph.errors import ModelFileError
 from rfgraph.importers.keras.nodes import flat
 from rfgraph.importers.keras.reader import Model, input_names, lowered
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.folding import MAX_ELEMENTS
@@ -30,7 +31,11 @@ Config = dict[str, Any]
 
 
 def graph_of(
-    model: Any, example: Any, treat: Mapping[str, str] | None = None, input_size: Any = None
+    model: Any,
+    example: Any,
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of a live model; with an input size it is read, or called, for that size.
 
@@ -41,7 +46,7 @@ def graph_of(
     example
         Full shape of its input or a tensor, a list of these or a mapping from names; needed where the model has no
         inputs of its own.
-    treat, input_size
+    treat, input_size, axes
         As for ``rfgraph.importers.load``.
 
     Raises
@@ -62,7 +67,7 @@ def graph_of(
         if own is not None and ends is not None:
             shapes = {} if given is None else _shapes(own.layer, given, name)
             if not _has_code(model):
-                return lowered(own, treat, input_size, shapes)
+                return lowered(own, treat, input_size, shapes, axes=axes)
             given = [(_sized(_name(x), shapes.get(_name(x), x.shape), input_size), x.dtype) for x in flat(ends[0])]
 
         def called(sizes: Any) -> Model:
@@ -79,7 +84,7 @@ def graph_of(
             names = iter(input_names(first.layer))
             return called(_mapped(given, lambda pair: (_numbers(asked.get(next(names), pair[0])), pair[1])))
 
-        return lowered(first, treat, input_size, None, again)
+        return lowered(first, treat, input_size, None, again, axes)
 
 
 def _sized(name: str, shape: Sequence[Any], input_size: Any) -> tuple[int | None, ...]:
@@ -156,14 +161,14 @@ def _keras_own(kind: type, method: str = "") -> bool:
     return owner.__module__.partition(".")[0] == "keras"
 
 
-def _graph(model: Any) -> tuple[Any, Sequence[Any]] | None:
+def _graph(model: Any) -> tuple[Any, Any] | None:
     """Return the inputs and outputs of the graph that a model has, ``None`` if it has none, or none of what it runs."""
     if not _keras_own(type(model), "call"):
         return None
     if isinstance(model, keras.Sequential):
         return (list(model.inputs), list(model.outputs)) if model.built and model.inputs else None
     if isinstance(model, keras.Function):
-        return getattr(model, "input", model.inputs), list(model.outputs)
+        return getattr(model, "input", model.inputs), getattr(model, "_outputs_struct", list(model.outputs))
     return None
 
 
@@ -215,15 +220,15 @@ def _asked(name: str) -> dict[str, Any]:
     return {name: False} if name == "training" else {name: None} if name.endswith("mask") else {}
 
 
-def _outputs(model: Any, inputs: Any) -> list[Any]:
-    """Return the symbolic tensors that a model makes of symbolic tensors."""
+def _outputs(model: Any, inputs: Any) -> Any:
+    """Return the structure of symbolic tensors that a model makes of symbolic tensors."""
     args, kwargs = _arguments(model, inputs)
     if not _keras_own(type(model), "call") and not model.built:
         model(*args, **_completed(model, args, kwargs))
     return _run(model, args, kwargs)
 
 
-def _run(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+def _run(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Return the symbolic tensors that a layer makes of its arguments, one call of an inner layer after the other."""
     if _keras_own(type(operation), "call"):
         if isinstance(operation, keras.Sequential):
@@ -260,24 +265,24 @@ def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]
     return (inputs,), {}
 
 
-def _tensors(made: Any) -> list[Any]:
-    found = list(flat(made))
-    for item in found:
+def _tensors(made: Any) -> Any:
+    for item in flat(made):
         if not isinstance(item, keras.KerasTensor):
             raise TypeError(f"it makes {type(item).__name__} of symbolic tensors, which cannot be followed")
-    return found
+    return made
 
 
 def _first(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
 
 
-def _functional(name: str, inputs: Any, outputs: Sequence[Any]) -> Config:
+def _functional(name: str, inputs: Any, outputs: Any) -> Config:
     """Return the config of the graph between symbolic tensors, as that of a functional model is."""
     entries = {_key(x): x for x in flat(inputs)}
     calls: dict[int, tuple[Any, dict[int, Any]]] = {}  # of each operation: its nodes that are reached, by their index
-    waiting = [_key(x) for x in outputs]
-    operations = {id(x._keras_history.operation): x._keras_history.operation for x in [*flat(inputs), *outputs]}
+    ends = list(flat(outputs))
+    waiting = [_key(x) for x in ends]
+    operations = {id(x._keras_history.operation): x._keras_history.operation for x in [*flat(inputs), *ends]}
     while waiting:
         owner, index = key = waiting.pop()
         operation = operations[owner]
@@ -314,11 +319,13 @@ def _functional(name: str, inputs: Any, outputs: Sequence[Any]) -> Config:
         own = "output_layers" in (layers[owner].get("config") or {})  # its config counts a call of its own first
         return [names[owner], numbers[owner, index] + own, x._keras_history.tensor_index]
 
+    # A tensor alone is written as a list of one, as Keras does.
+    written_ends = keras.tree.map_structure(history, ends if outputs is ends[0] else outputs)
     return {
         "module": "keras", "class_name": "Functional", "registered_name": None, "name": name,
         "config": {
             "name": name, "layers": list(layers.values()),
-            "input_layers": keras.tree.map_structure(history, inputs), "output_layers": [history(x) for x in outputs],
+            "input_layers": keras.tree.map_structure(history, inputs), "output_layers": written_ends,
         },
     }  # fmt: skip
 

@@ -140,14 +140,20 @@ class Node:
 
 def flat(structure: Any) -> Iterator[Any]:
     """Return the leaves of nested lists and mappings, those of a mapping in the order of its keys."""
+    for _, leaf in leaves(structure):
+        yield leaf
+
+
+def leaves(structure: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Return the leaves as ``flat`` does, each with the way to it from the first mapping on, empty if there is none."""
     if isinstance(structure, (list, tuple)):
-        for item in structure:
-            yield from flat(item)
+        for k, item in enumerate(structure):
+            yield from leaves(item, f"{path}.{k}" if path else "")
     elif isinstance(structure, Mapping):
         for key in sorted(structure, key=str):
-            yield from flat(structure[key])
+            yield from leaves(structure[key], f"{path}.{key}" if path else str(key))
     else:
-        yield structure
+        yield path, structure
 
 
 def whole_number(name: str, number: Any) -> int:

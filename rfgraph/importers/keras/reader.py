@@ -19,8 +19,9 @@ from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.keras import operations as keras_ops  # noqa: F401  they register handlers
 from rfgraph.importers.keras import sequences as keras_sequences  # noqa: F401  they register handlers
-from rfgraph.importers.keras.nodes import HANDLERS, MAX_PIECES, Made, Node, flat, pointwise, whole_number
+from rfgraph.importers.keras.nodes import HANDLERS, MAX_PIECES, Made, Node, flat, leaves, pointwise, whole_number
 from rfgraph.importers.keras.weights import learned
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, symbol, unknown
@@ -144,12 +145,13 @@ class Reader:
 
     def program(self) -> Program:
         """Return the program."""
-        layer = self.model.layer
+        layer, titles = self.model.layer, list[str]()
         if _functional(layer):
             graph = _graph(layer["config"])
             found = [ref for ref in flat(graph.inputs) if isinstance(ref, Ref)]
             inputs = [self.input(graph.layers[ref.layer], ref.layer) for ref in found]
             made = self.run(graph, inputs, "")
+            titles = _titles(graph)
         elif _sequential(layer):
             layers = _layers(layer["config"])
             first, shape = layers[0], _sequential_shape(layer)
@@ -161,10 +163,11 @@ class Reader:
                 f"a model of class {kind!r} whose graph is not in its config: Keras saves that of functional and "
                 "sequential models only; pass the live model with an example"
             )
-        outputs = [value for value in made if isinstance(value, Value)]
+        named = zip(made, titles or [""] * len(made), strict=True)
+        outputs = [(value, title) for value, title in named if isinstance(value, Value)]
         if not outputs:
             raise self.fail("the model has no outputs")
-        return self.build.program(outputs)
+        return self.build.program([value for value, _ in outputs], [title for _, title in outputs])
 
     # Inputs.
 
@@ -596,6 +599,16 @@ def _graph(config: Mapping[str, Any]) -> Graph:
     return graph
 
 
+def _titles(graph: Graph) -> list[str]:
+    """Return what a model calls its outputs: by their keys, or as the layers that make them are called."""
+    titles = []
+    for path, ref in leaves(graph.outputs):
+        if isinstance(ref, Ref):
+            nested = _functional(graph.layers.get(ref.layer, {})) or _sequential(graph.layers.get(ref.layer, {}))
+            titles.append(path or ("" if nested else ref.layer))
+    return titles
+
+
 def _ends(structure: Any, layers: Mapping[str, Layer]) -> Any:
     """Return inputs or outputs of a model with ``Ref`` for what the config writes as a list of three."""
     if _is_history(structure):
@@ -698,6 +711,7 @@ def lowered(
     input_size: Any = None,
     shapes: Mapping[str, Shape] | None = None,
     again: Callable[[Mapping[str, Shape]], Model] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of a model.
 
@@ -705,7 +719,7 @@ def lowered(
     ----------
     model
         The model.
-    treat, input_size
+    treat, input_size, axes
         As for ``rfgraph.importers.load``.
     shapes
         Shapes of its inputs, by name, in place of its own.
@@ -716,7 +730,7 @@ def lowered(
     def read_for(asked: Mapping[str, Shape]) -> Program:
         return program_of(again(asked) if asked and again is not None else model, {**(shapes or {}), **asked})
 
-    return lower_for(read_for, treat, input_size)
+    return lower_for(read_for, treat, input_size, axes=axes)
 
 
 def input_names(layer: Layer) -> Iterator[str]:

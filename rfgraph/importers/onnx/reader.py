@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.onnx import functions as onnx_functions  # noqa: F401  handlers register
 from rfgraph.importers.onnx import indices as onnx_indices  # noqa: F401  handlers register
@@ -26,7 +27,7 @@ from rfgraph.importers.onnx.weights import Weights
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, symbol
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.program.primitives import Program, Value
+from rfgraph.importers.program.primitives import Data, Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.spelling.stack import user_line
@@ -51,16 +52,18 @@ MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, Ove
 
 
 def read(
-    path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None, locations: dict[str, str] | None = None
+    path: str | os.PathLike[str] | onnx.ModelProto,
+    given: Mapping[str, Given] | None = None,
+    locations: dict[str, str] | None = None,
 ) -> Program:
     """Return the tensor program of an ONNX file.
 
     Parameters
     ----------
     path
-        The file.
-    shapes
-        Shapes of inputs that replace those of the file.
+        The file, or the model in memory.
+    given
+        Shapes of inputs that replace those of the file, and what inputs hold.
     locations
         Where to put the ``file:line`` of the user's code that made each instruction, as far as the file tells.
 
@@ -69,29 +72,36 @@ def read(
     ModelFileError
         If it cannot be read, or is not an ONNX model.
     """
-    name = os.fspath(path)
+    if isinstance(path, onnx.ModelProto):
+        name, model = path.graph.name or "model", path
+    else:
+        name = os.fspath(path)
+        model = _loaded(name)
+    if not model.graph.node and not model.functions:
+        raise ModelFileError(f"{name}: not an ONNX model, or a truncated one (its graph has no nodes)")
     try:
-        model = onnx.load(name, format="protobuf", load_external_data=False)
+        return read_model(model, name, given, locations)
+    except MALFORMED as error:  # what no node is to blame for, such as names that are no text
+        raise ModelFileError(f"{name}: not an ONNX model, or a damaged one ({error})") from error
+
+
+def _loaded(name: str) -> onnx.ModelProto:
+    try:
+        return onnx.load(name, format="protobuf", load_external_data=False)
     except DecodeError as error:
         raise ModelFileError(f"{name}: not an ONNX model, or a truncated one ({error})") from error
     except OSError as error:
         raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
-    if not model.graph.node and not model.functions:
-        raise ModelFileError(f"{name}: not an ONNX model, or a truncated one (its graph has no nodes)")
-    try:
-        return read_model(model, name, shapes, locations)
-    except MALFORMED as error:  # what no node is to blame for, such as names that are no text
-        raise ModelFileError(f"{name}: not an ONNX model, or a damaged one ({error})") from error
 
 
 def read_model(
     model: onnx.ModelProto,
     name: str = "model",
-    shapes: Mapping[str, Shape] | None = None,
+    given: Mapping[str, Given] | None = None,
     locations: dict[str, str] | None = None,
 ) -> Program:
     """Return the tensor program of an ONNX model in memory."""
-    reader = Reader(model, name, shapes or {}, {} if locations is None else locations)
+    reader = Reader(model, name, given or {}, {} if locations is None else locations)
     graph = model.graph
     scope: dict[str, Item | None] = {}
     weights = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
@@ -101,45 +111,53 @@ def read_model(
     reader.constants(graph, scope)
     reader.nodes(graph.node, scope, {}, "")
     outputs: list[Value] = []
+    titles: list[str] = []
     for info in graph.output:
         found = scope.get(info.name)
         if found is None and info.name not in scope:
             raise ModelFileError(f"{name}: no node makes its output {info.name!r}")
-        outputs += found if isinstance(found, tuple) else [found] if found is not None else []
+        items = found if isinstance(found, tuple) else (found,) if found is not None else ()
+        outputs += items
+        titles += [info.name] if len(items) == 1 else [f"{info.name}/{k}" for k in range(len(items))]
     if not outputs:
         raise ModelFileError(f"{name}: the model has no outputs")
-    return reader.build.program(outputs)
+    return reader.build.program(outputs, titles)
 
 
 def graph_of(
-    path: str | os.PathLike[str], treat: Mapping[str, str] | None = None, input_size: Any = None
+    path: str | os.PathLike[str] | onnx.ModelProto,
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of an ONNX file; nodes carry the ``location`` of the user's code if the file tells it.
 
     Parameters
     ----------
     path
-        The file.
-    treat, input_size
+        The file, or the model in memory.
+    treat, input_size, inputs, axes
         As for ``rfgraph.importers.load``.
     """
     locations: dict[str, str] = {}
-    return lower_for(lambda shapes: read(path, shapes, locations), treat, input_size, locations)
+    return lower_for(lambda given: read(path, given, locations), treat, input_size, locations, inputs, axes)
 
 
 class Reader:
     """Reads the nodes of one model, in their order, into a builder."""
 
     def __init__(
-        self, model: onnx.ModelProto, name: str, shapes: Mapping[str, Shape], locations: dict[str, str]
+        self, model: onnx.ModelProto, name: str, given: Mapping[str, Given], locations: dict[str, str]
     ) -> None:
         self.name = name
-        self.shapes = shapes
+        self.given = given
         self.build = Builder(Path(name).name)
         self.weights = Weights(self.build)
         self.versions = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
         self.functions = {(f.domain, f.name, getattr(f, "overload", "")): f for f in model.functions}
-        self.known = {} if shapes else {info.name: _shape(info) for info in model.graph.value_info}
+        resized = any(not isinstance(told, Data) for told in given.values())
+        self.known = {} if resized else {info.name: _shape(info) for info in model.graph.value_info}
         self.locations = locations
         self.count = 0
         self.unrolled = 0
@@ -151,7 +169,7 @@ class Reader:
 
     def input(self, info: onnx.ValueInfoProto) -> Item:
         """Add an input of the program."""
-        return self.build.input(info.name, self.shapes.get(info.name, _shape(info)))
+        return self.build.input(info.name, _shape(info), self.given.get(info.name))
 
     def constants(self, graph: onnx.GraphProto, scope: dict[str, Item | None]) -> None:
         """Put the weights of a graph in scope."""

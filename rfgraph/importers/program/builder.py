@@ -7,11 +7,21 @@ from dataclasses import replace
 from math import prod
 from typing import Any, Literal
 
+from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.folding import constant, fold
-from rfgraph.importers.program.primitives import NOTHING, Data, Instruction, Learned, Primitive, Program, Value
-from rfgraph.importers.program.shapes import shape_of
+from rfgraph.importers.program.primitives import (
+    NOTHING,
+    Data,
+    Given,
+    Instruction,
+    Learned,
+    Primitive,
+    Program,
+    Value,
+)
+from rfgraph.importers.program.shapes import shape_of, text
 
 #: Primitives that make no node of the network: what is learned is noted with one that may.
 RENUMBERING = (program.Reshape, program.Squeeze, program.Unsqueeze, program.Transpose, program.Expand)
@@ -37,9 +47,13 @@ class Builder:
         self.instructions: list[Instruction] = []
         #: The learned tensors of the model; ``None`` until the reader has told of one, or that it will.
         self.learned: Learned | None = None
+        #: Names of inputs of which it was given what they hold.
+        self.given: set[str] = set()
         self._names: dict[str, int] = {}  # -> the number that the next of that name gets
         self._node = ("", "")
         self._reads = NOTHING
+        #: What was computed from constants alone for the node at hand.
+        self.folded: list[Instruction] = []
 
     def at(self, name: str, op: str, reads: Iterable[Value] = ()) -> None:
         """Name the node of the model, and its op, that the following instructions spell.
@@ -52,6 +66,7 @@ class Builder:
             What it reads as weights: the learned tensors among them are noted with its first instruction.
         """
         self._node = (name, op)
+        self.folded = []
         self._reads = NOTHING.union(*(value.learned for value in reads))
         if self._reads:
             self.learned = (self.learned or NOTHING) | self._reads
@@ -71,9 +86,18 @@ class Builder:
         self._names.setdefault(free, 2)
         return free
 
-    def input(self, name: str, shape: Shape | None) -> Value:
-        """Add an input of the program."""
-        value = Value(self.unique(name), shape)
+    def input(self, name: str, shape: Shape | None, given: Given | None = None) -> Value:
+        """Add an input of the program; one of which it is given what it holds is a constant.
+
+        Raises
+        ------
+        ModelFileError
+            If what it is given to hold does not fit its shape.
+        """
+        if isinstance(given, Data):
+            self.given.add(name)
+            return self.constant(_shaped(given, name, shape), name=name)
+        value = Value(self.unique(name), shape if given is None else given)
         self.inputs.append(value)
         return value
 
@@ -112,7 +136,9 @@ class Builder:
         name, op = self._node
         name = f"{name}/{part}" if part else name
         if operands and all(value.constant for value in operands):
-            return self._folded(primitive, operands, name, shape)
+            value = self._folded(primitive, operands, name, shape)
+            self.folded.append(Instruction(name, op, primitive, tuple(operands), value))
+            return value
         made = shape_of(primitive, [value.shape for value in operands])
         value = Value(self.unique(name), shape if made is None else made)
         step = Instruction(value.name, op, primitive, tuple(operands), value, self._reads, macs)
@@ -130,13 +156,36 @@ class Builder:
         made = shape_of(primitive, [value.shape for value in operands])
         return Value(name, shape if made is None else made, True, learned=learned)
 
-    def program(self, outputs: Iterable[Value]) -> Program:
-        """Return the program that makes ``outputs``, without the instructions that none of them needs."""
-        ends = tuple(outputs)
+    def program(self, outputs: Iterable[Value], titles: Iterable[str] = ()) -> Program:
+        """Return the program that makes ``outputs``, without the instructions that none of them needs.
+
+        Parameters
+        ----------
+        outputs
+            What the model returns, in its order.
+        titles
+            What the model calls each of them; empty where it has no name for one, none at all where it has no names.
+        """
+        ends, called = tuple(outputs), tuple(titles)
         needed = {value.name for value in ends if not value.constant}
         kept = []
         for instruction in reversed(self.instructions):
             if instruction.output.name in needed:
                 kept.append(instruction)
                 needed.update(value.name for value in instruction.inputs if not value.constant)
-        return Program(self.name, tuple(self.inputs), tuple(reversed(kept)), ends, self.learned)
+        titles = called or ("",) * len(ends)
+        given = frozenset(self.given)
+        return Program(self.name, tuple(self.inputs), tuple(reversed(kept)), ends, self.learned, given, titles)
+
+
+def _shaped(data: Data, name: str, shape: Shape | None) -> Data:
+    """Return what an input holds in the shape that its model states: a number may stand for a list of one."""
+    if shape is None:
+        return data
+    sizes = data.elements.shape
+    fits = len(sizes) == len(shape) and all(a == b for a, b in zip(sizes, shape, strict=True) if isinstance(b, int))
+    if fits:
+        return data
+    if data.elements.size == 1 and all(not isinstance(size, int) or size == 1 for size in shape):
+        return Data(data.elements.reshape((1,) * len(shape)), data.integer)
+    raise ModelFileError(f"input {name!r} has shape {text(shape)}; what it is given has {list(sizes)}")

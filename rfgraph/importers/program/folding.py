@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from rfgraph.errors import AttributeValueError
 from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Expression, bounds, truncated_quotient
 from rfgraph.importers.program.primitives import Data
 
-#: Constants of more elements than this are not followed: shapes have few, weights many.
-MAX_ELEMENTS = 4096
+#: Constants of more elements than this are not followed: shapes and indices have few, weights many.
+MAX_ELEMENTS = 1 << 14
 #: And constants of more floats than this: scales are few.
 MAX_FLOATS = 16
 #: And integers, numerators and denominators of more bits than this: those of a 64-bit float have 1074.
@@ -57,6 +58,26 @@ def constant(elements: Any, *, integer: bool = True) -> Data:
     if array.dtype != object:
         array = array.astype(object)
     return Data(array, integer)
+
+
+def given(name: str, held: Any) -> Data:
+    """Return what the user says that an input holds: a number, or a (nested) list or array of them.
+
+    Raises
+    ------
+    AttributeValueError
+        If it is none.
+    """
+    array = np.asarray(held)
+    if array.dtype.kind not in "biuf" or array.size > MAX_ELEMENTS or not np.isfinite(array).all():
+        raise AttributeValueError(
+            f"inputs: {name!r} is given {str(held)[:80]!r}, which is no number and no list of at most {MAX_ELEMENTS}"
+        )
+    integer = array.dtype.kind != "f"
+    elements = array.astype(object)
+    if not integer:
+        elements = _array(np.frompyfunc(lambda number: simplest(float(number)), 1, 1)(array))
+    return Data(elements, integer)
 
 
 @lru_cache(maxsize=4096)

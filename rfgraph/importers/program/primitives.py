@@ -31,6 +31,10 @@ Learned = frozenset[tuple[str, int | None]]
 NOTHING: Learned = frozenset()
 
 
+#: What the user says of an input: its shape, or what it holds.
+Given = Shape | Data
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """A tensor: its name, and its shape, ``None`` if not even the rank is known."""
@@ -106,6 +110,10 @@ class Program:
     outputs: tuple[Value, ...]
     #: The learned tensors of the model, used or not; ``None`` where the reader does not tell which are learned.
     learned: Learned | None = None
+    #: The inputs of the model that are constants here, because the user says what they hold.
+    given: frozenset[str] = frozenset()
+    #: What the model calls each of its outputs, empty where it has no name for one; none where it has no names.
+    titles: tuple[str, ...] = ()
 
 
 # Where values come from.

@@ -614,7 +614,6 @@ NOT_FOLLOWED = {
     "ReverseSequence": "it runs backward along an axis",
     "FractionalMaxPool": "it draws its windows by chance",
     "FractionalAvgPool": "it draws its windows by chance",
-    "ScaleAndTranslate": "it smooths what it shrinks, by a kernel as wide as its scale",
     "ImageProjectiveTransformV2": "its transform says where it reads",
     "ImageProjectiveTransformV3": "its transform says where it reads",
     "ExtractGlimpse": "its offsets say where it reads",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ import numpy as np
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.program.primitives import NOTHING, Program, Value
+from rfgraph.importers.program.primitives import NOTHING, Data, Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.tensorflow import operators as tensorflow_ops  # noqa: F401  handlers register
@@ -145,14 +146,20 @@ class Model:
     feeds: Mapping[str, tuple[str, Shape | None]] = field(default_factory=dict)
     #: Tensors that are outputs; ``None`` where the file does not say.
     outputs: tuple[str, ...] | None = None
+    #: What its signature calls each of them.
+    titles: tuple[str, ...] = ()
 
 
 def graph_of(
-    path: str | os.PathLike[str], treat: Mapping[str, str] | None = None, input_size: Any = None
+    path: str | os.PathLike[str],
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a TensorFlow file; see ``read``."""
     model = opened(path)
-    return lower_for(lambda shapes: program_of(model, shapes), treat, input_size)
+    return lower_for(lambda given: program_of(model, given), treat, input_size, inputs=inputs, axes=axes)
 
 
 def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:
@@ -229,7 +236,7 @@ def _saved_model(name: str, message: Any) -> Model:
     if not chosen:
         return Model(name, meta.graph_def)
     feeds: dict[str, tuple[str, Shape | None]] = {}
-    outputs: dict[str, None] = {}
+    outputs: dict[str, str] = {}
     for signature in chosen:
         for key, info in sorted(signature.inputs.items()):
             node = _ref(info.name)[0]
@@ -237,8 +244,15 @@ def _saved_model(name: str, message: Any) -> Model:
             title = key if node.endswith(f"_{key}") and node[: -len(key) - 1] in known else node
             shape = _shape(title, info.tensor_shape) if info.HasField("tensor_shape") else None
             feeds.setdefault(node, (title, shape))
-        outputs.update((info.name, None) for _, info in sorted(signature.outputs.items()) if info.name)
-    return Model(name, meta.graph_def, feeds, tuple(outputs))
+        for key, info in sorted(signature.outputs.items(), key=lambda item: _natural(item[0])):
+            if info.name:
+                outputs.setdefault(info.name, key)
+    return Model(name, meta.graph_def, feeds, tuple(outputs), tuple(outputs.values()))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return what names sort by: ``output_2`` before ``output_10``."""
+    return [(len(part), part) if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _shape(name: str, message: Any) -> Shape | None:
@@ -307,12 +321,28 @@ class Wired:
         return str(self.proto.op)
 
 
+@dataclass(frozen=True)
+class Frame:
+    """A loop as TensorFlow 1 writes it, node by node."""
+
+    name: str
+    entries: tuple[str, ...]
+    #: One of each for every tensor that a turn hands to the next: where it is read, and where it goes on or leaves.
+    merges: tuple[str, ...]
+    switches: tuple[str, ...]
+    condition: Input
+    #: What a turn makes of each.
+    ends: tuple[Input, ...]
+
+
 class Body:
     """The nodes of a graph, or of a function."""
 
     def __init__(self, nodes: Iterable[Any], function: bool = False) -> None:
         self.function = function
         self.steps = 0
+        self._frames: dict[str, list[str]] = {}  # by the name of a loop: where tensors enter it
+        self._carried: dict[str, dict[str, str]] = {}  # and where its turns begin -> where they go on or leave
         self.nodes: dict[str, Wired] = {}
         for proto in nodes:
             if proto.name in self.nodes:
@@ -334,8 +364,9 @@ class Body:
         if wired.op in NEXT:
             return []
         if wired.op in EXITS:
-            turn = self.turn(name)
-            return self.entries(name) if turn is None else [turn.name]
+            turn, frame = self.turn(name), self.frame(name)
+            entries = self.entries(name) if frame is None else list(frame.entries)
+            return entries if turn is None else [*entries, turn.name]
         if wired.op in MERGES:
             return [i.name for i in wired.data if not self.is_next(i.name)]
         return [i.name for i in wired.data] + [pivot for pivot in wired.control if self.is_pivot(pivot)]
@@ -366,6 +397,43 @@ class Body:
         ends = [self.nodes[i.name] for i in wired.data if self.is_next(i.name)]
         return ends[0].data[0] if len(ends) == 1 and ends[0].data else None
 
+    def frame(self, name: str) -> Frame | None:
+        """Return the loop that a node leaves, ``None`` if it is not built as ``tf.while_loop`` builds one."""
+        switch = self._first(name, SWITCHES)
+        merge = None if switch is None else self._first(switch, MERGES)
+        entry = None if merge is None else self._first(merge, ENTERS)
+        if entry is None:
+            return None
+        title = self._title(entry)
+        if not self._frames:
+            for other, wired in self.nodes.items():
+                if wired.op in ENTERS:
+                    self._frames.setdefault(self._title(other), []).append(other)
+                elif wired.op in SWITCHES and (of := self._first(other, MERGES)) is not None:
+                    start = self._first(of, ENTERS)
+                    if start is not None and len(self.nodes[of].data) == 2 and len(wired.data) == 2:
+                        self._carried.setdefault(self._title(start), {})[of] = other
+        carried = self._carried.get(title, {})
+        turns = [self.nodes[of].data for of in carried]
+        conditions = {self.nodes[switch].data[1] for switch in carried.values()}
+        ends = [self.nodes.get(last.name) for _, last in turns]
+        if len(conditions) != 1 or any(end is None or end.op not in NEXT or not end.data for end in ends):
+            return None
+        (condition,) = conditions
+        return Frame(
+            title, tuple(self._frames[title]), tuple(carried), tuple(carried.values()), condition,
+            tuple(end.data[0] for end in ends if end is not None),
+        )  # fmt: skip
+
+    def _first(self, name: str, ops: frozenset[str]) -> str | None:
+        """Return what a node reads first, if that is one of some ops."""
+        wired = self.nodes.get(name)
+        source = wired.data[0].name if wired is not None and wired.data else ""
+        return source if source in self.nodes and self.nodes[source].op in ops else None
+
+    def _title(self, entry: str) -> str:
+        return str(Attributes(self.nodes[entry].proto.attr, {}).get("frame_name", ""))
+
     def entries(self, name: str) -> list[str]:
         """Return the nodes through which tensors enter the loop that a node leaves."""
         found: dict[str, None] = {}
@@ -388,18 +456,19 @@ class Body:
 class Reader:
     """Reads the graph of one model into a builder."""
 
-    def __init__(self, model: Model, shapes: Mapping[str, Shape]) -> None:
+    def __init__(self, model: Model, given: Mapping[str, Given]) -> None:
         self.model = model
-        self.shapes = shapes
+        self.given = given
         self.build = Builder(Path(model.name).name)
         self.build.learned = NOTHING
         self.functions = {f.signature.name: f for f in model.graph.library.function}
         self.bodies: dict[str, Body] = {}
-        self.resized = bool(shapes)
+        self.resized = any(not isinstance(told, Data) for told in given.values())
         self.unfolded = 0
         self.outputs = 0
         self.outside: set[str] = set()  # constants that stand for encoded text, from which inputs are decoded
         self.calls = 0
+        self.loops: dict[tuple[int, str, str], list[Item] | None] = {}  # what leaves loops, once they were read
 
     def fail(self, why: object) -> ModelFileError:
         """Return the error that names the file."""
@@ -411,18 +480,23 @@ class Reader:
         bound: dict[str, Item] = {}
         for node, (title, shape) in self.model.feeds.items():
             proto = body.nodes[node].proto if node in body.nodes else None
-            if proto is not None and self.is_scalar(node, proto, shape):
+            if title not in self.given and proto is not None and self.is_scalar(node, proto, shape):
                 continue
-            bound[node] = self.build.input(title, self.shapes.get(title, shape))
+            bound[node] = self.build.input(title, shape, self.given.get(title))
         if self.model.outputs is None:
             wanted = [Input(name, 0) for name in self.sinks(body)]
         else:
             wanted = [Input(*_ref(text)) for text in self.model.outputs]
         made = self.run(body, bound, wanted, "")
-        values = [item for item in made if isinstance(item, Value) and not item.constant]
-        if not values:
+        titles = self.model.titles or ("",) * len(made)
+        named = [
+            (item, title)
+            for item, title in zip(made, titles, strict=True)
+            if isinstance(item, Value) and not item.constant
+        ]
+        if not named:
             raise self.fail("none of its outputs depends on an input (a Placeholder)")
-        return self.build.program(values)
+        return self.build.program([item for item, _ in named], [title for _, title in named])
 
     def is_scalar(self, name: str, proto: Any, shape: Shape | None) -> bool:
         """Whether a fed node is a switch of the graph that has a value of its own."""
@@ -437,6 +511,8 @@ class Reader:
         sources = [name for name, wired in body.nodes.items() if wired.op in SOURCES]
         if not sources:
             raise self.fail("it has no input: no Placeholder, and no iterator or queue that feeds it")
+        # Freezing a loop leaves placeholders behind that nothing reads.
+        sources = [name for name in sources if readers.get(name)] or sources
         reached = _downstream(sources, readers)
         losses = _downstream([name for name, wired in body.nodes.items() if wired.op in LOSSES], readers)
         left = {name: len(readers.get(name, ())) for name in body.nodes}
@@ -460,7 +536,7 @@ class Reader:
 
     # Bodies.
 
-    def run(self, body: Body, bound: Mapping[str, Item], wanted: Sequence[Input], prefix: str,
+    def run(self, body: Body, bound: Mapping[str, Item | Outputs], wanted: Sequence[Input], prefix: str,
             given: Mapping[str, Any] | None = None) -> list[Item]:  # fmt: skip
         """Read what ``wanted`` tensors of a body need, and return them."""
         order = self.ordered(body, bound, wanted, {})
@@ -471,17 +547,18 @@ class Reader:
             again = self.ordered(body, bound, wanted, later)
             order, held = (order, {}) if again is None else (again, held)
         passed = {end for found in held.values() for end in found.ends}
-        scope: dict[str, Outputs] = {name: Outputs(None, [item]) for name, item in bound.items()}
+        scope = {name: item if isinstance(item, Outputs) else Outputs(None, [item]) for name, item in bound.items()}
         for name in order:
             if prefix or body.function:
                 self.unfolded += 1
                 if self.unfolded > MAX_UNFOLDED:
                     raise self.fail(f"its functions unfold to more than {MAX_UNFOLDED} nodes")
-            scope[name] = self.node(body, name, scope, prefix, given or {}, held.get(name), name in passed)
+            left = self.unrolled(body, name, scope, prefix, given or {})
+            scope[name] = left or self.node(body, name, scope, prefix, given or {}, held.get(name), name in passed)
         return [self.item(body, scope, i) for i in wanted]
 
     def ordered(
-        self, body: Body, bound: Mapping[str, Item], wanted: Sequence[Input], later: Mapping[str, Sequence[str]]
+        self, body: Body, bound: Collection[str], wanted: Sequence[Input], later: Mapping[str, Sequence[str]]
     ) -> list[str] | None:
         """Return the nodes that are needed, each after those it needs; ``None`` if ``later`` makes a cycle."""
         done: set[str] = set(bound)
@@ -735,7 +812,7 @@ class Reader:
     def added(self, node: Node, k: int, shape: Shape | None) -> Value:
         """Add an input of the program."""
         name = node.output(k)
-        return self.build.input(name, self.shapes.get(name, shape))
+        return self.build.input(name, shape, self.given.get(name))
 
     def tensor(self, name: str, tensor: Any) -> Value:
         """Return a constant; its contents only if it is small."""
@@ -771,6 +848,44 @@ class Reader:
         if isinstance(found, Value) and found.constant:
             return self.build.weight(found.shape, node.name)
         raise UnspelledError("what its loop computes is not followed")
+
+    def unrolled(
+        self, body: Body, name: str, scope: Mapping[str, Outputs], prefix: str, given: Mapping[str, Any]
+    ) -> Outputs | None:
+        """Return what leaves a loop of few turns whose number is known; ``None`` if a node leaves no such loop."""
+        frame = body.frame(name) if body.nodes[name].op in EXITS else None
+        if frame is None:
+            return None
+        key = (id(body), prefix, frame.name)
+        if key not in self.loops:
+            self.loops[key] = self.turned(body, frame, scope, prefix, given)
+        carried = self.loops[key]
+        place = frame.switches.index(body.nodes[name].data[0].name)
+        return None if carried is None else Outputs(None, [carried[place]])
+
+    def turned(
+        self, body: Body, frame: Frame, scope: Mapping[str, Outputs], prefix: str, given: Mapping[str, Any]
+    ) -> list[Item] | None:
+        """Return what a loop hands on after its last turn, ``None`` if that cannot be told."""
+        outside = {entry: scope[entry] for entry in frame.entries}
+        carried = [self.item(body, scope, body.nodes[merge].data[0]) for merge in frame.merges]
+        before = len(self.build.instructions)
+        for count in range(MAX_TURNS + 1):
+            if any(not isinstance(item, Value) for item in carried):
+                break  # rows of a batch: one turn stands for all
+            turn = f"{prefix}{frame.name}/{count}/"
+            condition = body.nodes[frame.condition.name]
+            wanted = condition.data[:1] if condition.op == "LoopCond" else (frame.condition,)
+            read = {**outside, **dict(zip(frame.merges, carried, strict=True))}
+            (go_on,) = self.run(body, read, wanted, turn, given)
+            if not isinstance(go_on, Value) or go_on.data is None or not _decided(go_on):
+                break
+            if not _truth(go_on):
+                return carried
+            going = {name: Outputs(None, [DEAD, item]) for name, item in zip(frame.switches, carried, strict=True)}
+            carried = self.run(body, {**read, **going}, frame.ends, turn, given)
+        del self.build.instructions[before:]
+        return None
 
     def switched(self, node: Node) -> Made:
         """Read a node that hands its tensor to one of two branches."""
@@ -974,6 +1089,12 @@ def _less_learned(node: Node, made: Made) -> Made:
     if isinstance(made, Value) and made.constant and made.learned and node.op in ("Rsqrt", "Sub"):
         return replace(made, learned=node.input(0).learned if node.op == "Sub" else NOTHING)
     return made
+
+
+def _decided(value: Value) -> bool:
+    """Whether a condition is one number."""
+    elements = None if value.data is None else value.data.elements
+    return elements is not None and elements.size == 1 and hasattr(elements.flat[0], "denominator")
 
 
 def _truth(value: Value) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from rfgraph.importers import program
@@ -280,6 +281,44 @@ def _resize(node: Node, build: Builder) -> Made:
         align_corners=node.flag("align_corners"), half_pixel_centers=node.flag("half_pixel_centers"),
     )  # fmt: skip
     return with_range(node, build, made)
+
+
+#: Kernels of ``ScaleAndTranslate``. Those of Hermite weigh the taps of a linear one.
+KERNELS = {
+    "triangle": "linear", "hermitecubic": "linear", "lanczos1": "linear", "keyscubic": "cubic", "lanczos3": "lanczos3",
+    "lanczos5": "lanczos5", "gaussian": "gaussian",
+}  # fmt: skip
+
+
+@HANDLERS.handles("ScaleAndTranslate")
+def _scale_and_translate(node: Node, build: Builder) -> Made:
+    x, shape, sizes = node.input(0), node.shape(), node.sizes("size", 1)
+    kernel = node.text("kernel_type", "lanczos3")
+    if len(shape) != 4 or len(sizes) != 2:
+        raise ValueError(f"it resizes {len(sizes)} axes of a tensor of {len(shape)} dimensions")
+    if kernel not in KERNELS:
+        raise UnspelledError(f"the taps of its kernel {kernel!r} are not known")
+    if any(number != 0 for number in node.numbers("translation", 3)):
+        raise UnspelledError("it moves what it resizes")
+    ratios = node.numbers("scale", 2) if node.input(2).data is not None else [None, None]
+    for d, size, stated in zip((1, 2), sizes, ratios, strict=True):
+        if not _is_ratio(stated, size, shape[d]):
+            raise UnspelledError(f"its scale {stated} is not that of {shape[d]} positions to {size}")
+    kept = [d for d, size in zip((1, 2), sizes, strict=True) if size != shape[d] or KERNELS[kernel] == "gaussian"]
+    if not kept:
+        return build(program.Pointwise(function="identity"), x)
+    primitive = program.Resize(
+        dims=tuple(kept), sizes=tuple(sizes[d - 1] for d in kept), mode=KERNELS[kernel], coordinates="half_pixel",
+        antialias=node.flag("antialias", True),
+    )  # fmt: skip
+    return build(primitive, x)
+
+
+def _is_ratio(scale: Any, size: Dim, before: Dim) -> bool:
+    """Whether a scale, which is stored as a 32-bit float, is that of one size to another."""
+    if not isinstance(size, int) or not isinstance(before, int):
+        return scale is not None and exact_quotient(size, before) == scale
+    return before > 0 and scale is not None and abs(Fraction(scale) * before / size - 1) < Fraction(1, 1 << 22)
 
 
 @HANDLERS.handles("ResizeArea")

@@ -21,6 +21,7 @@ import tflite
 from flatbuffers.table import Table
 
 from rfgraph.errors import ModelFileError
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
@@ -59,10 +60,16 @@ OPTIONS = tuple(
 )
 
 
-def graph_of(path: str, treat: Mapping[str, str] | None = None, input_size: Any = None) -> nx.DiGraph[Any]:
+def graph_of(
+    path: str,
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any]:
     """Return the network graph of a TFLite file; arguments as for ``rfgraph.importers.load``."""
     model = decode(path)
-    return lower_for(lambda shapes: Reader(model, shapes).program(), treat, input_size)
+    return lower_for(lambda given: Reader(model, given).program(), treat, input_size, inputs=inputs, axes=axes)
 
 
 def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:

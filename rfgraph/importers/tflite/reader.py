@@ -12,7 +12,7 @@ from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape, symbol
-from rfgraph.importers.program.primitives import Data, Program, Value
+from rfgraph.importers.program.primitives import Data, Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.tflite.operators import HANDLERS, Made, Node, Output
@@ -78,9 +78,9 @@ class Model:
 class Reader:
     """Reads the operators of one model, in their order, into a builder."""
 
-    def __init__(self, model: Model, shapes: Mapping[str, Shape] | None = None) -> None:
+    def __init__(self, model: Model, given: Mapping[str, Given] | None = None) -> None:
         self.model = model
-        self.shapes = shapes or {}
+        self.given = given or {}
         self.build = Builder(PurePath(model.name).name)
         self.count = 0
         self.calls = 0
@@ -105,14 +105,17 @@ class Reader:
             tensor = graph.tensors[i]
             name = graph.names.get(i) or _input_name(tensor.name) or f"input_{i}"
             stated = _symbolic(tensor, name)
-            shape = self.shapes.get(name, stated)
-            self.resized |= any(a != b for a, b in zip(shape or (), stated or (), strict=False) if isinstance(b, int))
-            scope[i] = self.build.input(name, shape)
+            told = self.given.get(name)
+            shape = told if isinstance(told, tuple) else ()
+            self.resized |= any(a != b for a, b in zip(shape, stated or (), strict=False) if isinstance(b, int))
+            scope[i] = self.build.input(name, stated, told)
         self.run(graph, scope, "")
-        outputs = [self.value(graph, i, scope, "its output") for i in graph.outputs]
+        said = {i: place for place, i in enumerate(graph.names)}  # converters shuffle outputs, signatures do not
+        ends = sorted(graph.outputs, key=lambda i: said.get(i, len(said)))
+        outputs = [self.value(graph, i, scope, "its output") for i in ends]
         if not outputs:
             raise self.fail("the model has no outputs")
-        return self.build.program(outputs)
+        return self.build.program(outputs, [graph.names.get(i, "") for i in ends])
 
     def value(self, graph: Graph, i: int, scope: Mapping[int, Value], reader: str) -> Value:
         """Return tensor ``i`` of a graph: one that a step has made, or a constant."""

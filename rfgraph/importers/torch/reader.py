@@ -6,6 +6,7 @@ handlers for both.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ import networkx as nx
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape, symbol
@@ -101,6 +103,8 @@ class Exported:
     learned: Mapping[str, str] = field(default_factory=dict)
     #: What those of its inputs hold that are small tensors of integers: nested lists.
     contents: Mapping[str, Any] = field(default_factory=dict)
+    #: What the model calls each output of its graph: the keys under which it returns them, empty where it has none.
+    titles: tuple[str, ...] = ()
 
 
 Scope: TypeAlias = "dict[str, Any]"
@@ -165,16 +169,18 @@ class Reader:
         for name in graph.inputs:
             shape = self.stated(name)
             if name in data:
-                scope[name] = self.build.input(name, self.shapes.get(name, shape))
+                scope[name] = self.build.input(name, shape, self.shapes.get(name))
             else:
                 scope[name] = self.constant(name, shape)
             if name in learned:
                 scope[name] = self.build.learn(scope[name], learned[name])
                 self.build.learned |= scope[name].learned
-        outputs = [value for value in _flat(self.run(graph, data, scope)) if isinstance(value, Value)]
+        made, titles = self.run(graph, data, scope), self.exported.titles
+        named = zip(made, titles if len(titles) == len(made) else ("",) * len(made), strict=True)
+        outputs = [(value, title) for item, title in named for value in _flat([item]) if isinstance(value, Value)]
         if not outputs:
             raise self.fail("the model has no outputs that are tensors")
-        return self.build.program(outputs)
+        return self.build.program([value for value, _ in outputs], [title for _, title in outputs])
 
     def constant(self, name: str, shape: Shape | None) -> Value:
         """Return an input that is no data, with what it holds if that is known and never written over."""
@@ -294,7 +300,7 @@ class Reader:
             if in_place:
                 self.written(node.name, node.op, target, made[0], scope)
             root = self.roots.get(target, target)
-            added = self.build.instructions[before:]
+            added = self.build.instructions[before:] or self.build.folded
             for output in filter(None, step.outputs):
                 if op in CUTS and len(added) == 1 and isinstance(scope[output], Value) and added[0].output is made[0]:
                     self.cuts[output] = (target, added[0])
@@ -390,6 +396,39 @@ def operator(target: str) -> tuple[str, str]:
     return "::".join([".".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else target, ""
 
 
+def titles_of(spec: str) -> tuple[str, ...]:
+    r"""Return what a model calls the tensors that it returns, one for each leaf of a structure that PyTorch wrote down.
+
+    It is the way to the leaf, where that has a key: a detector that returns ``{"p3": x, "p4": y}`` has the outputs
+    ``p3`` and ``p4``. Leaves of plain tuples and lists have no names.
+
+    Examples
+    --------
+    >>> leaf = '{"type": null, "context": null, "children_spec": []}'
+    >>> titles_of(f'[1, {{"type": "builtins.dict", "context": "[\\"p3\\"]", "children_spec": [{leaf}]}}]')
+    ('p3',)
+    """
+    try:
+        root = json.loads(spec)[1]
+        titles: list[str] = []
+        waiting: list[tuple[Any, tuple[str, ...], bool]] = [(root, (), False)]
+        while waiting:
+            entry, path, keyed = waiting.pop()
+            if entry["type"] is None:
+                titles.append(".".join(path) if keyed else "")
+                continue
+            children = entry["children_spec"]
+            context = json.loads(entry["context"]) if isinstance(entry["context"], str) else None
+            keys = context if isinstance(context, list) and len(context) == len(children) else None
+            named = bool(keys) and all(isinstance(key, (str, int)) for key in keys or ())
+            steps = [str(key) for key in keys or ()] if named else [str(k) for k in range(len(children))]
+            ways = [(child, (*path, step), keyed or named) for child, step in zip(children, steps, strict=True)]
+            waiting += reversed(ways)
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):  # outputs have no names then
+        return ()
+    return tuple(titles)
+
+
 def _flat(values: Sequence[Any]) -> Iterator[Any]:
     for value in values:
         if isinstance(value, tuple):
@@ -427,6 +466,7 @@ def lowered(
     treat: Mapping[str, str] | None = None,
     input_size: Any = None,
     again: Callable[[Mapping[str, Shape]], Exported] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of an exported model; its nodes carry the ``location`` of the user's code.
 
@@ -434,7 +474,7 @@ def lowered(
     ----------
     exported
         The model.
-    treat, input_size
+    treat, input_size, axes
         As for ``rfgraph.importers.load``.
     again
         Exports the model for other shapes of its inputs; if left out, what it states of its own is read for them.
@@ -447,4 +487,4 @@ def lowered(
         locations.update(reader.locations)
         return found
 
-    return lower_for(read, treat, input_size, locations)
+    return lower_for(read, treat, input_size, locations, axes=axes)

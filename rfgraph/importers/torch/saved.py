@@ -23,7 +23,7 @@ from rfgraph.errors import ModelFileError
 from rfgraph.importers.program.folding import MAX_ELEMENTS
 from rfgraph.importers.spelling import archive
 from rfgraph.importers.spelling.stack import user_line
-from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step
+from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step, titles_of
 
 _BOOLEAN = 12  # ScalarType of torch's schema
 #: Its types of integers, as numpy calls them.
@@ -145,7 +145,10 @@ def decoded(data: Any, name: str, shared: Mapping[str, str] | None = None) -> Ex
     user, given, parameters = _signature(module["signature"])
     learned = {tensor: (shared or {}).get(parameter, parameter) for tensor, parameter in parameters.items()}
     data = tuple(n for n in _names(tuple(user)) if n in graph.shapes)
-    return Exported(name, replace(graph, outputs=tuple(given)), data, learned)
+    calls = module.get("module_call_graph") or [{}]
+    spec = (calls[0].get("signature") or {}).get("out_spec")
+    titles = titles_of(spec) if isinstance(spec, str) else ()
+    return Exported(name, replace(graph, outputs=tuple(given)), data, learned, titles=titles)
 
 
 def _signature(signature: Mapping[str, Any]) -> tuple[list[Any], list[Any], dict[str, str]]:

@@ -1,0 +1,461 @@
+"""Latency: how long a streaming network waits for its output, what chunks it takes, and what it keeps between them.
+
+Output ``y`` stands at the time of input ``y * S``. It *looks ahead* by what it reads beyond that, and must wait for it;
+how far it reads before is its *past*. Chunks of input come in multiples of ``K``, the least common multiple of the
+numerators of the effective strides of all maps on the way, since in between some map has no whole step to make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor, lcm
+from typing import Any, Literal
+
+from rfgraph.algebra.window import Number, Window, as_number
+from rfgraph.errors import AttributeValueError, LatencyError
+from rfgraph.passes.available import available, states
+from rfgraph.passes.compiled import Compiled
+from rfgraph.passes.fields import forward
+from rfgraph.passes.fold import between
+from rfgraph.questions.findings import Finding, named_axes
+
+
+@dataclass(frozen=True)
+class LayerLatency:
+    """What one layer waits for and keeps; in input samples, and features of its own map."""
+
+    node: Hashable
+    op: str
+    stride: Number
+    #: Input samples that it reads beyond its own position, at the phase that reads furthest.
+    look_ahead: Number
+    #: Input samples that it reads before its own position; ``None`` if all of them, as a recurrence does.
+    past: Number | None
+    #: Features of its map that are kept between chunks.
+    state: int
+    #: Channels of its map, ``None`` where the network does not tell.
+    channels: int | None = None
+    #: Whether it carries a recurrent state besides.
+    recurrent: bool = False
+
+    @property
+    def values(self) -> int | None:
+        """Numbers that are kept between chunks."""
+        return 0 if not self.state else None if self.channels is None else self.state * self.channels
+
+
+@dataclass(frozen=True)
+class LatencyBlocker:
+    """A node that forbids streaming, and why."""
+
+    node: Hashable
+    op: str
+    axis: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"node {self.node!r} ({self.op}), axis {self.axis}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How a network streams along one axis. ``report.latency`` makes it.
+
+    Lengths are in input samples; those in seconds and milliseconds want a sample rate.
+
+    Examples
+    --------
+    >>> import rfgraph
+    >>> net = rfgraph.Network("causal", axes=1)
+    >>> x = net.conv("a", net.input("x"), kernel=4, stride=2, padding=[[2, 0]])
+    >>> _ = net.conv("b", x, kernel=3, padding=[[2, 0]])
+    >>> latency = rfgraph.analyze(net).latency(sample_rate=16000, chunk=320)
+    >>> latency.look_ahead, latency.causal, latency.samples, latency.milliseconds
+    (1, True, 321, 20.0625)
+    """
+
+    layer: Hashable
+    source: Hashable
+    axis: str
+    #: From the source to the layer, in topological order; empty where streaming is forbidden.
+    layers: tuple[LayerLatency, ...]
+    #: Chunks come in multiples of so many samples.
+    multiple: int
+    blockers: tuple[LatencyBlocker, ...]
+    exact: bool = True
+    sample_rate: Number | None = None
+    #: Samples of a chunk.
+    chunk: int | None = None
+
+    @property
+    def status(self) -> Literal["exact", "bound", "forbidden"]:
+        """``forbidden`` where ``blockers`` name the nodes; ``bound`` where the look-ahead may be less."""
+        return "forbidden" if self.blockers else "exact" if self.exact else "bound"
+
+    @property
+    def look_ahead(self) -> Number:
+        """Samples that an output reads beyond its own position, at most."""
+        return self._last.look_ahead
+
+    @property
+    def past(self) -> Number | None:
+        """Samples that an output reads before its own position, at most; ``None`` if all of them."""
+        return self._last.past
+
+    @property
+    def stride(self) -> Number:
+        """Samples from one output to the next: the hop."""
+        return self._last.stride
+
+    @property
+    def causal(self) -> bool:
+        """Whether no output reads a sample that comes after those of its own step: look-ahead < stride."""
+        return self.look_ahead < self.stride
+
+    @property
+    def first_ahead(self) -> Hashable | None:
+        """The first node that looks ahead as far as its own stride or further, ``None`` if there is none."""
+        self._check()
+        return next((layer.node for layer in self.layers if layer.look_ahead >= layer.stride), None)
+
+    @property
+    def waits(self) -> bool:
+        """Whether chunks of ``multiple`` samples have to wait for later ones: look-ahead >= multiple."""
+        return self.look_ahead >= self.multiple
+
+    @property
+    def samples(self) -> Number:
+        """Algorithmic latency in samples: look-ahead and a chunk, or look-ahead and one sample."""
+        return self.look_ahead + (self.chunk or 1)
+
+    @property
+    def outputs_per_chunk(self) -> Number:
+        """How many outputs a chunk makes, by default one of the least size."""
+        return as_number(Fraction(self.chunk or self.multiple) / Fraction(self.stride))
+
+    @property
+    def milliseconds(self) -> float:
+        """Algorithmic latency in milliseconds."""
+        return self.in_milliseconds(self.samples)
+
+    def in_milliseconds(self, samples: Number) -> float:
+        """Return a number of samples in milliseconds.
+
+        Raises
+        ------
+        LatencyError
+            If no sample rate was given.
+        """
+        if self.sample_rate is None:
+            raise LatencyError("milliseconds want a sample rate: latency(sample_rate=16000)")
+        return float(Fraction(samples) * 1000 / Fraction(self.sample_rate))
+
+    @property
+    def state(self) -> int:
+        """Features of all maps that are kept between chunks."""
+        self._check()
+        return sum(layer.state for layer in self.layers)
+
+    @property
+    def values(self) -> int | None:
+        """Numbers that are kept between chunks, ``None`` where channels are not known."""
+        self._check()
+        values = [layer.values for layer in self.layers]
+        return None if None in values else sum(value for value in values if value is not None)
+
+    @property
+    def _last(self) -> LayerLatency:
+        self._check()
+        return self.layers[-1]
+
+    def _check(self) -> None:
+        if self.blockers:
+            more = f", and {len(self.blockers) - 1} more" if len(self.blockers) > 1 else ""
+            raise LatencyError(f"{self.layer!r} cannot be streamed: {self.blockers[0]}{more}")
+
+    def verify(self, run: Callable[[Any], Any], signal: Any) -> None:
+        """Confirm look-ahead and chunks by running a callable on ``signal`` and on prefixes of it.
+
+        An output that waits for no sample of the rest must be the same whatever the rest is; one that reads the last
+        sample must change with it, at some phase.
+
+        Parameters
+        ----------
+        run
+            What computes the outputs: an array in, an array out; time is the last dimension of both.
+        signal
+            A numpy array of a few times the past and look-ahead.
+
+        Raises
+        ------
+        LatencyError
+            If the callable looks ahead further than this, or less far at every phase.
+        """
+        import numpy as np
+
+        self._check()
+        length, stride = signal.shape[-1], Fraction(self.stride)
+        whole = np.asarray(run(signal))
+        reached = None
+        least = ceil(self.look_ahead + (self.past or 0)) + self.multiple
+        if length < least + 2 * self.multiple:
+            raise LatencyError(f"the signal has {length} samples; verifying wants {least + 2 * self.multiple}")
+        start = (length - self.multiple) // self.multiple * self.multiple
+        for cut in range(start - self.multiple, start + 1):
+            changed = np.array(signal, copy=True)
+            changed[..., cut:] = changed[..., cut:][..., ::-1] + 1
+            differs = np.abs(np.asarray(run(changed)) - whole).reshape(-1, whole.shape[-1]).max(axis=0) > 0
+            first = int(np.argmax(differs)) if differs.any() else None
+            if first is None:
+                continue
+            ahead = cut - first * stride
+            if ahead > self.look_ahead:
+                raise LatencyError(
+                    f"output {first} changes with sample {cut}: it looks ahead by {ahead} samples, "
+                    f"not {self.look_ahead}"
+                )
+            reached = ahead if reached is None else max(reached, ahead)
+        if reached is None or reached < self.look_ahead:
+            raise LatencyError(f"no output looks ahead further than {reached} samples; {self.look_ahead} were said")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The times that the features of a layer stand for. ``report.frames`` makes it.
+
+    Examples
+    --------
+    >>> import rfgraph
+    >>> net = rfgraph.Network("stft", axes=1)
+    >>> _ = net.conv("frames", net.input("x"), kernel=400, stride=160)
+    >>> frames = rfgraph.analyze(net, input_size=16000).frames("frames", sample_rate=16000)
+    >>> frames.count, frames.start(0), frames.end(0), frames.step, frames.at(0.5)
+    (98, 0.0, 0.025, 0.01, 49)
+    """
+
+    layer: Hashable
+    field: Window
+    sample_rate: Number
+    #: How many frames there are, ``None`` without an input size.
+    count: int | None
+
+    @property
+    def step(self) -> float:
+        """Seconds from one frame to the next."""
+        return float(Fraction(self.field.stride) / Fraction(self.sample_rate))
+
+    @property
+    def duration(self) -> float:
+        """Seconds that a frame lasts, at the phase that reads widest."""
+        return float(Fraction(self.field.size) / Fraction(self.sample_rate))
+
+    def start(self, y: int) -> float:
+        """Return when frame ``y`` starts: the time of the first sample that it reads."""
+        return float(Fraction(self._interval(y)[0]) / Fraction(self.sample_rate))
+
+    def end(self, y: int) -> float:
+        """Return when frame ``y`` ends: the time at which the last sample that it reads is over."""
+        return float(Fraction(self._interval(y)[1] + 1) / Fraction(self.sample_rate))
+
+    def center(self, y: int) -> float:
+        """Return the middle between start and end of frame ``y``."""
+        first, last = self._interval(y)
+        return float(Fraction(first + last + 1, 2) / Fraction(self.sample_rate))
+
+    def at(self, seconds: float) -> int:
+        """Return the frame whose centre is nearest to a time, the later one of two; among those there are."""
+        samples = Fraction(str(seconds)) * Fraction(self.sample_rate)
+        stride = Fraction(self.field.stride)
+        guess = floor((samples - self.field.center) / stride)
+        near = range(guess - self.field.period - 1, guess + self.field.period + 2)
+        inside = [y for y in near if self.field.interval(y) and y >= 0 and (self.count is None or y < self.count)]
+        if not inside:
+            return 0 if guess < 0 or self.count is None else self.count - 1
+        return min(inside, key=lambda y: (abs(Fraction(sum(self._interval(y)) + 1, 2) - samples), -y))
+
+    def _interval(self, y: int) -> tuple[int, int]:
+        interval = self.field.interval(y)
+        if interval is None:
+            raise LatencyError(f"frame {y} of {self.layer!r} reads nothing")
+        return interval
+
+
+def look_ahead(field: Window) -> Number:
+    """Return how far past ``y * S`` the outputs of a field read, at the phase that reads furthest."""
+    return as_number(max(last - y * Fraction(field.stride) for y, (_, last) in _phases(field)))
+
+
+def past(field: Window) -> Number:
+    """Return how far before ``y * S`` the outputs of a field read, at the phase that reads furthest."""
+    return as_number(max(y * Fraction(field.stride) - first for y, (first, _) in _phases(field)))
+
+
+def _phases(field: Window) -> list[tuple[int, tuple[int, int]]]:
+    return [(y, interval) for y, interval in enumerate(field.intervals) if interval is not None]
+
+
+def latency(
+    compiled: Compiled,
+    axis: int,
+    node: int,
+    source: int,
+    channels: Callable[[Hashable], int | None] = lambda node: None,
+    sample_rate: Number | None = None,
+    chunk: int | None = None,
+) -> Latency:
+    """Return how ``node`` streams along ``axis``.
+
+    Parameters
+    ----------
+    compiled
+        The network.
+    axis
+        Index of the axis that is streamed.
+    node, source
+        Node ids.
+    channels
+        Channels of a node's map.
+    sample_rate
+        Samples per second.
+    chunk
+        Samples of a chunk.
+
+    Raises
+    ------
+    LatencyError
+        If ``chunk`` is no multiple of what the network takes.
+    AttributeValueError
+        If ``chunk`` or ``sample_rate`` is not positive.
+    """
+    if chunk is not None and chunk < 1:
+        raise AttributeValueError(f"chunk {chunk!r} is not a positive number of samples")
+    if sample_rate is not None and sample_rate <= 0:
+        raise AttributeValueError(f"sample_rate {sample_rate!r} is not a positive number")
+    layers = compiled.layers
+    on_way = between(layers, source, [node])
+    fields = forward(compiled, axis, source)
+    names = layers.nodes[node], layers.nodes[source], layers.axes[axis]
+    blocking = blockers(compiled, axis, on_way)
+    if blocking:
+        return Latency(*names, (), 1, tuple(blocking), sample_rate=sample_rate, chunk=chunk)
+    windows = [fields.local[v] for v in on_way]
+    multiple = lcm(*(Fraction(window.stride).numerator for window in windows))
+    if chunk is not None and chunk % multiple:
+        lower = chunk // multiple * multiple
+        raise LatencyError(
+            f"axis {layers.axes[axis]}: chunks come in multiples of {multiple} samples, and {chunk} is none; "
+            f"take {f'{lower} or ' if lower else ''}{lower + multiple}"
+        )
+    kept = states(compiled, axis, available(compiled, axis, source, on_way))
+    rows = tuple(
+        LayerLatency(
+            layers.nodes[v],
+            layers.kinds[v],
+            window.stride,
+            look_ahead(window),
+            past(window),
+            kept.get(v, 0),
+            channels(layers.nodes[v]),
+        )
+        for v, window in zip(on_way, windows, strict=True)
+    )
+    return Latency(*names, rows, multiple, (), windows[-1].exact, sample_rate, chunk)
+
+
+def blockers(compiled: Compiled, axis: int, on_way: Sequence[int]) -> list[LatencyBlocker]:
+    """Return the nodes on the way that forbid streaming along ``axis``, in topological order."""
+    layers, inside = compiled.layers, set(on_way)
+    blocking = []
+    for v in on_way[1:]:
+        op = layers.ops[v][axis]
+        for tail, read in zip(layers.tails[v], compiled.reads[axis][v], strict=True):
+            if tail not in inside or read.is_empty:
+                continue
+            why = ""
+            if op.joins:
+                why = "it concatenates along this axis, so what an output reads depends on where the stream ends"
+            elif op.window_cycle != 1:
+                why = "what it reads depends on the length of the whole stream"
+            elif read.is_unknown:
+                why = f"what it reads is not known: {read.why}"
+            elif not read.is_local:
+                why = "it reads the stream to its end"
+            elif op.cycle[1] == 0:
+                why = "its map has one size, however long the stream is"
+            if why:
+                blocking.append(LatencyBlocker(layers.nodes[v], layers.kinds[v], layers.axes[axis], why))
+                break
+    return blocking
+
+
+@dataclass(frozen=True)
+class LooksAhead(Finding):
+    """The op ``node`` reads beyond the step of its own output, in a network that is to be causal.
+
+    ``steps`` is by how many positions of the map that it reads, ``samples`` the same in input samples.
+    """
+
+    steps: int
+    samples: Number
+    #: The padding that makes it causal, ``None`` if padding does not.
+    padding: tuple[int, int] | None
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence."""
+        return (
+            f"node {self.node!r}, {named_axes(self.axes)}: it reads {self.steps} positions of its input past its own "
+            f"step, {self.samples} input samples, in a network that is to be causal"
+        )
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        if self.padding is None:
+            return "no padding of it helps; delay what it is merged with, or take a causal op"
+        return f"pad it by {list(self.padding)}, which makes it causal and keeps its size"
+
+
+def find(compiled: Compiled, axis: int, outputs: Sequence[int], source: int) -> list[LooksAhead]:
+    """Return the ops on the way to any of ``outputs`` that look ahead by themselves, in topological order.
+
+    Parameters
+    ----------
+    compiled
+        The network.
+    axis
+        Index of the axis that is to be causal.
+    outputs, source
+        Node ids.
+    """
+    layers = compiled.layers
+    on_way = between(layers, source, outputs)
+    inside, fields = set(on_way), forward(compiled, axis, source)
+    findings = []
+    for v in on_way[1:]:
+        op = layers.ops[v][axis]
+        ahead = 0
+        for tail, read in zip(layers.tails[v], compiled.reads[axis][v], strict=True):
+            if tail in inside and read.is_local:
+                beyond = look_ahead(read) - Fraction(read.stride)
+                ahead = max(ahead, floor(beyond) + 1)
+        if ahead <= 0:
+            continue
+        field = fields.local[layers.tails[v][0]]
+        padding = op.padding_at(compiled.sizes[layers.tails[v][0]][axis])
+        # More padding before makes a convolution read earlier; that of a transposed one is cropped off its output.
+        earlier = field.is_local and op.center_step(field, fields.local[v]) < 0
+        moved = (padding[0] + ahead, padding[1] - ahead) if padding is not None and earlier else None
+        findings.append(
+            LooksAhead(
+                "RF010",
+                layers.nodes[v],
+                (layers.axes[axis],),
+                steps=ahead,
+                samples=as_number(ahead * Fraction(field.stride)) if field.is_local else ahead,
+                padding=moved if moved is not None and op.may_pad(moved) else None,
+            )
+        )
+    return findings

@@ -1,0 +1,383 @@
+"""Networks solved: one protocol for what an engine found, and the choice of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import networkx as nx
+
+from rfgraph.algebra.alignment import Mode
+from rfgraph.algebra.residues import BySize
+from rfgraph.algebra.window import Side, Window
+from rfgraph.fast.affine_walk import Plain, walked
+from rfgraph.graph.network import BatchNorm, Layers
+from rfgraph.graph.sizes import InputSize
+from rfgraph.graph.treatments import Treat
+from rfgraph.ops import Size
+from rfgraph.passes import fields as engine
+from rfgraph.passes.compiled import Compiled, compile_graph, compile_layers
+from rfgraph.passes.results import Extremes, Fields
+from rfgraph.questions import productivity
+from rfgraph.questions.alignment import is_off
+
+if TYPE_CHECKING:
+    from rfgraph.fast.numbers import Numbers
+    from rfgraph.passes.by_size import Solution
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What solved a network: the ``walk`` over plain ones, or the general ``passes``; and why."""
+
+    name: Literal["walk", "passes"]
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.why}"
+
+
+class Seen(NamedTuple):
+    """What an engine found of one node, one entry per axis."""
+
+    op: str
+    map_size: tuple[Size, ...]
+    field: tuple[Window, ...]
+    is_global: tuple[bool, ...]
+    by_size: tuple[BySize | None, ...]
+    side: tuple[Side, ...]
+
+
+class Solved(Protocol):
+    """A solved network: what a report asks for, whatever engine solved it."""
+
+    engine: Engine
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of its spatial axes."""
+
+    @property
+    def nodes(self) -> Sequence[Hashable]:
+        """Its nodes, in topological order."""
+
+    @property
+    def known(self) -> Collection[Hashable]:
+        """Its nodes, to be looked up."""
+
+    @property
+    def source(self) -> Hashable:
+        """The node in whose indices fields are given."""
+
+    @property
+    def layers(self) -> Layers:
+        """The network, checked."""
+
+    @property
+    def sizes(self) -> list[tuple[Size, ...]]:
+        """The size of every node's map on every axis, [V][A]."""
+
+    @property
+    def general(self) -> General:
+        """The same network for questions that need the general passes; they run when they are first asked."""
+
+    @property
+    def has_global(self) -> bool:
+        """Whether some node reads a whole axis."""
+
+    @property
+    def has_no_holes(self) -> bool:
+        """Whether it is sure that every position inside every field is read."""
+
+    def seen(self, node: Hashable) -> Seen:
+        """Return what is found of a node."""
+
+    def suspects(self, modes: Sequence[Mode]) -> list[int] | None:
+        """Return the ids of the merges that may not line up, ``None`` if that may be any."""
+
+    def aligned(self, modes: Sequence[Mode]) -> bool | None:
+        """Return whether all merges line up, ``None`` if the findings have to tell."""
+
+    def may_be_global(self, nodes: Collection[Hashable]) -> bool:
+        """Return whether one of ``nodes`` may read a whole axis."""
+
+    def may_see_all(self) -> bool:
+        """Return whether some field may be larger than the image."""
+
+    def extremes(self) -> list[Extremes]:
+        """Return the smallest and largest fields of the paths to every node, one entry per axis."""
+
+    def numbers(self) -> Numbers:
+        """Return size, stride and padding of all fields as arrays."""
+
+
+class General:
+    """A network solved by the general passes, each of which runs when it is first asked.
+
+    Parameters
+    ----------
+    compiled
+        The network.
+    source
+        Name of the node to measure from, ``None`` for the only input.
+    why
+        Why no faster engine solved it.
+
+    Raises
+    ------
+    EndpointError
+        If no source is named and there are several inputs.
+    UnknownNodeError
+        If there is no node of that name.
+    """
+
+    def __init__(self, compiled: Compiled, source: Hashable | None, why: str) -> None:
+        self.compiled = compiled
+        self.engine = Engine("passes", why)
+        self.source_id = compiled.layers.source(source)
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+        return self.layers.name
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of its spatial axes."""
+        return self.layers.axes
+
+    @property
+    def nodes(self) -> Sequence[Hashable]:
+        """Its nodes, in topological order."""
+        return self.layers.nodes
+
+    @property
+    def known(self) -> Collection[Hashable]:
+        """Its nodes, to be looked up."""
+        return self.layers.ids
+
+    @property
+    def source(self) -> Hashable:
+        """The node in whose indices fields are given."""
+        return self.layers.nodes[self.source_id]
+
+    @property
+    def layers(self) -> Layers:
+        """The network, checked."""
+        return self.compiled.layers
+
+    @property
+    def sizes(self) -> list[tuple[Size, ...]]:
+        """The size of every node's map on every axis, [V][A]."""
+        return self.compiled.sizes
+
+    @property
+    def general(self) -> General:
+        """Itself."""
+        return self
+
+    @cached_property
+    def has_global(self) -> bool:
+        """Whether some node reads a whole axis."""
+        return any(any(axis.is_global) for axis in self.fields)
+
+    @property
+    def has_no_holes(self) -> bool:
+        """Whether it is sure that every position inside every field is read: it is not."""
+        return False
+
+    @cached_property
+    def fields(self) -> list[Fields]:
+        """The forward fields of every axis."""
+        return self.compiled.per_axis(lambda axis: engine.forward(self.compiled, axis, self.source_id))
+
+    @cached_property
+    def solutions(self) -> list[Solution | None]:
+        """Fields by residue of the input size, for axes on which no size is given and it decides."""
+        if not any(field.kind == "unknown" for fields in self.fields for field in fields.local):
+            return [None] * len(self.axes)
+        from rfgraph.passes.by_size import solve  # numpy is imported when it is first needed
+
+        source = self.source_id
+        return self.compiled.per_axis(lambda axis: solve(self.compiled, axis, source, self.fields[axis]))
+
+    def seen(self, node: Hashable) -> Seen:
+        """Return what is found of a node."""
+        v = self.layers.id_of(node)
+        field = tuple(axis.field(v) for axis in self.fields)
+        by_size: tuple[BySize | None, ...] = ()
+        if any(window.kind == "unknown" for window in field):
+            solutions = self.solutions
+            field = tuple(f if s is None else s.window(v, f) for s, f in zip(solutions, field, strict=True))
+            by_size = tuple(None if s is None else s.by_size(v) for s in solutions)
+        is_global = tuple(axis.is_global[v] for axis in self.fields)
+        side = tuple(axis.beyond[v].side for axis in self.fields)
+        return Seen(self.layers.kinds[v], self.compiled.sizes[v], field, is_global, by_size, side)
+
+    def suspects(self, modes: Sequence[Mode]) -> list[int] | None:
+        """Return the ids of the merges that may not line up: any may."""
+        return None
+
+    def aligned(self, modes: Sequence[Mode]) -> bool | None:
+        """Return whether all merges line up: the findings have to tell."""
+        return None
+
+    def may_be_global(self, nodes: Collection[Hashable]) -> bool:
+        """Return whether one of ``nodes`` may read a whole axis."""
+        ids = [self.layers.id_of(node) for node in nodes]
+        return any(fields.is_global[v] for fields in self.fields for v in ids)
+
+    def may_see_all(self) -> bool:
+        """Return whether some field may be larger than the image."""
+        return productivity.may_exceed(self.compiled, self.fields, self.source_id)
+
+    def extremes(self) -> list[Extremes]:
+        """Return the smallest and largest fields of the paths to every node, one entry per axis."""
+        from rfgraph.questions import paths
+
+        return self.compiled.per_axis(lambda axis: paths.extremes(self.compiled, axis, self.source_id))
+
+    def numbers(self) -> Numbers:
+        """Return size, stride and padding of all fields as arrays."""
+        from rfgraph.fast.field_arrays import of_fields  # numpy is imported when it is first needed
+
+        return of_fields(tuple(self.nodes), self.axes, self.fields)
+
+
+class Walked:
+    """A plain network, solved by the walk; what that does not tell is left to the general passes."""
+
+    def __init__(self, plain: Plain) -> None:
+        self.plain = plain
+        self.engine = Engine("walk", "each op reads one interval per output, or the whole axis")
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+        return self.plain.name
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of its spatial axes."""
+        return self.plain.axes
+
+    @property
+    def nodes(self) -> Sequence[Hashable]:
+        """Its nodes, in topological order."""
+        return self.plain.nodes
+
+    @property
+    def known(self) -> Collection[Hashable]:
+        """Its nodes, to be looked up."""
+        return self.plain.states
+
+    @property
+    def source(self) -> Hashable:
+        """The input."""
+        return self.plain.source
+
+    @cached_property
+    def layers(self) -> Layers:
+        """The network, checked."""
+        return self.plain.layers()
+
+    @cached_property
+    def sizes(self) -> list[tuple[Size, ...]]:
+        """The size of every node's map on every axis, [V][A]."""
+        return self.plain.sizes()
+
+    @cached_property
+    def general(self) -> General:
+        """The same network for the general passes."""
+        compiled = compile_layers(self.layers, self.plain.input_size)
+        return General(compiled, self.plain.source, "the question needs them")
+
+    @property
+    def has_global(self) -> bool:
+        """Whether some node reads a whole axis."""
+        return self.plain.has_global
+
+    @property
+    def has_no_holes(self) -> bool:
+        """Whether every position inside every field is read."""
+        return self.plain.has_no_holes
+
+    def seen(self, node: Hashable) -> Seen:
+        """Return what is found of a node."""
+        if not self.plain.has_no_holes:
+            return self.general.seen(node)
+        frames = self.plain.frames(node)
+        map_size, is_global = tuple(f.map_size for f in frames), tuple(f.is_global for f in frames)
+        side: tuple[Side, ...] = tuple("both" if whole else "" for whole in is_global)
+        return Seen(self.plain.kind(node), map_size, self.plain.field(node), is_global, (), side)
+
+    def suspects(self, modes: Sequence[Mode]) -> list[int] | None:
+        """Return the ids of the merges whose branches differ in centre."""
+        if "causal" in modes:
+            return None
+        return [self.layers.id_of(merge) for merge in self.plain.misaligned]
+
+    def aligned(self, modes: Sequence[Mode]) -> bool | None:
+        """Return whether all merges line up."""
+        if "causal" in modes:
+            return None
+        pairs = [
+            pair for merge in self.plain.misaligned for pair in zip(self.plain.branches(merge), modes, strict=True)
+        ]
+        if not pairs:
+            return True
+        return False if any(is_off(sides, mode) for sides, mode in pairs) else None  # where they part may tell
+
+    def may_be_global(self, nodes: Collection[Hashable]) -> bool:
+        """Return whether one of ``nodes`` reads a whole axis."""
+        return any(f.is_global for node in nodes for f in self.plain.frames(node))
+
+    def may_see_all(self) -> bool:
+        """Return whether some field may be larger than the image."""
+        return self.plain.may_see_all()
+
+    def extremes(self) -> list[Extremes]:
+        """Return the smallest and largest fields of the paths to every node, one entry per axis."""
+        return self.plain.extremes()
+
+    def numbers(self) -> Numbers:
+        """Return size, stride and padding of all fields as arrays."""
+        return self.plain.numbers()
+
+
+def solve(
+    graph: nx.DiGraph[Any],
+    input_size: InputSize = None,
+    source: Hashable | None = None,
+    treat: Treat | None = None,
+    batch_norm: BatchNorm = "inference",
+) -> Solved:
+    """Return a solved network, by the fastest engine that can.
+
+    ========  =================================================  ===============================================
+    engine    when                                               why it is right
+    ========  =================================================  ===============================================
+    walk      one input; each op reads one interval per output,  a field is a frame and a size, and both add up
+              or the whole axis; sizes meet as they should       (head of ``rfgraph.fast.affine_walk``); held
+                                                                 against the passes by a property test
+    passes    always: upsampling, SAME padding without a size,   the window algebra, op by op
+              several inputs, a source of one's own, ``treat``,
+              batch statistics, sizes by name, unknown ops
+    ========  =================================================  ===============================================
+    """
+    plain: Plain | None = None
+    if treat:
+        why = "treat says what some nodes read"
+    elif batch_norm != "inference":
+        why = "batch normalisation is taken as in training"
+    else:
+        plain, why = walked(graph, source, input_size)
+    if plain is not None:
+        return Walked(plain)
+    return General(compile_graph(graph, input_size, treat, batch_norm), source, why)

@@ -1,0 +1,283 @@
+"""Latency: look-ahead, chunks and state against a simulation that goes position by position, and against torch."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from strategies import networks
+
+import rfgraph
+from rfgraph.errors import AttributeValueError, LatencyError
+from rfgraph.graph.network import read
+from rfgraph.passes.available import available, states
+from rfgraph.passes.compiled import compile_layers
+from rfgraph.passes.fold import between
+from rfgraph.questions.latency import Frames, latency
+
+
+def latency_of(graph, **options):
+    layers = read(graph)
+    return latency(compile_layers(layers), 0, len(layers.nodes) - 1, layers.inputs[0], **options)
+
+
+def chain(*layers):
+    net = rfgraph.Network("chain", axes=1)
+    x = net.input("x")
+    for i, (op, attributes) in enumerate(layers):
+        x = net.node(op, f"{op}{i}", x, **attributes)
+    return net.graph
+
+
+def tcn(causal):
+    """Dilations 1 to 8, two layers of three taps each."""
+    layers = []
+    for dilation in (1, 2, 4, 8):
+        padding = [[2 * dilation, 0]] if causal else dilation
+        layers += [("conv", {"kernel": 3, "dilation": dilation, "padding": padding})] * 2
+    return chain(*layers)
+
+
+def conv_tasnet():
+    """Encoder of 16 samples, hop 8, causal separator, transposed convolution as decoder."""
+    return chain(
+        ("conv", {"kernel": 16, "stride": 8}),
+        ("conv", {"kernel": 3, "dilation": 4, "padding": [[8, 0]]}),
+        ("conv_transpose", {"kernel": 16, "stride": 8}),
+    )
+
+
+def wav2vec2():
+    """The feature encoder of Baevski et al., wav2vec 2.0, 2020: kernels 10, 3, 3, 3, 3, 2, 2."""
+    layers = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
+    return chain(*(("conv", {"kernel": kernel, "stride": stride}) for kernel, stride in layers))
+
+
+def encodec():
+    """The causal encoder of Défossez et al., EnCodec, 2022, at 24 kHz: strides 2, 4, 5, 8."""
+    layers = [("conv", {"kernel": 7, "padding": [[6, 0]]})]
+    for stride in (2, 4, 5, 8):
+        layers.append(("conv", {"kernel": 3, "padding": [[2, 0]]}))
+        layers.append(("conv", {"kernel": 2 * stride, "stride": stride, "padding": [[stride, 0]]}))
+    layers.append(("conv", {"kernel": 7, "padding": [[6, 0]]}))
+    return chain(*layers)
+
+
+def unet(causal):
+    net = rfgraph.Network("unet", axes=1)
+    x, skips = net.input("x"), []
+
+    def block(name, x):
+        for i in range(2):
+            x = net.conv(f"{name}{i}", x, kernel=3, padding=[[2, 0]] if causal else 1)
+        return x
+
+    for level in range(2):
+        x = block(f"down{level}", x)
+        skips.append(x)
+        x = net.max_pool(f"pool{level}", x, kernel=2)
+    x = block("bottom", x)
+    for level in (1, 0):
+        x = net.concat(f"join{level}", skips[level], net.resize(f"up{level}", x, scale=2))
+        x = block(f"after{level}", x)
+    return net.graph
+
+
+NETWORKS = {  # look-ahead, chunk multiple
+    "TCN, centred": (tcn(False), 30, 1),
+    "TCN, causal": (tcn(True), 0, 1),
+    "Conv-TasNet": (conv_tasnet(), 15, 8),
+    "wav2vec 2.0": (wav2vec2(), 399, 320),
+    "EnCodec": (encodec(), 319, 320),
+    "U-Net, centred": (unet(False), 23, 4),
+    "U-Net, causal": (unet(True), 3, 4),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_look_ahead_and_chunks(name):
+    graph, ahead, multiple = NETWORKS[name]
+    found = latency_of(graph, sample_rate=16000)
+    assert (found.look_ahead, found.multiple, found.status) == (ahead, multiple, "exact")
+    assert found.samples == ahead + 1
+    assert found.milliseconds == (ahead + 1) / 16
+    assert found.waits == (ahead >= multiple)
+
+
+def test_what_is_causal_and_what_waits():
+    assert latency_of(tcn(True)).causal
+    assert latency_of(tcn(True)).first_ahead is None
+    assert not latency_of(tcn(False)).causal
+    assert latency_of(tcn(False)).first_ahead == "conv0"
+    assert latency_of(encodec()).causal  # a strided causal layer looks ahead less than its stride
+    assert not latency_of(encodec()).waits
+    assert not latency_of(unet(True)).waits
+    assert latency_of(conv_tasnet()).waits
+
+
+def test_chunks_are_added_to_the_latency():
+    found = latency_of(encodec(), sample_rate=24000, chunk=640)
+    assert (found.samples, found.outputs_per_chunk) == (319 + 640, 2)
+    assert found.milliseconds == pytest.approx(959 / 24)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_look_ahead_and_past_are_those_of_the_positions_read(name):
+    graph = NETWORKS[name][0]
+    check_reach(graph, latency_of(graph))
+
+
+def check_reach(graph, found):
+    layers = read(graph)
+    last, source = layers.nodes[-1], layers.nodes[layers.inputs[0]]
+    stride = Fraction(found.stride)
+    ahead, past = [], []
+    for y in range(int(2 * found.multiple / stride)):
+        positions = oracle.unclipped(graph, last, source, 0, y)
+        if positions:
+            ahead.append(max(positions) - y * stride)
+            past.append(y * stride - min(positions))
+    assert (max(ahead), max(past)) == (found.look_ahead, found.past)
+
+
+# The state, by simulation: every map keeps what it is said to keep, and no position that is read is missing.
+
+
+def starved(graph, less=None):
+    """Run chunk by chunk; return a map that lacks a position that is read, ``None`` if none does."""
+    layers = read(graph)
+    compiled, source, last = compile_layers(layers), layers.inputs[0], len(layers.nodes) - 1
+    on_way = between(layers, source, [last])
+    avail = available(compiled, 0, source, on_way)
+    kept = states(compiled, 0, avail)
+    found = latency_of(graph)
+    steps = {layers.id_of(row.node): found.multiple / Fraction(row.stride) for row in found.layers}
+    for v in on_way[1:]:
+        assert steps[v].denominator == 1
+        # Not one more can be computed: the next output reads a position that is not there.
+        tails = [(slot, tail) for slot, tail in enumerate(layers.tails[v]) if tail in avail]
+        name = layers.nodes[v]
+
+        def reads(y, name=name, tails=tails):
+            return [(tail, i) for slot, tail in tails for i in oracle.taps(graph.nodes[name], 0, y, slot=slot)]
+
+        assert any(i > avail[tail] for tail, i in reads(avail[v] + 1))
+        for y in range(avail[v] - 3 * int(steps[v]), avail[v] + 1):
+            assert all(i <= avail[tail] for tail, i in reads(y))
+        for y in range(avail[v] + 1, avail[v] + int(steps[v]) + 1):
+            for tail, i in reads(y):
+                assert i <= avail[tail] + steps[tail]
+                if i <= avail[tail] - (kept.get(tail, 0) - (tail == less)):
+                    return layers.nodes[tail]
+    return None
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_state_is_enough_and_one_feature_less_is_not(name):
+    graph = NETWORKS[name][0]
+    assert starved(graph) is None
+    layers = read(graph)
+    rows = [row for row in latency_of(graph).layers if row.state]
+    assert rows
+    for row in rows:
+        assert starved(graph, layers.id_of(row.node)) == row.node
+
+
+@settings(max_examples=40)
+@given(networks(axes=st.just(1), inputs=st.just(1), most=5))
+def test_random_networks(graph):
+    layers = read(graph)
+    assume(all(data.get("mode", "constant") == "constant" for _, data in graph.nodes(data=True) if data["op"] == "pad"))
+    found = latency_of(graph)
+    assume(found.status == "exact")
+    check_reach(graph, found)
+    assert starved(graph) is None
+    for row in found.layers:
+        if row.state:
+            assert starved(graph, layers.id_of(row.node)) == row.node
+
+
+def test_state_counts_channels():
+    net = rfgraph.Network("net", axes=1)
+    x = net.input("x", channels=2)
+    net.conv("a", x, kernel=5, padding=[[4, 0]], channels=3)
+    found = latency_of(net.graph, channels=lambda node: {"x": 2, "a": 3}[node])
+    assert (found.state, found.values) == (4, 8)
+    assert latency_of(net.graph).values is None
+
+
+# What forbids it.
+
+
+@pytest.mark.parametrize(
+    ("graph", "node", "why"),
+    [
+        (chain(("global_avg_pool", {})), "global_avg_pool0", "reads the stream to its end"),
+        (chain(("resize", {"size": 10})), "resize0", "length of the whole stream"),
+        (chain(("conv", {"kernel": 3, "stride": 2, "padding": "same"})), "conv0", "length of the whole stream"),
+        (chain(("unknown", {"of": "Op"})), "unknown0", "not known"),
+    ],
+)
+def test_what_forbids_it_is_named(graph, node, why):
+    found = latency_of(graph)
+    assert found.status == "forbidden"
+    assert found.blockers[0].node == node
+    assert why in found.blockers[0].why
+    with pytest.raises(LatencyError, match=f"cannot be streamed: node '{node}'"):
+        _ = found.look_ahead
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"chunk": 7}, LatencyError, "multiples of 4 samples, and 7 is none; take 4 or 8"),
+        ({"chunk": 3}, LatencyError, "and 3 is none; take 4"),
+        ({"chunk": 0}, AttributeValueError, "chunk 0 is not a positive"),
+        ({"sample_rate": -1}, AttributeValueError, "sample_rate -1 is not a positive"),
+    ],
+)
+def test_bad_chunks_and_rates(options, error, message):
+    with pytest.raises(error, match=message):
+        latency_of(unet(True), **options)
+
+
+def test_milliseconds_want_a_rate():
+    with pytest.raises(LatencyError, match="want a sample rate"):
+        _ = latency_of(tcn(True)).milliseconds
+
+
+# Running it.
+
+
+def smoothed(before, after):
+    def run(signal):
+        padded = np.pad(signal, (before, after))
+        return np.stack([padded[i : i + len(signal)] for i in range(before + after + 1)]).sum(0)
+
+    return run
+
+
+def test_verify():
+    found = latency_of(chain(("conv", {"kernel": 5, "padding": [[3, 1]]})))
+    signal = np.random.default_rng(0).uniform(size=40)
+    found.verify(smoothed(3, 1), signal)
+    with pytest.raises(LatencyError, match="looks ahead by 2 samples, not 1"):
+        found.verify(smoothed(2, 2), signal)
+    with pytest.raises(LatencyError, match="no output looks ahead further than 0 samples; 1 were said"):
+        found.verify(smoothed(4, 0), signal)
+    with pytest.raises(LatencyError, match="the signal has 3 samples"):
+        found.verify(smoothed(3, 1), signal[:3])
+
+
+def test_frames():
+    window = rfgraph.Window(400, 160, 200)
+    frames = Frames("frames", window, 16000, 101)
+    assert (frames.start(0), frames.end(0), frames.center(1)) == (-0.0125, 0.0125, 0.01)
+    assert (frames.step, frames.duration) == (0.01, 0.025)
+    assert [frames.at(t) for t in (0, 0.004, 0.005, 0.5, 99, -1)] == [0, 0, 1, 50, 100, 0]
+    for y in range(101):
+        assert frames.at(frames.center(y)) == y
