@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
 from rfgraph import importers
-from rfgraph.algebra.alignment import Mode
-from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError
+from rfgraph.errors import EndpointError, ModelFileError
 from rfgraph.graph.costs import Costs
 from rfgraph.graph.network import BatchNorm, Network
 from rfgraph.graph.outputs import outputs
@@ -22,8 +21,7 @@ from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph
 from rfgraph.passes.results import Fields
 from rfgraph.questions.layers import Layer, Trace
-from rfgraph.report import Report
-from rfgraph.solved import solve
+from rfgraph.report import Report, report_of
 
 if TYPE_CHECKING:
     from rfgraph.importers.lowering.layout import Axes
@@ -99,21 +97,7 @@ def analyze(
     """
     example, input_size = importers.as_example(model, example, input_size)
     graph = _graph(model, treat, input_size, example, inputs, axes)
-    solved = solve(graph, input_size, source, treat, batch_norm)
-    modes = (alignment,) * len(solved.axes) if isinstance(alignment, str) else tuple(alignment)
-    known = get_args(Mode)
-    if len(modes) != len(solved.axes) or any(mode not in known for mode in modes):
-        raise AttributeValueError(
-            f"alignment {alignment!r} is not one of {', '.join(known)}, for all axes or one per axis"
-        )
-    options = {
-        "input_size": input_size,
-        "source": source,
-        "alignment": alignment,
-        "treat": treat,
-        "batch_norm": batch_norm,
-    }
-    return Report(solved, cast("tuple[Mode, ...]", modes), graph, options)
+    return report_of(graph, input_size, source, alignment, treat, batch_norm)
 
 
 def trace(
@@ -238,5 +222,6 @@ def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[
         map_size=compiled.sizes[v],
         field=tuple(axis.field(v) for axis in fields),
         is_global=tuple(axis.is_global[v] for axis in fields),
+        side=tuple(axis.beyond[v].side for axis in fields),
         costs=costs,
     )
