@@ -29,6 +29,7 @@ RULES = {
     "RF006": Rule("note", "holes"),
     "RF007": Rule("note", "unproductive layer"),
     "RF008": Rule("note", "global context"),
+    "RF015": Rule("note", "unread input"),
 }
 
 
