@@ -233,7 +233,8 @@ def _is_unchecked(graph: Branches, v: int, axis: int) -> bool:
     unknown = {slot for slot, _, field in sides if field.kind == "unknown"}
     if unknown:
         known = dict(graph.solved(v, axis, solution)) if solution else {}
-        return not unknown <= known.keys() or not all(field.exact for field in known.values())
+        told = unknown <= known.keys() and all(field.exact for field in known.values())
+        return not told or (solution is not None and solution.are_lost(list(known.values())))
     if all(field.exact for _, _, field in sides):
         return False
     slots = [(slot, field) for slot, _, field in sides]
@@ -257,6 +258,11 @@ def _by_size(
         if met not in known:
             pairs = [(slot, window) for slot, window in zip(slots, windows, strict=True) if window.kind == "local"]
             known[met] = list(_pairs_at(merge, pairs, {pair: at_residue(forks[pair], residue) for pair in forks}, mode))
+            known[met] += [  # a branch whose stride changes with the input size drifts from those that keep theirs
+                _Disagreement(merge, pairs[0][0], slot, "RF001", pairs[0][1], window, Fraction(0))
+                for slot, window in zip(slots, windows, strict=True)
+                if window.is_unknown and pairs
+            ]
         found.append(known[met])
     always = {(d.reference, d.other, d.rule, d.offset) for d in found[0]}.intersection(
         *({(d.reference, d.other, d.rule, d.offset) for d in case} for case in found[1:])

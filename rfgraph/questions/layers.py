@@ -43,6 +43,9 @@ class Layer:
     #: What every layer of the network holds and takes, worked out when first asked.
     costs: Mapping[Hashable, Cost] = declare(default_factory=dict, repr=False, compare=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "costs": {self.name: self.cost}}  # its own, not those of the whole network
+
     @property
     def cost(self) -> Cost:
         """What it holds and takes."""

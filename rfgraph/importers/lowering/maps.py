@@ -30,6 +30,8 @@ class Placed:
     label: str = ""
     #: Axes of which positions lie among the channels, each channel holding some of them.
     folded: frozenset[int] = frozenset()
+    #: Axes of which one position was taken, and which.
+    taken: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Maps:
         #: Why the step at hand cannot be followed, if it cannot.
         self.gave_up = ""
         self._names: dict[str, int] = {}  # -> the number that the next of that name gets
+        self._measured: dict[tuple[int, Dim], Placed] = {}  # axis and size that a symbol stands for -> the first such
 
     def emit(self, op: str, name: str, inputs: Iterable[Placed], label: str = "", /, **attributes: Any) -> str:
         """Add a node and return its name, which has a number behind it if the name was taken."""
@@ -151,6 +154,23 @@ class Maps:
             view = None
         full = {"identity": inputs[0].full, "global": frozenset(range(self.axes))}.get(fits[0] if fits else "")
         return Placed(node, view, full or frozenset(), step.name)
+
+    def measure(self, p: Placed) -> None:
+        """Note how large a map is along its axes, where only symbols say it."""
+        for d in range(p.view.rank if p.view is not None else 0):
+            assert p.view is not None
+            axis = p.view.whole(d)
+            if axis is not None and not isinstance(size := p.view.extent(axis), int):
+                self._measured.setdefault((axis, size), p)
+
+    def measured_like(self, sizes: Mapping[int, Dim]) -> tuple[list[int], list[Placed]] | None:
+        """Return the slot from 1 on of a map that is as large along each axis, and these maps; ``None`` without one."""
+        found = [self._measured.get((axis, sizes[axis])) for axis in range(self.axes)]
+        distinct = {p.node: p for p in found if p is not None}
+        order = list(distinct)
+        if any(p is None for p in found):
+            return None
+        return [order.index(p.node) + 1 for p in found if p is not None], list(distinct.values())
 
     def each(self, op: str, step: Instruction, inputs: Sequence[Placed]) -> str:
         """Add a node of an op of one input for every input, and one that reads them all."""

@@ -65,7 +65,7 @@ class Expression:
     --------
     >>> height = symbol("H")
     >>> str((height + 2 * 1 - 3) // 2 + 1)
-    '(H - 1)//2 + 1'
+    '(H + 1)//2'
     >>> 2 * height == height + height
     True
     """
@@ -394,6 +394,9 @@ def _floored(size: Dim) -> Dim:
         return size
     whole = [term for term in size.terms if term[1].denominator == 1 and term[0]]
     rest = [term for term in size.terms if term[1].denominator != 1 or not term[0]]
+    constant = floor(sum(coefficient for atoms, coefficient in rest if not atoms))
+    if constant:  # of the constant only what is less than 1 stays, so that equal quotients look alike
+        return _sum([((), constant), *_terms(_floored(size - constant))])
     fractions = _sum(rest)
     if isinstance(fractions, int) or _integral(fractions):
         return _sum([*whole, *_terms(fractions)])
