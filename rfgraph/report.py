@@ -215,8 +215,8 @@ class Report(Mapping[Hashable, Layer]):
         if not self._solved.has_no_holes:
             skips = holes.find(self._compiled, self._fields, self._source, self._ends)
         unread: list[Finding] = []
-        if not unreads.reads_all(self._layers, self._solved.sizes, self._source, self._ends):
-            unread = unreads.find(self._compiled, self._source, self._ends)
+        if not self._solved.reads_all:
+            unread = unreads.find(self._layers, self._solved.sizes, lambda: self._compiled, self._source, self._ends)
         found = worst_first([*misaligned, *self._behind[0], *self._unproductive, *whole, *skips, *unread])
         located = [(finding, self._location(finding.node)) for finding in found]
         return tuple(replace(finding, location=location) if location else finding for finding, location in located)

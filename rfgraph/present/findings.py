@@ -18,6 +18,7 @@ from rfgraph.questions.holes import Holes
 from rfgraph.questions.misalignment import Branch, Misalignment, Repair, SizeDependent
 from rfgraph.questions.productivity import Unproductive
 from rfgraph.questions.records import exact, finding_document, window_document
+from rfgraph.questions.unread import Unread
 from rfgraph.report import Report
 
 #: Notes and accepted findings of one rule that people are shown in full: what a design does on purpose, it does in each

@@ -7,7 +7,7 @@ which every position is read; most networks have one, and then there is nothing 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import gcd
@@ -140,9 +140,17 @@ def _read_on(
     return tuple(ends)
 
 
-def find(compiled: Compiled, source: int, outputs: Sequence[int]) -> list[Finding]:
+def find(
+    layers: Layers,
+    sizes: Sequence[tuple[Size, ...]],
+    compiled_if_needed: Callable[[], Compiled],
+    source: int,
+    outputs: Sequence[int],
+) -> list[Finding]:
     """Return the positions of ``source`` that no feature of ``outputs`` reads, where that is known."""
-    layers = compiled.layers
+    if reads_all(layers, sizes, source, outputs):
+        return []
+    compiled = compiled_if_needed()
     ends = [v for v in outputs if between(layers, source, [v])]
     if not ends or not layers.ops[source][0].is_input:
         return []
