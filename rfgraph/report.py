@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -13,17 +13,23 @@ import networkx as nx
 
 from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import InputSizes
-from rfgraph.errors import AttributeValueError, MissingExtraError, UnboundedError, UnknownFieldError
+from rfgraph.errors import (
+    AttributeValueError,
+    EndpointError,
+    MissingExtraError,
+    UnboundedError,
+    UnknownFieldError,
+)
 from rfgraph.fast.numbers import Numbers
 from rfgraph.graph.costs import Costs, Total
 from rfgraph.graph.network import BatchNorm, Layers
-from rfgraph.graph.outputs import outputs
+from rfgraph.graph.outputs import beginnings, outputs, with_axes
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat, Treatment
 from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.results import Fields
-from rfgraph.questions import context, productivity
+from rfgraph.questions import context, grids, productivity
 from rfgraph.questions import support as supports
 from rfgraph.questions.alignment import center_spread, find, unchecked
 from rfgraph.questions.context import GlobalContext
@@ -35,11 +41,14 @@ from rfgraph.questions.records import finding_document, layer_document, layer_re
 from rfgraph.solved import Engine, General, Solved, solve
 
 if TYPE_CHECKING:
+    from rfgraph.algebra.window import Number
     from rfgraph.passes.extents import Regions
     from rfgraph.passes.size_rule import SizeRule
     from rfgraph.questions.features import Features, How, Pixel
+    from rfgraph.questions.latency import Frames, Latency
     from rfgraph.questions.paths import Paths
     from rfgraph.questions.support import Support
+    from rfgraph.questions.tiling import Tiling
 
 
 class Report(Mapping[Hashable, Layer]):
@@ -199,20 +208,27 @@ class Report(Mapping[Hashable, Layer]):
             solutions = self._general.solutions
             misaligned = find(self._compiled, self._fields, self._source, self._modes, solutions, suspects)
         whole: list[GlobalContext] = []
-        if self._solved.may_be_global([self._layers.nodes[v] for v in self._ends]):
+        if self._solved.has_global and self._solved.may_be_global([self._layers.nodes[v] for v in self._ends]):
             whole = context.find(self._compiled, self._fields, self._ends)
         holes: list[Finding] = []
         if not self._solved.has_no_holes:
             holes = supports.find(self._compiled, self._fields, self._source, self._ends)
-        found = worst_first([*misaligned, *self._unproductive, *whole, *holes])
+        found = worst_first([*misaligned, *self._behind[0], *self._unproductive, *whole, *holes])
         located = [(finding, self._location(finding.node)) for finding in found]
         return tuple(replace(finding, location=location) if location else finding for finding, location in located)
+
+    @cached_property
+    def _behind(self) -> tuple[list[Finding], list[int]]:
+        """What does not line up behind ops that read all of the source, and the merges that are not checked there."""
+        if not self._solved.has_global or not beginnings(self._layers, with_axes(self._layers)):
+            return [], []
+        return grids.find(self._compiled, self._fields, self._source, self._modes)
 
     @property
     def aligned(self) -> bool | None:
         """Whether all merges line up; ``None`` where some cannot be checked, as when it depends on the input size."""
         certain = self._solved.aligned(self._modes)
-        if certain is not None:
+        if certain is False or (certain and self._behind == ([], [])):
             return certain
         serious = [finding for finding in self.findings if finding.severity != "note"]
         if any(not isinstance(finding, SizeDependent) for finding in serious):
@@ -304,7 +320,7 @@ class Report(Mapping[Hashable, Layer]):
     def unchecked(self) -> tuple[Hashable, ...]:
         """The merges that cannot be checked, because the field of a branch is not known."""
         merges = unchecked(self._compiled, self._fields, self._source, self._general.solutions)
-        return tuple(self._layers.nodes[v] for v in merges)
+        return tuple(self._layers.nodes[v] for v in sorted({*merges, *self._behind[1]}))
 
     @property
     def treated(self) -> tuple[Treatment, ...]:
@@ -627,6 +643,177 @@ class Report(Mapping[Hashable, Layer]):
         (Fraction(5, 9),)
         """
         return supports.support(self._compiled, self._fields, self._layers.id_of(layer), self._source)
+
+    def tiling(
+        self,
+        layer: Hashable | None = None,
+        tile: int | Sequence[int] | None = None,
+        overlap: int | Sequence[int] | None = None,
+        memory: int | None = None,
+    ) -> Tiling:
+        """Return how to cut the source into tiles that are run one by one, exactly, or who forbids it.
+
+        Without an input size it is the rule for all sizes: start multiple and halo. With one it is a plan.
+
+        Parameters
+        ----------
+        layer
+            The output that is put together; the only output by default.
+        tile
+            Pixels of a tile, one number or one per axis. By default those of the least overhead among tiles of at most
+            2**20 pixels, or that fit into ``memory``.
+        overlap
+            Pixels that neighbouring tiles share at least; as few as are exact by default.
+        memory
+            Bytes that the feature maps of one tile may take, as 32-bit floats: at most so many live at once.
+
+        Raises
+        ------
+        TilingError
+            If the tile or the overlap does not do; the message says what would.
+        EndpointError
+            If there are several outputs and none is named.
+        UnknownFieldError
+            If ``memory`` is given and channels are not known.
+
+        Examples
+        --------
+        >>> from rfgraph import analyze
+        >>> plan = analyze("zoo:unet_2x2", input_size=2048).tiling(tile=512)
+        >>> plan.axes[0].multiple, plan.axes[0].halo, plan.count
+        (16, (94, 94), 36)
+        """
+        from rfgraph.questions import tiling
+
+        v = self._output(layer)
+        sizes = self._sizes[self._source]
+        image = None if None in sizes else tuple(size for size in sizes if size is not None)
+        tiler = tiling.Tiler(self._layers, v, self._source)
+        fits = None
+        if memory is not None:
+            channels = {node: cost.channels for node, cost in self.costs.items()}
+            fits = tiling.fits_memory(tiler, channels, memory)
+        return tiling.plan(
+            tiler, image, tiling.given("tile", tile, self.axes), tiling.given("overlap", overlap, self.axes), fits
+        )
+
+    def latency(
+        self,
+        layer: Hashable | None = None,
+        sample_rate: Number | None = None,
+        chunk: int | None = None,
+        axis: str | None = None,
+    ) -> Latency:
+        """Return how the network streams: look-ahead, chunks, and what it keeps between them, or who forbids it.
+
+        Parameters
+        ----------
+        layer
+            The output; the only one by default.
+        sample_rate
+            Samples per second, for times.
+        chunk
+            Samples that come at once.
+        axis
+            Name of the axis that is streamed; the first one by default.
+
+        Raises
+        ------
+        LatencyError
+            If ``chunk`` is no multiple of what the network takes.
+        EndpointError
+            If there are several outputs and none is named.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("centred", axes=1)
+        >>> out = net.conv("out", net.input("x"), kernel=5, padding=2)
+        >>> latency = analyze(net).latency(sample_rate=8000)
+        >>> latency.look_ahead, latency.causal, latency.first_ahead, latency.milliseconds, latency.state
+        (2, False, 'out', 0.375, 4)
+        """
+        from rfgraph.questions import latency
+
+        costs = self.costs
+        return latency.latency(
+            self._compiled,
+            self._axis(axis),
+            self._output(layer),
+            self._source,
+            lambda node: costs[node].channels,
+            sample_rate,
+            chunk,
+        )
+
+    def frames(self, layer: Hashable, sample_rate: Number, axis: str | None = None) -> Frames:
+        """Return the times that the features of ``layer`` stand for.
+
+        Parameters
+        ----------
+        layer
+            A node.
+        sample_rate
+            Samples per second.
+        axis
+            Name of the axis; the first one by default.
+
+        Raises
+        ------
+        UnboundedError, UnknownFieldError
+            If its field has no numbers.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("spectrogram", axes=1)
+        >>> out = net.conv("out", net.input("x"), kernel=400, stride=160)
+        >>> frames = analyze(net).frames("out", sample_rate=16000)
+        >>> frames.start(2), frames.end(2), frames.center(2)
+        (0.02, 0.045, 0.0325)
+        """
+        from rfgraph.questions.latency import Frames
+
+        index = self._axis(axis)
+        found = self[layer]
+        _ = found.field[index].size  # a field without numbers says so
+        return Frames(layer, found.field[index], sample_rate, found.map_size[index])
+
+    def asked(self, rules: Collection[str], axis: str | None = None) -> tuple[Finding, ...]:
+        """Return findings of rules that are looked for only where they are asked for: ``RF009`` and ``RF010``.
+
+        Parameters
+        ----------
+        rules
+            Rule ids; others are passed over.
+        axis
+            Name of the axis that is to be causal; the first one by default.
+        """
+        found: list[Finding] = []
+        if "RF010" in rules:
+            from rfgraph.questions import latency
+
+            found += latency.find(self._compiled, self._axis(axis), self._ends, self._source)
+        if "RF009" in rules:
+            from rfgraph.passes.compiled import compile_layers
+            from rfgraph.questions import tiling
+
+            found += tiling.find(compile_layers(self._layers), self._ends, self._source)
+        located = [(finding, self._location(finding.node)) for finding in found]
+        return tuple(replace(finding, location=location) if location else finding for finding, location in located)
+
+    def _output(self, layer: Hashable | None) -> int:
+        if layer is not None:
+            return self._layers.id_of(layer)
+        if len(self.outputs) != 1:
+            names = ", ".join(repr(name) for name in self.outputs[:8])
+            raise EndpointError(f"the network has {len(self.outputs)} outputs, {names}; pass output= to say which one")
+        return self._layers.id_of(self.outputs[0])
+
+    def _axis(self, name: str | None) -> int:
+        if name is not None and name not in self.axes:
+            raise AttributeValueError(f"axis {name!r} is not one of {', '.join(self.axes)}")
+        return 0 if name is None else self.axes.index(name)
 
     def _is_clipped(self, v: int) -> bool:
         """Return whether what ``v`` reads is followed from map to map, and refuse if it is not known at all."""

@@ -87,6 +87,10 @@ class Solved(Protocol):
         """The same network for questions that need the general passes; they run when they are first asked."""
 
     @property
+    def has_global(self) -> bool:
+        """Whether some node reads a whole axis."""
+
+    @property
     def has_no_holes(self) -> bool:
         """Whether it is sure that every position inside every field is read."""
 
@@ -176,6 +180,11 @@ class General:
     def general(self) -> General:
         """Itself."""
         return self
+
+    @cached_property
+    def has_global(self) -> bool:
+        """Whether some node reads a whole axis."""
+        return any(any(axis.is_global) for axis in self.fields)
 
     @property
     def has_no_holes(self) -> bool:
@@ -288,6 +297,11 @@ class Walked:
         return General(compiled, self.plain.source, "the question needs them")
 
     @property
+    def has_global(self) -> bool:
+        """Whether some node reads a whole axis."""
+        return self.plain.has_global
+
+    @property
     def has_no_holes(self) -> bool:
         """Whether every position inside every field is read."""
         return self.plain.has_no_holes
@@ -319,7 +333,7 @@ class Walked:
 
     def may_be_global(self, nodes: Collection[Hashable]) -> bool:
         """Return whether one of ``nodes`` reads a whole axis."""
-        return self.plain.has_global and any(f.is_global for node in nodes for f in self.plain.frames(node))
+        return any(f.is_global for node in nodes for f in self.plain.frames(node))
 
     def may_see_all(self) -> bool:
         """Return whether some field may be larger than the image."""

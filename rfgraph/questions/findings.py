@@ -17,6 +17,8 @@ class Rule:
 
     severity: Severity
     title: str
+    #: Whether it is looked for only where it is asked for by its whole name.
+    asked: bool = False
 
 
 #: Rule id -> what it finds. Ids are never reused.
@@ -29,6 +31,8 @@ RULES = {
     "RF006": Rule("note", "holes"),
     "RF007": Rule("note", "unproductive layer"),
     "RF008": Rule("note", "global context"),
+    "RF009": Rule("note", "cannot be tiled exactly", asked=True),
+    "RF010": Rule("warning", "looks ahead", asked=True),
 }
 
 

@@ -203,7 +203,13 @@ def _slice_of_part(
 ) -> tuple[int, Bounds, View] | None:
     """Return the slice of an axis that a slice of one of its parts is: one phase of it, or a run of blocks."""
     parts = view.dims[d].parts
-    if len(parts) != 1 or step != 1 or not isinstance(start, int | None) or not isinstance(stop, int | None):
+    if (
+        view.dims[d].extra
+        or len(parts) != 1
+        or step != 1
+        or not isinstance(start, int | None)
+        or not isinstance(stop, int | None)
+    ):
         return None
     part = parts[0]
     if part.axis is None or not isinstance(part.size, int):
