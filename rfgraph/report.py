@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -68,6 +68,8 @@ class Report(Mapping[Hashable, Layer]):
         self._modes = modes
         self._graph = graph
         self._options = options
+        #: Reports of a live model that is traced anew: at one input size, and for any where it can be.
+        self._traced: tuple[Callable[[InputSize], Report], Callable[[], Report | None]] | None = None
 
     @property
     def engine(self) -> Engine:
@@ -279,6 +281,10 @@ class Report(Mapping[Hashable, Layer]):
         >>> report.aligned, report.aligned_when(224)
         (True, True)
         """
+        if self._traced is not None:
+            at_size, _ = self._traced
+            anywhere = self._anywhere
+            return at_size(input_size).aligned if anywhere is self else anywhere.aligned_when(input_size)
         compiled = compile_layers(self._layers, input_size)
         return Report(General(compiled, self.source, "it is solved anew for a size"), self._modes).aligned
 
@@ -292,10 +298,13 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:xception").aligned_sizes[0])
         n mod 32 is 7 or 8, from 7
         """
-        return tuple(
-            common_sizes(axis, [f for f in self.findings if isinstance(f, SizeDependent) and axis in f.axes])
-            for axis in self.axes
-        )
+        found = [finding for finding in self._anywhere.findings if isinstance(finding, SizeDependent)]
+        return tuple(common_sizes(axis, [finding for finding in found if axis in finding.axes]) for axis in self.axes)
+
+    @cached_property
+    def _anywhere(self) -> Report:
+        """The report of a live model traced for inputs of any size, where it can be traced so; else this one."""
+        return self if self._traced is None else self._traced[1]() or self
 
     @cached_property
     def _size_rules(self) -> list[SizeRule]:
@@ -314,7 +323,9 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:unet_2x2").input_sizes[0])
         multiples of 16, from 16
         """
-        return tuple(rule.input_sizes for rule in self._size_rules)
+        if self._traced is not None and self._anywhere is self:
+            return (None,) * len(self.axes)  # sizes that the trace holds may be the model's or the example's
+        return tuple(rule.input_sizes for rule in self._anywhere._size_rules)
 
     @cached_property
     def unchecked(self) -> tuple[Hashable, ...]:

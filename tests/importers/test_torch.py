@@ -1208,3 +1208,43 @@ def test_constants_in_a_pickle_stay_there(tmp_path):
     report = rfgraph.analyze(path)
     assert report["conv"].size == (3, 3)
     assert report.region(list(report)[-1], (0, 0)).box == ((0, 9), (0, 11))
+
+
+class Decoder(torch.nn.Module):
+    """A U-Net of two levels: it resizes to the size of its skips, or pads to it."""
+
+    def __init__(self, pads: bool) -> None:
+        super().__init__()
+        self.pads = pads
+        self.down, self.middle = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(4, 4, 3, padding=1)
+        self.pool, self.up = torch.nn.MaxPool2d(2), torch.nn.Conv2d(8, 4, 3, padding=1)
+
+    def forward(self, x):
+        skip = self.down(x)
+        y = self.middle(self.pool(skip))
+        if self.pads:
+            y = torch.nn.functional.interpolate(y, scale_factor=2)
+            more, wider = skip.shape[2] - y.shape[2], skip.shape[3] - y.shape[3]
+            y = torch.nn.functional.pad(y, [wider // 2, wider - wider // 2, more // 2, more - more // 2])
+        else:
+            y = torch.nn.functional.interpolate(y, skip.shape[2:])
+        return self.up(torch.cat([y, skip], 1))
+
+
+def test_a_live_module_is_traced_for_inputs_of_any_size():
+    module = Decoder(pads=False).eval()
+    report = rfgraph.analyze(module, example=(1, 3, 64, 64))
+    assert [str(sizes) for sizes in report.input_sizes] == ["any size from 2"] * 2
+    assert [str(sizes) for sizes in report.aligned_sizes] == ["multiples of 2, from 2"] * 2
+    assert [report.aligned_when(n) for n in (64, 65, 66)] == [True, False, True]
+    for n in (2, 3, 9):
+        assert module(torch.zeros(1, 3, n, n)).shape == (1, 4, n, n)
+    with pytest.raises(RuntimeError):
+        module(torch.zeros(1, 3, 1, 1))
+
+
+def test_a_module_that_cannot_be_traced_so_is_traced_anew_at_a_size():
+    report = rfgraph.analyze(Decoder(pads=True).eval(), example=(1, 3, 64, 64))
+    assert report.aligned_when(64) is True
+    assert report.aligned_when(65) is True  # one row of zeros comes after
+    assert report.input_sizes == (None, None)
