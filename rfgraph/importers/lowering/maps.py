@@ -109,7 +109,12 @@ class Maps:
         self._names[name] = number
         self._names.setdefault(free, 2)
         step = self.step
-        if not label and step is not None and (name == step.name or name.startswith(f"{step.name}/")):
+        if (
+            not label
+            and op != "unknown"
+            and step is not None
+            and (name == step.name or name.startswith(f"{step.name}/"))
+        ):
             label = _other_word(step.op, op)  # one op of the model may be several nodes: all are called as it is
         if label:
             attributes["label"] = label
