@@ -74,14 +74,16 @@ def _check_sizes(graph: nx.MultiDiGraph[Any], views: Mapping[str, View], axis: i
     sizes: dict[str, int | None] = {}
     for node, attributes in graph.nodes(data=True):
         slots = sorted((edge.get("slot", 0), tail) for tail, _, edge in graph.in_edges(node, data=True))
+        why = ""
         try:
             size = kind_of(attributes["op"]).parse(attributes, axis, axes).size([sizes[tail] for _, tail in slots])
-        except RFGraphError:  # told by the analysis, which names what a user can change
-            size = None
+        except RFGraphError as error:  # of one input, it is told by the analysis, which names what a user can change
+            size, why = None, f"the maps of its operands do not fit: {error}" if len(slots) > 1 else ""
         view = views.get(node)
         extent = None if view is None else view.extent(axis)
         if size is not None and isinstance(extent, int) and size != extent:
             why = f"its map would have size {size} where its tensor has {extent}"
+        if why:
             of = attributes.get("label") or attributes["op"]
             kept = {name: value for name, value in attributes.items() if name in ("location", "parameters")}
             attributes.clear()

@@ -30,6 +30,8 @@ class Placed:
     label: str = ""
     #: Axes of which positions lie among the channels, each channel holding some of them.
     folded: frozenset[int] = frozenset()
+    #: Axes of which one position was taken, and which.
+    taken: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True)
