@@ -13,6 +13,7 @@ import networkx as nx
 
 from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import InputSizes
+from rfgraph.algebra.window import Interval, Window
 from rfgraph.errors import (
     AttributeValueError,
     EndpointError,
@@ -128,6 +129,7 @@ class Report(Mapping[Hashable, Layer]):
             seen.by_size,
             location=self._location(node),
             costs=self.costs,
+            side=seen.side,
         )
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -534,7 +536,8 @@ class Report(Mapping[Hashable, Layer]):
             reached = regions.reach(self._compiled, v, place, self._source)
             return Region(layer, place, self.axes, regions.box(reached), True, "exact" if reached.exact else "bound")
         fields = [fields.field(v) for fields in self._fields]
-        intervals = [field.interval(y) for field, y in zip(fields, place, strict=True)]
+        beyond = [fields.beyond[v] for fields in self._fields]
+        intervals = list(map(_unclipped, fields, beyond, place))
         status = self[layer].status
         found = None if None in intervals else tuple(interval for interval in intervals if interval is not None)
         return Region(layer, place, self.axes, found, False, "bound" if status == "bound" else "exact")
@@ -616,9 +619,11 @@ class Report(Mapping[Hashable, Layer]):
         clipped = self._is_clipped(v)
         if how == "center" or not clipped:
             for axis, field in enumerate(fields):
-                if field.is_full:
+                if field.is_unbounded:
                     name = self._layers.describe(v, axis)
-                    raise UnboundedError(f"{name} reads the whole axis: its field has no centre and no ends")
+                    raise UnboundedError(
+                        f"{name} reads the whole axis, or all to one end of it: its field has no centre and no two ends"
+                    )
                 if field.is_unknown:
                     raise UnknownFieldError(f"{self._layers.describe(v, axis)} is not known: {field.why}")
         if clipped:
@@ -869,3 +874,11 @@ def report_of(
 def solved_anew(graph: nx.DiGraph[Any], options: dict[str, Any]) -> Report:
     """Return a report that was copied or pickled: its network is kept, and solved again."""
     return report_of(graph, **options)
+
+
+def _unclipped(field: Window, beyond: Window, y: int) -> Interval | None:
+    """Return what output ``y`` reads where no size is known; all that comes before it begins at 0."""
+    if beyond.side != "past":
+        return field.interval(y)
+    ends = field.hull(beyond).ends(y)
+    return None if ends is None or ends[1] is None or ends[1] < 0 else (0, ends[1])

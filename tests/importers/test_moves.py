@@ -274,3 +274,34 @@ def test_a_slice_into_rows_that_are_no_positions_counts_them():
     padded = net(p.Concat(dim=3), net.weight(1, 2, 3, 1, 2, 4), windows)
     program = net.build.program([slice_(net, padded, 3, 0, 2)])
     check_moves(program, Layout.given(program, {"x": (2, 3)}))
+
+
+def test_rows_computed_one_by_one_and_stacked_are_an_axis():
+    net = Net((1, 2, 4, 6))
+    x = net.conv(net.x)
+    rows = []
+    for i in range(4):
+        row = net.conv(take(net, x, 2, i), kernel=3, padding=1, dims=(2,))
+        rows.append(net(p.Unsqueeze(dims=(2,)), row))
+    x = net.conv(net(p.Concat(dim=2), *rows))
+    program = net.build.program([x])
+    report = rfgraph.analyze(lower(program))
+    assert report[list(lower(program))[-1]].map_size == (4, 6)
+    assert not report.findings
+    check_moves(program, layout_of(program))
+
+
+def test_a_recurrence_written_out_reads_the_rows_before():
+    net = Net((1, 2, 4, 6))
+    x = net.conv(net.x)
+    state, rows = None, []
+    for i in range(4):
+        row = take(net, x, 2, i)
+        state = row if state is None else net.relu(net.add(row, state))
+        rows.append(net(p.Unsqueeze(dims=(2,)), state))
+    x = net(p.Concat(dim=2), *rows)
+    program = net.build.program([net.conv(x, kernel=1, padding=0)])
+    check_moves(program, layout_of(program))
+    graph = lower(program)
+    report = rfgraph.analyze(graph)
+    assert report.region(list(graph)[-1], (2, 0)).box == ((0, 3), (0, 1))

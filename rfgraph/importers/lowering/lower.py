@@ -34,6 +34,7 @@ from rfgraph.importers.program.primitives import (
     Contract,
     Instruction,
     Program,
+    Slice,
     Slide,
     SlideTransposed,
     Take,
@@ -167,13 +168,15 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
         values[step.output.name] = step.output
         if any(operand is not None for operand in operands):
             maps.begin()
+            maps.step = step
             made = _apart(step, operands, place(step.primitive, maps, step, operands))
             base = moves.base(step.output.name)
             if base in placed and (maps.gave_up or isinstance(step.primitive, Concat)):
-                made = _by_number(moves, maps, step, made, placed[base], values[base])
+                rows = {axis for p in operands if p is not None for axis, _ in p.taken}
+                made = _by_number(moves, maps, step, made, placed[base], values[base], rows)
             if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:
                 made = rules_moves.among_blocks(maps, step, operands[0], step.primitive.dim) or made
-            made = checked(maps, step, operands, made)
+            made = checked(maps, step, operands, replace(made, taken=_taken(step, operands, made)))
             if maps.gave_up and maps.probe is not None:
                 maps.probe.lost(value.name for value in step.inputs)
             if counts is not None:
@@ -189,22 +192,41 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
     return placed
 
 
-def _by_number(moves: Moves, maps: Maps, step: Instruction, made: Placed, base: Placed, value: Value) -> Placed:
+def _by_number(
+    moves: Moves, maps: Maps, step: Instruction, made: Placed, base: Placed, value: Value, rows: set[int]
+) -> Placed:
     """Return what a step takes of the tensor whose elements it moves, found by their numbers where that says more.
 
-    It does where no rule follows the step; and where rules put side by side, as if they were channels, rows that lay
-    along an axis, or frames that overlap.
+    It does where no rule follows the step; and where frames that overlap are put side by side, or rows of the axes
+    ``rows`` that were taken one by one.
     """
     numbers = None if base.view is None else moves.numbers(step, value)
     reading = None if base.view is None or numbers is None else read_back(base.view, value.shape or (), numbers)
     if reading is None:
         return made
     if not maps.gave_up and made.view is not None:
-        kept = {axis for axis in made.view.axes if made.view.extent(axis) != 1}
+        kept = {axis for axis in made.view.axes if made.view.extent(axis) != 1} - rows
         if kept >= {axis for axis in reading.first if reading.along(axis)} and not overlaps(reading):
             return made
     maps.take_back()
     return take(maps, step, base, reading)
+
+
+def _taken(step: Instruction, operands: Operands, made: Placed) -> frozenset[tuple[int, int]]:
+    """Return the axes of which a tensor holds one position, as a row does that was cut out, and which that is."""
+    if made.view is None:
+        return frozenset()
+    view = made.view
+    rows = {row for p in operands if p is not None for row in p.taken}
+    p, first = operands[0], None
+    match step.primitive:
+        case Slice(starts=(start,), dims=(d,)):
+            first = 0 if start is None else start
+        case Take(dim=d) if (data := step.inputs[1].data) is not None and data.elements.size == 1:
+            first = data.elements.flat[0]
+    if isinstance(first, int) and p is not None and p.view is not None and (axis := p.view.whole(d)) is not None:
+        rows.add((axis, first))
+    return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1 and axis not in made.full)
 
 
 def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:

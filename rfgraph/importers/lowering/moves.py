@@ -44,14 +44,15 @@ def _pad(primitive: program.Pad, maps: Maps, step: Instruction, operands: Operan
     view = p.view
     assert view is not None
     padding: dict[int, list[int]] = {}
+    why = ""
     for d in changed:
         before, after = primitive.amounts[d]
         axis, dim = view.whole(d), view.dims[d]
         if axis is not None:
             if not isinstance(before, int) or not isinstance(after, int):
-                why = f"it pads by {before} and {after}, which depend on the input size; give one"
-                return maps.unknown(step, operands, why)
-            padding[axis] = [before, after]
+                why = why or f"it pads by {before} and {after}, which depend on the input size; give one"
+            else:
+                padding[axis] = [before, after]
             view = view.replaced(d, along(axis, dim.size + before + after))
         elif not dim.axes:
             view = view.replaced(d, other(dim.size + before + after))
@@ -59,6 +60,8 @@ def _pad(primitive: program.Pad, maps: Maps, step: Instruction, operands: Operan
             view = view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after))
         else:
             return maps.unknown(step, operands, "it crops a dimension that carries several axes, or part of one")
+    if why:  # where its positions lie is not known, but which dimensions carry the axes is
+        return maps.unknown(step, operands, why, view)
     if padding:
         mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
         return Placed(maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode), view, p.full)
@@ -131,7 +134,8 @@ def _cut(
     for start, stop, _ in slices.values():
         if isinstance(start, Expression) or isinstance(stop, Expression):
             ends = ":".join("" if end is None else str(end) for end in (start, stop))
-            return maps.unknown(step, operands, f"it slices {ends}, which depends on the input size; give one")
+            why = f"it slices {ends}, which depends on the input size; give one"
+            return maps.unknown(step, operands, why, view)
     if backward:
         name = f"{step.name}/backward" if slices or lost else step.name
         p = replace(p, node=maps.emit("broadcast", name, [p], step.op, **maps.mixes(backward)), full=p.full | backward)
@@ -329,7 +333,10 @@ def _concat(primitive: program.Concat, maps: Maps, step: Instruction, operands: 
         return Placed(maps.node("concat", step, known), view, label=step.name)
     views = [p.view for p in known if p.view is not None]
     if not any(view.dims[d].axes for view in views):
-        return _beside(maps, step, operands, known, d)
+        stacked = _stacked(known, d) if len(known) == len(operands) else None
+        if stacked is None:
+            return _beside(maps, step, operands, known, d)
+        return _end_to_end(maps, step, operands, stacked[0], d, stacked[1])
     if len(known) == 1:
         return _with_rows(maps, step, operands, known[0], d)
     laid = _along_one(known, d) if len(known) == len(operands) else None
@@ -389,6 +396,23 @@ def _along_one(known: Sequence[Placed], d: int) -> tuple[list[Placed], int] | No
             p = replace(p, view=bare.replaced(d, along(axis, 1)))
         laid.append(p)
     return laid, axis
+
+
+def _stacked(known: Sequence[Placed], d: int) -> tuple[list[Placed], int] | None:
+    """Return rows that were made of others of one axis, no two of the same, as maps of one position along it, and it.
+
+    ``None`` if they are not such.
+    """
+    made_of = [{axis: frozenset(row for a, row in p.taken if a == axis) for axis, _ in p.taken} for p in known]
+    axes = [axis for axis in made_of[0] if len({rows.get(axis) for rows in made_of} - {None}) == len(known) > 1]
+    if len(axes) != 1 or any(p.view is None or p.view.dims[d] != Dimension() for p in known):
+        return None
+    laid = []
+    for p in known:
+        assert p.view is not None
+        dims = (replace(dim, parts=tuple(q for q in dim.parts if q.axis != axes[0])) for dim in p.view.dims)
+        laid.append(replace(p, view=View(tuple(dims)).replaced(d, along(axes[0], 1))))
+    return laid, axes[0]
 
 
 def _with_rows(maps: Maps, step: Instruction, operands: Operands, p: Placed, d: int) -> Placed:
