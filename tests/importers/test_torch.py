@@ -1208,3 +1208,36 @@ def test_constants_in_a_pickle_stay_there(tmp_path):
     report = rfgraph.analyze(path)
     assert report["conv"].size == (3, 3)
     assert report.region(list(report)[-1], (0, 0)).box == ((0, 9), (0, 11))
+
+
+class Attending(nn.Module):
+    """Attention over all positions, with the path beside it inside the module, as users write it."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return x + self.proj(F.scaled_dot_product_attention(q, k, v))
+
+
+class Mixer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.attention, self.head = nn.Conv2d(3, 8, 3, 2, 1), Attending(), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        y = self.stem(x)
+        tokens = self.attention(y.flatten(2).transpose(1, 2))
+        return self.head(tokens.transpose(1, 2).reshape(y.shape))
+
+
+@pytest.mark.parametrize("how", ["identity", "cut"])
+@pytest.mark.parametrize("pattern", ["attention", "scaled_dot_product_attention", "atten*"])
+def test_treatments_fit_modules_and_the_operators_of_the_model(pattern, how):
+    plain = rfgraph.analyze(Mixer(), example=(1, 3, 32, 32))
+    report = rfgraph.analyze(Mixer(), example=(1, 3, 32, 32), treat={pattern: how})
+    assert plain["head"].is_global == (True, True)
+    assert report["head"].is_global == (False, False)
+    assert report["head"].field == plain["head"].field
