@@ -219,8 +219,8 @@ def support(compiled: Compiled, fields: Sequence[Fields], node: int, source: int
         window = fields[axis].field(node)
         if not window.is_local:
             where = layers.describe(node, axis)
-            if window.is_full:
-                raise UnboundedError(f"{where} reads the whole axis: there are no holes to look for")
+            if window.is_unbounded:
+                raise UnboundedError(f"{where} reads the whole axis, or all to one end: there are no holes to look for")
             if window.is_empty:
                 raise UnknownFieldError(f"{where} reads nothing of {layers.nodes[source]!r}")
             raise UnknownFieldError(f"{where} is not known: {window.why}")
@@ -244,7 +244,8 @@ def along(compiled: Compiled, window: Window, node: int, source: int, axis: int,
         for teeth in comb.phases
     ]
     layers = compiled.layers
-    chosen = next((v for v in compiled.between([node], source) if layers.ops[v][axis].alternatives), None)
+    ways = ((v, layers.ops[v][axis]) for v in compiled.between([node], source))
+    chosen = next((v for v, op in ways if v != source and (op.joins or op.alternatives or not op.reads_all)), None)
     if chosen is None:
         return AxisSupport(name, tuple(phases), comb.step, "exact")
     why = f"{layers.describe(chosen, axis)}: {compiled.reads[axis][chosen][0].why}"
