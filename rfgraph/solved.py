@@ -11,7 +11,7 @@ import networkx as nx
 
 from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import BySize
-from rfgraph.algebra.window import Window
+from rfgraph.algebra.window import Side, Window
 from rfgraph.fast.affine_walk import Plain, walked
 from rfgraph.graph.network import BatchNorm, Layers
 from rfgraph.graph.sizes import InputSize
@@ -47,6 +47,7 @@ class Seen(NamedTuple):
     field: tuple[Window, ...]
     is_global: tuple[bool, ...]
     by_size: tuple[BySize | None, ...]
+    side: tuple[Side, ...]
 
 
 class Solved(Protocol):
@@ -93,6 +94,10 @@ class Solved(Protocol):
     @property
     def has_no_holes(self) -> bool:
         """Whether it is sure that every position inside every field is read."""
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether it is sure that no position of the source is unread."""
 
     def seen(self, node: Hashable) -> Seen:
         """Return what is found of a node."""
@@ -191,6 +196,11 @@ class General:
         """Whether it is sure that every position inside every field is read: it is not."""
         return False
 
+    @property
+    def reads_all(self) -> bool:
+        """Whether it is sure that no position of the source is unread: it is not."""
+        return False
+
     @cached_property
     def fields(self) -> list[Fields]:
         """The forward fields of every axis."""
@@ -216,7 +226,8 @@ class General:
             field = tuple(f if s is None else s.window(v, f) for s, f in zip(solutions, field, strict=True))
             by_size = tuple(None if s is None else s.by_size(v) for s in solutions)
         is_global = tuple(axis.is_global[v] for axis in self.fields)
-        return Seen(self.layers.kinds[v], self.compiled.sizes[v], field, is_global, by_size)
+        side = tuple(axis.beyond[v].side for axis in self.fields)
+        return Seen(self.layers.kinds[v], self.compiled.sizes[v], field, is_global, by_size, side)
 
     def suspects(self, modes: Sequence[Mode]) -> list[int] | None:
         """Return the ids of the merges that may not line up: any may."""
@@ -306,13 +317,19 @@ class Walked:
         """Whether every position inside every field is read."""
         return self.plain.has_no_holes
 
+    @property
+    def reads_all(self) -> bool:
+        """Whether it is sure that no position of the input is unread."""
+        return self.plain.reads_all
+
     def seen(self, node: Hashable) -> Seen:
         """Return what is found of a node."""
         if not self.plain.has_no_holes:
             return self.general.seen(node)
         frames = self.plain.frames(node)
         map_size, is_global = tuple(f.map_size for f in frames), tuple(f.is_global for f in frames)
-        return Seen(self.plain.kind(node), map_size, self.plain.field(node), is_global, ())
+        side: tuple[Side, ...] = tuple("both" if whole else "" for whole in is_global)
+        return Seen(self.plain.kind(node), map_size, self.plain.field(node), is_global, (), side)
 
     def suspects(self, modes: Sequence[Mode]) -> list[int] | None:
         """Return the ids of the merges whose branches differ in centre."""

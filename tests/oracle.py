@@ -127,6 +127,13 @@ def taps(attributes, axis, y, sizes=None, slot=0):
     if op in ("adaptive_avg_pool", "adaptive_max_pool"):
         outputs = attribute(attributes, "size", axis)
         return set(range(floor(Fraction(y * size, outputs)), ceil(Fraction((y + 1) * size, outputs))))
+    if op in ("recurrent", "attention", "cumsum"):
+        if not attribute(attributes, "mixes", axis, True):
+            return {y}
+        own = set() if attributes.get("exclusive") else {y}
+        default = "forward" if op == "cumsum" else "both"
+        sides = {"forward": range(y), "backward": range(y + 1, size), "both": range(size)}
+        return own | set(sides[attributes.get("direction", default)])
     if op == "concat" and attributes.get("axis", "channels") == axis:
         return {y - sum(sizes[:slot])}
     if op in ("add", "mul") and sizes and sizes[slot] == 1:

@@ -199,7 +199,7 @@ def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solutio
         if field.kind != "unknown":
             continue
         reads = compiled.reads[axis][v]
-        sides = [solution.side(v, slot) for slot in range(len(reads)) if reads[slot].kind != "full"]
+        sides = [solution.side(v, slot) for slot in range(len(reads)) if not reads[slot].is_unbounded]
         merged = reduce(lambda a, b: _hull(a, b, modulus), sides) if sides else EMPTY
         if isinstance(merged, Window) and merged.kind == "unknown":
             causes = [

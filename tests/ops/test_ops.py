@@ -10,6 +10,7 @@ import pytest
 
 import rfgraph
 from rfgraph import EMPTY, FULL, IDENTITY, Network, RFGraphError, Window
+from rfgraph.algebra.window import FUTURE, PAST
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops import KINDS, kind_of
 from rfgraph.ops.pointwise import Arithmetic, Pointwise
@@ -131,6 +132,13 @@ CASES = [
     ("instance_norm", {"mixes": False}, IDENTITY, IDENTITY, 10),
     ("attention", {}, FULL, FULL, 10),
     ("recurrent", {}, FULL, FULL, 10),
+    ("attention", {"direction": "forward"}, PAST, PAST, 10),
+    ("recurrent", {"direction": "backward"}, FUTURE, FUTURE, 10),
+    ("recurrent", {"direction": "forward", "mixes": False}, IDENTITY, IDENTITY, 10),
+    ("cumsum", {}, PAST, PAST, 10),
+    ("cumsum", {"exclusive": True}, before := Window.past((-1,), 1), before, 10),
+    ("cumsum", {"direction": "backward", "exclusive": True}, after := Window.future((1,), 1), after, 10),
+    ("cumsum", {"mixes": False}, IDENTITY, IDENTITY, 10),
     ("broadcast", {}, FULL, FULL, 10),
     ("global_avg_pool", {}, FULL, FULL, 1),
     ("global_avg_pool", {"mixes": False}, IDENTITY, IDENTITY, 10),
