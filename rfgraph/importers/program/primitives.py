@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, field, fields
-from numbers import Rational
+from fractions import Fraction
 from typing import Any, Literal, TypeVar, dataclass_transform
 
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape
@@ -374,7 +374,7 @@ def _short(value: Any) -> str:
 
 
 def _written(value: Any) -> str:
-    return str(value) if isinstance(value, (Expression, Rational)) else repr(value)
+    return str(value) if isinstance(value, (Expression, Fraction)) else repr(value)
 
 
 #: What stands in an annotation -> what a person calls it.
@@ -422,7 +422,7 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "tuple[tuple[int, int], ...]": _all(_all(_is_int)),
     "tuple[tuple[Dim, Dim], ...]": _all(_all(_is_dim)),
     "tuple[Dim | None, ...]": _all(_maybe(_is_dim)),
-    "tuple[Any, ...] | None": _maybe(_all(lambda scale: isinstance(scale, Rational) and 0 < scale < _LARGEST)),
+    "tuple[Any, ...] | None": _maybe(_all(lambda scale: isinstance(scale, (int, Fraction)) and 0 < scale < _LARGEST)),
     "tuple[str, ...]": _all(_is_text),
     "tuple[tuple[str, ...], ...]": _all(_all(_is_text)),
 }
