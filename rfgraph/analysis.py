@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
 from rfgraph import importers
-from rfgraph.algebra.alignment import Mode
-from rfgraph.errors import AttributeValueError, EndpointError, ModelFileError
+from rfgraph.errors import EndpointError, ModelFileError
 from rfgraph.graph.costs import Costs
 from rfgraph.graph.network import BatchNorm, Network
 from rfgraph.graph.outputs import outputs
@@ -22,8 +21,10 @@ from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph
 from rfgraph.passes.results import Fields
 from rfgraph.questions.layers import Layer, Trace
-from rfgraph.report import Report
-from rfgraph.solved import solve
+from rfgraph.report import Report, report_of
+
+if TYPE_CHECKING:
+    from rfgraph.importers.lowering.layout import Axes
 
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
 Model = Any
@@ -38,6 +39,7 @@ def analyze(
     batch_norm: BatchNorm = "inference",
     example: Any = None,
     inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> Report:
     """Return what every feature of a network sees of its input, and every merge whose paths do not line up.
 
@@ -61,11 +63,16 @@ def analyze(
     batch_norm
         ``"inference"``: batch normalisation reads its own position. ``"training"``: it reads the whole map besides.
     example
-        What a live module is traced on: the full shape of its input, such as ``(1, 3, 224, 224)``, or a tensor; a list
-        of these if it has several inputs. Others need none.
+        What a live module is traced on: the full shape of its input, such as ``(1, 3, 224, 224)``, a tensor or an
+        array; a list of these if it has several inputs, or a mapping from the names of its arguments. A PyTorch module
+        with convolutions needs none if there is an input size. Others need none.
     inputs
         What inputs of a model file hold, such as ``{"sr": 16000}``: a number or a list of numbers. Of the branches that
         this decides only one is left.
+    axes
+        Which dimensions of a model's inputs are spatial, where the model itself does not tell: for each input a letter
+        per dimension that is an axis and a dot for any other, such as ``{"image": "..HW"}``, or one text for all
+        inputs. It is found where a model has windows or patches.
 
     Raises
     ------
@@ -88,22 +95,20 @@ def analyze(
     merge 'add', axes y, x: centres are off by +1/2 input pixels, +1/4 of the merge's own
     ('pool' against 'conv', parting at 'image')
     """
-    graph = _graph(model, treat, input_size, example, inputs)
-    solved = solve(graph, input_size, source, treat, batch_norm)
-    modes = (alignment,) * len(solved.axes) if isinstance(alignment, str) else tuple(alignment)
-    known = get_args(Mode)
-    if len(modes) != len(solved.axes) or any(mode not in known for mode in modes):
-        raise AttributeValueError(
-            f"alignment {alignment!r} is not one of {', '.join(known)}, for all axes or one per axis"
-        )
-    options = {
-        "input_size": input_size,
-        "source": source,
-        "alignment": alignment,
-        "treat": treat,
-        "batch_norm": batch_norm,
-    }
-    return Report(solved, cast("tuple[Mode, ...]", modes), graph, options)
+    example, input_size = importers.as_example(model, example, input_size)
+    graph = _graph(model, treat, input_size, example, inputs, axes)
+    report = report_of(graph, input_size, source, alignment, treat, batch_norm)
+    if importers.is_traced(model):
+
+        def at_size(size: InputSize) -> Report:
+            return analyze(model, size, source, alignment, treat, batch_norm, example, axes=axes)
+
+        def at_any_size() -> Report | None:
+            symbolic = importers.live_at_any_size(model, example, treat, axes)
+            return symbolic if symbolic is None else report_of(symbolic, None, source, alignment, treat, batch_norm)
+
+        report._traced = at_size, at_any_size
+    return report
 
 
 def trace(
@@ -114,12 +119,13 @@ def trace(
     batch_norm: BatchNorm = "inference",
     example: Any = None,
     inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> Trace:
     """Return what one output reads of each of its ancestors: the reverse pass of the article.
 
     Parameters
     ----------
-    model, input_size, treat, batch_norm, example, inputs
+    model, input_size, treat, batch_norm, example, inputs, axes
         As for ``analyze``.
     output
         The node whose field is followed; the output if there is just one.
@@ -138,7 +144,8 @@ def trace(
     >>> trace(net)["signal"].size, trace(net)["first"].size
     ((7,), (3,))
     """
-    graph = _graph(model, treat, input_size, example, inputs)
+    example, input_size = importers.as_example(model, example, input_size)
+    graph = _graph(model, treat, input_size, example, inputs, axes)
     compiled = compile_graph(graph, input_size, treat, batch_norm)
     layers = compiled.layers
     if output is None:
@@ -161,6 +168,7 @@ def load(
     example: Any = None,
     input_size: InputSize = None,
     inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph that a file, ``"zoo:NAME"`` or ``"path/to/file.py:function"`` stands for.
 
@@ -170,7 +178,7 @@ def load(
         What names the model, or a live one of PyTorch, Keras or JAX; a graph stands for itself.
     treat
         As for ``analyze``; each node that a pattern fits gets it as its attribute ``treat``.
-    example, input_size, inputs
+    example, input_size, inputs, axes
         As for ``analyze``; the size matters to models that compute shapes.
 
     Raises
@@ -183,7 +191,8 @@ def load(
     >>> load("zoo:vgg_16").nodes["vgg_16/pool5"]["kernel"]
     2
     """
-    graph = _graph(model, treat, input_size, example, inputs)
+    example, input_size = importers.as_example(model, example, input_size)
+    graph = _graph(model, treat, input_size, example, inputs, axes)
     if treat:
         graph = graph.copy()
         for node, treatment in chosen(graph.nodes(data=True), treat).items():
@@ -192,22 +201,26 @@ def load(
 
 
 def _graph(
-    model: Model, treat: Treat | None, input_size: InputSize, example: Any, inputs: Mapping[str, Any] | None
+    model: Model,
+    treat: Treat | None,
+    input_size: InputSize,
+    example: Any,
+    inputs: Mapping[str, Any] | None,
+    axes: Axes | None,
 ) -> nx.DiGraph[Any]:
-    if inputs and not isinstance(model, (str, os.PathLike)):
-        raise ModelFileError("what inputs hold can be set for model files; a live model is traced on its example")
-    if isinstance(model, Network):
-        return model.graph
-    if isinstance(model, nx.Graph):
-        return model
+    if isinstance(model, (Network, nx.Graph)):
+        if inputs:
+            raise ModelFileError("what inputs hold can be set for model files; a network does not depend on it")
+        return importers.stated(model.graph if isinstance(model, Network) else model, axes)
     if isinstance(model, (str, Path, os.PathLike)):
-        return importers.load(os.fspath(model), treat, input_size, inputs)
-    live = importers.live(model, example, treat, input_size)
+        return importers.load(os.fspath(model), treat, input_size, inputs, axes)
+    live = importers.live(model, example, treat, input_size, inputs, axes)
     if live is not None:
         return live
     raise ModelFileError(
         f"a {type(model).__name__} is no model that rfgraph reads; "
-        "pass a networkx graph, a Network, a file path, 'zoo:NAME', a live PyTorch or Keras model, or a JAX function"
+        "pass a networkx graph, a Network, a file path or an open file, 'zoo:NAME', a live PyTorch or Keras model, "
+        "a JAX function, or an onnx.ModelProto"
     )
 
 
@@ -220,5 +233,6 @@ def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[
         map_size=compiled.sizes[v],
         field=tuple(axis.field(v) for axis in fields),
         is_global=tuple(axis.is_global[v] for axis in fields),
+        side=tuple(axis.beyond[v].side for axis in fields),
         costs=costs,
     )

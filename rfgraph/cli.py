@@ -91,6 +91,25 @@ all its merges line up, where padding depends on the size. n is the input size;
 "n mod 16 is 0 or 8, from 75" holds for 80, 88, 96 and so on.
 """
 
+_TILE = """\
+Show how to cut the input into tiles that are run one by one, so that their
+outputs, less a halo, put together are exactly those of the whole: what tile
+starts are multiples of, the halo at each side, and for some tile sizes how many
+there are and what they cost.
+
+Exit code 1 where exact tiling is forbidden, with the nodes that forbid it.
+The formats bioimageio and monai give what those tools take, and what is lost.
+"""
+
+_LATENCY = """\
+Show how a network streams: how far it looks ahead of an output's own position,
+what chunks of input it takes, and what every layer keeps between them. Lengths
+are in input samples, or rows of an image.
+
+Exit code 1 where streaming is forbidden, with the nodes that forbid it, or where
+the latency is above --max-ms.
+"""
+
 _SWEEP = """\
 Look at many designs of a network: every combination of the values that --set and
 --each give, or a sample of them, and tell what they see, whether they line up,
@@ -113,6 +132,9 @@ _WAYS_OUT = {
     "input size": "give an input size, as --input-size 224",
     "treat=": "say what it reads, as --treat NODE=identity (or global, or cut)",
 }
+
+#: Tile sizes that are shown beside the best one, for a person to choose from.
+_USUAL_TILES = (128, 256, 384, 512, 768, 1024, 1536, 2048)
 
 Size = tuple[str | None, int | tuple[int, ...]]
 Run = Callable[[argparse.Namespace], "tuple[View, int]"]
@@ -188,7 +210,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         if name in arguments:
-            _output(added)
+            _output(added, ("bioimageio", "monai") if name == "tile" else ())
             options(added)
             added.set_defaults(run=run)
 
@@ -197,6 +219,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     command("sizes", _sizes, _sizes_options, "the input sizes at which a network works and lines up", _SIZES)
     command("region", _region, _region_options, "the box of pixels that one feature of a layer reads")
     command("trace", _trace, _trace_options, "what one output reads of every layer before it")
+    command("tile", _tile, _tile_options, "how to cut a big input into tiles, exactly", _TILE)
+    command(
+        "latency", _latency, _latency_options, "how far a streaming network looks ahead, and what it keeps", _LATENCY
+    )
     command("sweep", _sweep, _sweep_options, "many designs of a network at once", _SWEEP)
     command("zoo", _zoo, lambda zoo: None, "the published networks, computed, beside what was published")
     return parser
@@ -208,6 +234,7 @@ def _summary_options(summary: argparse.ArgumentParser) -> None:
     _alignment(summary)
     _policy(summary)
     summary.add_argument("--all", action="store_true", help="show layers that do not depend on the source too")
+    summary.add_argument("--verbose", action="store_true", help="say which engine solved the network, and why")
 
 
 def _check_options(check: argparse.ArgumentParser) -> None:
@@ -219,6 +246,9 @@ def _check_options(check: argparse.ArgumentParser) -> None:
         "--all",
         action="store_true",
         help="show every note and every accepted finding in full, not the first few of each rule",
+    )
+    check.add_argument(
+        "--causal", metavar="AXIS", help="what looks ahead along this axis is a finding too (RF010), as for streaming"
     )
     check.add_argument("--fail-on", choices=SEVERITIES, help="exit 1 from this severity up (default: warning)")
 
@@ -243,10 +273,30 @@ def _trace_options(trace: argparse.ArgumentParser) -> None:
     trace.add_argument("--output", metavar="NAME", help="the node to trace (default: the output, if there is one)")
 
 
-def _output(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--format", choices=("table", "json", "csv", "md"), default="table", help="default: a table for people"
+def _tile_options(tile: argparse.ArgumentParser) -> None:
+    _model(tile)
+    _measured(tile)
+    tile.add_argument("--layer", metavar="NAME", help="the output that is put together (default: the only one)")
+    tile.add_argument(
+        "--tile", metavar="SIZE", type=_pixels, action="append", default=[], help="pixels of a tile: 512, or 512x256"
     )
+    tile.add_argument("--overlap", metavar="SIZE", type=_pixels, help="pixels that tiles share at least")
+    tile.add_argument("--memory", metavar="BYTES", type=_natural, help="what the feature maps of a tile may take")
+
+
+def _latency_options(latency: argparse.ArgumentParser) -> None:
+    _model(latency)
+    _measured(latency)
+    latency.add_argument("--layer", metavar="NAME", help="the output (default: the only one)")
+    latency.add_argument("--axis", metavar="NAME", help="the axis that is streamed (default: the first)")
+    latency.add_argument("--sample-rate", metavar="HZ", type=_natural, help="samples per second")
+    latency.add_argument("--chunk", metavar="N", type=_natural, help="samples that come at once")
+    latency.add_argument("--max-ms", metavar="MS", type=float, help="exit 1 where the latency is above it")
+
+
+def _output(command: argparse.ArgumentParser, more: Sequence[str] = ()) -> None:
+    forms = ("table", "json", "csv", "md", *more)
+    command.add_argument("--format", choices=forms, default="table", help="default: a table for people")
     command.add_argument("-o", dest="output_file", metavar="FILE", help="write to FILE instead")
 
 
@@ -260,6 +310,15 @@ def _model(command: argparse.ArgumentParser) -> None:
         default=[],
         help="what nodes read whose name or op fits the pattern: identity (their own position), global (the whole map) "
         "or cut (nothing); several patterns may be given, of which the first that fits counts",
+    )
+    command.add_argument(
+        "--axes",
+        metavar="[NAME:]AXES",
+        type=_axes,
+        action="append",
+        default=[],
+        help="which dimensions of an input are spatial, where the model does not tell: a letter for each that is an "
+        "axis and a dot for any other, as in 'image: ..HW'; without a name, of all inputs",
     )
     command.add_argument(
         "--set-input",
@@ -374,6 +433,31 @@ def _size(text: str) -> Size:
     return name if found else None, entries if len(entries) > 1 else entries[0]
 
 
+def _pixels(text: str) -> int | tuple[int, ...]:
+    name, size = _size(text)
+    if name is not None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels, as 512 or 512x256")
+    return size
+
+
+def _axes(text: str) -> tuple[str | None, str]:
+    name, found, letters = text.rpartition(":")
+    return name.strip() if found else None, letters.strip()
+
+
+def _stated_axes(options: argparse.Namespace) -> dict[str, str] | str | None:
+    """Return the axes given: by input, or one text for all."""
+    given: list[tuple[str | None, str]] = options.axes
+    if not given:
+        return None
+    if len(given) == 1 and given[0][0] is None:
+        return given[0][1]
+    named = {name: letters for name, letters in given if name is not None}
+    if len(named) < len(given):
+        raise RFGraphError("--axes is given several times; give it once, or once per input as 'NAME: ..HW'")
+    return named
+
+
 def _setting(text: str) -> tuple[str, Any]:
     import json
 
@@ -417,6 +501,8 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
         again += ["--input-size", ("" if name is None else f"{name}=") + _written(size)]
     for pattern, how in options.treat:
         again += ["--treat", f"{pattern}={how}"]
+    for name, letters in options.axes:
+        again += ["--axes", letters if name is None else f"{name}: {letters}"]
     for name, held in options.set_input:
         again += ["--set-input", f"{name}={json.dumps(held)}"]
     for option in ("source", "alignment", "batch-norm"):
@@ -429,7 +515,7 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
     for entry in options.accept:
         again += ["--accept", entry]
     judged = judge(report.findings, settings.policy)
-    return Summary(report, judged, options.model, shlex.join(again), options.all), CLEAN
+    return Summary(report, judged, options.model, shlex.join(again), options.all, options.verbose), CLEAN
 
 
 def _check(options: argparse.Namespace) -> tuple[View, int]:
@@ -438,7 +524,12 @@ def _check(options: argparse.Namespace) -> tuple[View, int]:
 
     settings = _settings(options)
     report = _analyze(options)
-    view = Check(report, judge(report.findings, settings.policy), options.model, _WAYS_OUT, options.all)
+    found = report.findings
+    if options.causal is not None or settings.policy.rules & {"RF009", "RF010"}:
+        from rfgraph.questions.findings import worst_first
+
+        found = worst_first([*found, *report.asked(settings.policy.rules, options.causal)])
+    view = Check(report, judge(found, settings.policy), options.model, _WAYS_OUT, options.all)
     fail_on = options.fail_on or settings.fail_on
     failed = view.worst is not None and SEVERITIES.index(view.worst) >= SEVERITIES.index(fail_on)
     return view, FOUND if failed else CLEAN
@@ -459,6 +550,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         raise PolicyError(f"--{error}") from error
     settings = read_settings(Path.cwd())
     accept = (*settings.policy.accept, *asked.accept)
+    if getattr(options, "causal", None) is not None:
+        said["select"] = (*(said.get("select") or settings.policy.select), "RF010")
     return replace(settings, policy=replace(settings.policy, **said, accept=accept))
 
 
@@ -496,6 +589,39 @@ def _trace(options: argparse.Namespace) -> tuple[View, int]:
         options.batch_norm,
     )
     return TraceView(found, str(graph.graph.get("name") or options.model)), CLEAN
+
+
+def _tile(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.errors import SizeError, TilingError
+    from rfgraph.present.tiling import EXPORTS, Export, TilingView
+
+    report = _analyze(options)
+    layer = _named(report, options.layer)
+    whole = report.tiling(layer, options.tile[0] if options.tile else None, options.overlap, options.memory)
+    plans = [whole]
+    if whole.axes and whole.axes[0].tile is not None:
+        others = options.tile[1:] if options.tile else _USUAL_TILES
+        for tile in others:
+            try:
+                plan = report.tiling(layer, tile, options.overlap)
+            except (TilingError, SizeError):
+                if options.tile:
+                    raise
+                continue
+            if plan.count != 1:
+                plans.append(plan)
+    view = TilingView(report, options.model, plans)
+    code = FOUND if whole.blockers else CLEAN
+    return (Export(view, options.format) if options.format in EXPORTS else view), code
+
+
+def _latency(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.present.latency import LatencyView
+
+    report = _analyze(options)
+    found = report.latency(_named(report, options.layer), options.sample_rate, options.chunk, options.axis)
+    slow = options.max_ms is not None and not found.blockers and found.milliseconds > options.max_ms
+    return LatencyView(report, found, options.model), FOUND if found.blockers or slow else CLEAN
 
 
 def _sweep(options: argparse.Namespace) -> tuple[View, int]:
@@ -568,7 +694,9 @@ def _analyze(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) 
 def _load(options: argparse.Namespace) -> nx.DiGraph[Any]:
     from rfgraph import importers
 
-    return importers.load(options.model, dict(options.treat), _input_sizes(options), dict(options.set_input))
+    return importers.load(
+        options.model, dict(options.treat), _input_sizes(options), dict(options.set_input), _stated_axes(options)
+    )
 
 
 def _input_sizes(
@@ -625,7 +753,7 @@ def _emit(view: View, form: str, path: str | None) -> None:
 
 
 def _text(view: View, form: str, width: int | None) -> str:
-    if form == "json":
+    if form in ("json", "bioimageio", "monai"):
         from rfgraph.present import as_json
 
         return as_json.text(view.document())

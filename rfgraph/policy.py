@@ -54,8 +54,13 @@ class Policy:
 
     @cached_property
     def rules(self) -> frozenset[str]:
-        """The rules that are looked at."""
-        return frozenset(rule for rule in RULES if rule.startswith(self.select) and not rule.startswith(self.ignore))
+        """The rules that are looked at; some are only where ``select`` has their whole name."""
+        return frozenset(
+            rule
+            for rule, about in RULES.items()
+            if (rule in self.select if about.asked else rule.startswith(self.select))
+            and not rule.startswith(self.ignore)
+        )
 
     @property
     def looks_at_alignment(self) -> bool:

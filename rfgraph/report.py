@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import networkx as nx
 
 from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import InputSizes
-from rfgraph.errors import AttributeValueError, UnboundedError, UnknownFieldError
+from rfgraph.algebra.window import Interval, Window
+from rfgraph.errors import (
+    AttributeValueError,
+    EndpointError,
+    MissingExtraError,
+    UnboundedError,
+    UnknownFieldError,
+)
 from rfgraph.fast.numbers import Numbers
 from rfgraph.graph.costs import Costs, Total
 from rfgraph.graph.network import BatchNorm, Layers
-from rfgraph.graph.outputs import outputs
+from rfgraph.graph.outputs import beginnings, outputs, with_axes
 from rfgraph.graph.sizes import InputSize
-from rfgraph.graph.treatments import Treatment
+from rfgraph.graph.treatments import Treat, Treatment
 from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.results import Fields
-from rfgraph.questions import context, productivity
+from rfgraph.questions import context, grids, productivity
 from rfgraph.questions import support as supports
 from rfgraph.questions.alignment import center_spread, find, unchecked
 from rfgraph.questions.context import GlobalContext
@@ -31,14 +38,18 @@ from rfgraph.questions.findings import Finding, worst_first
 from rfgraph.questions.layers import Layer, Region
 from rfgraph.questions.misalignment import SizeDependent, common_sizes
 from rfgraph.questions.productivity import Productivity, Unproductive
-from rfgraph.solved import Engine, General, Solved
+from rfgraph.questions.records import finding_document, layer_document, layer_record
+from rfgraph.solved import Engine, General, Solved, solve
 
 if TYPE_CHECKING:
+    from rfgraph.algebra.window import Number
     from rfgraph.passes.extents import Regions
     from rfgraph.passes.size_rule import SizeRule
     from rfgraph.questions.features import Features, How, Pixel
+    from rfgraph.questions.latency import Frames, Latency
     from rfgraph.questions.paths import Paths
     from rfgraph.questions.support import Support
+    from rfgraph.questions.tiling import Tiling
 
 
 class Report(Mapping[Hashable, Layer]):
@@ -58,6 +69,8 @@ class Report(Mapping[Hashable, Layer]):
         self._modes = modes
         self._graph = graph
         self._options = options
+        #: Reports of a live model that is traced anew: at one input size, and for any where it can be.
+        self._traced: tuple[Callable[[InputSize], Report], Callable[[], Report | None]] | None = None
 
     @property
     def engine(self) -> Engine:
@@ -116,6 +129,7 @@ class Report(Mapping[Hashable, Layer]):
             seen.by_size,
             location=self._location(node),
             costs=self.costs,
+            side=seen.side,
         )
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -126,6 +140,11 @@ class Report(Mapping[Hashable, Layer]):
 
     def __contains__(self, node: object) -> bool:
         return node in self._solved.known or node in self._layers.returned
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._graph is None:
+            raise TypeError("only reports that rfgraph.analyze made can be copied and pickled")
+        return solved_anew, (self._graph, dict(self._options))
 
     def __repr__(self) -> str:
         return (
@@ -193,20 +212,27 @@ class Report(Mapping[Hashable, Layer]):
             solutions = self._general.solutions
             misaligned = find(self._compiled, self._fields, self._source, self._modes, solutions, suspects)
         whole: list[GlobalContext] = []
-        if self._solved.may_be_global([self._layers.nodes[v] for v in self._ends]):
+        if self._solved.has_global and self._solved.may_be_global([self._layers.nodes[v] for v in self._ends]):
             whole = context.find(self._compiled, self._fields, self._ends)
         holes: list[Finding] = []
         if not self._solved.has_no_holes:
             holes = supports.find(self._compiled, self._fields, self._source, self._ends)
-        found = worst_first([*misaligned, *self._unproductive, *whole, *holes])
+        found = worst_first([*misaligned, *self._behind[0], *self._unproductive, *whole, *holes])
         located = [(finding, self._location(finding.node)) for finding in found]
         return tuple(replace(finding, location=location) if location else finding for finding, location in located)
+
+    @cached_property
+    def _behind(self) -> tuple[list[Finding], list[int]]:
+        """What does not line up behind ops that read all of the source, and the merges that are not checked there."""
+        if not self._solved.has_global or not beginnings(self._layers, with_axes(self._layers)):
+            return [], []
+        return grids.find(self._compiled, self._fields, self._source, self._modes)
 
     @property
     def aligned(self) -> bool | None:
         """Whether all merges line up; ``None`` where some cannot be checked, as when it depends on the input size."""
         certain = self._solved.aligned(self._modes)
-        if certain is not None:
+        if certain is False or (certain and self._behind == ([], [])):
             return certain
         serious = [finding for finding in self.findings if finding.severity != "note"]
         if any(not isinstance(finding, SizeDependent) for finding in serious):
@@ -257,6 +283,10 @@ class Report(Mapping[Hashable, Layer]):
         >>> report.aligned, report.aligned_when(224)
         (True, True)
         """
+        if self._traced is not None:
+            at_size, _ = self._traced
+            anywhere = self._anywhere
+            return at_size(input_size).aligned if anywhere is self else anywhere.aligned_when(input_size)
         compiled = compile_layers(self._layers, input_size)
         return Report(General(compiled, self.source, "it is solved anew for a size"), self._modes).aligned
 
@@ -270,10 +300,13 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:xception").aligned_sizes[0])
         n mod 32 is 7 or 8, from 7
         """
-        return tuple(
-            common_sizes(axis, [f for f in self.findings if isinstance(f, SizeDependent) and axis in f.axes])
-            for axis in self.axes
-        )
+        found = [finding for finding in self._anywhere.findings if isinstance(finding, SizeDependent)]
+        return tuple(common_sizes(axis, [finding for finding in found if axis in finding.axes]) for axis in self.axes)
+
+    @cached_property
+    def _anywhere(self) -> Report:
+        """The report of a live model traced for inputs of any size, where it can be traced so; else this one."""
+        return self if self._traced is None else self._traced[1]() or self
 
     @cached_property
     def _size_rules(self) -> list[SizeRule]:
@@ -292,13 +325,15 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:unet_2x2").input_sizes[0])
         multiples of 16, from 16
         """
-        return tuple(rule.input_sizes for rule in self._size_rules)
+        if self._traced is not None and self._anywhere is self:
+            return (None,) * len(self.axes)  # sizes that the trace holds may be the model's or the example's
+        return tuple(rule.input_sizes for rule in self._anywhere._size_rules)
 
     @cached_property
     def unchecked(self) -> tuple[Hashable, ...]:
         """The merges that cannot be checked, because the field of a branch is not known."""
         merges = unchecked(self._compiled, self._fields, self._source, self._general.solutions)
-        return tuple(self._layers.nodes[v] for v in merges)
+        return tuple(self._layers.nodes[v] for v in sorted({*merges, *self._behind[1]}))
 
     @property
     def treated(self) -> tuple[Treatment, ...]:
@@ -369,6 +404,63 @@ class Report(Mapping[Hashable, Layer]):
         if not self._solved.may_see_all():
             return []
         return productivity.find(self.productivity.layers)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one row per layer: a dict of exact numbers, text and ``None``.
+
+        Headings are those of ``rfgraph summary --format csv``: ``n_y``, ``r_y``, ``S_y``, ``P_y``, ``start_y`` ...
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=4, stride=2, padding=1)
+        >>> row = analyze(net).to_records()[1]
+        >>> row["layer"], row["r_t"], row["S_t"], row["P_t"], row["start_t"]
+        ('conv', 4, 2, 1, 1)
+        """
+        return [layer_record(layer) for layer in self.values()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as dicts, lists, numbers and text, as JSON has them: fractions are text, such as ``"1/2"``.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=4, stride=2, padding=1)
+        >>> data = analyze(net).to_dict()
+        >>> data["outputs"], data["aligned"], data["layers"][1]["fields"][0]["size"]
+        (['conv'], True, 4)
+        """
+        return {
+            "name": self.name,
+            "axes": list(self.axes),
+            "source": str(self.source),
+            "input_size": list(self[self.source].map_size),
+            "batch_norm": self.batch_norm,
+            "engine": {"name": self.engine.name, "why": self.engine.why},
+            "outputs": [str(name) for name in self.outputs],
+            "aligned": self.aligned,
+            "layers": [layer_document(layer) for layer in self.values()],
+            "findings": [finding_document(finding) for finding in self.findings],
+        }
+
+    def to_dataframe(self) -> Any:
+        """Return the rows of ``to_records`` as a ``pandas.DataFrame``, indexed by layer.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ModuleNotFoundError as error:
+            if error.name != "pandas":
+                raise
+            raise MissingExtraError("a data frame needs pandas: pip install pandas") from error
+        return DataFrame.from_records(self.to_records(), index="layer")
 
     def center_spread(self, node: Hashable) -> tuple[Fraction | None, ...]:
         """Return how far apart the centres of all paths to ``node`` lie, per axis, in pixels of the source.
@@ -444,7 +536,8 @@ class Report(Mapping[Hashable, Layer]):
             reached = regions.reach(self._compiled, v, place, self._source)
             return Region(layer, place, self.axes, regions.box(reached), True, "exact" if reached.exact else "bound")
         fields = [fields.field(v) for fields in self._fields]
-        intervals = [field.interval(y) for field, y in zip(fields, place, strict=True)]
+        beyond = [fields.beyond[v] for fields in self._fields]
+        intervals = list(map(_unclipped, fields, beyond, place))
         status = self[layer].status
         found = None if None in intervals else tuple(interval for interval in intervals if interval is not None)
         return Region(layer, place, self.axes, found, False, "bound" if status == "bound" else "exact")
@@ -526,9 +619,11 @@ class Report(Mapping[Hashable, Layer]):
         clipped = self._is_clipped(v)
         if how == "center" or not clipped:
             for axis, field in enumerate(fields):
-                if field.is_full:
+                if field.is_unbounded:
                     name = self._layers.describe(v, axis)
-                    raise UnboundedError(f"{name} reads the whole axis: its field has no centre and no ends")
+                    raise UnboundedError(
+                        f"{name} reads the whole axis, or all to one end of it: its field has no centre and no two ends"
+                    )
                 if field.is_unknown:
                     raise UnknownFieldError(f"{self._layers.describe(v, axis)} is not known: {field.why}")
         if clipped:
@@ -565,6 +660,177 @@ class Report(Mapping[Hashable, Layer]):
         """
         return supports.support(self._compiled, self._fields, self._layers.id_of(layer), self._source)
 
+    def tiling(
+        self,
+        layer: Hashable | None = None,
+        tile: int | Sequence[int] | None = None,
+        overlap: int | Sequence[int] | None = None,
+        memory: int | None = None,
+    ) -> Tiling:
+        """Return how to cut the source into tiles that are run one by one, exactly, or who forbids it.
+
+        Without an input size it is the rule for all sizes: start multiple and halo. With one it is a plan.
+
+        Parameters
+        ----------
+        layer
+            The output that is put together; the only output by default.
+        tile
+            Pixels of a tile, one number or one per axis. By default those of the least overhead among tiles of at most
+            2**20 pixels, or that fit into ``memory``.
+        overlap
+            Pixels that neighbouring tiles share at least; as few as are exact by default.
+        memory
+            Bytes that the feature maps of one tile may take, as 32-bit floats: at most so many live at once.
+
+        Raises
+        ------
+        TilingError
+            If the tile or the overlap does not do; the message says what would.
+        EndpointError
+            If there are several outputs and none is named.
+        UnknownFieldError
+            If ``memory`` is given and channels are not known.
+
+        Examples
+        --------
+        >>> from rfgraph import analyze
+        >>> plan = analyze("zoo:unet_2x2", input_size=2048).tiling(tile=512)
+        >>> plan.axes[0].multiple, plan.axes[0].halo, plan.count
+        (16, (94, 94), 36)
+        """
+        from rfgraph.questions import tiling
+
+        v = self._output(layer)
+        sizes = self._sizes[self._source]
+        image = None if None in sizes else tuple(size for size in sizes if size is not None)
+        tiler = tiling.Tiler(self._layers, v, self._source)
+        fits = None
+        if memory is not None:
+            channels = {node: cost.channels for node, cost in self.costs.items()}
+            fits = tiling.fits_memory(tiler, channels, memory)
+        return tiling.plan(
+            tiler, image, tiling.given("tile", tile, self.axes), tiling.given("overlap", overlap, self.axes), fits
+        )
+
+    def latency(
+        self,
+        layer: Hashable | None = None,
+        sample_rate: Number | None = None,
+        chunk: int | None = None,
+        axis: str | None = None,
+    ) -> Latency:
+        """Return how the network streams: look-ahead, chunks, and what it keeps between them, or who forbids it.
+
+        Parameters
+        ----------
+        layer
+            The output; the only one by default.
+        sample_rate
+            Samples per second, for times.
+        chunk
+            Samples that come at once.
+        axis
+            Name of the axis that is streamed; the first one by default.
+
+        Raises
+        ------
+        LatencyError
+            If ``chunk`` is no multiple of what the network takes.
+        EndpointError
+            If there are several outputs and none is named.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("centred", axes=1)
+        >>> out = net.conv("out", net.input("x"), kernel=5, padding=2)
+        >>> latency = analyze(net).latency(sample_rate=8000)
+        >>> latency.look_ahead, latency.causal, latency.first_ahead, latency.milliseconds, latency.state
+        (2, False, 'out', 0.375, 4)
+        """
+        from rfgraph.questions import latency
+
+        costs = self.costs
+        return latency.latency(
+            self._compiled,
+            self._axis(axis),
+            self._output(layer),
+            self._source,
+            lambda node: costs[node].channels,
+            sample_rate,
+            chunk,
+        )
+
+    def frames(self, layer: Hashable, sample_rate: Number, axis: str | None = None) -> Frames:
+        """Return the times that the features of ``layer`` stand for.
+
+        Parameters
+        ----------
+        layer
+            A node.
+        sample_rate
+            Samples per second.
+        axis
+            Name of the axis; the first one by default.
+
+        Raises
+        ------
+        UnboundedError, UnknownFieldError
+            If its field has no numbers.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("spectrogram", axes=1)
+        >>> out = net.conv("out", net.input("x"), kernel=400, stride=160)
+        >>> frames = analyze(net).frames("out", sample_rate=16000)
+        >>> frames.start(2), frames.end(2), frames.center(2)
+        (0.02, 0.045, 0.0325)
+        """
+        from rfgraph.questions.latency import Frames
+
+        index = self._axis(axis)
+        found = self[layer]
+        _ = found.field[index].size  # a field without numbers says so
+        return Frames(layer, found.field[index], sample_rate, found.map_size[index])
+
+    def asked(self, rules: Collection[str], axis: str | None = None) -> tuple[Finding, ...]:
+        """Return findings of rules that are looked for only where they are asked for: ``RF009`` and ``RF010``.
+
+        Parameters
+        ----------
+        rules
+            Rule ids; others are passed over.
+        axis
+            Name of the axis that is to be causal; the first one by default.
+        """
+        found: list[Finding] = []
+        if "RF010" in rules:
+            from rfgraph.questions import latency
+
+            found += latency.find(self._compiled, self._axis(axis), self._ends, self._source)
+        if "RF009" in rules:
+            from rfgraph.passes.compiled import compile_layers
+            from rfgraph.questions import tiling
+
+            found += tiling.find(compile_layers(self._layers), self._ends, self._source)
+        located = [(finding, self._location(finding.node)) for finding in found]
+        return tuple(replace(finding, location=location) if location else finding for finding, location in located)
+
+    def _output(self, layer: Hashable | None) -> int:
+        if layer is not None:
+            return self._layers.id_of(layer)
+        if len(self.outputs) != 1:
+            names = ", ".join(repr(name) for name in self.outputs[:8])
+            raise EndpointError(f"the network has {len(self.outputs)} outputs, {names}; pass output= to say which one")
+        return self._layers.id_of(self.outputs[0])
+
+    def _axis(self, name: str | None) -> int:
+        if name is not None and name not in self.axes:
+            raise AttributeValueError(f"axis {name!r} is not one of {', '.join(self.axes)}")
+        return 0 if name is None else self.axes.index(name)
+
     def _is_clipped(self, v: int) -> bool:
         """Return whether what ``v`` reads is followed from map to map, and refuse if it is not known at all."""
         from rfgraph.passes import extents  # numpy is imported when it is first needed
@@ -577,3 +843,42 @@ class Report(Mapping[Hashable, Layer]):
             if field.kind == "unknown":
                 raise UnknownFieldError(f"{self._layers.describe(v, axis)} is not known: {field.why}")
         return False
+
+
+def report_of(
+    graph: nx.DiGraph[Any],
+    input_size: InputSize = None,
+    source: Hashable | None = None,
+    alignment: str | Sequence[str] = "auto",
+    treat: Treat | None = None,
+    batch_norm: BatchNorm = "inference",
+) -> Report:
+    """Return the report of a network graph, as ``rfgraph.analyze`` does."""
+    solved = solve(graph, input_size, source, treat, batch_norm)
+    modes = (alignment,) * len(solved.axes) if isinstance(alignment, str) else tuple(alignment)
+    known = get_args(Mode)
+    if len(modes) != len(solved.axes) or any(mode not in known for mode in modes):
+        raise AttributeValueError(
+            f"alignment {alignment!r} is not one of {', '.join(known)}, for all axes or one per axis"
+        )
+    options = {
+        "input_size": input_size,
+        "source": source,
+        "alignment": alignment,
+        "treat": treat,
+        "batch_norm": batch_norm,
+    }
+    return Report(solved, cast("tuple[Mode, ...]", modes), graph, options)
+
+
+def solved_anew(graph: nx.DiGraph[Any], options: dict[str, Any]) -> Report:
+    """Return a report that was copied or pickled: its network is kept, and solved again."""
+    return report_of(graph, **options)
+
+
+def _unclipped(field: Window, beyond: Window, y: int) -> Interval | None:
+    """Return what output ``y`` reads where no size is known; all that comes before it begins at 0."""
+    if beyond.side != "past":
+        return field.interval(y)
+    ends = field.hull(beyond).ends(y)
+    return None if ends is None or ends[1] is None or ends[1] < 0 else (0, ends[1])

@@ -11,7 +11,7 @@ import networkx as nx
 
 from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import BySize
-from rfgraph.algebra.window import Window
+from rfgraph.algebra.window import Side, Window
 from rfgraph.fast.affine_walk import Plain, walked
 from rfgraph.graph.network import BatchNorm, Layers
 from rfgraph.graph.sizes import InputSize
@@ -47,6 +47,7 @@ class Seen(NamedTuple):
     field: tuple[Window, ...]
     is_global: tuple[bool, ...]
     by_size: tuple[BySize | None, ...]
+    side: tuple[Side, ...]
 
 
 class Solved(Protocol):
@@ -85,6 +86,10 @@ class Solved(Protocol):
     @property
     def general(self) -> General:
         """The same network for questions that need the general passes; they run when they are first asked."""
+
+    @property
+    def has_global(self) -> bool:
+        """Whether some node reads a whole axis."""
 
     @property
     def has_no_holes(self) -> bool:
@@ -177,6 +182,11 @@ class General:
         """Itself."""
         return self
 
+    @cached_property
+    def has_global(self) -> bool:
+        """Whether some node reads a whole axis."""
+        return any(any(axis.is_global) for axis in self.fields)
+
     @property
     def has_no_holes(self) -> bool:
         """Whether it is sure that every position inside every field is read: it is not."""
@@ -207,7 +217,8 @@ class General:
             field = tuple(f if s is None else s.window(v, f) for s, f in zip(solutions, field, strict=True))
             by_size = tuple(None if s is None else s.by_size(v) for s in solutions)
         is_global = tuple(axis.is_global[v] for axis in self.fields)
-        return Seen(self.layers.kinds[v], self.compiled.sizes[v], field, is_global, by_size)
+        side = tuple(axis.beyond[v].side for axis in self.fields)
+        return Seen(self.layers.kinds[v], self.compiled.sizes[v], field, is_global, by_size, side)
 
     def suspects(self, modes: Sequence[Mode]) -> list[int] | None:
         """Return the ids of the merges that may not line up: any may."""
@@ -288,6 +299,11 @@ class Walked:
         return General(compiled, self.plain.source, "the question needs them")
 
     @property
+    def has_global(self) -> bool:
+        """Whether some node reads a whole axis."""
+        return self.plain.has_global
+
+    @property
     def has_no_holes(self) -> bool:
         """Whether every position inside every field is read."""
         return self.plain.has_no_holes
@@ -298,7 +314,8 @@ class Walked:
             return self.general.seen(node)
         frames = self.plain.frames(node)
         map_size, is_global = tuple(f.map_size for f in frames), tuple(f.is_global for f in frames)
-        return Seen(self.plain.kind(node), map_size, self.plain.field(node), is_global, ())
+        side: tuple[Side, ...] = tuple("both" if whole else "" for whole in is_global)
+        return Seen(self.plain.kind(node), map_size, self.plain.field(node), is_global, (), side)
 
     def suspects(self, modes: Sequence[Mode]) -> list[int] | None:
         """Return the ids of the merges whose branches differ in centre."""
@@ -319,7 +336,7 @@ class Walked:
 
     def may_be_global(self, nodes: Collection[Hashable]) -> bool:
         """Return whether one of ``nodes`` reads a whole axis."""
-        return self.plain.has_global and any(f.is_global for node in nodes for f in self.plain.frames(node))
+        return any(f.is_global for node in nodes for f in self.plain.frames(node))
 
     def may_see_all(self) -> bool:
         """Return whether some field may be larger than the image."""

@@ -120,9 +120,20 @@ def taps(attributes, axis, y, sizes=None, slot=0):
         if start < 0:
             start = max(size + start, 0)
         return {y * (attribute(attributes, "step", axis, 1) or 1) + start}
+    if op == "gather" and (table := (attributes.get("positions") or [None] * 9)[axis]) is not None:
+        turns, place = divmod(y, len(table))
+        source = attribute(attributes, "source_size", axis)
+        return set() if table[place] is None else {table[place] + turns * source}
     if op in ("adaptive_avg_pool", "adaptive_max_pool"):
         outputs = attribute(attributes, "size", axis)
         return set(range(floor(Fraction(y * size, outputs)), ceil(Fraction((y + 1) * size, outputs))))
+    if op in ("recurrent", "attention", "cumsum"):
+        if not attribute(attributes, "mixes", axis, True):
+            return {y}
+        own = set() if attributes.get("exclusive") else {y}
+        default = "forward" if op == "cumsum" else "both"
+        sides = {"forward": range(y), "backward": range(y + 1, size), "both": range(size)}
+        return own | set(sides[attributes.get("direction", default)])
     if op == "concat" and attributes.get("axis", "channels") == axis:
         return {y - sum(sizes[:slot])}
     if op in ("add", "mul") and sizes and sizes[slot] == 1:
@@ -167,6 +178,8 @@ def output_size(attributes, axis, sizes):
     if op == "slice":
         step = attribute(attributes, "step", axis, 1) or 1
         return len(list(range(size))[attribute(attributes, "start", axis) : attribute(attributes, "stop", axis) : step])
+    if op == "gather" and (table := (attributes.get("positions") or [None] * 9)[axis]) is not None:
+        return len(table)
     if op in ("adaptive_avg_pool", "adaptive_max_pool"):
         return attribute(attributes, "size", axis)
     if op == "concat" and attributes.get("axis", "channels") == axis:

@@ -30,6 +30,14 @@ def windows(draw, regular=False, stride=None):
     return Window.periodic(tuple(phases), step)
 
 
+@st.composite
+def one_sided(draw, regular=False, stride=None):
+    """A window that reads on to one end of the axis."""
+    window = draw(windows(regular=regular, stride=stride).filter(lambda window: window.is_local))
+    ends = [None if interval is None else interval[0] for interval in window.intervals]
+    return draw(st.sampled_from([Window.past, Window.future]))(tuple(ends), window.step)
+
+
 strides = st.builds(Fraction, st.integers(1, 4), st.integers(1, 3))
 
 
@@ -191,6 +199,26 @@ def _fixed(draw, axes, same):
     return {**pool, "ceil_mode": draw(st.booleans())}, Fraction(stride)
 
 
+def _directed(draw, axes, same):
+    """An op that reads all that comes before an output, or all that comes after it."""
+    op = draw(st.sampled_from(["recurrent", "attention", "cumsum"]))
+    attributes = {"op": op, "direction": draw(st.sampled_from(["forward", "backward"]))}
+    attributes["mixes"] = per_axis(draw, axes, st.booleans())
+    if op == "cumsum":
+        attributes["exclusive"] = draw(st.booleans())
+    return attributes, Fraction(1)
+
+
+DIRECTED = [_directed, _directed, _conv, _conv_transpose, _resize, _move, _pointwise]
+DIRECTED_REGULAR = [_directed, _directed, _conv, _resize, _move, _pointwise]
+
+
+def _cut(draw, axes, same):
+    """A layer of which its user says that it reads nothing, or everything."""
+    return {"op": "conv", "kernel": 3, "treat": draw(st.sampled_from(["cut", "global"]))}, Fraction(1)
+
+
+CUT = [_cut]
 SAME = [_same, _same, _same, *_LAYERS]
 REGULAR = [_conv, _conv, _resize, _move, _block, _pointwise]
 PLAIN = [_conv, _conv, _move, _pointwise]

@@ -10,6 +10,9 @@ from typing import Any
 from rfgraph.algebra.window import Window
 from rfgraph.errors import UnknownFieldError
 
+#: What stands at residues of sizes that do not work.
+MISFIT = Window.unknown("at this residue of the input size, maps that meet differ in size")
+
 
 @dataclass(frozen=True)
 class BySize:
@@ -24,8 +27,8 @@ class BySize:
 
     @property
     def fields(self) -> tuple[Window, ...]:
-        """The windows of sizes that work."""
-        return tuple(window for window in self.windows if not window.is_unknown)
+        """The windows of sizes that work; unknown where they are not the same at all sizes of a residue."""
+        return tuple(window for window in self.windows if window is not MISFIT)
 
     def window(self, input_size: int) -> Window:
         """Return the field at an input size.

@@ -3,6 +3,9 @@
 A window with period ``T`` and step ``K`` reads, at output ``y``, the closed interval ``intervals[y % T]`` moved by
 ``K * (y // T)``. Plain layers have ``T == 1`` and are (size, stride, padding); upsampling makes ``T`` larger. A phase
 that reads nothing is ``None``. Everything is an exact integer or ``Fraction``.
+
+Windows that read on to an end of the axis have no size: ``FULL`` to both ends, ``PAST`` up to a last index and
+``FUTURE`` from a first index on, as forward and backward recurrences. Their one end follows the same algebra.
 """
 
 from __future__ import annotations
@@ -18,10 +21,16 @@ from rfgraph.errors import UnboundedError, UnknownFieldError
 
 Interval = tuple[int, int]
 Number = int | Fraction
-Kind = Literal["local", "full", "empty", "unknown"]
+Kind = Literal["local", "past", "future", "full", "empty", "unknown"]
+#: To which end of the axis a window reads on.
+Side = Literal["", "past", "future", "both"]
 
 #: Windows with more phases than this are not followed: a bound on time and memory that no published network meets.
 MAX_PERIOD = 1 << 16
+
+_SIDES: dict[str, Side] = {"past": "past", "future": "future", "full": "both"}
+#: Kinds of windows that step from output to output.
+_STEPPED = ("local", "past", "future")
 
 _set = object.__setattr__
 
@@ -40,8 +49,8 @@ class Window:
     """Which inputs an output reads along one axis; a receptive field is one too.
 
     ``Window(size, stride, padding)`` reads ``[y*stride - padding, y*stride - padding + size - 1]`` at output ``y``.
-    ``Window.periodic`` builds one whose phases differ; ``IDENTITY``, ``FULL``, ``EMPTY`` and ``Window.unknown`` are the
-    special ones.
+    ``Window.periodic`` builds one whose phases differ; ``IDENTITY``, ``PAST``, ``FUTURE``, ``FULL``, ``EMPTY`` and
+    ``Window.unknown`` are the special ones.
 
     Parameters
     ----------
@@ -119,6 +128,49 @@ class Window:
         """Return the window of which nothing is known, and why."""
         return _make("unknown", (), 0, True, False, why)
 
+    @classmethod
+    def past(cls, lasts: tuple[int | None, ...], step: int, *, exact: bool = True, why: str = "") -> Window:
+        """Return the window that reads everything up to ``lasts[y]`` at outputs ``0 <= y < T``.
+
+        Parameters
+        ----------
+        lasts
+            The last index read by each output of one period, ``None`` where it reads nothing.
+        step
+            Inputs stepped per period.
+        exact, why
+            Whether each of them is read, and if not, why.
+
+        Examples
+        --------
+        A recurrent layer after a convolution of 3 without padding: output 4 reads up to input 6.
+
+        >>> PAST.through(Window(3)).ends(4)
+        (None, 6)
+        """
+        return _one_sided("past", lasts, step, exact, why)
+
+    @classmethod
+    def future(cls, firsts: tuple[int | None, ...], step: int, *, exact: bool = True, why: str = "") -> Window:
+        """Return the window that reads everything from ``firsts[y]`` on: the mirror of ``past``."""
+        return _one_sided("future", firsts, step, exact, why)
+
+    def at_most(self, why: str) -> Window:
+        """Return the window that reads no more than this one, and why it may read less."""
+        if self.kind == "empty" or not self.exact:
+            return self
+        return _make(self.kind, self.intervals, self.step, self.holes, False, why)
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether it reads on to an end of the axis, so that it has no size: ``FULL``, or one-sided."""
+        return self.kind in _SIDES
+
+    @property
+    def side(self) -> Side:
+        """To which end of the axis it reads on: none, ``"past"``, ``"future"`` or ``"both"``."""
+        return _SIDES.get(self.kind, "")
+
     @property
     def is_full(self) -> bool:
         """Whether it reads the whole axis."""
@@ -172,10 +224,29 @@ class Window:
         shift = turns * self.step
         return interval[0] + shift, interval[1] + shift
 
+    def ends(self, y: int) -> tuple[int | None, int | None] | None:
+        """Return the first and the last index that output ``y`` reads, ``None`` where it reads nothing.
+
+        An end that is ``None`` is that of the axis.
+
+        Raises
+        ------
+        UnknownFieldError
+            If the window is not known.
+        """
+        if self.kind not in ("past", "future"):
+            return (None, None) if self.kind == "full" else self.interval(y)
+        turns, phase = divmod(y, len(self.intervals))
+        interval = self.intervals[phase]
+        if interval is None:
+            return None
+        end = interval[0] + turns * self.step
+        return (None, end) if self.kind == "past" else (end, None)
+
     @property
     def stride(self) -> Number:
-        """Inputs stepped per output, ``S = K/T``; others say jump."""
-        if self.kind != "local":
+        """Inputs stepped per output, ``S = K/T``; others say jump. One-sided windows have one too."""
+        if self.kind not in _STEPPED:
             self._no_numbers()
         return self.step if len(self.intervals) == 1 else as_number(Fraction(self.step, len(self.intervals)))
 
@@ -266,11 +337,7 @@ class Window:
                     self.why or inner.why,
                 )
             return _compose(self, inner)
-        if "empty" in (self.kind, inner.kind):
-            return EMPTY
-        if "full" in (self.kind, inner.kind):
-            return FULL
-        return self if self.kind == "unknown" else inner
+        return _compose_others(self, inner)
 
     def hull(self, other: Window) -> Window:
         """Return the smallest window that covers both, phase by phase.
@@ -288,10 +355,8 @@ class Window:
             return self
         if self.kind == "empty":
             return other
-        if "full" in (self.kind, other.kind):
-            return FULL
-        if "unknown" in (self.kind, other.kind):
-            return self if self.kind == "unknown" else other
+        if self.kind != "local" or other.kind != "local":
+            return _cover_others(self, other)
         if self.step * len(other.intervals) != other.step * len(self.intervals):
             strides = sorted((self.stride, other.stride))
             return Window.unknown(f"paths of strides {strides[0]} and {strides[1]} drift apart")
@@ -305,6 +370,8 @@ class Window:
     def _no_numbers(self) -> NoReturn:
         if self.kind == "full":
             raise UnboundedError("the field reads the whole axis; it has no size, stride or padding (see is_full)")
+        if self.kind in _SIDES:
+            raise UnboundedError(f"the field reads all of the {self.kind}; it has one end only (see ends)")
         if self.kind == "unknown":
             raise UnknownFieldError(f"the field is not known: {self.why}")
         raise UnknownFieldError("the field is empty: it reads nothing of this input (see is_empty)")
@@ -312,6 +379,14 @@ class Window:
     def __repr__(self) -> str:
         if self.kind == "unknown":
             return f"Window.unknown({self.why!r})"
+        if self.kind in ("past", "future"):
+            if self == (PAST if self.kind == "past" else FUTURE) and self.exact:
+                return self.kind.upper()
+            ends = tuple(None if interval is None else interval[0] for interval in self.intervals)
+            flags = "" if self.exact else f", exact=False, why={self.why!r}"
+            return f"Window.{self.kind}({ends}, step={self.step}{flags})"
+        if self.kind == "full" and not self.exact:
+            return f"FULL.at_most({self.why!r})"
         if self.kind != "local":
             return self.kind.upper()
         holes = f", spacing={self.spacing}" if self.spacing > 1 else ", holes=True" if self.holes else ""
@@ -339,6 +414,10 @@ _POINT: tuple[Interval, ...] = ((0, 0),)
 
 #: Reads its own index.
 IDENTITY = Window(size=1)
+#: Reads everything up to its own index, as a forward recurrence does.
+PAST = _make("past", _POINT, 1, False, True, "")
+#: Reads everything from its own index on.
+FUTURE = _make("future", _POINT, 1, False, True, "")
 #: Reads the whole axis; absorbs every window that reads anything.
 FULL = _make("full", (), 0, False, True, "")
 #: Reads nothing: neutral for ``hull``, absorbing for ``through``.
@@ -413,9 +492,7 @@ def _compose(outer: Window, inner: Window) -> Window:
         outer.step * turns * inner.step // inner_period,
         holes=outer.holes or inner.holes or (several and _gapped(inner)),
         exact=outer.exact and inner.exact and not bound,
-        why=outer.why
-        or inner.why
-        or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else ""),
+        why=outer.why or inner.why or (_SKIPPED if bound else ""),
     )
 
 
@@ -430,6 +507,95 @@ def _ends(inner: Window, a: int, b: int, reach: int, every: int) -> Interval | N
         return None
     lasts = [interval[1] for y in high if (interval := inner.interval(y)) is not None]
     return min(firsts), max(lasts)
+
+
+def _one_sided(
+    kind: Literal["past", "future"], ends: tuple[int | None, ...], step: int, exact: bool, why: str
+) -> Window:
+    """Return the window that reads on from the ends of one period to one end of the axis."""
+    points = tuple(None if end is None else (end, end) for end in ends)
+    window = Window.periodic(points, step, exact=exact, why=why)
+    return window if window.kind == "empty" else _make(kind, window.intervals, window.step, False, exact, why)
+
+
+def _compose_others(outer: Window, inner: Window) -> Window:
+    """Return ``outer.through(inner)`` where not both are local."""
+    kinds = (outer.kind, inner.kind)
+    if "empty" in kinds:
+        return EMPTY
+    sides = {kind for kind in kinds if kind in _SIDES}
+    if not sides:
+        return outer if outer.kind == "unknown" else inner
+    why = outer.why or inner.why
+    if "full" in sides or len(sides) > 1 or "unknown" in kinds:
+        return FULL if outer.exact and inner.exact else FULL.at_most(why)
+    (side,) = sides
+    # One end is left, taken over one period of the inner window: that repeats, a step further on.
+    outputs, period = len(outer.intervals), len(inner.intervals)
+    turns = period // gcd(period, outer.step)
+    if outputs * turns > MAX_PERIOD:
+        return FULL.at_most(_too_long(outputs * turns).why)
+    monotone = _regular(inner.intervals, inner.step)
+    ends: list[int | None] = []
+    for y in range(outputs * turns):
+        turn, phase = divmod(y, outputs)
+        interval = outer.intervals[phase]
+        if interval is None:
+            ends.append(None)
+            continue
+        a, b = interval[0] + turn * outer.step, interval[1] + turn * outer.step
+        reach = 0 if monotone else period - 1
+        if side == "past":
+            near = range(b - reach if outer.kind == "past" else max(a, b - reach), b + 1)
+            ends.append(max((end[1] for i in near if (end := _read_at(inner, i)) is not None), default=None))
+        else:
+            near = range(a, (a + reach if outer.kind == "future" else min(b, a + reach)) + 1)
+            ends.append(min((end[0] for i in near if (end := _read_at(inner, i)) is not None), default=None))
+    exact = outer.exact and inner.exact and (monotone or not outer.holes)
+    step = outer.step * turns * inner.step // period
+    return _one_sided(
+        "past" if side == "past" else "future", tuple(ends), step, exact, "" if exact else why or _SKIPPED
+    )
+
+
+_SKIPPED = "a skipped position meets an upsampling phase that reads elsewhere"
+
+
+def _read_at(window: Window, y: int) -> Interval | None:
+    """Return the interval of a window that steps; that of a one-sided one is its one end, twice."""
+    turns, phase = divmod(y, len(window.intervals))
+    interval = window.intervals[phase]
+    return None if interval is None else (interval[0] + turns * window.step, interval[1] + turns * window.step)
+
+
+def _cover_others(a: Window, b: Window) -> Window:
+    """Return ``a.hull(b)`` where not both are local, and none is empty."""
+    for window in (a, b):
+        if window.kind == "full" and window.exact:
+            return FULL
+    sides = {window.kind for window in (a, b) if window.kind in _SIDES}
+    if not sides:
+        return a if a.kind == "unknown" else b
+    why = a.why or b.why
+    if "full" in sides or len(sides) > 1 or "unknown" in (a.kind, b.kind):
+        return FULL if a.exact and b.exact else FULL.at_most(why)
+    if a.step * len(b.intervals) != b.step * len(a.intervals):
+        strides = sorted((a.stride, b.stride))
+        return FULL.at_most(f"paths of strides {strides[0]} and {strides[1]} drift apart")
+    period = lcm(len(a.intervals), len(b.intervals))
+    if period > MAX_PERIOD:
+        return FULL.at_most(_too_long(period).why)
+    (side,) = sides
+    exact = a.exact and b.exact
+    ends: list[int | None] = []
+    for y in range(period):
+        read = [(window.kind == side, end) for window in (a, b) if (end := _read_at(window, y)) is not None]
+        if read and not any(on for on, _ in read):  # this phase alone does not read on to the end of the axis
+            exact, why = False, why or f"some outputs read all of the {side}, and others do not"
+        lasts, firsts = [end[1] for _, end in read], [end[0] for _, end in read]
+        ends.append((max(lasts) if side == "past" else min(firsts)) if read else None)
+    step = a.step * period // len(a.intervals)
+    return _one_sided("past" if side == "past" else "future", tuple(ends), step, exact, "" if exact else why)
 
 
 def _gapped(window: Window) -> bool:

@@ -336,7 +336,7 @@ def _read(op: Op, map_size: Size, kind: str) -> Read:
     read, made = op.window(0, (map_size,)), op.size((map_size,))
     if made is not None and made < 1:
         raise NotPlainError(f"op {kind!r} leaves nothing of a map of size {map_size}")
-    if read.is_full:
+    if read.is_full and read.exact:
         return Read(True, 0, 0, 1, 1, made, True)
     interval = read.interval(0) if read.is_local and read.period == 1 and read.exact else None
     if interval is None:

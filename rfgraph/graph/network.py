@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import networkx as nx
 
 from rfgraph.errors import AttributeValueError, CycleError, EndpointError, GraphError, UnknownNodeError, UnknownOpError
+from rfgraph.graph.methods import Methods
 from rfgraph.graph.treatments import Treat, Treatment, check, chosen, treated
 from rfgraph.ops import KINDS, METADATA, Op, kind_of, near
 from rfgraph.ops.whole import Unknown
@@ -20,7 +21,7 @@ BatchNorm = Literal["inference", "training"]
 AXIS_NAMES = {1: ("t",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
 
-class Network:
+class Network(Methods):
     """A builder of network graphs; every op of the graph format is a method that returns the name of its node.
 
     Parameters
@@ -68,14 +69,6 @@ class Network:
         for slot, tail in enumerate(inputs):
             self.graph.add_edge(tail, name, slot=slot)
         return name
-
-    def __getattr__(self, op: str) -> Callable[..., str]:
-        if op in KINDS:
-            return partial(self.node, op)
-        raise AttributeError(f"{op!r} is neither an op nor an attribute of Network{near(op, KINDS)}")
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *KINDS})
 
 
 @dataclass(frozen=True)

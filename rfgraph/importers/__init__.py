@@ -5,16 +5,24 @@ Each format is a module of its own, imported when a file of that format is read.
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
+import tempfile
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
 from rfgraph.errors import MissingExtraError, ModelFileError
+from rfgraph.graph.network import Network
+
+if TYPE_CHECKING:
+    from rfgraph.importers.lowering.layout import Axes
 
 InputSize = int | Sequence[int] | Mapping[Any, Any] | None
 
@@ -24,6 +32,7 @@ def load(
     treat: Mapping[str, str] | None = None,
     input_size: InputSize = None,
     inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph that ``target`` stands for.
 
@@ -39,6 +48,8 @@ def load(
         size.
     inputs
         What inputs hold, as for ``rfgraph.analyze``.
+    axes
+        Which dimensions of the inputs are axes, as for ``rfgraph.analyze``.
 
     Raises
     ------
@@ -51,13 +62,13 @@ def load(
     scheme, colon, name = text.partition(":")
     if colon and scheme == "zoo":
         _refuse_inputs(text, inputs)
-        return _zoo(name)
+        return stated(_zoo(name), axes)
     file, colon, function = text.rpartition(":")
     if colon and file.endswith(".py"):
         _refuse_inputs(text, inputs)
         from rfgraph.importers import python_file
 
-        return python_file.run(file, function)
+        return _returned(text, python_file.run(file, function), treat, input_size, axes)
     path = Path(text)
     reader = FORMATS.get(path.suffix.lower())
     if path.is_dir():
@@ -69,6 +80,8 @@ def load(
         found = (
             f"suffix {path.suffix!r} is not one of {known}" if path.suffix else f"it has none of the suffixes {known}"
         )
+        if path.suffix.lower() in PICKLES:
+            raise ModelFileError(f"{text}: {_not_read(path)}")
         hint = f"; to run a function of it, write {text}:FUNCTION" if path.suffix == ".py" else ""
         raise ModelFileError(f"{text}: {found}, nor is it zoo:NAME or file.py:function{hint}")
     if not path.exists():
@@ -76,16 +89,120 @@ def load(
     if not path.is_dir() and not path.is_file():  # a pipe or a device has no end that one could wait for
         raise ModelFileError(f"{text}: it is no regular file; save the model to one")
     if not inputs:
-        return reader(text, treat, input_size)
+        return reader(text, treat, input_size, axes=axes)
     if reader not in SETTABLE:
         _refuse_inputs(text, inputs)
-    return reader(text, treat, input_size, inputs)
+    return reader(text, treat, input_size, inputs=inputs, axes=axes)
 
 
 def _refuse_inputs(target: str, inputs: Mapping[str, Any] | None) -> None:
     if inputs:
         names = ", ".join(map(repr, inputs))
         raise ModelFileError(f"{target}: what its inputs hold ({names}) cannot be set; that is for .onnx, .tflite, .pb")
+
+
+def _returned(
+    target: str, found: Any, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None
+) -> nx.DiGraph[Any]:
+    """Return the graph of what a function returned: a network, a live model, or one and its example."""
+    if isinstance(found, Network):
+        return stated(found.graph, axes)
+    if isinstance(found, nx.Graph):
+        return stated(found, axes)
+    model, example = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    try:
+        example, input_size = as_example(model, example, input_size)
+        graph = live(model, example, treat, input_size, axes=axes)
+    except ModelFileError as error:
+        raise ModelFileError(f"{target}: {error}") from error
+    if graph is None:
+        raise ModelFileError(
+            f"{target}: it returned {_article(type(model).__name__)}; return a networkx.DiGraph or an rfgraph.Network, "
+            "or a live model of PyTorch, Keras or JAX, with what it is traced on: return model, example"
+        )
+    return graph
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def stated(graph: nx.DiGraph[Any], axes: Axes | None) -> nx.DiGraph[Any]:
+    """Return a network as it is; its axes cannot be said anew."""
+    if axes is not None:
+        raise ModelFileError("axes say which dimensions of a model's tensors are spatial; a network states its own")
+    return graph
+
+
+#: Suffixes of what PyTorch pickles: TorchScript, whole modules, weights.
+PICKLES = (".pt", ".pth", ".ts", ".jit", ".torchscript", ".ckpt", ".pkl", ".pickle", ".bin", ".safetensors")
+
+
+def _not_read(path: Path) -> str:
+    """Say why what PyTorch pickles is not read, and what to save instead."""
+    return (
+        f"{path.suffix} files hold weights, a pickle or TorchScript, which are not read (to open a pickle runs what "
+        "is in it); save the module itself, where it is at hand:\n"
+        "    import torch\n"
+        "    program = torch.export.export(module.eval(), (torch.zeros(1, 3, 224, 224),))\n"
+        f"    torch.export.save(program, {path.with_suffix('.pt2').name!r})"
+    )
+
+
+def opened(
+    stream: Any,
+    treat: Mapping[str, str] | None = None,
+    input_size: InputSize = None,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any]:
+    """Return the network graph of an open binary file; its name, or else its first bytes, say the format.
+
+    Raises
+    ------
+    ModelFileError
+        If it is no model file.
+    """
+    name = getattr(stream, "name", "")
+    base = os.path.basename(name) if isinstance(name, str) else ""
+    with tempfile.TemporaryDirectory(prefix="rfgraph-") as folder:
+        copy = Path(folder, base or "model")
+        with copy.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        if copy.suffix.lower() not in FORMATS:
+            copy = copy.rename(copy.with_name(copy.name + _format_of(copy)))
+        try:
+            return load(copy, treat, input_size, inputs, axes)
+        except ModelFileError as error:
+            raise ModelFileError(str(error).replace(f"{folder}{os.sep}", "")) from error
+
+
+def _format_of(path: Path) -> str:
+    """Return the suffix of the format that a file is in, by its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(b"PK"):
+        return ".keras" if _has_member(path, "config.json") else ".pt2"
+    if start[4:8] == b"TFL3":
+        return ".tflite"
+    return ".json" if start.lstrip().startswith(b"{") else ".onnx"
+
+
+def _has_member(path: Path, name: str) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return name in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
+
+
+def as_example(model: object, example: Any, input_size: Any) -> tuple[Any, Any]:
+    """Return example and input size, where the full shape of a live module's input stands in for its size."""
+    if example is None and input_size is not None and _made_of("torch", "Module")(model):
+        reader = _needing("torch", "rfgraph.importers.torch.live", "reading live PyTorch modules")
+        if reader.is_full_shape(model, input_size):
+            return input_size, None
+    return example, input_size
 
 
 def _zoo(name: str) -> nx.DiGraph[Any]:
@@ -95,49 +212,61 @@ def _zoo(name: str) -> nx.DiGraph[Any]:
     return graph
 
 
-def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
+def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
     from rfgraph.importers import node_link
 
-    return node_link.read(path)
+    return stated(node_link.read(path), axes)
 
 
 def _onnx(
-    path: str, treat: Mapping[str, str] | None, input_size: InputSize, inputs: Mapping[str, Any] | None = None
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     onnx = _needing("onnx", "rfgraph.importers.onnx.reader", "reading .onnx files")
-    graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size, inputs)
+    graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size, inputs, axes)
     return graph
 
 
-def _pt2(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
+def _pt2(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
     from rfgraph.importers.torch import reader as aten
     from rfgraph.importers.torch import saved as exported
 
-    return aten.lowered(exported.read(path), treat, input_size)
+    return aten.lowered(exported.read(path), treat, input_size, axes=axes)
 
 
-def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize) -> nx.DiGraph[Any]:
+def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
     from rfgraph.importers.keras import reader as keras_config
 
-    return keras_config.lowered(keras_config.read(path), treat, input_size)
+    return keras_config.lowered(keras_config.read(path), treat, input_size, axes=axes)
 
 
 def _tflite(
-    path: str, treat: Mapping[str, str] | None, input_size: InputSize, inputs: Mapping[str, Any] | None = None
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     graph: nx.DiGraph[Any] = _needing("tflite", "rfgraph.importers.tflite.file", "reading .tflite files").graph_of(
-        path, treat, input_size, inputs
+        path, treat, input_size, inputs, axes
     )
     return graph
 
 
 def _tensorflow(
-    path: str, treat: Mapping[str, str] | None, input_size: InputSize, inputs: Mapping[str, Any] | None = None
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     reader = _needing(
         "google.protobuf", "rfgraph.importers.tensorflow.reader", "reading TensorFlow files", "tensorflow"
     )
-    graph: nx.DiGraph[Any] = reader.graph_of(path, treat, input_size, inputs)
+    graph: nx.DiGraph[Any] = reader.graph_of(path, treat, input_size, inputs, axes)
     return graph
 
 
@@ -168,10 +297,12 @@ class Framework:
 
     #: The package that must be there, and the extra that brings it.
     package: str
-    #: The module of rfgraph that reads its models: ``graph_of(model, example, treat, input_size)``.
+    #: The module of rfgraph that reads its models: ``graph_of(model, example, treat, input_size, axes=)``.
     reader: str
     what: str
     is_model: Callable[[object], bool]
+    #: Whether its models are traced on an example; others are whole, and the reader takes none.
+    traced: bool = True
 
 
 def _made_of(package: str, *classes: str) -> Callable[[object], bool]:
@@ -188,6 +319,7 @@ FRAMEWORKS = (
     Framework(
         "torch", "rfgraph.importers.torch.live", "live PyTorch modules", _made_of("torch", "Module", "ExportedProgram")
     ),
+    Framework("onnx", "rfgraph.importers.onnx.reader", "ONNX models", _made_of("onnx", "ModelProto"), traced=False),
     # Last: any function that is nobody else's, and what is called like one.
     Framework(
         "jax",
@@ -199,17 +331,23 @@ FRAMEWORKS = (
 
 
 def live(
-    model: object, example: Any = None, treat: Mapping[str, str] | None = None, input_size: InputSize = None
+    model: object,
+    example: Any = None,
+    treat: Mapping[str, str] | None = None,
+    input_size: InputSize = None,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any] | None:
     """Return the network graph of a live model of a framework, ``None`` if ``model`` is none.
 
     Parameters
     ----------
     model
-        A Keras model or layer, a ``torch.nn.Module``, or a ``torch.export.ExportedProgram``.
+        A Keras model or layer, a ``torch.nn.Module``, a ``torch.export.ExportedProgram``, a JAX function, an
+        ``onnx.ModelProto``, or a binary file that is open.
     example
         Full shape of its input, or a tensor; a list of these if it has several.
-    treat, input_size
+    treat, input_size, inputs, axes
         As for ``load``.
 
     Raises
@@ -219,11 +357,18 @@ def live(
     MissingExtraError
         If reading it needs a package that is not installed.
     """
+    if isinstance(model, io.IOBase) or (hasattr(model, "read") and not callable(model)):
+        return opened(model, treat, input_size, inputs, axes)
     framework = next((known for known in FRAMEWORKS if known.is_model(model)), None)
     if framework is None:
         return None
     reader = _needing(framework.package, framework.reader, f"reading {framework.what}")
-    graph: nx.DiGraph[Any] = reader.graph_of(model, example, treat, input_size)
+    if not framework.traced:
+        whole: nx.DiGraph[Any] = reader.graph_of(model, treat, input_size, inputs, axes)
+        return whole
+    if inputs:
+        raise ModelFileError("what inputs hold can be set for model files; a live model is traced on its example")
+    graph: nx.DiGraph[Any] = reader.graph_of(model, example, treat, input_size, axes=axes)
     return graph
 
 
@@ -242,3 +387,25 @@ def _needing(package: str, module: str, what: str, extra: str = "") -> Any:
             raise
         name = package.rpartition(".")[2]
         raise MissingExtraError(f"{what} needs {name}: pip install 'rfgraph[{extra or name}]'") from error
+
+
+def is_traced(model: object) -> bool:
+    """Return whether ``model`` is a live one that is traced on an example, so that another size is another trace."""
+    framework = next((known for known in FRAMEWORKS if known.is_model(model)), None)
+    return framework is not None and framework.traced
+
+
+def live_at_any_size(
+    model: object, example: Any = None, treat: Mapping[str, str] | None = None, axes: Axes | None = None
+) -> nx.DiGraph[Any] | None:
+    """Return the network graph of a live model traced for inputs of any size, ``None`` where it cannot be.
+
+    It is no network of unknown ops either: these the trace at one size tells better.
+    """
+    framework = next(known for known in FRAMEWORKS if known.is_model(model))
+    reader = _needing(framework.package, framework.reader, f"reading {framework.what}")
+    trace = getattr(reader, "graph_at_any_size", None)
+    graph: nx.DiGraph[Any] | None = None if trace is None else trace(model, example, treat, axes)
+    if graph is not None and any(op == "unknown" for _, op in graph.nodes(data="op")):
+        return None
+    return graph

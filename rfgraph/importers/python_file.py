@@ -1,4 +1,4 @@
-"""``path/to/file.py:function``: a network graph made by a function of the user's own."""
+"""``path/to/file.py:function``: a network or a live model made by a function of the user's own."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import networkx as nx
-
 from rfgraph.errors import ModelFileError, RFGraphError
-from rfgraph.graph.network import Network
 from rfgraph.ops import near
 
 
-def run(path: str, function: str) -> nx.DiGraph[Any]:
-    """Return the graph that a function of a Python file returns; the file and the function are run.
+def run(path: str, function: str) -> Any:
+    """Return what a function of a Python file returns; the file and the function are run.
 
     Raises
     ------
     ModelFileError
-        If there is no such file or function, it needs arguments, fails, or returns no network.
+        If there is no such file or function, it needs arguments, or fails.
     """
     target = f"{path}:{function}"
     module = _module(path)
@@ -40,17 +37,11 @@ def run(path: str, function: str) -> nx.DiGraph[Any]:
     except ValueError:  # a builtin that does not say what it takes
         pass
     try:
-        result = found()
+        return found()
     except RFGraphError:
         raise
     except Exception as error:
         raise ModelFileError(f"{target}: {_cause(error, path)}") from error
-    graph = result.graph if isinstance(result, Network) else result
-    if not isinstance(graph, nx.Graph):
-        raise ModelFileError(
-            f"{target}: it returned {_article(type(result).__name__)}; return a networkx.DiGraph or an rfgraph.Network"
-        )
-    return graph
 
 
 def _module(path: str) -> ModuleType:
@@ -98,7 +89,3 @@ def _functions(module: ModuleType) -> list[str]:
 
 def _listed(module: ModuleType) -> str:
     return ", ".join(map(repr, _functions(module)[:8])) or "none"
-
-
-def _article(name: str) -> str:
-    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"

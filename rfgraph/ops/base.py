@@ -107,6 +107,16 @@ class Op:
         return type(self).window is Op.window and type(self).size is Op.size
 
     @property
+    def reads_all(self) -> bool:
+        """Whether each output reads all that its window says, and not less where channels differ in what they hold."""
+        return True
+
+    @property
+    def rearranges(self) -> bool:
+        """Whether neighbours in its map are not neighbours in the map that it reads, so that holes are no defect."""
+        return False
+
+    @property
     def unplaced(self) -> Window | None:
         """What it reads but for where it lies, where its place alone depends on a size that is not known."""
         return None
@@ -291,6 +301,13 @@ def flag(name: str, value: Any) -> bool:
     if value in (True, False):
         return bool(value)
     raise AttributeValueError(f"{name} {value!r} is not true or false")
+
+
+def text(name: str, value: Any) -> str:
+    """Read a text."""
+    if not isinstance(value, str):
+        raise AttributeValueError(f"{name} {value!r} is not a text")
+    return value
 
 
 #: What a ratio is written as; an exponent of many digits would be a number that fills all memory.

@@ -1,12 +1,13 @@
-"""Ops that move or drop positions: pad, crop, slice."""
+"""Ops that move or drop positions: pad, crop, slice, gather."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import get_args
+from typing import Any, get_args
 
-from rfgraph.algebra.window import Number, Window
+from rfgraph.algebra.window import IDENTITY, MAX_PERIOD, Number, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import (
     Border,
@@ -17,10 +18,12 @@ from rfgraph.ops.base import (
     choice,
     even_weights,
     integer,
+    natural,
     op_kind,
     optional,
     padding,
     positive,
+    text,
 )
 
 
@@ -95,11 +98,19 @@ class Crop(Pad):
 @op_kind("slice")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice(Op):
-    """``x[start:stop:step]`` along the axis; negative ends count from the end of the map."""
+    """``x[start:stop:step]`` along the axis; negative ends count from the end of the map.
+
+    ``bound`` says why an output may read less than that, if it may: where channels are sliced that differ.
+    """
 
     start: int | None = attribute(optional(integer), default=None)
     stop: int | None = attribute(optional(integer), default=None)
     step: int = attribute(positive, default=1)
+    bound: str = attribute(text, default="")
+
+    @property
+    def reads_all(self) -> bool:
+        return not self.bound
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -125,7 +136,7 @@ class Slice(Op):
             start = slice(start, self.stop, self.step).indices(sizes[0])[0]
         elif start < 0:
             return Window.unknown(f"a slice that starts at {start} depends on the input size; give one")
-        return Window(1, self.step, -start)
+        return Window.periodic(((start, start),), self.step, exact=not self.bound, why=self.bound)
 
     def size(self, sizes: Sizes) -> Size:
         if sizes[0] is None:
@@ -138,3 +149,71 @@ class Slice(Op):
 
     def weights(self, read: Window, y: int) -> dict[int, Fraction]:
         return even_weights(self.taps(read, y))
+
+
+def _table(name: str, value: object) -> tuple[int | None, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not value:
+        raise AttributeValueError(f"{name} {value!r} is not a list of positions, with null for what reads nothing")
+    return tuple(None if position is None else natural(name, position) for position in value)
+
+
+@op_kind("gather")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gather(Op):
+    """Positions of a map of known size taken in a stated order: output ``y`` reads ``positions[y]``.
+
+    ``positions`` has one list per axis, ``None`` for an axis that stays. Its window repeats the table before and behind
+    the map, where nothing is read: a bound there, unless the table goes on like that.
+    """
+
+    positions: tuple[int | None, ...] | None = attribute(_table, default=None)
+    source_size: int | None = attribute(optional(positive), default=None)
+
+    @classmethod
+    def parse(cls, attributes: Mapping[str, Any], axis: int, axes: int) -> Op:
+        op = super(Gather, cls).parse(attributes, axis, axes)
+        assert isinstance(op, Gather)
+        if op.positions is not None:
+            if op.source_size is None:
+                raise AttributeValueError("source_size is missing; give the size of the map that positions are of")
+            beyond = [position for position in op.positions if position is not None and position >= op.source_size]
+            if beyond:
+                raise AttributeValueError(f"position {beyond[0]} is not one of the {op.source_size} of its map")
+        return op
+
+    @property
+    def rearranges(self) -> bool:
+        return self.positions is not None
+
+    @property
+    def cycle(self) -> tuple[int, int]:
+        return (1, 1) if self.positions is None else (1, 0)
+
+    @property
+    def settles_at(self) -> int:
+        return 1 if self.source_size is None or self.positions is None else self.source_size + 1
+
+    @property
+    def window_cycle(self) -> int:
+        return 1 if self.positions is None else 0
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        if self.positions is None or self.source_size is None:
+            return IDENTITY
+        if len(self.positions) > MAX_PERIOD:
+            return Window.unknown(f"it takes {len(self.positions)} positions, more than the {MAX_PERIOD} followed")
+        intervals = tuple(None if position is None else (position, position) for position in self.positions)
+        window = Window.periodic(intervals, self.source_size)
+        if window.period < len(self.positions) or not window.is_local:
+            return window
+        why = "which positions are read is stated for the map alone, not beyond its border"
+        return Window.periodic(intervals, self.source_size, exact=False, why=why)
+
+    def size(self, sizes: Sizes) -> Size:
+        if self.positions is None:
+            return sizes[0]
+        if sizes[0] is not None and sizes[0] != self.source_size:
+            raise SizeError(f"it takes positions of a map of size {self.source_size}, not {sizes[0]}")
+        return len(self.positions)

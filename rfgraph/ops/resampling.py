@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial
 from math import ceil, floor
 from numbers import Rational
-from typing import Any
+from typing import Any, ClassVar
 
-from rfgraph.algebra.window import FULL, MAX_PERIOD, Interval, Number, Window, as_number
+from rfgraph.algebra.window import EMPTY, FULL, MAX_PERIOD, Interval, Number, Window, as_number
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import (
+    Arity,
     Border,
     Op,
     Size,
@@ -25,6 +26,7 @@ from rfgraph.ops.base import (
     optional,
     positive,
     ratio,
+    text,
 )
 
 NEAREST: dict[str, Callable[[Fraction], int]] = {
@@ -46,10 +48,9 @@ def _coefficient(name: str, value: Any) -> Number:
         raise AttributeValueError(f"{name} {value!r} is not a number; write -0.75 or -0.5") from None
 
 
-@op_kind("resize")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resize(Op):
-    """Interpolation: output ``y`` reads the pixels round its coordinate in the input.
+class Interpolation(Op):
+    """What a resize reads, whatever says its ratio: the pixels round the coordinate of an output in the input.
 
     With ``antialias`` the kernel is stretched by as much as the map shrinks; ``coefficient`` is that of a cubic kernel.
 
@@ -58,8 +59,6 @@ class Resize(Op):
     ONNX operator ``Resize``: the coordinate transformations and the rounding of ``nearest``.
     """
 
-    scale: Number | None = attribute(optional(ratio), default=None)
-    to: int | None = attribute(optional(positive), name="size", default=None)
     mode: str = attribute(choice("nearest", *RADIUS), default="nearest")
     coordinates: str = attribute(
         choice("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"), default="half_pixel"
@@ -68,51 +67,19 @@ class Resize(Op):
     antialias: bool = attribute(flag, default=False)
     coefficient: Number = attribute(_coefficient, default=Fraction(-3, 4))
 
-    @classmethod
-    def complete(cls, attributes: dict[str, Any]) -> dict[str, Any]:
-        if attributes.get("scale") is None and attributes.get("size") is None:
-            raise AttributeValueError("a resize needs scale or size; give scale=2, or size=56")
-        if attributes.get("scale") is not None and attributes.get("size") is not None:
-            raise AttributeValueError("a resize takes scale or size, not both")
-        return attributes
-
     @property
     def border(self) -> Border:
         return "edge"
 
-    @property
-    def aligns_corners(self) -> bool:
-        return self.coordinates == "align_corners"
-
-    @property
-    def cycle(self) -> tuple[int, int]:
-        return (1, 0) if self.scale is None else (self.scale.denominator, self.scale.numerator)
-
-    @property
-    def window_cycle(self) -> int:
-        return 0 if self.scale is None or self.coordinates == "align_corners" else 1
-
-    def size(self, sizes: Sizes) -> Size:
-        if self.scale is None:
-            return self.to
-        return None if sizes[0] is None else floor(sizes[0] * self.scale)
-
-    def window(self, slot: int, sizes: Sizes) -> Window:
-        before, after = sizes[0], self.size(sizes)
-        if self.coordinates == "align_corners":
-            if before is None or after is None:
-                return Window.unknown("align_corners depends on the input size; give one")
-            if after == 1 or before == 1:
-                return Window(1)
-            factor = Fraction(after - 1, before - 1)
-        elif self.scale is not None:
-            factor = Fraction(self.scale)
-        elif before is None or after is None:
-            return Window.unknown(f"a resize to size {self.to} depends on the input size; give one")
-        else:
-            factor = Fraction(after, before)
-        if self.coordinates == "pytorch_half_pixel" and after == 1:
+    def between(self, before: int, after: int) -> Window:
+        """Return the window of a resize from one size to another."""
+        corners = self.coordinates == "align_corners"
+        if (corners and 1 in (before, after)) or (self.coordinates == "pytorch_half_pixel" and after == 1):
             return Window(1)
+        return self.scaled(Fraction(after - 1, before - 1) if corners else Fraction(after, before))
+
+    def scaled(self, factor: Fraction) -> Window:
+        """Return the window of a resize by a factor."""
         half_pixel = self.coordinates.endswith("half_pixel")
         return _resized(factor, self.mode, half_pixel, self.nearest_mode, self.antialias)
 
@@ -143,6 +110,96 @@ class Resize(Op):
         step = Fraction(read.stride)
         shift = Fraction(1, 2) if self.coordinates.endswith("half_pixel") else Fraction(0)
         return (y + shift) * step - shift, max(step, Fraction(1)) if self.antialias else Fraction(1)
+
+
+@op_kind("resize")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize(Interpolation):
+    """Interpolation: output ``y`` reads the pixels round its coordinate in the input.
+
+    ``like=1`` takes the size of the map in slot 1, as decoders do that resize to the size of their skip.
+    """
+
+    scale: Number | None = attribute(optional(ratio), default=None)
+    to: int | None = attribute(optional(positive), name="size", default=None)
+
+    extra: ClassVar[frozenset[str]] = frozenset({"like", "target"})
+
+    @classmethod
+    def parse(cls, attributes: Mapping[str, Any], axis: int, axes: int) -> Op:
+        if attributes.get("like") is None:
+            return super(Resize, cls).parse(attributes, axis, axes)
+        if attributes.get("scale") is not None or attributes.get("size") is not None:
+            raise AttributeValueError("a resize takes the size of another map (like), or scale, or size")
+        return ResizeLike.parse(attributes, axis, axes)
+
+    @classmethod
+    def complete(cls, attributes: dict[str, Any]) -> dict[str, Any]:
+        attributes.pop("like", None)
+        if attributes.get("scale") is None and attributes.get("size") is None:
+            raise AttributeValueError("a resize needs scale or size; give scale=2, or size=56")
+        if attributes.get("scale") is not None and attributes.get("size") is not None:
+            raise AttributeValueError("a resize takes scale or size, not both")
+        return attributes
+
+    @property
+    def aligns_corners(self) -> bool:
+        return self.coordinates == "align_corners"
+
+    @property
+    def cycle(self) -> tuple[int, int]:
+        return (1, 0) if self.scale is None else (self.scale.denominator, self.scale.numerator)
+
+    @property
+    def window_cycle(self) -> int:
+        return 0 if self.scale is None or self.coordinates == "align_corners" else 1
+
+    def size(self, sizes: Sizes) -> Size:
+        if self.scale is None:
+            return self.to
+        return None if sizes[0] is None else floor(sizes[0] * self.scale)
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        before, after = sizes[0], self.size(sizes)
+        if self.scale is not None and self.coordinates != "align_corners":
+            if self.coordinates == "pytorch_half_pixel" and after == 1:
+                return Window(1)
+            return self.scaled(Fraction(self.scale))
+        if before is None or after is None:
+            what = "align_corners" if self.coordinates == "align_corners" else f"a resize to size {self.to}"
+            return Window.unknown(f"{what} depends on the input size; give one")
+        return self.between(before, after)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResizeLike(Interpolation):
+    """Interpolation to the size of another map, which stands in slot ``like`` and of which nothing else is read."""
+
+    kind: ClassVar[str] = "resize"
+    arity: ClassVar[Arity] = "several"
+
+    like: int = attribute(positive)
+    #: What messages call that size.
+    target: str = attribute(text, default="the size of another map")
+
+    @property
+    def sizing(self) -> tuple[Op, int | None]:
+        return Op(), self.like
+
+    @property
+    def window_cycle(self) -> int:
+        return 0
+
+    def size(self, sizes: Sizes) -> Size:
+        return sizes[self.like] if self.like < len(sizes) else None
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        if slot:
+            return EMPTY
+        before, after = sizes[0], self.size(sizes)
+        if before is None or after is None:
+            return Window.unknown(f"it resizes to {self.target}, which depends on the input size; give one")
+        return self.between(before, after)
 
 
 def _hat(distance: Fraction) -> Fraction:
@@ -189,6 +246,12 @@ class DepthToSpace(Op):
     """Channels laid out in space: output ``y`` reads ``floor(y / b)``."""
 
     block: int = attribute(positive)
+    #: Why an output may read less than that, if it may: where the channels differ in what they read.
+    bound: str = attribute(text, default="")
+
+    @property
+    def reads_all(self) -> bool:
+        return not self.bound
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -199,7 +262,7 @@ class DepthToSpace(Op):
             return Window.unknown(
                 f"block {self.block} makes more than the {MAX_PERIOD} output phases that are followed"
             )
-        return Window.periodic(((0, 0),) * self.block, step=1)
+        return Window.periodic(((0, 0),) * self.block, step=1, exact=not self.bound, why=self.bound)
 
     def size(self, sizes: Sizes) -> Size:
         return None if sizes[0] is None else sizes[0] * self.block

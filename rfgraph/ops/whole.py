@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from rfgraph.algebra.window import FULL, IDENTITY, Window
-from rfgraph.errors import AttributeValueError
-from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, op_kind
+from rfgraph.algebra.window import FULL, FUTURE, IDENTITY, PAST, Window
+from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, choice, flag, op_kind, text
 from rfgraph.ops.pointwise import Pointwise
 
 
-@op_kind("attention", "recurrent", "broadcast")
+@op_kind("broadcast")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixing(Op):
     """Every output reads the whole of each axis that it mixes; the map keeps its size."""
@@ -20,6 +19,46 @@ class Mixing(Op):
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         return FULL if self.mixes else IDENTITY
+
+
+#: How a sequence is run through -> what one output reads of it.
+_DIRECTIONS = {"forward": PAST, "backward": FUTURE, "both": FULL}
+
+
+@op_kind("attention", "recurrent")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directed(Mixing):
+    """Every output reads what comes before it, what comes after it, or both, its own position included.
+
+    ``direction="forward"`` is that of causal attention and of a recurrence that runs from the first position on.
+    ``bound`` says why outputs may read less than that, if they may: as under a mask of which no one knows the content.
+    """
+
+    direction: str = attribute(choice(*_DIRECTIONS), default="both")
+    bound: str = attribute(text, default="")
+
+    @property
+    def reads_all(self) -> bool:
+        return not self.bound
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        window = _DIRECTIONS[self.direction] if self.mixes else IDENTITY
+        return window.at_most(self.bound) if self.bound else window
+
+
+@op_kind("cumsum")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cumulative(Mixing):
+    """A sum or product over all positions up to an output, from the first on or, ``backward``, from the last."""
+
+    direction: str = attribute(choice("forward", "backward"), default="forward")
+    exclusive: bool = attribute(flag, default=False)
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        shift = int(self.exclusive)  # an exclusive sum leaves out its own position
+        if not self.mixes:
+            return IDENTITY
+        return Window.past((-shift,), 1) if self.direction == "forward" else Window.future((shift,), 1)
 
 
 @op_kind("instance_norm", "group_norm", "softmax")
@@ -62,12 +101,6 @@ class GlobalPool(Mixing):
         return 1 if self.mixes else sizes[0]
 
 
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise AttributeValueError(f"{name} {value!r} is not a text")
-    return value
-
-
 @op_kind("unknown")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown(Op):
@@ -76,8 +109,8 @@ class Unknown(Op):
     arity: ClassVar[Arity] = "several"
     is_known: ClassVar[bool] = False
 
-    of: str = attribute(_text)
-    why: str = attribute(_text, default="")
+    of: str = attribute(text)
+    why: str = attribute(text, default="")
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         why = f" ({self.why})" if self.why else ""

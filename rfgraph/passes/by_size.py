@@ -15,9 +15,8 @@ from math import gcd, lcm
 
 import numpy as np
 
-from rfgraph.algebra.residues import BySize, shortest_period
+from rfgraph.algebra.residues import MISFIT, BySize, shortest_period
 from rfgraph.algebra.window import EMPTY, IDENTITY, MAX_PERIOD, Interval, Window
-from rfgraph.graph.network import Layers
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
 from rfgraph.passes.size_rule import Flags, Ints, SizeRule, size_rule
@@ -25,7 +24,7 @@ from rfgraph.passes.size_rule import Flags, Ints, SizeRule, size_rule
 #: Some of the residues, or all of them.
 Residues = Ints | slice
 
-_MISFIT = Window.unknown("at this residue of the input size, maps that meet differ in size")
+_CHANGES = Window.unknown("its window changes with the input size; give one")
 
 _TOO_LARGE = Window.unknown("its numbers are too large to follow by residue; give an input size")
 
@@ -34,7 +33,7 @@ _LARGEST = 1 << 61
 
 
 @dataclass(frozen=True)
-class Spread:
+class WindowBySize:
     """A window for each residue of the input size; all share the stride."""
 
     step: int
@@ -44,6 +43,9 @@ class Spread:
     holes: bool
     exact: bool
     why: str
+    #: Why the window is not the same at all sizes of some residues, and at which it is, [M]; ``None`` for all.
+    lost: Window | None = None
+    known: Flags | None = None
 
     @property
     def period(self) -> int:
@@ -52,13 +54,20 @@ class Spread:
 
     def window(self, residue: int) -> Window:
         """Return the window of one residue."""
+        if self.lost is not None and self.known is not None and not self.known[residue]:
+            return self.lost
         intervals: tuple[Interval | None, ...] = tuple(
             (int(a), int(b)) if read else None
             for a, b, read in zip(self.first[residue], self.last[residue], self.reads[residue], strict=True)
         )
         return Window.periodic(intervals, self.step, holes=self.holes, exact=self.exact, why=self.why)
 
-    def repeated(self, period: int) -> Spread:
+    @property
+    def told(self) -> Flags:
+        """At which residues the window is the same at all sizes, [M]."""
+        return np.ones(len(self.first), dtype=bool) if self.known is None else self.known
+
+    def repeated(self, period: int) -> WindowBySize:
         """Return the same windows with a longer period, a multiple of their own."""
         times = period // self.period
         if times == 1:
@@ -73,7 +82,7 @@ class Spread:
         )
 
 
-Field = Window | Spread
+Field = Window | WindowBySize
 
 
 @dataclass(frozen=True)
@@ -101,16 +110,16 @@ class Solution:
     def by_size(self, v: int) -> BySize | None:
         """Return the fields of node ``v`` by residue, ``None`` if the size does not matter to it."""
         field = self.fields[v]
-        if not isinstance(field, Spread):
+        if not isinstance(field, WindowBySize):
             return None
         found = self._told.get(id(field))
         if found is None:
             known: dict[bytes, Window] = {}
             windows = []
-            rows = np.concatenate([field.first, field.last, field.reads], axis=1)
+            rows = np.concatenate([field.first, field.last, field.reads, field.told[:, np.newaxis]], axis=1)
             for residue, (row, valid) in enumerate(zip(rows, self.valid.tolist(), strict=True)):
                 if not valid:
-                    windows.append(_MISFIT)
+                    windows.append(MISFIT)
                     continue
                 key = row.tobytes()
                 if key not in known:
@@ -136,20 +145,27 @@ class Solution:
         spreads = [_spread(side, self.modulus) if isinstance(side, Window) else side for side in sides]
         if len({(spread.step, spread.period) for spread in spreads}) > 1:
             return False
+        if not all(spread.told[self.valid].all() for spread in spreads):
+            return False
         rows = [
             np.concatenate([spread.last if causal else spread.first + spread.last, spread.reads], axis=1)[self.valid]
             for spread in spreads
         ]
         return all(np.array_equal(other, rows[0]) for other in rows[1:])
 
+    def are_lost(self, sides: Sequence[Field]) -> bool:
+        """Return whether at some residue several branches change with the input size: no one compares them there."""
+        told = [side.told[self.valid] for side in sides if isinstance(side, WindowBySize)]
+        return len(told) > 1 and bool((np.add.reduce([~flags for flags in told], dtype=np.int64) > 1).any())
+
     def variants(self, v: int, slot: int) -> list[tuple[Residues, Window]]:
         """Return the windows that the op of ``v`` has, each with the residues at which it has it."""
-        return self.cases.get(v) or [(slice(None), self.compiled.reads[self.axis][v][slot])]
+        return (not slot and self.cases.get(v)) or [(slice(None), self.compiled.reads[self.axis][v][slot])]
 
     @cached_property
     def cases(self) -> dict[int, list[tuple[Residues, Window]]]:
-        """Node id -> its windows by residue, for the nodes where the input size decides."""
-        return _cases(self.compiled.layers, self.axis, self.sizes)
+        """Node id -> what it reads through slot 0 by residue, for the nodes where the input size decides."""
+        return _cases(self.compiled, self.axis, self.rule)
 
 
 def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solution | None:
@@ -166,7 +182,7 @@ def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solutio
     """
     layers = compiled.layers
     undecided = [
-        v for v, ops in enumerate(layers.ops) if ops[axis].window_cycle > 1 and compiled.sizes[v][axis] is None
+        v for v, ops in enumerate(layers.ops) if ops[axis].window_cycle != 1 and compiled.sizes[v][axis] is None
     ]
     if not undecided:
         return None
@@ -183,7 +199,7 @@ def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solutio
         if field.kind != "unknown":
             continue
         reads = compiled.reads[axis][v]
-        sides = [solution.side(v, slot) for slot in range(len(reads)) if reads[slot].kind != "full"]
+        sides = [solution.side(v, slot) for slot in range(len(reads)) if not reads[slot].is_unbounded]
         merged = reduce(lambda a, b: _hull(a, b, modulus), sides) if sides else EMPTY
         if isinstance(merged, Window) and merged.kind == "unknown":
             causes = [
@@ -194,27 +210,39 @@ def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solutio
     return solution
 
 
-def _cases(layers: Layers, axis: int, sizes: list[Ints | None]) -> dict[int, list[tuple[Residues, Window]]]:
+def _cases(compiled: Compiled, axis: int, rule: SizeRule) -> dict[int, list[tuple[Residues, Window]]]:
+    """Return the windows of first slots that the input size decides, each with its residues, by node id.
+
+    At two sizes of a residue one modulus apart, ratios of maps that grow are equal only if all sizes of it have them.
+    """
+    layers, (sizes, _), later = compiled.layers, rule.settled, rule.settled_later
     cases: dict[int, list[tuple[Residues, Window]]] = {}
     for v, (ops, tails) in enumerate(zip(layers.ops, layers.tails, strict=True)):
-        cycle = ops[axis].window_cycle
-        size = sizes[tails[0]] if tails else None
-        if cycle > 1 and size is not None:
-            windows: dict[Window, list[Ints]] = {}
-            for case, at in zip(*np.unique(size % cycle, return_index=True), strict=True):
-                window = ops[axis].window(0, (int(size[at]),))
-                windows.setdefault(window, []).append(np.flatnonzero(size % cycle == case))
-            cases[v] = [(np.concatenate(rows), window) for window, rows in windows.items()]
+        op = ops[axis]
+        if op.window_cycle == 1 or not tails or compiled.sizes[v][axis] is not None:
+            continue
+        now, then = ([table[tail] for tail in tails] for table in (sizes, later))
+        if any(size is None for size in now):
+            continue
+        table = np.stack([size for size in (*now, *then) if size is not None])
+        distinct, which = np.unique(table, axis=1, return_inverse=True)
+        windows: dict[Window, list[int]] = {}
+        for case, column in enumerate(distinct.T.tolist()):
+            one, other = (op.window(0, tuple(read)) for read in (column[: len(tails)], column[len(tails) :]))
+            window = one if one == other else op.window(0, (None,) * len(tails))
+            windows.setdefault(window, []).append(case)
+        which = which.reshape(-1)
+        cases[v] = [(np.flatnonzero(np.isin(which, at)), window) for window, at in windows.items()]
     return cases
 
 
-def _spread(window: Window, modulus: int) -> Spread:
+def _spread(window: Window, modulus: int) -> WindowBySize:
     """Return the window that is the same at every residue."""
     ends = [(0, 0) if interval is None else interval for interval in window.intervals]
     reads = [interval is not None for interval in window.intervals]
     rows = np.broadcast_to(np.array(ends, dtype=np.int64), (modulus, len(ends), 2))
     marks = np.broadcast_to(np.array(reads), (modulus, len(ends)))
-    return Spread(window.step, rows[..., 0], rows[..., 1], marks, window.holes, window.exact, window.why)
+    return WindowBySize(window.step, rows[..., 0], rows[..., 1], marks, window.holes, window.exact, window.why)
 
 
 def _large(window: Window) -> bool:
@@ -225,13 +253,13 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
     """Return what an op reads whose window is ``outer`` at the residues beside it."""
     if len(outer) == 1 and outer[0][1] == IDENTITY and outer[0][1].exact:
         return inner
+    window = next((window for _, window in outer if not window.is_unknown), outer[0][1])
     if isinstance(inner, Window):
         if len(outer) == 1 or inner.kind != "local":
-            return outer[0][1].through(inner)
+            return window.through(inner)
         if _large(inner):
             return _TOO_LARGE
         inner = _spread(inner, modulus)
-    window = outer[0][1]
     if window.kind != "local":
         return window if window.kind != "empty" else EMPTY
     turns = inner.period // gcd(inner.period, window.step)
@@ -241,7 +269,14 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
     first, last = np.zeros((2, modulus, period), dtype=np.int64)
     reads = np.zeros((modulus, period), dtype=bool)
     holes, bound = inner.holes, False
+    lost, known, inexact = inner.lost, inner.known, ""
+    turn = window.period, window.step
     for rows, window in outer:
+        if window.is_unknown or (window.period, window.step) != turn:
+            lost = window if window.is_unknown else _CHANGES
+            known = np.ones(modulus, dtype=bool) if known is None else known.copy()
+            known[rows] = False
+            continue
         if _large(window) or abs(window.intervals[0][1] if window.intervals[0] else 0) * inner.step > _LARGEST:
             return _TOO_LARGE
         part = inner
@@ -256,10 +291,12 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
             first[rows, column], last[rows, column], reads[rows, column] = _ends(part, a, b, reach, every)
         holes = holes or window.holes or (several and _gapped(part))
         bound = bound or (not window.spacing and not regular)
-    why = inner.why or window.why
+        inexact = inexact or ("" if window.exact else window.why or "its window is a bound")
+    why = inner.why or inexact
     why = why or ("a skipped position meets an upsampling phase that reads elsewhere" if bound else "")
-    exact = inner.exact and window.exact and not bound
-    return Spread(window.step * turns * inner.step // inner.period, first, last, reads, holes, exact, why)
+    exact = inner.exact and not inexact and not bound
+    step = turn[1] * turns * inner.step // inner.period
+    return WindowBySize(step, first, last, reads, holes, exact, why, lost, known)
 
 
 def _columns(window: Window, turns: int) -> Iterator[tuple[int, Interval]]:
@@ -269,13 +306,13 @@ def _columns(window: Window, turns: int) -> Iterator[tuple[int, Interval]]:
                 yield turn * window.period + phase, (interval[0] + turn * window.step, interval[1] + turn * window.step)
 
 
-def _at(spread: Spread, y: int) -> tuple[Ints, Ints, Flags]:
+def _at(spread: WindowBySize, y: int) -> tuple[Ints, Ints, Flags]:
     turns, phase = divmod(y, spread.period)
     shift = turns * spread.step
     return spread.first[:, phase] + shift, spread.last[:, phase] + shift, spread.reads[:, phase]
 
 
-def _ends(spread: Spread, a: int, b: int, reach: int, every: int) -> tuple[Ints, Ints, Flags]:
+def _ends(spread: WindowBySize, a: int, b: int, reach: int, every: int) -> tuple[Ints, Ints, Flags]:
     """Return the least first and greatest last over taps ``every`` apart in ``[a, b]``, ``reach`` from each end."""
     first, _, reads = _at(spread, a)
     _, last, also = _at(spread, b)
@@ -292,7 +329,7 @@ def _ends(spread: Spread, a: int, b: int, reach: int, every: int) -> tuple[Ints,
     return np.where(reads, first, 0), np.where(reads, last, 0), reads
 
 
-def _regular(spread: Spread) -> bool:
+def _regular(spread: WindowBySize) -> bool:
     """Return whether no phase of any residue is empty, and neither end ever goes backward."""
     if not spread.reads.all():
         return False
@@ -302,7 +339,7 @@ def _regular(spread: Spread) -> bool:
     return all(bool((np.diff(a, axis=1) >= 0).all()) for a in wrapped)
 
 
-def _gapped(spread: Spread) -> bool:
+def _gapped(spread: WindowBySize) -> bool:
     following = np.concatenate([spread.first[:, 1:], spread.first[:, :1] + spread.step], axis=1)
     return not spread.reads.all() or bool((spread.last + 1 < following).any())
 
@@ -334,4 +371,7 @@ def _hull(a: Field, b: Field, modulus: int) -> Field:
     solid = any(cover and not part.holes for cover, part in zip(covers, (one, other), strict=True))
     holes = not solid and (one.holes or other.holes or bool(apart))
     exact = (one.exact and other.exact) or any(c and p.exact for c, p in zip(covers, (one, other), strict=True))
-    return Spread(one.step, first, last, one.reads | other.reads, holes, exact, one.why or other.why)
+    known = None if one.known is other.known is None else one.told & other.told
+    lost = one.lost or other.lost
+    reads = one.reads | other.reads
+    return WindowBySize(one.step, first, last, reads, holes, exact, one.why or other.why, lost, known)

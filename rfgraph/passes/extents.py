@@ -222,6 +222,8 @@ def _ends(op: Op, read: Window, inner: Extent, outputs: int, nowhere: int) -> Ex
     if read.is_full:
         everything = inner.first.min(initial=nowhere), inner.last.max(initial=-1)
         return Extent(*(np.full(outputs, end, dtype=np.int64) for end in everything))
+    if read.side:
+        return _on_to_an_end(read, inner, outputs, nowhere)
     if not read.is_local:
         return Extent(np.full(outputs, nowhere, dtype=np.int64), np.full(outputs, -1, dtype=np.int64))
     first, last = _taps(read, outputs)
@@ -244,6 +246,21 @@ def _ends(op: Op, read: Window, inner: Extent, outputs: int, nowhere: int) -> Ex
         _over_taps(inner_first, first, count, op.spacing, np.minimum, nowhere),
         _over_taps(inner_last, first, count, op.spacing, np.maximum, -1),
     )
+
+
+def _on_to_an_end(read: Window, inner: Extent, outputs: int, nowhere: int) -> Extent:
+    """Return the ends of what each of ``outputs`` reads of all that comes before it, or after it."""
+    size = len(inner.first)
+    ends = [interval and interval[0] for interval in read.intervals]
+    turns, phase = np.divmod(np.arange(outputs), read.period)
+    end = np.array([0 if one is None else one for one in ends], dtype=np.int64)[phase] + turns * read.step
+    reads = np.array([one is not None for one in ends])[phase]
+    turned = slice(None, None, 1 if read.side == "past" else -1)
+    first = np.minimum.accumulate(inner.first[turned])[turned]
+    last = np.maximum.accumulate(inner.last[turned])[turned]
+    reads &= (end >= 0) if read.side == "past" else (end < size)
+    end = end.clip(0, size - 1)
+    return Extent(np.where(reads, first[end], nowhere), np.where(reads, last[end], -1))
 
 
 def _over_uneven_taps(op: Op, read: Window, inner: Extent, first: Positions, nowhere: int) -> Extent:

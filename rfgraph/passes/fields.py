@@ -1,7 +1,8 @@
 """Receptive fields as a domain: what every node reads of one source, and what one output reads of every ancestor.
 
-Where an edge reads a whole axis it is cut and carried apart, so that a network with a gate or a global branch keeps the
-local field that it has besides. Both are windows and follow the same algebra: what is cut stays cut.
+Where an edge reads on to an end of the axis it is cut and carried apart, so that a network with a gate, a recurrence or
+a global branch keeps the local field that it has besides. Both are windows and follow the same algebra: what is cut
+stays cut.
 """
 
 from __future__ import annotations
@@ -16,10 +17,8 @@ def forward(compiled: Compiled, axis: int, source: int) -> Fields:
     """Return the field of every node at ``source``; ``EMPTY`` at nodes that do not depend on it."""
     local = _Local(compiled, axis)
     windows = _listed(compiled, fold(compiled.layers, source, local))
-    if not local.cuts:
-        return Fields(windows, [False] * len(windows))
-    whole = _listed(compiled, fold(compiled.layers, source, _Whole(compiled, axis, windows)))
-    return Fields(windows, [window.kind != "empty" for window in whole])
+    beyond = fold(compiled.layers, source, _Beyond(compiled, axis, windows)) if local.cuts else {}
+    return Fields(windows, _listed(compiled, beyond))
 
 
 def reverse(compiled: Compiled, axis: int, output: int) -> Fields:
@@ -31,10 +30,8 @@ def reverse(compiled: Compiled, axis: int, output: int) -> Fields:
     """
     local = _LocalBack(compiled, axis)
     windows = _listed(compiled, fold_back(compiled.layers, output, local))
-    if not local.cuts:
-        return Fields(windows, [False] * len(windows))
-    whole = _listed(compiled, fold_back(compiled.layers, output, _WholeBack(compiled, axis, windows)))
-    return Fields(windows, [window.kind != "empty" for window in whole])
+    beyond = fold_back(compiled.layers, output, _BeyondBack(compiled, axis, windows)) if local.cuts else {}
+    return Fields(windows, _listed(compiled, beyond))
 
 
 def _listed(compiled: Compiled, fields: dict[int, Window]) -> list[Window]:
@@ -45,7 +42,7 @@ def _listed(compiled: Compiled, fields: dict[int, Window]) -> list[Window]:
 
 
 class _Local(Domain[Window]):
-    """Fields over the paths that no op cuts by reading a whole axis."""
+    """Fields over the paths on which no op reads on to an end of the axis."""
 
     start = IDENTITY
 
@@ -58,7 +55,7 @@ class _Local(Domain[Window]):
 
     def through(self, v: int, slot: int, value: Window) -> Window | None:
         read = self.reads[v][slot]
-        if read.kind == "full":
+        if read.kind != "local" and read.is_unbounded:
             self.cuts = True
             return None
         window = read.through(value)
@@ -98,7 +95,7 @@ class _LocalBack(_Local):
 
     def through(self, v: int, slot: int, value: Window) -> Window | None:
         read = self.reads[v][slot]
-        if read.kind == "full":
+        if read.kind != "local" and read.is_unbounded:
             self.cuts = True
             return None
         window = value.through(read)
@@ -111,8 +108,8 @@ class _LocalBack(_Local):
         return self.blamed(v, field) if own else field  # they are consumers here, all of which there are
 
 
-class _Whole(Domain[Window]):
-    """Fields over the paths that some op cuts by reading a whole axis: ``FULL``, or ``EMPTY`` where there are none."""
+class _Beyond(Domain[Window]):
+    """Fields over the paths that are cut: what is read of an end of the axis; ``EMPTY`` where there is no such path."""
 
     start = EMPTY
 
@@ -123,10 +120,8 @@ class _Whole(Domain[Window]):
 
     def through(self, v: int, slot: int, value: Window) -> Window:
         read = self.reads[v][slot]
-        if read.kind == "full":
-            tail = self.local[self.tails[v][slot]]
-            return read if tail.kind != "empty" else value
-        return value if read.kind != "empty" else EMPTY
+        window = _composed(read, value)
+        return window.hull(_composed(read, self.local[self.tails[v][slot]])) if read.is_unbounded else window
 
     def join(self, v: int, values: list[Window]) -> Window:
         field = EMPTY
@@ -135,9 +130,19 @@ class _Whole(Domain[Window]):
         return field
 
 
-class _WholeBack(_Whole):
+class _BeyondBack(_Beyond):
     def through(self, v: int, slot: int, value: Window) -> Window:
         read = self.reads[v][slot]
-        if read.kind == "full":
-            return read if self.local[v].kind != "empty" else value
-        return value if read.kind != "empty" else EMPTY
+        window = _composed(value, read)
+        return window.hull(_composed(self.local[v], read)) if read.is_unbounded else window
+
+
+def _composed(outer: Window, inner: Window) -> Window:
+    """Return ``outer.through(inner)``; in most cases nothing is to be composed."""
+    if outer.is_empty or inner.is_empty:
+        return EMPTY
+    if outer.is_full and inner.is_local and inner.exact:
+        return outer
+    if inner.is_full and outer.is_local and outer.exact:
+        return inner
+    return outer.through(inner)

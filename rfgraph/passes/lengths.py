@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rfgraph.algebra.window import IDENTITY, Window
+from rfgraph.algebra.window import FULL, IDENTITY, Window
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain
 
@@ -112,6 +112,8 @@ class PathDomain(Domain[PathLengths]):
 def _step(read: Window, shape: Window) -> tuple[Window, int]:
     """Return the shape of what reads ``shape`` through ``read``, and how much longer it is."""
     window = read.through(shape)
+    if window.is_unbounded:
+        return FULL, 0
     if window.kind != "local":
         return window, 0
     first, last = next(interval for interval in window.intervals if interval is not None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd, lcm
 
 from rfgraph.algebra.window import Window
@@ -116,7 +116,7 @@ class PositionProducts(ProductDomain[Comb]):
 
     def read(self, v: int, slot: int, axis: int, part: Comb) -> Comb | None:
         read = self.compiled.reads[axis][v][slot]
-        self.cuts = self.cuts or read.is_full
+        self.cuts = self.cuts or read.is_unbounded
         comb = through(self.compiled.layers.ops[v][axis], read, part)
         return None if comb.is_empty else comb
 
@@ -131,7 +131,10 @@ class PositionProducts(ProductDomain[Comb]):
 
     def through(self, v: int, slot: int, value: Products[Comb]) -> Products[Comb] | None:
         with self._listed(v):
-            return super().through(v, slot, value)
+            read = super().through(v, slot, value)
+        if read is None or not any(op.joins for op in self.compiled.layers.ops[v]):
+            return read
+        return replace(read, exact=False)  # which input lies where is known once sizes are, and here there are none
 
     def join(self, v: int, values: list[Products[Comb]]) -> Products[Comb]:
         with self._listed(v):

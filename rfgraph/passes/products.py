@@ -71,7 +71,7 @@ class ProductDomain(Domain[Products[Part]]):
                 parts.append(new)
             else:
                 products.append(tuple(parts))
-        certain = not any(op.alternatives for op in self.compiled.layers.ops[v])
+        certain = not any(op.alternatives or not op.reads_all for op in self.compiled.layers.ops[v])
         return Products(products, value.exact and certain) if products else None
 
     def join(self, v: int, values: list[Products[Part]]) -> Products[Part]:

@@ -82,6 +82,8 @@ def _read(op: Op, read: Window, outputs: Runs, size: int) -> Runs:
     """Return which of ``size`` inputs the ``outputs`` read."""
     if read.is_full:
         return ((0, size - 1),)
+    if read.side:
+        return _on_to_an_end(read, outputs, size)
     if not read.is_local:
         return ()
     solid = op.spacing == 1 and not op.skips
@@ -98,6 +100,18 @@ def _read(op: Op, read: Window, outputs: Runs, size: int) -> Runs:
                 for tap in _inside(op.taps(read, y), size) if op.border == "constant" else op.taps(read, y):
                     inputs += _within(op, tap, tap, size)
     return _merged(inputs)
+
+
+def _on_to_an_end(read: Window, outputs: Runs, size: int) -> Runs:
+    """Return what outputs read of all that comes before or after them: one period of each run tells."""
+    ends = []
+    for a, b in outputs:
+        for y in (*range(a, min(b, a + read.period) + 1), *range(max(a, b - read.period), b + 1)):
+            ends.append(read.ends(y))
+    told = [end for end in ends if end is not None]
+    first = min((0 if first is None else max(first, 0) for first, _ in told), default=size)
+    last = max((size - 1 if last is None else min(last, size - 1) for _, last in told), default=-1)
+    return ((first, last),) if first <= last else ()
 
 
 def _ends(read: Window, a: int, b: int) -> Interval | None:

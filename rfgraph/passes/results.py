@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from rfgraph.algebra.window import FULL, Window
+from rfgraph.algebra.window import Window
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fields:
     """Receptive fields along one axis, by node id."""
 
-    local: list[Window]  # [V], over the paths that no op cuts by reading the whole axis
-    is_global: list[bool]  # [V], whether some path reads the whole axis
+    local: list[Window]  # [V], over the paths on which no op reads on to an end of the axis
+    beyond: list[Window]  # [V], over the other paths: FULL or one-sided, EMPTY where there are none
+
+    @cached_property
+    def is_global(self) -> list[bool]:  # [V]
+        """Whether some path reads on to an end of the axis."""
+        return [window.kind != "empty" for window in self.beyond]
 
     def field(self, v: int) -> Window:
-        """Return the local field of node ``v``; ``FULL`` if it has none but a global one."""
-        return FULL if self.is_global[v] and self.local[v].kind == "empty" else self.local[v]
+        """Return the local field of node ``v``; if it has none, what it reads on to an end of the axis."""
+        return self.beyond[v] if self.local[v].kind == "empty" else self.local[v]
 
 
 @dataclass(frozen=True)

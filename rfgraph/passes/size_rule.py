@@ -90,7 +90,7 @@ class SizeRule:
         """Whether sizes beyond the base are small enough for 64 bits, and residues few enough."""
         if self.modulus > MAX_MODULUS:
             return False
-        end = self.start + self.modulus
+        end = self.start + 2 * self.modulus
         return all(line is None or line.slope * end + line.high < LARGEST for line in self.lines) and end < LARGEST
 
     @cached_property
@@ -98,6 +98,11 @@ class SizeRule:
         """Sizes of all maps at one input size of each residue, beyond the base, and at which residues maps fit."""
         sizes, works, _ = sizes_at(self.layers, self.axis, self.start + np.arange(self.modulus), self.lines)
         return sizes, works
+
+    @cached_property
+    def settled_later(self) -> list[Ints | None]:
+        """Sizes of all maps one modulus later, [V][M]."""
+        return sizes_at(self.layers, self.axis, self.start + self.modulus + np.arange(self.modulus), self.lines)[0]
 
     @cached_property
     def tried(self) -> tuple[Flags, Flags]:
@@ -175,6 +180,8 @@ def size_rule(layers: Layers, axis: int) -> SizeRule:
                     known[key] = _made(op, sized)
                 line, period, needs = known[key]
                 modulus, base = lcm(modulus, period), max(base, needs)
+        if line is not None and line.grows and not ops[axis].window_cycle:  # its ratio may repeat with the residue
+            modulus = lcm(modulus, line.pixels, *(tail.pixels for tail in read if tail is not None))
         lines.append(line)
         reached.append(any(reached[tail] for tail in tails) if tails else line is not None and line.grows)
     return SizeRule(layers, axis, modulus, base, lines, is_lost)

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from rfgraph.policy import Judged
-from rfgraph.present.layers import NAMED, Reason, head, taken_lines, title, window_document
+from rfgraph.present.layers import NAMED, Reason, head, taken_lines, title
 from rfgraph.present.reach import unproductive_document
-from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, exact, number, truth
+from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, number, truth
 from rfgraph.present.sizes import lines_up_lines, unchecked_reasons, unchecked_text, way_out
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import SEVERITIES, Finding, Severity
 from rfgraph.questions.misalignment import Branch, Misalignment, Repair, SizeDependent
 from rfgraph.questions.productivity import Unproductive
+from rfgraph.questions.records import exact, finding_document, window_document
 from rfgraph.questions.support import Holes
 from rfgraph.report import Report
 
@@ -195,14 +196,7 @@ class Check:
 
     def _finding_document(self, finding: Finding, entry: str | None) -> Document:
         return {
-            "rule": finding.rule,
-            "title": finding.title,
-            "severity": finding.severity,
-            "node": str(finding.node),
-            "location": finding.location,
-            "axes": list(finding.axes),
-            "message": finding.message,
-            "advice": finding.advice,
+            **finding_document(finding),
             "accepted": entry is not None,
             "accepted_by": entry,
             **self._details(finding),

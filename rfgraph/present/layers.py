@@ -18,53 +18,25 @@ from rfgraph.present.rows import (
     across,
     counted,
     digits,
-    exact,
     number,
     times,
     truth,
 )
 from rfgraph.questions.findings import named_axes
 from rfgraph.questions.layers import Layer
+from rfgraph.questions.records import COSTS, NUMBERS, Field, fields_of, value_of, values_of
 from rfgraph.report import Report
-
-#: The field of a layer along one axis, by residue of the input size where that decides.
-Field = Window | BySize
 
 #: Outputs and reasons named below a table; JSON has all of them.
 NAMED = 8
-
-#: Headings of the numbers of a field, and the attributes of ``Window`` that hold them.
-NUMBERS = {"r": "size", "S": "stride", "P": "padding", "start": "start"}
-
-#: What layers hold and take: attributes of ``Layer``, and their headings.
-COSTS = {"channels": "channels", "parameters": "parameters", "macs": "MACs"}
 
 #: A number that the input size decides is said to people for each residue if it takes no more values than this.
 _CASES = 4
 
 
-def fields_of(layer: Layer) -> list[Field]:
-    """Return the field of a layer along each axis."""
-    tables = layer.by_size or (None,) * len(layer.field)
-    return [window if table is None else table for window, table in zip(layer.field, tables, strict=True)]
-
-
 def _windows(field: Field) -> tuple[Window, ...]:
     """Return the windows that a field is, at the input sizes that work."""
     return field.fields if isinstance(field, BySize) else (field,)
-
-
-def _values(field: Field, name: str) -> list[Number]:
-    """Return what a number of a field is at some input size or other, in order; nothing where it has none."""
-    if isinstance(field, Window):
-        return [getattr(field, name)] if field.is_local else []
-    return sorted({getattr(window, name) for window in field.fields if window.is_local})
-
-
-def _value(field: Field, name: str) -> Number | None:
-    """Return a number of a field if it has one and the input size does not matter to it."""
-    values = _values(field, name)
-    return values[0] if len(values) == 1 else None
 
 
 def reads_nothing(layer: Layer) -> bool:
@@ -134,12 +106,12 @@ def axis_texts(layer: Layer) -> list[tuple[list[str], tuple[str, ...]]]:
 
 def _texts(field: Field) -> tuple[str, str, str, str]:
     windows = _windows(field)
+    if any(window.is_unknown for window in windows):
+        return "?", "?", "?", "?"
     if any(window.is_local for window in windows):
         most, about = ("", "") if all(window.exact for window in windows) else ("<=", "~")
-        size, stride, padding, start = (_range(_values(field, name)) for name in NUMBERS.values())
+        size, stride, padding, start = (_range(values_of(field, name)) for name in NUMBERS.values())
         return most + size, stride, most + padding, about + start
-    if windows[0].is_unknown:
-        return "?", "?", "?", "?"
     return "global" if windows[0].is_full else "-", "-", "-", "-"
 
 
@@ -173,7 +145,7 @@ def layer_records(layers: Sequence[Layer], axes: Sequence[str]) -> Records:
                 str(layer.name),
                 layer.op,
                 *(digits(size) for size in layer.map_size),
-                *(digits(_value(field, name)) for name in NUMBERS.values() for field in fields),
+                *(digits(value_of(field, name)) for name in NUMBERS.values() for field in fields),
                 *(truth(whole) for whole in layer.is_global),
                 *(moduli if decided else []),
                 *(digits(getattr(layer, name)) for name in costs),
@@ -183,47 +155,6 @@ def layer_records(layers: Sequence[Layer], axes: Sequence[str]) -> Records:
             )
         )
     return Records(header, rows)
-
-
-def layer_document(layer: Layer) -> Document:
-    """Return a layer for programs; a field that reads the whole axis has no size but says ``global``."""
-    fields = []
-    for axis, size, field, whole in zip(layer.axes, layer.map_size, fields_of(layer), layer.is_global, strict=True):
-        fields.append({"axis": axis, "map_size": size, **_field_document(field), "global": whole})
-    return {
-        "name": str(layer.name),
-        "op": layer.op,
-        "location": layer.location,
-        "fields": fields,
-        **{name: getattr(layer, name) for name in COSTS},
-        "status": layer.status,
-        "why": layer.why,
-    }
-
-
-def _field_document(field: Field) -> Document:
-    """Return a field for programs; under ``by_size`` stands the window of each residue of the input size."""
-    if isinstance(field, Window):
-        return {**window_document(field), "by_size": None}
-    windows = [None if window.is_unknown else window_document(window) for window in field.windows]
-    states = {window.status for window in field.fields}
-    return {
-        **{name: exact(_value(field, name)) for name in _WINDOW_NUMBERS},
-        "status": "bound" if "bound" in states else "exact",
-        "by_size": {"modulus": field.modulus, "smallest": field.smallest, "windows": windows},
-    }
-
-
-#: What a window is for programs, and the attributes of ``Window`` that hold it.
-_WINDOW_NUMBERS = ("size", "stride", "padding", "center", "start", "period")
-
-
-def window_document(window: Window) -> Document:
-    """Return a window for programs."""
-    return {
-        **{name: exact(getattr(window, name)) if window.is_local else None for name in _WINDOW_NUMBERS},
-        "status": window.status,
-    }
 
 
 @dataclass(frozen=True)
@@ -278,7 +209,7 @@ def size_lines(outputs: Sequence[Layer]) -> list[str]:
             where = "" if len(axes) == len(layer.axes) else f", {named_axes(tuple(axes))}"
             smallest = f", for n from {table.smallest}" if table.smallest > 1 else ""
             for heading in ("r", "S", "P"):
-                values = _values(table, NUMBERS[heading])
+                values = values_of(table, NUMBERS[heading])
                 if len(values) > 1:
                     cases = _cases(table, NUMBERS[heading], values)
                     lines.append(f"{heading} of {layer.name!r}{where}: {cases}{smallest}")

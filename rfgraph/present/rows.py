@@ -129,20 +129,6 @@ def _log10(value: int) -> float:
     return log10(value >> excess) + excess * log10(2)
 
 
-def exact(value: Number | None) -> int | str | None:
-    """Return a number for programs: an int, or a fraction as a string.
-
-    Examples
-    --------
-    >>> from fractions import Fraction
-    >>> exact(7), exact(Fraction(1, 2)), exact(None)
-    (7, '1/2', None)
-    """
-    if value is None or value.denominator != 1:
-        return None if value is None else f"{value.numerator}/{value.denominator}"
-    return value.numerator
-
-
 def digits(value: Number | None) -> str:
     """Return an exact number as text, nothing for none; a fraction is a decimal where six places hold it.
 

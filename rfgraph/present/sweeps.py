@@ -15,10 +15,10 @@ from rfgraph.present.rows import (
     across,
     counted,
     digits,
-    exact,
     number,
     truth,
 )
+from rfgraph.questions.records import exact
 
 if TYPE_CHECKING:
     from rfgraph.sweeps import Sweep

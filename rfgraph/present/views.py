@@ -14,7 +14,6 @@ from rfgraph.present.layers import (
     field_line,
     has_global_path,
     head,
-    layer_document,
     layer_records,
     layer_sheet,
     reads_nothing,
@@ -29,6 +28,7 @@ from rfgraph.present.reach import counted_paths, path_lines, paths_document, res
 from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted, number, truth
 from rfgraph.questions.layers import Layer, Region, Trace
 from rfgraph.questions.paths import Paths
+from rfgraph.questions.records import layer_document
 from rfgraph.questions.support import Holes
 from rfgraph.report import Report
 
@@ -49,6 +49,8 @@ class Summary:
         The command that explains the findings.
     everything
         Whether layers that do not depend on the source are shown too.
+    verbose
+        Whether it is said what solved the network, and why.
     """
 
     report: Report
@@ -56,6 +58,7 @@ class Summary:
     name: str
     check: str
     everything: bool = False
+    verbose: bool = False
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -101,7 +104,8 @@ class Summary:
     @property
     def _holes(self) -> list[Holes]:
         """What of the outputs' fields is read, where some is not."""
-        return [f for f in self.report.findings if isinstance(f, Holes) and f.node in self.report.outputs]
+        ends = {self.report[name].name for name in self.report.outputs}
+        return [f for f in self.report.findings if isinstance(f, Holes) and f.node in ends]
 
     def _notes(self) -> tuple[str, ...]:
         report = self.report
@@ -110,6 +114,8 @@ class Summary:
         if left_out:
             verb = "does" if left_out == 1 else "do"
             notes.append(f"left out: {counted(left_out, 'node')} that {verb} not read {report.source!r} (see --all)")
+        if self.verbose:
+            notes.append(f"engine: {report.engine}")
         if any(map(has_global_path, self.layers)):
             notes.append("+global: some path reads the whole axis besides; r, S and P are those of the other paths")
         notes += taken_lines(report)
@@ -118,7 +124,10 @@ class Summary:
         if any(any(layer.by_size) for layer in self.layers):
             notes.append("a..b: from a to b, by the input size n; --input-size gives one number")
             notes += size_lines(shown)
-        outputs = [f"{layer.name} ({field_line(layer)})" for layer in shown]
+        outputs = [
+            f"{name if name == layer.name else f'{name} = {layer.name}'} ({field_line(layer)})"
+            for name, layer in zip(report.outputs, shown, strict=False)
+        ]
         more = len(report.outputs) - len(outputs)
         said = ", ".join(outputs) + (f" and {more} more" if more else "")
         notes.append(f"{'output' if len(report.outputs) == 1 else 'outputs'}: {said}")

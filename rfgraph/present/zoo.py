@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from rfgraph.present.layers import axis_texts, field_texts, layer_document
+from rfgraph.present.layers import axis_texts, field_texts
 from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, digits, number, truth
 from rfgraph.questions.layers import Layer
+from rfgraph.questions.records import layer_document
 
 
 @dataclass(frozen=True)

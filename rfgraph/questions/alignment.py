@@ -233,7 +233,8 @@ def _is_unchecked(graph: Branches, v: int, axis: int) -> bool:
     unknown = {slot for slot, _, field in sides if field.kind == "unknown"}
     if unknown:
         known = dict(graph.solved(v, axis, solution)) if solution else {}
-        return not unknown <= known.keys() or not all(field.exact for field in known.values())
+        told = unknown <= known.keys() and all(field.exact for field in known.values())
+        return not told or (solution is not None and solution.are_lost(list(known.values())))
     if all(field.exact for _, _, field in sides):
         return False
     slots = [(slot, field) for slot, _, field in sides]
@@ -257,6 +258,11 @@ def _by_size(
         if met not in known:
             pairs = [(slot, window) for slot, window in zip(slots, windows, strict=True) if window.kind == "local"]
             known[met] = list(_pairs_at(merge, pairs, {pair: at_residue(forks[pair], residue) for pair in forks}, mode))
+            known[met] += [  # a branch whose stride changes with the input size drifts from those that keep theirs
+                _Disagreement(merge, pairs[0][0], slot, "RF001", pairs[0][1], window, Fraction(0))
+                for slot, window in zip(slots, windows, strict=True)
+                if window.is_unknown and pairs
+            ]
         found.append(known[met])
     always = {(d.reference, d.other, d.rule, d.offset) for d in found[0]}.intersection(
         *({(d.reference, d.other, d.rule, d.offset) for d in case} for case in found[1:])
@@ -357,8 +363,9 @@ def _finding(
         for slot, field in ((found.reference, found.one), (found.other, found.two))
     ]
     slots, stride = (found.reference, found.other), Fraction(found.one.stride)
+    drift = _drift(graph, found, fork, axes[0]) if found.rule == "RF001" else None
     advice: dict[str, Callable[[], tuple[Repair | None, str]]] = {
-        "RF001": lambda: (None, "no padding repairs unequal strides: give the branches the same total stride"),
+        "RF001": lambda: (None, _same_strides(drift)),
         "RF002": partial(
             repair, graph, found.merge, slots, found.offset, Fraction(found.one.stride), axes, modes[axes[0]]
         ),
@@ -372,5 +379,14 @@ def _finding(
         offset=found.offset,
         offset_in_merge=found.offset / stride,
         _repair=advice.get(found.rule, lambda: (None, "nothing to repair if it is meant")),
-        drift=_drift(graph, found, fork, axes[0]) if found.rule == "RF001" else None,
+        drift=drift,
     )
+
+
+def _same_strides(drift: Drift | None) -> str:
+    advice = "no padding repairs unequal strides: give the branches the same total stride"
+    if drift is None or not drift.align_corners:
+        return advice
+    names = ", ".join(repr(name) for name in drift.align_corners)
+    aligns = "aligns" if len(drift.align_corners) == 1 else "align"
+    return f"{advice}; {names} {aligns} corners, which makes a stride of its own: resize by half pixels instead"

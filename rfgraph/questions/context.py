@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
+from rfgraph.algebra.window import Side
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
 from rfgraph.questions.findings import Finding, named_axes
@@ -23,6 +24,8 @@ class GlobalContext(Finding):
 
     #: Whether it has a local field besides.
     local: bool
+    #: What it reads: everything before it (``"past"``), after it (``"future"``), or all there is (``"both"``).
+    side: Side
     _blame: Callable[[], list[tuple[Hashable, str]]] = field(repr=False, compare=False)
 
     @cached_property
@@ -41,7 +44,8 @@ class GlobalContext(Finding):
         more = len(named) - _NAMED
         through = ", ".join(named[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         besides = ", beside its local field," if self.local else ""
-        return f"output {self.node!r}, {named_axes(self.axes)}: it reads the whole map{besides} through {through}"
+        read = {"past": "all that comes before it", "future": "all that comes after it"}.get(self.side, "the whole map")
+        return f"output {self.node!r}, {named_axes(self.axes)}: it reads {read}{besides} through {through}"
 
     @property
     def advice(self) -> str:
@@ -73,7 +77,7 @@ def culprits(compiled: Compiled, fields: Fields, axis: int, node: int) -> list[i
             if read.kind == "empty":
                 continue
             # What only reads the whole map already, as a gate before it is multiplied, is not read whole once more.
-            full |= read.kind == "full" and fields.local[tail].kind != "empty"
+            full |= read.is_unbounded and fields.local[tail].kind != "empty"
             if tail not in seen:
                 seen.add(tail)
                 stack.append(tail)
@@ -92,13 +96,14 @@ def find(compiled: Compiled, fields: Sequence[Fields], outputs: Sequence[int]) -
             if of_axis.is_global[v]:
                 # Axes that read alike share their fields. Others are told together where their culprits are the same.
                 alike = tuple(culprits(compiled, of_axis, axis, v)) if len(outputs) <= _COMPARED else id(of_axis)
-                groups.setdefault(alike, []).append(axis)
+                groups.setdefault((alike, of_axis.beyond[v].side), []).append(axis)
         for axes in groups.values():
             findings.append(
                 GlobalContext(
                     rule="RF008",
                     node=layers.nodes[v],
                     axes=tuple(layers.axes[axis] for axis in axes),
+                    side=fields[axes[0]].beyond[v].side,
                     local=all(fields[axis].local[v].kind != "empty" for axis in axes),
                     _blame=partial(_named, compiled, fields[axes[0]], axes[0], v),
                 )

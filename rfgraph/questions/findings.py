@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from dataclasses import field as declare
-from typing import Literal
+from typing import Any, Literal
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
@@ -17,6 +17,8 @@ class Rule:
 
     severity: Severity
     title: str
+    #: Whether it is looked for only where it is asked for by its whole name.
+    asked: bool = False
 
 
 #: Rule id -> what it finds. Ids are never reused.
@@ -29,7 +31,29 @@ RULES = {
     "RF006": Rule("note", "holes"),
     "RF007": Rule("note", "unproductive layer"),
     "RF008": Rule("note", "global context"),
+    "RF009": Rule("note", "cannot be tiled exactly", asked=True),
+    "RF010": Rule("warning", "looks ahead", asked=True),
 }
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What is worked out when it is first asked, once it has been."""
+
+    value: Any
+
+    def __call__(self) -> Any:
+        return self.value
+
+
+def settled(instance: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass for a copy or a pickle: those that are worked out when asked, worked out."""
+    state = {}
+    for one in fields(instance):
+        value = getattr(instance, one.name)
+        lazy = one.name.startswith("_") and callable(value) and not isinstance(value, Settled)
+        state[one.name] = Settled(value()) if lazy else value
+    return state
 
 
 @dataclass(frozen=True)
@@ -44,6 +68,12 @@ class Finding:
     node: Hashable
     axes: tuple[str, ...]
     location: str = declare(default="", kw_only=True, compare=False)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __getstate__(self) -> dict[str, Any]:
+        return settled(self)
 
     @property
     def severity(self) -> Severity:

@@ -37,7 +37,7 @@ class Branches:
         for slot, (tail, read) in enumerate(
             zip(self.compiled.layers.tails[v], self.compiled.reads[axis][v], strict=True)
         ):
-            if read.kind != "full" and local[tail].kind != "empty":
+            if not read.is_unbounded and local[tail].kind != "empty":
                 field = read.through(local[tail])
                 if field.kind != "empty":
                     sides.append((slot, tail, field))
@@ -57,7 +57,7 @@ class Branches:
     def solved(self, v: int, axis: int, solution: Solution) -> list[tuple[int, Field]]:
         """Return slot and field by residue of each input of ``v`` that carries a local field and is solved."""
         reads = self.compiled.reads[axis][v]
-        sides = [(slot, solution.side(v, slot)) for slot in range(len(reads)) if reads[slot].kind != "full"]
+        sides = [(slot, solution.side(v, slot)) for slot in range(len(reads)) if not reads[slot].is_unbounded]
         return [(slot, field) for slot, field in sides if not isinstance(field, Window) or field.kind == "local"]
 
     @cached_property

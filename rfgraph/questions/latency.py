@@ -19,6 +19,7 @@ from rfgraph.passes.available import available, states
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fields import forward
 from rfgraph.passes.fold import between
+from rfgraph.questions.findings import Finding, named_axes
 
 
 @dataclass(frozen=True)
@@ -387,3 +388,74 @@ def blockers(compiled: Compiled, axis: int, on_way: Sequence[int]) -> list[Laten
                 blocking.append(LatencyBlocker(layers.nodes[v], layers.kinds[v], layers.axes[axis], why))
                 break
     return blocking
+
+
+@dataclass(frozen=True)
+class LooksAhead(Finding):
+    """The op ``node`` reads beyond the step of its own output, in a network that is to be causal.
+
+    ``steps`` is by how many positions of the map that it reads, ``samples`` the same in input samples.
+    """
+
+    steps: int
+    samples: Number
+    #: The padding that makes it causal, ``None`` if padding does not.
+    padding: tuple[int, int] | None
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence."""
+        return (
+            f"node {self.node!r}, {named_axes(self.axes)}: it reads {self.steps} positions of its input past its own "
+            f"step, {self.samples} input samples, in a network that is to be causal"
+        )
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        if self.padding is None:
+            return "no padding of it helps; delay what it is merged with, or take a causal op"
+        return f"pad it by {list(self.padding)}, which makes it causal and keeps its size"
+
+
+def find(compiled: Compiled, axis: int, outputs: Sequence[int], source: int) -> list[LooksAhead]:
+    """Return the ops on the way to any of ``outputs`` that look ahead by themselves, in topological order.
+
+    Parameters
+    ----------
+    compiled
+        The network.
+    axis
+        Index of the axis that is to be causal.
+    outputs, source
+        Node ids.
+    """
+    layers = compiled.layers
+    on_way = between(layers, source, outputs)
+    inside, fields = set(on_way), forward(compiled, axis, source)
+    findings = []
+    for v in on_way[1:]:
+        op = layers.ops[v][axis]
+        ahead = 0
+        for tail, read in zip(layers.tails[v], compiled.reads[axis][v], strict=True):
+            if tail in inside and read.is_local:
+                beyond = look_ahead(read) - Fraction(read.stride)
+                ahead = max(ahead, floor(beyond) + 1)
+        if ahead <= 0:
+            continue
+        field = fields.local[layers.tails[v][0]]
+        padding = op.padding_at(compiled.sizes[layers.tails[v][0]][axis])
+        # More padding before makes a convolution read earlier; that of a transposed one is cropped off its output.
+        earlier = field.is_local and op.center_step(field, fields.local[v]) < 0
+        moved = (padding[0] + ahead, padding[1] - ahead) if padding is not None and earlier else None
+        findings.append(
+            LooksAhead(
+                "RF010",
+                layers.nodes[v],
+                (layers.axes[axis],),
+                steps=ahead,
+                samples=as_number(ahead * Fraction(field.stride)) if field.is_local else ahead,
+                padding=moved if moved is not None and op.may_pad(moved) else None,
+            )
+        )
+    return findings

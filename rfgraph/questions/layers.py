@@ -8,7 +8,7 @@ from dataclasses import field as declare
 from typing import Any, Literal
 
 from rfgraph.algebra.residues import BySize
-from rfgraph.algebra.window import Interval, Number, Window
+from rfgraph.algebra.window import Interval, Number, Side, Window
 from rfgraph.errors import UnknownFieldError
 from rfgraph.ops.costs import Cost
 
@@ -34,7 +34,7 @@ class Layer:
     map_size: tuple[int | None, ...]
     #: The field itself, with paths through ops that read the whole axis cut where another path is left.
     field: tuple[Window, ...]
-    #: Whether some path reads the whole axis.
+    #: Whether some path reads the whole axis, or on to one end of it; ``side`` says to which.
     is_global: tuple[bool, ...]
     #: The field by residue of the input size, where no size is given and it decides; ``field`` is unknown there.
     by_size: tuple[BySize | None, ...] = ()
@@ -42,6 +42,11 @@ class Layer:
     location: str = ""
     #: What every layer of the network holds and takes, worked out when first asked.
     costs: Mapping[Hashable, Cost] = declare(default_factory=dict, repr=False, compare=False)
+    #: To which end of the axis some path reads on: ``""``, ``"past"``, ``"future"`` or ``"both"``.
+    side: tuple[Side, ...] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "costs": {self.name: self.cost}}  # its own, not those of the whole network
 
     @property
     def cost(self) -> Cost:

@@ -14,7 +14,7 @@ import networkx as nx
 
 from rfgraph.algebra.residues import InputSizes, named_residues, shortest_period
 from rfgraph.algebra.window import Window
-from rfgraph.questions.findings import Finding, named_axes
+from rfgraph.questions.findings import Finding, named_axes, settled
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Branch:
     #: What the merge reads of the source through this branch; on the first of the finding's axes.
     field: Window
     _walk: Callable[[], tuple[Hashable, ...]] = declare(repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return settled(self)
 
     @cached_property
     def path(self) -> tuple[Hashable, ...]:
@@ -128,6 +131,8 @@ class Misalignment(Finding):
     offset: Fraction
     offset_in_merge: Fraction
     _repair: Callable[[], tuple[Repair | None, str]] = declare(repr=False, compare=False)
+    #: The node in whose positions ``offset`` is, where that is not the source: the grid of a decoder begins there.
+    measured_at: Hashable | None = declare(default=None, kw_only=True)
     #: How unequal strides drift apart; of RF001 only.
     drift: Drift | None = declare(default=None, kw_only=True)
 
@@ -163,7 +168,8 @@ class Misalignment(Finding):
             return f"{where}branches read blocks: what one reads at one output, the other reads at others ({branches})"
         if self.rule == "RF003":
             return f"{where}centres agree on average but not at each output phase ({branches})"
-        by = f"{_signed(self.offset)} input pixels, {_signed(self.offset_in_merge)} of the merge's own"
+        pixels = "input pixels" if self.measured_at is None else f"positions of {self.measured_at!r}"
+        by = f"{_signed(self.offset)} {pixels}, {_signed(self.offset_in_merge)} of the merge's own"
         if self.rule == "RF004":
             return f"{where}branches end at the same index, with centres {by} apart: causal ({branches})"
         return f"{where}centres are off by {by} ({branches})"

@@ -28,7 +28,7 @@ class AxisPaths:
     axis: str
     #: The paths that read part of the axis, narrowest first.
     sizes: tuple[PathsOfSize, ...]
-    #: How many paths read the whole axis.
+    #: How many paths read the whole axis, or on to one end of it.
     whole: int
     #: How many paths read nothing: they land between the taps of a transposed convolution.
     empty: int

@@ -233,7 +233,7 @@ class _Onward(Domain[Window]):
 
     def through(self, v: int, slot: int, value: Window) -> Window | None:
         read = self.case.read(v, slot)
-        return None if read.is_full or (window := read.through(value)).is_empty else window
+        return None if read.is_unbounded or (window := read.through(value)).is_empty else window
 
     def join(self, v: int, values: list[Window]) -> Window:
         return reduce(Window.hull, values, EMPTY)

@@ -125,8 +125,8 @@ def roi(
     axes = []
     for name, window, ends, scale in zip(seen.axes, seen.field, pixels, scales, strict=True):
         where = f"node {seen.name!r} ({seen.op}), axis {name}"
-        if window.is_full:
-            raise UnboundedError(f"{where} reads the whole axis: its features have no centre")
+        if window.is_unbounded:
+            raise UnboundedError(f"{where} reads the whole axis, or all to one end of it: its features have no centre")
         if not window.is_local:
             raise UnknownFieldError(f"{where} is not known: {window.why}" if window.why else f"{where} reads nothing")
         rate = 1 / Fraction(window.stride) if scale is None else scale

@@ -223,8 +223,8 @@ def support(compiled: Compiled, fields: Sequence[Fields], node: int, source: int
         window = fields[axis].field(node)
         if not window.is_local:
             where = layers.describe(node, axis)
-            if window.is_full:
-                raise UnboundedError(f"{where} reads the whole axis: there are no holes to look for")
+            if window.is_unbounded:
+                raise UnboundedError(f"{where} reads the whole axis, or all to one end: there are no holes to look for")
             if window.is_empty:
                 raise UnknownFieldError(f"{where} reads nothing of {layers.nodes[source]!r}")
             raise UnknownFieldError(f"{where} is not known: {window.why}")
@@ -248,7 +248,8 @@ def along(compiled: Compiled, window: Window, node: int, source: int, axis: int,
         for teeth in comb.phases
     ]
     layers = compiled.layers
-    chosen = next((v for v in compiled.between([node], source) if layers.ops[v][axis].alternatives), None)
+    ways = ((v, layers.ops[v][axis]) for v in compiled.between([node], source))
+    chosen = next((v for v, op in ways if v != source and (op.joins or op.alternatives or not op.reads_all)), None)
     if chosen is None:
         return AxisSupport(name, tuple(phases), comb.step, "exact")
     why = f"{layers.describe(chosen, axis)}: {compiled.reads[axis][chosen][0].why}"
@@ -360,6 +361,7 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
     rates: dict[int, frozenset[int]] = {}
     holes: dict[int, Comb] = {}
     listed = 0
+    rearranged: set[int] = set()
     try:
         for v, comb in folded(compiled.layers, source, Positions(compiled, axis), flagged):
             listed += sum(teeth[1].bit_length() for teeth in comb.phases if teeth is not None)
@@ -368,7 +370,9 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
             tails = [] if v == source else [tail for tail in compiled.layers.tails[v] if tail in rates]
             own = frozenset({compiled.layers.ops[v][axis].spacing} - {1})
             rates[v] = own.union(*(rates[tail] for tail in tails))
-            if comb.has_holes:
+            if compiled.layers.ops[v][axis].rearranges or not rearranged.isdisjoint(tails):
+                rearranged.add(v)
+            elif comb.has_holes:
                 since[v] = min((since[tail] for tail in tails if tail in since), default=v)
                 if since[v] == v or v in flagged:
                     holes[v] = comb

@@ -11,7 +11,7 @@ which calls what it is given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -20,12 +20,13 @@ from math import ceil, floor, lcm, prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from rfgraph.algebra.window import Number, Window, as_number
-from rfgraph.errors import AttributeValueError, SizeError, TilingError
+from rfgraph.errors import AttributeValueError, SizeError, TilingError, UnknownFieldError
 from rfgraph.graph.network import Layers
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.exact_outputs import exact_outputs
 from rfgraph.passes.fields import forward
 from rfgraph.passes.fold import between
+from rfgraph.questions.findings import Finding, named_axes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +45,9 @@ _MOST = 1 << 24
 
 #: Pixels of a tile where neither its size nor what it may take is given.
 USUAL_PIXELS = 1 << 20
+
+#: Blockers that a message names; the finding has all of them.
+_NAMED = 4
 
 Run = Callable[[Any], Any]
 Box = tuple[slice, ...]  # [A]
@@ -388,6 +392,48 @@ def _places_of(shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
     return product(*(range(size) for size in shape))
 
 
+@dataclass(frozen=True)
+class Untileable(Finding):
+    """The output ``node`` cannot be tiled exactly, for what ``blockers`` say."""
+
+    blockers: tuple[Blocker, ...]
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence."""
+        named = [f"{blocker.node!r} ({blocker.op}): {blocker.why}" for blocker in self.blockers[:_NAMED]]
+        more = len(self.blockers) - _NAMED
+        return (
+            f"output {self.node!r}, {named_axes(self.axes)}: it cannot be tiled exactly, for "
+            f"{'; '.join(named)}{f' and {more} more' if more > 0 else ''}"
+        )
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return self.blockers[0].advice
+
+
+def find(compiled: Compiled, outputs: Sequence[int], source: int) -> list[Untileable]:
+    """Return which of ``outputs`` cannot be tiled exactly.
+
+    Parameters
+    ----------
+    compiled
+        The network, without an input size.
+    outputs, source
+        Node ids.
+    """
+    findings = []
+    for v in outputs:
+        blocking = blockers(compiled, v, source)
+        if blocking:
+            axes = tuple(name for name in compiled.layers.axes if any(blocker.axis == name for blocker in blocking))
+            once = tuple({blocker.node: blocker for blocker in blocking}.values())
+            findings.append(Untileable("RF009", compiled.layers.nodes[v], axes, blockers=once))
+    return findings
+
+
 # The plan.
 
 
@@ -716,6 +762,45 @@ def _choices(tiler: Tiler, axis: int, image: int, overlap: int | None) -> list[A
         except (TilingError, SizeError):
             continue
     return choices
+
+
+def fits_memory(
+    tiler: Tiler, channels: Mapping[Hashable, int | None], memory: int, bytes_per_value: int = 4
+) -> Callable[[tuple[int, ...]], bool]:
+    """Return what tells whether the feature maps of a tile fit into ``memory`` bytes, all that live at once together.
+
+    A map lives from where it is made to its last reader.
+
+    Raises
+    ------
+    UnknownFieldError
+        If the channels of some map on the way are not known.
+    """
+    layers, inside = tiler.layers, set(tiler.between)
+    last_reader = dict.fromkeys(tiler.between, tiler.node)
+    for v in tiler.between:
+        if channels.get(layers.nodes[v]) is None:
+            raise UnknownFieldError(
+                f"{layers.describe(v)}: its channels are not known, so neither is its memory; give a tile"
+            )
+    for v in tiler.between:
+        for tail in layers.tails[v]:
+            if tail in inside:
+                last_reader[tail] = v
+    last_reader[tiler.node] = tiler.node
+
+    def fits(tile: tuple[int, ...]) -> bool:
+        compiled = tiler.compiled(tile)
+        live: dict[int, int] = {}
+        for v in tiler.between:
+            live[v] = prod(size or 1 for size in compiled.sizes[v]) * (channels[layers.nodes[v]] or 0)
+            if sum(live.values()) * bytes_per_value > memory:
+                return False
+            for tail in {tail for tail in layers.tails[v] if tail in live and last_reader[tail] == v}:
+                del live[tail]
+        return True
+
+    return fits
 
 
 def given(name: str, value: int | Sequence[int] | None, axes: Sequence[str]) -> tuple[int, ...] | None:

@@ -526,6 +526,8 @@ class _Planner:
         if "unknown" in kinds:
             why = next(window.why for window in windows if window.kind == "unknown")
             raise NoPlan(f"{self.named(v)}: {why}")
+        if any(window.side in ("past", "future") or (window.is_full and not window.exact) for window in windows):
+            raise NoPlan(f"{self.named(v)} reads all that comes before or after a position, or at most the whole axis")
         if len(kinds) > 1:
             raise NoPlan(f"{self.named(v)} reads a position in some designs, and the whole axis or nothing in others")
         if "full" in kinds:

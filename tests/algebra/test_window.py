@@ -7,15 +7,15 @@ from fractions import Fraction
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import plain_windows, strides, windows
+from strategies import one_sided, plain_windows, strides, windows
 
 from rfgraph import EMPTY, FULL, IDENTITY, Window
-from rfgraph.algebra.window import MAX_PERIOD
+from rfgraph.algebra.window import FUTURE, MAX_PERIOD, PAST
 from rfgraph.errors import UnboundedError, UnknownFieldError
 
 UNKNOWN = Window.unknown("a test")
-special = st.sampled_from([IDENTITY, FULL, EMPTY, UNKNOWN])
-any_window = st.one_of(windows(), windows(), special)
+special = st.sampled_from([IDENTITY, FULL, EMPTY, UNKNOWN, PAST, FUTURE, FULL.at_most("a test")])
+any_window = st.one_of(windows(), windows(), one_sided(), special)
 
 
 @given(any_window)
@@ -188,3 +188,99 @@ def test_windows_without_size_or_stride_are_refused(size, stride):
 def test_periodic_windows_without_phases_or_step_are_refused(intervals, step):
     with pytest.raises(ValueError, match="step >= 1 and a phase"):
         Window.periodic(intervals, step)
+
+
+END = 400  # an axis that goes from -END to END, far beyond what windows of the strategies reach from near 0
+
+
+def listed(window, y):
+    """The positions that output ``y`` reads on the axis from -END to END."""
+    ends = window.ends(y)
+    if ends is None:
+        return set()
+    first, last = ends
+    return set(range(-END if first is None else first, (END if last is None else last) + 1))
+
+
+@given(st.one_of(windows(), one_sided()), st.one_of(windows(), one_sided()), st.integers(-6, 6))
+def test_one_sided_windows_are_composed_as_sets_of_positions(outer, inner, y):
+    """The side that no end bounds is read as far as the axis goes; the other end is that of the union."""
+    between = sorted(i for i in listed(outer, y) if abs(i) <= 60)
+    read = set().union(*(listed(inner, i) for i in between))
+    composed = outer.through(inner)
+    sides = {window.side for window in (outer, inner) if not window.is_empty} - {""}
+    if outer.is_empty or inner.is_empty:
+        assert composed.is_empty
+        return
+    assert composed.side == ("both" if len(sides) > 1 else sides.pop() if sides else "")
+    assert composed.exact
+    if composed.side in ("past", "future"):
+        ends = composed.ends(y)
+        assert (ends is None) == (not read)
+        if ends is not None:
+            assert ends == ((None, max(read)) if composed.side == "past" else (min(read), None))
+
+
+@given(strides, st.data(), st.integers(-6, 6))
+def test_the_hull_of_one_sided_windows_covers_both(stride, data, y):
+    a = data.draw(one_sided(stride=stride))
+    b = data.draw(st.one_of(windows(stride=stride), one_sided(stride=stride)))
+    hull = a.hull(b)
+    assert listed(hull, y) >= listed(a, y) | listed(b, y)
+    if hull.exact:
+        assert listed(hull, y) == listed(a, y) | listed(b, y) or b.side in ("", a.side) or hull.is_full
+    if hull.side == a.side != "":
+        read = listed(a, y) | listed(b, y)
+        assert (hull.ends(y) is None) == (not read)
+        if read:
+            assert hull.ends(y) == ((None, max(read)) if a.side == "past" else (min(read), None))
+
+
+@given(*[st.one_of(windows(regular=True), one_sided(regular=True), st.just(FULL))] * 3)
+def test_through_is_associative_for_regular_windows_of_any_side(a, b, c):
+    assert a.through(b).through(c) == a.through(b.through(c))
+
+
+@given(strides, st.data())
+def test_through_distributes_over_hull_for_regular_windows_of_any_side(stride, data):
+    sides = st.one_of(windows(regular=True, stride=stride), one_sided(regular=True, stride=stride))
+    outer = data.draw(st.one_of(windows(regular=True), one_sided(regular=True)))
+    a, b = data.draw(sides), data.draw(sides)
+    assert outer.through(a.hull(b)) == outer.through(a).hull(outer.through(b))
+
+
+@given(any_window)
+def test_what_reads_at_most_a_window_says_so(window):
+    bound = window.at_most("a mask")
+    assert bound == window
+    assert bound.status == ("exact" if window.is_empty else "unknown" if window.is_unknown else "bound")
+    if window.is_local:
+        assert Window(3).through(bound).status == bound.through(Window(3)).status == "bound"
+
+
+def test_the_past_beside_the_future_is_everything():
+    assert PAST.hull(FUTURE) == PAST.through(FUTURE) == FULL
+    assert PAST.hull(FUTURE).status == "exact"
+
+
+def test_a_past_whose_end_is_not_known_is_at_most_everything():
+    for window in (PAST.through(UNKNOWN), UNKNOWN.through(PAST), PAST.hull(UNKNOWN), FULL.through(UNKNOWN)):
+        assert (window, window.status, window.why) == (FULL, "bound", "a test")
+    drift = Window.past((0,), 2).hull(Window(3))
+    assert (drift, drift.status, drift.why) == (FULL, "bound", "paths of strides 1 and 2 drift apart")
+
+
+def test_outputs_of_which_only_some_read_the_past_are_a_bound():
+    mixed = PAST.hull(Window(1))
+    assert (mixed, mixed.status) == (PAST, "exact")
+    some = Window.past((0, None), 2).hull(Window.periodic((None, (5, 6)), 2))
+    assert (some, some.status) == (Window.past((0, 6), 2), "bound")
+    assert some.why == "some outputs read all of the past, and others do not"
+
+
+def test_one_sided_windows_have_a_stride_and_no_size():
+    assert Window.past((3,), 2).stride == 2
+    with pytest.raises(UnboundedError, match="reads all of the past; it has one end only"):
+        _ = PAST.size
+    with pytest.raises(UnboundedError, match="reads all of the future"):
+        FUTURE.interval(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 
 import networkx as nx
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import rfgraph
 from rfgraph.errors import AttributeValueError, EndpointError, UnknownNodeError
 from rfgraph.importers import node_link
+from rfgraph.questions import grids
 
 
 def pyramid(**graph):
@@ -85,6 +87,52 @@ def test_axes_begin_anew_behind_a_code():
         report = rfgraph.analyze(net, input_size=64)
         (name,) = report.outputs
         assert (report[name].name, report[name].map_size) == ("up", (8, 8))
+
+
+def decoder(padding, merges=1, plain=True):
+    """An encoder, a code, and behind it branches of kernel 3 and 2 that meet."""
+    net = pyramid()
+    x = net.depth_to_space("grid", net.dense("code", net.flatten("flat", "c5")), block=4)
+    if not plain:
+        x = net.resize("up", x, scale=2)
+    for k in range(merges):
+        left = net.conv(f"left{k}", x, kernel=3, padding=1)
+        x = net.add(f"add{k}", left, net.conv(f"right{k}", x, kernel=2, padding=padding))
+    return net
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_merges_behind_a_code_are_measured_from_where_they_begin(plain):
+    report = rfgraph.analyze(decoder([[0, 1], [0, 1]], plain=plain), input_size=64)
+    (finding,) = (f for f in report.findings if f.rule != "RF008")
+    assert isinstance(finding, rfgraph.Misalignment)
+    step = 1 if plain else Fraction(1, 2)
+    assert (finding.node, finding.axes, finding.measured_at) == ("add0", ("y", "x"), "grid")
+    assert (abs(finding.offset), abs(finding.offset_in_merge)) == (Fraction(1, 2) * step, Fraction(1, 2))
+    assert "positions of 'grid'" in finding.message
+    assert report.aligned is False
+    aligned = rfgraph.analyze(decoder("same", plain=plain), input_size=64)
+    assert aligned.unchecked == ()
+
+
+def test_merges_behind_a_code_that_line_up_are_no_finding():
+    net = decoder([[0, 1], [0, 1]], merges=0)
+    net.add("sum", "grid", net.conv("conv", "grid", kernel=3, padding=1))
+    report = rfgraph.analyze(net, input_size=64)
+    assert report.aligned is True
+    assert [f.rule for f in report.findings] == ["RF008"]
+
+
+def test_so_many_codes_are_followed_and_no_more(monkeypatch):
+    monkeypatch.setattr(grids, "MOST", 2)
+    net = rfgraph.Network("codes", axes=1)
+    x = net.input("image", size=16)
+    for k in range(4):
+        grid = net.depth_to_space(f"grid{k}", net.dense(f"code{k}", x), block=4)
+        x = net.add(f"add{k}", net.conv(f"l{k}", grid, kernel=3, padding=1), net.conv(f"r{k}", grid, kernel=1))
+    report = rfgraph.analyze(net)
+    assert report.unchecked == ("add2", "add3")
+    assert report.aligned is None
 
 
 def test_node_link_json_keeps_outputs(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 import rfgraph
 from rfgraph import EMPTY, FULL, IDENTITY, Network, RFGraphError, Window
+from rfgraph.algebra.window import FUTURE, PAST
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops import KINDS, kind_of
 from rfgraph.ops.pointwise import Arithmetic, Pointwise
@@ -109,6 +110,21 @@ CASES = [
     ("slice", {"start": 1, "stop": 9, "step": 3}, Window(1, 3, -1), Window(1, 3, -1), 3),
     ("slice", {"start": -4}, None, Window(1, 1, -6), 4),
     ("slice", {"stop": -4}, Window(1), Window(1), 6),
+    (
+        "gather",
+        {"positions": [[1, 0, 3, 2, 5, 4, 7, 6, 9, 8]], "source_size": 10},
+        swapped := Window.periodic(((1, 1), (0, 0)), 2),
+        swapped,
+        10,
+    ),
+    (
+        "gather",
+        {"positions": [[9, 4, 4, None]], "source_size": 10},
+        rows := Window.periodic(((9, 9), (4, 4), (4, 4), None), 10),
+        rows,
+        4,
+    ),
+    ("gather", {}, IDENTITY, IDENTITY, 10),
     ("concat", {}, IDENTITY, IDENTITY, 10),
     ("batch_norm", {}, IDENTITY, IDENTITY, 10),
     ("softmax", {}, IDENTITY, IDENTITY, 10),
@@ -116,6 +132,13 @@ CASES = [
     ("instance_norm", {"mixes": False}, IDENTITY, IDENTITY, 10),
     ("attention", {}, FULL, FULL, 10),
     ("recurrent", {}, FULL, FULL, 10),
+    ("attention", {"direction": "forward"}, PAST, PAST, 10),
+    ("recurrent", {"direction": "backward"}, FUTURE, FUTURE, 10),
+    ("recurrent", {"direction": "forward", "mixes": False}, IDENTITY, IDENTITY, 10),
+    ("cumsum", {}, PAST, PAST, 10),
+    ("cumsum", {"exclusive": True}, before := Window.past((-1,), 1), before, 10),
+    ("cumsum", {"direction": "backward", "exclusive": True}, after := Window.future((1,), 1), after, 10),
+    ("cumsum", {"mixes": False}, IDENTITY, IDENTITY, 10),
     ("broadcast", {}, FULL, FULL, 10),
     ("global_avg_pool", {}, FULL, FULL, 1),
     ("global_avg_pool", {"mixes": False}, IDENTITY, IDENTITY, 10),

@@ -13,7 +13,7 @@ from strategies import GATED, SAME, SIZED, networks
 import rfgraph
 from rfgraph import Network
 from rfgraph.algebra.residues import InputSizes, shortest_period
-from rfgraph.errors import SizeError, UnknownFieldError
+from rfgraph.errors import AttributeValueError, SizeError, UnknownFieldError
 from rfgraph.graph.network import read
 from rfgraph.graph.sizes import infer_axis
 from rfgraph.passes.size_rule import size_rule
@@ -344,3 +344,62 @@ def test_inputs_of_an_unknown_op_may_differ_in_size(other):
     assert report.input_sizes[0].residues == (0,)
     assert report["same"].by_size[0].window(8) == rfgraph.analyze(net, 8)["same"].field[0]
     assert report["same"].by_size[0].window(9) == rfgraph.analyze(net, 9)["same"].field[0]
+
+
+def decoder(mode="nearest", coordinates="asymmetric"):
+    """A U-Net of two levels that resizes to the size of its skips."""
+    net = Network("decoder", axes=1)
+    fine = net.conv("fine", net.input("x"), kernel=3, padding=1)
+    middle = net.conv("middle", net.max_pool("pool", fine, kernel=2), kernel=3, padding=1)
+    coarse = net.conv("coarse", net.max_pool("pool2", middle, kernel=2), kernel=3, padding=1)
+    up = net.resize("up", coarse, middle, like=1, mode=mode, coordinates=coordinates)
+    joined = net.conv("joined", net.concat("both", up, middle), kernel=3, padding=1)
+    up2 = net.resize("up2", joined, fine, like=1, mode=mode, coordinates=coordinates)
+    net.concat("end", up2, fine)
+    return net
+
+
+def test_a_resize_to_the_size_of_a_skip_works_at_every_size_and_lines_up_where_it_doubles():
+    report = rfgraph.analyze(decoder())
+    assert str(report.input_sizes[0]) == "any size from 4"
+    assert str(report.aligned_sizes[0]) == "multiples of 4, from 4"
+    assert [report.aligned_when(n) for n in range(4, 24)] == [n % 4 == 0 for n in range(4, 24)]
+    assert report.aligned is None
+    assert report.unchecked == ()
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("coordinates", ["asymmetric", "half_pixel", "align_corners"])
+def test_fields_after_a_resize_to_a_skip_are_those_at_every_size(mode, coordinates):
+    net = decoder(mode, coordinates)
+    report = rfgraph.analyze(net)
+    for n in range(4, 40):
+        concrete = rfgraph.analyze(net, n)
+        for node in report:
+            (table,) = report[node].by_size or (None,)
+            if table is not None and not table.window(n).is_unknown:
+                assert table.window(n) == concrete[node].field[0]
+    if coordinates != "align_corners":  # whose ratio (2m - 1) / (m - 1) is another at each size
+        table = report["end"].by_size[0]
+        assert [window.is_local for window in table.windows] == [True, False, False, False]
+    assert report["end"].status == "unknown"
+    assert "it resizes to the size of another map, which depends on the input size; give one" in report["end"].why
+
+
+def test_a_resize_takes_one_size():
+    net = Network(axes=1)
+    x = net.input("x")
+    net.resize("up", x, x, like=1, scale=2)
+    with pytest.raises(AttributeValueError, match="takes the size of another map \\(like\\), or scale, or size"):
+        rfgraph.analyze(net)
+
+
+def test_of_two_branches_that_both_change_with_the_size_nothing_is_claimed():
+    net = Network(axes=1)
+    x = net.input("x")
+    one = net.resize("one", net.conv("half", x, kernel=2, stride=2), x, like=1)
+    two = net.resize("two", net.conv("third", x, kernel=3, stride=3), x, like=1)
+    net.add("add", one, two)
+    report = rfgraph.analyze(net)
+    assert report.unchecked == ("add",)
+    assert report.aligned is None

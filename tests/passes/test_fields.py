@@ -7,7 +7,7 @@ import oracle
 import pytest
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
-from strategies import PLAIN, REGULAR, networks
+from strategies import CUT, DIRECTED_REGULAR, GATED, PLAIN, REGULAR, networks
 
 import rfgraph
 from rfgraph import Network, single_path
@@ -47,18 +47,22 @@ def test_both_passes_agree_with_the_oracle(graph, y):
                 check_covers(reverse.local[v], read, y)
 
 
-@given(networks(layers=REGULAR, drift=True))
+@given(networks(layers=[*REGULAR, *GATED, *DIRECTED_REGULAR, *CUT], drift=True))
 def test_forward_and_reverse_agree(graph):
     note(nx.node_link_data(graph, edges="edges"))
     compiled = compile_graph(graph)
     layers = compiled.layers
     # A cubic resize that lands on a pixel reads one tap there and four beside it: its ends go backward.
-    assume(all(read.regular for reads in compiled.reads for windows in reads for read in windows))
+    assume(all(read.regular or not read.is_local for reads in compiled.reads for windows in reads for read in windows))
     for axis in range(len(layers.axes)):
         for source in layers.inputs:
             forward = engine.forward(compiled, axis, source)
             for v in range(len(layers.nodes)):
-                assert forward.field(v) == engine.reverse(compiled, axis, v).field(source)
+                reverse = engine.reverse(compiled, axis, v)
+                assert forward.field(v) == reverse.field(source)
+                assert forward.is_global[v] == reverse.is_global[source]
+                assert forward.beyond[v] == reverse.beyond[source]
+                assert forward.beyond[v].status == reverse.beyond[source].status
 
 
 layer = st.tuples(st.integers(1, 7), st.integers(1, 3), st.integers(-2, 3))

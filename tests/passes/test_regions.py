@@ -11,7 +11,7 @@ import oracle
 import pytest
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
-from strategies import networks
+from strategies import DIRECTED, networks
 
 import rfgraph
 from rfgraph import Network
@@ -69,6 +69,20 @@ def test_all_regions_are_the_oracles(graph, data):
     for index in data.draw(st.lists(st.tuples(*(st.integers(0, n - 1) for n in regions.map_size)), max_size=5)):
         read = oracle.clipped(graph, node, "in0", index)
         assert regions.box(index) == (tuple((min(i), max(i)) for i in zip(*read, strict=True)) if read else None)
+
+
+@given(networks(layers=DIRECTED, drift=True), st.data())
+def test_regions_of_recurrences_are_the_oracles(graph, data):
+    report = sized(data.draw, graph, 3, 8)
+    node = data.draw(st.sampled_from(readable(report)))
+    regions = report.regions(node)
+    assert regions.status == "exact"
+    for index in data.draw(st.lists(st.tuples(*(st.integers(0, n - 1) for n in regions.map_size)), max_size=5)):
+        read = oracle.clipped(graph, node, "in0", index)
+        expected = tuple((min(i), max(i)) for i in zip(*read, strict=True)) if read else None
+        assert regions.box(index) == expected
+        region = report.region(node, index)
+        assert (region.box, region.status) == (expected, "exact")
 
 
 @st.composite
@@ -283,3 +297,47 @@ def test_taps_of_weight_zero_are_not_read():
     assert axis.status == "exact"
     assert axis.phases[0].first == -4
     assert axis.phases[0].marks.tolist() == [True, False, True, True, True, True, True, False, True]
+
+
+@pytest.mark.parametrize("size", [None, 9])
+def test_a_forward_recurrence_reads_the_past(size):
+    net = Network(axes=1)
+    x = net.conv("conv", net.input("x", size=size), kernel=3, padding=1)
+    net.recurrent("lstm", x, direction="forward")
+    net.add("residual", x, net.conv("head", "lstm", kernel=3, padding=1))
+    report = rfgraph.analyze(net)
+    assert report["lstm"].is_global == report["residual"].is_global == (True,)
+    assert report["lstm"].side == report["residual"].side == ("past",)
+    assert report["conv"].side == ("",)
+    assert report.region("lstm", 4).box == ((0, 5),)
+    assert report.region("residual", 4).box == ((0, 6),)
+    assert report.region("residual", 4).status == report["lstm"].status == "exact"
+    assert report.culprits("residual") == (("lstm",),)
+
+
+def test_of_the_future_no_size_no_end():
+    net = Network(axes=1)
+    net.cumsum("sum", net.input("x"), direction="backward")
+    with pytest.raises(rfgraph.RFGraphError, match="reads all of the future"):
+        rfgraph.analyze(net).region("sum", 4)
+    assert rfgraph.analyze(net, input_size=9).region("sum", 4).box == ((4, 8),)
+
+
+def test_a_mask_of_which_nothing_is_known_is_a_bound():
+    net = Network(axes=1)
+    net.attention("mix", net.input("x"), bound="its mask is computed")
+    report = rfgraph.analyze(net, input_size=9)
+    assert report["mix"].status == "bound"
+    assert report["mix"].why == "its mask is computed"
+    region = report.region("mix", 4)
+    assert (region.box, region.status, report.regions("mix").status) == (((0, 8),), "bound", "bound")
+
+
+def test_positions_beyond_the_joined_input_read_nothing_of_it():
+    net = Network(axes=1)
+    net.concat("both", net.input("x"), net.input("y"), axis=0)
+    report = rfgraph.analyze(net, input_size=6, source="x")
+    assert [report.region("both", y).box for y in (0, 5, 6, 11)] == [((0, 0),), ((5, 5),), None, None]
+    assert report["both"].status == report.support("both").status == "bound"
+    assert report.support("both").box().status == "bound"
+    assert report.regions("both").reads.tolist() == [True] * 6 + [False] * 6

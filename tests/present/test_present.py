@@ -22,11 +22,12 @@ from rfgraph.present import as_csv, as_json, as_markdown, as_table
 from rfgraph.present.findings import Check
 from rfgraph.present.layers import axis_texts, field_texts, reasons
 from rfgraph.present.layout import NARROWEST, cells, fitted, wrapped
-from rfgraph.present.rows import Column, Records, Sheet, across, digits, exact, number, printable
+from rfgraph.present.rows import Column, Records, Sheet, across, digits, number, printable
 from rfgraph.present.sizes import Sizes, examples
 from rfgraph.present.views import RegionView, Summary, TraceView
 from rfgraph.present.zoo import Zoo, ZooRow
 from rfgraph.questions.layers import Layer
+from rfgraph.questions.records import exact
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 

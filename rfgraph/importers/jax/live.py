@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import jax
 import networkx as nx
+import numpy as np
 from jax import tree_util
 from jax.extend.core import jaxpr_as_fun
 
 from rfgraph.errors import ModelFileError
-from rfgraph.importers.jax.reader import Flattening, Reader, Traced, readable
+from rfgraph.importers.jax.reader import Flattening, Graph, Reader, Traced, readable
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.primitives import Program
@@ -24,7 +29,11 @@ LIBRARIES = ("jax", "jaxlib", "flax", "equinox", "haiku", "jaxtyping")
 
 
 def graph_of(
-    model: Callable[..., Any], example: Any, treat: Mapping[str, str] | None = None, input_size: Any = None
+    model: Callable[..., Any],
+    example: Any,
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of a function; with an input size it is traced for that size.
 
@@ -36,7 +45,7 @@ def graph_of(
     example
         What it is called with: a full shape, an array or a ``jax.ShapeDtypeStruct``; a list of these, or of trees of
         them, for several arguments; or a mapping from the names of its parameters to them. Nothing is allocated.
-    treat, input_size
+    treat, input_size, axes
         As for ``rfgraph.importers.load``.
 
     Raises
@@ -52,7 +61,7 @@ def graph_of(
         locations.update(reader.locations)
         return found
 
-    return lower_for(read, treat, input_size, locations)
+    return lower_for(read, treat, input_size, locations, axes=axes)
 
 
 def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] | None = None) -> Traced:
@@ -81,6 +90,7 @@ def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] |
     leaves, names = [leaf for _, leaf in found], _input_names(model, [path for path, _ in found], len(arguments))
     traced = [k for k, leaf in enumerate(leaves) if _is_tensor(leaf)]
     stated = [_struct(leaves[k], (shapes or {}).get(names[k])) for k in traced]
+    model = _bound(model, arguments, keywords)
     weights, rebuilt = _without_contents(model)
     titles: list[str] = []
 
@@ -94,7 +104,7 @@ def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] |
         return _arrays(returned)
 
     try:
-        closed = jax.make_jaxpr(function)(stated, [weight for _, weight in weights])
+        closed = jax.make_jaxpr(function)(stated, [weight.struct for weight in weights])
     except ModelFileError:
         raise
     except Exception as error:  # the user's own code runs here and may raise anything
@@ -103,8 +113,39 @@ def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] |
         raise ModelFileError(f"{name}: JAX cannot trace it on {given} ({type(error).__name__}: {why})") from error
     if not closed.jaxpr.outvars:
         raise ModelFileError(f"{name}: it returns no arrays")
-    graph = Flattening(_location, _owners(model), _vectorised).graph(closed, [owner for owner, _ in weights])
-    return Traced(name, graph, tuple(names[k] for k in traced), tuple(titles))
+    own = [
+        f"argument {names[k]}" if _given_parameters(names[k]) and _learns(names[k], leaves[k]) else "" for k in traced
+    ]
+    # Of arrays in a tree nothing tells whether they are learned, unless the tree is called as parameters are.
+    untold = any(
+        len(found[k][0]) > PLAIN and not _given_parameters(names[k]) and _learns("", leaves[k]) for k in traced
+    )
+    held = {} if untold else _held(model)
+    flat = Flattening(_location, _owners(model), _vectorised, {number: path for number, (path, _) in held.items()})
+    last = [] if untold else [*own, *(weight.learned for weight in weights)]
+    graph = flat.graph(closed, [weight.owner for weight in weights], last)
+    learned: set[tuple[str, int | None]] = {(path, _size(leaf)) for path, leaf in held.values()}
+    learned |= {(weight.learned, _size(weight.struct)) for weight in weights if weight.learned}
+    learned |= {(name, _size(struct)) for name, struct in zip(own, stated, strict=True) if name}
+    if _multiplies_unlisted(graph):
+        learned.add(("weights that nothing lists", None))
+    graph_names = tuple(names[k] for k in traced)
+    return Traced(name, graph, graph_names, tuple(titles), None if untold else frozenset(learned))
+
+
+def _multiplies_unlisted(graph: Graph) -> bool:
+    """Whether a convolution or a product reads an array of floats that is not known to be learned."""
+    open_ = {
+        number
+        for number, const in graph.constants.items()
+        if number not in graph.learned and getattr(const, "ndim", 0) > 1 and _learns("", const)
+    }
+    for step in graph.steps:
+        if step.op in ("conv_general_dilated", "dot_general") and not open_.isdisjoint(step.inputs):
+            return True
+        if step.inputs and open_.issuperset(step.inputs):
+            open_.update(step.outputs)
+    return False
 
 
 def _name(model: Any) -> str:
@@ -132,8 +173,30 @@ def _called(model: Any) -> Callable[..., Any]:
     return found
 
 
-def _without_contents(model: Any) -> tuple[list[tuple[str, Any]], Callable[[Sequence[Any]], Any]]:
-    """Return the weights of which only shapes are there, with what they belong to, and what puts others in place."""
+@dataclass(frozen=True)
+class Weight:
+    """An array of which only the shape is there, what it belongs to, and what it is called if it is learned."""
+
+    struct: Any
+    owner: str
+    learned: str
+
+
+def _bound(model: Any, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+    """Return a module of flax that has no weights yet with the shapes of those that it makes, if it makes them."""
+    if not hasattr(model, "init_with_output") or getattr(model, "scope", 0) is not None:
+        return model
+    given = tree_util.tree_map(lambda leaf: _struct(leaf, None) if _is_tensor(leaf) else leaf,
+                               (tuple(arguments), dict(keywords)), is_leaf=_is_leaf)  # fmt: skip
+    try:
+        variables = jax.eval_shape(lambda at: model.init(jax.random.key(0), *at[0], **at[1]), given)
+    except Exception:  # the user's own code runs here and may raise anything; it is told when it is traced
+        return model
+    return functools.partial(model.apply, variables)
+
+
+def _without_contents(model: Any) -> tuple[list[Weight], Callable[[Sequence[Any]], Any]]:
+    """Return the weights of which only shapes are there, and what puts others in place."""
     partial = isinstance(model, functools.partial)
     try:
         found, tree = tree_util.tree_flatten_with_path((model.args, model.keywords) if partial else model)
@@ -150,8 +213,90 @@ def _without_contents(model: Any) -> tuple[list[tuple[str, Any]], Callable[[Sequ
         made = tree_util.tree_unflatten(tree, leaves)
         return functools.partial(model.func, *made[0], **made[1]) if partial else made
 
-    paths = ["" if partial else _owner(readable(tree_util.keystr(found[k][0]))) for k in places]
-    return [(path, found[k][1]) for path, k in zip(paths, places, strict=True)], rebuilt
+    paths = [readable(tree_util.keystr(found[k][0])) for k in places]
+    return [
+        Weight(found[k][1], "" if partial else _owner(path), f"weight {path}" if _learns(path, found[k][1]) else "")
+        for path, k in zip(paths, places, strict=True)
+    ], rebuilt
+
+
+#: Of an argument that is an array, how long its path is: positional or by name, and which.
+PLAIN = 2
+#: Objects that are looked through for arrays that a model holds.
+MAX_HELD = 10_000
+#: Arguments and collections that hold what is learned.
+_PARAMETERS = re.compile(r"(^|\.)(params?|parameters|variables|weights)(\.|$)")
+#: What training keeps beside it: means and variances, counters, keys.
+_STATE = re.compile(
+    r"(^|[./])(batch_stats|stats?|state|(moving_|running_|pop_)?(mean|variance|var|avg|average)|(mean|var)_ema)([./]|$)"
+)
+
+
+def _given_parameters(name: str) -> bool:
+    return _PARAMETERS.search(name) is not None
+
+
+def _learns(path: str, leaf: Any) -> bool:
+    """Whether an array that a model holds under some path is learned: floats that are not the state of a norm."""
+    return _is_tensor(leaf) and not _is_shape(leaf) and not _STATE.search(path) and bool(
+        jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact)
+    )  # fmt: skip
+
+
+def _size(leaf: Any) -> int:
+    return prod(int(size) for size in leaf.shape)
+
+
+def _held(model: Any) -> dict[int, tuple[str, Any]]:
+    """Return the ``id`` of each array that a model learns, with its path: leaves of trees, and those of closures.
+
+    Parameters
+    ----------
+    model
+        A function, a module that is a tree, or a partial of either.
+    """
+    held: dict[int, tuple[str, Any]] = {}
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any]] = [("", model)]
+    while waiting and len(seen) < MAX_HELD:
+        path, found = waiting.pop()
+        if id(found) in seen or isinstance(found, (type, str, bytes)) or inspect.ismodule(found):
+            continue
+        seen.add(id(found))
+        if isinstance(found, (jax.Array, np.ndarray)):
+            if _learns(path, found):
+                held[id(found)] = (f"array {path} {id(found)}", found)
+            continue
+        waiting += _inside(path, found)
+    return held
+
+
+def _inside(path: str, found: Any) -> Iterator[tuple[str, Any]]:
+    """Return what a function, a partial or a tree holds, each with its path."""
+    library = str(getattr(found, "__module__", "")).partition(".")[0] in LIBRARIES
+    if isinstance(found, functools.partial):
+        yield from ((path, inner) for inner in (found.func, found.args, found.keywords))
+    elif inspect.ismethod(found):
+        yield from ((path, inner) for inner in (found.__self__, found.__func__))
+    elif inspect.isfunction(found):
+        if hasattr(found, "__wrapped__"):
+            yield path, found.__wrapped__
+        if not library or found.__closure__:
+            closed = inspect.getclosurevars(found)
+            names = {**closed.nonlocals, **({} if library else closed.globals)}
+            names |= {"defaults": (found.__defaults__, found.__kwdefaults__)}
+            yield from ((f"{path}.{name}".strip("."), inner) for name, inner in names.items())
+    elif hasattr(found, "__wrapped__") and callable(found):
+        yield path, found.__wrapped__
+    else:
+        try:
+            leaves = tree_util.tree_flatten_with_path(found)[0]
+        except Exception:  # a module of the user's may not be a tree, or may refuse to be taken apart
+            return
+        inner = [(readable(tree_util.keystr(at)), leaf) for at, leaf in leaves]
+        if [leaf for _, leaf in inner] == [found]:  # no tree: an object with attributes, perhaps
+            inner = list(vars(found).items()) if hasattr(found, "__dict__") and not library else []
+        yield from ((".".join(filter(None, (path, name))), leaf) for name, leaf in inner)  # fmt: skip
 
 
 def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

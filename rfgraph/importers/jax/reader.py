@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, TypeAlias
 
@@ -23,7 +23,7 @@ from rfgraph.importers.jax.primitives import HANDLERS, SILENT, WEIGHTED, Node, O
 from rfgraph.importers.jax.recurrences import is_recurrent
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.primitives import Program, Value
+from rfgraph.importers.program.primitives import NOTHING, Learned, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import either
@@ -73,6 +73,8 @@ class Graph:
     shapes: Mapping[int, Shape | None]
     #: Constants that are leaves of the model -> the path of what they belong to: ``layers.0`` of ``layers.0.weight``.
     owners: Mapping[int, str] = field(default_factory=dict)
+    #: Constants and inputs that are learned -> the name by which shared ones are told.
+    learned: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Traced:
     inputs: tuple[str, ...]
     #: What the function calls each of its outputs, by the keys under which it returns them.
     titles: tuple[str, ...] = ()
+    #: The learned tensors of the model, ``None`` where it is not known which are.
+    learned: Learned | None = None
 
 
 class Flattening:
@@ -97,18 +101,34 @@ class Flattening:
         ``id`` of an array that the model holds -> the path of what it belongs to.
     vectorise
         Returns the body of a scan for all its turns together, as a closed jaxpr, ``None`` if there is none.
+    learned
+        ``id`` of an array that the model learns -> its name.
     """
 
     def __init__(
-        self, locate: Callable[[Any], str], owners: Mapping[int, str], vectorise: Callable[[Any], Any]
+        self,
+        locate: Callable[[Any], str],
+        owners: Mapping[int, str],
+        vectorise: Callable[[Any], Any],
+        learned: Mapping[int, str],
     ) -> None:
-        self.locate, self.owners, self.vectorise = locate, owners, vectorise
+        self.locate, self.owners, self.vectorise, self.learned = locate, owners, vectorise, learned
         self.count = 0
         self.steps = 0
 
-    def graph(self, closed: Any, owners: Sequence[str] = ()) -> Graph:
-        """Return the graph of a closed jaxpr; ``owners`` are what its last inputs, which are weights, belong to."""
-        return _Flat(self).graph(closed.jaxpr, closed.consts, owners)
+    def graph(self, closed: Any, owners: Sequence[str] = (), learned: Sequence[str] = ()) -> Graph:
+        """Return the graph of a closed jaxpr.
+
+        Parameters
+        ----------
+        closed
+            The jaxpr.
+        owners
+            What its last inputs, which are weights, belong to.
+        learned
+            What its last inputs are called where they are learned, empty where they are not.
+        """
+        return _Flat(self).graph(closed.jaxpr, closed.consts, owners, learned)
 
     def number(self) -> int:
         """Return a number that nothing has yet."""
@@ -124,16 +144,19 @@ class _Flat:
         self.constants: dict[int, Any] = {}
         self.shapes: dict[int, Shape | None] = {}
         self.owned: dict[int, str] = {}
+        self.learned: dict[int, str] = {}
         self.steps: list[Step] = []
 
-    def graph(self, jaxpr: Any, consts: Sequence[Any], owners: Sequence[str]) -> Graph:
+    def graph(self, jaxpr: Any, consts: Sequence[Any], owners: Sequence[str], learned: Sequence[str]) -> Graph:
         env: dict[Any, int] = {}
         self._bind(env, jaxpr.constvars, consts)
         inputs = tuple(self._made(env, var) for var in jaxpr.invars)
         self.owned.update(zip(reversed(inputs), reversed(owners), strict=False))
+        named = zip(reversed(inputs), reversed(learned), strict=False)
+        self.learned.update((number, name) for number, name in named if name)
         self._walk(_unwrapped(jaxpr, consts, env, self), env, (), "")
         outputs = tuple(self._read(env, atom) for atom in jaxpr.outvars)
-        return Graph(inputs, self.constants, tuple(self.steps), outputs, self.shapes, self.owned)
+        return Graph(inputs, self.constants, tuple(self.steps), outputs, self.shapes, self.owned, self.learned)
 
     def _bind(self, env: dict[Any, int], variables: Sequence[Any], consts: Sequence[Any]) -> None:
         for var, const in zip(variables, consts, strict=True):
@@ -145,6 +168,8 @@ class _Flat:
         owner = self.flattening.owners.get(id(const))
         if owner is not None:
             self.owned[number] = owner
+        if (name := self.flattening.learned.get(id(const))) is not None:
+            self.learned[number] = name
         return number
 
     def _made(self, env: dict[Any, int], var: Any) -> int:
@@ -256,6 +281,7 @@ class Reader:
     def __init__(self, traced: Traced) -> None:
         self.traced = traced
         self.build = Builder(traced.name)
+        self.build.learned = traced.learned
         #: Where the user's code calls what makes an instruction.
         self.locations: dict[str, str] = {}
         self.budget = Budget()
@@ -271,17 +297,27 @@ class Reader:
         """
         graph = self.traced.graph
         inputs = [
-            Operand(self.build.input(name, graph.shapes[number]))
+            Operand(self.learnt(graph, number, self.build.input(name, graph.shapes[number])))
             for name, number in zip(self.traced.inputs, graph.inputs, strict=False)
         ]
-        inputs += [Operand(self.build.weight(graph.shapes[number])) for number in graph.inputs[len(inputs) :]]
+        inputs += [
+            Operand(self.learnt(graph, number, self.build.weight(graph.shapes[number])))
+            for number in graph.inputs[len(inputs) :]
+        ]
         return self.build.program([made.value for made in self.run(graph, inputs, "")], self.traced.titles)
+
+    def learnt(self, graph: Graph, number: int, value: Value) -> Value:
+        """Return a tensor as a learned one if it is."""
+        name = graph.learned.get(number)
+        return value if name is None else self.build.learn(value, name)
 
     def run(self, graph: Graph, inputs: Sequence[Operand], prefix: str) -> list[Operand]:
         """Read a graph on operands, and return its outputs."""
         scope = dict(zip(graph.inputs, inputs, strict=True))
         for number, const in graph.constants.items():
-            scope[number] = Operand(self.build.weight(graph.shapes[number]), Number.of(const))
+            scope[number] = Operand(
+                self.learnt(graph, number, self.build.weight(graph.shapes[number])), Number.of(const)
+            )
         names = _names(graph, {number for number, operand in scope.items() if not operand.value.constant})
         for step, name in zip(graph.steps, names, strict=True):
             self.step(graph, step, prefix + name, scope)
@@ -297,15 +333,16 @@ class Reader:
         control = CONTROL.get(step.op)
         if control is None and all(operand.value.constant for operand in operands):
             numbers = tuple(operand.number for operand in operands)
+            learned = NOTHING.union(*(operand.value.learned for operand in operands))
             for k, (number, shape) in enumerate(zip(step.outputs, shapes, strict=True)):
                 made = Number(step.op, step.parameters, numbers, k, _count(shape), self.budget)
-                scope[number] = Operand(self.build.weight(shape), made)
+                scope[number] = Operand(replace(self.build.weight(shape), learned=learned), made)
             return
         if not step.outputs:
             return  # prints, assertions
         node = Node(name, step.op, step.parameters, operands, shapes, tuple(scope_name for scope_name, _ in step.path))
         before = len(self.build.instructions)
-        self.build.at(name, step.op)
+        self.build.at(name, step.op, () if control is not None else [operand.value for operand in operands])
         try:
             if control is not None:
                 found = control(self, node)

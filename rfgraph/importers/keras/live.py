@@ -21,6 +21,7 @@ import numpy as np
 from rfgraph.errors import ModelFileError
 from rfgraph.importers.keras.nodes import flat
 from rfgraph.importers.keras.reader import Model, input_names, lowered
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.folding import MAX_ELEMENTS
@@ -30,7 +31,11 @@ Config = dict[str, Any]
 
 
 def graph_of(
-    model: Any, example: Any, treat: Mapping[str, str] | None = None, input_size: Any = None
+    model: Any,
+    example: Any,
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of a live model; with an input size it is read, or called, for that size.
 
@@ -41,7 +46,7 @@ def graph_of(
     example
         Full shape of its input or a tensor, a list of these or a mapping from names; needed where the model has no
         inputs of its own.
-    treat, input_size
+    treat, input_size, axes
         As for ``rfgraph.importers.load``.
 
     Raises
@@ -62,7 +67,7 @@ def graph_of(
         if own is not None and ends is not None:
             shapes = {} if given is None else _shapes(own.layer, given, name)
             if not _has_code(model):
-                return lowered(own, treat, input_size, shapes)
+                return lowered(own, treat, input_size, shapes, axes=axes)
             given = [(_sized(_name(x), shapes.get(_name(x), x.shape), input_size), x.dtype) for x in flat(ends[0])]
 
         def called(sizes: Any) -> Model:
@@ -79,7 +84,7 @@ def graph_of(
             names = iter(input_names(first.layer))
             return called(_mapped(given, lambda pair: (_numbers(asked.get(next(names), pair[0])), pair[1])))
 
-        return lowered(first, treat, input_size, None, again)
+        return lowered(first, treat, input_size, None, again, axes)
 
 
 def _sized(name: str, shape: Sequence[Any], input_size: Any) -> tuple[int | None, ...]:

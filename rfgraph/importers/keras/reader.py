@@ -21,6 +21,7 @@ from rfgraph.importers.keras import operations as keras_ops  # noqa: F401  they 
 from rfgraph.importers.keras import sequences as keras_sequences  # noqa: F401  they register handlers
 from rfgraph.importers.keras.nodes import HANDLERS, MAX_PIECES, Made, Node, flat, leaves, pointwise, whole_number
 from rfgraph.importers.keras.weights import learned
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, symbol, unknown
@@ -710,6 +711,7 @@ def lowered(
     input_size: Any = None,
     shapes: Mapping[str, Shape] | None = None,
     again: Callable[[Mapping[str, Shape]], Model] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of a model.
 
@@ -717,7 +719,7 @@ def lowered(
     ----------
     model
         The model.
-    treat, input_size
+    treat, input_size, axes
         As for ``rfgraph.importers.load``.
     shapes
         Shapes of its inputs, by name, in place of its own.
@@ -728,7 +730,7 @@ def lowered(
     def read_for(asked: Mapping[str, Shape]) -> Program:
         return program_of(again(asked) if asked and again is not None else model, {**(shapes or {}), **asked})
 
-    return lower_for(read_for, treat, input_size)
+    return lower_for(read_for, treat, input_size, axes=axes)
 
 
 def input_names(layer: Layer) -> Iterator[str]:

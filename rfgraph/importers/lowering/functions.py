@@ -55,7 +55,10 @@ def _reduce(primitive: program.Reduce, maps: Maps, step: Instruction, operands: 
     if p.view is None:
         return maps.unknown(step, operands, "the dimensions that it reduces cannot be followed")
     whole = {d: p.view.whole(d) for d in primitive.dims}
-    if mixed(p.view, primitive.dims):
+    reach = mixed(p.view, primitive.dims)
+    if maps.probe is not None:
+        maps.probe.patched(reach.blocks)
+    if reach:
         largest = primitive.function == "max"
         kinds = ("global_max_pool", "max_pool") if largest else ("global_avg_pool", "avg_pool")
         p = maps.collapse(p, primitive.dims, step.name, *kinds)
@@ -134,7 +137,10 @@ def _times_weights(
     new = [label for label in primitive.output if label not in labels]
     tokens = [d for d in summed if view.dims[d].axes]
     carried: dict[Hashable, Dimension] = {}
-    if not mixed(view, summed):
+    reach = mixed(view, summed)
+    if maps.probe is not None:
+        maps.probe.patched(reach.blocks)
+    if not reach:
         p = maps.as_map(p, fold=False)
         if summed:
             size = sizes[new[-1]] if new else None
@@ -146,7 +152,7 @@ def _times_weights(
         carried[new[0]] = view.dims[tokens[0]]  # as many positions come out as go in: tokens are mixed
         p = maps.spread(p, summed, step.name, "attention")
     else:
-        p = maps.collapse(p, summed, step.name, "dense")
+        p = maps.collapse(p, summed, step.name, "dense", "conv")  # over a patch, a window as large as its stride
     assert p.view is not None
     carried.update((label, dim) for label, dim in zip(labels, p.view.dims, strict=True) if label in sizes)
     dims = [repeated(carried.get(label, Dimension()), size) for label, size in sizes.items()]

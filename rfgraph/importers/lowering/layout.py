@@ -1,7 +1,9 @@
 """Which dimensions of each input are spatial: those that the first windows of the model slide over.
 
 Nothing is guessed from ranks or names. The lowering is run once with every dimension of every input taken for an axis
-of its own, and a ``Probe`` notes which of them conv, pool and resize windows reach.
+of its own, and a ``Probe`` notes which of them conv, pool and resize windows reach, and which are cut into patches that
+are summed, each for itself: that is a window as large as its stride. Where a model has nothing of the kind, the user
+says it.
 """
 
 from __future__ import annotations
@@ -13,12 +15,23 @@ from typing import Any
 from rfgraph.errors import ModelFileError
 from rfgraph.graph.sizes import meant
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, other
-from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient
+from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, symbol
 from rfgraph.importers.program.primitives import Program, Value
 from rfgraph.importers.program.shapes import text
 
 Span = tuple[Dim, Dim]  # size and stride of a part
 WHOLE: Span = (0, 0)
+
+#: What a user says of the dimensions of each input, or of all alike: a letter for an axis, a dot for any other.
+Axes = Mapping[str, str] | str
+
+
+def _check_letters(name: str, letters: object) -> None:
+    if not isinstance(letters, str) or any(letter != "." and not letter.isalpha() for letter in letters):
+        raise ModelFileError(f"axes {letters!r} of input {name!r} is not a letter or a dot for each dimension: '..HW'")
+    twice = sorted({letter for letter in letters if letter != "." and letters.count(letter) > 1})
+    if twice:
+        raise ModelFileError(f"axes {letters!r} of input {name!r} has {twice[0]!r} twice; each axis is one dimension")
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,56 @@ class Layout:
 
     axes: int
     views: Mapping[str, View | None]  # None: the rank is not known before a window is met
+
+    @classmethod
+    def stated(cls, program: Program, axes: Axes) -> Layout:
+        """Return the layout that a user states: for each input a letter per dimension that is an axis, else a dot.
+
+        The same letter is the same axis in every input; axes are numbered as their letters come.
+
+        Raises
+        ------
+        ModelFileError
+            If it does not fit the inputs.
+
+        Examples
+        --------
+        >>> from rfgraph.importers.program.builder import Builder
+        >>> build = Builder("toy")
+        >>> image = build.input("image", (1, 3, 32, 48))
+        >>> Layout.stated(build.program([image]), {"image": "..HW"}).views["image"].dims[3].axes
+        {1}
+        """
+        names = [value.name for value in program.inputs]
+        texts = dict.fromkeys(names, axes) if isinstance(axes, str) else dict(axes)
+        for name, letters in texts.items():
+            if name not in names:
+                known = ", ".join(map(repr, names))
+                raise ModelFileError(f"axes: {program.name} has no input {name!r}; it has {known}")
+            _check_letters(name, letters)
+        number: dict[str, int] = {}
+        for name in names:
+            for letter in texts.get(name, ""):
+                if letter != ".":
+                    number.setdefault(letter, len(number))
+        if not number:
+            raise ModelFileError(f"axes {axes!r} names no axis; write a letter for each dimension that is one: '..HW'")
+        views: dict[str, View | None] = {}
+        for value in program.inputs:
+            letters = texts.get(value.name, "")
+            shape = value.shape
+            if shape is None:
+                shape = tuple(symbol(f"{value.name}.{d}") for d in range(len(letters)))
+            letters = letters or "." * len(shape)
+            if len(letters) != len(shape):
+                raise ModelFileError(
+                    f"axes {letters!r} of input {value.name!r} has {len(letters)} dimensions, but its shape is "
+                    f"{text(shape)}"
+                )
+            lettered = zip(letters, shape, strict=True)
+            dims = tuple(other(size) if letter == "." else along(number[letter], size) for letter, size in lettered)
+            views[value.name] = View(dims) if dims or value.shape is not None else None
+        return cls(len(number), views)
 
     @classmethod
     def given(cls, program: Program, dims: Mapping[str, Sequence[int]]) -> Layout:
@@ -80,7 +143,9 @@ class Probe:
         self._dims: list[tuple[str, int]] = []  # candidate axis -> input and dimension
         self._parent: list[int] = []
         self._slid: dict[int, set[Span]] = {}
+        self._patched: list[tuple[int, ...]] = []  # the axes that are cut into the same patches
         self._most = 0
+        self._lost: set[str] = set()
         for value in program.inputs:
             self.views[value.name] = self._candidates(value)
 
@@ -138,6 +203,33 @@ class Probe:
             span = WHOLE if outermost and axes.count(axis) == 1 else (part.size, part.stride)
             self._slid.setdefault(axis, set()).add(span)
 
+    def patched(self, axes: Iterable[int]) -> None:
+        """Note that blocks of neighbouring positions along ``axes`` are summed, each for itself."""
+        found = tuple(axes)
+        if found:
+            self._patched.append(found)
+
+    def _count_patches(self) -> None:
+        """Take what is cut into patches for slid over: beside windows only what has patches along several axes."""
+        windows = self._most > 0
+        for axes in self._patched:
+            if not windows or len(axes) > 1:  # channels are cut into groups as well
+                self._most = max(self._most, len(axes))
+                for axis in axes:
+                    self._slid.setdefault(axis, set()).add(WHOLE)
+
+    def lost(self, names: Iterable[str]) -> None:
+        """Note tensors whose dimensions a step could not follow."""
+        self._lost.update(names)
+
+    def _lost_inputs(self) -> set[str]:
+        """Return the inputs of which some dimensions could not be followed to the windows behind."""
+        lost = set(self._lost)
+        for step in reversed(self.program.instructions):
+            if step.output.name in lost:
+                lost.update(value.name for value in step.inputs)
+        return lost
+
     def layout(self) -> Layout:
         """Return what was found.
 
@@ -146,12 +238,17 @@ class Probe:
         ModelFileError
             If nothing slides over anything.
         """
+        self._count_patches()
         if not self._most:
             inputs = ", ".join(f"{value.name} {text(value.shape)}" for value in self.program.inputs)
+            example = next((value for value in self.program.inputs if value.shape), None)
+            letters = "" if example is None or example.shape is None else "." * (len(example.shape) - 1)
+            hint = f"axes={{{example.name!r}: '{letters}T'}}" if example is not None and letters else "axes="
             raise ModelFileError(
                 f"{self.program.name}: it has no convolution, pooling or resize, so that nothing tells which "
                 f"dimensions of its inputs are spatial ({inputs}); in such a model, as in a transformer of tokens, an "
-                "output reads its own position or all of them, and no field is to be computed"
+                "output reads its own position or all of them; say which are: a letter for each dimension that is an "
+                f"axis and a dot for any other, as in {hint}"
             )
         spans: dict[int, set[Span]] = {}
         for axis, found in self._slid.items():
@@ -166,6 +263,8 @@ class Probe:
                 if key not in number:
                     number[key] = next(free)
             views[value.name] = _view(value, [(d, key[1], number[key]) for d, key in spatial])
+        if not number:  # windows slide over nothing that an input is seen to carry: it may have been lost on the way
+            views.update(dict.fromkeys(self._lost_inputs() & set(views)))
         used = max(number.values(), default=-1) + 1
         return Layout(used or self._most, views)
 

@@ -19,18 +19,35 @@ import networkx as nx
 from rfgraph.errors import ModelFileError
 from rfgraph.graph.treatments import Treat
 from rfgraph.importers.lowering import functions as rules_functions  # noqa: F401  they register with ``place``
-from rfgraph.importers.lowering import moves as rules_moves  # noqa: F401  they register with ``place``
+from rfgraph.importers.lowering import moves as rules_moves
 from rfgraph.importers.lowering import windows as rules_windows  # noqa: F401  they register with ``place``
 from rfgraph.importers.lowering.counts import Counts, held
-from rfgraph.importers.lowering.layout import Layout, Probe
+from rfgraph.importers.lowering.invariants import checked, settle
+from rfgraph.importers.lowering.layout import Axes, Layout, Probe
 from rfgraph.importers.lowering.maps import Maps, Placed
-from rfgraph.importers.lowering.rules import place
+from rfgraph.importers.lowering.numbers import Moves, read_back
+from rfgraph.importers.lowering.rules import Operands, place
+from rfgraph.importers.lowering.taken import overlaps, take
 from rfgraph.importers.program.folding import given
-from rfgraph.importers.program.primitives import Program
+from rfgraph.importers.program.primitives import (
+    Concat,
+    Contract,
+    Instruction,
+    Program,
+    Slice,
+    Slide,
+    SlideTransposed,
+    Take,
+    Value,
+    Whole,
+)
 
 
 def lower(
-    program: Program, treat: Treat | None = None, spatial: Mapping[str, Sequence[int]] | None = None
+    program: Program,
+    treat: Treat | None = None,
+    spatial: Mapping[str, Sequence[int]] | None = None,
+    axes: Axes | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a tensor program.
 
@@ -43,15 +60,18 @@ def lower(
         only tells that what comes after them lies as before.
     spatial
         The spatial dimensions of each input, in order; found from the model's windows if left out.
+    axes
+        The same as a user writes it, as for ``rfgraph.analyze``.
 
     Raises
     ------
     ModelFileError
         If no output depends on an input, or nothing tells which dimensions are spatial.
     """
-    layout = layout_of(program, treat) if spatial is None else Layout.given(program, spatial)
+    layout = layout_of(program, treat, axes) if spatial is None else Layout.given(program, spatial)
     maps = Maps(program.name, layout.axes, treat or {})
     placed = place_all(program, layout, maps)
+    settle(maps, placed, [value.name for value in program.outputs])
     maps.network.graph.graph["parameters"] = held(program)
     maps.network.graph.graph["outputs"] = returned(program, placed, set(maps.network.graph))
     return maps.network.graph
@@ -63,6 +83,7 @@ def lower_for(
     input_size: Any = None,
     locations: Mapping[str, str] = MappingProxyType({}),
     inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a model that is read anew for another input size, if it was made for one.
 
@@ -79,6 +100,8 @@ def lower_for(
         carry it as ``location``.
     inputs
         What inputs hold, as for ``rfgraph.analyze``; they are constants then.
+    axes
+        As for ``lower``.
 
     Raises
     ------
@@ -94,24 +117,26 @@ def lower_for(
                 f"{program.name}: it has no input {name!r} to be set; its inputs are {known or 'none'}"
             )
     if input_size is not None:
-        shapes = layout_of(program, treat).resized(program, input_size)
+        shapes = layout_of(program, treat, axes).resized(program, input_size)
         if shapes:
             program = read({**numbers, **shapes})
-    graph = lower(program, treat)
+    graph = lower(program, treat, axes=axes)
     for node, attributes in graph.nodes(data=True):
         if location := locations.get(node):
             attributes["location"] = location
     return graph
 
 
-def layout_of(program: Program, treat: Treat | None = None) -> Layout:
+def layout_of(program: Program, treat: Treat | None = None, axes: Axes | None = None) -> Layout:
     """Return which dimensions of the inputs carry which spatial axis; windows after an unknown op that is treated tell.
 
     Raises
     ------
     ModelFileError
-        If nothing tells.
+        If nothing tells, neither the model nor the user, or what the user says does not fit the inputs.
     """
+    if axes is not None:
+        return Layout.stated(program, axes)
     probe = Probe(program)
     place_all(program, Layout(probe.axes, probe.views), Maps(program.name, probe.axes, treat or {}, probe))
     return probe.layout()
@@ -136,21 +161,82 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
     """Place every tensor of a program that depends on an input, in order, and return them by name."""
     counts = Counts(program, layout.views, layout.axes) if maps.probe is None else None
     placed = _inputs(program, layout, maps, counts)
+    values = {value.name: value for value in program.inputs}
+    moves = Moves(program)
     for step in program.instructions:
         operands = [None if value.constant else placed.get(value.name) for value in step.inputs]
+        values[step.output.name] = step.output
         if any(operand is not None for operand in operands):
-            maps.added.clear()
-            made = place(step.primitive, maps, step, operands)
+            maps.begin()
+            maps.step = step
+            made = _apart(step, operands, place(step.primitive, maps, step, operands))
+            base = moves.base(step.output.name)
+            if base in placed and (maps.gave_up or isinstance(step.primitive, Concat)):
+                rows = {axis for p in operands if p is not None for axis, _ in p.taken}
+                made = _by_number(moves, maps, step, made, placed[base], values[base], rows)
+            if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:
+                made = rules_moves.among_blocks(maps, step, operands[0], step.primitive.dim) or made
+            made = checked(maps, step, operands, replace(made, taken=_taken(step, operands, made)))
+            if maps.gave_up and maps.probe is not None:
+                maps.probe.lost(value.name for value in step.inputs)
             if counts is not None:
                 counts.state(maps, step, operands, made)
             # A view is of a known shape; of a tensor of unknown rank only the node is known.
             placed[step.output.name] = made if step.output.shape is not None else replace(made, view=None)
+            maps.measure(placed[step.output.name])
     ends = [value.name for value in program.outputs if value.name in placed]
     if not ends:
         raise ModelFileError(f"{program.name}: none of its outputs depends on an input")
     for end in ends:
         placed[end] = maps.as_map(placed[end], fold=True)
     return placed
+
+
+def _by_number(
+    moves: Moves, maps: Maps, step: Instruction, made: Placed, base: Placed, value: Value, rows: set[int]
+) -> Placed:
+    """Return what a step takes of the tensor whose elements it moves, found by their numbers where that says more.
+
+    It does where no rule follows the step; and where frames that overlap are put side by side, or rows of the axes
+    ``rows`` that were taken one by one.
+    """
+    numbers = None if base.view is None else moves.numbers(step, value)
+    reading = None if base.view is None or numbers is None else read_back(base.view, value.shape or (), numbers)
+    if reading is None:
+        return made
+    if not maps.gave_up and made.view is not None:
+        kept = {axis for axis in made.view.axes if made.view.extent(axis) != 1} - rows
+        if kept >= {axis for axis in reading.first if reading.along(axis)} and not overlaps(reading):
+            return made
+    maps.take_back()
+    return take(maps, step, base, reading)
+
+
+def _taken(step: Instruction, operands: Operands, made: Placed) -> frozenset[tuple[int, int]]:
+    """Return the axes of which a tensor holds one position, as a row does that was cut out, and which that is."""
+    if made.view is None:
+        return frozenset()
+    view = made.view
+    rows = {row for p in operands if p is not None for row in p.taken}
+    p, first = operands[0], None
+    match step.primitive:
+        case Slice(starts=(start,), dims=(d,)):
+            first = 0 if start is None else start
+        case Take(dim=d) if (data := step.inputs[1].data) is not None and data.elements.size == 1:
+            first = data.elements.flat[0]
+    if isinstance(first, int) and p is not None and p.view is not None and (axis := p.view.whole(d)) is not None:
+        rows.add((axis, first))
+    return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1 and axis not in made.full)
+
+
+def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
+    """Return a tensor with the axes of which positions lie among its channels, unless the step mixes those."""
+    match step.primitive:
+        case Slide(channel=int(), groups=1) | SlideTransposed(channel=int(), groups=1) | Whole():
+            return replace(made, folded=frozenset())
+        case Contract(operands=labels, output=output) if not set().union(*labels) <= set(output):
+            return replace(made, folded=frozenset())
+    return replace(made, folded=made.folded.union(*(p.folded for p in operands if p is not None)))
 
 
 def _inputs(program: Program, layout: Layout, maps: Maps, counts: Counts | None) -> dict[str, Placed]:
@@ -166,4 +252,5 @@ def _inputs(program: Program, layout: Layout, maps: Maps, counts: Counts | None)
         if counts is not None and (channels := counts.channels(view)) is not None:
             attributes["channels"] = channels
         placed[value.name] = Placed(maps.emit("input", value.name, [], **attributes), view)
+        maps.measure(placed[value.name])
     return placed

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rfgraph.graph.network import Network
-from rfgraph.graph.treatments import matches
+from rfgraph.graph.treatments import matches, modules
 from rfgraph.importers.lowering.layout import Probe
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, exact_quotient, product, symbol
 from rfgraph.importers.program.primitives import Instruction
+
+#: Why channels laid out in space may read less than their node says.
+FOLDED = "its channels hold different positions that nothing has mixed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,10 @@ class Placed:
     full: frozenset[int] = frozenset()
     #: The node of the model that last changed the view; what the view makes necessary is named after it.
     label: str = ""
+    #: Axes of which positions lie among the channels, each channel holding some of them.
+    folded: frozenset[int] = frozenset()
+    #: Axes of which one position was taken, and which.
+    taken: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,12 @@ class Maps:
         self.probe = probe
         #: Nodes that the step at hand has added.
         self.added: list[str] = []
+        #: Why the step at hand cannot be followed, if it cannot.
+        self.gave_up = ""
+        #: The step at hand.
+        self.step: Instruction | None = None
         self._names: dict[str, int] = {}  # -> the number that the next of that name gets
+        self._measured: dict[tuple[int, Dim], Placed] = {}  # axis and size that a symbol stands for -> the first such
 
     def emit(self, op: str, name: str, inputs: Iterable[Placed], label: str = "", /, **attributes: Any) -> str:
         """Add a node and return its name, which has a number behind it if the name was taken."""
@@ -98,27 +110,80 @@ class Maps:
             free, number = f"{name}_{number}", number + 1
         self._names[name] = number
         self._names.setdefault(free, 2)
+        step = self.step
+        if (
+            not label
+            and op != "unknown"
+            and step is not None
+            and (name == step.name or name.startswith(f"{step.name}/"))
+        ):
+            label = _other_word(step.op, op)  # one op of the model may be several nodes: all are called as it is
         if label:
             attributes["label"] = label
         self.added.append(free)
         return self.network.node(op, free, *(placed.node for placed in inputs), **attributes)
 
+    def begin(self) -> None:
+        """Begin another step."""
+        self.added.clear()
+        self.gave_up = ""
+
+    def take_back(self) -> None:
+        """Remove the nodes that the step at hand has added."""
+        for node in self.added:
+            self.network.graph.remove_node(node)
+            del self._names[node]
+        self.begin()
+
     def node(self, op: str, step: Instruction, inputs: Iterable[Placed], /, **attributes: Any) -> str:
         """Add the node that stands for ``step``, labelled with the framework's op where that is another word."""
-        label = step.op if step.op.lower().replace("_", "") != op.replace("_", "") else ""
-        return self.emit(op, step.name, inputs, label, **attributes)
+        return self.emit(op, step.name, inputs, _other_word(step.op, op), **attributes)
 
-    def unknown(self, step: Instruction, operands: Iterable[Placed | None], why: str = "") -> Placed:
-        """Add a node of which nothing is known; what ``treat`` says of it is left to those who read the network."""
+    def unknown(
+        self, step: Instruction, operands: Iterable[Placed | None], why: str = "", seen: View | None = None
+    ) -> Placed:
+        """Add a node of which nothing is known; what ``treat`` says of it is left to those who read the network.
+
+        Parameters
+        ----------
+        step, operands
+            The step, and what it reads.
+        why
+            What stands in the way.
+        seen
+            Which dimensions of its output carry axes nevertheless.
+        """
+        self.gave_up = why or f"nothing is known of {step.op}"
         inputs = [p for p in operands if p is not None]
         attributes = {"of": step.op, "why": why} if why else {"of": step.op}
         node = self.emit("unknown", step.name, inputs, **attributes)
-        fits = [how for pattern, how in self.treat.items() if matches(pattern, (step.name, step.op, "unknown"))]
-        view = inputs[0].view if fits else None
+        fits = [
+            how
+            for pattern, how in self.treat.items()
+            if matches(pattern, (step.name, *modules(step.name), step.op, "unknown"))
+        ]
+        view = inputs[0].view if fits else seen
         if view is not None and step.output.shape is not None and view.rank != len(step.output.shape):
             view = None
         full = {"identity": inputs[0].full, "global": frozenset(range(self.axes))}.get(fits[0] if fits else "")
         return Placed(node, view, full or frozenset(), step.name)
+
+    def measure(self, p: Placed) -> None:
+        """Note how large a map is along its axes, where only symbols say it."""
+        for d in range(p.view.rank if p.view is not None else 0):
+            assert p.view is not None
+            axis = p.view.whole(d)
+            if axis is not None and not isinstance(size := p.view.extent(axis), int):
+                self._measured.setdefault((axis, size), p)
+
+    def measured_like(self, sizes: Mapping[int, Dim]) -> tuple[list[int], list[Placed]] | None:
+        """Return the slot from 1 on of a map that is as large along each axis, and these maps; ``None`` without one."""
+        found = [self._measured.get((axis, sizes[axis])) for axis in range(self.axes)]
+        distinct = {p.node: p for p in found if p is not None}
+        order = list(distinct)
+        if any(p is None for p in found):
+            return None
+        return [order.index(p.node) + 1 for p in found if p is not None], list(distinct.values())
 
     def each(self, op: str, step: Instruction, inputs: Sequence[Placed]) -> str:
         """Add a node of an op of one input for every input, and one that reads them all."""
@@ -126,6 +191,14 @@ class Maps:
             return self.node(op, step, inputs)
         read = [replace(p, node=self.emit(op, f"{step.name}/{i}", [p])) for i, p in enumerate(inputs)]
         return self.node("elementwise", step, read)
+
+    def some_channels(self, step: Instruction, inputs: Sequence[Placed]) -> str:
+        """Add the node of a step that picks some of the channels."""
+        if len(inputs) > 1:
+            return self.node("elementwise", step, inputs)
+        return (
+            self.node("slice", step, inputs, bound=FOLDED) if inputs[0].folded else self.node("identity", step, inputs)
+        )
 
     def per_axis(self, values: dict[int, Any], default: Any) -> list[Any]:
         """Return one entry per axis."""
@@ -149,7 +222,8 @@ class Maps:
             return Part(part.size) if outer is None else replace(part, stride=outer)
 
         dims = tuple(replace(dim, parts=joined(map(folded, dim.parts))) for dim in p.view.dims)
-        return replace(p, node=node, view=View(dims))
+        apart = p.folded | set(blocks) if op == "space_to_depth" else p.folded
+        return replace(p, node=node, view=View(dims), folded=apart)
 
     def to_space(self, p: Placed, blocks: dict[int, int], name: str) -> Placed:
         """Lay channels out as blocks of positions: those that follow the axis in its dimension."""
@@ -158,7 +232,9 @@ class Maps:
         for axis, block in blocks.items():
             for d, part in p.view.places(axis):
                 view = view.replaced(d, along(axis, part.size * block))
-        return replace(p, node=self.emit("depth_to_space", name, [p], block=self.per_axis(blocks, 1)), view=view)
+        why = {"bound": FOLDED} if p.folded else {}
+        node = self.emit("depth_to_space", name, [p], block=self.per_axis(blocks, 1), **why)
+        return replace(p, node=node, view=view)
 
     def collapse(
         self, p: Placed, dims: Collection[int], name: str, op: str, block_op: str = "space_to_depth"
@@ -486,6 +562,11 @@ class Maps:
         if not missing:
             return p
         return replace(p, node=self.emit("broadcast", name, [p], **self.mixes(missing)), full=p.full | missing)
+
+
+def _other_word(op: str, kind: str) -> str:
+    """Return what a model calls an op, empty where that is the word for its kind."""
+    return op if op.lower().replace("_", "") != kind.replace("_", "") else ""
 
 
 def _axis(part: Part) -> int:

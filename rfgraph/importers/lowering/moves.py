@@ -6,10 +6,13 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
+
 from rfgraph.importers import program
-from rfgraph.importers.lowering.maps import Maps, Placed
+from rfgraph.importers.lowering.maps import Maps, Placed, mixed
 from rfgraph.importers.lowering.rows import repeating
 from rfgraph.importers.lowering.rules import Operands, first, place, repeated, sizes_of
+from rfgraph.importers.lowering.taken import take_along
 from rfgraph.importers.lowering.views import Dimension, View, along, other
 from rfgraph.importers.program.dimensions import Dim, Expression, exact_quotient, symbol
 from rfgraph.importers.program.primitives import Instruction
@@ -41,14 +44,15 @@ def _pad(primitive: program.Pad, maps: Maps, step: Instruction, operands: Operan
     view = p.view
     assert view is not None
     padding: dict[int, list[int]] = {}
+    why = ""
     for d in changed:
         before, after = primitive.amounts[d]
         axis, dim = view.whole(d), view.dims[d]
         if axis is not None:
             if not isinstance(before, int) or not isinstance(after, int):
-                why = f"it pads by {before} and {after}, which depend on the input size; give one"
-                return maps.unknown(step, operands, why)
-            padding[axis] = [before, after]
+                why = why or f"it pads by {before} and {after}, which depend on the input size; give one"
+            else:
+                padding[axis] = [before, after]
             view = view.replaced(d, along(axis, dim.size + before + after))
         elif not dim.axes:
             view = view.replaced(d, other(dim.size + before + after))
@@ -56,10 +60,12 @@ def _pad(primitive: program.Pad, maps: Maps, step: Instruction, operands: Operan
             view = view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after))
         else:
             return maps.unknown(step, operands, "it crops a dimension that carries several axes, or part of one")
+    if why:  # where its positions lie is not known, but which dimensions carry the axes is
+        return maps.unknown(step, operands, why, view)
     if padding:
         mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
         return Placed(maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode), view, p.full)
-    return Placed(maps.node("identity", step, [p]), view, p.full)
+    return Placed(maps.node("identity", step, [p]), view, p.full, folded=p.folded | view.axes)  # some read nothing
 
 
 def _sign(size: Dim) -> int:
@@ -92,6 +98,15 @@ def _cut(
     if not _whole_or_none(view, bounds) and not any(view.dims[d].extra for d in bounds):
         whole = maps.as_map(p, fold=False)
         p, view = (whole, whole.view) if whole.view is not None else (p, view)
+    for d, (start, stop, stride) in bounds.items():
+        if stride < 0 and isinstance(size := view.dims[d].size, int) and not any(map(_open, (start, stop))):
+            rows = np.arange(size)[slice(start, stop, stride)]
+            others = {e: bound for e, bound in bounds.items() if e != d}
+            before = [view.dims[d].size if e == d else length for e, length in enumerate(sizes)]
+            turned = _cut(maps, replace(step, name=f"{step.name}/rest"), operands, p, others, before) if others else p
+            made = None if maps.gave_up or turned.view is None else take_along(maps, step, turned, d, rows)
+            if made is not None:
+                return made
     slices: dict[int, Bounds] = {}
     backward: set[int] = set()
     lost: set[int] = set()
@@ -112,12 +127,15 @@ def _cut(
         elif (found := _slice_of_part(view, d, start, stop, stride)) is not None and found[0] not in slices:
             slices[found[0]] = found[1]
             view = found[2]
+        elif (taken := _by_rows(maps, step, p, bounds)) is not None:
+            return taken
         else:
             return maps.unknown(step, operands, "it slices a dimension that carries several axes, or part of one")
     for start, stop, _ in slices.values():
         if isinstance(start, Expression) or isinstance(stop, Expression):
             ends = ":".join("" if end is None else str(end) for end in (start, stop))
-            return maps.unknown(step, operands, f"it slices {ends}, which depends on the input size; give one")
+            why = f"it slices {ends}, which depends on the input size; give one"
+            return maps.unknown(step, operands, why, view)
     if backward:
         name = f"{step.name}/backward" if slices or lost else step.name
         p = replace(p, node=maps.emit("broadcast", name, [p], step.op, **maps.mixes(backward)), full=p.full | backward)
@@ -127,12 +145,27 @@ def _cut(
         node = maps.node("flatten", step, [p], **maps.mixes(lost))
         return Placed(node, view.without(lost), p.full | lost, step.name)
     if not slices:
-        return Placed(maps.node("identity", step, [p]), view, p.full, p.label)
+        return Placed(maps.some_channels(step, [p]), view, p.full, p.label)
     starts, stops, strides = (
         maps.per_axis({axis: bound[i] for axis, bound in slices.items()}, EVERYTHING[i]) for i in range(3)
     )
     more = {} if set(strides) == {1} else {"step": strides}
     return Placed(maps.node("slice", step, [p], start=starts, stop=stops, **more), view, p.full)
+
+
+def _by_rows(maps: Maps, step: Instruction, p: Placed, bounds: Mapping[int, Bounds]) -> Placed | None:
+    """Return what a slice of one dimension takes, row by row; ``None`` if it slices several, or sizes are not known."""
+    if len(bounds) != 1 or p.view is None:
+        return None
+    [(d, (start, stop, stride))] = bounds.items()
+    size = p.view.dims[d].size
+    if not isinstance(size, int) or _open(start) or _open(stop):
+        return None
+    return take_along(maps, step, p, d, np.arange(size)[slice(start, stop, stride)])
+
+
+def _open(bound: Dim | None) -> bool:
+    return isinstance(bound, Expression)
 
 
 def _tidy(size: Dim, start: Dim | None, stop: Dim | None, step: int) -> Bounds:
@@ -174,7 +207,13 @@ def _slice_of_part(
 ) -> tuple[int, Bounds, View] | None:
     """Return the slice of an axis that a slice of one of its parts is: one phase of it, or a run of blocks."""
     parts = view.dims[d].parts
-    if len(parts) != 1 or step != 1 or not isinstance(start, int | None) or not isinstance(stop, int | None):
+    if (
+        view.dims[d].extra
+        or len(parts) != 1
+        or step != 1
+        or not isinstance(start, int | None)
+        or not isinstance(stop, int | None)
+    ):
         return None
     part = parts[0]
     if part.axis is None or not isinstance(part.size, int):
@@ -211,23 +250,51 @@ def _take(primitive: program.Take, maps: Maps, step: Instruction, operands: Oper
         read = [rows]
         if indices is not None:
             read.append(replace(indices, node=maps.emit("flatten", f"{step.name}/indices", [indices])))
-        node = maps.node("elementwise" if indices is not None else "identity", step, read)
+        node = maps.some_channels(step, read)
         view = View((*rows.view.dims[:d], *map(other, at.shape), *rows.view.dims[d + 1 :]))
         return Placed(node, view, rows.full, step.name)
-    numbers = None if at.data is None or indices is not None else list(at.data.elements.flat)
-    if numbers is None or len(at.shape) > 1 or any(isinstance(number, Expression) for number in numbers):
-        return maps.unknown(step, operands, "which positions it takes is not known")
-    cut = _progression([int(number) for number in numbers])
-    if cut is None:
-        found = repeating(maps, step, rows, d, [int(number) for number in numbers])
-        return found or maps.unknown(step, operands, "it takes positions that are not evenly spaced")
-    sizes = [dim.size for dim in rows.view.dims]
-    bounds = _tidy(sizes[d], *cut)
-    sizes[d] = len(numbers)
-    taken = _cut(maps, step, operands, rows, {} if bounds == EVERYTHING else {d: bounds}, sizes)
-    if taken.view is None or at.shape:
-        return taken
-    return replace(taken, view=taken.view.squeezed([d]))
+    numbers = None if at.data is None or indices is not None else at.data.elements
+    if numbers is None or any(isinstance(number, Expression) for number in numbers.flat):
+        return _taken_anywhere(maps, step, operands, rows, d, "which positions it takes is not known")
+    listed = [int(number) for number in numbers.flat]
+    cut = _progression(listed) if len(at.shape) < 2 else None
+    if cut is not None:
+        sizes = [dim.size for dim in rows.view.dims]
+        bounds = _tidy(sizes[d], *cut)
+        sizes[d] = len(listed)
+        taken = _cut(maps, step, operands, rows, {} if bounds == EVERYTHING else {d: bounds}, sizes)
+        return taken if taken.view is None or at.shape else replace(taken, view=taken.view.squeezed([d]))
+    found = repeating(maps, step, rows, d, listed) if len(at.shape) == 1 else None
+    found = found or take_along(maps, step, rows, d, numbers.astype(np.int64))
+    return found or _taken_anywhere(maps, step, operands, rows, d, "it takes positions in an order that is no window's")
+
+
+def _taken_anywhere(maps: Maps, step: Instruction, operands: Operands, p: Placed, d: int, why: str) -> Placed:
+    """Add an unknown node: which rows it takes is not known, but the other dimensions stay, and ``d`` its axis."""
+    view, at = p.view, step.inputs[1].shape
+    assert view is not None
+    assert at is not None
+    axis = view.whole(d)
+    rows = [along(axis, at[0])] if axis is not None and len(at) == 1 else list(map(other, at))
+    return maps.unknown(step, operands, why, View((*view.dims[:d], *rows, *view.dims[d + 1 :])))
+
+
+def among_blocks(maps: Maps, step: Instruction, p: Placed, d: int) -> Placed | None:
+    """Return what takes rows among the positions of a block, as of a patch, that are told apart no more.
+
+    ``None`` if the dimension is no such block, or which rows are taken depends on the input.
+    """
+    at = step.inputs[1]
+    if p.view is None or at.shape is None or at.data is None:
+        return None
+    reach = mixed(p.view, {d})
+    if reach.full or not reach.blocks:
+        return None
+    maps.take_back()
+    p = maps.to_depth(p, reach.blocks, f"{step.name}/blocks")
+    assert p.view is not None
+    view = View((*p.view.dims[:d], *map(other, at.shape), *p.view.dims[d + 1 :]))
+    return Placed(maps.node("identity", step, [p]), view, p.full, step.name, p.folded)
 
 
 def _looked_up(primitive: program.Take, maps: Maps, step: Instruction, operands: Operands) -> Placed:
@@ -266,7 +333,10 @@ def _concat(primitive: program.Concat, maps: Maps, step: Instruction, operands: 
         return Placed(maps.node("concat", step, known), view, label=step.name)
     views = [p.view for p in known if p.view is not None]
     if not any(view.dims[d].axes for view in views):
-        return _beside(maps, step, operands, known, d)
+        stacked = _stacked(known, d) if len(known) == len(operands) else None
+        if stacked is None:
+            return _beside(maps, step, operands, known, d)
+        return _end_to_end(maps, step, operands, stacked[0], d, stacked[1])
     if len(known) == 1:
         return _with_rows(maps, step, operands, known[0], d)
     laid = _along_one(known, d) if len(known) == len(operands) else None
@@ -291,7 +361,9 @@ def _beside(maps: Maps, step: Instruction, operands: Operands, known: Sequence[P
     dims = [other(size) if e == d else repeated(carried.get(e, Dimension()), size) for e, size in enumerate(sizes)]
     view = View(tuple(dims))
     grown = [_as_large(maps, p, view, f"{step.name}/{i}") for i, p in enumerate(placed)]
-    return Placed(maps.node("concat", step, grown), view, frozenset.intersection(*(p.full for p in placed)), step.name)
+    full = frozenset.intersection(*(p.full for p in placed))
+    folded = frozenset(view.axes) if len(known) < len(operands) else frozenset[int]()  # constants read nothing
+    return Placed(maps.node("concat", step, grown), view, full, step.name, folded)
 
 
 def _as_large(maps: Maps, p: Placed, view: View, name: str) -> Placed:
@@ -324,6 +396,23 @@ def _along_one(known: Sequence[Placed], d: int) -> tuple[list[Placed], int] | No
             p = replace(p, view=bare.replaced(d, along(axis, 1)))
         laid.append(p)
     return laid, axis
+
+
+def _stacked(known: Sequence[Placed], d: int) -> tuple[list[Placed], int] | None:
+    """Return rows that were made of others of one axis, no two of the same, as maps of one position along it, and it.
+
+    ``None`` if they are not such.
+    """
+    made_of = [{axis: frozenset(row for a, row in p.taken if a == axis) for axis, _ in p.taken} for p in known]
+    axes = [axis for axis in made_of[0] if len({rows.get(axis) for rows in made_of} - {None}) == len(known) > 1]
+    if len(axes) != 1 or any(p.view is None or p.view.dims[d] != Dimension() for p in known):
+        return None
+    laid = []
+    for p in known:
+        assert p.view is not None
+        dims = (replace(dim, parts=tuple(q for q in dim.parts if q.axis != axes[0])) for dim in p.view.dims)
+        laid.append(replace(p, view=View(tuple(dims)).replaced(d, along(axes[0], 1))))
+    return laid, axes[0]
 
 
 def _with_rows(maps: Maps, step: Instruction, operands: Operands, p: Placed, d: int) -> Placed:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, get_args
 
+from rfgraph.errors import SizeError
 from rfgraph.importers.lowering.maps import Maps, Placed
 from rfgraph.importers.lowering.views import along
 from rfgraph.importers.program.primitives import Instruction
 from rfgraph.ops.base import Border, at_border
+from rfgraph.ops.moving import Pad
 from rfgraph.ops.resampling import Resize
 
 #: How nearest neighbours are found: the rules of coordinates and of rounding that frameworks use, the usual first.
@@ -56,8 +58,17 @@ def padding_of(rows: tuple[int, ...], size: int) -> tuple[Border, int] | None:
         if rows[before] == 0 and rows[before : before + size] == every:
             for mode in get_args(Border)[1:]:
                 if all(at_border(mode, y - before, size) == row for y, row in enumerate(rows)):
-                    return mode, before
+                    return (mode, before) if _pads(mode, before, len(rows) - size - before, size) else None
     return None
+
+
+def _pads(mode: Border, before: int, after: int, size: int) -> bool:
+    """Return whether a padding repeats no position of the map more often than the op does."""
+    try:
+        Pad.parse({"padding": [[before, after]], "mode": mode}, 0, 1).size((size,))
+    except SizeError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.lowering.maps import Maps, Placed
+from rfgraph.importers.lowering.maps import FOLDED, Maps, Placed
 from rfgraph.importers.lowering.rules import Operands, first, place, sizes_of
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient
@@ -242,6 +242,7 @@ def _resize(primitive: program.Resize, maps: Maps, step: Instruction, operands: 
     before = step.inputs[0].shape
     scales: dict[int, Any] = dict.fromkeys(range(maps.axes), 1)
     fixed: dict[int, Dim] = {axis: view.extent(axis) for axis in range(maps.axes)}
+    split: dict[int, Any] = {}  # ratios of sizes that the model splits, taken to be divisible
     for i, d in enumerate(primitive.dims):
         axis = axes.get(d)
         view = view.replaced(d, other(sizes[d]) if axis is None else along(axis, sizes[d]))
@@ -253,6 +254,7 @@ def _resize(primitive: program.Resize, maps: Maps, step: Instruction, operands: 
             scales[axis] = _number(primitive.scales[i])
         elif isinstance(sizes[d], Expression) and before is not None:
             scales[axis] = _ratio(sizes[d], before[d])
+            split[axis] = _split_ratio(sizes[d], before[d])
     attributes: dict[str, Any] = {"mode": primitive.mode, "coordinates": primitive.coordinates}
     if primitive.mode == "nearest":
         attributes["nearest_mode"] = primitive.nearest_mode
@@ -261,6 +263,12 @@ def _resize(primitive: program.Resize, maps: Maps, step: Instruction, operands: 
     if primitive.sizes is not None and all(isinstance(size, int) for size in fixed.values()):
         attributes["size"] = maps.per_axis(fixed, None)
     elif None not in scales.values():
+        attributes["scale"] = maps.per_axis(scales, 1)
+    elif (like := maps.measured_like(fixed)) is not None:
+        slots, others = like
+        attributes["like"], attributes["target"] = slots, ", ".join(str(fixed[axis]) for axis in sorted(axes.values()))
+        return Placed(maps.node("resize", step, [p, *others], **attributes), view, p.full)
+    elif None not in (scales := {axis: scale or split.get(axis) for axis, scale in scales.items()}).values():
         attributes["scale"] = maps.per_axis(scales, 1)
     else:
         text = ", ".join(str(fixed[axis]) for axis in sorted(axes.values()))
@@ -275,6 +283,17 @@ def _number(ratio: Any) -> int | str:
 
 def _ratio(after: Dim, before: Dim) -> int | str | None:
     """Return after / before if that is a number whatever the input size."""
+    for quotient, whole, part in (
+        (exact_quotient(after, before), after, before),
+        (exact_quotient(before, after), before, after),
+    ):
+        if isinstance(quotient, int) and part * quotient == whole:
+            return quotient if whole is after else f"1/{quotient}"
+    return None
+
+
+def _split_ratio(after: Dim, before: Dim) -> int | str | None:
+    """Return after / before if that is a number at all sizes that a model splits without a rest."""
     quotient = exact_quotient(after, before)
     if isinstance(quotient, int):
         return quotient
@@ -327,4 +346,7 @@ def _exchanged(op: str, primitive: Exchange, maps: Maps, step: Instruction, oper
         view = view.replaced(d, along(axes[d], sizes[d]) if d in axes else other(sizes[d]))
     view = view.replaced(primitive.channel, other(sizes[primitive.channel]))
     blocks = {axes[d]: block for d, block in zip(primitive.dims, primitive.blocks, strict=True) if d in axes}
-    return Placed(maps.node(op, step, [p], block=maps.per_axis(blocks, 1)), view, p.full)
+    bound = {"bound": FOLDED} if op == "depth_to_space" and p.folded else {}
+    node = maps.node(op, step, [p], block=maps.per_axis(blocks, 1), **bound)
+    apart = p.folded | set(blocks) if op == "space_to_depth" else p.folded
+    return Placed(node, view, p.full, folded=apart)

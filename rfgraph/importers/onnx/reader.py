@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.onnx import functions as onnx_functions  # noqa: F401  handlers register
 from rfgraph.importers.onnx import indices as onnx_indices  # noqa: F401  handlers register
@@ -53,14 +54,16 @@ MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, Ove
 
 
 def read(
-    path: str | os.PathLike[str], given: Mapping[str, Given] | None = None, locations: dict[str, str] | None = None
+    path: str | os.PathLike[str] | onnx.ModelProto,
+    given: Mapping[str, Given] | None = None,
+    locations: dict[str, str] | None = None,
 ) -> Program:
     """Return the tensor program of an ONNX file.
 
     Parameters
     ----------
     path
-        The file.
+        The file, or the model in memory.
     given
         Shapes of inputs that replace those of the file, and what inputs hold.
     locations
@@ -71,19 +74,26 @@ def read(
     ModelFileError
         If it cannot be read, or is not an ONNX model.
     """
-    name = os.fspath(path)
-    try:
-        model = onnx.load(name, format="protobuf", load_external_data=False)
-    except DecodeError as error:
-        raise ModelFileError(f"{name}: not an ONNX model, or a truncated one ({error})") from error
-    except OSError as error:
-        raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
+    if isinstance(path, onnx.ModelProto):
+        name, model = path.graph.name or "model", path
+    else:
+        name = os.fspath(path)
+        model = _loaded(name)
     if not model.graph.node and not model.functions:
         raise ModelFileError(f"{name}: not an ONNX model, or a truncated one (its graph has no nodes)")
     try:
         return read_model(model, name, given, locations)
     except MALFORMED as error:  # what no node is to blame for, such as names that are no text
         raise ModelFileError(f"{name}: not an ONNX model, or a damaged one ({error})") from error
+
+
+def _loaded(name: str) -> onnx.ModelProto:
+    try:
+        return onnx.load(name, format="protobuf", load_external_data=False)
+    except DecodeError as error:
+        raise ModelFileError(f"{name}: not an ONNX model, or a truncated one ({error})") from error
+    except OSError as error:
+        raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
 
 
 def read_model(
@@ -117,22 +127,23 @@ def read_model(
 
 
 def graph_of(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | onnx.ModelProto,
     treat: Mapping[str, str] | None = None,
     input_size: Any = None,
     inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of an ONNX file; nodes carry the ``location`` of the user's code if the file tells it.
 
     Parameters
     ----------
     path
-        The file.
-    treat, input_size, inputs
+        The file, or the model in memory.
+    treat, input_size, inputs, axes
         As for ``rfgraph.importers.load``.
     """
     locations: dict[str, str] = {}
-    return lower_for(lambda given: read(path, given, locations), treat, input_size, locations, inputs)
+    return lower_for(lambda given: read(path, given, locations), treat, input_size, locations, inputs, axes)
 
 
 class Reader:

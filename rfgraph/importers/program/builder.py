@@ -53,6 +53,8 @@ class Builder:
         self._names: dict[str, int] = {}  # -> the number that the next of that name gets
         self._node = ("", "")
         self._reads = NOTHING
+        #: What was computed from constants alone for the node at hand.
+        self.folded: list[Instruction] = []
 
     def at(self, name: str, op: str, reads: Iterable[Value] = ()) -> None:
         """Name the node of the model, and its op, that the following instructions spell.
@@ -65,6 +67,7 @@ class Builder:
             What it reads as weights: the learned tensors among them are noted with its first instruction.
         """
         self._node = (name, op)
+        self.folded = []
         self._reads = NOTHING.union(*(value.learned for value in reads))
         if self._reads:
             self.learned = (self.learned or NOTHING) | self._reads
@@ -135,7 +138,9 @@ class Builder:
         name, op = self._node
         name = f"{name}/{part}" if part else name
         if operands and all(value.constant for value in operands):
-            return self._folded(primitive, operands, name, shape)
+            value = self._folded(primitive, operands, name, shape)
+            self.folded.append(Instruction(name, op, primitive, tuple(operands), value))
+            return value
         made = _possible(shape_of(primitive, [value.shape for value in operands]))
         value = Value(self.unique(name), shape if made is None else made)
         step = Instruction(value.name, op, primitive, tuple(operands), value, self._reads, macs)

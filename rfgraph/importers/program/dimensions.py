@@ -65,7 +65,7 @@ class Expression:
     --------
     >>> height = symbol("H")
     >>> str((height + 2 * 1 - 3) // 2 + 1)
-    '(H - 1)//2 + 1'
+    '(H + 1)//2'
     >>> 2 * height == height + height
     True
     """
@@ -309,6 +309,10 @@ def exact_quotient(whole: Dim, part: Dim) -> Dim | None:
     exact = _ratio(whole, part)
     if exact is not None or isinstance(whole, int) or isinstance(part, int):
         return exact
+    over, under = _as_quotient(whole), _as_quotient(part)
+    if over is not None and under is not None and over.numerator == under.numerator:
+        times, rest = divmod(under.denominator, over.denominator)
+        return None if rest else times
     divisors, b = part._as_term()
     if len(divisors) == 1 and b == 1 and isinstance(divisors[0], Quotient):
         split = exact_quotient(whole, divisors[0].numerator)
@@ -339,6 +343,19 @@ def _ratio(whole: Dim, part: Dim) -> Dim | None:
     else:
         quotient = _sum([(tuple(left), Fraction(a) / b)])
         return quotient if _integral(quotient) else None
+    return None
+
+
+def _as_quotient(size: Expression) -> Quotient | None:
+    """Return a sum of a quotient and whole terms as one quotient, ``None`` if it is none."""
+    if not _integral(size):
+        return None
+    for term in size.terms:
+        atom = term[0][0] if len(term[0]) == 1 else None
+        if isinstance(atom, Quotient) and term[1] == 1:
+            rest = _sum([other for other in size.terms if other is not term])
+            numerator = atom.numerator + rest * atom.denominator
+            return Quotient(numerator, atom.denominator) if isinstance(numerator, Expression) else None
     return None
 
 
@@ -394,6 +411,9 @@ def _floored(size: Dim) -> Dim:
         return size
     whole = [term for term in size.terms if term[1].denominator == 1 and term[0]]
     rest = [term for term in size.terms if term[1].denominator != 1 or not term[0]]
+    constant = floor(sum(coefficient for atoms, coefficient in rest if not atoms))
+    if constant:  # of the constant only what is less than 1 stays, so that equal quotients look alike
+        return _sum([((), constant), *_terms(_floored(size - constant))])
     fractions = _sum(rest)
     if isinstance(fractions, int) or _integral(fractions):
         return _sum([*whole, *_terms(fractions)])
@@ -401,4 +421,8 @@ def _floored(size: Dim) -> Dim:
     numerator = fractions * denominator
     if isinstance(numerator, int):
         return _sum([*whole, ((), numerator // denominator)])
+    inner = _as_quotient(numerator)
+    if inner is not None:  # a quotient of a quotient is one: all else in it is whole
+        flat = _floored(inner.numerator * Fraction(1, inner.denominator * denominator))
+        return _sum([*whole, *_terms(flat)])
     return _sum([*whole, ((Quotient(numerator, denominator),), 1)])

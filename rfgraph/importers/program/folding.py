@@ -20,8 +20,8 @@ from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Expression, bounds, truncated_quotient
 from rfgraph.importers.program.primitives import Data
 
-#: Constants of more elements than this are not followed: shapes have few, weights many.
-MAX_ELEMENTS = 4096
+#: Constants of more elements than this are not followed: shapes and indices have few, weights many.
+MAX_ELEMENTS = 1 << 14
 #: And constants of more floats than this: scales are few.
 MAX_FLOATS = 16
 #: And integers, numerators and denominators of more bits than this: those of a 64-bit float have 1074.

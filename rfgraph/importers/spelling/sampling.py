@@ -6,10 +6,13 @@ whole, by every output; the indices themselves, and the other dimensions, are re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.handlers import UnspelledError
 
 
 def read_whole(build: Builder, x: Value, shape: Shape, part: str = "sampled") -> Value:
@@ -45,3 +48,22 @@ def write_rows(build: Builder, x: Value, rows: Value, d: int, start: Dim, stop: 
     if len(pieces) == 1:
         return build(program.Pointwise(function="identity"), rows, part=part)
     return build(program.Concat(dim=d), *pieces, part=part)
+
+
+def write_at(build: Builder, x: Value, rows: Value, d: int, places: Sequence[int], part: str = "") -> Value:
+    """Return ``x`` with ``rows`` in place of its rows at ``places`` along one dimension of known size.
+
+    They are put behind it, and each row is taken from where it is then; of rows written twice, the last one stays.
+    """
+    size = (x.shape or ())[d]
+    if not isinstance(size, int):
+        raise UnspelledError("it writes into a dimension whose size depends on the input; give one")
+    if any(not 0 <= place < size for place in places):
+        raise ValueError(f"it writes outside of the {size} rows of its input")
+    if places and list(places) == list(range(places[0], places[-1] + 1)):
+        return write_rows(build, x, rows, d, places[0], places[-1] + 1, part)
+    taken = list(range(size))
+    for row, place in enumerate(places):
+        taken[place] = size + row
+    both = build(program.Concat(dim=d), x, rows, part=f"{part}/rows" if part else "rows")
+    return build(program.Take(dim=d), both, build.constant(taken), part=part)

@@ -307,12 +307,12 @@ def _bounds(node: Node, i: int, masks: dict[str, int], mask: str) -> Sequence[Di
     count = None if value.shape is None or len(value.shape) != 1 else value.shape[0]
     if value.data is None and isinstance(count, int) and 0 < count <= 64 and masks[mask] + 1 == 1 << count:
         return [0] * count  # none of them is looked at
-    return node.sizes(mask.partition("_")[0], i)
+    return node.amounts(mask.partition("_")[0], i)
 
 
 @HANDLERS.handles("Slice")
 def _slice(node: Node, build: Builder) -> Made:
-    begin, sizes, shape = node.sizes("begin", 1), node.sizes("size", 2), node.shape()
+    begin, sizes, shape = node.amounts("begin", 1), node.amounts("size", 2), node.shape()
     if len(begin) != len(shape) or len(sizes) != len(shape):
         raise ValueError(f"its {len(begin)} begins and {len(sizes)} sizes are not one for each of {len(shape)} axes")
     stops = [None if size == -1 else start + size for start, size in zip(begin, sizes, strict=True)]

@@ -20,6 +20,7 @@ import numpy as np
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape, unknown
@@ -154,10 +155,11 @@ def graph_of(
     treat: Mapping[str, str] | None = None,
     input_size: Any = None,
     inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a TensorFlow file; see ``read``."""
     model = opened(path)
-    return lower_for(lambda given: program_of(model, given), treat, input_size, inputs=inputs)
+    return lower_for(lambda given: program_of(model, given), treat, input_size, inputs=inputs, axes=axes)
 
 
 def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:

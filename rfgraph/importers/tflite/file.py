@@ -21,6 +21,7 @@ import tflite
 from flatbuffers.table import Table
 
 from rfgraph.errors import ModelFileError
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
@@ -64,10 +65,11 @@ def graph_of(
     treat: Mapping[str, str] | None = None,
     input_size: Any = None,
     inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of a TFLite file; arguments as for ``rfgraph.importers.load``."""
     model = decode(path)
-    return lower_for(lambda given: Reader(model, given).program(), treat, input_size, inputs=inputs)
+    return lower_for(lambda given: Reader(model, given).program(), treat, input_size, inputs=inputs, axes=axes)
 
 
 def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:

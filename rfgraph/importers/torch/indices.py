@@ -7,20 +7,19 @@ whole along the dimensions that are indexed: a bound.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+
+import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product
+from rfgraph.importers.program.folding import constant
 from rfgraph.importers.program.primitives import Instruction, Value
 from rfgraph.importers.program.shapes import broadcast
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.sampling import at_each, read_whole, write_rows
+from rfgraph.importers.spelling.sampling import at_each, read_whole, write_at, write_rows
 from rfgraph.importers.spelling.shared import shape_of
 from rfgraph.importers.torch.operators import HANDLERS, Made, Node, whole_number
-
-#: Constant indices that are no slice are written as so many slices at most.
-MAX_RUNS = 32
 
 
 @HANDLERS.handles("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
@@ -128,6 +127,9 @@ def _index(node: Node, build: Builder) -> Made:
         for k, d in enumerate(dims):
             made = _taken_rows(build, made, d, runs[k], part=f"row/{k}")
         return build(program.Reshape(shape=result), made)
+    if adjacent and (flat := _flat_rows(node, indices, shape)) is not None:
+        sizes = (*node.shape[:first], product(node.shape[d] for d in dims), *node.shape[dims[-1] + 1 :])
+        return build(program.Take(dim=first), build(program.Reshape(shape=sizes), node.x, part="flat"), flat)
     read = build(program.Reduce(function="gather", dims=tuple(dims), keepdims=False), node.x, part="gathered")
     if shape:
         read = build(program.Unsqueeze(dims=tuple(range(first, first + len(shape)))), read, part="gathered/rows")
@@ -136,6 +138,19 @@ def _index(node: Node, build: Builder) -> Made:
             each = _behind(build, indices[d], len(rest) - first, f"index/{k}")
             read = build(program.Pointwise(function="mul"), read, each, part=f"at/{k}")
     return build(program.Expand(shape=result), read)
+
+
+def _flat_rows(node: Node, indices: dict[int, Value], shape: Shape) -> Value | None:
+    """Return constant indices of neighbouring dimensions as those of one dimension, ``None`` if they are not known."""
+    total = np.zeros((), dtype=object)
+    for d, index in sorted(indices.items()):
+        size, numbers = node.shape[d], _numbers(index)
+        if numbers is None or index.data is None or not isinstance(size, int):
+            return None
+        if any(not -size <= row < size for row in numbers):
+            raise ValueError(f"an index lies outside of the {size} rows of its input")
+        total = total * size + index.data.elements % size
+    return Value("", shape, True, constant(np.asarray(total, dtype=object)))
 
 
 def _indices(node: Node) -> dict[int, Value]:
@@ -159,8 +174,8 @@ def _rows(node: Node, build: Builder, x: Value, d: int, index: Value) -> Value:
     """Return the rows of ``x`` along ``d`` at the indices of one tensor, whose dimensions replace it."""
     at, shape = shape_of(index), shape_of(x)
     numbers = _numbers(index)
-    if numbers is not None and len(at) <= 1:
-        return _taken_rows(build, x, d, numbers) if at else build(program.Take(dim=d), x, index)
+    if numbers is not None:
+        return _taken_rows(build, x, d, numbers) if len(at) == 1 else build(program.Take(dim=d), x, index)
     read = build(program.Reduce(function="gather", dims=(d,), keepdims=False), x, part=_part(index, "gathered"))
     if at:
         read = build(program.Unsqueeze(dims=tuple(range(d, d + len(at)))), read, part="gathered/rows")
@@ -178,32 +193,13 @@ def _numbers(index: Value) -> list[int] | None:
 
 
 def _taken_rows(build: Builder, x: Value, d: int, rows: Sequence[int], part: str = "") -> Value:
-    """Return the rows of a list: as slices where they are few, so that each position is read where it is."""
+    """Return the rows of a list."""
     size = shape_of(x)[d]
     if isinstance(size, int):
         if any(not -size <= row < size for row in rows):
             raise ValueError(f"an index lies outside of the {size} rows of its input")
         rows = [row % size for row in rows]
-    runs = _runs(rows)
-    every = bool(rows) and (rows[0], rows[-1]) == (0, size - 1) and all(a <= b <= a + 1 for a, b in pairwise(rows))
-    if len(runs) <= 1 or every or len(runs) > MAX_RUNS or min(rows) < 0:
-        return build(program.Take(dim=d), x, build.constant(list(rows)), part=part)
-    pieces = [
-        build(program.Slice(dims=(d,), starts=(a,), stops=(b + 1,), steps=(step,)), x, part=f"{part or 'rows'}/{k}")
-        for k, (a, b, step) in enumerate(runs)
-    ]
-    return build(program.Concat(dim=d), *pieces, part=part)
-
-
-def _runs(rows: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Return rows as first, last and step of evenly spaced runs, in order."""
-    runs: list[list[int]] = []
-    for row in rows:
-        if runs and (len(runs[-1]) == 1 or row - runs[-1][-1] == runs[-1][1] - runs[-1][0]) and row > runs[-1][-1]:
-            runs[-1].append(row)
-        else:
-            runs.append([row])
-    return [(run[0], run[-1], run[1] - run[0] if len(run) > 1 else 1) for run in runs]
+    return build(program.Take(dim=d), x, build.constant(list(rows)), part=part)
 
 
 def _crossed(indices: dict[int, Value], rank: int) -> list[list[int]] | None:
@@ -233,9 +229,12 @@ def _slice_scatter(node: Node, build: Builder) -> Made:
         stop = start + 1
         rows = build(program.Unsqueeze(dims=(d,)), rows, part="row")
     else:
-        if node.integer("step", 1) != 1:
-            return _anywhere(node, build, [rows])
+        step = node.integer("step", 1)
         start, stop = (_end(node.get(name), size, default) for name, default in (("start", 0), ("end", size)))
+        if step != 1:
+            if not isinstance(start, int) or not isinstance(stop, int):
+                raise UnspelledError("which rows it writes depends on the input size; give one")
+            return write_at(build, node.x, rows, d, range(max(start, 0), stop, step))
     return write_rows(build, node.x, rows, d, start, stop)
 
 
@@ -330,5 +329,10 @@ def put_back(build: Builder, cut: Instruction, old: Value, new: Value, part: str
             start = numbers[0] if numbers[0] >= 0 else shape[d] + numbers[0]
             row = build(program.Unsqueeze(dims=(d,)), new, part=f"{part}/row")
             return write_rows(build, old, row, d, start, start + 1, part)
+        case program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(step,)) if isinstance(
+            size := shape[d], int
+        ):
+            if isinstance(start, int | None) and isinstance(stop, int | None):
+                return write_at(build, old, new, d, range(*slice(start, stop, step).indices(size)), part)
     read = build(program.Whole(shape=()), new, part=f"{part}/written")
     return build(program.Pointwise(function="where"), old, read, part=part)

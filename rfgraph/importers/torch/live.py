@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import torch
 from torch.utils._pytree import tree_map, treespec_dumps
 
 from rfgraph.errors import ModelFileError
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.folding import MAX_ELEMENTS
 from rfgraph.importers.spelling.stack import user_line
 from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step, lowered, titles_of
+
+#: Convolutions whose inputs an input size is tried for.
+MAX_TRIED = 3
 
 _DEPENDS_ON_DATA = (
     "; what it computes decides which code runs, "
@@ -49,7 +56,8 @@ def read(module: Any, example: Any) -> tuple[Exported, tuple[str, ...]]:
     if example is None:
         raise ModelFileError(
             f"a live module ({name}) is traced on an example; pass example=, the full shape of its input such as "
-            "(1, 3, 224, 224), a tensor, or a list of these for several inputs"
+            "(1, 3, 224, 224), a tensor, or a list of these for several inputs; for one image, input_size=224 will do "
+            "if it has convolutions"
         )
     arguments, keywords = inputs(module, example)
     try:
@@ -67,12 +75,32 @@ def read(module: Any, example: Any) -> tuple[Exported, tuple[str, ...]]:
 
 
 def inputs(module: Any, example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments that a module is called with, positional and by name."""
+    """Return the arguments that a module is called with, positional and by name.
+
+    A mapping holds arguments by name; in a list it is one argument, but for the last if its names are parameters.
+    """
     if isinstance(example, Mapping):
-        return (), {name: _tensor(module, value) for name, value in example.items()}
-    if isinstance(example, (list, tuple)) and not _is_shape(example):
-        return tuple(_tensor(module, value) for value in example), {}
-    return (_tensor(module, example),), {}
+        return (), {name: _tensors(module, value) for name, value in example.items()}
+    if not isinstance(example, (list, tuple)) or _is_shape(example):
+        return (_tensors(module, example),), {}
+    arguments, last = list(example), example[-1] if example else None
+    named: dict[str, Any] = {}
+    if isinstance(last, Mapping) and set(last) <= set(list(_parameters(module))[len(arguments) - 1 :]):
+        named = {name: _tensors(module, value) for name, value in arguments.pop().items()}
+    return tuple(_tensors(module, value) for value in arguments), named
+
+
+def _parameters(module: Any) -> Iterable[str]:
+    return inspect.signature(module.forward).parameters
+
+
+def _tensors(module: Any, value: Any) -> Any:
+    """Return an argument with a tensor for each shape and array in it."""
+    if isinstance(value, Mapping):
+        return {name: _tensors(module, item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)) and not _is_shape(value):
+        return type(value)(_tensors(module, item) for item in value) if type(value) in (list, tuple) else value
+    return _tensor(module, value)
 
 
 def resized(arguments: Any, order: Sequence[str], shapes: Mapping[str, Shape]) -> Any:
@@ -88,18 +116,21 @@ def resized(arguments: Any, order: Sequence[str], shapes: Mapping[str, Shape]) -
 
 def _is_shape(example: Any) -> bool:
     return isinstance(example, (list, tuple)) and bool(example) and all(
-        isinstance(size, int) and not isinstance(size, bool) for size in example
+        isinstance(size, Integral) and not isinstance(size, bool) for size in example
     )  # fmt: skip
 
 
 def _tensor(module: Any, value: Any) -> Any:
+    floats = next((p for p in module.parameters() if p.is_floating_point()), None)
+    dtype, device = (torch.float32, "cpu") if floats is None else (floats.dtype, floats.device)
+    if isinstance(value, np.ndarray):
+        array = torch.as_tensor(value)
+        return array.to(device, dtype if array.is_floating_point() else array.dtype)
     if not _is_shape(value):
         return value
     if any(size < 1 for size in value):
         raise ModelFileError(f"example shape {tuple(value)} has a size that is not positive")
-    floats = next((p for p in module.parameters() if p.is_floating_point()), None)
-    dtype, device = (torch.float32, "cpu") if floats is None else (floats.dtype, floats.device)
-    return torch.zeros(tuple(value), dtype=dtype, device=device)
+    return torch.zeros(tuple(map(int, value)), dtype=dtype, device=device)
 
 
 def _described(values: Iterable[Any]) -> str:
@@ -223,19 +254,104 @@ def _argument(value: Any, names: Mapping[Any, Any]) -> Any:
     return value
 
 
+def traced(module: Any, example: Any, input_size: Any) -> tuple[Exported, tuple[str, ...], Any]:
+    """Return what ``read`` does, and the example: where there is none, one of the input size is tried.
+
+    Its channels and axes are those of the first convolution; of several that differ, each is tried in turn, as the
+    first to be defined need not be the first to run.
+    """
+    shapes = [] if example is not None else list(images(module, input_size))
+    for shape in shapes[:-1]:
+        with contextlib.suppress(ModelFileError):
+            return *read(module, shape), shape
+    example = shapes[-1] if shapes else example
+    return *read(module, example), example
+
+
+def images(module: Any, input_size: Any) -> Iterator[tuple[int, ...]]:
+    """Yield the full shapes that an input size may stand for, by the convolutions of a module, each once."""
+    if not isinstance(module, torch.nn.Module) or isinstance(input_size, Mapping) or input_size is None:
+        return
+    seen: set[tuple[int, ...]] = set()
+    for channels, axes in _convolutions(module):
+        sizes = (input_size,) * axes if isinstance(input_size, int) else tuple(input_size)
+        shape = (1, channels, *sizes)
+        if len(sizes) == axes and shape not in seen and len(seen) < MAX_TRIED:
+            seen.add(shape)
+            yield shape
+
+
+def is_full_shape(module: Any, input_size: Any) -> bool:
+    """Whether an input size is the full shape of an input, with batch and channels, or a list of such shapes."""
+    if not isinstance(module, torch.nn.Module) or not isinstance(input_size, (list, tuple)):
+        return False
+    if not _is_shape(input_size):
+        return bool(input_size) and all(map(_is_shape, input_size))
+    axes = next((axes for _, axes in _convolutions(module)), None)
+    return axes is not None and len(input_size) == axes + 2
+
+
+def _convolutions(module: Any) -> Iterator[tuple[int, int]]:
+    """Yield channels and number of axes of the inputs of a module's convolutions, in the order of definition."""
+    for part in module.modules():
+        kernel, channels = getattr(part, "kernel_size", None), getattr(part, "in_channels", None)
+        weight = getattr(part, "weight", None)
+        if isinstance(channels, int) and isinstance(kernel, tuple) and getattr(weight, "ndim", 0) == len(kernel) + 2:
+            yield channels, len(kernel)
+
+
 def graph_of(
-    module: Any, example: Any, treat: Mapping[str, str] | None = None, input_size: Any = None
+    module: Any,
+    example: Any,
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
-    """Return the network graph of a live module; with an input size it is traced for that size."""
-    exported, order = read(module, example)
+    """Return the network graph of a live module; with an input size it is traced for that size.
+
+    Without an example, one image of that size is made for it, with the channels of its first convolution.
+    """
+    exported, order, example = traced(module, example, input_size)
     live = not isinstance(module, torch.export.ExportedProgram)
 
     def again(shapes: Mapping[str, Shape]) -> Exported:
         if not live:
             return exported
         arguments, keywords = inputs(module, example)
-        if keywords:
-            return read(module, {name: resized(value, [name], shapes) for name, value in keywords.items()})[0]
-        return read(module, list(resized(arguments, order, shapes)))[0]
+        named = {name: resized(value, [name], shapes) for name, value in keywords.items()}
+        if not arguments:
+            return read(module, named)[0]
+        return read(module, [*resized(arguments, order, shapes), *([named] if named else [])])[0]
 
-    return lowered(exported, treat, input_size, again if live else None)
+    return lowered(exported, treat, input_size, again if live else None, axes)
+
+
+def graph_at_any_size(
+    module: Any, example: Any, treat: Mapping[str, str] | None = None, axes: Axes | None = None
+) -> nx.DiGraph[Any] | None:
+    """Return the network graph of a live module whose inputs may have any size, ``None`` where it cannot be traced so.
+
+    All dimensions of an input but the first two stay open (of two, the last one): batch and channels come first.
+    """
+    if isinstance(module, torch.export.ExportedProgram):
+        return graph_of(module, None, treat, None, axes)  # it says itself which dimensions are open
+    if example is None:
+        return None
+    arguments, keywords = inputs(module, example)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            named = dict(zip(_parameters(module), tree_map(_open, arguments), strict=False))
+            sizes = {**named, **tree_map(_open, keywords)}
+            program = torch.export.export(module, arguments, keywords, dynamic_shapes=sizes, strict=False)
+        return lowered(_exported(program, type(module).__name__)[0], treat, None, None, axes)
+    except Exception:  # the module's own code runs here and may raise anything; the trace at one size has told it
+        return None
+
+
+def _open(value: Any) -> Any:
+    """Return which dimensions of an argument are to stay open."""
+    if not isinstance(value, torch.Tensor):
+        return None
+    first = min(2, value.dim() - 1)
+    return {d: torch.export.Dim.AUTO for d in range(max(first, 1), value.dim()) if value.shape[d] > 1}

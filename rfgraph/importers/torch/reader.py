@@ -17,6 +17,7 @@ import networkx as nx
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
+from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape, symbol
@@ -299,7 +300,7 @@ class Reader:
             if in_place:
                 self.written(node.name, node.op, target, made[0], scope)
             root = self.roots.get(target, target)
-            added = self.build.instructions[before:]
+            added = self.build.instructions[before:] or self.build.folded
             for output in filter(None, step.outputs):
                 if op in CUTS and len(added) == 1 and isinstance(scope[output], Value) and added[0].output is made[0]:
                     self.cuts[output] = (target, added[0])
@@ -465,6 +466,7 @@ def lowered(
     treat: Mapping[str, str] | None = None,
     input_size: Any = None,
     again: Callable[[Mapping[str, Shape]], Exported] | None = None,
+    axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of an exported model; its nodes carry the ``location`` of the user's code.
 
@@ -472,7 +474,7 @@ def lowered(
     ----------
     exported
         The model.
-    treat, input_size
+    treat, input_size, axes
         As for ``rfgraph.importers.load``.
     again
         Exports the model for other shapes of its inputs; if left out, what it states of its own is read for them.
@@ -485,4 +487,4 @@ def lowered(
         locations.update(reader.locations)
         return found
 
-    return lower_for(read, treat, input_size, locations)
+    return lower_for(read, treat, input_size, locations, axes=axes)

@@ -1,0 +1,92 @@
+"""What must hold of every placed tensor and every map: a broken one is a number that would be wrong, so it is unknown.
+
+- A view has the shape of its tensor.
+- The parts of an axis make up the whole axis, each position once.
+- A map has the size that the view of its tensor says: an axis ends only in an op that ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import networkx as nx
+
+from rfgraph.errors import RFGraphError
+from rfgraph.importers.lowering.maps import Maps, Placed
+from rfgraph.importers.lowering.views import View
+from rfgraph.importers.program.primitives import Instruction
+from rfgraph.importers.program.shapes import text
+from rfgraph.ops import kind_of
+
+
+def checked(maps: Maps, step: Instruction, operands: Sequence[Placed | None], made: Placed) -> Placed:
+    """Return what a step makes, unknown if its view is not one of its tensor."""
+    broken = _broken(made.view, step)
+    if not broken:
+        return made
+    maps.take_back()
+    return maps.unknown(step, operands, broken)
+
+
+def _broken(view: View | None, step: Instruction) -> str:
+    """Return what is wrong with the view of a step's output, "" if nothing is."""
+    shape = step.output.shape
+    if view is None or shape is None:
+        return ""
+    sizes = tuple(dim.size for dim in view.dims)
+    fits = len(sizes) == len(shape) and all(
+        size == given or not isinstance(size, int) or not isinstance(given, int)
+        for size, given in zip(sizes, shape, strict=False)
+    )
+    if not fits:
+        return f"its output was followed as {text(sizes)} and is {text(shape)}"
+    for axis in view.axes:
+        parts = [(part.stride, part.size) for _, part in view.places(axis) if part.size != 1]
+        numbers = [(stride, size) for stride, size in parts if isinstance(stride, int) and isinstance(size, int)]
+        covered = 1
+        for stride, size in sorted(numbers):
+            if stride != covered and len(numbers) == len(parts):
+                return f"the parts of axis {axis} in its output do not make up the axis"
+            covered *= size
+    return ""
+
+
+def settle(maps: Maps, placed: Mapping[str, Placed], ends: Iterable[str]) -> None:
+    """Drop nodes that no end reads, and make nodes unknown whose maps are not as large as their tensors say."""
+    graph = maps.network.graph
+    needed = {placed[name].node for name in ends if name in placed}
+    for node in reversed(list(graph)):
+        if node in needed:
+            needed.update(graph._pred[node])  # the views of networkx cost more than all else here
+    for node, attributes in list(graph.nodes(data=True)):
+        if node not in needed and attributes["op"] != "input":
+            graph.remove_node(node)
+    views: dict[str, View] = {}
+    for p in placed.values():
+        if p.view is not None:
+            views.setdefault(p.node, p.view)
+    for axis in range(maps.axes):
+        _check_sizes(graph, views, axis, maps.axes)
+
+
+def _check_sizes(graph: nx.MultiDiGraph[Any], views: Mapping[str, View], axis: int, axes: int) -> None:
+    sizes: dict[str, int | None] = {}
+    for node, attributes in graph.nodes(data=True):
+        slots = sorted((edge.get("slot", 0), tail) for tail, _, edge in graph.in_edges(node, data=True))
+        why = ""
+        try:
+            size = kind_of(attributes["op"]).parse(attributes, axis, axes).size([sizes[tail] for _, tail in slots])
+        except RFGraphError as error:  # of one input, it is told by the analysis, which names what a user can change
+            size, why = None, f"the maps of its operands do not fit: {error}" if len(slots) > 1 else ""
+        view = views.get(node)
+        extent = None if view is None else view.extent(axis)
+        if size is not None and isinstance(extent, int) and size != extent:
+            why = f"its map would have size {size} where its tensor has {extent}"
+        if why:
+            of = attributes.get("label") or attributes["op"]
+            kept = {name: value for name, value in attributes.items() if name in ("location", "parameters")}
+            attributes.clear()
+            attributes.update(kept, op="unknown", of=of, why=why)
+            size = None
+        sizes[node] = size

@@ -1,0 +1,313 @@
+"""Moves followed by the numbers of elements, where no rule on views follows them and shapes are known.
+
+A move puts elements of a tensor elsewhere and computes nothing. So it is run on the *numbers* of its operand's elements
+instead, -1 for what comes from constants, back to the last tensor that something computed: its *base*. What comes out
+is read back axis by axis: which position of the base's map each element of the result is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rfgraph.importers import program
+from rfgraph.importers.lowering.views import View
+from rfgraph.importers.program.dimensions import Dim, Expression
+from rfgraph.importers.program.primitives import Instruction, Program, Value
+
+#: Tensors of more elements than this are not followed by number.
+MAX_NUMBERS = 1 << 20
+#: Nor are moves once those of one program have come to so many elements in all.
+MAX_WORK = 1 << 26
+
+Numbers = NDArray[np.int64]
+Table = tuple[int | None, ...]
+
+MOVES = (
+    program.Reshape, program.Squeeze, program.Unsqueeze, program.Transpose, program.Slice, program.Take, program.Concat,
+    program.Roll, program.Expand, program.Pad,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Digit:
+    """A range of steps within a dimension of the result, and the positions that they add along each axis."""
+
+    dim: int
+    size: int
+    steps: Mapping[int, Numbers]  # axis -> [size], relative to one element; axes that do not change are left out
+    read: NDArray[np.bool_]  # [size], whether the step reads the base and no constant
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a move takes of a map: along each axis the positions, in order of the digits that tell them apart."""
+
+    digits: tuple[tuple[Digit, ...], ...]  # per dimension of the result, the most significant first
+    first: Mapping[int, int]  # axis -> the position that the steps count from
+
+    def along(self, axis: int) -> list[Digit]:
+        """Return the digits on which the position along ``axis`` depends."""
+        return [digit for digits in self.digits for digit in digits if axis in digit.steps]
+
+
+class Moves:
+    """The moves of a program: what each tensor takes, by number, of the one that was last computed."""
+
+    def __init__(self, read: Program) -> None:
+        self._made = {step.output.name: step for step in read.instructions}
+        self._base: dict[str, str | None] = {}
+        self._numbers: dict[str, Numbers | None] = {}
+        self._work = 0
+        for step in read.instructions:
+            self._base[step.output.name] = self._base_of(step)
+
+    def _base_of(self, step: Instruction) -> str | None:
+        """Return the tensor whose elements a step moves, its own output where it computes something."""
+        operands = [value.name for value in step.inputs if not value.constant]
+        bases = {self._base.get(name, name) for name in operands}
+        moves = isinstance(step.primitive, MOVES) and len(bases) == 1 and _sizes(step.output) is not None
+        if isinstance(step.primitive, program.Take) and (step.inputs[0].constant or step.inputs[1].data is None):
+            moves = False
+        return bases.pop() if moves else step.output.name
+
+    def base(self, name: str) -> str:
+        """Return the tensor of which another one holds elements: the last one that something computed."""
+        return self._base.get(name, name) or name
+
+    def numbers(self, step: Instruction, base: Value) -> Numbers | None:
+        """Return which element of ``base`` each one of a step's output is, ``None`` if that is not followed."""
+        shape = _sizes(base)
+        if shape is None:
+            return None
+        if base.name not in self._numbers:
+            self._numbers[base.name] = np.arange(prod(shape)).reshape(shape)
+        waiting = [step]
+        while waiting:
+            now = waiting[-1]
+            missing = [v.name for v in now.inputs if not v.constant and v.name not in self._numbers]
+            if missing:
+                waiting += [self._made[name] for name in missing]
+                continue
+            waiting.pop()
+            if now.output.name not in self._numbers:
+                self._numbers[now.output.name] = self._run(now)
+        return self._numbers[step.output.name]
+
+    def _run(self, step: Instruction) -> Numbers | None:
+        operands: list[Numbers | None] = []
+        for value in step.inputs:
+            shape = _sizes(value) if value.constant else None
+            operands.append(self._numbers.get(value.name) if shape is None else np.full(shape, -1))
+        if isinstance(step.primitive, program.Take):
+            data = step.inputs[1].data
+            whole = data is not None and not any(isinstance(row, Expression) for row in data.elements.flat)
+            operands[1] = data.elements.astype(np.int64) if data is not None and whole else None
+        shape = _sizes(step.output)
+        if shape is None or any(operand is None for operand in operands):
+            return None
+        self._work += prod(shape)
+        if self._work > MAX_WORK:
+            return None
+        try:
+            made = _moved(step.primitive, *operands)
+        except (ValueError, IndexError, TypeError):
+            return None
+        return made if made is not None and made.shape == step.output.shape else None
+
+
+def _sizes(value: Value) -> tuple[int, ...] | None:
+    """Return the shape of a tensor, ``None`` if it is not known or has more elements than are followed."""
+    sizes = tuple(size for size in value.shape or () if isinstance(size, int) and size > 0)
+    known = value.shape is not None and len(sizes) == len(value.shape)
+    return sizes if known and prod(sizes) <= MAX_NUMBERS else None
+
+
+@singledispatch
+def _moved(primitive: program.Primitive, *operands: Any) -> Numbers | None:
+    """Return what a move makes of arrays of numbers."""
+    raise TypeError(f"{type(primitive).__name__} is no move")
+
+
+@_moved.register
+def _(primitive: program.Reshape, *operands: Any) -> Numbers | None:
+    return operands[0].reshape(primitive.shape)  # type: ignore[no-any-return]
+
+
+@_moved.register
+def _(primitive: program.Squeeze, *operands: Any) -> Numbers | None:
+    return operands[0].squeeze(primitive.dims)  # type: ignore[no-any-return]
+
+
+@_moved.register
+def _(primitive: program.Unsqueeze, *operands: Any) -> Numbers | None:
+    return np.expand_dims(operands[0], primitive.dims)
+
+
+@_moved.register
+def _(primitive: program.Transpose, *operands: Any) -> Numbers | None:
+    return operands[0].transpose(primitive.permutation)  # type: ignore[no-any-return]
+
+
+@_moved.register
+def _(primitive: program.Slice, *operands: Any) -> Numbers | None:
+    index = [slice(None)] * operands[0].ndim
+    for d, *bounds in zip(primitive.dims, primitive.starts, primitive.stops, primitive.steps, strict=True):
+        if any(isinstance(bound, Expression) for bound in bounds):
+            return None
+        index[d] = slice(*bounds)
+    return operands[0][tuple(index)]  # type: ignore[no-any-return]
+
+
+@_moved.register
+def _(primitive: program.Take, *operands: Any) -> Numbers | None:
+    return operands[0].take(operands[1], primitive.dim)  # type: ignore[no-any-return]
+
+
+@_moved.register
+def _(primitive: program.Concat, *operands: Any) -> Numbers | None:
+    return np.concatenate(operands, primitive.dim)
+
+
+@_moved.register
+def _(primitive: program.Roll, *operands: Any) -> Numbers | None:
+    return np.roll(operands[0], primitive.shift, primitive.dim)  # type: ignore[no-any-return]
+
+
+@_moved.register
+def _(primitive: program.Expand, *operands: Any) -> Numbers | None:
+    shape = np.broadcast_shapes(operands[0].shape, primitive.shape)  # type: ignore[arg-type]  # a symbol raises
+    return np.broadcast_to(operands[0], shape)
+
+
+@_moved.register
+def _(primitive: program.Pad, *operands: Any) -> Numbers | None:
+    amounts = [(before, after) for before, after in primitive.amounts
+               if isinstance(before, int) and isinstance(after, int)]  # fmt: skip
+    if len(amounts) < len(primitive.amounts):
+        return None
+    sizes = operands[0].shape
+    cut = tuple(
+        slice(max(-before, 0), size - max(-after, 0)) for (before, after), size in zip(amounts, sizes, strict=True)
+    )
+    grown = [(max(before, 0), max(after, 0)) for before, after in amounts]
+    if primitive.mode == "constant":
+        return np.pad(operands[0][cut], grown, constant_values=-1)
+    return np.pad(operands[0][cut], grown, mode=primitive.mode)  # type: ignore[call-overload, no-any-return]
+
+
+# Reading back.
+
+
+def read_back(view: View, base: Sequence[Dim], numbers: Numbers) -> Reading | None:
+    """Return what an array of numbers takes along each axis, ``None`` if axes are not taken each by itself.
+
+    Parameters
+    ----------
+    view
+        How the base carries the axes.
+    base
+        Its shape.
+    numbers
+        Which element of the base each element is; -1 for constants.
+    """
+    if any(dim.extra for dim in view.dims) or not (numbers >= 0).any():
+        return None
+    shape = [size for size in base if isinstance(size, int)]
+    parts = [part for dim in view.dims for part in dim.parts]
+    known = all(isinstance(part.size, int) and isinstance(part.stride, int) for part in parts)
+    if not known or [dim.size for dim in view.dims] != shape:
+        return None
+    places = {axis: _places(view, shape, axis) for axis in sorted(view.axes) if view.extent(axis) != 1}
+    read = numbers >= 0
+    at = np.unravel_index(int(read.argmax()), numbers.shape)
+    lines = [tuple(slice(None) if e == d else at[e] for e in range(numbers.ndim)) for d in range(numbers.ndim)]
+    reads = [read[line] for line in lines]
+    if not np.array_equal(_spread(reads, np.logical_and), read):
+        return None
+    first, steps = {}, {}
+    for axis, positions in places.items():
+        taken = np.where(read, positions[numbers], 0)
+        first[axis] = int(taken[at])
+        steps[axis] = [np.where(one, taken[line] - first[axis], 0) for line, one in zip(lines, reads, strict=True)]
+        if not np.array_equal(np.where(read, _spread(steps[axis], np.add) + first[axis], 0), taken):
+            return None
+    digits = []
+    for d, one in enumerate(reads):
+        own = _digits(d, {axis: steps[axis][d] for axis in steps}, one, numbers[lines[d]])
+        if own is None:
+            return None
+        digits.append(own)
+    return Reading(tuple(digits), first)
+
+
+def _places(view: View, base: Sequence[int], axis: int) -> Numbers:
+    """Return the position along ``axis`` of every element of the base, flat."""
+    total = np.zeros((1,) * len(base), dtype=np.int64)
+    for d, dim in enumerate(view.dims):
+        inner, index = 1, np.arange(base[d])
+        own = np.zeros(base[d], dtype=np.int64)
+        for part in reversed(dim.parts):
+            assert isinstance(part.size, int)
+            assert isinstance(part.stride, int)
+            if part.axis == axis:
+                own += index // inner % part.size * part.stride
+            inner *= part.size
+        total = total + own.reshape([-1 if e == d else 1 for e in range(len(base))])
+    return np.broadcast_to(total, base).reshape(-1)
+
+
+def _spread(lines: Sequence[Any], join: Any) -> Any:
+    """Return ``join`` of one array per dimension at every element."""
+    result: Any = None
+    for d, line in enumerate(lines):
+        wide = line.reshape([-1 if e == d else 1 for e in range(len(lines))])
+        result = wide if result is None else join(result, wide)
+    return np.zeros((), dtype=np.int64) if result is None else result
+
+
+def _digits(
+    d: int, steps: Mapping[int, Numbers], read: NDArray[np.bool_], elements: Numbers
+) -> tuple[Digit, ...] | None:
+    """Split a dimension into digits of which each moves along one axis at most, the most significant first."""
+    moving = {axis: line for axis, line in steps.items() if line.any()}
+    inner = _split(moving, read, elements)
+    if inner is None:
+        return (Digit(d, len(read), moving, read),) if len(moving) < 2 else None
+    halves = [
+        _digits(d, {axis: line[cut] for axis, line in moving.items()}, read[cut], elements[cut])
+        for cut in (slice(None, None, inner), slice(inner))
+    ]
+    return None if halves[0] is None or halves[1] is None else (*halves[0], *halves[1])
+
+
+def _split(moving: Mapping[int, Numbers], read: NDArray[np.bool_], elements: Numbers) -> int | None:
+    """Return the size of the inner digit where one has to be split off, ``None`` where the dimension is one digit.
+
+    Of one axis, digits are split off that hold other elements of the same position: channels. Elements that repeat
+    are positions that repeat, and belong to the table.
+    """
+    size = len(read)
+    if not moving or not read[0]:
+        return None
+    for inner in (inner for inner in range(2, size) if not size % inner):
+        outer = [axis for axis, line in moving.items() if line[::inner].any()]
+        within = [axis for axis, line in moving.items() if line[:inner].any()]
+        if len(outer) > 1 or (len(moving) == 1 and outer and within):
+            continue
+        still = elements[:inner] if outer else elements[::inner]
+        if len(moving) == 1 and (still == still[0]).all():
+            continue
+        grid = read.reshape(-1, inner)
+        if not np.array_equal(np.logical_and.outer(grid[:, 0], grid[0]), grid):
+            continue
+        lines = [line.reshape(-1, inner) for line in moving.values()]
+        if all(np.array_equal(np.where(grid, np.add.outer(line[:, 0], line[0]), 0), line) for line in lines):
+            return inner
+    return None

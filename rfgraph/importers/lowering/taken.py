@@ -1,0 +1,182 @@
+"""What a move takes of a map, as nodes: a slice, a window that slides, or a table of positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from rfgraph.importers.lowering.maps import FOLDED, Maps, Placed
+from rfgraph.importers.lowering.numbers import Digit, Numbers, Reading, Table, read_back
+from rfgraph.importers.lowering.views import Dimension, Part, View, joined
+from rfgraph.importers.program.primitives import Instruction
+
+
+@dataclass(frozen=True)
+class _Along:
+    """What is taken along one axis."""
+
+    table: Table
+    #: Kernel, stride and dilation of a window that slides over the table, if one does.
+    window: tuple[int, int, int] | None
+    #: The part that each digit on which the axis depends carries.
+    parts: Mapping[int, Part]  # id of the digit -> part
+
+
+def overlaps(reading: Reading) -> bool:
+    """Return whether windows slide over an axis such that they share positions, as frames of a waveform do."""
+    windows = [_along(axis, reading).window for axis in reading.first]
+    return any(window is not None and window[1] < window[0] * window[2] for window in windows)
+
+
+def take(maps: Maps, step: Instruction, p: Placed, reading: Reading) -> Placed:
+    """Return the tensor that ``reading`` takes of ``p``."""
+    view = p.view
+    assert view is not None
+    along = {axis: _along(axis, reading) for axis in reading.first}
+    windows = {axis: one.window for axis, one in along.items() if one.window is not None}
+    name = f"{step.name}/positions" if windows else step.name
+    sizes = {axis: view.extent(axis) for axis in along}
+    node = take_positions(maps, step, p, {axis: one.table for axis, one in along.items()}, sizes, name)
+    folded = p.folded
+    if windows:
+        attributes = {
+            attribute: maps.per_axis({axis: window[i] for axis, window in windows.items()}, 1)
+            for i, attribute in enumerate(("kernel", "stride", "dilation"))
+        }
+        node = maps.node("max_pool", step, [Placed(node, None)], **attributes)
+        folded |= set(windows)
+    parts = {key: part for one in along.values() for key, part in one.parts.items()}
+    dims = [Dimension(joined(_part(digit, parts) for digit in digits if digit.size != 1)) for digits in reading.digits]
+    return Placed(node, View(tuple(dims)), p.full, step.name, folded)
+
+
+def take_along(maps: Maps, step: Instruction, p: Placed, d: int, rows: Numbers) -> Placed | None:
+    """Return the tensor that takes ``rows`` along one dimension, whose dimensions replace it.
+
+    ``None`` if the axes that the dimension carries lie in others too, or are not taken each by itself.
+    """
+    view = p.view
+    assert view is not None
+    dim = view.dims[d]
+    alone = View((dim,))
+    known = all(isinstance(part.size, int) and isinstance(part.stride, int) for part in dim.parts)
+    if not known or dim.extra or any(alone.extent(axis) != view.extent(axis) for axis in dim.axes):
+        return None
+    size = dim.size
+    assert isinstance(size, int)
+    if ((rows < -size) | (rows >= size)).any():
+        return None
+    reading = read_back(alone, (size,), np.where(rows < 0, rows + size, rows))
+    if reading is None and rows.ndim > 1:
+        return _listed(take_along(maps, step, p, d, rows.reshape(-1)), d, rows)
+    if reading is None:
+        return None
+    made = take(maps, step, Placed(p.node, alone, p.full, p.label, p.folded), reading)
+    assert made.view is not None
+    dims = (*view.dims[:d], *made.view.dims, *view.dims[d + 1 :])
+    return Placed(made.node, View(dims), made.full, step.name, made.folded)
+
+
+def _listed(made: Placed | None, d: int, rows: Numbers) -> Placed | None:
+    """Return rows that were taken one after the other laid out in the dimensions of ``rows``."""
+    if made is None or made.view is None:
+        return None
+    sizes = [dim.size for dim in made.view.dims]
+    view = made.view.reshaped((*sizes[:d], *rows.shape, *sizes[d + 1 :]))
+    return None if view is None else replace(made, view=view)
+
+
+def take_positions(
+    maps: Maps, step: Instruction, p: Placed, tables: Mapping[int, Table], sizes: Mapping[int, Any], name: str
+) -> str:
+    """Return the node that takes positions along some axes of a map: a slice or padding where it is one."""
+    if p.folded:
+        p = replace(p, node=maps.emit("slice", f"{step.name}/channels", [p], bound=FOLDED))
+    changed = {axis: table for axis, table in tables.items() if table != tuple(range(sizes[axis]))}
+    if not changed:
+        return p.node
+    label = step.op if step.op.lower().replace("_", "") != "gather" else ""
+    slices = {axis: _slice(table) for axis, table in changed.items()}
+    if None not in slices.values():
+        starts, stops, steps = (
+            maps.per_axis({axis: bounds[i] for axis, bounds in slices.items() if bounds}, default)
+            for i, default in enumerate((None, None, 1))
+        )
+        more = {} if set(steps) == {1} else {"step": steps}
+        return maps.emit("slice", name, [p], label, start=starts, stop=stops, **more)
+    pads = {axis: _pads(table, sizes[axis]) for axis, table in changed.items()}
+    if None not in pads.values():
+        return maps.emit("pad", name, [p], label, padding=maps.per_axis(pads, [0, 0]))
+    positions = maps.per_axis({axis: list(table) for axis, table in changed.items()}, None)
+    of = maps.per_axis({axis: sizes[axis] for axis in changed}, None)
+    return maps.emit("gather", name, [p], label, positions=positions, source_size=of)
+
+
+def _slice(table: Table) -> tuple[int, int, int] | None:
+    """Return the slice that takes ``table``, ``None`` if none does."""
+    first = table[0]
+    if first is None:
+        return None
+    second = table[1] if len(table) > 1 else first + 1
+    step = 0 if second is None else second - first
+    stop = first + (len(table) - 1) * step + 1
+    return (first, stop, step) if step > 0 and table == tuple(range(first, stop, step)) else None
+
+
+def _pads(table: Table, size: int) -> list[int] | None:
+    """Return how much constant padding before and after makes ``table``, ``None`` if none does."""
+    before = next((i for i, position in enumerate(table) if position is not None), 0)
+    after = len(table) - before - size
+    fits = after >= 0 and table == (*(None,) * before, *range(size), *(None,) * after)
+    return [before, after] if fits else None
+
+
+def _along(axis: int, reading: Reading) -> _Along:
+    digits = reading.along(axis)
+    first = reading.first[axis]
+    paces = [_pace(digit, axis) for digit in digits]
+    if len(digits) > 1 and None not in paces:
+        reach = {id(digit): (pace or 0) * digit.size for digit, pace in zip(digits, paces, strict=True)}
+        outer = max(digits, key=lambda digit: reach[id(digit)])
+        digits.sort(key=lambda digit: (digit is not outer, -reach[id(digit)]))
+        paces = [_pace(digit, axis) for digit in digits]
+        inner, size = digits[1:], outer.size
+        kernel = prod(digit.size for digit in inner)
+        even = all(paces[k] == digits[k + 1].size * (paces[k + 1] or 0) for k in range(1, len(digits) - 1))
+        stride, dilation = paces[0] or 1, paces[-1] or 1
+        if even and stride != kernel * dilation:
+            span = (size - 1) * stride + (kernel - 1) * dilation + 1
+            channels = {id(digit): Part(digit.size) for digit in inner}
+            window = (kernel, stride, dilation)
+            return _Along(tuple(range(first, first + span)), window, {id(digits[0]): Part(size, axis), **channels})
+    parts = {}
+    stride = 1
+    for digit in reversed(digits):
+        parts[id(digit)] = Part(digit.size, axis, stride)
+        stride *= digit.size
+    return _Along(_combined([(digit, axis) for digit in digits], first), None, parts)
+
+
+def _pace(digit: Digit, axis: int) -> int | None:
+    """Return by how much each step of a digit moves, ``None`` if not all forward by as much."""
+    steps = digit.steps[axis]
+    pace = int(steps[1] - steps[0])
+    even = pace > 0 and digit.read.all() and np.array_equal(steps, np.arange(digit.size) * pace)
+    return pace if even else None
+
+
+def _combined(digits: Sequence[tuple[Digit, int]], first: int) -> Table:
+    """Return the position at each combination of steps, the last digit fastest; ``None`` where a constant is read."""
+    positions, read = np.array([first]), np.array([True])
+    for digit, axis in digits:
+        positions = np.add.outer(positions, digit.steps[axis]).reshape(-1)
+        read = np.logical_and.outer(read, digit.read).reshape(-1)
+    return tuple(int(position) if one else None for position, one in zip(positions, read, strict=True))
+
+
+def _part(digit: Digit, parts: Mapping[int, Part]) -> Part:
+    return parts.get(id(digit), Part(digit.size))

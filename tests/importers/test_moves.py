@@ -1,0 +1,307 @@
+"""Moves of elements between convolutions: flips, gathers, stacks, slice assignments, frames; against gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from masks import evaluate
+from test_lowering import Net, check, check_tensors, kinds, position
+
+import rfgraph
+from rfgraph.errors import ModelFileError
+from rfgraph.importers import program as p
+from rfgraph.importers.lowering.invariants import settle
+from rfgraph.importers.lowering.layout import Layout
+from rfgraph.importers.lowering.lower import layout_of, lower, place_all
+from rfgraph.importers.lowering.maps import Maps
+
+
+def take(net, x, dim, rows):
+    return net(p.Take(dim=dim), x, net.build.constant(np.asarray(rows).tolist()))
+
+
+def slice_(net, x, dim, start=None, stop=None, step=1):
+    return net(p.Slice(dims=(dim,), starts=(start,), stops=(stop,), steps=(step,)), x)
+
+
+def test_channels_in_another_order_are_channels():
+    net = Net((1, 3, 16, 16))
+    x = net.conv(take(net, net.x, 1, [2, 1, 0]), stride=2)
+    graph, report = check(net.build.program([x]))
+    assert report[list(graph)[-1]].map_size == (8, 8)
+    assert (report[list(graph)[-1]].size, report[list(graph)[-1]].stride) == ((3, 3), (2, 2))
+
+
+@pytest.mark.parametrize("rows", [[3, 2, 1, 0], [2, 0, 3, 1, 1], [0, 2, 1]], ids=str)
+def test_rows_in_another_order_are_a_table(rows):
+    net = Net((1, 2, 4, 6))
+    x = net.conv(take(net, net.conv(net.x), 2, rows))
+    graph, report = check(net.build.program([x]))
+    assert "gather" in kinds(graph)
+    assert report[list(graph)[-1]].status == "bound"
+
+
+def test_a_flip_is_a_table():
+    net = Net((1, 2, 4, 6))
+    x = net.conv(slice_(net, net.conv(net.x), 3, step=-1))
+    graph, report = check(net.build.program([x]))
+    assert kinds(graph) == ["input", "conv", "gather", "conv"]
+    assert report.region("slide2", (2, 0)).box == ((0, 3), (3, 5))
+
+
+def test_tokens_turned_round_turn_both_axes():
+    net = Net((1, 2, 4, 6))
+    tokens = slice_(net, net.reshape(net.conv(net.x), 1, 4, 24), 2, step=-1)
+    x = net.conv(net.reshape(tokens, 1, 4, 4, 6))
+    check(net.build.program([x]))
+
+
+def test_tokens_in_no_order_are_unknown():
+    net = Net((1, 2, 4, 6))
+    order = np.random.default_rng(0).permutation(24)
+    tokens = take(net, net.reshape(net.conv(net.x), 1, 4, 24), 2, order)
+    x = net.conv(net.reshape(tokens, 1, 4, 4, 6))
+    program = net.build.program([x])
+    report = rfgraph.analyze(lower(program, spatial={"x": (2, 3)}))
+    assert report["take2"].status == report["slide4"].status == "unknown"
+    assert "in an order that is no window's" in report["take2"].why
+
+
+def test_rows_taken_apart_and_stacked_are_the_map():
+    net = Net((1, 2, 4, 6))
+    x = net.conv(net.x)
+    rows = [net(p.Unsqueeze(dims=(2,)), take(net, x, 2, i)) for i in range(4)]
+    x = net.conv(net(p.Concat(dim=2), *rows))
+    graph = lower(net.build.program([x]))
+    assert kinds(graph) == ["input", "conv", "conv"]
+    check(net.build.program([x]))
+
+
+def test_pixels_of_patches_in_another_order_are_patches():
+    net = Net((1, 2, 4, 6))
+    x = net.transpose(net.reshape(net.x, 1, 2, 2, 2, 3, 2), 0, 2, 4, 1, 3, 5)
+    x = take(net, net.reshape(x, 6, 2, 4), 2, [2, 0, 3, 1])
+    x = net.transpose(net.reshape(x, 1, 2, 3, 8), 0, 3, 1, 2)
+    x = net.conv(net.conv(x, kernel=1, padding=0))
+    program = net.build.program([x])
+    found = layout_of(program)
+    assert found.views["x"] == Layout.given(program, {"x": (2, 3)}).views["x"]
+    last = list(lower(program))[-1]
+    layer = rfgraph.analyze(lower(program))[last]
+    assert (layer.map_size, layer.size, layer.stride, layer.status) == ((2, 3), (6, 6), (2, 2), "exact")
+
+
+def frames(net, x, size, hop, kernel):
+    return take(net, x, 2, hop * np.arange((size - kernel) // hop + 1)[:, None] + np.arange(kernel))
+
+
+@pytest.mark.parametrize(("hop", "kernel"), [(2, 4), (1, 3), (3, 2), (4, 4)])
+def test_frames_are_windows(hop, kernel):
+    net = Net((1, 1, 20))
+    framed = frames(net, net.x, 20, hop, kernel)
+    x = net.conv(net.transpose(net.reshape(framed, 1, -(-(20 - kernel + 1) // hop), kernel), 0, 2, 1), dims=(2,))
+    program = net.build.program([x])
+    check_tensors(program, layout_of(program), (2,), exact=False)
+    report = rfgraph.analyze(lower(program))
+    layer = report["slide3"]
+    assert (layer.size, layer.stride) == ((kernel + 2 * hop,), (hop,))
+
+
+def test_frames_of_shifted_blocks_are_windows():
+    net = Net((1, 1, 24))
+    blocks = [net.reshape(slice_(net, net.x, 2, start, start + 20), 1, 5, 4) for start in (0, 4)]
+    x = net(p.Concat(dim=2), *blocks)
+    x = net.conv(net.transpose(x, 0, 2, 1), kernel=1, padding=0, dims=(2,))
+    report = rfgraph.analyze(lower(net.build.program([x])))
+    assert not report.findings
+    assert (report["slide6"].size, report["slide6"].stride) == ((8,), (4,))
+
+
+def test_channels_that_hold_positions_are_a_bound_once_they_are_laid_out():
+    net = Net((1, 2, 4, 6))
+    x = net(p.SpaceToDepth(channel=1, dims=(2, 3), blocks=(2, 2)), net.conv(net.x))
+    grouped = net(
+        p.Slide(function="conv", dims=(2, 3), kernel=(1, 1), stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1),
+                channel=1, channels=16, groups=16), x
+    )  # fmt: skip
+    x = net(p.DepthToSpace(channel=1, dims=(2, 3), blocks=(2, 2)), grouped)
+    report = rfgraph.analyze(lower(net.build.program([x])))
+    layer = report["depthtospace3"]
+    assert layer.status == "bound"
+    assert "hold different positions" in layer.why
+    assert report.region("depthtospace3", (1, 1)).status == "bound"
+
+
+# Random programs of moves.
+
+
+def check_moves(program, found):
+    """Hold every tensor of a program against its masks: a region that is called exact is the box of what is read."""
+    view = found.views["x"]
+    spatial = [] if view is None else [d for axis in range(found.axes) for d, part in view.places(axis)]
+    if not spatial or view != Layout.given(program, {"x": spatial}).views["x"]:
+        return  # not known, or several axes in one dimension, as in a flat image
+    sizes = [program.inputs[0].shape[d] for d in spatial]
+    maps = Maps(program.name, found.axes, {})
+    placed = place_all(program, found, maps)
+    settle(maps, placed, placed)
+    report = rfgraph.analyze(maps.network.graph)
+    values = evaluate(program, spatial)
+    for name, tensor in placed.items():
+        if report[tensor.node].status == "unknown" or tensor.view is None:
+            continue
+        assert tuple(dim.size for dim in tensor.view.dims) == values[name].shape
+        assert tuple(tensor.view.extent(axis) for axis in range(found.axes)) == report[tensor.node].map_size, name
+        read: dict[tuple, int] = {}
+        for index in np.ndindex(*values[name].shape):
+            at = position(tensor.view, index)
+            key = tuple((at or {}).get(axis, 0) for axis in range(found.axes))
+            read[key] = read.get(key, 0) | int(values[name][index])
+        for at, mask in read.items():
+            region = report.region(tensor.node, at)
+            pixels = [np.unravel_index(bit, sizes) for bit in range(mask.bit_length()) if mask >> bit & 1]
+            box = tuple((min(ends), max(ends)) for ends in zip(*pixels, strict=True)) or None
+            if region.status == "exact" and not report[tensor.node].is_global:  # global is at most the whole axis
+                assert region.box == box, (name, tensor.node, at)
+            elif box is not None:
+                inside = zip(region.box, box, strict=True)
+                assert all(a <= c and d <= b for (a, b), (c, d) in inside), (name, tensor.node, at, region.box, box)
+
+
+def divisors(n):
+    return [k for k in range(2, n) if n % k == 0]
+
+
+MOVES = (
+    "reshape", "permute", "flip", "roll", "slice", "gather", "stack", "write", "windows", "shuffle", "frames", "pad",
+)  # fmt: skip
+
+
+@st.composite
+def moved(draw, net, x):
+    """One move of elements."""
+    rank = len(x.shape)
+    d = draw(st.integers(1, rank - 1))
+    n = x.shape[d]
+    kind = draw(st.sampled_from(MOVES))
+    if kind == "reshape" and rank < 6 and divisors(n):
+        k = draw(st.sampled_from(divisors(n)))
+        return net.reshape(x, *x.shape[:d], n // k, k, *x.shape[d + 1 :])
+    if kind == "reshape" and rank > 2:
+        e = draw(st.integers(1, rank - 2))
+        return net.reshape(x, *x.shape[:e], x.shape[e] * x.shape[e + 1], *x.shape[e + 2 :])
+    if kind == "permute":
+        return net.transpose(x, 0, *draw(st.permutations(range(1, rank))))
+    if kind == "flip":
+        return slice_(net, x, d, step=-1)
+    if kind == "roll" and n > 1:
+        return net(p.Roll(dim=d, shift=draw(st.integers(1, n - 1))), x)
+    if kind == "slice" and n > 2:
+        return slice_(net, x, d, draw(st.integers(0, 1)), n - draw(st.integers(0, 1)), draw(st.integers(1, 2)))
+    if kind == "gather":
+        return take(net, x, d, draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=2 * n)))
+    if kind == "stack" and n < 9:
+        rows = [net(p.Unsqueeze(dims=(d,)), take(net, x, d, i)) for i in draw(st.permutations(range(n)))]
+        return net(p.Concat(dim=d), *rows)
+    if kind == "write":
+        zeros = net.weight(*x.shape[:d], draw(st.integers(1, 2)), *x.shape[d + 1 :])
+        both = [zeros, x] if draw(st.booleans()) else [x, zeros]
+        made = net(p.Concat(dim=d), *both)
+        return take(net, made, d, draw(st.permutations(range(made.shape[d])))) if draw(st.booleans()) else made
+    if kind == "windows" and rank == 4 and divisors(x.shape[2]) and divisors(x.shape[3]):
+        a, b = (draw(st.sampled_from(divisors(x.shape[e]))) for e in (2, 3))
+        cut = net.reshape(x, x.shape[0], x.shape[1], x.shape[2] // a, a, x.shape[3] // b, b)
+        return net.transpose(cut, 0, 2, 4, 3, 5, 1)
+    if kind == "shuffle" and rank == 4:
+        unshuffle = x.shape[2] % 2 == x.shape[3] % 2 == 0
+        if unshuffle and draw(st.booleans()):
+            return net(p.SpaceToDepth(channel=1, dims=(2, 3), blocks=(2, 2)), x)
+        if x.shape[1] % 4 == 0:
+            return net(p.DepthToSpace(channel=1, dims=(2, 3), blocks=(2, 2)), x)
+    if kind == "frames" and rank < 6 and n > 3:
+        hop, kernel = draw(st.integers(1, 3)), draw(st.integers(2, 3))
+        return take(net, x, d, hop * np.arange((n - kernel) // hop + 1)[:, None] + np.arange(kernel))
+    if kind == "pad":
+        amounts = [(0, 0)] * rank
+        amounts[d] = draw(st.sampled_from([(1, 0), (0, 2), (1, 1)]))
+        return net(p.Pad(amounts=tuple(amounts)), x)
+    return x
+
+
+@st.composite
+def moving_programs(draw):
+    """Programs of moves between convolutions, of which the first may come before any window."""
+    net = Net((1, draw(st.integers(1, 4)), draw(st.integers(3, 6)), draw(st.integers(3, 6))))
+    x = net.conv(net.x, channels=draw(st.sampled_from([2, 4]))) if draw(st.booleans()) else net.x
+    for _ in range(draw(st.integers(1, 4))):
+        for _ in range(draw(st.integers(1, 4))):
+            x = draw(moved(net, x))
+            if np.prod(x.shape) > 600:
+                break
+        if np.prod(x.shape) > 600:
+            break
+        if len(x.shape) == 4 and draw(st.integers(0, 3)):
+            kernel = draw(st.integers(1, 3))
+            groups = x.shape[1] if draw(st.integers(0, 3)) == 0 else 1
+            channels = x.shape[1] if groups > 1 else draw(st.sampled_from([2, 4]))
+            x = net(
+                p.Slide(function="conv", dims=(2, 3), kernel=(kernel,) * 2, stride=(draw(st.integers(1, 2)),) * 2,
+                        padding=((kernel // 2,) * 2,) * 2, dilation=(1, 1), channel=1, channels=channels,
+                        groups=groups), x
+            )  # fmt: skip
+            if min(x.shape) < 1:
+                break
+    if len(x.shape) == 4 and min(x.shape) > 0:
+        x = net.conv(x)
+    return net.build.program([x])
+
+
+@given(moving_programs())
+def test_random_moves_are_followed_or_unknown(program):
+    try:
+        found = layout_of(program)
+    except ModelFileError:
+        return
+    check_moves(program, found)
+
+
+def test_a_slice_into_rows_that_are_no_positions_counts_them():
+    """Two blocks of rows behind a row of zeros within each window: the first two rows are zeros and a row."""
+    net = Net((1, 2, 4, 6))
+    windows = net.transpose(net.reshape(net.conv(net.x), 1, 4, 2, 2, 3, 2), 0, 2, 4, 3, 5, 1)
+    padded = net(p.Concat(dim=3), net.weight(1, 2, 3, 1, 2, 4), windows)
+    program = net.build.program([slice_(net, padded, 3, 0, 2)])
+    check_moves(program, Layout.given(program, {"x": (2, 3)}))
+
+
+def test_rows_computed_one_by_one_and_stacked_are_an_axis():
+    net = Net((1, 2, 4, 6))
+    x = net.conv(net.x)
+    rows = []
+    for i in range(4):
+        row = net.conv(take(net, x, 2, i), kernel=3, padding=1, dims=(2,))
+        rows.append(net(p.Unsqueeze(dims=(2,)), row))
+    x = net.conv(net(p.Concat(dim=2), *rows))
+    program = net.build.program([x])
+    report = rfgraph.analyze(lower(program))
+    assert report[list(lower(program))[-1]].map_size == (4, 6)
+    assert not report.findings
+    check_moves(program, layout_of(program))
+
+
+def test_a_recurrence_written_out_reads_the_rows_before():
+    net = Net((1, 2, 4, 6))
+    x = net.conv(net.x)
+    state, rows = None, []
+    for i in range(4):
+        row = take(net, x, 2, i)
+        state = row if state is None else net.relu(net.add(row, state))
+        rows.append(net(p.Unsqueeze(dims=(2,)), state))
+    x = net(p.Concat(dim=2), *rows)
+    program = net.build.program([net.conv(x, kernel=1, padding=0)])
+    check_moves(program, layout_of(program))
+    graph = lower(program)
+    report = rfgraph.analyze(graph)
+    assert report.region(list(graph)[-1], (2, 0)).box == ((0, 3), (0, 1))

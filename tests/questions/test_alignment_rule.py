@@ -1,0 +1,384 @@
+"""Alignment against oracles: positions followed one by one, repairs applied and solved anew, forks cut out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from fractions import Fraction
+
+import networkx as nx
+import oracle
+import pytest
+from hypothesis import given, note
+from hypothesis import strategies as st
+from strategies import networks
+
+import rfgraph
+from rfgraph import Network, Window
+from rfgraph.algebra.alignment import compare, looks_ahead, reads_blocks_of, reference_of, seen_from
+from rfgraph.passes import fields as engine
+from rfgraph.passes.compiled import compile_graph
+from rfgraph.questions.forks import Branches
+from rfgraph.questions.misalignment import Misalignment
+
+
+def misaligned(report):
+    return [finding for finding in report.findings if isinstance(finding, Misalignment)]
+
+
+def upsampled(transposed, one, other):
+    """A transposed convolution, then two convolutions side by side."""
+    net = Network(axes=1)
+    up = net.conv_transpose("up", net.input("x"), **transposed)
+    net.add("m", net.conv("a", up, **one), net.conv("b", up, **other))
+    return net
+
+
+def verdict_by_positions(graph, period):
+    """The rule that two branches of ``m`` break, and by how much, from the sets of positions that they read."""
+    offsets = []
+    for y in range(period):
+        a, b = (oracle.unclipped(graph, branch, "x", 0, y) for branch in "ab")
+        if a and b:
+            offsets.append(Fraction(min(b) + max(b) - min(a) - max(a), 2))
+    if not any(offsets):
+        return None, 0
+    mean = sum(offsets) / len(offsets)
+    return ("RF002" if mean else "RF003"), abs(mean)
+
+
+CASES = [
+    ({"kernel": k, "stride": s, "dilation": d}, {"kernel": ka, "dilation": da}, {"kernel": kb, "dilation": db})
+    for k, s, d in itertools.product((1, 2, 3, 4), (1, 2, 3), (1, 2, 3))
+    for ka, da, kb, db in itertools.product((1, 2, 3), (1, 2), (1, 2, 3), (1, 2, 3))
+]
+
+
+@pytest.mark.parametrize("case", random.Random(12).sample(CASES, 240), ids=str)
+def test_branches_after_empty_phases_are_judged_by_what_they_read(case):
+    net = upsampled(*case)
+    report = rfgraph.analyze(net, alignment="center")
+    assert report.unchecked == ()
+    for node in ("a", "b", "m"):
+        assert report[node].status == "exact"
+        reads = [oracle.unclipped(net.graph, node, "x", 0, y) for y in range(case[0]["stride"])]
+        assert report[node].field[0].is_empty == (not any(reads))
+    told = [(finding.rule, abs(finding.offset)) for finding in misaligned(report)]
+    rule, offset = verdict_by_positions(net.graph, case[0]["stride"])
+    assert told == ([] if rule is None else [(rule, offset)])
+
+
+def test_a_node_that_reads_nothing_at_any_phase_is_empty():
+    net = Network(axes=1)
+    up = net.conv_transpose("up", net.input("x"), kernel=1, stride=2)
+    moved = net.pad("moved", up, padding=[[1, -1]])
+    net.mul("never", net.slice("even", moved, step=2), net.slice("odd", up, step=2))
+    report = rfgraph.analyze(net)
+    assert report["even"].field == (rfgraph.EMPTY,)
+    assert report["never"].field == report["odd"].field
+    assert report.findings == ()
+    assert report.aligned is True
+
+
+@given(networks(axes=st.just(1)), st.integers(-4, 8))
+def test_fields_of_ops_with_even_taps_are_exact_hulls(graph, y):
+    note(nx.node_link_data(graph, edges="edges"))
+    compiled = compile_graph(graph)
+    layers = compiled.layers
+    fields = engine.forward(compiled, 0, layers.inputs[0])
+    for v in range(layers.inputs[0], len(layers.nodes)):
+        field = fields.local[v]
+        if not field.is_unknown:
+            read = oracle.unclipped(graph, layers.nodes[v], layers.nodes[layers.inputs[0]], 0, y)
+            assert field.status == "exact"
+            assert field.interval(y) == ((min(read), max(read)) if read else None)
+
+
+# The fork
+
+
+def block(stem, *branches, merge="add"):
+    """Stem layers, then branches of layers side by side; a layer is (op, attributes)."""
+    net = Network("block", axes=1)
+    fork = net.input("x")
+    for i, (op, attributes) in enumerate(stem):
+        fork = net.node(op, f"stem{i}", fork, **attributes)
+    ends = []
+    for name, layers in zip("abcdef", branches, strict=False):
+        last = fork
+        for i, (op, attributes) in enumerate(layers):
+            last = net.node(op, f"{name}{i}", last, **attributes)
+        ends.append(last)
+    net.node(merge, "merge", *ends)
+    return net
+
+
+def conv(kernel, before=0, after=0, **more):
+    return "conv", {"kernel": kernel, "padding": [[before, after]], **more}
+
+
+STEMS = {
+    "none": [],
+    "strided": [conv(4, 2, stride=2)],
+    "unpadded": [conv(3, stride=3)],
+    "same": [("conv", {"kernel": 5, "padding": "same"})],
+    "upsampling": [("conv_transpose", {"kernel": 4, "stride": 2, "padding": [[0, 2]]})],
+    "uneven": [("conv_transpose", {"kernel": 2, "stride": 3})],
+    "nearest": [conv(3, 1, 1, stride=2), ("resize", {"scale": 3})],
+    "delayed": [conv(3, 7)],
+}
+
+
+@pytest.mark.parametrize("stem", STEMS.values(), ids=STEMS)
+def test_whether_branches_look_ahead_is_judged_from_their_fork(stem):
+    causal = rfgraph.analyze(block(stem, [], [conv(3, 2), conv(3, 4, dilation=2)]))
+    assert {finding.rule for finding in misaligned(causal)} == {"RF004"}
+    assert causal.aligned is True
+    ahead = rfgraph.analyze(block(stem, [conv(2, 1, 0)], [conv(4, 1, 2)]))
+    assert {finding.rule for finding in misaligned(ahead)} == {"RF002"}
+    assert ahead.aligned is False
+
+
+def test_a_stem_that_never_looks_ahead_hides_no_look_ahead():
+    # Seen from the input, no branch reads past its own position; seen from the fork, both do.
+    net = block([conv(1, 9)], [conv(2, 1, 0), conv(1, -1, 1)], [conv(4, 2, 1)])
+    (finding,) = misaligned(rfgraph.analyze(net))
+    assert (finding.rule, finding.fork) == ("RF002", "stem0")
+
+
+def test_same_padding_of_unknown_size_is_judged_from_the_fork_too():
+    same = [("conv", {"kernel": 3, "stride": 2, "padding": "same"})]
+    report = rfgraph.analyze(block(same, [], [conv(3, 2)]))
+    assert [finding.rule for finding in misaligned(report)] == ["RF004"]
+    ahead = rfgraph.analyze(block(same, [conv(2, 1, 0), conv(1, -1, 1)], [conv(4, 2, 1)]))
+    assert [finding.rule for finding in misaligned(ahead)] == ["RF002"]
+
+
+@given(networks(axes=st.just(1), inputs=st.just(1), most=12), st.data())
+def test_what_branches_read_of_their_fork_is_what_a_pass_from_it_finds(graph, data):
+    note(nx.node_link_data(graph, edges="edges"))
+    compiled = compile_graph(graph)
+    layers = compiled.layers
+    local = engine.forward(compiled, 0, 0)
+    tree = Branches(compiled, [local], 0).tree(0)
+    reached = [v for v in range(len(layers.nodes)) if local.local[v].kind != "empty"]
+    v = data.draw(st.sampled_from(reached))
+    for above in tree.chain(v):
+        window, whole = tree.window(v, above), engine.forward(compiled, 0, above).local[v]
+        if window.is_local and window.exact and whole.is_local:
+            assert window == whole
+        assert window.is_local == whole.is_local
+
+
+@given(st.data())
+def test_a_branch_seen_from_a_plain_fork(data):
+    whole = st.integers(-6, 9)
+    fork = Window(data.draw(st.integers(1, 6)), data.draw(st.integers(1, 4)), data.draw(whole))
+    branch = Window(data.draw(st.integers(1, 6)), data.draw(st.integers(1, 4)), data.draw(whole))
+    assert seen_from(fork, branch.through(fork)) == branch
+
+
+# Blocks
+
+
+def windowed(block_size, shift):
+    """Tokens, beside attention inside windows that are shifted: each token reads the window that it lies in."""
+    moved = [("pad", {"padding": [[-shift, shift]]})]
+    back = [("pad", {"padding": [[shift, -shift]]})]
+    inside = [("space_to_depth", {"block": block_size}), ("depth_to_space", {"block": block_size})]
+    return [*moved, *inside, *back]
+
+
+@pytest.mark.parametrize("shift", [0, 1, 3])
+@pytest.mark.parametrize("block_size", [4, 7])
+def test_attention_inside_shifted_windows_is_a_note_at_most(block_size, shift):
+    net = Network(axes=1)
+    x = net.conv("patches", net.input("image"), kernel=4, stride=4)
+    for layer, moved in enumerate((0, shift, 0)):
+        last = x
+        for i, (op, attributes) in enumerate(windowed(block_size, moved)):
+            last = net.node(op, f"{layer}/{i}", last, **attributes)
+        x = net.add(f"{layer}/add", x, last)
+    merging = net.space_to_depth("merging", x, block=2)
+    scores = net.depth_to_space("k", net.space_to_depth("k/blocks", merging, block=block_size), block=block_size)
+    net.mul("scores", merging, scores)
+    report = rfgraph.analyze(net)
+    assert {finding.rule for finding in misaligned(report)} == {"RF003"}
+    assert report.aligned is True
+
+
+def test_a_shift_that_is_not_undone_is_no_block():
+    net = block([], [], windowed(4, 1)[:-1])
+    (finding,) = misaligned(rfgraph.analyze(net))
+    assert (finding.rule, finding.offset) == ("RF002", -1)
+
+
+def test_blocks_are_told_as_what_they_are():
+    tokens, windows = Window(1), Window.periodic(((0, 3),) * 4, step=4)
+    assert reads_blocks_of(windows, tokens)
+    assert not reads_blocks_of(tokens, windows)
+    assert not reads_blocks_of(windows, Window(1, padding=-1))
+    assert not reads_blocks_of(Window(3), tokens)
+    assert not reads_blocks_of(Window.periodic(((0, 3), None, (0, 3), (0, 3)), step=4), tokens)
+
+
+def frames(*shifts, merge="concat", kernel=160):
+    net = Network(axes=1)
+    x = net.input("x")
+    net.node(
+        merge,
+        "frames",
+        *(net.space_to_depth(f"{s}", net.slice(f"from{s}", x, start=s), block=kernel) for s in shifts),
+    )
+    return net
+
+
+def test_frames_of_blocks_side_by_side_are_a_note():
+    (finding,) = misaligned(rfgraph.analyze(frames(0, 160)))
+    assert (finding.rule, finding.offset) == ("RF003", 160)
+    assert "branches read blocks: what one reads at one output, the other reads at others" in finding.message
+    assert [f.rule for f in misaligned(rfgraph.analyze(frames(0, 320, 160)))] == ["RF003"] * 2
+    assert rfgraph.analyze(frames(0, 160)).aligned is True
+    assert [f.rule for f in misaligned(rfgraph.analyze(frames(0, 80)))] == ["RF002"]
+    assert [f.rule for f in misaligned(rfgraph.analyze(frames(0, 160, merge="add")))] == ["RF002"]
+    assert rfgraph.analyze(frames(0, 80)).aligned is False
+
+
+# Repairs
+
+
+@given(networks(axes=st.integers(1, 2), inputs=st.just(1), most=10), st.sampled_from(["auto", "center"]))
+def test_every_repair_that_is_advised_repairs(graph, mode):
+    note(nx.node_link_data(graph, edges="edges"))
+    report = rfgraph.analyze(graph, alignment=mode)
+    for finding in misaligned(report):
+        if finding.repair is None:
+            continue
+        assert str(finding.repair) == finding.advice
+        again = rfgraph.analyze(finding.repair.apply(graph), alignment=mode)
+        pair = {finding.reference.slot, finding.branch.slot}
+        for other in misaligned(again):
+            if other.merge == finding.merge and not set(other.axes).isdisjoint(finding.axes):
+                assert {other.reference.slot, other.branch.slot} != pair
+
+
+def look_ahead(graph, merge, fork):
+    """By slot, how far the branches of a merge read past their own position of the fork, found from the fork alone."""
+    report = rfgraph.analyze(graph, source=fork)
+    ahead = {}
+    for tail, _, edge in graph.in_edges(merge, data=True):
+        window = report[tail].field[0]
+        ends = [window.interval(y) for y in range(window.period)]
+        ahead[edge.get("slot", 0)] = max(end[1] - y * window.stride for y, end in enumerate(ends) if end is not None)
+    return ahead
+
+
+paddings = st.integers(0, 4)
+layer = st.builds(
+    lambda k, a, b, d: conv(k, a, b, dilation=d), st.integers(1, 4), paddings, paddings, st.integers(1, 2)
+)
+
+
+@given(st.sampled_from(list(STEMS.values())), st.lists(layer, max_size=2), st.lists(layer, max_size=2))
+def test_no_repair_has_a_causal_branch_read_the_future(stem, one, other):
+    net = block(stem, one, other)
+    note(json.dumps(nx.node_link_data(net.graph, edges="edges")))
+    fork = f"stem{len(stem) - 1}" if stem else "x"
+    for finding in misaligned(rfgraph.analyze(net, alignment="center")):
+        if finding.repair is None:
+            continue
+        before = look_ahead(net.graph, "merge", fork)
+        after = look_ahead(finding.repair.apply(net.graph), "merge", fork)
+        for slot in before:
+            assert after[slot] <= max(before[slot], 0) or before[slot] > 0
+
+
+def test_where_a_repair_would_break_causality_that_is_said():
+    net = block([], [conv(3, 2)], [("dropout", {})])
+    (finding,) = misaligned(rfgraph.analyze(net, alignment="center"))
+    assert str(finding.repair) == "insert a pad of [[1, -1]] between 'b0' and 'merge'"  # a delay, and no look ahead
+    strided = block([], [conv(4, 3, 0, stride=2)], [conv(2, 1, 0, stride=2)])
+    (finding,) = misaligned(rfgraph.analyze(strided, alignment="center"))
+    assert finding.repair is not None
+    narrow = block([], [conv(3, 2, stride=2)], [conv(1, 0, stride=2)])
+    (finding,) = misaligned(rfgraph.analyze(narrow, alignment="center"))
+    assert str(finding.repair) == "change padding of 'b0' from [[0, 0]] to [[1, -1]]"
+
+
+def test_what_no_padding_repairs_says_that_it_was_tried():
+    net = Network("repair", axes=1)
+    x = net.input("x")
+    up = net.conv_transpose("t", x, kernel=4, stride=2, padding=1)
+    net.add("a", x, net.conv("c", up, kernel=5, stride=2, padding=2))
+    (finding,) = misaligned(rfgraph.analyze(net))
+    assert (finding.rule, finding.offset, finding.repair) == ("RF002", Fraction(1, 2), None)
+    assert finding.advice.startswith("no change of padding repairs it: each on the way was tried")
+
+
+# Drift
+
+
+def test_drift_is_told_in_pixels():
+    net = Network(axes=1)
+    x = net.input("x")
+    net.add("add", net.conv("a", x, kernel=3, padding=[[0, 0]]), net.conv("b", x, kernel=3, stride=2, padding=[[5, 5]]))
+    (finding,) = misaligned(rfgraph.analyze(net, input_size=13))
+    assert (finding.drift.per_100, finding.drift.at_border, finding.drift.input_size) == (-50, 11 - 16, 13)
+    assert finding.drift.align_corners == ()
+    read = [oracle.clipped(sized(net, 13), "add", "x", (y,)) for y in range(11)]
+    sizes = [max(box)[0] - min(box)[0] + 1 for box in read if box]
+    assert finding.drift.region_sizes == (min(sizes), max(sizes))
+    assert (
+        "drift apart, by -50 pixels per 100 input pixels; -5 at the far border of 13; features read" in finding.message
+    )
+    (unsized,) = misaligned(rfgraph.analyze(net))
+    assert (unsized.drift.at_border, unsized.drift.region_sizes) == (None, None)
+    assert "drift apart, by -50 pixels per 100 input pixels (" in unsized.message
+
+
+def sized(net, size):
+    graph = net.graph.copy()
+    graph.nodes["x"]["size"] = size
+    return graph
+
+
+def test_align_corners_is_named_as_the_cause():
+    net = Network(axes=2)
+    x = net.input("x")
+    small = net.max_pool("pool", x, kernel=2)
+    net.concat("cat", x, net.resize("up", small, scale=2, mode="linear", coordinates="align_corners"))
+    (finding,) = misaligned(rfgraph.analyze(net, input_size=16))
+    assert finding.rule == "RF001"
+    assert finding.drift.align_corners == ("up",)
+    assert finding.drift.per_100 == 100 * (Fraction(15, 14) - 1)
+    assert "'up' aligns corners" in finding.advice
+
+
+# The rule itself
+
+
+def test_branches_as_wide_are_ordered_by_what_they_read():
+    assert reference_of([(0, Window(3)), (1, Window(3, padding=1))]) == (1, Window(3, padding=1))
+    assert reference_of([(1, Window(3, padding=1)), (0, Window(3))]) == (1, Window(3, padding=1))
+    assert reference_of([(0, Window(1)), (1, Window(3)), (2, Window(2))]) == (1, Window(3))
+
+
+def test_look_ahead_counts_where_a_branch_pads():
+    assert not looks_ahead(Window(3, padding=2))
+    assert looks_ahead(Window(3, padding=1))
+    assert not looks_ahead(Window(3))
+    assert looks_ahead(Window.unknown("a test"))
+    assert not looks_ahead(Window.periodic(((-1, 0), (0, 0)), step=1))
+    assert looks_ahead(Window.periodic(((-1, 0), (0, 1)), step=1))
+
+
+@given(st.integers(1, 6), st.integers(-4, 4), st.integers(1, 6), st.integers(-4, 4), st.integers(1, 3))
+def test_center_and_causal_mode_say_what_the_intervals_say(k, p, l, q, s):  # noqa: E741
+    one, other = Window(k, s, p), Window(l, s, q)
+    center = Fraction(l - 1 - 2 * q - (k - 1 - 2 * p), 2)
+    end = (l - 1 - q) - (k - 1 - p)
+    assert compare(one, other, "center").offset == center
+    assert compare(one, other, "causal").offset == end
+    auto = compare(one, other, "auto", lambda: True)
+    assert auto.verdict == ("aligned" if not center else "off" if end else "causal")
