@@ -222,7 +222,7 @@ class Report(Mapping[Hashable, Layer]):
     @cached_property
     def _behind(self) -> tuple[list[Finding], list[int]]:
         """What does not line up behind ops that read all of the source, and the merges that are not checked there."""
-        if not self._solved.has_global or not beginnings(self._layers, with_axes(self._layers)):
+        if not self._solved.collapses or not beginnings(self._layers, with_axes(self._layers)):
             return [], []
         return grids.find(self._compiled, self._fields, self._source, self._modes)
 
