@@ -99,6 +99,10 @@ class Solved(Protocol):
     def has_no_holes(self) -> bool:
         """Whether it is sure that every position inside every field is read."""
 
+    @property
+    def reads_all(self) -> bool:
+        """Whether it is sure that no position of the source is unread."""
+
     def seen(self, node: Hashable) -> Seen:
         """Return what is found of a node."""
 
@@ -199,6 +203,11 @@ class General:
     @property
     def has_no_holes(self) -> bool:
         """Whether it is sure that every position inside every field is read: it is not."""
+        return False
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether it is sure that no position of the source is unread: it is not."""
         return False
 
     @cached_property
@@ -321,6 +330,11 @@ class Walked:
     def has_no_holes(self) -> bool:
         """Whether every position inside every field is read."""
         return self.plain.has_no_holes
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether it is sure that no position of the input is unread."""
+        return self.plain.reads_all
 
     def seen(self, node: Hashable) -> Seen:
         """Return what is found of a node."""

@@ -54,7 +54,10 @@ def main(*arguments):
     assert cli.main(list(map(str, arguments))) == 0
 
 
-@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=str)
+HOW = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x))}
+
+
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
 @pytest.mark.parametrize("kind", FINDINGS)
 def test_reports_layers_traces_and_findings_are_copied_and_pickled(kind, how):
     report = rfgraph.analyze(network(kind))
