@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from rfgraph.questions.context import GlobalContext
     from rfgraph.questions.features import Features
     from rfgraph.questions.findings import Finding
+    from rfgraph.questions.holes import Holes
     from rfgraph.questions.layers import Layer, Region, Trace
     from rfgraph.questions.misalignment import Branch, Misalignment, Repair, SizeDependent
     from rfgraph.questions.paths import Paths
     from rfgraph.questions.productivity import Unproductive
     from rfgraph.questions.roi import Roi, roi
-    from rfgraph.questions.support import Holes, Support
+    from rfgraph.questions.support import Support
+    from rfgraph.questions.unread import Unread
     from rfgraph.report import Report
     from rfgraph.sweeps import Sweep, sweep
 
@@ -56,6 +58,7 @@ __all__ = [
     "Total",
     "Trace",
     "Unproductive",
+    "Unread",
     "Window",
     "analyze",
     "load",
@@ -84,7 +87,9 @@ _HOMES = {
     "questions.findings": ("Finding",),
     "questions.layers": ("Layer", "Region", "Trace"),
     "questions.misalignment": ("Branch", "Misalignment", "Repair", "SizeDependent"),
-    "questions.support": ("Holes", "Support"),
+    "questions.holes": ("Holes",),
+    "questions.support": ("Support",),
+    "questions.unread": ("Unread",),
     "questions.context": ("GlobalContext",),
     "questions.productivity": ("Unproductive",),
     "sweeps": ("Sweep", "sweep"),

@@ -145,7 +145,8 @@ def _cut(
         node = maps.node("flatten", step, [p], **maps.mixes(lost))
         return Placed(node, view.without(lost), p.full | lost, step.name)
     if not slices:
-        return Placed(maps.some_channels(step, [p]), view, p.full, p.label)
+        node = maps.some_channels(step, [p]) if bounds else maps.node("identity", step, [p])
+        return Placed(node, view, p.full, p.label)
     starts, stops, strides = (
         maps.per_axis({axis: bound[i] for axis, bound in slices.items()}, EVERYTHING[i]) for i in range(3)
     )
