@@ -1081,7 +1081,7 @@ def test_a_size_that_depends_on_the_input_waits_for_one():
     layer = rfgraph.analyze(lower(read_model(model)))["u"]
     assert layer.status == "unknown"
     assert "it resizes to H, W, which depends on the input size; give one" in layer.why
-    graph = lower_for(lambda shapes: read_model(model, shapes=shapes), input_size=(64, 31))
+    graph = lower_for(lambda shapes: read_model(model, given=shapes), input_size=(64, 31))
     assert graph.nodes["x"]["size"] == [64, 31]
     assert graph.nodes["u"]["size"] == [64, 31]
     assert rfgraph.analyze(graph)["u"].map_size == (64, 31)
@@ -1090,7 +1090,7 @@ def test_a_size_that_depends_on_the_input_waits_for_one():
 def test_an_input_size_replaces_the_one_a_model_was_exported_for():
     text = DYNAMIC.replace("float[N, 3, H, W] x", "float[1, 3, 32, 32] x")
     path_model = build(text, DYNAMIC_WEIGHTS)
-    graph = lower_for(lambda shapes: read_model(path_model, shapes=shapes), input_size=96)
+    graph = lower_for(lambda shapes: read_model(path_model, given=shapes), input_size=96)
     assert graph.nodes["u"]["size"] == [96, 96]
 
 
