@@ -189,8 +189,8 @@ SEVERAL = {
     "logical_xor": "xor", "bitwise_and": "bitwise_and", "bitwise_or": "bitwise_or", "bitwise_xor": "bitwise_xor",
     "__and__": "and", "__or__": "or", "__xor__": "xor",
     "xlogy": "xlogy", "logaddexp": "logaddexp", "logaddexp2": "logaddexp", "copysign": "copysign", "fmax": "max",
-    "fmin": "min", "isclose": "equal", "float_power": "pow", "ldexp": "mul", "complex": "elementwise",
-    "polar": "elementwise", "heaviside": "heaviside", "hypot": "hypot",
+    "fmin": "min", "isclose": "equal", "float_power": "pow", "ldexp": "mul", "complex": "complex",
+    "polar": "polar", "heaviside": "heaviside", "hypot": "hypot",
 }  # fmt: skip
 
 
