@@ -92,6 +92,10 @@ class Solved(Protocol):
         """Whether some node reads a whole axis."""
 
     @property
+    def collapses(self) -> bool:
+        """Whether some op leaves one position of a map, behind which another grid may begin."""
+
+    @property
     def has_no_holes(self) -> bool:
         """Whether it is sure that every position inside every field is read."""
 
@@ -185,6 +189,11 @@ class General:
     def general(self) -> General:
         """Itself."""
         return self
+
+    @property
+    def collapses(self) -> bool:
+        """Whether some op leaves one position of a map."""
+        return any(all(op.collapses for op in ops) for ops in self.layers.distinct.values())
 
     @cached_property
     def has_global(self) -> bool:
@@ -311,6 +320,11 @@ class Walked:
     def has_global(self) -> bool:
         """Whether some node reads a whole axis."""
         return self.plain.has_global
+
+    @property
+    def collapses(self) -> bool:
+        """Whether some op leaves one position of a map."""
+        return self.plain.collapses
 
     @property
     def has_no_holes(self) -> bool:

@@ -182,7 +182,7 @@ def test_outputs_are_named_on_the_command_line(tmp_path, capsys):
 
 def test_the_stub_of_the_builder_tells_every_method():
     path = Path(methods.__file__).with_suffix(".pyi")
-    assert path.read_text() == methods.signatures(), f"write signatures() of {methods.__name__} to {path.name}"
+    assert path.read_text() == methods.signatures(), f"run: python -m {methods.__name__} > rfgraph/graph/{path.name}"
 
 
 @pytest.mark.parametrize("op", KINDS)

@@ -189,6 +189,11 @@ class Plain:
         return [sizes[number] for number in self._numbers]
 
     @cached_property
+    def collapses(self) -> bool:
+        """Whether some op leaves one position of a map."""
+        return any(all(op.collapses for op in self._table.specs[number].ops) for number in set(self.specs))
+
+    @cached_property
     def has_global(self) -> bool:
         """Whether some node reads the whole of an axis."""
         return any(frame.is_global for number in set(self._numbers) for frame in self._table.frames[number])
