@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import networkx as nx
 
 from rfgraph.algebra.alignment import Mode
-from rfgraph.algebra.residues import InputSizes
+from rfgraph.algebra.residues import InputSizes, MapSize
 from rfgraph.algebra.window import Interval, Window
 from rfgraph.errors import (
     AttributeValueError,
@@ -332,6 +332,29 @@ class Report(Mapping[Hashable, Layer]):
         if self._traced is not None and self._anywhere is self:
             return (None,) * len(self.axes)  # sizes that the trace holds may be the model's or the example's
         return tuple(rule.input_sizes for rule in self._anywhere._size_rules)
+
+    def map_size_of(self, layer: Hashable) -> tuple[MapSize | None, ...]:
+        """Return the size of a layer's map as a formula of the input size, per axis; ``None`` where it cannot be told.
+
+        Parameters
+        ----------
+        layer
+            A node.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("half", axes=1)
+        >>> half = net.conv("half", net.input("x"), kernel=3, stride=2, padding=1)
+        >>> (size,) = analyze(net).map_size_of("half")
+        >>> print(size)
+        n/2 where n mod 2 is 0; (n + 1)/2 where n mod 2 is 1
+        >>> size.size(224), str(size.unchanged)
+        (112, '1 only')
+        """
+        report = self._anywhere
+        v = report._layers.id_of(layer)
+        return tuple(rule.map_size(v) for rule in report._size_rules)
 
     @cached_property
     def unchecked(self) -> tuple[Hashable, ...]:
