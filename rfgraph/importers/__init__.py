@@ -86,6 +86,8 @@ def load(
         raise ModelFileError(f"{text}: {found}, nor is it zoo:NAME or file.py:function{hint}")
     if not path.exists():
         raise ModelFileError(f"{text}: there is no such file")
+    if not path.is_dir() and not path.is_file():  # a pipe or a device has no end that one could wait for
+        raise ModelFileError(f"{text}: it is no regular file; save the model to one")
     if not inputs:
         return reader(text, treat, input_size, axes=axes)
     if reader not in SETTABLE:

@@ -91,7 +91,7 @@ class Expression:
 
     def __mul__(self, other: Dim | Fraction) -> Dim:
         if not isinstance(other, Expression):
-            return _sum([(atoms, coefficient * other) for atoms, coefficient in self.terms])
+            return self if other == 1 else _sum([(atoms, coefficient * other) for atoms, coefficient in self.terms])
         (left, a), (right, b) = self._as_term(), other._as_term()
         return _sum([(tuple(sorted((*left, *right), key=str)), a * b)])
 
