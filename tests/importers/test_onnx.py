@@ -1436,6 +1436,23 @@ def test_an_operator_of_another_domain_is_named_and_can_be_treated():
         assert report["y"].size == (7, 7)
 
 
+def test_an_operator_of_another_domain_is_not_taken_for_the_one_of_onnx():
+    nodes = [
+        onnx.helper.make_node("AveragePool", ["x"], ["a"], "a", kernel_shape=[3]),
+        onnx.helper.make_node("Transpose", ["a"], ["t"], "t", perm=[0, 2, 1]),
+        onnx.helper.make_node("Attention", ["t", "w", "bias"], ["y"], "y", domain="com.microsoft", num_heads=1),
+    ]
+    sizes = {"x": (1, 4, 9), "y": (1, 7, 4)}
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in sizes.items())
+    weights = [
+        onnx.numpy_helper.from_array(np.ones(shape, "f4"), name) for name, shape in (("w", (4, 12)), ("bias", 12))
+    ]
+    opsets = [onnx.helper.make_opsetid("", 23), onnx.helper.make_opsetid("com.microsoft", 1)]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [x], [y], weights), opset_imports=opsets)
+    report = rfgraph.analyze(lower(read_model(model)))
+    assert (report["a"].status, report["y"].status) == ("exact", "unknown")
+
+
 def test_a_file_that_is_cut_short_or_no_model_is_refused(tmp_path):
     path = tmp_path / "broken.onnx"
     whole = (LIGHT / "light_squeezenet.onnx").read_bytes()

@@ -55,7 +55,7 @@ UNARY = {
     "Abs": "abs", "Absolute": "abs", "Angle": "angle", "Arccos": "acos", "Arccosh": "acosh", "Arcsin": "asin",
     "Arcsinh": "asinh", "Arctan": "atan", "Arctanh": "atanh", "BitwiseInvert": "bitwise_not",
     "BitwiseNot": "bitwise_not", "Cast": "identity", "Cbrt": "cbrt", "Ceil": "ceil", "Celu": "celu",
-    "Conj": "identity", "Conjugate": "identity", "ConvertToTensor": "identity", "Copy": "identity", "Cos": "cos",
+    "Conj": "conj", "Conjugate": "conj", "ConvertToTensor": "identity", "Copy": "identity", "Cos": "cos",
     "Cosh": "cosh", "Deg2rad": "mul", "Elu": "elu", "Erf": "erf", "Erfc": "erfc", "Erfinv": "erfinv", "Exp": "exp",
     "Exp2": "exp", "Expm1": "expm1", "Fabs": "abs", "Floor": "floor", "Gelu": "gelu", "HardShrink": "shrink",
     "HardSigmoid": "hard_sigmoid", "HardSilu": "hard_swish", "HardTanh": "hard_tanh", "I0": "i0", "Imag": "imag",
@@ -72,14 +72,14 @@ UNARY = {
 
 #: Functions of elements of several tensors, which broadcast.
 SEVERAL = {
-    "Add": "add", "Arctan2": "atan2", "BitwiseAnd": "bitwise_and", "BitwiseLeftShift": "shift",
-    "BitwiseOr": "bitwise_or", "BitwiseRightShift": "shift", "BitwiseXor": "bitwise_xor", "Clip": "clamp",
+    "Add": "add", "Arctan2": "atan2", "BitwiseAnd": "bitwise_and", "BitwiseLeftShift": "bit_shift",
+    "BitwiseOr": "bitwise_or", "BitwiseRightShift": "bit_shift", "BitwiseXor": "bitwise_xor", "Clip": "clip",
     "Divide": "div", "DivideNoNan": "div", "Equal": "equal", "FloorDivide": "floor_div", "Fmax": "max", "Fmin": "min",
     "Fmod": "mod", "Gcd": "gcd", "Greater": "greater", "GreaterEqual": "greater_or_equal", "Heaviside": "heaviside",
-    "Hypot": "hypot", "Isclose": "equal", "Lcm": "lcm", "Ldexp": "mul", "LeftShift": "shift", "Less": "less",
+    "Hypot": "hypot", "Isclose": "equal", "Lcm": "lcm", "Ldexp": "mul", "LeftShift": "bit_shift", "Less": "less",
     "LessEqual": "less_or_equal", "Logaddexp": "logaddexp", "Logaddexp2": "logaddexp", "LogicalAnd": "and",
     "LogicalOr": "or", "LogicalXor": "xor", "Maximum": "max", "Minimum": "min", "Mod": "mod", "Multiply": "mul",
-    "Nextafter": "nextafter", "NotEqual": "not_equal", "Polar": "polar", "Power": "pow", "RightShift": "shift",
+    "Nextafter": "nextafter", "NotEqual": "not_equal", "Polar": "polar", "Power": "pow", "RightShift": "bit_shift",
     "Subtract": "sub", "TrueDivide": "div", "Where": "where",
 }  # fmt: skip
 

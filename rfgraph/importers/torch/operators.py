@@ -159,7 +159,7 @@ HANDLERS: Handlers[Handle] = Handlers("PyTorch")
 UNARY = {
     "clone": "identity", "contiguous": "identity", "detach": "identity", "alias": "identity", "to": "identity",
     "_to_copy": "identity", "lift_fresh_copy": "identity", "lift_fresh": "identity", "type_as": "identity",
-    "positive": "identity", "detach_copy": "identity", "alias_copy": "identity", "conj": "identity", "real": "identity",
+    "positive": "identity", "detach_copy": "identity", "alias_copy": "identity", "conj": "conj", "real": "real",
     "dropout": "dropout", "native_dropout": "dropout", "feature_dropout": "dropout", "alpha_dropout": "dropout",
     "feature_alpha_dropout": "dropout", "bernoulli": "bernoulli",
     "relu": "relu", "relu6": "relu6", "leaky_relu": "leaky_relu", "elu": "elu", "selu": "selu", "celu": "celu",
@@ -181,9 +181,9 @@ UNARY = {
 #: Functions of elements of several tensors, which broadcast; arguments that are numbers change nothing.
 SEVERAL = {
     "add": "add", "sub": "sub", "rsub": "sub", "mul": "mul", "div": "div", "true_divide": "div", "divide": "div",
-    "multiply": "mul", "subtract": "sub", "floor_divide": "div", "maximum": "max", "minimum": "min", "pow": "pow",
+    "multiply": "mul", "subtract": "sub", "floor_divide": "floor_div", "maximum": "max", "minimum": "min", "pow": "pow",
     "remainder": "mod", "fmod": "mod", "atan2": "atan2", "where": "where", "lerp": "lerp", "addcmul": "addcmul",
-    "addcdiv": "addcdiv", "clamp": "clamp", "clamp_min": "clamp", "clamp_max": "clamp", "clip": "clamp",
+    "addcdiv": "addcdiv", "clamp": "clip", "clamp_min": "clip", "clamp_max": "clip", "clip": "clip",
     "prelu": "prelu", "_prelu_kernel": "prelu", "masked_fill": "where", "eq": "equal", "ne": "not_equal", "lt": "less",
     "le": "less_or_equal", "gt": "greater", "ge": "greater_or_equal", "logical_and": "and", "logical_or": "or",
     "logical_xor": "xor", "bitwise_and": "bitwise_and", "bitwise_or": "bitwise_or", "bitwise_xor": "bitwise_xor",
