@@ -14,6 +14,8 @@ from rfgraph.importers.program.dimensions import Dim, Shape
 
 Ints = tuple[int, ...]
 Kind = TypeVar("Kind")
+#: How a sequence is run through.
+Direction = Literal["forward", "backward", "both"]
 Paddings = tuple[tuple[int, int], ...] | Literal["same_upper", "same_lower"]
 
 
@@ -208,10 +210,17 @@ class Reduce(Primitive):
 
 @_primitive
 class Mix(Primitive):
-    """Every element reads all of ``dims`` and the shape stays: softmax, normalisation, sorting, a recurrence."""
+    """Every element reads all of ``dims`` and the shape stays: softmax, normalisation, sorting, a recurrence.
+
+    Run ``forward`` through one dimension it reads its own row and those before, ``backward`` those after. ``exclusive``
+    leaves out its own. ``bound`` says why it may read less than all, where what it leaves out cannot be followed.
+    """
 
     function: str
     dims: Ints
+    direction: Direction = "both"
+    exclusive: bool = False
+    bound: str = ""
 
 
 @_primitive
