@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ def smallest(module: str, cache: Path) -> str:
 def traced(variant: str, cache: Path) -> Any:
     """Return the exported graph of a variant, from the cache if it is there."""
     file = cache / f"{variant}.pickle"
-    if not file.exists():
+    found = pickle.loads(file.read_bytes()) if file.exists() else None
+    if found is None or any(not hasattr(found, one.name) for one in fields(found)):  # kept by another version
         import timm
 
         from rfgraph.importers.torch import live
@@ -72,7 +73,7 @@ def traced(variant: str, cache: Path) -> Any:
         model = timm.create_model(variant).eval()
         found, _ = live.read(model, (1, *model.pretrained_cfg.get("input_size", (3, 224, 224))))
         file.write_bytes(pickle.dumps(found))
-    return pickle.loads(file.read_bytes())
+    return found
 
 
 def outcomes(modules: Iterable[str], cache: Path) -> Iterator[Outcome]:

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from rfgraph.questions.context import GlobalContext
     from rfgraph.questions.features import Features
     from rfgraph.questions.findings import Finding
+    from rfgraph.questions.holes import Holes
+    from rfgraph.questions.latency import LooksAhead
     from rfgraph.questions.layers import Layer, Region, Trace
     from rfgraph.questions.misalignment import Branch, Misalignment, Repair, SizeDependent
     from rfgraph.questions.paths import Paths
     from rfgraph.questions.productivity import Unproductive
     from rfgraph.questions.roi import Roi, roi
-    from rfgraph.questions.support import Holes, Support
+    from rfgraph.questions.support import Support
+    from rfgraph.questions.tiling import Untileable
+    from rfgraph.questions.unread import Unread
     from rfgraph.report import Report
     from rfgraph.sweeps import Sweep, sweep
 
@@ -40,6 +44,7 @@ __all__ = [
     "GlobalContext",
     "Holes",
     "Layer",
+    "LooksAhead",
     "Misalignment",
     "Network",
     "Numbers",
@@ -56,6 +61,8 @@ __all__ = [
     "Total",
     "Trace",
     "Unproductive",
+    "Unread",
+    "Untileable",
     "Window",
     "analyze",
     "load",
@@ -84,7 +91,11 @@ _HOMES = {
     "questions.findings": ("Finding",),
     "questions.layers": ("Layer", "Region", "Trace"),
     "questions.misalignment": ("Branch", "Misalignment", "Repair", "SizeDependent"),
-    "questions.support": ("Holes", "Support"),
+    "questions.holes": ("Holes",),
+    "questions.support": ("Support",),
+    "questions.tiling": ("Untileable",),
+    "questions.latency": ("LooksAhead",),
+    "questions.unread": ("Unread",),
     "questions.context": ("GlobalContext",),
     "questions.productivity": ("Unproductive",),
     "sweeps": ("Sweep", "sweep"),

@@ -97,7 +97,18 @@ def analyze(
     """
     example, input_size = importers.as_example(model, example, input_size)
     graph = _graph(model, treat, input_size, example, inputs, axes)
-    return report_of(graph, input_size, source, alignment, treat, batch_norm)
+    report = report_of(graph, input_size, source, alignment, treat, batch_norm)
+    if importers.is_traced(model):
+
+        def at_size(size: InputSize) -> Report:
+            return analyze(model, size, source, alignment, treat, batch_norm, example, axes=axes)
+
+        def at_any_size() -> Report | None:
+            symbolic = importers.live_at_any_size(model, example, treat, axes)
+            return symbolic if symbolic is None else report_of(symbolic, None, source, alignment, treat, batch_norm)
+
+        report._traced = at_size, at_any_size
+    return report
 
 
 def trace(

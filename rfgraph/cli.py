@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rfgraph.report import Report
     from rfgraph.settings import Settings
 
-CLEAN, FOUND, UNREADABLE, INTERRUPTED = 0, 1, 2, 130
+CLEAN, FOUND, UNREADABLE, UNFORESEEN, INTERRUPTED = 0, 1, 2, 3, 130
 
 #: As ``rfgraph.questions.findings.SEVERITIES``, which would import networkx.
 SEVERITIES = ("note", "warning", "error")
@@ -42,6 +42,7 @@ exit codes:
   0  clean
   1  check: something at or above --fail-on
   2  the request or the model cannot be read
+  3  an error in rfgraph itself, please report it
 
 examples:
   rfgraph summary zoo:resnet_v1_50 --input-size 224
@@ -179,6 +180,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(error)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:  # 1 means found, and nothing else may end with it
+        return _report(error)
     finally:
         sys.set_int_max_str_digits(limit)
 
@@ -775,3 +778,23 @@ def _refuse(error: RFGraphError | OSError) -> int:
         said = said.replace(argument, option)
     print(f"rfgraph: {printable(' '.join(said.splitlines()))}", file=sys.stderr)
     return UNREADABLE
+
+
+def _report(error: Exception) -> int:
+    """Say what no one foresaw in one paragraph, with the place in the code for those who will repair it."""
+    import traceback
+
+    from rfgraph.present.rows import printable
+
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if f"{os.sep}rfgraph{os.sep}" in frame.filename] or list(frames)
+    place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    said = " ".join(str(error).split())[:300]
+    print(
+        printable(
+            f"rfgraph: an error in rfgraph itself, {type(error).__name__}{place}: {said or 'it says no more'}; "
+            "please report it with the command and, if you can, the model"
+        ),
+        file=sys.stderr,
+    )
+    return UNFORESEEN

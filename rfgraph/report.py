@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import networkx as nx
 
 from rfgraph.algebra.alignment import Mode
-from rfgraph.algebra.residues import InputSizes
+from rfgraph.algebra.residues import InputSizes, MapSize
 from rfgraph.algebra.window import Interval, Window
 from rfgraph.errors import (
     AttributeValueError,
@@ -30,8 +30,9 @@ from rfgraph.graph.treatments import Treat, Treatment
 from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.results import Fields
-from rfgraph.questions import context, grids, productivity
+from rfgraph.questions import context, grids, holes, productivity
 from rfgraph.questions import support as supports
+from rfgraph.questions import unread as unreads
 from rfgraph.questions.alignment import center_spread, find, unchecked
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import Finding, worst_first
@@ -69,6 +70,8 @@ class Report(Mapping[Hashable, Layer]):
         self._modes = modes
         self._graph = graph
         self._options = options
+        #: Reports of a live model that is traced anew: at one input size, and for any where it can be.
+        self._traced: tuple[Callable[[InputSize], Report], Callable[[], Report | None]] | None = None
 
     @property
     def engine(self) -> Engine:
@@ -212,17 +215,20 @@ class Report(Mapping[Hashable, Layer]):
         whole: list[GlobalContext] = []
         if self._solved.has_global and self._solved.may_be_global([self._layers.nodes[v] for v in self._ends]):
             whole = context.find(self._compiled, self._fields, self._ends)
-        holes: list[Finding] = []
+        skips: list[Finding] = []
         if not self._solved.has_no_holes:
-            holes = supports.find(self._compiled, self._fields, self._source, self._ends)
-        found = worst_first([*misaligned, *self._behind[0], *self._unproductive, *whole, *holes])
+            skips = holes.find(self._compiled, self._fields, self._source, self._ends)
+        unread: list[Finding] = []
+        if not self._solved.reads_all:
+            unread = unreads.find(self._layers, self._solved.sizes, lambda: self._compiled, self._source, self._ends)
+        found = worst_first([*misaligned, *self._behind[0], *self._unproductive, *whole, *skips, *unread])
         located = [(finding, self._location(finding.node)) for finding in found]
         return tuple(replace(finding, location=location) if location else finding for finding, location in located)
 
     @cached_property
     def _behind(self) -> tuple[list[Finding], list[int]]:
         """What does not line up behind ops that read all of the source, and the merges that are not checked there."""
-        if not self._solved.has_global or not beginnings(self._layers, with_axes(self._layers)):
+        if not self._solved.collapses or not beginnings(self._layers, with_axes(self._layers)):
             return [], []
         return grids.find(self._compiled, self._fields, self._source, self._modes)
 
@@ -281,6 +287,10 @@ class Report(Mapping[Hashable, Layer]):
         >>> report.aligned, report.aligned_when(224)
         (True, True)
         """
+        if self._traced is not None:
+            at_size, _ = self._traced
+            anywhere = self._anywhere
+            return at_size(input_size).aligned if anywhere is self else anywhere.aligned_when(input_size)
         compiled = compile_layers(self._layers, input_size)
         return Report(General(compiled, self.source, "it is solved anew for a size"), self._modes).aligned
 
@@ -294,10 +304,13 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:xception").aligned_sizes[0])
         n mod 32 is 7 or 8, from 7
         """
-        return tuple(
-            common_sizes(axis, [f for f in self.findings if isinstance(f, SizeDependent) and axis in f.axes])
-            for axis in self.axes
-        )
+        found = [finding for finding in self._anywhere.findings if isinstance(finding, SizeDependent)]
+        return tuple(common_sizes(axis, [finding for finding in found if axis in finding.axes]) for axis in self.axes)
+
+    @cached_property
+    def _anywhere(self) -> Report:
+        """The report of a live model traced for inputs of any size, where it can be traced so; else this one."""
+        return self if self._traced is None else self._traced[1]() or self
 
     @cached_property
     def _size_rules(self) -> list[SizeRule]:
@@ -316,7 +329,32 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:unet_2x2").input_sizes[0])
         multiples of 16, from 16
         """
-        return tuple(rule.input_sizes for rule in self._size_rules)
+        if self._traced is not None and self._anywhere is self:
+            return (None,) * len(self.axes)  # sizes that the trace holds may be the model's or the example's
+        return tuple(rule.input_sizes for rule in self._anywhere._size_rules)
+
+    def map_size_of(self, layer: Hashable) -> tuple[MapSize | None, ...]:
+        """Return the size of a layer's map as a formula of the input size, per axis; ``None`` where it cannot be told.
+
+        Parameters
+        ----------
+        layer
+            A node.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("half", axes=1)
+        >>> half = net.conv("half", net.input("x"), kernel=3, stride=2, padding=1)
+        >>> (size,) = analyze(net).map_size_of("half")
+        >>> print(size)
+        n/2 where n mod 2 is 0; (n + 1)/2 where n mod 2 is 1
+        >>> size.size(224), str(size.unchanged)
+        (112, '1 only')
+        """
+        report = self._anywhere
+        v = report._layers.id_of(layer)
+        return tuple(rule.map_size(v) for rule in report._size_rules)
 
     @cached_property
     def unchecked(self) -> tuple[Hashable, ...]:

@@ -92,8 +92,16 @@ class Solved(Protocol):
         """Whether some node reads a whole axis."""
 
     @property
+    def collapses(self) -> bool:
+        """Whether some op leaves one position of a map, behind which another grid may begin."""
+
+    @property
     def has_no_holes(self) -> bool:
         """Whether it is sure that every position inside every field is read."""
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether it is sure that no position of the source is unread."""
 
     def seen(self, node: Hashable) -> Seen:
         """Return what is found of a node."""
@@ -182,6 +190,11 @@ class General:
         """Itself."""
         return self
 
+    @property
+    def collapses(self) -> bool:
+        """Whether some op leaves one position of a map."""
+        return any(all(op.collapses for op in ops) for ops in self.layers.distinct.values())
+
     @cached_property
     def has_global(self) -> bool:
         """Whether some node reads a whole axis."""
@@ -190,6 +203,11 @@ class General:
     @property
     def has_no_holes(self) -> bool:
         """Whether it is sure that every position inside every field is read: it is not."""
+        return False
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether it is sure that no position of the source is unread: it is not."""
         return False
 
     @cached_property
@@ -304,9 +322,19 @@ class Walked:
         return self.plain.has_global
 
     @property
+    def collapses(self) -> bool:
+        """Whether some op leaves one position of a map."""
+        return self.plain.collapses
+
+    @property
     def has_no_holes(self) -> bool:
         """Whether every position inside every field is read."""
         return self.plain.has_no_holes
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether it is sure that no position of the input is unread."""
+        return self.plain.reads_all
 
     def seen(self, node: Hashable) -> Seen:
         """Return what is found of a node."""

@@ -103,6 +103,7 @@ def check_table(name: str, report: rfgraph.Report, names: Mapping[str, str] | No
     want = rfgraph.analyze(ARCHITECTURES[name].build(), input_size=ARCHITECTURES[name].size)
     for node in want:
         assert row(report[known.get(node, node)]) == row(want[node]), node
+        assert report[known.get(node, node)].op == want[node].op, node
     rows = {row(want[node]) for node in want}
     # Nothing else is in it but what reads as they do, and padding that is a step of its own there.
     assert {row(report[node]) for node in report if report[node].op != "pad"} <= rows

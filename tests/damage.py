@@ -29,8 +29,8 @@ from typing import Any
 DATA = Path(__file__).parent / "data"
 SEEDS = DATA / "seeds"
 
-#: CPU seconds that one file may take, and bytes by which the process may grow over it.
-SECONDS, GROWTH = 20, 400 << 20
+#: CPU seconds that one file and all questions of it may take, and bytes by which the process may grow over it.
+SECONDS, GROWTH = 60, 400 << 20
 
 #: Format -> the files that are damaged.
 FILES = {
@@ -117,7 +117,8 @@ def words(rng: random.Random, data: bytes) -> bytes:
 
 VALUES: tuple[Any, ...] = (
     None, 0, -1, 1, 3, 7, 2**31, 2**70, -(2**70), 1.5, 1e308, float("nan"), "x", "", "1/2", True, [], [1], [0, 0], {},
-    [2**31, 2**31], {"as_int": 3}, {"as_none": True}, "same", "\ud800", "a" * 5000,
+    [2**31, 2**31], {"as_int": 3}, {"as_none": True}, "same", "\ud800", "a" * 5000, 2**63 - 1, -(2**63), 2**63, 10**20,
+    "1e100000000", "1e-100000000", "1/1" + "0" * 5000, -0.0, 1e-320, [[1, 2]], [[[1]]], "global_avg_pool", "either",
 )  # fmt: skip
 
 
@@ -226,7 +227,8 @@ def _scalar(rng: random.Random, field: Any, texts: list[str]) -> Any:
     kinds = type(field)
     if field.cpp_type in (kinds.CPPTYPE_STRING,):
         text = rng.choice(texts or [""]) + rng.choice(("", "", ":0", "/x", "^"))
-        return text.encode() if field.type == kinds.TYPE_BYTES else text
+        packed = struct.pack("<q", rng.choice(EXTREMES)) * rng.choice((1, 1, 2, 4))  # what tensors of integers hold
+        return rng.choice((text.encode(), packed, packed)) if field.type == kinds.TYPE_BYTES else text
     if field.cpp_type in (kinds.CPPTYPE_DOUBLE, kinds.CPPTYPE_FLOAT):
         return rng.choice((0.0, -1.0, 0.3, 1e30, float("inf"), float("nan")))
     if field.cpp_type == kinds.CPPTYPE_BOOL:
@@ -235,7 +237,8 @@ def _scalar(rng: random.Random, field: Any, texts: list[str]) -> Any:
         return rng.choice([value.number for value in field.enum_type.values])
     unsigned = field.cpp_type in (kinds.CPPTYPE_UINT32, kinds.CPPTYPE_UINT64)
     largest = 2**31 - 1 if field.cpp_type in (kinds.CPPTYPE_INT32, kinds.CPPTYPE_UINT32) else 2**63 - 1
-    return rng.choice((0, 1, 2, 3, 5, 1000, largest, *(() if unsigned else (-1, -2, -largest))))
+    numbers = (0, 1, 2, 3, 5, 1000, 65_536, 2**31 - 1, largest)
+    return rng.choice((*numbers, *(() if unsigned else (-1, -2, -largest, -largest - 1))))
 
 
 def _texts(root: Any) -> list[str]:
@@ -307,10 +310,67 @@ def _change(rng: random.Random, message: Any, field: Any, texts: list[str]) -> N
         setattr(message, field.name, _scalar(rng, field, texts))
 
 
+#: What an integer may be that a file should not hold.
+EXTREMES = (0, -1, 1, 2, 3, -2, 7, 2**31, 2**31 - 1, -(2**31), 2**62, 2**63 - 1, -(2**63))
+
+
 def onnx_messages() -> Mutate:
     import onnx
 
     return message_mutator(onnx.ModelProto.FromString, lambda message: message.SerializeToString())
+
+
+def onnx_doubling(rng: random.Random, data: bytes) -> bytes:
+    """Put a call of functions that call each other twice behind a node; sometimes in a circle."""
+    import onnx
+
+    model = onnx.ModelProto.FromString(data)
+    opsets = [*model.opset_import, onnx.helper.make_opsetid("own", 1)]
+    depth = rng.choice((1, 3, 20, 60, 70))
+    circle = rng.random() < 0.2
+    for k in range(depth):
+        inner = f"f{k - 1}" if k else f"f{depth - 1}" if circle else "Relu"
+        calls = [
+            onnx.helper.make_node(inner, [a], [b], domain="own" if k or circle else "")
+            for a, b in (("a", "m"), ("m", "b"))
+        ]
+        model.functions.append(onnx.helper.make_function("own", f"f{k}", ["a"], ["b"], calls, opsets))
+    del model.opset_import[:]
+    model.opset_import.extend(opsets)
+    node = rng.choice(list(model.graph.node))
+    if node.output:
+        made, node.output[0] = node.output[0], f"{node.output[0]}_before"
+        model.graph.node.append(onnx.helper.make_node(f"f{depth - 1}", [node.output[0]], [made], domain="own"))
+        order = list(model.graph.node)
+        order.insert(order.index(node) + 1, order.pop())
+        del model.graph.node[:]
+        model.graph.node.extend(order)
+    return bytes(model.SerializeToString())
+
+
+def onnx_nested(rng: random.Random, data: bytes) -> bytes:
+    """Put a node into branches in branches, each behind a condition that is not known."""
+    import onnx
+
+    model = onnx.ModelProto.FromString(data)
+    at = rng.choice([i for i, node in enumerate(model.graph.node) if node.input and node.output])
+    node = model.graph.node[at]
+    made = node.output[0]
+    helper = onnx.helper
+    condition = helper.make_tensor_value_info("condition", onnx.TensorProto.BOOL, [1])
+    end = helper.make_tensor_value_info(made, 1, None)
+    inner = onnx.NodeProto()
+    inner.CopyFrom(node)
+    for _ in range(rng.choice((1, 2, 8, 30))):
+        one, other = (helper.make_graph([inner], "branch", [], [end]) for _ in range(2))
+        if rng.random() < 0.9:  # the other branch is short, or the model doubles at each depth
+            other = helper.make_graph([helper.make_node("Identity", [node.input[0]], [made])], "else", [], [end])
+        inner = helper.make_node("If", ["condition"], [made], then_branch=one, else_branch=other)
+        if inner.ByteSize() > 1_000_000:
+            break
+    model.graph.node[at].CopyFrom(inner)
+    model.graph.input.append(condition)
+    return bytes(model.SerializeToString())
 
 
 def tensorflow_messages(kind: str, text: bool = False) -> Mutate:
@@ -355,7 +415,14 @@ def mutators(kind: str) -> tuple[Mutate, ...]:
     """Return what damages files of a format; three in four of the damages keep their syntax."""
     structure: dict[str, Callable[[], tuple[Mutate, ...]]] = {
         "json": lambda: (tree,),
-        "onnx": lambda: (onnx_messages(),),
+        "onnx": lambda: (
+            onnx_messages(),
+            onnx_messages(),
+            onnx_messages(),
+            onnx_messages(),
+            onnx_doubling,
+            onnx_nested,
+        ),
         "pt2": lambda: (members,),
         "keras": lambda: (members,),
         "pb": lambda: (tensorflow_messages("GraphDef"),),
@@ -406,15 +473,73 @@ def read(path: Path, rng: random.Random) -> str:
     try:
         graph = rfgraph.load(path, input_size=size)
         try:
-            rfgraph.analyze(graph, input_size=size)
+            report = rfgraph.analyze(graph, input_size=size)
         except EndpointError:
             inputs = [node for node, attributes in graph.nodes(data=True) if attributes.get("op") == "input"]
-            rfgraph.analyze(graph, input_size=size, source=inputs[0] if inputs else "none")
+            report = rfgraph.analyze(graph, input_size=size, source=inputs[0] if inputs else "none")
+        ask(report, graph, rng)
     except RFGraphError as error:
         if isinstance(error, ModelFileError) and path.name not in str(error):
             raise AssertionError(f"the error does not name the file: {error}") from error
         return type(error).__name__
     return ""
+
+
+def ask(report: Any, graph: Any, rng: random.Random) -> None:
+    """Ask every question of a report, of a few of its layers; one that cannot be answered says so in an error."""
+    import rfgraph
+    from rfgraph.cli import _WAYS_OUT
+    from rfgraph.errors import RFGraphError
+    from rfgraph.policy import Policy, judge
+    from rfgraph.present.findings import Check
+    from rfgraph.present.sizes import Sizes
+    from rfgraph.present.views import Summary
+
+    layers = list(report)
+    chosen = rng.sample(layers, min(3, len(layers))) + list(report.outputs)[:2]
+    axes = len(report.axes)
+    judged = judge(report.findings, Policy())
+    views = [
+        lambda: Summary(report, judged, "model", "again", True),
+        lambda: Check(report, judged, "model", _WAYS_OUT, True),
+        lambda: Sizes(report, "model", {}, 1, _WAYS_OUT),
+    ]
+    index = tuple(rng.choice((0, 0, 1, 5)) for _ in range(axes))
+    box = [(0, rng.choice((0, 3, 2**40)))] * axes
+    questions: list[Callable[[], Any]] = [
+        lambda: report.aligned,
+        lambda: report.aligned_sizes,
+        lambda: report.input_sizes,
+        lambda: report.aligned_when(rng.choice((1, 7, 64))),
+        lambda: report.unchecked,
+        lambda: report.productivity,
+        lambda: str(report.parameters) + str(report.macs),
+        lambda: report.numbers(),
+        lambda: [finding.message for finding in report.findings],
+        lambda: rfgraph.trace(graph, output=chosen[-1] if chosen else None),
+        *(
+            lambda view=view: [str(sheet) for sheet in (view().document(), view().sheet(), view().records())]
+            for view in views
+        ),
+    ]
+    for layer in chosen:
+        questions += [
+            lambda layer=layer: (str(report[layer]), report[layer].status, report[layer].why, report[layer].size),
+            lambda layer=layer: (report.culprits(layer), report.paths(layer), report.center_spread(layer)),
+            lambda layer=layer: report.region(layer, index),
+            lambda layer=layer: report.regions(layer).reads,
+            lambda layer=layer: report.support(layer).coverage,
+            *(
+                lambda layer=layer, how=how: report.features(layer, box, how).box
+                for how in ("meets", "inside", "center")
+            ),
+        ]
+    for question in questions:
+        try:
+            question()
+        except (RFGraphError, IndexError) as error:
+            if not str(error):
+                raise AssertionError("an error says nothing") from error
 
 
 def _peak() -> int:

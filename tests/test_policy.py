@@ -126,7 +126,7 @@ def test_settings_are_those_of_the_nearest_file(tmp_path: Path) -> None:
         ("[tool.rfgraph]\naccept = [1]\n", r"accept: \[1\] is not a list of strings"),
         ("[tool.rfgraph]\nfail-on = 'never'\n", "fail-on: 'never' is not one of note, warning, error"),
         ("[tool.rfgraph]\nfail-on = []\n", r"fail-on: \[\] is not one of note, warning, error"),
-        ("[tool.rfgraph]\nignore = ['RF1']\n", r"\[tool\.rfgraph\]: ignore: 'RF1' is no rule and begins none"),
+        ("[tool.rfgraph]\nignore = ['RF9']\n", r"\[tool\.rfgraph\]: ignore: 'RF9' is no rule and begins none"),
         ("[tool.rfgraph]\naccept = ['RF001']\n", r"\[tool\.rfgraph\]: accept: 'RF001' does not say what"),
     ],
 )

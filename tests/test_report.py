@@ -20,8 +20,8 @@ from rfgraph.importers import node_link
 from rfgraph.ops import KINDS
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import Finding
+from rfgraph.questions.holes import Holes
 from rfgraph.questions.productivity import Unproductive
-from rfgraph.questions.support import Holes
 
 FINDINGS = {
     "misaligned": rfgraph.Misalignment,
@@ -54,7 +54,10 @@ def main(*arguments):
     assert cli.main(list(map(str, arguments))) == 0
 
 
-@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=str)
+HOW = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x))}
+
+
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
 @pytest.mark.parametrize("kind", FINDINGS)
 def test_reports_layers_traces_and_findings_are_copied_and_pickled(kind, how):
     report = rfgraph.analyze(network(kind))
@@ -179,7 +182,7 @@ def test_outputs_are_named_on_the_command_line(tmp_path, capsys):
 
 def test_the_stub_of_the_builder_tells_every_method():
     path = Path(methods.__file__).with_suffix(".pyi")
-    assert path.read_text() == methods.signatures(), f"write signatures() of {methods.__name__} to {path.name}"
+    assert path.read_text() == methods.signatures(), f"run: python -m {methods.__name__} > rfgraph/graph/{path.name}"
 
 
 @pytest.mark.parametrize("op", KINDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import count
 from typing import Any
 
@@ -107,3 +108,48 @@ def _listed(sizes: Sequence[int]) -> str:
     """Return sizes in words: "7, 8 and 15 to 20"."""
     head, _, tail = _runs(sizes).rpartition(", ")
     return f"{head} and {tail}" if head else tail
+
+
+@dataclass(frozen=True)
+class MapSize:
+    """The size of a map for an input of size ``n``: ``slope*n + offsets[n mod modulus]``, for every ``n >= smallest``.
+
+    An offset is ``None`` where the network does not work; ``unchanged`` are input sizes at which the map is as large.
+    """
+
+    slope: Fraction
+    offsets: tuple[Fraction | None, ...]  # [modulus]
+    smallest: int
+    unchanged: InputSizes
+
+    @property
+    def modulus(self) -> int:
+        """After how many input sizes the rule repeats."""
+        return len(self.offsets)
+
+    def size(self, input_size: int) -> int | None:
+        """Return the size at an input size, ``None`` where the network does not work or it is below ``smallest``."""
+        offset = self.offsets[input_size % self.modulus]
+        return None if offset is None or input_size < self.smallest else int(self.slope * input_size + offset)
+
+    def __str__(self) -> str:
+        cases: dict[Fraction, list[int]] = {}
+        for residue, offset in enumerate(self.offsets):
+            if offset is not None:
+                cases.setdefault(offset, []).append(residue)
+        texts = []
+        for offset, residues in cases.items():
+            number = offset / self.slope if self.slope else offset
+            sign = "+" if number > 0 else "-"
+            inner = f"n {sign} {abs(number)}" if number else "n"
+            if self.slope == 0:
+                text = str(offset)
+            elif self.slope == 1:
+                text = inner
+            else:
+                inner = f"({inner})" if number else inner
+                top = inner if self.slope.numerator == 1 else f"{self.slope.numerator}*{inner}"
+                text = top if self.slope.denominator == 1 else f"{top}/{self.slope.denominator}"
+            where = f" where {named_residues(self.modulus, residues)}" if self.modulus > 1 else ""
+            texts.append(text + where)
+        return "; ".join(texts) + (f", from {self.smallest}" if self.smallest > 1 else "")

@@ -102,6 +102,23 @@ class Plain:
             at += degree
         return not any(_leave_a_gap(sides) for merge in self.misaligned for sides in self.branches(merge))
 
+    @cached_property
+    def reads_all(self) -> bool:
+        """Whether every op surely reads every position of its input, so that no position of the image is unread.
+
+        It is asked of the ops and sizes that occur, not of each node; ``rfgraph.questions.unread`` tells of the rest.
+        """
+        table, numbers = self._table, set(self._numbers)
+        for spec in set(self.specs):
+            step = table.steps[spec]
+            if step is None or table.specs[spec].merges:
+                continue
+            for number in numbers.intersection(step):
+                sizes = tuple([frame.map_size for frame in table.frames[number]])
+                if not all(read.covers(size) for read, size in zip(table.reads[spec, sizes], sizes, strict=True)):
+                    return False
+        return True
+
     def frames(self, node: Hashable) -> Frames:
         """Return where the field of a node lies and how large its map is, one entry per axis."""
         return self._table.frames[self.states[node] & self._table.lanes.frames]
@@ -170,6 +187,11 @@ class Plain:
         known = self._table.frames
         sizes = {number: tuple(frame.map_size for frame in known[number]) for number in set(self._numbers)}
         return [sizes[number] for number in self._numbers]
+
+    @cached_property
+    def collapses(self) -> bool:
+        """Whether some op leaves one position of a map."""
+        return any(all(op.collapses for op in self._table.specs[number].ops) for number in set(self.specs))
 
     @cached_property
     def has_global(self) -> bool:

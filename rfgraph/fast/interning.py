@@ -59,6 +59,20 @@ class Read(NamedTuple):
     map_size: Size  # of what it makes
     totals: bool  # whether it reads totals over the whole axis besides
 
+    def covers(self, size: Size) -> bool:
+        """Return whether surely every position of a map of ``size`` is read by some output; of any size, for ``None``.
+
+        Of a size that is not known, what lies at the borders is left out.
+        """
+        if self.is_full or self.totals:
+            return True
+        if self.step > 1 and (self.spacing != 1 or self.grows + 1 < self.step):
+            return False
+        if size is None or self.map_size is None:
+            return True
+        reached = self.first + self.grows + (self.map_size - 1) * self.step
+        return self.spacing <= self.map_size and self.first <= 0 and reached >= size - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Lanes:

@@ -1,6 +1,7 @@
 """The methods of the network builder: one per op, made from what the op says of itself.
 
-``methods.pyi`` beside this file tells them to editors and type checkers; it is the text that ``signatures`` returns.
+``methods.pyi`` beside this file tells them to editors and type checkers. Where an op or an attribute is new, write it
+anew: ``python -m rfgraph.graph.methods > rfgraph/graph/methods.pyi``.
 """
 
 from __future__ import annotations
@@ -94,3 +95,7 @@ def _signature(kind: type[Op]) -> Signature:
         parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
     parameters.append(Parameter("stated", Parameter.VAR_KEYWORD, annotation="Unpack[Stated]"))
     return Signature(parameters, return_annotation="str")
+
+
+if __name__ == "__main__":
+    print(signatures(), end="")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.graph.network import Layers
 from rfgraph.ops import Size
 from rfgraph.ops.base import positive
+
+Name = TypeVar("Name", bound=Hashable)
 
 #: One number for all axes, one per axis, or that for each input by name.
 InputSize = int | Sequence[int] | Mapping[Hashable, int | Sequence[int]] | None
@@ -69,8 +72,37 @@ def given_sizes(layers: Layers, input_size: InputSize) -> dict[int, tuple[int, .
     if input_size is None:
         return {}
     if not isinstance(input_size, Mapping):
-        return {v: per_axis(layers.axes, input_size) for v in layers.inputs}
+        size = per_axis(layers.axes, input_size)
+        stated = {v: tuple(getattr(op, "extent", None) for op in layers.ops[v]) for v in layers.inputs}
+        chosen = meant(stated, size)
+        if chosen is None:
+            told = ", ".join(f"{layers.nodes[v]!r} {'x'.join(map(str, own))}" for v, own in stated.items())
+            name = layers.nodes[next(iter(stated))]
+            raise AttributeValueError(
+                f"input_size {'x'.join(map(str, size))} is that of no input, and the inputs differ in size ({told}); "
+                f"give it by name, as {{{name!r}: {size[0]}}} (--input-size {name}={size[0]})"
+            )
+        return dict.fromkeys(chosen, size)
     return {layers.id_of(name): per_axis(layers.axes, size) for name, size in input_size.items()}
+
+
+def meant(stated: Mapping[Name, Sequence[object]], size: Sequence[int]) -> list[Name] | None:
+    """Return the inputs that one size for a model of several inputs is meant for.
+
+    Those whose size is open; if there is none, all if they are of one size. Where they differ, none needs it if some
+    input has that very size; else it contradicts them all, and that is ``None``.
+
+    Parameters
+    ----------
+    stated
+        The sizes that the model states of each input, one entry per axis, integers where they are known.
+    size
+        What is given.
+    """
+    open_ones = [name for name, own in stated.items() if not all(isinstance(entry, int) for entry in own)]
+    if open_ones or len({tuple(own) for own in stated.values()}) < 2:
+        return open_ones or list(stated)
+    return [] if tuple(size) in {tuple(own) for own in stated.values()} else None
 
 
 def per_axis(names: Sequence[str], size: int | Sequence[int]) -> tuple[int, ...]:

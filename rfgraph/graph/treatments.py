@@ -6,6 +6,7 @@ come before that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,9 +16,12 @@ from rfgraph.algebra.window import EMPTY, FULL, Window
 from rfgraph.errors import AttributeValueError, UnknownNodeError
 from rfgraph.ops import KINDS, Op, near
 from rfgraph.ops.base import Arity, Size, Sizes
-from rfgraph.ops.pointwise import Arithmetic
+from rfgraph.ops.pointwise import Arithmetic, Pointwise
 
-#: Pattern of node and op names, as in ``fnmatch`` -> one of ``TREATMENTS``.
+#: What stands between the parts of the name of a node.
+_SEPARATORS = re.compile(r"[./]")
+
+#: Pattern of node, module and op names, as in ``fnmatch`` -> one of ``TREATMENTS``.
 Treat = Mapping[str, str]
 
 
@@ -95,6 +99,17 @@ def matches(pattern: str, names: Iterable[str]) -> bool:
     return any(name == pattern or fnmatchcase(name, pattern) for name in names)
 
 
+def modules(name: str) -> list[str]:
+    """Return the modules that a node lies in, by its name: each part of the way to it.
+
+    Examples
+    --------
+    >>> modules("blocks.0.attn/softmax")
+    ['blocks', 'blocks.0', 'blocks.0.attn']
+    """
+    return [name[: cut.start()] for cut in _SEPARATORS.finditer(name) if cut.start()]
+
+
 def check(how: Any) -> None:
     """Check that ``how`` is a treatment.
 
@@ -110,34 +125,48 @@ def check(how: Any) -> None:
 def chosen(nodes: Iterable[tuple[Hashable, Mapping[str, Any]]], treat: Treat) -> dict[Hashable, Treatment]:
     """Return the treatment of each of ``nodes``, given with their attributes, that some pattern fits: by the first.
 
-    A pattern is held against the name of a node, its op, and what its op is called in the model it was read from. Nodes
-    that read nothing, such as inputs, are left alone.
+    A pattern is held against the name of a node, the modules that it lies in, its op, and what its op is called in the
+    model it was read from. Nodes that read nothing, such as inputs, are left alone. So are nodes that read
+    their own position, where a module or a pattern with wildcards is cut or global: that is said of the reading, not of
+    the path beside it that skips it.
 
     Raises
     ------
     AttributeValueError
         If a pattern asks for no treatment.
     UnknownNodeError
-        If a pattern fits no node; the message lists names spelt like it.
+        If a pattern fits no node, or none of which it says anything; the message lists names spelt like it.
     """
     for how in treat.values():
         check(how)
     found: dict[Hashable, Treatment] = {}
-    idle = dict.fromkeys(treat)
+    idle: dict[str, str] = dict.fromkeys(treat, "fits no node and no op")
     names: dict[str, None] = {}
     for node, attributes in nodes:
         kind = KINDS.get(attributes.get("op", ""))
         if kind is not None and kind.arity == "none":
             continue
         called = [str(node), *(str(attributes[key]) for key in ("op", "of", "label") if key in attributes)]
+        within = modules(called[0])
         names.update(dict.fromkeys(called))
         for pattern, how in treat.items():
-            if matches(pattern, called):
+            if matches(pattern, (*called, *within)):
+                if how != "identity" and pattern not in called and kind is not None and reads_its_own_position(kind):
+                    if pattern in idle:
+                        idle[pattern] = (
+                            f"fits only nodes that read their own position; name one of them to treat it as {how!r}"
+                        )
+                    continue
                 idle.pop(pattern, None)
                 found.setdefault(node, Treatment(node, how, pattern))
-    for pattern in idle:
-        raise UnknownNodeError(f"treat pattern {pattern!r} fits no node and no op{near(pattern, names)}")
+    for pattern, why in idle.items():
+        raise UnknownNodeError(f"treat pattern {pattern!r} {why}{near(pattern, names)}")
     return found
+
+
+def reads_its_own_position(kind: type[Op]) -> bool:
+    """Return whether an op reads one position of each of its maps: elementwise functions and merges."""
+    return kind.merges or issubclass(kind, Pointwise)
 
 
 def treated(ops: tuple[Op, ...], how: str) -> tuple[Op, ...]:

@@ -86,6 +86,8 @@ def load(
         raise ModelFileError(f"{text}: {found}, nor is it zoo:NAME or file.py:function{hint}")
     if not path.exists():
         raise ModelFileError(f"{text}: there is no such file")
+    if not path.is_dir() and not path.is_file():  # a pipe or a device has no end that one could wait for
+        raise ModelFileError(f"{text}: it is no regular file; save the model to one")
     if not inputs:
         return reader(text, treat, input_size, axes=axes)
     if reader not in SETTABLE:
@@ -385,3 +387,25 @@ def _needing(package: str, module: str, what: str, extra: str = "") -> Any:
             raise
         name = package.rpartition(".")[2]
         raise MissingExtraError(f"{what} needs {name}: pip install 'rfgraph[{extra or name}]'") from error
+
+
+def is_traced(model: object) -> bool:
+    """Return whether ``model`` is a live one that is traced on an example, so that another size is another trace."""
+    framework = next((known for known in FRAMEWORKS if known.is_model(model)), None)
+    return framework is not None and framework.traced
+
+
+def live_at_any_size(
+    model: object, example: Any = None, treat: Mapping[str, str] | None = None, axes: Axes | None = None
+) -> nx.DiGraph[Any] | None:
+    """Return the network graph of a live model traced for inputs of any size, ``None`` where it cannot be.
+
+    It is no network of unknown ops either: these the trace at one size tells better.
+    """
+    framework = next(known for known in FRAMEWORKS if known.is_model(model))
+    reader = _needing(framework.package, framework.reader, f"reading {framework.what}")
+    trace = getattr(reader, "graph_at_any_size", None)
+    graph: nx.DiGraph[Any] | None = None if trace is None else trace(model, example, treat, axes)
+    if graph is not None and any(op == "unknown" for _, op in graph.nodes(data="op")):
+        return None
+    return graph

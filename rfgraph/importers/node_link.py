@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Hashable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,13 @@ from typing import Any
 import networkx as nx
 
 from rfgraph.errors import ModelFileError
+
+#: Files of more bytes than this are refused: a network of 100,000 layers has some 20 million.
+MAX_BYTES = 1 << 27
+#: Numbers of more digits take long to be read; Python itself reads no longer ones.
+MAX_DIGITS = 4300
+#: Lists in lists in objects; attributes have two or three levels.
+MAX_NESTING = 32
 
 
 def read(path: str | os.PathLike[str]) -> nx.DiGraph[Any]:
@@ -24,7 +32,15 @@ def read(path: str | os.PathLike[str]) -> nx.DiGraph[Any]:
     """
     name = os.fspath(path)
     try:
-        data = json.loads(Path(path).read_bytes())
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ModelFileError(f"{name}: it has more than {MAX_BYTES} bytes, too many for a graph")
+        if re.search(rb"\d{%d}" % (MAX_DIGITS + 1), content):
+            raise ModelFileError(f"{name}: it holds a number of more than {MAX_DIGITS} digits")
+        data = json.loads(content)
+        if _too_deep(data):
+            raise ModelFileError(f"{name}: its JSON is nested too deep for a graph")
     except OSError as error:
         raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
     except RecursionError as error:
@@ -60,6 +76,21 @@ def save(graph: nx.DiGraph[Any], path: str | os.PathLike[str]) -> None:
         raise ModelFileError(f"{os.fspath(path)}: the graph cannot be written as JSON ({error})") from error
     except OSError as error:
         raise ModelFileError(f"{os.fspath(path)}: it cannot be written ({error.strerror or error})") from error
+
+
+def _too_deep(data: Any) -> bool:
+    """Return whether lists and objects stand in each other deeper than in any graph."""
+    waiting, depth = [data], 0
+    while waiting:
+        depth += 1
+        inner = [
+            values for one in waiting if isinstance(one, (list, dict))
+            for values in [list(one.values()) if isinstance(one, dict) else one]
+        ]  # fmt: skip
+        waiting = [value for values in inner for value in values if isinstance(value, (list, dict))]
+        if depth > MAX_NESTING:
+            return True
+    return False
 
 
 def _plain(value: Any) -> Any:

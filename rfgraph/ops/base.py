@@ -6,6 +6,7 @@ fields are its attributes; ``metadata["read"]`` of a field turns what a user wri
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
@@ -309,9 +310,15 @@ def text(name: str, value: Any) -> str:
     return value
 
 
+#: What a ratio is written as; an exponent of many digits would be a number that fills all memory.
+_RATIO = r"\s*\+?\d{1,400}(/\d{1,400}|(\.\d{0,400})?([eE][+-]?\d{1,3})?)\s*|\s*\+?\.\d{1,400}([eE][+-]?\d{1,3})?\s*"
+
+
 def ratio(name: str, value: Any) -> Number:
     """Read a positive ratio: an int, a Fraction, "4/3", or a float taken as the decimal it prints as."""
     try:
+        if not isinstance(value, Rational) and not re.fullmatch(_RATIO, str(value)):
+            raise ValueError
         number = Fraction(value) if isinstance(value, Rational) else Fraction(str(value))
     except (ValueError, ZeroDivisionError):
         number = Fraction(0)

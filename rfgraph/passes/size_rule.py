@@ -18,7 +18,7 @@ from math import ceil, gcd, lcm
 import numpy as np
 from numpy.typing import NDArray
 
-from rfgraph.algebra.residues import InputSizes, shortest_period
+from rfgraph.algebra.residues import InputSizes, MapSize, shortest_period
 from rfgraph.errors import SizeError
 from rfgraph.graph.network import Layers
 from rfgraph.ops import Op
@@ -144,6 +144,49 @@ class SizeRule:
             least += 1
         also = tuple(n for n in np.flatnonzero(works).tolist() if n < least or not residues)
         return InputSizes(name, modulus, residues, least if residues else 1, also)
+
+    def map_size(self, v: int) -> MapSize | None:
+        """Return the size of the map of node ``v`` as a formula of the input size, ``None`` where it cannot be told."""
+        line, sizes = self.lines[v], self.input_sizes
+        if line is None or sizes is None or not sizes.residues:
+            return None
+        period = lcm(self.modulus, line.pixels)
+        if period > MAX_MODULUS:
+            return None
+        first = -(-self.start // period) * period
+        inputs = np.arange(1, first + period)
+        maps, works, _ = sizes_at(self.layers, self.axis, inputs, self.lines)
+        found = maps[v]
+        if found is None:
+            return None
+        told = dict(zip(inputs.tolist(), zip(found.tolist(), works.tolist(), strict=True), strict=True))
+        offsets = tuple(size - line.slope * n if fits else None for n, (size, fits) in list(told.items())[-period:])
+        offsets = offsets[: shortest_period(offsets)]
+        modulus = len(offsets)
+        smallest = first
+        while smallest > 1 and _follows(
+            told[smallest - 1], smallest - 1, line.slope, offsets[(smallest - 1) % modulus]
+        ):
+            smallest -= 1
+        while offsets[smallest % modulus] is None:
+            smallest += 1
+        same = [n for n, (size, fits) in told.items() if fits and size == n and n < smallest]
+        residues: tuple[int, ...] = ()
+        if line.slope == 1:
+            residues = tuple(residue for residue, offset in enumerate(offsets) if offset == 0)
+        else:  # a line of another slope meets that of slope 1 once
+            met = {offset / (1 - line.slope) for offset in offsets if offset is not None}
+            same += sorted(
+                int(n) for n in met
+                if n >= smallest and n.denominator == 1 and offsets[int(n) % modulus] == n * (1 - line.slope)
+            )  # fmt: skip
+        unchanged = InputSizes(self.layers.axes[self.axis], modulus if residues else 1, residues, smallest, tuple(same))
+        return MapSize(line.slope, offsets, smallest, unchanged)
+
+
+def _follows(told: tuple[int, bool], n: int, slope: Fraction, offset: Fraction | None) -> bool:
+    size, fits = told
+    return fits == (offset is not None) and (offset is None or size == slope * n + offset)
 
 
 def _last(marks: Flags) -> int:

@@ -14,10 +14,11 @@ from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digi
 from rfgraph.present.sizes import lines_up_lines, unchecked_reasons, unchecked_text, way_out
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import SEVERITIES, Finding, Severity
+from rfgraph.questions.holes import Holes
 from rfgraph.questions.misalignment import Branch, Misalignment, Repair, SizeDependent
 from rfgraph.questions.productivity import Unproductive
 from rfgraph.questions.records import exact, finding_document, window_document
-from rfgraph.questions.support import Holes
+from rfgraph.questions.unread import Unread
 from rfgraph.report import Report
 
 #: Notes and accepted findings of one rule that people are shown in full: what a design does on purpose, it does in each
@@ -222,6 +223,8 @@ class Check:
                 return holes_document(finding)
             case Unproductive():
                 return unproductive_document(finding)
+            case Unread():
+                return {"positions": list(finding.positions), "modulus": finding.modulus or None}
         return {}
 
     def _branch_document(self, finding: Finding, branch: Branch) -> Document:

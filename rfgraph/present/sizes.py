@@ -169,6 +169,16 @@ class Sizes:
                 }
                 for axis, works, aligned in self.axes
             ],
+            "maps": [
+                {
+                    "output": str(output),
+                    "axis": axis,
+                    "size": None if told is None else str(told),
+                    "unchanged": None if told is None else _document(told.unchanged),
+                }
+                for output in self.report.outputs
+                for axis, told in zip(self.report.axes, self.report.map_size_of(output), strict=True)
+            ],
             "unchecked": [reason.document() for reason in unchecked_reasons(self.report)],
             "stated": {str(node): size for node, size in self.stated.items()},
         }

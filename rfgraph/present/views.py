@@ -26,10 +26,10 @@ from rfgraph.present.layers import (
 )
 from rfgraph.present.reach import counted_paths, path_lines, paths_document, resolution_document, resolution_lines
 from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted, number, truth
+from rfgraph.questions.holes import Holes
 from rfgraph.questions.layers import Layer, Region, Trace
 from rfgraph.questions.paths import Paths
 from rfgraph.questions.records import layer_document
-from rfgraph.questions.support import Holes
 from rfgraph.report import Report
 
 

@@ -33,6 +33,7 @@ RULES = {
     "RF008": Rule("note", "global context"),
     "RF009": Rule("note", "cannot be tiled exactly", asked=True),
     "RF010": Rule("warning", "looks ahead", asked=True),
+    "RF015": Rule("note", "unread input"),
 }
 
 

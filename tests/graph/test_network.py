@@ -288,3 +288,32 @@ def test_metadata_changes_nothing():
     net = Network(axes=1)
     net.conv("c", net.input("x"), kernel=3, channels=64, label="first", location="model.py:3")
     assert rfgraph.analyze(net)["c"].size == (3,)
+
+
+def sized_inputs(**sizes):
+    net = Network("two", axes=1)
+    for name in ("a", "b"):
+        attributes = {"size": sizes[name]} if name in sizes else {}
+        net.conv(f"{name}/conv", net.input(name, **attributes), kernel=3)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("stated", "given", "expected"),
+    [
+        ({}, 20, (20, 20)),
+        ({"a": 30}, 20, (30, 20)),
+        ({"a": 30, "b": 30}, 20, (20, 20)),
+        ({"a": 30, "b": 20}, 20, (30, 20)),
+        ({"a": 30, "b": 40}, {"a": 20}, (20, 40)),
+    ],
+)
+def test_one_size_goes_to_the_inputs_whose_size_is_open(stated, given, expected):
+    report = rfgraph.analyze(sized_inputs(**stated), input_size=given, source="a")
+    assert (report["a"].map_size, report["b"].map_size) == ((expected[0],), (expected[1],))
+
+
+def test_one_size_that_contradicts_several_says_how_to_name_the_input():
+    message = r"input_size 20 is that of no input.*'a' 30, 'b' 40.*--input-size a=20"
+    with pytest.raises(AttributeValueError, match=message):
+        rfgraph.analyze(sized_inputs(a=30, b=40), input_size=20, source="a")

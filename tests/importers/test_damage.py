@@ -141,3 +141,26 @@ def test_json_nested_without_end_is_refused(suffix, tmp_path):
             packed.writestr(GRAPHS[suffix], text)
     with pytest.raises(ModelFileError, match=r"nested too deep|RecursionError"):
         rfgraph.load(path)
+
+
+@pytest.mark.parametrize("suffix", GRAPHS)
+def test_a_graph_that_is_mostly_air_is_refused_before_it_is_unpacked(suffix, tmp_path):
+    path = tmp_path / f"air{suffix}"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr(GRAPHS[suffix], b" " * archive.MAX_BYTES)
+    code = (
+        "import damage, rfgraph, sys\n"
+        "from rfgraph.errors import ModelFileError\n"
+        "try:\n"
+        "    rfgraph.load(sys.argv[1])\n"
+        "except ModelFileError as error:\n"
+        "    print(damage._peak() >> 20, error)\n"
+    )
+    folder = Path(damage.__file__).parent
+    root = os.pathsep.join((str(Path(rfgraph.__file__).parents[1]), str(folder)))
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root}
+    )
+    megabytes, said = done.stdout.split(" ", 1)
+    assert int(megabytes) < 200, done.stderr
+    assert f"unpacks to more than {archive.MAX_RATIO} times" in said

@@ -1081,7 +1081,7 @@ def test_a_size_that_depends_on_the_input_waits_for_one():
     layer = rfgraph.analyze(lower(read_model(model)))["u"]
     assert layer.status == "unknown"
     assert "it resizes to H, W, which depends on the input size; give one" in layer.why
-    graph = lower_for(lambda shapes: read_model(model, shapes=shapes), input_size=(64, 31))
+    graph = lower_for(lambda shapes: read_model(model, given=shapes), input_size=(64, 31))
     assert graph.nodes["x"]["size"] == [64, 31]
     assert graph.nodes["u"]["size"] == [64, 31]
     assert rfgraph.analyze(graph)["u"].map_size == (64, 31)
@@ -1090,7 +1090,7 @@ def test_a_size_that_depends_on_the_input_waits_for_one():
 def test_an_input_size_replaces_the_one_a_model_was_exported_for():
     text = DYNAMIC.replace("float[N, 3, H, W] x", "float[1, 3, 32, 32] x")
     path_model = build(text, DYNAMIC_WEIGHTS)
-    graph = lower_for(lambda shapes: read_model(path_model, shapes=shapes), input_size=96)
+    graph = lower_for(lambda shapes: read_model(path_model, given=shapes), input_size=96)
     assert graph.nodes["u"]["size"] == [96, 96]
 
 
@@ -1434,6 +1434,23 @@ def test_an_operator_of_another_domain_is_named_and_can_be_treated():
     for pattern in ("b", "Warp", "W*"):
         report = rfgraph.analyze(lower(read_model(model), {pattern: "identity"}), treat={pattern: "identity"})
         assert report["y"].size == (7, 7)
+
+
+def test_an_operator_of_another_domain_is_not_taken_for_the_one_of_onnx():
+    nodes = [
+        onnx.helper.make_node("AveragePool", ["x"], ["a"], "a", kernel_shape=[3]),
+        onnx.helper.make_node("Transpose", ["a"], ["t"], "t", perm=[0, 2, 1]),
+        onnx.helper.make_node("Attention", ["t", "w", "bias"], ["y"], "y", domain="com.microsoft", num_heads=1),
+    ]
+    sizes = {"x": (1, 4, 9), "y": (1, 7, 4)}
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in sizes.items())
+    weights = [
+        onnx.numpy_helper.from_array(np.ones(shape, "f4"), name) for name, shape in (("w", (4, 12)), ("bias", 12))
+    ]
+    opsets = [onnx.helper.make_opsetid("", 23), onnx.helper.make_opsetid("com.microsoft", 1)]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [x], [y], weights), opset_imports=opsets)
+    report = rfgraph.analyze(lower(read_model(model)))
+    assert (report["a"].status, report["y"].status) == ("exact", "unknown")
 
 
 def test_a_file_that_is_cut_short_or_no_model_is_refused(tmp_path):

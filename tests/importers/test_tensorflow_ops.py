@@ -805,17 +805,58 @@ def test_a_frozen_graph_with_a_loop_has_the_input_of_its_model(lower_control_flo
     (end,) = report.outputs
     assert (report[end].size, report[end].map_size, report[end].status) == ((5, 5), (6, 7), "exact")
     assert report.parameters.count == 3 * 3 * 4 * 4
+    check_frozen(report, graph_def, (6, 7))
+
+
+def check_frozen(report, graph_def, size):
+    """Hold the regions of the output of a frozen graph against the pixels that change it."""
     imported = tf.Graph()
     with imported.as_default():
         tf.import_graph_def(graph_def, name="")
-    x = np.random.default_rng(0).random((1, 6, 7, 4), "f4")
+    (end,) = report.outputs
+    assert report[end].status == "exact"
+    x = np.random.default_rng(0).random((1, *size, 4), "f4")
     with tf1.Session(graph=imported) as session:
-        run_ = session.make_callable(imported.get_tensor_by_name("Identity:0"), [imported.get_tensor_by_name("x:0")])
-        base = run_(x)
-        for pixel in itertools.product(range(6), range(7)):
-            near = x.copy()
-            near[0, *pixel] = -9.0
-            moved = (run_(near) != base).any(axis=(0, 3))
-            for index in itertools.product(range(6), range(7)):
-                box = report.region(end, index).box
-                assert moved[index] == all(low <= i <= high for i, (low, high) in zip(pixel, box, strict=True))
+        run = session.make_callable(imported.get_tensor_by_name("Identity:0"), [imported.get_tensor_by_name("x:0")])
+        base = run(x)
+        assert report[end].map_size == base.shape[1:3]
+        found = np.zeros((*base.shape[1:3], *size), bool)
+        for pixel in itertools.product(*map(range, size)):
+            for value in (-9.0, 7.0):
+                near = x.copy()
+                near[0, *pixel] = value
+                found[:, :, *pixel] |= (run(near) != base).any(axis=(0, 3))
+    for index in itertools.product(*map(range, base.shape[1:3])):
+        box, here = report.region(end, index).box, np.argwhere(found[index])
+        assert box == (tuple(zip(here.min(0).tolist(), here.max(0).tolist(), strict=True)) if len(here) else None)
+
+
+def to_a_multiple(x):
+    short = tf.cast(tf.math.ceil(tf.shape(x)[1] / 4) * 4, tf.int32) - tf.shape(x)[1]
+    return tf.pad(x, [[0, 0], [short // 2, short - short // 2], [0, (-tf.shape(x)[2]) % 5], [0, 0]])
+
+
+#: What computes with sizes that are open in the file.
+OPEN = {
+    "central_crop": lambda x: tf.image.central_crop(x, 0.5),
+    "resize_with_pad": lambda x: tf.image.resize_with_pad(x, 9, 8),
+    "resize_with_crop_or_pad": lambda x: tf.image.resize_with_crop_or_pad(x, 8, 8),
+    "preserve_aspect_ratio": lambda x: tf.image.resize(x, (6, 11), preserve_aspect_ratio=True),
+    "antialias": lambda x: tf.image.resize(x, (4, 4), antialias=True),
+    "multiple": to_a_multiple,
+    "half": lambda x: x[:, tf.shape(x)[1] // 2 :, : tf.maximum(tf.shape(x)[2] - 3, 2)],
+    "smaller side": lambda x: tf.image.resize(x, 2 * tf.minimum(tf.shape(x)[1:3], 6)),
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_what_is_computed_from_open_sizes_is_read_for_the_size_that_is_given(name, tmp_path):
+    graph_def = frozen(lambda x: tf.nn.avg_pool2d(OPEN[name](x), 3, 1, "SAME"), (None, None, None, 4))
+    path = tmp_path / "open.pb"
+    path.write_bytes(graph_def.SerializeToString())
+    check_frozen(rfgraph.analyze(path, input_size=(7, 9)), graph_def, (7, 9))
+    graph = rfgraph.load(path)
+    whys = [data["why"] for _, data in graph.nodes(data=True) if data["op"] == "unknown"]
+    assert whys
+    assert "depend" in whys[0]
+    assert whys[0].endswith("on the input size; give one")

@@ -1079,3 +1079,13 @@ def test_one_table_named_many_times_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "MAX_ENTRIES", 3)
     with pytest.raises(ModelFileError, match="entries, more than 3"):
         files.decode(DATA / "resnet18.tflite")
+
+
+def test_a_constant_of_no_elements_is_a_constant():
+    empty = tflite_graphs.Tensor("shape", (0,), "integer")
+    reader = tflite_graphs.Reader(tflite_graphs.Model("m.tflite", ()))
+    graph = tflite_graphs.Graph({0: empty}, (), (), ())
+    value = reader.value(graph, 0, {}, "node 'r' (RESHAPE)")
+    assert value.constant
+    assert value.shape == (0,)
+    assert value.data.elements.tolist() == []

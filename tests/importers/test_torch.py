@@ -229,6 +229,22 @@ def between_heads(x):
     return (scores @ tokens).transpose(2, 3).reshape(1, 4, 6, 7)
 
 
+def real(x):
+    return x.real + 3 * x.imag if x.is_complex() else x
+
+
+def between(columns):
+    """A product with each patch."""
+    size = columns.shape[1]
+    return F.linear(columns.transpose(1, 2), w(size, size)).transpose(1, 2)
+
+
+def spd(x):
+    """Return a positive definite matrix of each position's channels."""
+    square = x.movedim(1, -1).unflatten(-1, (2, 2))
+    return square @ square.transpose(-1, -2) + torch.eye(2, dtype=x.dtype)
+
+
 def turned_off(x):
     with torch.no_grad():
         y = F.avg_pool2d(x, 3, 1, 1)
@@ -274,6 +290,113 @@ CASES = [
     Case("adaptive_max_pool3d", lambda x: A.adaptive_max_pool3d(x, [2, 2, 1])[0], **CUBE),
     Case("unfold", lambda x: x.unfold(2, 3, 2)),
     Case("im2col", lambda x: F.unfold(x, (3, 2), padding=1, stride=2).view(1, 24, 3, 4)),
+    Case("col2im", lambda x: F.fold(x.flatten(2), (7, 8), (2, 2)), exact=True),
+    Case("col2im", lambda x: F.fold(between(F.unfold(x, 3, 1, 1, 2)), (6, 7), 3, 1, 1, 2)),
+    Case("col2im", lambda x: F.fold(F.unfold(x, 3, padding=1), (6, 7), 3, padding=1), exact=False),
+    Case("col2im", lambda x: F.fold(
+        between(F.unfold(x, (3, 2), 2, (2, 0), (1, 2))), (6, 7), (3, 2), 2, (2, 0), (1, 2))),
+    Case("max_unpool2d", lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2, output_size=(6, 7)),
+         exact=False),
+    Case("max_unpool2d", lambda x: F.max_unpool2d(*F.max_pool2d(x, 3, 2, 1, return_indices=True), 3, 2, 1,
+                                                  output_size=(6, 7)), exact=False),
+    Case("max_unpool2d", lambda x: F.max_unpool2d(x, torch.arange(42).view(1, 1, 6, 7).expand_as(x) * 2, 2),
+         exact=False, out=(None, None)),
+    Case("max_unpool3d", lambda x: F.max_unpool3d(*F.max_pool3d(x, 2, return_indices=True), 2, output_size=(4, 5, 3)),
+         exact=False, **CUBE),
+    Case("affine_grid_generator", lambda x: F.affine_grid(x[:, 0, :2, :3], (1, 4, 3, 3), align_corners=True),
+         out=(None, None), exact=False),
+    # Spectra.
+    *(Case(f"fft_{kind}", lambda x, kind=kind: real(getattr(torch.fft, kind)(x)), exact=False)
+      for kind in ("fft", "ifft", "fft2", "ifft2", "fftn", "ifftn", "fftshift", "ifftshift")),
+    *(Case(f"fft_{kind}", lambda x, kind=kind: real(getattr(torch.fft, kind)(x)), out=(2, 3), exact=False)
+      for kind in ("rfft", "irfft", "hfft", "ihfft", "rfft2", "irfft2", "hfft2", "ihfft2",
+                   "rfftn", "irfftn", "hfftn", "ihfftn")),
+    Case("fft_rfft", lambda x: torch.fft.rfft(x, dim=1).abs()),
+    Case("fft_fft", lambda x: real(torch.fft.fft(x, 4, 2)), exact=False),
+    Case("fft_irfft2", lambda x: torch.fft.irfft2(torch.fft.rfft2(x), s=(6, 7)), exact=False),
+    Case("stft", lambda x: torch.stft(x.flatten(1), 8, 4, window=w(8), return_complex=True).abs(), x=(2, 1, 40),
+         at=(2,), out=(2,), exact=False),
+    Case("stft", lambda x: torch.stft(x[:, 0], 8, 4, window=w(8), center=False, return_complex=True).abs(),
+         x=(2, 1, 40), at=(2,), out=(2,)),
+    Case("stft", lambda x: torch.stft(x[0, 0], 8, 3, 4, w(4), center=False, onesided=False, return_complex=True).abs(),
+         x=(1, 1, 40), at=(2,), out=(1,)),
+    Case("istft", lambda x: torch.istft(torch.complex(x, x * 0), 8, 4, window=w(8), center=True), x=(2, 5, 7),
+         at=(2,), out=(1,)),
+    Case("istft", lambda x: torch.istft(torch.complex(x[0], x[0]), 8, 4, window=w(8), length=20), x=(1, 5, 7),
+         at=(2,), out=(0,)),
+    Case("view_as_real", lambda x: torch.view_as_real(torch.complex(x, x)), out=(2, 3)),
+    Case("view_as_complex", lambda x: torch.view_as_complex(torch.stack([x, x], -1)).abs()),
+    Case("bartlett_window", lambda x: x + torch.bartlett_window(7)),
+    Case("blackman_window", lambda x: x + torch.blackman_window(7)),
+    Case("kaiser_window", lambda x: x + torch.kaiser_window(7)),
+    # Matrices and pairs of vectors.
+    Case("cdist", lambda x: torch.cdist(x.flatten(2).transpose(1, 2), w(1, 5, 4)).transpose(1, 2).view(1, 5, 6, 7)),
+    Case("_cdist_forward", lambda x: A._cdist_forward(x.view(4, 42).t(), w(5, 4), 2.0, None).t().view(1, 5, 6, 7)),
+    Case("_euclidean_dist", lambda x: A._euclidean_dist(x.view(4, 42).t(), w(5, 4)).t().view(1, 5, 6, 7)),
+    Case("cdist", lambda x: F.embedding(torch.cdist(x.flatten(2).transpose(1, 2), w(1, 9, 4) * 3 - 3).argmin(-1),
+                                        w(9, 3) ** 2).transpose(1, 2).view(1, 3, 6, 7), exact=False),
+    Case("pairwise_distance", lambda x: F.pairwise_distance(x.movedim(1, -1), x.movedim(1, -1) * 2), out=(1, 2)),
+    Case("cosine_similarity", lambda x: F.cosine_similarity(x, x ** 2)[:, None]),
+    Case("linalg_cross", lambda x: torch.linalg.cross(x[:, :3], x[:, :3] ** 2, dim=1)),
+    Case("linalg_inv", lambda x: torch.linalg.inv(spd(x)), out=(1, 2)),
+    Case("linalg_pinv", lambda x: torch.linalg.pinv(x.movedim(1, -1).unflatten(-1, (2, 2))), out=(1, 2)),
+    Case("linalg_cholesky", lambda x: torch.linalg.cholesky(spd(x)), out=(1, 2)),
+    Case("matrix_exp", lambda x: torch.matrix_exp(x.movedim(1, -1).unflatten(-1, (2, 2))), out=(1, 2)),
+    Case("linalg_det", lambda x: torch.linalg.det(x.movedim(1, -1).unflatten(-1, (2, 2))), out=(1, 2)),
+    Case("linalg_slogdet", lambda x: torch.linalg.slogdet(x.movedim(1, -1).unflatten(-1, (2, 2)))[1], out=(1, 2)),
+    Case("logdet", lambda x: torch.logdet(spd(x)), out=(1, 2)),
+    Case("linalg_norm", lambda x: torch.linalg.norm(x, dim=1, keepdim=True)),
+    Case("linalg_matrix_norm", lambda x: torch.linalg.matrix_norm(x.movedim(1, -1).unflatten(-1, (2, 2))), out=(1, 2)),
+    Case("tensordot", lambda x: torch.tensordot(x, w(4, 5), dims=([1], [0])), out=(1, 2)),
+    Case("inner", lambda x: torch.inner(x.movedim(1, -1), w(3, 4)), out=(1, 2)),
+    Case("linalg_multi_dot", lambda x: torch.linalg.multi_dot([x.view(4, 42).t(), w(4, 3), w(3, 2)]).t()
+         .reshape(1, 2, 6, 7)),
+    Case("chain_matmul", lambda x: torch.chain_matmul(x.view(4, 42).t(), w(4, 3)).t().reshape(1, 3, 6, 7)),
+    Case("bilinear", lambda x: F.bilinear(x.movedim(1, -1), x.movedim(1, -1) * 2, w(3, 4, 4)), out=(1, 2)),
+    Case("addr", lambda x: torch.addr(w(5, 42), w(5), x[0, 0].flatten()).view(1, 5, 6, 7)),
+    Case("broadcast_tensors", lambda x: torch.cat(torch.broadcast_tensors(x, x[:, :1]), 1)),
+    Case("meshgrid", lambda x: torch.meshgrid(x[0, 0, :, 0], w(3), indexing="ij")[0], out=(0, None), exact=True),
+    Case("meshgrid", lambda x: torch.meshgrid(w(3), x[0, 0, :, 0], indexing="xy")[1], out=(0, None)),
+    Case("hstack", lambda x: torch.hstack([x, 2 * x])),
+    Case("vstack", lambda x: torch.vstack([x, 2 * x])),
+    Case("dstack", lambda x: torch.dstack([x, x])),
+    Case("column_stack", lambda x: torch.column_stack([x, x])),
+    Case("hstack", lambda x: torch.hstack([x[0, 0, :, 0], w(3)]), out=(0, None)),
+    Case("vstack", lambda x: torch.vstack([x[0, 0, 0], x[0, 0, 0]]), out=(None, 1)),
+    Case("dstack", lambda x: torch.dstack([x[0, 0], x[0, 0]]), out=(0, 1)),
+    Case("column_stack", lambda x: torch.column_stack([x[0, 0, :, 0], x[0, 0, :, 0]]), out=(0, None)),
+    Case("atleast_1d", lambda x: torch.atleast_1d(x)),
+    Case("atleast_2d", lambda x: torch.atleast_2d(x[0, 0, 0]), out=(None, 1)),
+    Case("atleast_3d", lambda x: torch.atleast_3d(x[0, 0]), out=(0, 1)),
+    Case("fliplr", lambda x: x.fliplr()),
+    Case("flipud", lambda x: x.flipud()),
+    *(Case("rot90", lambda x, k=k: x.rot90(k, (2, 3)), exact=False, out=(2, 3) if k % 2 == 0 else (3, 2))
+      for k in range(4)),
+    Case("diff", lambda x: x.diff(n=2, dim=2)),
+    Case("one_hot", lambda x: F.one_hot((x > 0).long(), 3), out=(2, 3)),
+    Case("index_fill", lambda x: x.index_fill(1, torch.tensor([0]), 2.0)),
+    Case("searchsorted", lambda x: torch.searchsorted(torch.linspace(-4, 4, 99, dtype=x.dtype), x)),
+    Case("bucketize", lambda x: torch.bucketize(x, torch.linspace(-4, 4, 99, dtype=x.dtype))),
+    Case("ravel", lambda x: x.ravel().view_as(x)),
+    Case("kthvalue", lambda x: x.kthvalue(2, 1, keepdim=True)[0]),
+    Case("mode", lambda x: x.round().mode(1, keepdim=True)[0]),
+    Case("nanmedian", lambda x: x.nanmedian(1, keepdim=True)[0]),
+    Case("msort", lambda x: x.msort()),
+    # Losses of each element, and of all.
+    *(Case(name, lambda x, name=name: getattr(F, name)(x.sigmoid(), x.cos().sigmoid(), reduction="none"))
+      for name in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "binary_cross_entropy",
+                   "binary_cross_entropy_with_logits", "soft_margin_loss")),
+    Case("mse_loss", lambda x: F.mse_loss(x, x.cos()), **WHOLE),
+    # What a quantised network rounds.
+    Case("fake_quantize_per_tensor_affine", lambda x: torch.fake_quantize_per_tensor_affine(x, 0.01, 128, 0, 999)),
+    Case("fake_quantize_per_channel_affine", lambda x: torch.fake_quantize_per_channel_affine(
+        x, w(4).float() / 50, torch.zeros(4, dtype=torch.int32), 1, -999, 999)),
+    Case("fake_quantize_per_tensor_affine_cachemask",
+         lambda x: A.fake_quantize_per_tensor_affine_cachemask(x, 0.01, 0, -999, 999)[0]),
+    Case("fake_quantize_per_channel_affine_cachemask", lambda x: A.fake_quantize_per_channel_affine_cachemask(
+        x, w(4).float() / 50, torch.zeros(4, dtype=torch.int32), 1, -999, 999)[0]),
+    Case("_fake_quantize_learnable_per_tensor_affine", lambda x: A._fake_quantize_learnable_per_tensor_affine(
+        x, w(1) / 50, torch.zeros(1, dtype=x.dtype), -999, 999, 1.0)),
     # Resolutions.
     Case("upsample_nearest2d", lambda x: F.interpolate(x, scale_factor=(2, 1.5))),
     Case("upsample_nearest2d", lambda x: F.interpolate(x, size=(4, 9))),
@@ -669,11 +792,35 @@ TWINS = {
 #: Rows of these are in test_torchvision.
 VISION = ("torchvision::deform_conv2d",)
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+QUANTIZED = [f"quantized_decomposed::{op}_per_{what}" for op in ("quantize", "dequantize")
+             for what in ("tensor", "channel")]  # fmt: skip
+
+
+@pytest.mark.parametrize("op", QUANTIZED)
+def test_a_quantised_value_reads_its_own_position(op):
+    steps = (Step(f"torch.ops.{op.replace('::', '.')}.default", {"input": Ref("x"), "scales": Ref("s")}, ("y",)),)
+    graph = Graph(("x", "s"), steps, (Ref("y"),), {"x": IMAGE, "s": (4,)})
+    found = lower(Reader(Exported("hand", graph, ("x",))).program(), spatial={"x": (2, 3)})
+    layer = rfgraph.analyze(found)[list(found)[-1]]
+    assert (layer.size, layer.is_global) == ((1, 1), (False, False))
+    both = lower(Reader(Exported("hand", graph, ("x", "s"))).program(), spatial={"x": (2, 3), "s": ()})
+    assert rfgraph.analyze(both, source="x")[list(both)[-1]].size == (1, 1)
 
 
 def test_every_operator_has_a_row():
     rows = {case.ops for case in CASES}
-    rows |= {*UNARY, *SEVERAL, *NOT_FOLLOWED, *SELECTING, *COMPUTED, *RECURRENT, *VISION, "sym_size", "numel"}
+    rows |= {
+        *UNARY,
+        *SEVERAL,
+        *NOT_FOLLOWED,
+        *SELECTING,
+        *COMPUTED,
+        *RECURRENT,
+        *VISION,
+        *QUANTIZED,
+        "sym_size",
+        "numel",
+    }
     assert sorted(set(HANDLERS) - rows - set(TWINS)) == []
     assert sorted(set(SIZES) - set(COMPUTED)) == []
     for twin, op in TWINS.items():
@@ -1208,3 +1355,76 @@ def test_constants_in_a_pickle_stay_there(tmp_path):
     report = rfgraph.analyze(path)
     assert report["conv"].size == (3, 3)
     assert report.region(list(report)[-1], (0, 0)).box == ((0, 9), (0, 11))
+
+
+class Decoder(torch.nn.Module):
+    """A U-Net of two levels: it resizes to the size of its skips, or pads to it."""
+
+    def __init__(self, pads: bool) -> None:
+        super().__init__()
+        self.pads = pads
+        self.down, self.middle = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(4, 4, 3, padding=1)
+        self.pool, self.up = torch.nn.MaxPool2d(2), torch.nn.Conv2d(8, 4, 3, padding=1)
+
+    def forward(self, x):
+        skip = self.down(x)
+        y = self.middle(self.pool(skip))
+        if self.pads:
+            y = torch.nn.functional.interpolate(y, scale_factor=2)
+            more, wider = skip.shape[2] - y.shape[2], skip.shape[3] - y.shape[3]
+            y = torch.nn.functional.pad(y, [wider // 2, wider - wider // 2, more // 2, more - more // 2])
+        else:
+            y = torch.nn.functional.interpolate(y, skip.shape[2:])
+        return self.up(torch.cat([y, skip], 1))
+
+
+def test_a_live_module_is_traced_for_inputs_of_any_size():
+    module = Decoder(pads=False).eval()
+    report = rfgraph.analyze(module, example=(1, 3, 64, 64))
+    assert [str(sizes) for sizes in report.input_sizes] == ["any size from 2"] * 2
+    assert [str(sizes) for sizes in report.aligned_sizes] == ["multiples of 2, from 2"] * 2
+    assert [report.aligned_when(n) for n in (64, 65, 66)] == [True, False, True]
+    for n in (2, 3, 9):
+        assert module(torch.zeros(1, 3, n, n)).shape == (1, 4, n, n)
+    with pytest.raises(RuntimeError):
+        module(torch.zeros(1, 3, 1, 1))
+
+
+def test_a_module_that_cannot_be_traced_so_is_traced_anew_at_a_size():
+    report = rfgraph.analyze(Decoder(pads=True).eval(), example=(1, 3, 64, 64))
+    assert report.aligned_when(64) is True
+    assert report.aligned_when(65) is True  # one row of zeros comes after
+    assert report.input_sizes == (None, None)
+
+
+class Attending(nn.Module):
+    """Attention over all positions, with the path beside it inside the module, as users write it."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return x + self.proj(F.scaled_dot_product_attention(q, k, v))
+
+
+class Mixer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.attention, self.head = nn.Conv2d(3, 8, 3, 2, 1), Attending(), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        y = self.stem(x)
+        tokens = self.attention(y.flatten(2).transpose(1, 2))
+        return self.head(tokens.transpose(1, 2).reshape(y.shape))
+
+
+@pytest.mark.parametrize("how", ["identity", "cut"])
+@pytest.mark.parametrize("pattern", ["attention", "scaled_dot_product_attention", "atten*"])
+def test_treatments_fit_modules_and_the_operators_of_the_model(pattern, how):
+    plain = rfgraph.analyze(Mixer(), example=(1, 3, 32, 32))
+    report = rfgraph.analyze(Mixer(), example=(1, 3, 32, 32), treat={pattern: how})
+    assert plain["head"].is_global == (True, True)
+    assert report["head"].is_global == (False, False)
+    assert report["head"].field == plain["head"].field

@@ -403,3 +403,34 @@ def test_of_two_branches_that_both_change_with_the_size_nothing_is_claimed():
     report = rfgraph.analyze(net)
     assert report.unchecked == ("add",)
     assert report.aligned is None
+
+
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
+@given(networks(axes=st.just(1), layers=SAME, inputs=st.just(1), most=5))
+def test_map_sizes_are_those_at_every_size(graph):
+    layers = read(graph)
+    rule = size_rule(layers, 0)
+    for v in range(len(layers.nodes)):
+        told = rule.map_size(v)
+        if told is None:
+            continue
+        for n in range(1, told.smallest + 2 * told.modulus + 20):
+            size = infer_axis(layers, 0, dict.fromkeys(layers.inputs, n))[v] if works(layers, n) else None
+            if n >= told.smallest:
+                assert told.size(n) == size
+            assert (n in told.unchanged) == (size == n)
+
+
+def test_map_sizes_in_words():
+    net = Network(axes=1)
+    x = net.input("x")
+    net.conv("less", x, kernel=3)
+    net.resize("up", net.conv("half", x, kernel=2, stride=2), scale=2)
+    report = rfgraph.analyze(net)
+    assert [str(report.map_size_of(node)[0]) for node in ("x", "less", "half", "up")] == [
+        "n, from 3",
+        "n - 2, from 3",
+        "n/2 where n mod 2 is 0; (n - 1)/2 where n mod 2 is 1, from 3",
+        "n where n mod 2 is 0; n - 1 where n mod 2 is 1, from 3",
+    ]
+    assert str(report.map_size_of("up")[0].unchanged) == "multiples of 2, from 3"

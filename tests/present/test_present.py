@@ -684,6 +684,14 @@ def test_sizes_in_every_format_are_the_report(model: str) -> None:
             assert report.aligned_when(size)
 
 
+def test_the_maps_of_outputs_are_told_by_the_input_size() -> None:
+    maps = sizes("zoo:unet").document()["maps"]
+    assert [(told["axis"], told["size"]) for told in maps] == [
+        (axis, "n - 184 where n mod 16 is 12, from 188") for axis in "yx"
+    ]
+    assert maps[0]["unchanged"]["residues"] == []
+
+
 def test_axes_that_differ_have_rows_of_their_own() -> None:
     view = sizes(same_shortcut())
     assert view.sheet().rows == [

@@ -382,3 +382,44 @@ def test_center_and_causal_mode_say_what_the_intervals_say(k, p, l, q, s):  # no
     assert compare(one, other, "causal").offset == end
     auto = compare(one, other, "auto", lambda: True)
     assert auto.verdict == ("aligned" if not center else "off" if end else "causal")
+
+
+# What findings may not depend on
+
+
+@given(networks(axes=st.integers(1, 2), inputs=st.just(1)), st.randoms(use_true_random=False))
+def test_findings_do_not_depend_on_the_order_in_which_a_network_was_written(graph, rng):
+    note(nx.node_link_data(graph, edges="edges"))
+    nodes, edges = list(graph.nodes(data=True)), list(graph.edges(data=True))
+    rng.shuffle(nodes)
+    rng.shuffle(edges)
+    other = nx.MultiDiGraph(**graph.graph)
+    other.add_nodes_from(nodes)
+    other.add_edges_from(edges)
+    one, two = (
+        sorted((f.rule, str(f.node), f.axes, f.message, f.advice) for f in rfgraph.analyze(g).findings)
+        for g in (graph, other)
+    )
+    assert one == two
+
+
+def test_the_path_that_is_told_is_the_widest():
+    net = Network(axes=1)
+    x = net.input("x")
+    wide, narrow = net.conv("wide", x, kernel=7, padding=3), net.conv("narrow", x, kernel=3, padding=1)
+    inner = net.add("inner", narrow, wide)
+    net.add("outer", net.pad("moved", inner, padding=[[1, -1]]), net.conv("small", x, kernel=3, padding=1))
+    (finding,) = misaligned(rfgraph.analyze(net))
+    assert finding.reference.path == ("x", "wide", "inner", "moved", "outer")
+    assert finding.branch.path == ("x", "small", "outer")
+
+
+def test_where_a_pass_from_an_output_fails_the_node_to_blame_is_named():
+    net = Network(axes=1)
+    x = net.input("x")
+    fork = net.conv("fork", x, kernel=3)
+    net.add("add", net.max_pool("half", fork, kernel=2), net.conv("whole", fork, kernel=3))
+    trace = rfgraph.trace(net)
+    assert trace["fork"].why == "node 'fork' (conv), axis t: paths of strides 1 and 2 drift apart"
+    assert trace["x"].why == trace["fork"].why
+    assert trace["half"].status == trace["whole"].status == "exact"

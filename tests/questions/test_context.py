@@ -350,3 +350,44 @@ def test_the_command_line_takes_both_and_shows_what_was_taken(capsys, tmp_path):
     assert cli.main(["check", str(path), "--format", "json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["batch_norm"], document["treated"]) == ("inference", [])
+
+
+def attending():
+    """A module that mixes all positions, and adds its input to what it makes: one op of the model, several nodes."""
+    net = Network("attending", axes=1)
+    x = net.conv("stem", net.input("x"), kernel=3, padding=1)
+    made = {"label": "sdpa"}
+    scores = net.mul("blocks.0.attn/sdpa/scores", x, net.flatten("blocks.0.attn/sdpa/keys", x, **made), **made)
+    read = net.mul("blocks.0.attn/sdpa", scores, net.flatten("blocks.0.attn/sdpa/values", x, **made), **made)
+    both = net.concat("blocks.0.attn/cat", net.conv("blocks.0.attn.proj", read, kernel=1), x)
+    net.conv("head", net.relu("blocks.0.attn/relu", both), kernel=3, padding=1)
+    return net
+
+
+@pytest.mark.parametrize("pattern", ["blocks.0.attn", "blocks", "*.attn", "blocks.*", "sdpa"])
+def test_a_treatment_fits_the_module_and_the_op_of_the_model(pattern):
+    report = rfgraph.analyze(attending(), treat={pattern: "identity"})
+    assert (report["head"].size, report["head"].is_global) == ((5,), (False,))
+
+
+@pytest.mark.parametrize("pattern", ["blocks.0.attn", "blocks", "*.attn", "blocks.*", "sdpa"])
+def test_what_is_cut_is_the_reading_not_the_path_beside_it(pattern):
+    report = rfgraph.analyze(attending(), treat={pattern: "cut"})
+    assert (report["head"].size, report["head"].is_global) == ((5,), (False,))
+    assert "blocks.0.attn/cat" not in {treatment.node for treatment in report.treated}
+    assert report["blocks.0.attn.proj"].field[0].is_empty
+
+
+def test_a_module_that_reads_everything_keeps_the_path_beside_it():
+    report = rfgraph.analyze(attending(), treat={"blocks": "global"})
+    assert (report["head"].size, report["head"].is_global) == ((5,), (True,))
+
+
+def test_a_merge_that_is_named_is_cut():
+    report = rfgraph.analyze(attending(), treat={"blocks.0.attn/cat": "cut"})
+    assert report["head"].field[0].is_empty
+
+
+def test_a_pattern_of_which_nothing_can_be_said_is_refused():
+    with pytest.raises(UnknownNodeError, match=r"'\*relu' fits only nodes that read their own position.*'cut'"):
+        rfgraph.analyze(attending(), treat={"*relu": "cut"})

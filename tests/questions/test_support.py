@@ -18,7 +18,7 @@ import rfgraph
 from rfgraph import Network, cli
 from rfgraph.passes import positions as combs
 from rfgraph.passes import products
-from rfgraph.questions import support
+from rfgraph.questions import holes
 
 
 def check_reads(read, first, marks):
@@ -275,7 +275,7 @@ def test_holes_of_very_deep_networks_are_a_bound(monkeypatch):
         last = net.conv(f"c{i}", last, kernel=3, dilation=2, padding=2)
     (_, finding) = (f for f in rfgraph.analyze(net).findings if f.rule == "RF006")
     assert finding.coverage == Fraction(41, 81)
-    monkeypatch.setattr(support, "MAX_LISTED", 500)
+    monkeypatch.setattr(holes, "MAX_LISTED", 500)
     (finding,) = (f for f in rfgraph.analyze(net).findings if f.rule == "RF006")
     assert (finding.node, finding.coverage) == (last, None)
     assert "may have holes; it is too wide for them to be counted" in finding.message

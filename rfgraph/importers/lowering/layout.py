@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rfgraph.errors import ModelFileError
+from rfgraph.graph.sizes import meant
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, other
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, symbol
 from rfgraph.importers.program.primitives import Program, Value
@@ -107,9 +108,10 @@ class Layout:
         What does not fit the axes is left to the analysis to refuse.
         """
         shapes = {}
+        asked = input_size if isinstance(input_size, Mapping) else self._by_input(program, input_size)
         for value in program.inputs:
             view = self.views[value.name]
-            given = input_size.get(value.name) if isinstance(input_size, Mapping) else input_size
+            given = asked.get(value.name)
             sizes = [given] * self.axes if isinstance(given, int) else list(given or ())
             if view is None or value.shape is None or len(sizes) != self.axes or not view.axes:
                 continue
@@ -120,6 +122,16 @@ class Layout:
             if shape != value.shape:
                 shapes[value.name] = shape
         return shapes
+
+    def _by_input(self, program: Program, input_size: Any) -> dict[str, Any]:
+        """Return one size for all axes, or one per axis, for each input that it is meant for."""
+        stated = {
+            value.name: [view.extent(axis) for axis in sorted(view.axes)]
+            for value in program.inputs
+            if (view := self.views[value.name]) is not None and view.axes
+        }
+        sizes = [input_size] * self.axes if isinstance(input_size, int) else list(input_size or ())
+        return dict.fromkeys(meant(stated, sizes) or (), input_size)
 
 
 class Probe:

@@ -168,6 +168,7 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
         values[step.output.name] = step.output
         if any(operand is not None for operand in operands):
             maps.begin()
+            maps.step = step
             made = _apart(step, operands, place(step.primitive, maps, step, operands))
             base = moves.base(step.output.name)
             if base in placed and (maps.gave_up or isinstance(step.primitive, Concat)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rfgraph.graph.network import Network
-from rfgraph.graph.treatments import matches
+from rfgraph.graph.treatments import matches, modules
 from rfgraph.importers.lowering.layout import Probe
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, exact_quotient, product, symbol
@@ -96,6 +96,8 @@ class Maps:
         self.added: list[str] = []
         #: Why the step at hand cannot be followed, if it cannot.
         self.gave_up = ""
+        #: The step at hand.
+        self.step: Instruction | None = None
         self._names: dict[str, int] = {}  # -> the number that the next of that name gets
         self._measured: dict[tuple[int, Dim], Placed] = {}  # axis and size that a symbol stands for -> the first such
 
@@ -108,6 +110,14 @@ class Maps:
             free, number = f"{name}_{number}", number + 1
         self._names[name] = number
         self._names.setdefault(free, 2)
+        step = self.step
+        if (
+            not label
+            and op != "unknown"
+            and step is not None
+            and (name == step.name or name.startswith(f"{step.name}/"))
+        ):
+            label = _other_word(step.op, op)  # one op of the model may be several nodes: all are called as it is
         if label:
             attributes["label"] = label
         self.added.append(free)
@@ -127,8 +137,7 @@ class Maps:
 
     def node(self, op: str, step: Instruction, inputs: Iterable[Placed], /, **attributes: Any) -> str:
         """Add the node that stands for ``step``, labelled with the framework's op where that is another word."""
-        label = step.op if step.op.lower().replace("_", "") != op.replace("_", "") else ""
-        return self.emit(op, step.name, inputs, label, **attributes)
+        return self.emit(op, step.name, inputs, _other_word(step.op, op), **attributes)
 
     def unknown(
         self, step: Instruction, operands: Iterable[Placed | None], why: str = "", seen: View | None = None
@@ -148,7 +157,11 @@ class Maps:
         inputs = [p for p in operands if p is not None]
         attributes = {"of": step.op, "why": why} if why else {"of": step.op}
         node = self.emit("unknown", step.name, inputs, **attributes)
-        fits = [how for pattern, how in self.treat.items() if matches(pattern, (step.name, step.op, "unknown"))]
+        fits = [
+            how
+            for pattern, how in self.treat.items()
+            if matches(pattern, (step.name, *modules(step.name), step.op, "unknown"))
+        ]
         view = inputs[0].view if fits else seen
         if view is not None and step.output.shape is not None and view.rank != len(step.output.shape):
             view = None
@@ -554,6 +567,11 @@ class Maps:
         if not missing:
             return p
         return replace(p, node=self.emit("broadcast", name, [p], **self.mixes(missing)), full=p.full | missing)
+
+
+def _other_word(op: str, kind: str) -> str:
+    """Return what a model calls an op, empty where that is the word for its kind."""
+    return op if op.lower().replace("_", "") != kind.replace("_", "") else ""
 
 
 def _axis(part: Part) -> int:

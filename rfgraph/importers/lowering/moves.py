@@ -44,14 +44,15 @@ def _pad(primitive: program.Pad, maps: Maps, step: Instruction, operands: Operan
     view = p.view
     assert view is not None
     padding: dict[int, list[int]] = {}
+    why = ""
     for d in changed:
         before, after = primitive.amounts[d]
         axis, dim = view.whole(d), view.dims[d]
         if axis is not None:
             if not isinstance(before, int) or not isinstance(after, int):
-                why = f"it pads by {before} and {after}, which depend on the input size; give one"
-                return maps.unknown(step, operands, why)
-            padding[axis] = [before, after]
+                why = why or f"it pads by {before} and {after}, which depend on the input size; give one"
+            else:
+                padding[axis] = [before, after]
             view = view.replaced(d, along(axis, dim.size + before + after))
         elif not dim.axes:
             view = view.replaced(d, other(dim.size + before + after))
@@ -59,6 +60,8 @@ def _pad(primitive: program.Pad, maps: Maps, step: Instruction, operands: Operan
             view = view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after))
         else:
             return maps.unknown(step, operands, "it crops a dimension that carries several axes, or part of one")
+    if why:  # where its positions lie is not known, but which dimensions carry the axes is
+        return maps.unknown(step, operands, why, view)
     if padding:
         mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
         return Placed(maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode), view, p.full)
@@ -131,7 +134,8 @@ def _cut(
     for start, stop, _ in slices.values():
         if isinstance(start, Expression) or isinstance(stop, Expression):
             ends = ":".join("" if end is None else str(end) for end in (start, stop))
-            return maps.unknown(step, operands, f"it slices {ends}, which depends on the input size; give one")
+            why = f"it slices {ends}, which depends on the input size; give one"
+            return maps.unknown(step, operands, why, view)
     if backward:
         name = f"{step.name}/backward" if slices or lost else step.name
         p = replace(p, node=maps.emit("broadcast", name, [p], step.op, **maps.mixes(backward)), full=p.full | backward)
@@ -141,7 +145,8 @@ def _cut(
         node = maps.node("flatten", step, [p], **maps.mixes(lost))
         return Placed(node, view.without(lost), p.full | lost, step.name)
     if not slices:
-        return Placed(maps.some_channels(step, [p]), view, p.full, p.label)
+        node = maps.some_channels(step, [p]) if bounds else maps.node("identity", step, [p])
+        return Placed(node, view, p.full, p.label)
     starts, stops, strides = (
         maps.per_axis({axis: bound[i] for axis, bound in slices.items()}, EVERYTHING[i]) for i in range(3)
     )
@@ -175,7 +180,7 @@ def _tidy(size: Dim, start: Dim | None, stop: Dim | None, step: int) -> Bounds:
     if isinstance(stop, int) and stop >= 2**31 - 1:
         stop = None
     if isinstance(size, int) and isinstance(start, int | None) and isinstance(stop, int | None):
-        first_row, last_row, _ = slice(start, stop, step).indices(size)
+        first_row, last_row, _ = slice(start, stop, step).indices(max(size, 0))
         start = start if first_row else None
         stop = stop if last_row < size else None
     return (None if start == 0 else start), stop, step

@@ -341,7 +341,7 @@ def _labels(term: str, rank: int | None, named: Sequence[Sequence[str]] = ()) ->
     return (*before, *middle, *after)
 
 
-@HANDLERS.handles("Attention")
+@HANDLERS.handles("Attention", domain="")  # that of com.microsoft takes weights where this one takes keys
 def _attention(node: Node, build: Builder) -> Made:
     mask = node.optional(3)
     if mask is not None and not mask.constant:

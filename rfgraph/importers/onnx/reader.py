@@ -34,6 +34,8 @@ from rfgraph.importers.spelling.stack import user_line
 
 #: Nodes read of one file, those of functions and loop bodies each time: beyond it the file is refused.
 MAX_NODES = 4_000_000
+#: And of functions alone, whose calls may double at every depth.
+MAX_CALLED = 100_000
 #: Nodes read of the bodies of one file's loops, once for each turn: loops that would need more are not followed.
 MAX_UNROLLED = 10_000
 #: Functions that call functions, deeper than this, are refused.
@@ -155,11 +157,13 @@ class Reader:
         self.build = Builder(Path(name).name)
         self.weights = Weights(self.build)
         self.versions = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
-        self.functions = {(f.domain, f.name, getattr(f, "overload", "")): f for f in model.functions}
+        self.functions = {_key(f): f for f in model.functions}
+        self.nodes_of: dict[tuple[str, str, str], int] = {}
         resized = any(not isinstance(told, Data) for told in given.values())
         self.known = {} if resized else {info.name: _shape(info) for info in model.graph.value_info}
         self.locations = locations
         self.count = 0
+        self.called = 0
         self.unrolled = 0
         self.calls = 0
 
@@ -283,7 +287,7 @@ class Reader:
 
     def handled(self, node: Node, domain: str) -> Made:
         """Spell a node with its handler, or name it as one that has none."""
-        handler = HANDLERS.get(node.op) if domain in DOMAINS else None
+        handler = HANDLERS.get(node.op, "" if domain == "ai.onnx" else domain) if domain in DOMAINS else None
         reads = self.weights.read(node)
         self.build.at(node.output(0) if len(node.outputs) > 1 and not node.named else node.name, node.op, reads)
         if handler is None:
@@ -316,11 +320,11 @@ class Reader:
 
     def call(self, node: Node, function: onnx.FunctionProto) -> Made:
         """Read the body of a function of the model in its place."""
+        if not self.calls:
+            self.called += self.unfolded(function, 1)
+            if self.called > MAX_CALLED:
+                raise self.fail(f"the functions that it calls unfold to more than {MAX_CALLED} nodes")
         self.calls += 1
-        if self.calls > MAX_CALLS:
-            raise self.fail(
-                f"its functions call each other more than {MAX_CALLS} deep; {function.name!r} is one of them"
-            )
         given = {attribute.name: self.attribute(attribute) for attribute in function.attribute_proto}
         given.update(node.attributes)
         scope: dict[str, Item | None] = dict.fromkeys(function.input)
@@ -333,6 +337,23 @@ class Reader:
             self.versions = outer
             self.calls -= 1
         return self.results(function.output, scope)
+
+    def unfolded(self, function: onnx.FunctionProto, depth: int) -> int:
+        """Return how many nodes a function is, with all that it calls."""
+        if depth > MAX_CALLS:
+            raise self.fail(
+                f"its functions call each other more than {MAX_CALLS} deep; {function.name!r} is one of them"
+            )
+        key = _key(function)
+        if key not in self.nodes_of:
+            count, bodies = 0, [function.node]
+            while bodies:
+                for proto in bodies.pop():
+                    called = self.functions.get((proto.domain, proto.op_type, getattr(proto, "overload", "")))
+                    count += 1 if called is None else 1 + self.unfolded(called, depth + 1)
+                    bodies += [a.g.node for a in proto.attribute if a.type == onnx.AttributeProto.GRAPH]
+            self.nodes_of[key] = count
+        return self.nodes_of[key]
 
     def results(self, names: Sequence[str], scope: Mapping[str, Item | None]) -> list[Item]:
         """Return what a body made under ``names``."""
@@ -503,6 +524,10 @@ class Reader:
             rank = len(found[0].shape or ()) + 1 if found else 1
             stacked.append(self.stack(node, k + len(states), found[::-1] if back else found, place % rank))
         return [*states, *stacked]
+
+
+def _key(function: onnx.FunctionProto) -> tuple[str, str, str]:
+    return function.domain, function.name, getattr(function, "overload", "")
 
 
 def _runs_all(body: onnx.GraphProto) -> bool:

@@ -20,6 +20,7 @@ from rfgraph.importers.program.primitives import (
     Primitive,
     Program,
     Value,
+    checked,
 )
 from rfgraph.importers.program.shapes import shape_of, text
 
@@ -133,13 +134,14 @@ class Builder:
         macs
             Its multiply-accumulates for the whole batch, where the primitive only stands in for what is computed.
         """
+        checked(primitive)
         name, op = self._node
         name = f"{name}/{part}" if part else name
         if operands and all(value.constant for value in operands):
             value = self._folded(primitive, operands, name, shape)
             self.folded.append(Instruction(name, op, primitive, tuple(operands), value))
             return value
-        made = shape_of(primitive, [value.shape for value in operands])
+        made = _possible(primitive, [value.shape for value in operands])
         value = Value(self.unique(name), shape if made is None else made)
         step = Instruction(value.name, op, primitive, tuple(operands), value, self._reads, macs)
         self.instructions.append(step)
@@ -153,7 +155,7 @@ class Builder:
         result = fold(primitive, data) if len(data) == len(operands) else None
         if result is not None:
             return replace(self.constant(result, name=name), learned=learned)
-        made = shape_of(primitive, [value.shape for value in operands])
+        made = _possible(primitive, [value.shape for value in operands])
         return Value(name, shape if made is None else made, True, learned=learned)
 
     def program(self, outputs: Iterable[Value], titles: Iterable[str] = ()) -> Program:
@@ -189,3 +191,20 @@ def _shaped(data: Data, name: str, shape: Shape | None) -> Data:
     if data.elements.size == 1 and all(not isinstance(size, int) or size == 1 for size in shape):
         return Data(data.elements.reshape((1,) * len(shape)), data.integer)
     raise ModelFileError(f"input {name!r} has shape {text(shape)}; what it is given has {list(sizes)}")
+
+
+def _possible(primitive: Primitive, shapes: Sequence[Shape | None]) -> Shape | None:
+    """Return the shape of what a primitive makes, refused where some size of it cannot be.
+
+    Windows on maps that are too small for them are left to those who know the input size; so is what follows them.
+    """
+    made = shape_of(primitive, shapes)
+    small = isinstance(primitive, (program.Slide, program.SlideTransposed)) or any(map(_has_negative, shapes))
+    for dim, size in enumerate(made or ()):
+        if isinstance(size, int) and (size >= 2**63 or (size < 0 and not small)):
+            raise ValueError(f"its output would have size {size} along dimension {dim}")
+    return made
+
+
+def _has_negative(shape: Shape | None) -> bool:
+    return any(isinstance(size, int) and size < 0 for size in shape or ())

@@ -91,7 +91,7 @@ class Expression:
 
     def __mul__(self, other: Dim | Fraction) -> Dim:
         if not isinstance(other, Expression):
-            return _sum([(atoms, coefficient * other) for atoms, coefficient in self.terms])
+            return self if other == 1 else _sum([(atoms, coefficient * other) for atoms, coefficient in self.terms])
         (left, a), (right, b) = self._as_term(), other._as_term()
         return _sum([(tuple(sorted((*left, *right), key=str)), a * b)])
 
@@ -309,6 +309,10 @@ def exact_quotient(whole: Dim, part: Dim) -> Dim | None:
     exact = _ratio(whole, part)
     if exact is not None or isinstance(whole, int) or isinstance(part, int):
         return exact
+    over, under = _as_quotient(whole), _as_quotient(part)
+    if over is not None and under is not None and over.numerator == under.numerator:
+        times, rest = divmod(under.denominator, over.denominator)
+        return None if rest else times
     divisors, b = part._as_term()
     if len(divisors) == 1 and b == 1 and isinstance(divisors[0], Quotient):
         split = exact_quotient(whole, divisors[0].numerator)
@@ -339,6 +343,19 @@ def _ratio(whole: Dim, part: Dim) -> Dim | None:
     else:
         quotient = _sum([(tuple(left), Fraction(a) / b)])
         return quotient if _integral(quotient) else None
+    return None
+
+
+def _as_quotient(size: Expression) -> Quotient | None:
+    """Return a sum of a quotient and whole terms as one quotient, ``None`` if it is none."""
+    if not _integral(size):
+        return None
+    for term in size.terms:
+        atom = term[0][0] if len(term[0]) == 1 else None
+        if isinstance(atom, Quotient) and term[1] == 1:
+            rest = _sum([other for other in size.terms if other is not term])
+            numerator = atom.numerator + rest * atom.denominator
+            return Quotient(numerator, atom.denominator) if isinstance(numerator, Expression) else None
     return None
 
 
@@ -404,4 +421,8 @@ def _floored(size: Dim) -> Dim:
     numerator = fractions * denominator
     if isinstance(numerator, int):
         return _sum([*whole, ((), numerator // denominator)])
+    inner = _as_quotient(numerator)
+    if inner is not None:  # a quotient of a quotient is one: all else in it is whole
+        flat = _floored(inner.numerator * Fraction(1, inner.denominator * denominator))
+        return _sum([*whole, *_terms(flat)])
     return _sum([*whole, ((Quotient(numerator, denominator),), 1)])

@@ -7,10 +7,12 @@ Whatever a framework calls its ops, a reader spells them with these; an op that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, field, fields
+from fractions import Fraction
 from typing import Any, Literal, TypeVar, dataclass_transform
 
-from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape
 
 Ints = tuple[int, ...]
 Kind = TypeVar("Kind")
@@ -346,3 +348,90 @@ class Opaque(Primitive):
 
     why: str = ""
     shape: Shape | None = None
+
+
+# What every primitive must be, whoever spelt it: a file may state anything, and a wrong number must not get further.
+
+#: No size, index or kernel of a tensor is as large.
+_LARGEST = 2**63
+#: Fields that are numbers from 1 up.
+_FROM_ONE = frozenset({"kernel", "stride", "dilation", "groups", "blocks"})
+
+
+def checked(primitive: Primitive) -> None:
+    """Check that the fields of a primitive are of their types.
+
+    Raises
+    ------
+    ValueError
+        If one is not: a fraction for a size, a text for a number, a kernel of 0.
+    """
+    for one in fields(primitive):
+        value = getattr(primitive, one.name)
+        if not CHECKS[one.type](value):  # type: ignore[index]  # annotations are texts here
+            what = "positive numbers" if one.name == "scales" else str(one.type)
+            what = next((words for name, words in _WORDS.items() if name in what), what)
+            raise ValueError(f"{one.name} {_short(value)}: it takes {what}, of at most 63 bits where they are numbers")
+        numbers = value if isinstance(value, tuple) else (value,)
+        if one.name in _FROM_ONE and any(number < 1 for number in numbers):
+            raise ValueError(f"{one.name} {_short(value)} is less than 1")
+
+
+def _short(value: Any) -> str:
+    text = f"[{', '.join(map(_written, value))}]" if isinstance(value, (tuple, list)) else _written(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _written(value: Any) -> str:
+    return str(value) if isinstance(value, (Expression, Fraction)) else repr(value)
+
+
+#: What stands in an annotation -> what a person calls it.
+_WORDS = {
+    "Paddings": "integers",
+    "Shape": "sizes",
+    "Dim": "sizes",
+    "int": "integers",
+    "Ints": "integers",
+    "str": "text",
+}
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and -_LARGEST <= value < _LARGEST
+
+
+def _is_dim(value: Any) -> bool:
+    return isinstance(value, Expression) or _is_int(value)
+
+
+def _maybe(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+def _all(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, tuple) and all(map(check, value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+#: What a field holds, as its annotation writes it -> whether a value is that.
+CHECKS: dict[str, Callable[[Any], bool]] = {
+    "str": _is_text,
+    "bool": lambda value: value in (True, False),
+    "int": _is_int,
+    "int | None": _maybe(_is_int),
+    "Ints": _all(_is_int),
+    "Dim | None": _maybe(_is_dim),
+    "Shape": _all(_is_dim),
+    "Shape | None": _maybe(_all(_is_dim)),
+    "Paddings": lambda value: value in ("same_upper", "same_lower") or _all(_all(_is_int))(value),
+    "tuple[tuple[int, int], ...]": _all(_all(_is_int)),
+    "tuple[tuple[Dim, Dim], ...]": _all(_all(_is_dim)),
+    "tuple[Dim | None, ...]": _all(_maybe(_is_dim)),
+    "tuple[Any, ...] | None": _maybe(_all(lambda scale: isinstance(scale, (int, Fraction)) and 0 < scale < _LARGEST)),
+    "tuple[str, ...]": _all(_is_text),
+    "tuple[tuple[str, ...], ...]": _all(_all(_is_text)),
+}

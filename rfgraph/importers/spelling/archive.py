@@ -12,7 +12,12 @@ from contextlib import contextmanager
 from rfgraph.errors import ModelFileError
 
 #: A graph of more bytes than this is refused: that of a network of 10,000 layers has some 20 million.
-MAX_BYTES = 1 << 28
+MAX_BYTES = 1 << 27
+#: And one that is this many times as long as it is packed, once it is longer than ``FREE_BYTES``: JSON packs 50 fold.
+MAX_RATIO = 200
+FREE_BYTES = 1 << 24
+#: Bytes that are unpacked at a time.
+CHUNK = 1 << 20
 #: Members of the zip: every weight is one.
 MAX_MEMBERS = 1_000_000
 
@@ -23,7 +28,7 @@ _BROKEN = (
 )  # fmt: skip
 
 
-def member(name: str, pattern: str, lacking: str) -> bytes:
+def member(name: str, pattern: str, lacking: str) -> bytearray:
     """Return the contents of the one member of an archive whose path fits a pattern.
 
     Parameters
@@ -38,7 +43,8 @@ def member(name: str, pattern: str, lacking: str) -> bytes:
     Raises
     ------
     ModelFileError
-        If there is none, or several, or more of it than ``MAX_BYTES``, whatever size it states.
+        If there is none, or several, or more of it than ``MAX_BYTES``, whatever size it states, or if it is packed as
+        no graph is.
     """
     with zipfile.ZipFile(name) as archive:
         members = archive.infolist()
@@ -52,10 +58,16 @@ def member(name: str, pattern: str, lacking: str) -> bytes:
             raise ModelFileError(f"{name}: its archive holds {len(found)} models, {names}; save one to a file")
         if found[0].file_size > MAX_BYTES:
             raise ModelFileError(f"{name}: its graph has {found[0].file_size} bytes, more than {MAX_BYTES}")
+        text = bytearray()
         with archive.open(found[0]) as stream:
-            text = stream.read(MAX_BYTES + 1)
-        if len(text) > MAX_BYTES:
-            raise ModelFileError(f"{name}: its graph has more than {MAX_BYTES} bytes")
+            while chunk := stream.read(CHUNK):
+                text += chunk
+                if len(text) > MAX_BYTES:
+                    raise ModelFileError(f"{name}: its graph has more than {MAX_BYTES} bytes")
+                if len(text) > max(FREE_BYTES, MAX_RATIO * found[0].compress_size):
+                    raise ModelFileError(
+                        f"{name}: its graph unpacks to more than {MAX_RATIO} times its {found[0].compress_size} bytes"
+                    )
         return text
 
 

@@ -28,9 +28,17 @@ class Handlers(Generic[Handler]):
     def __init__(self, framework: str) -> None:
         self.framework = framework
         self._handlers: dict[str, Handler] = {}
+        self._domains: dict[str, str] = {}  # of ops that mean something else in other domains
 
-    def handles(self, *ops: str) -> Callable[[Handler], Handler]:
+    def handles(self, *ops: str, domain: str | None = None) -> Callable[[Handler], Handler]:
         """Register a function for ``ops``.
+
+        Parameters
+        ----------
+        ops
+            Their names.
+        domain
+            The domain that they are of, where ops of other domains are called so and are not the same.
 
         Raises
         ------
@@ -43,13 +51,15 @@ class Handlers(Generic[Handler]):
                 if op in self._handlers:
                     raise ValueError(f"{self.framework} op {op!r} has two handlers; keep one")
                 self._handlers[op] = handler
+                if domain is not None:
+                    self._domains[op] = domain
             return handler
 
         return register
 
-    def get(self, op: str) -> Handler | None:
-        """Return the handler of ``op``, ``None`` if there is none."""
-        return self._handlers.get(op)
+    def get(self, op: str, domain: str = "") -> Handler | None:
+        """Return the handler of ``op``, ``None`` if there is none for the op that a domain calls so."""
+        return self._handlers.get(op) if self._domains.get(op, domain) == domain else None
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._handlers))

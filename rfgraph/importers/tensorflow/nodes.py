@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.dimensions import Dim, Shape, unknown
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.shared import shape_of, whole_number
+
+#: Amounts along the dimensions of a tensor, of which there are few.
+MAX_AMOUNTS = 64
 
 
 class Dead:
@@ -112,6 +115,19 @@ class Node:
         """Return a list of sizes that the constant input ``i`` holds."""
         return tuple(self.numbers(what, i))
 
+    def amounts(self, what: str, i: int) -> tuple[Dim, ...]:
+        """Return a list of numbers that the constant input ``i`` holds, each a name where it cannot be worked out.
+
+        Those are what a graph computes from open sizes of its input by more than sums, products and quotients.
+        """
+        value = self.input(i)
+        count = 1
+        for size in value.shape or (None,):
+            count = count * size if isinstance(size, int) else MAX_AMOUNTS + 1
+        if value.data is not None or not value.constant or count > MAX_AMOUNTS:
+            return tuple(self.numbers(what, i))
+        return tuple(unknown(f"{self.name}.{what}.{k}", None) for k in range(count))
+
     def integers(self, what: str, i: int) -> list[int]:
         """Return what ``numbers`` returns, all of them integers."""
         return [whole_number(what, number) for number in self.numbers(what, i)]
@@ -125,7 +141,7 @@ class Node:
 
     def pairs(self, what: str, i: int) -> tuple[tuple[Dim, Dim], ...]:
         """Return pairs of sizes that input ``i`` holds, one per row."""
-        found = self.numbers(what, i)
+        found = self.amounts(what, i)
         if len(found) % 2:
             raise ValueError(f"its {what} has {len(found)} elements, not pairs of them")
         return tuple(zip(found[::2], found[1::2], strict=True))

@@ -27,7 +27,7 @@ UNARY = {
     "Atanh": "atanh", "BesselI0e": "bessel", "BesselI1e": "bessel", "Bitcast": "cast", "Ceil": "ceil", "Conj": "conj",
     "Cos": "cos", "Cosh": "cosh", "Dequantize": "dequantize", "Digamma": "digamma", "Elu": "elu", "Erf": "erf",
     "Erfc": "erfc", "Erfinv": "erfinv", "Exp": "exp", "Expm1": "expm1", "Floor": "floor", "Inv": "reciprocal",
-    "Invert": "invert", "IsFinite": "isfinite", "IsInf": "isinf", "IsNan": "isnan", "LRN": "local_response_norm",
+    "Invert": "bitwise_not", "IsFinite": "isfinite", "IsInf": "isinf", "IsNan": "isnan", "LRN": "local_response_norm",
     "LeakyRelu": "leaky_relu", "Lgamma": "lgamma", "Log": "log", "Log1p": "log1p", "LogicalNot": "not",
     "Ndtri": "ndtri", "Neg": "neg", "PreventGradient": "identity", "Reciprocal": "reciprocal",
     "Relu": "relu", "Relu6": "relu6", "Rint": "round", "Round": "round", "Rsqrt": "rsqrt", "Selu": "selu",
@@ -40,7 +40,7 @@ UNARY = {
     "QuantizeAndDequantizeV4": "quantize", "CheckNumerics": "identity", "CheckNumericsV2": "identity",
     "Bucketize": "bucketize", "AdjustHue": "adjust_hue",
     "AdjustSaturation": "adjust_saturation", "RGBToHSV": "rgb_to_hsv", "HSVToRGB": "hsv_to_rgb",
-    "MatrixBandPart": "band_part",
+    "MatrixBandPart": "trilu",
 }  # fmt: skip
 
 #: What passes its tensor on, under a name of its own.
@@ -53,8 +53,8 @@ SEVERAL = {
     "TruncateMod": "mod", "SquaredDifference": "squared_difference", "Atan2": "atan2", "Equal": "equal",
     "NotEqual": "not_equal", "Less": "less", "LessEqual": "less_or_equal", "Greater": "greater",
     "GreaterEqual": "greater_or_equal", "ApproximateEqual": "equal", "LogicalAnd": "and", "LogicalOr": "or",
-    "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or", "BitwiseXor": "bitwise_xor", "LeftShift": "shift",
-    "RightShift": "shift", "SelectV2": "where", "Complex": "complex", "NextAfter": "elementwise", "Zeta": "zeta",
+    "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or", "BitwiseXor": "bitwise_xor", "LeftShift": "bit_shift",
+    "RightShift": "bit_shift", "SelectV2": "where", "Complex": "complex", "NextAfter": "nextafter", "Zeta": "zeta",
     "Igamma": "igamma", "Igammac": "igamma", "Polygamma": "polygamma",
 }  # fmt: skip
 
@@ -149,7 +149,7 @@ def _contrast(node: Node, build: Builder) -> Made:
 # Reductions and mixtures.
 
 REDUCTIONS = {
-    "Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod", "All": "all", "Any": "any",
+    "Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod", "All": "min", "Any": "max",
     "EuclideanNorm": "l2",
 }  # fmt: skip
 
@@ -309,12 +309,12 @@ def _bounds(node: Node, i: int, masks: dict[str, int], mask: str) -> Sequence[Di
     count = None if value.shape is None or len(value.shape) != 1 else value.shape[0]
     if value.data is None and isinstance(count, int) and 0 < count <= 64 and masks[mask] + 1 == 1 << count:
         return [0] * count  # none of them is looked at
-    return node.sizes(mask.partition("_")[0], i)
+    return node.amounts(mask.partition("_")[0], i)
 
 
 @HANDLERS.handles("Slice")
 def _slice(node: Node, build: Builder) -> Made:
-    begin, sizes, shape = node.sizes("begin", 1), node.sizes("size", 2), node.shape()
+    begin, sizes, shape = node.amounts("begin", 1), node.amounts("size", 2), node.shape()
     if len(begin) != len(shape) or len(sizes) != len(shape):
         raise ValueError(f"its {len(begin)} begins and {len(sizes)} sizes are not one for each of {len(shape)} axes")
     stops = [None if size == -1 else start + size for start, size in zip(begin, sizes, strict=True)]

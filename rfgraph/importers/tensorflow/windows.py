@@ -9,7 +9,7 @@ from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product, unknown
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, product, unknown
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling import shared as spellings
 from rfgraph.importers.spelling.handlers import UnspelledError
@@ -277,7 +277,7 @@ RESIZES = {"ResizeBilinear": "linear", "ResizeBicubic": "cubic", "ResizeNearestN
 @HANDLERS.handles(*RESIZES, "QuantizedResizeBilinear")
 def _resize(node: Node, build: Builder) -> Made:
     made = spellings.resize(
-        build, node.input(0), node.sizes("size", 1), RESIZES.get(node.op, "linear"),
+        build, node.input(0), node.amounts("size", 1), RESIZES.get(node.op, "linear"),
         align_corners=node.flag("align_corners"), half_pixel_centers=node.flag("half_pixel_centers"),
     )  # fmt: skip
     return with_range(node, build, made)
@@ -292,7 +292,7 @@ KERNELS = {
 
 @HANDLERS.handles("ScaleAndTranslate")
 def _scale_and_translate(node: Node, build: Builder) -> Made:
-    x, shape, sizes = node.input(0), node.shape(), node.sizes("size", 1)
+    x, shape, sizes = node.input(0), node.shape(), node.amounts("size", 1)
     kernel = node.text("kernel_type", "lanczos3")
     if len(shape) != 4 or len(sizes) != 2:
         raise ValueError(f"it resizes {len(sizes)} axes of a tensor of {len(shape)} dimensions")
@@ -300,8 +300,11 @@ def _scale_and_translate(node: Node, build: Builder) -> Made:
         raise UnspelledError(f"the taps of its kernel {kernel!r} are not known")
     if any(number != 0 for number in node.numbers("translation", 3)):
         raise UnspelledError("it moves what it resizes")
-    ratios = node.numbers("scale", 2) if node.input(2).data is not None else [None, None]
-    for d, size, stated in zip((1, 2), sizes, ratios, strict=True):
+    scales = node.amounts("scale", 2)
+    if any(isinstance(scale, Expression) for scale in scales):  # whether that is the ratio of sizes is seen at a size
+        sizes = tuple(unknown(f"{node.name}.size.{d}") for d in (1, 2))
+        scales = ()
+    for d, size, stated in zip((1, 2), sizes, scales, strict=False):
         if not _is_ratio(stated, size, shape[d]):
             raise UnspelledError(f"its scale {stated} is not that of {shape[d]} positions to {size}")
     kept = [d for d, size in zip((1, 2), sizes, strict=True) if size != shape[d] or KERNELS[kernel] == "gaussian"]
@@ -317,8 +320,8 @@ def _scale_and_translate(node: Node, build: Builder) -> Made:
 def _is_ratio(scale: Any, size: Dim, before: Dim) -> bool:
     """Whether a scale, which is stored as a 32-bit float, is that of one size to another."""
     if not isinstance(size, int) or not isinstance(before, int):
-        return scale is not None and exact_quotient(size, before) == scale
-    return before > 0 and scale is not None and abs(Fraction(scale) * before / size - 1) < Fraction(1, 1 << 22)
+        return bool(exact_quotient(size, before) == scale)
+    return before > 0 and bool(abs(Fraction(scale) * before / size - 1) < Fraction(1, 1 << 22))
 
 
 @HANDLERS.handles("ResizeArea")

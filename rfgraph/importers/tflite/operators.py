@@ -133,8 +133,8 @@ HANDLERS: Handlers[Handle] = Handlers("TFLite")
 UNARY = {
     "ABS": "abs", "CEIL": "ceil", "COMPLEX_ABS": "abs", "COS": "cos", "DENSIFY": "identity",
     "DEQUANTIZE": "dequantize", "ELU": "elu", "EXP": "exp", "FAKE_QUANT": "quantize", "FLOOR": "floor", "GELU": "gelu",
-    "HARD_SWISH": "hard_swish", "IMAG": "identity", "LEAKY_RELU": "leaky_relu", "LOG": "log", "LOGICAL_NOT": "not",
-    "LOGISTIC": "sigmoid", "NEG": "neg", "QUANTIZE": "quantize", "REAL": "identity", "RELU": "relu",
+    "HARD_SWISH": "hard_swish", "IMAG": "imag", "LEAKY_RELU": "leaky_relu", "LOG": "log", "LOGICAL_NOT": "not",
+    "LOGISTIC": "sigmoid", "NEG": "neg", "QUANTIZE": "quantize", "REAL": "real", "RELU": "relu",
     "RELU6": "relu6", "RELU_0_TO_1": "hard_tanh", "RELU_N1_TO_1": "hard_tanh", "ROUND": "round", "RSQRT": "rsqrt",
     "SIGN": "sign", "SIN": "sin", "SQRT": "sqrt", "SQUARE": "square", "TANH": "tanh", "BUCKETIZE": "bucketize",
     "LOCAL_RESPONSE_NORMALIZATION": "local_response_norm",

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
+
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
@@ -122,6 +124,9 @@ class Reader:
         if i in scope:
             return scope[i]
         tensor = graph.tensors[i]
+        if not tensor.constant and tensor.shape is not None and 0 in tensor.shape:  # nothing to store
+            empty = np.empty([size or 0 for size in tensor.shape], dtype=object)
+            return self.build.constant(empty, integer=tensor.kind != "float", name=tensor.name)
         if not tensor.constant:
             raise self.fail(f"{reader} reads {tensor.name!r} (tensor {i}), which nothing before it makes")
         if tensor.data is not None:

@@ -53,6 +53,13 @@ def read(module: Any, example: Any) -> tuple[Exported, tuple[str, ...]]:
     if isinstance(module, torch.export.ExportedProgram):
         return _exported(module, type(module).__name__)
     name = type(module).__name__
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelFileError(
+            f"a TorchScript module ({name}) cannot be traced; pass the module that it was made of, or save that one:\n"
+            "    import torch\n"
+            "    program = torch.export.export(module.eval(), (torch.zeros(1, 3, 224, 224),))\n"
+            "    torch.export.save(program, 'model.pt2')"
+        )
     if example is None:
         raise ModelFileError(
             f"a live module ({name}) is traced on an example; pass example=, the full shape of its input such as "
@@ -324,3 +331,34 @@ def graph_of(
         return read(module, [*resized(arguments, order, shapes), *([named] if named else [])])[0]
 
     return lowered(exported, treat, input_size, again if live else None, axes)
+
+
+def graph_at_any_size(
+    module: Any, example: Any, treat: Mapping[str, str] | None = None, axes: Axes | None = None
+) -> nx.DiGraph[Any] | None:
+    """Return the network graph of a live module whose inputs may have any size, ``None`` where it cannot be traced so.
+
+    All dimensions of an input but the first two stay open (of two, the last one): batch and channels come first.
+    """
+    if isinstance(module, torch.export.ExportedProgram):
+        return graph_of(module, None, treat, None, axes)  # it says itself which dimensions are open
+    if example is None:
+        return None
+    arguments, keywords = inputs(module, example)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            named = dict(zip(_parameters(module), tree_map(_open, arguments), strict=False))
+            sizes = {**named, **tree_map(_open, keywords)}
+            program = torch.export.export(module, arguments, keywords, dynamic_shapes=sizes, strict=False)
+        return lowered(_exported(program, type(module).__name__)[0], treat, None, None, axes)
+    except Exception:  # the module's own code runs here and may raise anything; the trace at one size has told it
+        return None
+
+
+def _open(value: Any) -> Any:
+    """Return which dimensions of an argument are to stay open."""
+    if not isinstance(value, torch.Tensor):
+        return None
+    first = min(2, value.dim() - 1)
+    return {d: torch.export.Dim.AUTO for d in range(max(first, 1), value.dim()) if value.shape[d] > 1}

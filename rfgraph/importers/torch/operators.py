@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from math import ceil, floor, isfinite, prod
+from math import ceil, floor, isfinite
 from typing import Any, TypeAlias
 
 from rfgraph.importers import program
@@ -160,7 +160,7 @@ HANDLERS: Handlers[Handle] = Handlers("PyTorch")
 UNARY = {
     "clone": "identity", "contiguous": "identity", "detach": "identity", "alias": "identity", "to": "identity",
     "_to_copy": "identity", "lift_fresh_copy": "identity", "lift_fresh": "identity", "type_as": "identity",
-    "positive": "identity", "detach_copy": "identity", "alias_copy": "identity", "conj": "identity", "real": "identity",
+    "positive": "identity", "detach_copy": "identity", "alias_copy": "identity", "conj": "conj", "real": "real",
     "dropout": "dropout", "native_dropout": "dropout", "feature_dropout": "dropout", "alpha_dropout": "dropout",
     "feature_alpha_dropout": "dropout", "bernoulli": "bernoulli",
     "relu": "relu", "relu6": "relu6", "leaky_relu": "leaky_relu", "elu": "elu", "selu": "selu", "celu": "celu",
@@ -173,19 +173,25 @@ UNARY = {
     "sin": "sin", "cos": "cos", "tan": "tan", "asin": "asin", "acos": "acos", "atan": "atan", "sinh": "sinh",
     "cosh": "cosh", "square": "square", "floor": "floor", "ceil": "ceil", "round": "round", "trunc": "trunc",
     "frac": "frac", "sign": "sign", "sgn": "sign", "isnan": "isnan", "isinf": "isinf", "isfinite": "isfinite",
+    "erfinv": "erfinv", "lgamma": "lgamma", "digamma": "digamma", "sinc": "sinc", "deg2rad": "deg2rad",
+    "rad2deg": "rad2deg", "signbit": "signbit", "special_i0": "i0", "angle": "angle", "imag": "imag",
+    "conj_physical": "identity", "resolve_conj": "identity", "resolve_neg": "identity",
     "nan_to_num": "nan_to_num", "logical_not": "not", "bitwise_not": "bitwise_not",
 }  # fmt: skip
 
 #: Functions of elements of several tensors, which broadcast; arguments that are numbers change nothing.
 SEVERAL = {
     "add": "add", "sub": "sub", "rsub": "sub", "mul": "mul", "div": "div", "true_divide": "div", "divide": "div",
-    "multiply": "mul", "subtract": "sub", "floor_divide": "div", "maximum": "max", "minimum": "min", "pow": "pow",
+    "multiply": "mul", "subtract": "sub", "floor_divide": "floor_div", "maximum": "max", "minimum": "min", "pow": "pow",
     "remainder": "mod", "fmod": "mod", "atan2": "atan2", "where": "where", "lerp": "lerp", "addcmul": "addcmul",
-    "addcdiv": "addcdiv", "clamp": "clamp", "clamp_min": "clamp", "clamp_max": "clamp", "clip": "clamp",
+    "addcdiv": "addcdiv", "clamp": "clip", "clamp_min": "clip", "clamp_max": "clip", "clip": "clip",
     "prelu": "prelu", "_prelu_kernel": "prelu", "masked_fill": "where", "eq": "equal", "ne": "not_equal", "lt": "less",
     "le": "less_or_equal", "gt": "greater", "ge": "greater_or_equal", "logical_and": "and", "logical_or": "or",
     "logical_xor": "xor", "bitwise_and": "bitwise_and", "bitwise_or": "bitwise_or", "bitwise_xor": "bitwise_xor",
-    "__and__": "and", "__or__": "or", "__xor__": "xor", "xlogy": "xlogy", "heaviside": "heaviside", "hypot": "hypot",
+    "__and__": "and", "__or__": "or", "__xor__": "xor",
+    "xlogy": "xlogy", "logaddexp": "logaddexp", "logaddexp2": "logaddexp", "copysign": "copysign", "fmax": "max",
+    "fmin": "min", "isclose": "equal", "float_power": "pow", "ldexp": "mul", "complex": "complex",
+    "polar": "polar", "heaviside": "heaviside", "hypot": "hypot",
 }  # fmt: skip
 
 
@@ -266,7 +272,7 @@ def _glu(node: Node, build: Builder) -> Made:
 # Windows.
 
 
-def _last(node: Node, count: int) -> tuple[tuple[int, ...], int]:
+def last_dims(node: Node, count: int) -> tuple[tuple[int, ...], int]:
     """Return the last ``count`` dimensions, and the one before them: the batch may be left out."""
     if node.rank <= count:
         raise ValueError(f"its input has {node.rank} dimensions, too few for {count} axes and channels")
@@ -280,7 +286,7 @@ def _conv(node: Node, build: Builder) -> Made:
     weight = node.tensor("weight")
     kernel = tuple(whole_number("kernel", size) for size in shape_of(weight)[2:])
     axes = len(kernel)
-    dims, channel = _last(node, axes)
+    dims, channel = last_dims(node, axes)
     dilation = node.integers("dilation", axes, 1)
     how = node.get("padding", 0)
     if how == "valid":
@@ -304,7 +310,7 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
     weight = node.tensor("weight")
     kernel = tuple(whole_number("kernel", size) for size in shape_of(weight)[2:])
     axes = len(kernel)
-    dims, channel = _last(node, axes)
+    dims, channel = last_dims(node, axes)
     groups = node.integer("groups", 1)
     primitive = program.SlideTransposed(
         dims=dims, kernel=kernel, stride=node.integers("stride", axes, 1),
@@ -336,7 +342,7 @@ def _pool(node: Node, build: Builder) -> Made:
     function, axes = POOLS[node.op]
     kernel = node.integers("kernel_size", axes)
     primitive = program.Slide(
-        function=function, dims=_last(node, axes)[0], kernel=kernel,
+        function=function, dims=last_dims(node, axes)[0], kernel=kernel,
         stride=node.integers("stride", axes, 1) if node.get("stride", ()) != () else kernel,
         padding=tuple((amount, amount) for amount in node.integers("padding", axes, 0)),
         dilation=node.integers("dilation", axes, 1), ceil_mode=bool(node.get("ceil_mode", False)),
@@ -357,39 +363,13 @@ ADAPTIVE = {
 @HANDLERS.handles(*ADAPTIVE)
 def _adaptive(node: Node, build: Builder) -> Made:
     function, axes = ADAPTIVE[node.op]
-    dims, _ = _last(node, axes)
+    dims, _ = last_dims(node, axes)
     if all(size == 1 for size in node.integers("output_size", axes)):
         made = build(program.Reduce(function="mean" if function == "avg_pool" else "max", dims=dims), node.x)
     else:
         sizes = node.integers("output_size", axes)
         made = build(program.AdaptivePool(function=function, dims=dims, sizes=sizes), node.x)
     return [made, made] if function == "max_pool" else made
-
-
-@HANDLERS.handles("unfold")
-def _unfold(node: Node, build: Builder) -> Made:
-    d, size = node.dim("dimension"), node.integer("size")
-    window = program.Slide(
-        function="max_pool", dims=(d,), kernel=(size,), stride=(node.integer("step"),), padding=((0, 0),), dilation=(1,)
-    )
-    slid = build(window, node.x, part="windows")
-    wide = build(program.Unsqueeze(dims=(node.rank,)), slid, part="element")
-    return build(program.Expand(shape=(*shape_of(slid), size)), wide)
-
-
-@HANDLERS.handles("im2col")
-def _im2col(node: Node, build: Builder) -> Made:
-    kernel = node.integers("kernel_size", 2)
-    dims, channel = _last(node, 2)
-    columns = node.shape[channel] * prod(kernel)
-    window = program.Slide(
-        function="conv", dims=dims, kernel=kernel, stride=node.integers("stride", 2, 1),
-        padding=tuple((amount, amount) for amount in node.integers("padding", 2, 0)),
-        dilation=node.integers("dilation", 2, 1), channel=channel, channels=columns,
-    )  # fmt: skip
-    slid = build(window, node.x, macs=0)
-    grid = shape_of(slid)
-    return build(program.Reshape(shape=(*grid[:channel], columns, grid[dims[0]] * grid[dims[1]])), slid, part="columns")
 
 
 # Resolutions.
@@ -414,7 +394,7 @@ UPSAMPLINGS = {
 @HANDLERS.handles(*UPSAMPLINGS)
 def _upsample(node: Node, build: Builder) -> Made:
     axes, mode, coordinates = UPSAMPLINGS[node.op]
-    dims, _ = _last(node, axes)
+    dims, _ = last_dims(node, axes)
     sizes = node.sizes("output_size") if node.get("output_size") is not None else None
     factors = node.get("scale_factors") or tuple(node.get(f"scales_{a}") for a in "dhw"[3 - axes :])
     if axes == 1 and node.get("scales") is not None:
@@ -454,7 +434,7 @@ def _ratio(factor: Any) -> Fraction:
 
 @HANDLERS.handles("pixel_shuffle", "pixel_unshuffle")
 def _pixel_shuffle(node: Node, build: Builder) -> Made:
-    dims, channel = _last(node, 2)
+    dims, channel = last_dims(node, 2)
     down = node.op == "pixel_unshuffle"
     block = node.integer("downscale_factor" if down else "upscale_factor")
     if block < 1:
@@ -479,7 +459,7 @@ REDUCTIONS = {
     "mean": "mean", "sum": "sum", "prod": "prod", "amax": "max", "amin": "min", "max": "max", "min": "min",
     "argmax": "max", "argmin": "min", "any": "max", "all": "min", "logsumexp": "log_sum_exp", "var": "variance",
     "std": "variance", "norm": "l2", "linalg_vector_norm": "l2", "nansum": "sum", "nanmean": "mean", "median": "median",
-    "var_mean": "variance", "std_mean": "variance", "aminmax": "max", "count_nonzero": "sum",
+    "var_mean": "variance", "std_mean": "variance", "aminmax": "max", "count_nonzero": "sum", "nanmedian": "median",
 }  # fmt: skip
 
 
@@ -492,7 +472,9 @@ def _reduce(node: Node, build: Builder) -> Made:
     )
     made = build(primitive, node.x)
     pair = node.op in ("var_mean", "std_mean", "aminmax")
-    return [made, made] if pair or (node.op in ("max", "min", "median") and "dim" in node.arguments) else made
+    return (
+        [made, made] if pair or (node.op in ("max", "min", "median", "nanmedian") and "dim" in node.arguments) else made
+    )
 
 
 @HANDLERS.handles("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax")
@@ -511,10 +493,17 @@ def _cumulative_pair(node: Node, build: Builder) -> Made:
     return [made, made]
 
 
-@HANDLERS.handles("sort", "argsort")
+@HANDLERS.handles("sort", "argsort", "msort")
 def _sort(node: Node, build: Builder) -> Made:
-    made = build(program.Mix(function="sort", dims=(node.dim(default=-1),)), node.x)
-    return made if node.op == "argsort" else [made, made]
+    made = build(program.Mix(function="sort", dims=(node.dim(default=0 if node.op == "msort" else -1),)), node.x)
+    return [made, made] if node.op == "sort" else made
+
+
+@HANDLERS.handles("kthvalue", "mode")
+def _one_of_them(node: Node, build: Builder) -> Made:
+    reduce = program.Reduce(function="at", dims=(node.dim(default=-1),), keepdims=bool(node.get("keepdim", False)))
+    made = build(reduce, node.x)
+    return [made, made]
 
 
 @HANDLERS.handles("topk")
@@ -849,10 +838,10 @@ def _reshape(node: Node, build: Builder) -> Made:
     wanted = shape_of(node.tensor("other")) if node.op.endswith("_as") else node.sizes(
         "shape" if "shape" in node.arguments else "size"
     )  # fmt: skip
-    return _reshaped(node, build, wanted)
+    return reshaped(node, build, wanted)
 
 
-def _reshaped(node: Node, build: Builder, wanted: Shape) -> Value:
+def reshaped(node: Node, build: Builder, wanted: Shape) -> Value:
     shape = completed(wanted, node.shape, node.name)
     count, had = product(shape), product(node.shape)
     if isinstance(count, int) and isinstance(had, int) and count != had:
@@ -868,14 +857,14 @@ def _flatten(node: Node, build: Builder) -> Made:
     shape = node.shape
     if first > last:
         raise ValueError(f"dimension {first} lies after {last}")
-    return _reshaped(node, build, (*shape[:first], product(shape[first : last + 1]), *shape[last + 1 :]))
+    return reshaped(node, build, (*shape[:first], product(shape[first : last + 1]), *shape[last + 1 :]))
 
 
 @HANDLERS.handles("unflatten")
 def _unflatten(node: Node, build: Builder) -> Made:
     d = node.dim()
     inner = completed(node.sizes("sizes"), (node.shape[d],), node.name)
-    return _reshaped(node, build, (*node.shape[:d], *inner, *node.shape[d + 1 :]))
+    return reshaped(node, build, (*node.shape[:d], *inner, *node.shape[d + 1 :]))
 
 
 @HANDLERS.handles("squeeze", "squeeze_copy")

@@ -25,6 +25,7 @@ from rfgraph.importers.program.primitives import NOTHING, Instruction, Program, 
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import either
+from rfgraph.importers.torch import matrices, patches, signals  # noqa: F401  they register with ``HANDLERS``
 from rfgraph.importers.torch.indices import put_back
 from rfgraph.importers.torch.operators import HANDLERS, Made, Node
 
@@ -43,8 +44,9 @@ VIEWS = frozenset(
         "view", "reshape", "view_as", "reshape_as", "transpose", "permute", "t", "swapaxes", "swapdims", "movedim",
         "moveaxis", "numpy_T", "mT", "adjoint", "slice", "select", "narrow", "chunk", "split", "split_with_sizes",
         "tensor_split", "unbind", "squeeze", "unsqueeze", "expand", "expand_as", "broadcast_to", "flatten", "unflatten",
-        "detach", "alias", "contiguous", "to", "type_as", "positive", "real", "as_strided", "unfold", "dropout",
-        "feature_dropout", "alpha_dropout",
+        "detach", "alias", "ravel", "view_as_real", "view_as_complex", "broadcast_tensors", "meshgrid", "atleast_1d",
+        "atleast_2d", "atleast_3d", "imag", "resolve_conj", "resolve_neg", "contiguous", "to", "type_as", "positive",
+        "real", "as_strided", "unfold", "dropout", "feature_dropout", "alpha_dropout",
     }
 )  # fmt: skip
 

@@ -55,7 +55,7 @@ def read(path: str | os.PathLike[str]) -> Exported:
         return replace(decoded(data, name, _shared(name)), contents=_contents(name, data))
 
 
-def _graph_text(name: str) -> bytes:
+def _graph_text(name: str) -> bytearray:
     return archive.member(
         name,
         r"(.*/)?models/[^/]+\.json|serialized_exported_program\.json",

@@ -1,0 +1,328 @@
+"""Unread positions of the input: those that no feature of any output reads.
+
+With the sizes of all maps known they are followed back from the outputs, map by map and cut at every border. Without
+sizes only strides tell, and what is told holds modulo a period, away from the borders. First a path is looked for on
+which every position is read; most networks have one, and then there is nothing to follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from math import gcd
+from operator import or_
+from typing import TYPE_CHECKING
+
+from rfgraph.algebra.window import Window
+from rfgraph.graph.network import Layers
+from rfgraph.ops import Op, Size
+from rfgraph.ops.base import at_border
+from rfgraph.passes.compiled import Compiled
+from rfgraph.passes.fold import Domain, between, fold_back
+from rfgraph.questions.findings import Finding, named_axes
+
+if TYPE_CHECKING:  # numpy is imported where it is needed
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Marks = NDArray[np.bool_]
+
+#: Maps of more positions along an axis are not followed, nor are patterns of a longer period.
+MAX_POSITIONS = 1 << 22
+MAX_PERIOD = 1 << 12
+
+#: Runs of positions that messages name.
+_NAMED = 6
+
+
+@dataclass(frozen=True)
+class Unread(Finding):
+    """An input of which no feature of any output reads some positions along ``axes``.
+
+    With ``modulus`` 0, ``positions`` are all of them, at the input size that was given. Else no size was given, and
+    they are residues: positions of which none is read, whatever the size.
+    """
+
+    positions: tuple[int, ...]
+    modulus: int = 0
+
+    @property
+    def message(self) -> str:
+        """The finding in one sentence."""
+        where = f"input {self.node!r}, {named_axes(self.axes)}: no feature of any output reads "
+        if self.modulus:
+            named = ", ".join(map(str, self.positions[:_NAMED])) + (", ..." if len(self.positions) > _NAMED else "")
+            return f"{where}positions whose index mod {self.modulus} is {named}"
+        runs = _runs(self.positions)
+        named = ", ".join(runs[:_NAMED]) + (f" and {len(runs) - _NAMED} more runs" if len(runs) > _NAMED else "")
+        return f"{where}position{'s' if len(self.positions) > 1 else ''} {named}"
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return "nothing if it is meant; else pad or crop the input, or use kernels at least as large as their strides"
+
+
+def _runs(positions: Sequence[int]) -> list[str]:
+    """Return how messages name positions that lie evenly: "1, 3, ..., 9" or "7 to 9" where there are more than two."""
+    runs: list[list[int]] = []
+    for position in positions:
+        run = runs[-1] if runs else []
+        if len(run) == 1 or (len(run) > 1 and position - run[-1] == run[1] - run[0]):
+            run.append(position)
+        else:
+            runs.append([position])
+    named: list[str] = []
+    for run in runs:
+        if len(run) < 3:
+            named += map(str, run)
+        elif run[1] == run[0] + 1:
+            named.append(f"{run[0]} to {run[-1]}")
+        else:
+            named.append(f"{run[0]}, {run[1]}, ..., {run[-1]}")
+    return named
+
+
+def reads_all(layers: Layers, sizes: Sequence[tuple[Size, ...]], source: int, outputs: Sequence[int]) -> bool:
+    """Return whether there is a path from ``source`` to an output on whose ops every position of it is read.
+
+    Then nothing is unread. The search follows each node once, and ends at the first such path.
+    """
+    everything = tuple((0, 0) for _ in layers.axes)
+    known: dict[tuple[int, int, tuple[tuple[Size, ...], ...], Trimmed], Trimmed | None] = {}
+    seen, stack = set(outputs), [(v, everything) for v in outputs]
+    while stack:
+        v, trimmed = stack.pop()
+        if v == source and trimmed == everything:
+            return True
+        tails, ops = layers.tails[v], layers.ops[v]
+        inputs = tuple([sizes[tail] for tail in tails])
+        for slot, tail in enumerate(tails):
+            if tail in seen or tail < source:
+                continue
+            key = (id(ops), slot, inputs, trimmed)
+            if key not in known:
+                known[key] = _read_on(ops, slot, inputs, sizes[v], trimmed)
+            if (reached := known[key]) is not None:
+                seen.add(tail)
+                stack.append((tail, reached))
+    return False
+
+
+#: How many positions at both ends of a map are not surely read, per axis; all between them are.
+Trimmed = tuple[tuple[int, int], ...]
+
+
+def _read_on(
+    ops: Sequence[Op], slot: int, inputs: Sequence[tuple[Size, ...]], outputs: tuple[Size, ...], trimmed: Trimmed
+) -> Trimmed | None:
+    """Return what is surely read of an input, from what is of the outputs; ``None`` if there may be gaps."""
+    ends = []
+    for axis, (op, count, (before, after)) in enumerate(zip(ops, outputs, trimmed, strict=True)):
+        sizes = [size[axis] for size in inputs]
+        read, size = op.window(slot, sizes), sizes[slot]
+        if read.is_full:
+            ends.append((0, 0))
+            continue
+        if not read.is_local or not read.exact or read.period > 1 or read.intervals[0] is None:
+            return None
+        first, last = read.intervals[0]
+        if read.step > 1 and (read.spacing != 1 or last - first + 1 < read.step):
+            return None
+        if size is None or count is None:
+            ends.append((0, 0))
+            continue
+        begin, end = before, count - 1 - after
+        if begin > end or not (read.spacing == 1 or 0 < read.spacing <= end - begin + 1):
+            return None
+        ends.append((max(begin * read.step + first, 0), max(size - 1 - end * read.step - last, 0)))
+    return tuple(ends)
+
+
+def find(
+    layers: Layers,
+    sizes: Sequence[tuple[Size, ...]],
+    compiled_if_needed: Callable[[], Compiled],
+    source: int,
+    outputs: Sequence[int],
+) -> list[Finding]:
+    """Return the positions of ``source`` that no feature of ``outputs`` reads, where that is known."""
+    if reads_all(layers, sizes, source, outputs):
+        return []
+    compiled = compiled_if_needed()
+    ends = [v for v in outputs if between(layers, source, [v])]
+    if not ends or not layers.ops[source][0].is_input:
+        return []
+    axes_of: dict[tuple[tuple[int, ...], int], list[str]] = {}
+    for axis, name in enumerate(layers.axes):
+        unread = _at_sizes(compiled, axis, source, ends) or _at_all_sizes(compiled, axis, source, ends)
+        if unread and unread[0]:
+            axes_of.setdefault(unread, []).append(name)
+    return [
+        Unread("RF015", layers.nodes[source], tuple(axes), positions, modulus)
+        for (positions, modulus), axes in axes_of.items()
+    ]
+
+
+Positions = tuple[tuple[int, ...], int]  # and their modulus, 0 where they are all that there are
+
+
+def _at_sizes(compiled: Compiled, axis: int, source: int, ends: Sequence[int]) -> Positions | None:
+    """Return the unread positions; ``None`` where sizes are not known, or something on the way is not."""
+    layers = compiled.layers
+    for v in between(layers, source, ends):
+        size = compiled.sizes[v][axis]
+        if size is None or size > MAX_POSITIONS or (v != source and not _is_known(compiled, v, axis)):
+            return None
+    import numpy as np
+
+    read = np.zeros(compiled.sizes[source][axis] or 0, dtype=bool)
+    for end in ends:
+        read |= fold_back(layers, end, _Needed(compiled, axis, end), to=source)[source]
+    return tuple(np.flatnonzero(~read).tolist()), 0
+
+
+def _is_known(compiled: Compiled, v: int, axis: int) -> bool:
+    op, reads = compiled.layers.ops[v][axis], compiled.reads[axis][v]
+    return not op.alternatives and not any(read.is_unknown for read in reads)
+
+
+class _Needed(Domain["Marks"]):
+    """Which positions of a map some feature of an output reads, [size]; walked from the output."""
+
+    def __init__(self, compiled: Compiled, axis: int, output: int) -> None:
+        self.compiled = compiled
+        self.axis = axis
+        self.output = output
+
+    @property
+    def start(self) -> Marks:
+        import numpy as np
+
+        return np.ones(self._size(self.output), dtype=bool)
+
+    def _size(self, v: int) -> int:
+        return self.compiled.sizes[v][self.axis] or 0
+
+    def through(self, v: int, slot: int, value: Marks) -> Marks:
+        layers = self.compiled.layers
+        read = self.compiled.reads[self.axis][v][slot]
+        return _image(layers.ops[v][self.axis], read, value, self._size(layers.tails[v][slot]))
+
+    def join(self, v: int, values: list[Marks]) -> Marks:
+        return reduce(or_, values)
+
+
+def _image(op: Op, read: Window, needed: Marks, size: int) -> Marks:
+    """Return which of ``size`` positions the ``needed`` outputs of an op read."""
+    import numpy as np
+
+    marks = np.zeros(size, dtype=bool)
+    outputs = np.flatnonzero(needed)
+    if not read.is_local:  # nothing, or whatever part of the axis: all counts as read
+        return marks if read.is_empty or not len(outputs) else ~marks
+    for phase, interval in enumerate(read.intervals[: len(needed)]):
+        here = outputs[outputs % read.period == phase] // read.period * read.step
+        if interval is None or not len(here):
+            continue
+        runs = [(tap, tap) for tap in op.taps(read, phase)] if op.skips else [interval]
+        for first, last in runs:
+            _mark(marks, here + first, here + last, op)
+    return marks
+
+
+def _mark(marks: Marks, first: NDArray[np.int64], last: NDArray[np.int64], op: Op) -> None:
+    """Mark the taps of an op from each ``first`` to its ``last`` on a map, and what its border repeats beyond."""
+    import numpy as np
+
+    size, every = len(marks), op.spacing
+    if op.border == "constant":
+        first = np.where(first < 0, first % every, first)
+        last = np.minimum(last, size - 1 - (size - 1 - first) % every)
+        first, last = first[first <= last], last[first <= last]
+        if not len(first):
+            return
+    low, length = int(first.min()), int(last.max() - first.min()) + 1
+    if length > 4 * MAX_POSITIONS:
+        marks[:] = True  # too far to be followed: all counts as read
+        return
+    # Runs are counted where they begin and after they end, in as many columns as taps lie apart.
+    change = np.zeros((length // every + 2) * every, dtype=np.int64)
+    np.add.at(change, first - low, 1)
+    np.add.at(change, last + every - low, -1)
+    positions = np.flatnonzero(np.cumsum(change.reshape(-1, every), axis=0).reshape(-1)) + low
+    marks[at_border(op.border, positions, size)] = True
+
+
+def _at_all_sizes(compiled: Compiled, axis: int, source: int, ends: Sequence[int]) -> Positions | None:
+    """Return the unread residues of a network of unknown size, ``None`` where they cannot be told."""
+    layers = compiled.layers
+    if compiled.sizes[source][axis] is not None or not all(
+        _is_known(compiled, v, axis) and not layers.ops[v][axis].joins
+        for v in between(layers, source, ends)
+        if v != source
+    ):
+        return None
+    modulus, bits = reduce(
+        _either, [fold_back(layers, end, _Residues(compiled, axis), to=source)[source] for end in ends]
+    )
+    unread = tuple(residue for residue in range(modulus) if not bits >> residue & 1)
+    return unread, modulus
+
+
+Residues = tuple[int, int]  # a modulus, and the residues as bits
+
+_ALL: Residues = (1, 1)
+
+
+class _Residues(Domain[Residues]):
+    """Which positions some feature of an output reads, modulo a period; borders are left out."""
+
+    start = _ALL
+
+    def __init__(self, compiled: Compiled, axis: int) -> None:
+        self.compiled = compiled
+        self.axis = axis
+
+    def through(self, v: int, slot: int, value: Residues) -> Residues:
+        read, op = self.compiled.reads[self.axis][v][slot], self.compiled.layers.ops[v][self.axis]
+        modulus, bits = value
+        if not read.is_local:
+            return (1, 0) if read.is_empty or not bits else _ALL
+        turns = modulus // gcd(modulus, read.period)
+        period, onto = turns * read.period, turns * read.step
+        if max(period, onto) > MAX_PERIOD:
+            return _ALL
+        read_bits = 0
+        for y in range(period):
+            if bits >> y % modulus & 1:
+                taps = op.taps(read, y)
+                for tap in taps if op.skips else taps[:onto]:  # evenly, they come round after so many
+                    read_bits |= 1 << tap % onto
+        return _shortest(onto, read_bits)
+
+    def join(self, v: int, values: list[Residues]) -> Residues:
+        return reduce(_either, values)
+
+
+def _either(one: Residues, other: Residues) -> Residues:
+    """Return the residues that are in one or the other."""
+    modulus = one[0] * other[0] // gcd(one[0], other[0])
+    if modulus > MAX_PERIOD:
+        return _ALL
+    return _shortest(modulus, _repeated(one, modulus) | _repeated(other, modulus))
+
+
+def _repeated(residues: Residues, modulus: int) -> int:
+    return sum(residues[1] << at for at in range(0, modulus, residues[0]))
+
+
+def _shortest(modulus: int, bits: int) -> Residues:
+    """Return the same residues with the least modulus."""
+    for divisor in range(1, modulus + 1):
+        if modulus % divisor == 0:
+            shorter = divisor, bits & (1 << divisor) - 1
+            if _repeated(shorter, modulus) == bits:
+                return shorter
+    return modulus, bits
