@@ -421,6 +421,7 @@ def _is_text(value: Any) -> bool:
 CHECKS: dict[str, Callable[[Any], bool]] = {
     "str": _is_text,
     "bool": lambda value: value in (True, False),
+    "Direction": lambda value: value in ("forward", "backward", "both"),
     "int": _is_int,
     "int | None": _maybe(_is_int),
     "Ints": _all(_is_int),
