@@ -210,10 +210,21 @@ class Picture:
     def _drawn_edges(self) -> list[tuple[str, str]]:
         """Return the edges between nodes and folded modules, each once."""
         owner = {v: step.id for step in _walk(self) for v in step.nodes}
-        edges = (
-            (owner[tail], owner[head]) for head, read in enumerate(self.tails) for tail in read
-        )
+        edges = ((owner[tail], owner[head]) for head, read in enumerate(self.tails) for tail in read)
         return [edge for edge in dict.fromkeys(edges) if edge[0] != edge[1]]
+
+
+def form_of(path: str | None) -> Form | None:
+    """Return the form that the name of a file asks for, ``None`` if it asks for none.
+
+    Examples
+    --------
+    >>> form_of("graph.png"), form_of("README.mmd"), form_of("graph"), form_of(None)
+    ('png', 'mermaid', None, None)
+    """
+    suffix = (path or "").rpartition(".")[2].lower()
+    endings: dict[str, Form] = {"gv": "dot", "mmd": "mermaid", **{form: form for form in FORMS}}
+    return endings.get(suffix)
 
 
 def detail(layer: Layer) -> str:
@@ -248,9 +259,7 @@ class _Step(NamedTuple):
 
 def _walk(picture: Picture) -> Iterator[_Step]:
     """Walk through all that is shown, modules from the outside in."""
-    waiting: list[tuple[int | Module | None, int, str]] = [
-        (member, 0, "") for member in reversed(picture.root.members)
-    ]
+    waiting: list[tuple[int | Module | None, int, str]] = [(member, 0, "") for member in reversed(picture.root.members)]
     modules = 0
     while waiting:
         item, depth, close = waiting.pop()
@@ -372,8 +381,7 @@ def arrange(
     middles = [lefts[column] + widths[column] / 2 for column in layering.column]
     middles[ENTRY] = middles[EXIT] = whole / 2
     places = [
-        (middle - width / 2, tops[rank])
-        for middle, rank, (width, _) in zip(middles, layering.rank, sizes, strict=True)
+        (middle - width / 2, tops[rank]) for middle, rank, (width, _) in zip(middles, layering.rank, sizes, strict=True)
     ]
     lines = []
     for (tail, head), lane in zip(edges, layering.lane, strict=True):

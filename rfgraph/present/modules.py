@@ -93,9 +93,7 @@ def _fill(
 ) -> list[tuple[Module, int]]:
     """Find the members of a module whose names agree in their first ``depth`` parts; return those that are modules."""
     inside = set(module.nodes)
-    key: dict[int, Hashable] = {
-        v: (spelt[v][depth], 0) if len(spelt[v]) > depth + 1 else v for v in module.nodes
-    }
+    key: dict[int, Hashable] = {v: (spelt[v][depth], 0) if len(spelt[v]) > depth + 1 else v for v in module.nodes}
     for v, turn in _turns(module.nodes, key, tails, inside).items():
         key[v] = (spelt[v][depth], turn)
     groups: dict[Hashable, list[int]] = {}
