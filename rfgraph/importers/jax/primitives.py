@@ -238,7 +238,9 @@ def _reduce_by(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
 def _cumulated(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="recurrent", dims=(int(node.parameters["axis"]),)), node.value(0))
+    direction: program.Direction = "backward" if node.parameters.get("reverse", False) else "forward"
+    mix = program.Mix(function="cumsum", dims=(int(node.parameters["axis"]),), direction=direction)
+    return build(mix, node.value(0))
 
 
 @HANDLERS.handles("sort")

@@ -154,7 +154,7 @@ def _layer_norm(node: Node, build: Builder) -> Made:
 def _cumulative(node: Node, build: Builder) -> Made:
     if node.get("axis") is None:
         raise UnspelledError("it reads the tensor as one row")
-    return build(program.Mix(function="recurrent", dims=node.axes()), node.x)
+    return build(program.Mix(function="cumsum", dims=node.axes(), direction="forward"), node.x)
 
 
 @HANDLERS.handles(*_ops("Sort", "Argsort", "Argpartition"))
@@ -246,7 +246,8 @@ def _dot_product_attention(node: Node, build: Builder) -> Made:
         if isinstance(given, Value) and not given.constant:
             raise UnspelledError(f"the network computes its {name}")
     grouped = shape_of(query)[2] != shape_of(key)[2]
-    made = attended(build, query, key, value, axes=(1,), heads=True, grouped=grouped)
+    only_before = node.argument(6, "is_causal", False) is True
+    made = attended(build, query, key, value, axes=(1,), heads=True, grouped=grouped, only_before=only_before)
     return pointwise(build, "identity", made)
 
 

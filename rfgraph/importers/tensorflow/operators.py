@@ -162,7 +162,9 @@ def _cross_entropy(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("Cumsum", "Cumprod", "CumulativeLogsumexp")
 def _cumulate(node: Node, build: Builder) -> Made:
     d = axis_of(node.integer("axis", 1), node.rank())
-    return build(program.Mix(function="recurrent", dims=(d,)), node.input(0))
+    direction: program.Direction = "backward" if node.flag("reverse") else "forward"
+    mix = program.Mix(function="cumsum", dims=(d,), direction=direction, exclusive=node.flag("exclusive"))
+    return build(mix, node.input(0))
 
 
 @HANDLERS.handles("TopKV2", "TopK")

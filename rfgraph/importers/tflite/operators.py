@@ -402,7 +402,12 @@ def _mix_last(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("CUMSUM")
 def _cumulative(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="recurrent", dims=(dim_of(node.number(1, "axis"), node.rank()),)), node.x)
+    direction: program.Direction = "backward" if node.option("Reverse") else "forward"
+    mix = program.Mix(
+        function="cumsum", dims=(dim_of(node.number(1, "axis"), node.rank()),), direction=direction,
+        exclusive=bool(node.option("Exclusive")),
+    )  # fmt: skip
+    return build(mix, node.x)
 
 
 @HANDLERS.handles("TOPK_V2")
@@ -498,11 +503,16 @@ def _sequence(node: Node, build: Builder) -> Made:
     if node.rank() != 3:
         raise ValueError(f"its input has {node.rank()} dimensions, not 3")
     time = 0 if node.option("TimeMajor") else 1
-    mixed = build(program.Mix(function="recurrent", dims=(time,)), node.x)
     units = [_units(node, i, d) for i in weights]
+    ways: list[program.Direction] = ["forward", "backward"]
     if len(units) == 2 and node.option("MergeOutputs"):
-        units = [units[0] + units[1]]
-    return [_cell(node, build, mixed, size, "cell" if not k else "backward") for k, size in enumerate(units)]
+        units, ways = [units[0] + units[1]], ["both"]
+    made = []
+    for k in reversed(range(len(units))):  # what the first output is made of comes last
+        mix = program.Mix(function="recurrent", dims=(time,), direction=ways[k])
+        mixed = build(mix, node.x, part="reversed" if k else "")
+        made.append(_cell(node, build, mixed, units[k], "backward" if k else "cell"))
+    return made[::-1]
 
 
 # Elements moved, dropped, added.

@@ -21,6 +21,7 @@ from rfgraph.importers.program.folding import MAX_ELEMENTS, simplest
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
 from rfgraph.importers.spelling import products, vocabulary
+from rfgraph.importers.spelling.attention import causal, is_self
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.shared import shape_of
 
@@ -446,12 +447,12 @@ def _softmax(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("cumsum", "cumprod", "logcumsumexp")
 def _cumulative(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="recurrent", dims=(node.dim(),)), node.x)
+    return build(program.Mix(function="cumsum", dims=(node.dim(),), direction="forward"), node.x)
 
 
 @HANDLERS.handles("cummax", "cummin")
 def _cumulative_pair(node: Node, build: Builder) -> Made:
-    made = build(program.Mix(function="recurrent", dims=(node.dim(),)), node.x)
+    made = build(program.Mix(function="cumsum", dims=(node.dim(),), direction="forward"), node.x)
     return [made, made]
 
 
@@ -523,7 +524,8 @@ def _recurrent(node: Node, build: Builder) -> Made:
     time = 1 if node.get("batch_first", False) else 0
     per_step = [product(size) for value in node.list("params") if len(size := shape_of(value)) > 1]
     macs = node.shape[0] * node.shape[1] * sum(per_step)
-    mixed = build(program.Mix(function="recurrent", dims=(time,)), node.x, macs=macs)
+    direction: program.Direction = "both" if directions == 2 else "forward"
+    mixed = build(program.Mix(function="recurrent", dims=(time,), direction=direction), node.x, macs=macs)
     cell = program.Contract(operands=(("0", "1", "c"), ("c", "h")), output=("0", "1", "h"))
     y = build(cell, mixed, build.weight((node.shape[2], directions * hidden)), part="cell", macs=0)
     last = build(program.Reduce(function="mean", dims=(time,), keepdims=False), y, part="last")
@@ -593,6 +595,9 @@ def _attention(node: Node, build: Builder) -> Made:
     shared = list(batch)
     if shared and node.get("enable_gqa", False):
         shared[-1] = "g"  # several heads of queries share one of keys: its label is another, and is summed
+    if node.get("is_causal", False) and is_self(query, key, len(batch)):
+        made = causal(build, query, key, value, (*batch, "i"), (*shared, "j"), len(batch))
+        return made if node.op == ATTENTIONS[0] else [made]
     scores = build(
         program.Contract(operands=((*batch, "i", "d"), (*shared, "j", "d")), output=(*batch, "i", "j")),
         query, key, part="scores",
