@@ -10,7 +10,7 @@ import io
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from xml.sax.saxutils import escape
 
 from rfgraph.errors import MissingExtraError
@@ -485,7 +485,7 @@ def png(drawing: Drawing) -> bytes:
         )
         name, about = (fitted(text, box.width) for text in (box.name, box.detail))
         # Text from a model is text: a dollar sign begins no formula.
-        style = {"fontsize": 8.5, "zorder": 4, "parse_math": False}
+        style: dict[str, Any] = {"fontsize": 8.5, "zorder": 4, "parse_math": False}
         if box.kind == "open":
             axes.text(box.x + 7, box.y + 13, name, color="#51606e", **style)
         else:
