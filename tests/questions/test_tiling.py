@@ -515,7 +515,7 @@ def test_map_overlap_is_lazy_and_the_same():
 
 # A published table.
 
-#: Overlaps of tiles that CSBDeep 0.8 (csbdeep/internals/predict.py, ``tile_overlap``) uses for its U-Nets, by the size of
+#: Overlaps of tiles that CSBDeep (csbdeep/internals/predict.py, ``tile_overlap``) uses for its U-Nets, by the size of
 #: their pools: a row a depth, a column a kernel of 3, 5 and 7. Its U-Nets have two convolutions a level, all padded.
 PUBLISHED = {
     1: [(6, 12, 18), (10, 20, 30), (14, 28, 42), (18, 36, 54), (22, 44, 66)],
