@@ -12,7 +12,8 @@ import rfgraph
 from rfgraph import EMPTY, FULL, IDENTITY, Network, RFGraphError, Window
 from rfgraph.algebra.window import FUTURE, PAST
 from rfgraph.errors import AttributeValueError, SizeError
-from rfgraph.ops import KINDS, kind_of
+from rfgraph.ops import KINDS, Op, kind_of
+from rfgraph.ops.base import Affine
 from rfgraph.ops.pointwise import Arithmetic, Pointwise
 
 # op, attributes, window without a size, window at size 10, size out of 10
@@ -197,6 +198,28 @@ def test_taps_are_the_oracles_and_weights_sum_to_one(op, attributes, sized):
             assert 0 not in weights.values()
 
 
+@pytest.mark.parametrize(("op", "attributes"), [c[:2] for c in CASES], ids=lambda v: str(v)[:60])
+def test_the_law_of_a_size_is_what_the_op_says_at_every_size(op, attributes):
+    parsed = kind_of(op).parse(attributes, 0, 1)
+    law = parsed.size_law
+    if law is None:
+        assert parsed.arity != "one" or type(parsed).size is not Op.size
+        return
+    for n in range(1, 25):
+        if isinstance(law, Affine):
+            assert parsed.size((n,)) == law.times * n + law.plus
+            continue
+        slid = {"op": "max_pool", "kernel": law.span, "stride": law.stride, "padding": law.padding}
+        if isinstance(law.padding, tuple):
+            slid["padding"] = [list(law.padding)]
+        size = oracle.output_size({**slid, "ceil_mode": law.ceil_mode}, 0, [n])
+        if size < 1:
+            with pytest.raises(SizeError):
+                parsed.size((n,))
+        else:
+            assert parsed.size((n,)) == size
+
+
 def _has_weights(op, attributes):
     if op == "resize":
         return not attributes.get("mode", "nearest").startswith(("lanczos", "gaussian"))
@@ -355,3 +378,12 @@ def test_weights_of_a_resize_are_those_of_torch(mode, antialias, size, to):
 def test_a_coefficient_is_a_number():
     with pytest.raises(AttributeValueError, match=r"coefficient .a. is not a number; write -0\.75"):
         kind_of("resize").parse({"scale": 2, "coefficient": "a"}, 0, 1)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(4, 2, 2), (5, 4, 2), (4, 2, 3), (7, 3, 6)])
+def test_taps_of_dilated_transposed_convolutions_are_the_oracles(kernel, stride, dilation):
+    attributes = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": 1}
+    op = kind_of("conv_transpose").parse(attributes, 0, 1)
+    for y in range(-3, 15):
+        taps = op.taps(op.window(0, (None,)), y)
+        assert list(taps) == sorted(oracle.taps({"op": "conv_transpose", **attributes}, 0, y))
