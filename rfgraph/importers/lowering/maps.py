@@ -554,10 +554,9 @@ class Maps:
         positions: dict[int, list[int]] = {}
         sizes: dict[int, int] = {}
         for axis in p.view.axes & set(owner):
-            home = set(self._home(p.view, labels, axis))
-            if not home or not home < set(owner[axis]):
-                continue
-            size, whole = p.view.extent(axis), extents[axis]
+            home, size, whole = set(self._home(p.view, labels, axis)), p.view.extent(axis), extents[axis]
+            if not home < set(owner[axis]) or all(stride != 1 for _, stride in home):
+                continue  # without its innermost part, each position has read the others of its block
             if not isinstance(size, int) or not isinstance(whole, int) or whole > MAX_TABLE:
                 return None
             positions[axis], sizes[axis] = [y % size for y in range(whole)], size
