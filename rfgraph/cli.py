@@ -234,6 +234,9 @@ def _summary_options(summary: argparse.ArgumentParser) -> None:
     _alignment(summary)
     _policy(summary)
     summary.add_argument("--all", action="store_true", help="show layers that do not depend on the source too")
+    summary.add_argument(
+        "--effective", action="store_true", help="show how far the gradient of each layer is spread, at random weights"
+    )
     summary.add_argument("--verbose", action="store_true", help="say which engine solved the network, and why")
 
 
@@ -515,7 +518,8 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
     for entry in options.accept:
         again += ["--accept", entry]
     judged = judge(report.findings, settings.policy)
-    return Summary(report, judged, options.model, shlex.join(again), options.all, options.verbose), CLEAN
+    flags = (options.all, options.verbose, options.effective)
+    return Summary(report, judged, options.model, shlex.join(again), *flags), CLEAN
 
 
 def _check(options: argparse.Namespace) -> tuple[View, int]:
