@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from rfgraph.questions.features import Features
     from rfgraph.questions.findings import Finding
     from rfgraph.questions.holes import Holes
+    from rfgraph.questions.latency import LooksAhead
     from rfgraph.questions.layers import Layer, Region, Trace
     from rfgraph.questions.misalignment import Branch, Misalignment, Repair, SizeDependent
     from rfgraph.questions.paths import Paths
     from rfgraph.questions.productivity import Unproductive
     from rfgraph.questions.roi import Roi, roi
     from rfgraph.questions.support import Support
+    from rfgraph.questions.tiling import Untileable
     from rfgraph.questions.unread import Unread
     from rfgraph.report import Report
     from rfgraph.sweeps import Sweep, sweep
@@ -42,6 +44,7 @@ __all__ = [
     "GlobalContext",
     "Holes",
     "Layer",
+    "LooksAhead",
     "Misalignment",
     "Network",
     "Numbers",
@@ -59,6 +62,7 @@ __all__ = [
     "Trace",
     "Unproductive",
     "Unread",
+    "Untileable",
     "Window",
     "analyze",
     "load",
@@ -89,6 +93,8 @@ _HOMES = {
     "questions.misalignment": ("Branch", "Misalignment", "Repair", "SizeDependent"),
     "questions.holes": ("Holes",),
     "questions.support": ("Support",),
+    "questions.tiling": ("Untileable",),
+    "questions.latency": ("LooksAhead",),
     "questions.unread": ("Unread",),
     "questions.context": ("GlobalContext",),
     "questions.productivity": ("Unproductive",),

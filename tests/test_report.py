@@ -20,8 +20,8 @@ from rfgraph.importers import node_link
 from rfgraph.ops import KINDS
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import Finding
+from rfgraph.questions.holes import Holes
 from rfgraph.questions.productivity import Unproductive
-from rfgraph.questions.support import Holes
 
 FINDINGS = {
     "misaligned": rfgraph.Misalignment,

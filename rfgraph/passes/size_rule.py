@@ -168,6 +168,8 @@ class SizeRule:
             told[smallest - 1], smallest - 1, line.slope, offsets[(smallest - 1) % modulus]
         ):
             smallest -= 1
+        while offsets[smallest % modulus] is None:
+            smallest += 1
         same = [n for n, (size, fits) in told.items() if fits and size == n and n < smallest]
         residues: tuple[int, ...] = ()
         if line.slope == 1:

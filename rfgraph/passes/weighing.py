@@ -210,7 +210,8 @@ class Weighing:
             out += 1
         else:
             return None
-        return out / out.mean()
+        mean: float = out.mean()
+        return out / mean
 
     def scale(self, v: int, slot: int) -> float:
         """Return the factor that a node multiplies by besides: that of gates, means and skips."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections import UserDict
 
 import networkx as nx
@@ -198,6 +199,14 @@ def test_what_pickles_code_is_not_read_and_what_to_do_is_said(tmp_path, suffix, 
     monkeypatch.chdir(tmp_path)
     exec("\n".join(lines), {"module": Net(channels=3)})
     assert rfgraph.analyze(tmp_path / "net.pt2")["conv"].map_size == (112, 112)
+
+
+def test_torchscript_modules_are_not_traced_and_what_to_do_is_said():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated
+        script = torch.jit.trace(Net().eval(), torch.zeros(1, 5, 8, 8))
+    with pytest.raises(ModelFileError, match=r"a TorchScript module .* cannot be traced.*\n.*import torch\n.*export\("):
+        rfgraph.analyze(script, input_size=8)
 
 
 # Models in memory.

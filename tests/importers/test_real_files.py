@@ -45,6 +45,10 @@ def node_of(name, module):
     return f"if/{module}" if module.startswith("net.layer4") else module
 
 
+#: What is one of two branches that differ in field, so that their hull is a bound: the early one reads less.
+BRANCHES = {"branchy_if": ["if/either", "if"]}
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_convolution_has_the_size_that_pytorch_makes_and_an_exact_field(name):
     report = report_of(name)
@@ -52,7 +56,7 @@ def test_every_convolution_has_the_size_that_pytorch_makes_and_an_exact_field(na
         layer = report[node_of(name, module)]
         assert layer.map_size == tuple(shape[2:]), module
         assert layer.status == "exact", module
-    assert [node for node in report if report[node].status != "exact"] == []
+    assert [node for node in report if report[node].status != "exact"] == BRANCHES.get(name, [])
 
 
 @pytest.mark.parametrize("name", SHAPES)

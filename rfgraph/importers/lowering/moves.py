@@ -180,7 +180,7 @@ def _tidy(size: Dim, start: Dim | None, stop: Dim | None, step: int) -> Bounds:
     if isinstance(stop, int) and stop >= 2**31 - 1:
         stop = None
     if isinstance(size, int) and isinstance(start, int | None) and isinstance(stop, int | None):
-        first_row, last_row, _ = slice(start, stop, step).indices(size)
+        first_row, last_row, _ = slice(start, stop, step).indices(max(size, 0))
         start = start if first_row else None
         stop = stop if last_row < size else None
     return (None if start == 0 else start), stop, step

@@ -141,7 +141,7 @@ class Builder:
             value = self._folded(primitive, operands, name, shape)
             self.folded.append(Instruction(name, op, primitive, tuple(operands), value))
             return value
-        made = _possible(shape_of(primitive, [value.shape for value in operands]))
+        made = _possible(primitive, [value.shape for value in operands])
         value = Value(self.unique(name), shape if made is None else made)
         step = Instruction(value.name, op, primitive, tuple(operands), value, self._reads, macs)
         self.instructions.append(step)
@@ -155,7 +155,7 @@ class Builder:
         result = fold(primitive, data) if len(data) == len(operands) else None
         if result is not None:
             return replace(self.constant(result, name=name), learned=learned)
-        made = _possible(shape_of(primitive, [value.shape for value in operands]))
+        made = _possible(primitive, [value.shape for value in operands])
         return Value(name, shape if made is None else made, True, learned=learned)
 
     def program(self, outputs: Iterable[Value], titles: Iterable[str] = ()) -> Program:
@@ -193,9 +193,18 @@ def _shaped(data: Data, name: str, shape: Shape | None) -> Data:
     raise ModelFileError(f"input {name!r} has shape {text(shape)}; what it is given has {list(sizes)}")
 
 
-def _possible(shape: Shape | None) -> Shape | None:
-    """Return a shape, refused where some size of it cannot be."""
-    for dim, size in enumerate(shape or ()):
-        if isinstance(size, int) and not 0 <= size < 2**63:
+def _possible(primitive: Primitive, shapes: Sequence[Shape | None]) -> Shape | None:
+    """Return the shape of what a primitive makes, refused where some size of it cannot be.
+
+    Windows on maps that are too small for them are left to those who know the input size; so is what follows them.
+    """
+    made = shape_of(primitive, shapes)
+    small = isinstance(primitive, (program.Slide, program.SlideTransposed)) or any(map(_has_negative, shapes))
+    for dim, size in enumerate(made or ()):
+        if isinstance(size, int) and (size >= 2**63 or (size < 0 and not small)):
             raise ValueError(f"its output would have size {size} along dimension {dim}")
-    return shape
+    return made
+
+
+def _has_negative(shape: Shape | None) -> bool:
+    return any(isinstance(size, int) and size < 0 for size in shape or ())

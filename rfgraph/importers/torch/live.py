@@ -53,6 +53,13 @@ def read(module: Any, example: Any) -> tuple[Exported, tuple[str, ...]]:
     if isinstance(module, torch.export.ExportedProgram):
         return _exported(module, type(module).__name__)
     name = type(module).__name__
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelFileError(
+            f"a TorchScript module ({name}) cannot be traced; pass the module that it was made of, or save that one:\n"
+            "    import torch\n"
+            "    program = torch.export.export(module.eval(), (torch.zeros(1, 3, 224, 224),))\n"
+            "    torch.export.save(program, 'model.pt2')"
+        )
     if example is None:
         raise ModelFileError(
             f"a live module ({name}) is traced on an example; pass example=, the full shape of its input such as "
