@@ -29,6 +29,30 @@ Arity = Literal["none", "one", "several"]
 METADATA = frozenset({"op", "channels", "groups", "bias", "parameters", "macs", "label", "location"})
 
 
+Padding = tuple[int, int] | Literal["same_upper", "same_lower"]
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """A map of ``times * n + plus`` positions, of one of ``n``."""
+
+    times: int
+    plus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slid:
+    """A map with one position per place of a kernel that slides over a padded input, as ``Sliding`` counts."""
+
+    span: int
+    stride: int
+    padding: Padding
+    ceil_mode: bool
+
+
+SizeLaw = Affine | Slid
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Op:
     """One axis of one op: the window it reads and the size it makes."""
@@ -46,6 +70,10 @@ class Op:
     broadcasts: ClassVar[bool] = False
     #: Whether it reads several maps at the same position.
     merges: ClassVar[bool] = False
+    #: Whether it reads one position of each of its maps and no other, whatever its attributes say.
+    own_position: ClassVar[bool] = False
+    #: Whether it makes channels of its own, by learned weights.
+    projects: ClassVar[bool] = False
     #: Whether it is an input of the network.
     is_input: ClassVar[bool] = False
     #: Whether anyone has described it.
@@ -95,6 +123,20 @@ class Op:
     def window_cycle(self) -> int:
         """Modulo what the input size decides the window; 1 where it does not matter, 0 where every size differs."""
         return 1
+
+    @property
+    def heeds_size(self) -> bool:
+        """Whether the size of its map may decide its window, at sizes however small; broadcasting aside."""
+        return self.joins or self.window_cycle != 1
+
+    @property
+    def size_law(self) -> SizeLaw | None:
+        """``size`` as a formula of the size of its one input; ``None`` where it follows none of those that there are.
+
+        The law holds at every input size: an op that refuses some sizes for another reason than that nothing is left
+        has none.
+        """
+        return Affine(1, 0) if type(self).size is Op.size and self.arity == "one" else None
 
     @property
     def totals(self) -> bool:
@@ -366,9 +408,6 @@ def choice(*words: str) -> Callable[[str, Any], str]:
         return cast(str, value)
 
     return read
-
-
-Padding = tuple[int, int] | Literal["same_upper", "same_lower"]
 
 
 def padding(name: str, value: Any) -> Padding:

@@ -64,6 +64,8 @@ class Constant(Op):
 class Pointwise(Op):
     """Any function of one position, over its channels if it likes (``layer_norm`` as ConvNeXt has it)."""
 
+    own_position: ClassVar[bool] = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merge(Op):
@@ -71,6 +73,7 @@ class Merge(Op):
 
     arity: ClassVar[Arity] = "several"
     merges: ClassVar[bool] = True
+    own_position: ClassVar[bool] = True
 
     def size(self, sizes: Sizes) -> Size:
         known = {size for size in sizes if size is not None and not (self.broadcasts and size == 1)}

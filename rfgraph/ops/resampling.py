@@ -154,6 +154,11 @@ class Resize(Interpolation):
     def window_cycle(self) -> int:
         return 0 if self.scale is None or self.coordinates == "align_corners" else 1
 
+    @property
+    def heeds_size(self) -> bool:
+        # A map of one position is a rule of its own there.
+        return super(Resize, self).heeds_size or self.coordinates == "pytorch_half_pixel"
+
     def size(self, sizes: Sizes) -> Size:
         if self.scale is None:
             return self.to

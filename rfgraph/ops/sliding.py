@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import gcd
-from typing import Any
+from typing import Any, ClassVar
 
 from rfgraph.algebra.window import MAX_PERIOD, Interval, Number, Window
 from rfgraph.errors import SizeError
 from rfgraph.ops.base import (
+    Affine,
     Op,
     Padding,
     Size,
     Sizes,
+    Slid,
     attribute,
     even_weights,
     flag,
@@ -106,6 +108,10 @@ class Sliding(Op):
             raise SizeError(f"the kernel spans {self.span}, more than the input's {sizes[0]} padded by {list(pads)}")
         return outputs
 
+    @property
+    def size_law(self) -> Slid:
+        return Slid(self.span, self.stride, self.padding, ceil_mode=False)
+
     def outputs(self, size: int, pads: tuple[int, int], room: int) -> int:
         """Return how many outputs there are, with ``room`` places left to slide to; none if it is negative."""
         return room // self.stride + 1
@@ -115,6 +121,8 @@ class Sliding(Op):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conv(Sliding):
     """Convolution, also depthwise, grouped and separable: they read alike in space."""
+
+    projects: ClassVar[bool] = True
 
     @property
     def widens(self) -> bool:
@@ -141,6 +149,10 @@ class Pool(Sliding):
     @property
     def picks(self) -> bool:
         return True
+
+    @property
+    def size_law(self) -> Slid:
+        return Slid(self.span, self.stride, self.padding, self.ceil_mode)
 
     @property
     def settles_at(self) -> int:
@@ -181,6 +193,8 @@ class AveragePool(Pool):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvTranspose(Op):
     """Transposed convolution: output ``y`` reads each ``i`` with ``y + p - s*i = d*t`` for a tap ``t``."""
+
+    projects: ClassVar[bool] = True
 
     kernel: int = attribute(positive)
     stride: int = attribute(positive, default=1)
@@ -228,12 +242,15 @@ class ConvTranspose(Op):
     def window(self, slot: int, sizes: Sizes) -> Window:
         return _transposed(self.kernel, self.stride, self.dilation, self.pads[0])
 
-    def size(self, sizes: Sizes) -> Size:
-        if sizes[0] is None:
-            return None
+    @property
+    def size_law(self) -> Affine:
         if isinstance(self.padding, str):
-            return sizes[0] * self.stride + self.output_padding
-        return (sizes[0] - 1) * self.stride + self.span - sum(self.padding) + self.output_padding
+            return Affine(self.stride, self.output_padding)
+        return Affine(self.stride, self.span - self.stride - sum(self.padding) + self.output_padding)
+
+    def size(self, sizes: Sizes) -> Size:
+        law = self.size_law
+        return None if sizes[0] is None else law.times * sizes[0] + law.plus
 
 
 @lru_cache(maxsize=256)
