@@ -36,7 +36,7 @@ from rfgraph.questions import unread as unreads
 from rfgraph.questions.alignment import center_spread, find, unchecked
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import Finding, worst_first
-from rfgraph.questions.layers import Layer, Region
+from rfgraph.questions.layers import Layer, Read, Region
 from rfgraph.questions.misalignment import SizeDependent, common_sizes
 from rfgraph.questions.productivity import Productivity, Unproductive
 from rfgraph.questions.records import finding_document, layer_document, layer_record
@@ -529,6 +529,36 @@ class Report(Mapping[Hashable, Layer]):
         from rfgraph.questions import paths
 
         return paths.between(self._compiled, self._source, self._layers.id_of(layer))
+
+    def reads(self, node: Hashable) -> tuple[Read, ...]:
+        """Return what ``node`` reads of each of its inputs by its own op alone, by slot: the edges of the network.
+
+        Parameters
+        ----------
+        node
+            A node.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3, dilation=2, padding=1)
+        >>> [(read.tail, read.window, read.spacing) for read in analyze(net).reads("conv")]
+        [('x', (Window(size=5, stride=1, padding=1, spacing=2),), (2,))]
+        """
+        v = self._layers.id_of(node)
+        ops = self._layers.ops[v]
+        spacing, skips, border = (tuple(getattr(op, name) for op in ops) for name in ("spacing", "skips", "border"))
+        return tuple(
+            Read(
+                self._layers.nodes[tail],
+                tuple(reads[v][slot] for reads in self._compiled.reads),
+                spacing,
+                skips,
+                border,
+            )
+            for slot, tail in enumerate(self._layers.tails[v])
+        )
 
     def region(self, layer: Hashable, index: Sequence[int] | int) -> Region:
         """Return the box of source pixels that feature ``index`` of ``layer`` reads.
