@@ -52,10 +52,10 @@ def test_the_network_as_arrays_runs():
 
 
 def test_the_commands_named_are_there():
-    from rfgraph.cli import _parser
+    from rfgraph.cli.options import parser
 
     (line,) = re.findall(r"rfgraph (\S+\|\S+) MODEL", README)
-    assert set(line.split("|")) <= set(_parser([])._subparsers._group_actions[0].choices)
+    assert set(line.split("|")) <= set(parser([])._subparsers._group_actions[0].choices)
 
 
 def test_every_op_of_the_table_is_known():

@@ -258,6 +258,21 @@ class Window:
         return max(last - first + 1 for first, last in _read(self.intervals))
 
     @property
+    def reach(self) -> tuple[Number, Number]:
+        """How far an output ``y`` reads before ``y * stride`` and after it, each at the phase that reads furthest.
+
+        Examples
+        --------
+        >>> Window.periodic(((-1, 0), (0, 1)), step=1).reach
+        (1, Fraction(1, 2))
+        """
+        if self.kind != "local":
+            self._no_numbers()
+        read = [(y * Fraction(self.stride), ends) for y, ends in enumerate(self.intervals) if ends is not None]
+        before, after = max(at - first for at, (first, _) in read), max(last - at for at, (_, last) in read)
+        return as_number(before), as_number(after)
+
+    @property
     def padding(self) -> Number:
         """How far output 0 reads before index 0; taken from the first output that reads anything."""
         phase, (first, _) = self._first_phase()

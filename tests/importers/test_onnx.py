@@ -978,7 +978,7 @@ def test_a_transformer_of_tokens_is_refused_with_its_inputs():
       p = Softmax(s)
       y = MatMul(p, h)
     }""", {"table": (50, 8)})  # fmt: skip
-    with pytest.raises(ModelFileError, match=r"spatial \(tokens \[N, T\], codes \[N, T, 8\]\); .* no field is to be"):
+    with pytest.raises(ModelFileError, match=r"spatial \(tokens \[N, T\], codes \[N, T, 8\]\); .* say which are"):
         lower(read_model(model))
 
 

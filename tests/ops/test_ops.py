@@ -355,3 +355,12 @@ def test_weights_of_a_resize_are_those_of_torch(mode, antialias, size, to):
 def test_a_coefficient_is_a_number():
     with pytest.raises(AttributeValueError, match=r"coefficient .a. is not a number; write -0\.75"):
         kind_of("resize").parse({"scale": 2, "coefficient": "a"}, 0, 1)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(4, 2, 2), (5, 4, 2), (4, 2, 3), (7, 3, 6)])
+def test_taps_of_dilated_transposed_convolutions_are_the_oracles(kernel, stride, dilation):
+    attributes = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": 1}
+    op = kind_of("conv_transpose").parse(attributes, 0, 1)
+    for y in range(-3, 15):
+        taps = op.taps(op.window(0, (None,)), y)
+        assert list(taps) == sorted(oracle.taps({"op": "conv_transpose", **attributes}, 0, y))

@@ -341,3 +341,10 @@ def test_positions_beyond_the_joined_input_read_nothing_of_it():
     assert report["both"].status == report.support("both").status == "bound"
     assert report.support("both").box().status == "bound"
     assert report.regions("both").reads.tolist() == [True] * 6 + [False] * 6
+
+
+def test_beyond_the_cap_one_region_is_a_bound_that_says_so(monkeypatch):
+    exact = two_that_die_apart().region("add", (0, 3))
+    monkeypatch.setattr(products, "MAX_PRODUCTS", 1)
+    bound = two_that_die_apart().region("add", (3, 3))
+    assert (exact.status, bound.status) == ("exact", "bound")

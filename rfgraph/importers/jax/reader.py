@@ -439,7 +439,7 @@ class Reader:
                            for k, (column, shape) in enumerate(zip(stacked, shapes, strict=True)))]  # fmt: skip
 
     def recurrent(self, node: Node) -> list[Operand]:
-        """Read a recurrent layer: every output reads all rows."""
+        """Read a recurrent layer: every output reads its own row and all before it, or after it if it runs backward."""
         length, carried = node.parameters["length"], node.parameters["num_carry"]
         first = node.parameters["num_consts"]
         consts, states, rows = (
@@ -447,6 +447,7 @@ class Reader:
             node.operands[first : first + carried],
             node.operands[first + carried :],
         )
+        backward = bool(node.parameters.get("reverse", False))
         wide, mixed = [], []
         for k, state in enumerate(states):
             shape = (length, *(state.value.shape or ()))
@@ -456,7 +457,7 @@ class Reader:
                 value = self.build(program.Expand(shape=shape), begun, part=f"state/{k}")
             wide.append(Operand(value))
         for k, row in enumerate(rows):
-            mix = program.Mix(function="recurrent", dims=(0,))
+            mix = program.Mix(function="recurrent", dims=(0,), direction="backward" if backward else "forward")
             # Products of the states are constants here, and are not counted: so nobody knows what it takes.
             part = str(k) if k else ""
             mixed.append(row if row.value.constant else Operand(self.build(mix, row.value, part=part, macs=None)))
@@ -464,7 +465,9 @@ class Reader:
         self.build.at(node.name, node.op)
         last = program.Take(dim=0)
         ends = [
-            Operand(self.build(last, operand.value, self.build.constant(length - 1), part=f"end/{k}"))
+            Operand(
+                self.build(last, operand.value, self.build.constant(0 if backward else length - 1), part=f"end/{k}")
+            )
             for k, operand in enumerate(made[:carried])
         ]
         return [*ends, *made[carried:]]

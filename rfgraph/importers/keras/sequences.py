@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.keras.layers import slid
@@ -22,10 +23,36 @@ from rfgraph.importers.keras.weights import cell_weights, cells_of
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, exact_quotient, product
 from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.attention import causal, is_self
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import shape_of  # fmt: skip
 
-# Recurrences. Every step may read every step: what comes before it at least, and all of them in one direction or both.
+# Recurrences. Every step reads what comes before it; backward ones hand out their steps last first, and then the map is
+# turned round, which no window says.
+
+#: Why steps that stand in the opposite order may read less than all steps.
+_REVERSED = "it runs backward and hands out its steps last first"
+
+#: Key of a configuration: the layer runs backward, and its steps are put back into the order of those that it reads.
+_PUT_BACK = "rfgraph_backward"
+
+
+def _run(node: Node, function: str = "recurrent") -> program.Mix:
+    """Return how the layer runs through its steps."""
+    if node.config.get(_PUT_BACK):
+        return program.Mix(function=function, dims=(1,), direction="backward")
+    if node.flag("go_backwards"):
+        return program.Mix(function=function, dims=(1,), bound=_REVERSED)
+    return program.Mix(function=function, dims=(1,), direction="forward")
+
+
+def _backward(layer: Any) -> Any:
+    """Return the layer that runs backward inside a bidirectional one, which puts its steps back into order."""
+    config = layer.get("config") if isinstance(layer, Mapping) else None
+    if not isinstance(config, Mapping):
+        return layer
+    return {**layer, "config": {**config, "go_backwards": False, _PUT_BACK: True}}
+
 
 #: Recurrent layers and cells -> how many states they hold.
 STATES = {"LSTM": 2, "GRU": 1, "SimpleRNN": 1}
@@ -42,7 +69,7 @@ def _recurrent(node: Node, build: Builder) -> Made:
     for kind, config in cells:
         matrices, _ = cell_weights(kind, config, channels)
         products, channels = products + sum(map(product, matrices)), matrices[1][0]
-    y = build(program.Mix(function="recurrent", dims=(1,)), node.x, macs=node.shape[0] * node.shape[1] * products)
+    y = build(_run(node), node.x, macs=node.shape[0] * node.shape[1] * products)
     for i, state in enumerate(tensors[1:]):
         wide = product_of_last(build, state, node.shape[-1], part=f"initial/{i}", macs=0)
         row = build(program.Unsqueeze(dims=(1,)), wide, part=f"initial/{i}/step")
@@ -72,7 +99,7 @@ def _bidirectional(node: Node, build: Builder) -> Made:
     x, states = tensors[0], tensors[1:]
     half = len(states) // 2
     sides = []
-    for layer, name, own in ((forward, "forward", states[:half]), (backward, "backward", states[half:])):
+    for layer, name, own in ((forward, "forward", states[:half]), (_backward(backward), "backward", states[half:])):
         keywords = {"initial_state": tuple(own)} if own else {}
         sides.append(node.apply(layer, (x,), keywords, f"{node.name}/{name}"))
     (a, *after), (b, *before) = sides
@@ -105,7 +132,7 @@ def _conv_lstm(node: Node, build: Builder) -> Made:
     macs = None if positions is None else product((positions, *kernel, others, filters))
     _, *rest = shape_of(y)
     y = build(program.Reshape(shape=(batch, steps, *rest)), y, part="steps")
-    y = build(program.Mix(function="recurrent", dims=(1,)), y, part="recurrent", macs=macs)
+    y = build(_run(node), y, part="recurrent", macs=macs)
     dims = tuple(range(3, node.rank)) if first else tuple(range(2, node.rank - 1))
     if isinstance(steps, int):  # the last step reads the first through all the convolutions between
         if steps < 1:
@@ -140,7 +167,7 @@ def _time_distributed(node: Node, build: Builder) -> Made:
 
 def attended(
     build: Builder, query: Value, key: Value, value: Value, *, axes: Sequence[int], heads: bool, grouped: bool = False,
-    part: str = "",
+    only_before: bool = False, part: str = "",
 ) -> Value:  # fmt: skip
     """Add attention: every position of the query reads all of the keys and values.
 
@@ -156,6 +183,8 @@ def attended(
         Whether they have heads.
     grouped
         Whether several heads of the query share one of the keys.
+    only_before
+        Whether a causal mask hides later positions.
     part
         Tells it from other steps of the layer.
     """
@@ -164,6 +193,8 @@ def attended(
     columns = [f"j{d}" if d in axes else f"b{d}" for d in range(rank - 1)]
     if grouped and heads:
         columns[-1] = "g"  # its label is another, and is summed
+    if only_before and len(axes) == 1 and is_self(query, key, axes[0]):
+        return causal(build, query, key, value, rows, columns, axes[0], f"{part}sums/")
     batch = [label for d, label in enumerate(rows) if d not in axes]
     weights = (*batch, *(rows[d] for d in axes), *(columns[d] for d in axes))
     scores = build(
@@ -210,6 +241,10 @@ def _masked(node: Node, build: Builder, made: Value, axes: int) -> Value:
     return pointwise(build, "where", made, wide, part="masked")
 
 
+def _is_causal(node: Node) -> bool:
+    return node.kwargs.get("use_causal_mask") is True
+
+
 def _only_output(node: Node) -> None:
     if node.argument(7, "return_attention_scores", False):
         raise UnspelledError("what its attention scores read is not followed")
@@ -232,6 +267,7 @@ def _multi_head(node: Node, build: Builder) -> Made:
     made = attended(
         build, projected(build, query, heads, each, "query"), projected(build, key, heads, each, "key"),
         projected(build, value, heads, deep, "value"), axes=axes, heads=True,
+        only_before=_is_causal(node),
     )  # fmt: skip
     channels = node.get("output_shape", shape_of(query)[-1])
     channels = channels if isinstance(channels, (list, tuple)) else (channels,)
@@ -250,6 +286,7 @@ def _group_query(node: Node, build: Builder) -> Made:
     made = attended(
         build, projected(build, query, many, each, "query"), projected(build, key, few, each, "key"),
         projected(build, value, few, each, "value"), axes=(1,), heads=True, grouped=True,
+        only_before=_is_causal(node),
     )  # fmt: skip
     joined = _joined(node, build, made, (shape_of(query)[-1],), node.flag("use_gate"))
     return _masked(node, build, joined, 1)
@@ -265,5 +302,5 @@ def _attention(node: Node, build: Builder) -> Made:
     query, value = tensors[:2]
     key = tensors[2] if len(tensors) > 2 else value
     rank = len(shape_of(query))
-    made = attended(build, query, key, value, axes=(rank - 2,), heads=False)
+    made = attended(build, query, key, value, axes=(rank - 2,), heads=False, only_before=_is_causal(node))
     return pointwise(build, "identity", made)

@@ -19,6 +19,7 @@ MIXING = {
     "instance_norm": ("instance_norm", "identity"),
     "group_norm": ("group_norm", "identity"),
     "recurrent": ("recurrent", "identity"),
+    "cumsum": ("cumsum", "elementwise"),
 }
 
 
@@ -81,7 +82,13 @@ def _mix(primitive: program.Mix, maps: Maps, step: Instruction, operands: Operan
         return maps.unknown(step, operands, "the dimensions that it mixes cannot be followed")
     over_space, over_channels = MIXING.get(primitive.function, ("attention", "elementwise"))
     if mixed(p.view, primitive.dims):
-        return maps.spread(p, primitive.dims, step.name, over_space)
+        if primitive.direction == "both" and not primitive.bound:
+            return maps.spread(p, primitive.dims, step.name, over_space)
+        if len(primitive.dims) == 1 and not primitive.bound and p.view.whole(primitive.dims[0]) is not None:
+            directed = {"direction": primitive.direction, **({"exclusive": True} if primitive.exclusive else {})}
+            return maps.spread(p, primitive.dims, step.name, over_space, **directed)
+        bound = primitive.bound or f"it runs {primitive.direction} through blocks, or more than one axis"
+        return maps.spread(p, primitive.dims, step.name, "recurrent", bound=bound)
     p = maps.as_map(p, fold=False)
     return replace(p, node=maps.node(over_channels, step, [p]))
 

@@ -266,18 +266,23 @@ class Maps:
             p = replace(p, node=node, full=p.full | reach.full)
         return replace(p, view=view)
 
-    def spread(self, p: Placed, dims: Collection[int], name: str, op: str) -> Placed:
-        """Mix ``dims`` so that each position reads all of them; the map stays as it is."""
+    def spread(self, p: Placed, dims: Collection[int], name: str, op: str, **told: Any) -> Placed:
+        """Mix ``dims`` so that each position reads all of them; the map stays as it is.
+
+        ``told`` are attributes of the op; those of blocks can only be a ``bound``.
+        """
         assert p.view is not None
         reach = mixed(p.view, dims)
         view = p.view
         if reach.blocks:
             inner = self.to_depth(p, reach.blocks, f"{name}/blocks")
             last = f"{name}/positions" if reach.full else name
-            node = self.emit("depth_to_space", last, [inner], block=self.per_axis(reach.blocks, 1))
+            bound = {"bound": told["bound"]} if "bound" in told else {}
+            node = self.emit("depth_to_space", last, [inner], block=self.per_axis(reach.blocks, 1), **bound)
             p = replace(p, node=node, view=view)
         if reach.full:
-            p = replace(p, node=self.emit(op, name, [p], **self.mixes(reach.full)), full=p.full | reach.full)
+            node = self.emit(op, name, [p], **self.mixes(reach.full), **told)
+            p = replace(p, node=node, full=p.full | reach.full)
         return p
 
     def mixes(self, axes: Collection[int]) -> dict[str, Any]:

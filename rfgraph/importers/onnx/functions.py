@@ -10,30 +10,15 @@ from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
 from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling import vocabulary
+from rfgraph.importers.spelling.attention import causal, is_self
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import axes_of, axis_of
 
 # Functions of one element.
 
-UNARY = {
-    "Relu": "relu", "LeakyRelu": "leaky_relu", "PRelu": "prelu", "Elu": "elu", "Selu": "selu", "Celu": "celu",
-    "Gelu": "gelu", "Swish": "silu", "Mish": "mish", "Sigmoid": "sigmoid", "HardSigmoid": "hard_sigmoid",
-    "HardSwish": "hard_swish", "Tanh": "tanh", "Softplus": "softplus", "Softsign": "softsign", "Exp": "exp",
-    "Log": "log", "Sqrt": "sqrt", "Abs": "abs", "Neg": "neg", "Reciprocal": "reciprocal", "Erf": "erf", "Sin": "sin",
-    "Cos": "cos", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign", "Identity": "identity",
-    "CastLike": "cast", "Clip": "clip", "Not": "not", "BitwiseNot": "bitwise_not", "ThresholdedRelu": "threshold",
-    "Shrink": "shrink", "Tan": "tan", "Asin": "asin", "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh",
-    "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh", "IsNaN": "isnan", "IsInf": "isinf", "Trilu": "trilu",
-    "Bernoulli": "bernoulli", "LRN": "local_response_norm", "QuantizeLinear": "quantize",
-    "DequantizeLinear": "dequantize", "BitCast": "cast",
-}  # fmt: skip
-
-SEVERAL = {
-    "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Sum": "add", "Max": "max", "Min": "min", "Mean": "mean",
-    "Pow": "pow", "Mod": "mod", "Where": "where", "Equal": "equal", "Less": "less", "Greater": "greater",
-    "LessOrEqual": "less_or_equal", "GreaterOrEqual": "greater_or_equal", "And": "and", "Or": "or", "Xor": "xor",
-    "BitShift": "bit_shift", "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or", "BitwiseXor": "bitwise_xor",
-}  # fmt: skip
+UNARY = vocabulary.names("onnx", vocabulary.UNARY)
+SEVERAL = vocabulary.names("onnx", vocabulary.SEVERAL)
 
 _FLOATS = {1, 10, 11, 16}  # TensorProto.DataType
 _BOOL = 9
@@ -104,11 +89,7 @@ def _dynamic_quantize(node: Node, build: Builder) -> Made:
 
 # Reductions and mixtures.
 
-REDUCTIONS = {
-    "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min", "ReduceSum": "sum", "ReduceProd": "prod",
-    "ReduceL1": "l1", "ReduceL2": "l2", "ReduceLogSum": "log_sum", "ReduceLogSumExp": "log_sum_exp",
-    "ReduceSumSquare": "sum_square",
-}  # fmt: skip
+REDUCTIONS = vocabulary.names("onnx", vocabulary.REDUCTIONS)
 
 
 @HANDLERS.handles(*REDUCTIONS)
@@ -181,7 +162,12 @@ def _mix_axis(node: Node, build: Builder) -> Made:
         found = node.integers("axis", 1)
         if found is None:
             raise ValueError("axis is missing")
-        axis, function = found[0], "recurrent"
+        direction: program.Direction = "backward" if node.get("reverse", 0) else "forward"
+        mix = program.Mix(
+            function="cumsum", dims=(axis_of(found[0], len(node.shape())),), direction=direction,
+            exclusive=bool(node.get("exclusive", 0)),
+        )  # fmt: skip
+        return build(mix, node.input(0))
     made = build(program.Mix(function=function, dims=(axis_of(axis, len(node.shape())),)), node.input(0))
     return and_read(node, build, made, 1, 2, 3) if node.op == "RotaryEmbedding" else made
 
@@ -223,6 +209,11 @@ def _det(node: Node, build: Builder) -> Made:
     return build(program.Reduce(function="det", dims=(rank - 2, rank - 1), keepdims=False), node.input(0))
 
 
+_DIRECTIONS: dict[str, program.Direction] = {
+    "forward": "forward", "reverse": "backward", "bidirectional": "both",
+}  # fmt: skip
+
+
 @HANDLERS.handles("LSTM", "GRU", "RNN")
 def _recurrent(node: Node, build: Builder) -> Made:
     batch_first = bool(node.get("layout", 0))
@@ -230,17 +221,21 @@ def _recurrent(node: Node, build: Builder) -> Made:
     if len(shape) != 3:
         raise ValueError(f"its input has {len(shape)} dimensions, not 3")
     hidden: Dim = node.get("hidden_size") or unknown(f"{node.name}.hidden")
-    directions = 2 if node.get("direction", "forward") == "bidirectional" else 1
+    way = node.get("direction", "forward")
+    if way not in _DIRECTIONS:
+        raise ValueError(f"its direction {way!r} is none of {', '.join(_DIRECTIONS)}")
+    directions, direction = (2 if way == "bidirectional" else 1), _DIRECTIONS[way]
     time = 1 if batch_first else 0
     per_step = [product(value.shape) for i in (1, 2) if (value := node.input(i)).shape is not None]
     macs = shape[0] * shape[1] * sum(per_step) if len(per_step) == 2 else None
-    mixed = build(program.Mix(function="recurrent", dims=(time,)), node.input(0), macs=macs)
+    mixed = build(program.Mix(function="recurrent", dims=(time,), direction=direction), node.input(0), macs=macs)
     cell = program.Contract(operands=(("0", "1", "c"), ("c", "h")), output=("0", "1", "h"))
     states = build(cell, mixed, build.weight((shape[2], directions * hidden)), part="cell", macs=0)
     split = build(program.Reshape(shape=(shape[0], shape[1], directions, hidden)), states, part="directions")
     order = (0, 1, 2, 3) if batch_first else (0, 2, 1, 3)
     y = build(program.Transpose(permutation=order), split, part="y")
-    last = build(program.Slice(dims=(time,), starts=(-1,), stops=(None,), steps=(1,)), split, part="last")
+    end = ((0,), (1,)) if direction == "backward" else ((-1,), (None,))  # where the recurrence ends
+    last = build(program.Slice(dims=(time,), starts=end[0], stops=end[1], steps=(1,)), split, part="last")
     dropped = build(program.Reduce(function="max", dims=(time,), keepdims=False), last, part="state")
     state = dropped if batch_first else build(program.Transpose(permutation=(1, 0, 2)), dropped, part="h")
     return y, state, state
@@ -343,17 +338,22 @@ def _attention(node: Node, build: Builder) -> Made:
     if past[1] is not None:
         value = build(program.Concat(dim=2), past[1], value, part="past_value")
     # Several heads of queries may share one of keys: its label is another, and is summed.
+    if node.get("is_causal", 0) and not any(map(node.optional, (3, 4, 5, 6))) and is_self(query, key, 2):
+        made = causal(build, query, key, value, tuple("bhi"), tuple("bgj"), 2, "heads/" if flat else "")
+        return _heads_joined(build, made) if flat else made, key, value
     products = program.Contract(operands=(tuple("bhid"), tuple("bgjd")), output=tuple("bhij"))
     scores = build(products, query, key, part="scores")
     weights = build(program.Mix(function="softmax", dims=(3,)), scores, part="softmax")
     sums = program.Contract(operands=(tuple("bhij"), tuple("bgje")), output=tuple("bhie"))
     weights = and_read(node, build, weights, 6)
     made = build(sums, weights, value, part="heads" if flat else "")
-    if flat:
-        batch, heads, positions, channels = made.shape or ()
-        made = build(program.Transpose(permutation=(0, 2, 1, 3)), made, part="positions")
-        made = build(program.Reshape(shape=(batch, positions, heads * channels)), made)
-    return made, key, value
+    return _heads_joined(build, made) if flat else made, key, value
+
+
+def _heads_joined(build: Builder, made: Value) -> Value:
+    batch, heads, positions, channels = made.shape or ()
+    made = build(program.Transpose(permutation=(0, 2, 1, 3)), made, part="positions")
+    return build(program.Reshape(shape=(batch, positions, heads * channels)), made)
 
 
 @HANDLERS.handles("LinearAttention")

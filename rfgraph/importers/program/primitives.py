@@ -16,6 +16,8 @@ from rfgraph.importers.program.dimensions import Dim, Expression, Shape
 
 Ints = tuple[int, ...]
 Kind = TypeVar("Kind")
+#: How a sequence is run through.
+Direction = Literal["forward", "backward", "both"]
 Paddings = tuple[tuple[int, int], ...] | Literal["same_upper", "same_lower"]
 
 
@@ -210,10 +212,17 @@ class Reduce(Primitive):
 
 @_primitive
 class Mix(Primitive):
-    """Every element reads all of ``dims`` and the shape stays: softmax, normalisation, sorting, a recurrence."""
+    """Every element reads all of ``dims`` and the shape stays: softmax, normalisation, sorting, a recurrence.
+
+    Run ``forward`` through one dimension it reads its own row and those before, ``backward`` those after. ``exclusive``
+    leaves out its own. ``bound`` says why it may read less than all, where what it leaves out cannot be followed.
+    """
 
     function: str
     dims: Ints
+    direction: Direction = "both"
+    exclusive: bool = False
+    bound: str = ""
 
 
 @_primitive
@@ -412,6 +421,7 @@ def _is_text(value: Any) -> bool:
 CHECKS: dict[str, Callable[[Any], bool]] = {
     "str": _is_text,
     "bool": lambda value: value in (True, False),
+    "Direction": lambda value: value in ("forward", "backward", "both"),
     "int": _is_int,
     "int | None": _maybe(_is_int),
     "Ints": _all(_is_int),

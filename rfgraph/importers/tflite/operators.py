@@ -20,7 +20,7 @@ from rfgraph.importers.program.dimensions import Dim, Expression, Shape, bounds,
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
-from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling import products, vocabulary
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.shared import arange, shape_of
 
@@ -130,23 +130,8 @@ HANDLERS: Handlers[Handle] = Handlers("TFLite")
 
 # Functions of one element, and of several tensors.
 
-UNARY = {
-    "ABS": "abs", "CEIL": "ceil", "COMPLEX_ABS": "abs", "COS": "cos", "DENSIFY": "identity",
-    "DEQUANTIZE": "dequantize", "ELU": "elu", "EXP": "exp", "FAKE_QUANT": "quantize", "FLOOR": "floor", "GELU": "gelu",
-    "HARD_SWISH": "hard_swish", "IMAG": "imag", "LEAKY_RELU": "leaky_relu", "LOG": "log", "LOGICAL_NOT": "not",
-    "LOGISTIC": "sigmoid", "NEG": "neg", "QUANTIZE": "quantize", "REAL": "real", "RELU": "relu",
-    "RELU6": "relu6", "RELU_0_TO_1": "hard_tanh", "RELU_N1_TO_1": "hard_tanh", "ROUND": "round", "RSQRT": "rsqrt",
-    "SIGN": "sign", "SIN": "sin", "SQRT": "sqrt", "SQUARE": "square", "TANH": "tanh", "BUCKETIZE": "bucketize",
-    "LOCAL_RESPONSE_NORMALIZATION": "local_response_norm",
-}  # fmt: skip
-
-SEVERAL = {
-    "ADD": "add", "SUB": "sub", "MUL": "mul", "DIV": "div", "ADD_N": "add", "MAXIMUM": "max", "MINIMUM": "min",
-    "POW": "pow", "FLOOR_MOD": "mod", "SQUARED_DIFFERENCE": "squared_difference", "ATAN2": "atan2",
-    "EQUAL": "equal", "NOT_EQUAL": "not_equal", "LESS": "less", "LESS_EQUAL": "less_or_equal", "GREATER": "greater",
-    "GREATER_EQUAL": "greater_or_equal", "LOGICAL_AND": "and", "LOGICAL_OR": "or", "SELECT_V2": "where",
-    "BITWISE_XOR": "bitwise_xor", "RIGHT_SHIFT": "bit_shift", "PRELU": "prelu",
-}  # fmt: skip
+UNARY = vocabulary.names("tflite", vocabulary.UNARY)
+SEVERAL = vocabulary.names("tflite", vocabulary.SEVERAL)
 
 
 @HANDLERS.handles(*UNARY)
@@ -390,10 +375,7 @@ def _batch_to_space(node: Node, build: Builder) -> Made:
 
 # Reductions and mixtures.
 
-REDUCTIONS = {
-    "MEAN": "mean", "SUM": "sum", "REDUCE_MAX": "max", "REDUCE_MIN": "min", "REDUCE_PROD": "prod", "REDUCE_ANY": "max",
-    "REDUCE_ALL": "min",
-}  # fmt: skip
+REDUCTIONS = vocabulary.names("tflite", vocabulary.REDUCTIONS)
 
 
 @HANDLERS.handles(*REDUCTIONS)
@@ -420,7 +402,12 @@ def _mix_last(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("CUMSUM")
 def _cumulative(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="recurrent", dims=(dim_of(node.number(1, "axis"), node.rank()),)), node.x)
+    direction: program.Direction = "backward" if node.option("Reverse") else "forward"
+    mix = program.Mix(
+        function="cumsum", dims=(dim_of(node.number(1, "axis"), node.rank()),), direction=direction,
+        exclusive=bool(node.option("Exclusive")),
+    )  # fmt: skip
+    return build(mix, node.x)
 
 
 @HANDLERS.handles("TOPK_V2")
@@ -516,11 +503,16 @@ def _sequence(node: Node, build: Builder) -> Made:
     if node.rank() != 3:
         raise ValueError(f"its input has {node.rank()} dimensions, not 3")
     time = 0 if node.option("TimeMajor") else 1
-    mixed = build(program.Mix(function="recurrent", dims=(time,)), node.x)
     units = [_units(node, i, d) for i in weights]
+    ways: list[program.Direction] = ["forward", "backward"]
     if len(units) == 2 and node.option("MergeOutputs"):
-        units = [units[0] + units[1]]
-    return [_cell(node, build, mixed, size, "cell" if not k else "backward") for k, size in enumerate(units)]
+        units, ways = [units[0] + units[1]], ["both"]
+    made = []
+    for k in reversed(range(len(units))):  # what the first output is made of comes last
+        mix = program.Mix(function="recurrent", dims=(time,), direction=ways[k])
+        mixed = build(mix, node.x, part="reversed" if k else "")
+        made.append(_cell(node, build, mixed, units[k], "backward" if k else "cell"))
+    return made[::-1]
 
 
 # Elements moved, dropped, added.
