@@ -63,8 +63,8 @@ class Written(torch.nn.Module):
                 index[op.dims[0]] = slice(op.starts[0], op.stops[0], op.steps[0])
                 return x[tuple(index)]
             case p.Take():
-                rows = np.array(step.inputs[1].data.elements, dtype=np.int64)
-                return x[(*[slice(None)] * op.dim, torch.from_numpy(rows))] if rows.ndim else x.select(op.dim, int(rows))
+                rows = torch.from_numpy(np.array(step.inputs[1].data.elements, dtype=np.int64))
+                return x[(*[slice(None)] * op.dim, rows)] if rows.ndim else x.select(op.dim, int(rows))
             case p.Concat():
                 return torch.cat([x, *others], op.dim)
             case p.Pad():
@@ -113,9 +113,9 @@ def test_random_moves_are_read_alike_from_torch(program):
         report = rfgraph.analyze(lower(program))
     except ModelFileError:
         return
-    told = report[list(report.outputs)[0]]
+    told = report[next(iter(report.outputs))]
     seen = rfgraph.analyze(Written(program), example=program.inputs[0].shape)
-    live = seen[list(seen.outputs)[0]]
+    live = seen[next(iter(seen.outputs))]
     if "unknown" not in (told.status, live.status):
         assert live.map_size == told.map_size
     if told.status == live.status == "exact" and not (told.is_global or live.is_global):

@@ -203,9 +203,7 @@ class Probe:
         leading = [parts[0] for parts in spatial if parts]
         axes = [part.axis for part in leading]
         wide = sum(view.dims[d].size != 1 for d in dims)
-        whole = {
-            part.axis for parts in spatial for part in parts[1:] if part.axis in axes or len(set(axes)) < wide
-        }
+        whole = {part.axis for parts in spatial for part in parts[1:] if part.axis in axes or len(set(axes)) < wide}
         for part, axis in zip(leading, axes, strict=True):
             assert axis is not None
             outermost = part.size * part.stride == view.extent(axis)
