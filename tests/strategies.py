@@ -6,8 +6,10 @@ from fractions import Fraction
 
 import networkx as nx
 from hypothesis import strategies as st
+from op_cases import CASES
 
 from rfgraph import Window
+from rfgraph.ops import KINDS
 
 plain_windows = st.builds(Window, size=st.integers(1, 9), stride=st.integers(1, 4), padding=st.integers(-4, 6))
 
@@ -115,7 +117,25 @@ def _pointwise(draw, axes, same):
     return {"op": draw(st.sampled_from(["relu", "batch_norm"]))}, Fraction(1)
 
 
-_LAYERS = [_conv, _conv, _conv, _conv_transpose, _resize, _move, _block, _pointwise]
+def _fits_everywhere(row):
+    """Return whether an op is the same at every input size, reads an interval of one map, and takes any map."""
+    op, attributes, unsized, _, _ = row
+    regular = isinstance(unsized, Window) and unsized.is_local and unsized.exact
+    moves = KINDS[op].arity == "one" and not KINDS[op].own_position  # functions of one position are all alike
+    return regular and moves and op != "gather" and attributes.get("coordinates") is None
+
+
+#: Rows of ops of which random networks are made too, so that a new op is tried in them by its row alone.
+ROWS = [row for row in CASES if _fits_everywhere(row)]
+
+
+def _row(draw, axes, same):
+    op, attributes, unsized, _, _ = draw(st.sampled_from(ROWS))
+    of_axes = {n: value * axes if isinstance(value, list) else value for n, value in attributes.items()}
+    return {"op": op, **of_axes}, Fraction(unsized.stride)
+
+
+_LAYERS = [_row, _conv, _conv, _conv, _conv_transpose, _resize, _move, _block, _pointwise]
 
 
 ONE_OR_TWO = st.integers(1, 2)
