@@ -14,13 +14,13 @@ from itertools import product as combinations
 import numpy as np
 
 from rfgraph.importers import program
-from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, as_integer
+from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.sampling import at_each, read_whole
-from rfgraph.importers.spelling.shared import axis_of
+from rfgraph.importers.spelling.shared import axis_of, whole_number
 
 
 @HANDLERS.handles("GridSample")
@@ -70,7 +70,7 @@ def _depth(node: Node) -> int:
     at = node.shape(1)
     if not at:
         raise ValueError("its indices have no dimensions")
-    return as_integer("indices", at[-1])
+    return whole_number("indices", at[-1])
 
 
 # Writing.
