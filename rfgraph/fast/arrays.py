@@ -1,4 +1,9 @@
-"""Networks given as arrays: fields of millions of nodes without a graph object, compiled by numba."""
+"""Networks given as arrays: fields of millions of nodes without a graph object, compiled by numba.
+
+Twin of the domain ``rfgraph.passes.fields``, held against it by
+``tests/fast/test_arrays.py::test_fields_are_those_of_the_forward_pass``. Numbers that do not fit into 64 bits are left to
+that domain itself.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ and numpy goes through memory once for every addition. Here a few hundred design
 to the last. The plan of an axis becomes a *tape*: one row of integers per read, and slots for fields that are used
 again once their last reader is done.
 
-numba is imported by this module alone, when there is enough to do; without it, or where a plan needs more than this
+Twin of ``rfgraph.sweeps.vectorised``, held against it by
+``tests/sweeps/test_sweep.py::test_compiled_code_finds_the_same_to_the_bit``. numba is imported by this module alone, when there is enough to do; without it, or where a plan needs more than this
 knows (fields with phases, padding that depends on the size), numpy does the same with the same numbers.
 """
 
