@@ -4,20 +4,20 @@ Twin of the domain ``rfgraph.passes.fields``, of ``rfgraph.graph.sizes`` and of 
 ``rfgraph.questions.alignment``, held against them by
 ``tests/fast/test_affine_walk.py::test_what_is_solved_of_any_network_is_right``.
 
-A network is plain if it has one input, and every op reads one interval per output or the whole axis. The field of a node
-is then two things: its *frame* and its size on each axis. The frame holds, for every axis, the effective stride, twice
-the centre of output 0, the size of the map, and whether some path reads the whole axis. The frame alone decides what an
-op does: it gives the next frame, and what is added to the sizes. Branches with equal frames line up; their merge has
-the same frame, and on each axis the larger size.
+A network is plain if it has one input, and every op reads one interval per output or the whole axis. The field of a
+node is then two things: its *frame* and its size on each axis. The frame holds, for every axis, the effective stride,
+twice the centre of output 0, the size of the map, and whether some path reads the whole axis. The frame alone decides
+what an op does: it gives the next frame, and what is added to the sizes. Branches with equal frames line up; their
+merge has the same frame, and on each axis the larger size.
 
-The state of a node is one integer of A + 1 lanes. The lowest lane holds the number of the frame, and above it stands one
-lane for each axis, with the size less one. An op is a table from frame to the number that is added to the state. A merge
-compares all lanes of two states at once. A network has few distinct frames and few distinct sets of attributes; both are
-numbered by ``rfgraph.fast.interning``. All lanes together have 64 bits; if a number does not fit its lane, the network is
-walked again with 64 bits for each lane.
+The state of a node is one integer of A + 1 lanes. The lowest lane holds the number of the frame, and above it stands
+one lane for each axis, with the size less one. An op is a table from frame to the number that is added to the state.
+A merge compares all lanes of two states at once. A network has few distinct frames and few distinct sets of
+attributes; both are numbered by ``rfgraph.fast.interning``. All lanes together have 64 bits; if a number does not fit
+its lane, the network is walked again with 64 bits for each lane.
 
-``solve`` returns ``None`` if a network is not plain or not well formed, and the general passes take over. So messages are
-written in one place, by ``rfgraph.graph.network.read`` and ``rfgraph.graph.sizes``.
+``solve`` returns ``None`` if a network is not plain or not well formed, and the general passes take over. So messages
+are written in one place, by ``rfgraph.graph.network.read`` and ``rfgraph.graph.sizes``.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """New ids for networks as arrays whose ids are scattered, so that a node lies near its inputs. Compiled by numba.
 
-Part of the twin ``rfgraph.fast.arrays``, held by
-``tests/fast/test_arrays.py::test_scattered_ids_change_nothing``.
+Part of the twin ``rfgraph.fast.arrays``, held by ``tests/fast/test_arrays.py::test_scattered_ids_change_nothing``.
 
-If ids are scattered, each step of a pass waits for memory, because the next node is in no cache. The order of the nodes
-does not depend on any field, so it is found first. Several walkers go through the network side by side, each from a node
-to all its inputs, so that their waits overlap. The nodes that a walker meets get consecutive ids, the last one the lowest.
-A record of 16 bytes per node holds all that a walker reads of a node with one input.
+If ids are scattered, each step of a pass waits for memory, because the next node is in no cache. The order of the
+nodes does not depend on any field, so it is found first. Several walkers go through the network side by side, each
+from a node to all its inputs, so that their waits overlap. The nodes that a walker meets get consecutive ids, the
+last one the lowest. A record of 16 bytes per node holds all that a walker reads of a node with one input.
 """
 
 from __future__ import annotations
