@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
-from strategies import networks
-from test_regions import readable, shifted_paths, sized
+from strategies import networks, readable, shifted_paths, sized
 
 import rfgraph
 from rfgraph import Network
