@@ -737,7 +737,7 @@ def test_constants_that_cover_an_axis_are_nodes_of_their_size():
     assert (str(y), str(x)) == ("1 and 6 only", "4 only")  # only what is added is repeated, and not what is beside
     report = rfgraph.analyze(graph, input_size=(6, 4))
     assert report.aligned
-    with pytest.raises(rfgraph.errors.SizeError, match="its inputs differ in size.*'pointwise2/constant' gives 6"):
+    with pytest.raises(rfgraph.errors.SizeError, match=r"its inputs differ in size.*'pointwise2/constant' gives 6"):
         rfgraph.analyze(graph, input_size=(5, 4))
 
 
