@@ -36,7 +36,7 @@ from rfgraph.questions import unread as unreads
 from rfgraph.questions.alignment import center_spread, find, unchecked
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import Finding, worst_first
-from rfgraph.questions.layers import Layer, Region
+from rfgraph.questions.layers import Layer, Read, Region
 from rfgraph.questions.misalignment import SizeDependent, common_sizes
 from rfgraph.questions.productivity import Productivity, Unproductive
 from rfgraph.questions.records import finding_document, layer_document, layer_record
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from rfgraph.algebra.window import Number
     from rfgraph.passes.extents import Regions
     from rfgraph.passes.size_rule import SizeRule
+    from rfgraph.passes.weighing import Gate, Weights
+    from rfgraph.questions.effective import EffectiveSize
     from rfgraph.questions.features import Features, How, Pixel
     from rfgraph.questions.latency import Frames, Latency
     from rfgraph.questions.paths import Paths
@@ -528,6 +530,36 @@ class Report(Mapping[Hashable, Layer]):
 
         return paths.between(self._compiled, self._source, self._layers.id_of(layer))
 
+    def reads(self, node: Hashable) -> tuple[Read, ...]:
+        """Return what ``node`` reads of each of its inputs by its own op alone, by slot: the edges of the network.
+
+        Parameters
+        ----------
+        node
+            A node.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3, dilation=2, padding=1)
+        >>> [(read.tail, read.window, read.spacing) for read in analyze(net).reads("conv")]
+        [('x', (Window(size=5, stride=1, padding=1, spacing=2),), (2,))]
+        """
+        v = self._layers.id_of(node)
+        ops = self._layers.ops[v]
+        spacing, skips, border = (tuple(getattr(op, name) for op in ops) for name in ("spacing", "skips", "border"))
+        return tuple(
+            Read(
+                self._layers.nodes[tail],
+                tuple(reads[v][slot] for reads in self._compiled.reads),
+                spacing,
+                skips,
+                border,
+            )
+            for slot, tail in enumerate(self._layers.tails[v])
+        )
+
     def region(self, layer: Hashable, index: Sequence[int] | int) -> Region:
         """Return the box of source pixels that feature ``index`` of ``layer`` reads.
 
@@ -687,6 +719,51 @@ class Report(Mapping[Hashable, Layer]):
         (Fraction(5, 9),)
         """
         return supports.support(self._compiled, self._fields, self._layers.id_of(layer), self._source)
+
+    def effective_sizes(
+        self, weights: Weights = "random", gate: Gate = 0.5, skip: float = 1
+    ) -> dict[Hashable, EffectiveSize]:
+        """Return where the gradient of every layer's features lies on the source, and how far it is spread.
+
+        All nodes take one pass. Borders are left out, and so are paths through ops that read a whole axis.
+
+        Parameters
+        ----------
+        weights
+            ``"random"``: independent, of mean zero, each tap of a layer as strong as any other; what is told is the
+            mean square of the gradient. ``"uniform"``: all taps are the same, and what is told is the gradient itself,
+            as it is for ``"corners"``, where the first and the last tap of each axis hold all, and ``"outside-large"``,
+            where a tap is the stronger the farther out it lies. Or a mapping from patterns of node and op names to such
+            a word, or to the taps themselves: one list for all axes. What no pattern fits is uniform. Layers that share
+            weights count as if they did not.
+        gate
+            What the mean square of a gradient is multiplied by at a ReLU: the share of values that it lets through. Or
+            a mapping from patterns of node and op names to factors, for others too: ``{"dropout": 2, "relu": 0.5}``.
+            Where weights are fixed and none is negative a ReLU lets all through, and one number is not used.
+        skip
+            What is multiplied at the side of a merge that comes straight from the fork, without any layer.
+
+        Raises
+        ------
+        AttributeValueError, UnknownNodeError
+            If the weights or factors make no sense, or a pattern fits nothing.
+
+        Examples
+        --------
+        A chain of n layers that are k wide has variance n (k**2 - 1) / 12:
+
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("chain", axes=1)
+        >>> x = net.input("x")
+        >>> for i in range(20):
+        ...     x = net.conv(f"conv{i}", x, kernel=3)
+        >>> round(analyze(net).effective_sizes()["conv19"].std[0], 4), round((20 * (3**2 - 1) / 12) ** 0.5, 4)
+        (3.6515, 3.6515)
+        """
+        from rfgraph.questions import effective
+
+        assumed = effective.assumed(self._compiled, self._fields, self._source, weights, gate, skip)
+        return effective.sizes(self._compiled, self._source, assumed)
 
     def tiling(
         self,

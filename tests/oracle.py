@@ -152,14 +152,11 @@ def output_size(attributes, axis, sizes):
         before, after = pads_of(attributes, axis, size)
         stride, span = stride_of(attributes, axis), span_of(attributes, axis)
         end = size + before + after
+        # With ceil_mode a window may hang over the end by less than a stride, if it starts before the right padding.
+        over = stride - 1 if attributes.get("ceil_mode") else 0
         count = 0
-        while count * stride + span <= end:
+        while count * stride + span <= end + over and (not over or count * stride < size + before):
             count += 1
-        if attributes.get("ceil_mode") and count:
-            starts = list(range(0, count * stride, stride))
-            if starts[-1] + span < end:
-                starts.append(starts[-1] + stride)  # a last window that hangs over the end ...
-            return len(starts) - 1 + (starts[-1] < size + before)  # ... starts before the right padding
         return count
     if op == "conv_transpose":
         stride, span = stride_of(attributes, axis), span_of(attributes, axis)

@@ -128,7 +128,7 @@ def test_the_questions_of_the_table_have_answers():
     report = rfgraph.analyze("zoo:vgg_16", input_size=224)
     table = README[README.index("| question | answer |") : README.index("## On the command line")]
     names = re.findall(r"`report\.(\w+)", table)
-    assert len(names) == 11
+    assert len(names) == 13
     assert all(hasattr(report, name) for name in names)
     assert all(hasattr(report["vgg_16/pool5"], name) for name in ("channels", "parameters", "macs"))
     assert all(hasattr(report.numbers(), name) for name in ("size", "stride", "padding"))
@@ -150,3 +150,28 @@ def test_paths_of_resnet_152_are_what_the_readme_says():
     (axis, _) = report.paths("resnet_v1_152/block4").axes
     assert report.paths("resnet_v1_152/block4").count == 2**50
     assert f"fields {axis.smallest} to {axis.largest}" in README
+
+
+def test_the_tiles_of_the_readme_are_those_of_the_command(capsys):
+    from rfgraph import cli
+
+    assert cli.main(["tile", "zoo:unet_2x2", "--input-size", "4096", "--tile", "512", "--tile", "1024"]) == 0
+    shown = capsys.readouterr().out.split("\n\nhalo:")[0]
+    assert shown in README
+
+
+def test_the_streams_of_the_readme_are_those_that_are_worked_out():
+    def latency(*layers):
+        net = rfgraph.Network("encoder", axes=1)
+        x = net.input("wave")
+        for i, (kernel, stride, padding) in enumerate(layers):
+            x = net.conv(f"conv{i}", x, kernel=kernel, stride=stride, padding=[[padding, 0]])
+        return rfgraph.analyze(net).latency(sample_rate=24000)
+
+    strided = [part for s in (2, 4, 5, 8) for part in ((3, 1, 2), (2 * s, s, s))]
+    codec = latency((7, 1, 6), *strided, (7, 1, 6))
+    assert (codec.look_ahead, codec.multiple, codec.causal, codec.waits) == (319, 320, True, False)
+    assert "read 319 samples" in README
+    assert round(codec.in_milliseconds(320 + 319), 1) == 26.6
+    speech = latency((10, 5, 0), *[(3, 2, 0)] * 4, *[(2, 2, 0)] * 2)
+    assert (speech.look_ahead, speech.multiple, speech.waits) == (399, 320, True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rfgraph.cli.options import parser
 from rfgraph.errors import RFGraphError
@@ -55,10 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)  # strides are exact, and 15,000 layers of stride 2 have one of 4,516 digits
     try:
-        from rfgraph.cli.commands import COMMANDS
+        from rfgraph.cli.commands import COMMANDS, File
 
         view, code = COMMANDS[options.command](options)
-        _emit(view, options.format, options.output_file)
+        if isinstance(view, File):
+            _write(view.data, options.output_file)
+        else:
+            _emit(view, options.format, options.output_file)
         return int(code)
     except (RFGraphError, OSError) as error:
         return _refuse(error)
@@ -83,14 +87,39 @@ def _emit(view: View, form: str, path: str | None) -> None:
         width = shutil.get_terminal_size().columns
     text = _text(view, form, width)
     encoding = stream.encoding or "utf-8"
-    try:
+    with _unless_closed(stream):
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
+
+
+@contextmanager
+def _unless_closed(stream: TextIO) -> Iterator[None]:
+    """Let what reads the output go before it has all."""
+    try:
+        yield
     except OSError as error:
         # What is left in the buffer goes nowhere, or Python complains of it once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if not isinstance(error, BrokenPipeError):
             raise
+
+
+def _write(data: bytes, path: str | None) -> None:
+    """Write what is no text for a terminal as it is."""
+    if path is not None:
+        Path(path).write_bytes(data)
+        return
+    stream = sys.stdout
+    binary = getattr(stream, "buffer", None)
+    if binary is None:  # a stream of text alone, as notebooks have
+        stream.write(data.decode("utf-8", "backslashreplace"))
+        return
+    if stream.isatty() and not data.isascii() and b"\0" in data:
+        raise RFGraphError("the output is a terminal, which shows no pixels; give a file, as -o graph.png")
+    with _unless_closed(stream):
+        stream.flush()
+        binary.write(data)
+        binary.flush()
 
 
 def _text(view: View, form: str, width: int | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rfgraph.cli.options import SEVERITIES, Size
 from rfgraph.errors import RFGraphError
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from rfgraph.settings import Settings
 
 CLEAN, FOUND = 0, 1
+
+
+class File(NamedTuple):
+    """What is written as it is."""
+
+    data: bytes
+
 
 #: What the reason why something is not known speaks of -> the option for it.
 WAYS_OUT = {
@@ -61,7 +68,8 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
     for entry in options.accept:
         again += ["--accept", entry]
     judged = judge(report.findings, settings.policy)
-    return Summary(report, judged, options.model, shlex.join(again), options.all, options.verbose), CLEAN
+    flags = (options.all, options.verbose, options.effective)
+    return Summary(report, judged, options.model, shlex.join(again), *flags), CLEAN
 
 
 def _check(options: argparse.Namespace) -> tuple[View, int]:
@@ -168,6 +176,13 @@ def _latency(options: argparse.Namespace) -> tuple[View, int]:
     found = report.latency(_named(report, options.layer), options.sample_rate, options.chunk, options.axis)
     slow = options.max_ms is not None and not found.blockers and found.milliseconds > options.max_ms
     return LatencyView(report, found, options.model), FOUND if found.blockers or slow else CLEAN
+
+
+def _draw(options: argparse.Namespace) -> tuple[File, int]:
+    from rfgraph.present.drawing import FORMS, Picture, form_of
+
+    form = options.format or form_of(options.output_file) or FORMS[0]
+    return File(Picture(_analyze(options), options.model, options.depth).data(form)), CLEAN
 
 
 def _sweep(options: argparse.Namespace) -> tuple[View, int]:
@@ -285,7 +300,7 @@ def _written(size: Any) -> str:
     return "x".join(map(str, size)) if isinstance(size, (list, tuple)) else str(size)
 
 
-Run = Callable[[argparse.Namespace], "tuple[View, int]"]
+Run = Callable[[argparse.Namespace], "tuple[View | File, int]"]
 
 #: Name of a command -> what it does.
 COMMANDS: dict[str, Run] = {
@@ -296,6 +311,7 @@ COMMANDS: dict[str, Run] = {
     "trace": _trace,
     "tile": _tile,
     "latency": _latency,
+    "draw": _draw,
     "sweep": _sweep,
     "zoo": _zoo,
 }

@@ -95,6 +95,15 @@ Exit code 1 where streaming is forbidden, with the nodes that forbid it, or wher
 the latency is above --max-ms.
 """
 
+_DRAW = """\
+Draw the graph of a network with r and S of every node. Nodes that belong to a
+module by their names stand in one box. Merges whose branches do not line up are
+coloured: red for an error, yellow for a warning, blue for a note.
+
+svg and png are pictures (png needs matplotlib: pip install 'rfgraph[plot]'); dot
+is for Graphviz, mermaid for Markdown. Without -o the picture goes to the output.
+"""
+
 _SWEEP = """\
 Look at many designs of a network: every combination of the values that --set and
 --each give, or a sample of them, and tell what they see, whether they line up,
@@ -124,6 +133,8 @@ class Command(NamedTuple):
     description: str | None = None
     #: What ``--format`` takes beside the usual ones.
     forms: tuple[str, ...] = ()
+    #: Whether what it makes is a file of a form of its own: what ``--format`` takes then, the first by default.
+    makes: tuple[str, ...] = ()
 
 
 def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
@@ -147,7 +158,10 @@ def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         if name in arguments:
-            _output(added, command.forms)
+            if command.makes:
+                _made(added, command.makes)
+            else:
+                _output(added, command.forms)
             command.options(added)
             added.set_defaults(command=name)
     return parser
@@ -159,6 +173,9 @@ def _summary_options(summary: argparse.ArgumentParser) -> None:
     _alignment(summary)
     _policy(summary)
     summary.add_argument("--all", action="store_true", help="show layers that do not depend on the source too")
+    summary.add_argument(
+        "--effective", action="store_true", help="show how far the gradient of each layer is spread, at random weights"
+    )
     summary.add_argument("--verbose", action="store_true", help="say which engine solved the network, and why")
 
 
@@ -222,6 +239,26 @@ def _latency_options(latency: argparse.ArgumentParser) -> None:
 def _output(command: argparse.ArgumentParser, more: Sequence[str] = ()) -> None:
     forms = ("table", "json", "csv", "md", *more)
     command.add_argument("--format", choices=forms, default="table", help="default: a table for people")
+    command.add_argument("-o", dest="output_file", metavar="FILE", help="write to FILE instead")
+
+
+def _draw_options(draw: argparse.ArgumentParser) -> None:
+    _model(draw)
+    _measured(draw)
+    _alignment(draw)
+    draw.add_argument(
+        "--depth",
+        metavar="N",
+        type=_natural,
+        help="draw modules that lie inside N others as one box; 0 folds all (default: every node is shown)",
+    )
+
+
+def _made(command: argparse.ArgumentParser, forms: Sequence[str]) -> None:
+    if len(forms) > 1:
+        command.add_argument("--format", choices=forms, help=f"default: what FILE ends in, else {forms[0]}")
+    else:
+        command.set_defaults(format=forms[0])
     command.add_argument("-o", dest="output_file", metavar="FILE", help="write to FILE instead")
 
 
@@ -405,6 +442,9 @@ COMMANDS = {
     "trace": Command(_trace_options, "what one output reads of every layer before it"),
     "tile": Command(_tile_options, "how to cut a big input into tiles, exactly", _TILE, ("bioimageio", "monai")),
     "latency": Command(_latency_options, "how far a streaming network looks ahead, and what it keeps", _LATENCY),
+    "draw": Command(
+        _draw_options, "the graph, with r and S of every node", _DRAW, makes=("svg", "png", "dot", "mermaid")
+    ),
     "sweep": Command(_sweep_options, "many designs of a network at once", _SWEEP),
     "zoo": Command(lambda zoo: None, "the published networks, computed, beside what was published"),
 }

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from rfgraph.algebra.residues import BySize
 from rfgraph.algebra.window import Number, Side, Window
 from rfgraph.errors import UnknownFieldError
+from rfgraph.ops.base import Border
 from rfgraph.ops.costs import Cost
 
 
@@ -152,6 +153,21 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.layers)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a node reads of one of its inputs by its own op alone; one entry per axis."""
+
+    tail: Hashable
+    #: The window from the node's map to the input's; unknown where it depends on sizes that are not given.
+    window: tuple[Window, ...]
+    #: Positions from one tap to the next.
+    spacing: tuple[int, ...]
+    #: Whether some taps between the first and the last do not count, because their weight is 0.
+    skips: tuple[bool, ...]
+    #: What lies beyond the border of the input.
+    border: tuple[Border, ...]
 
 
 @dataclass(frozen=True)

@@ -166,10 +166,9 @@ class _Pass:
             return self.merged(rule, sizes)
         if rule.kind == "ops":
             return self.asked(rule, sizes, pick)
-        if rule.kind == "shift":
-            size = pick(rule.numbers[0]) + (sizes[0] if sizes else 0)
-        elif rule.kind == "transposed":
-            size = sizes[0] * pick(rule.numbers[0]) + pick(rule.numbers[1])
+        if rule.kind == "affine":
+            times, plus = map(pick, rule.numbers)
+            size = sizes[0] * times + plus if sizes else plus
         else:
             assert rule.same is not None
             size = self.slid(rule.same, pick(rule.numbers[0]), sizes[0], pick)
@@ -338,7 +337,7 @@ def _leaves_range(axis: AxisPlan, index: list[Digit]) -> Flag:
 
 
 def _pads(same: Same, size: Number, pick: Callable[[Table], Number]) -> tuple[Number, Number]:
-    """Return the padding before and after maps of ``size``, as ``Sliding.pads``."""
+    """Return the padding before and after maps of ``size``, by the rule of ``Sliding.pads``, which states it."""
     mode, before, after = pick(same.mode), pick(same.before), pick(same.after)
     if isinstance(mode, int) and not mode:
         return before, after

@@ -380,6 +380,14 @@ CASES = [
     Case("GatherElements", "y = GatherElements<axis=3>(x, i)", {"i": np.ones((1, 3, 6, 2), np.int64)}, exact=False),
     Case("GatherElements", "y = GatherElements<axis=1>(x, i)", {"i": np.arange(126).reshape(1, 3, 6, 7) % 3}, trials=3,
          exact=False),
+    Case("GatherElements", "y = GatherElements<axis=3>(x, i)",
+         {"i": np.broadcast_to(np.array([6, 0, 2]), (1, 3, 6, 3)).copy()}),
+    Case("GatherND", "y = GatherND(x, i)",
+         {"i": np.stack(np.meshgrid([0], [0, 1, 2], [4, 1], [0, 3, 2], indexing="ij"), -1)}),
+    Case("ScatterElements", "y = ScatterElements<axis=2>(x, i, u)",
+         {"i": np.broadcast_to(np.array([[3], [1]]), (1, 3, 2, 7)).copy(), "u": (1, 3, 2, 7)}),
+    Case("ScatterND", "y = ScatterND(x, i, u)",
+         {"i": np.stack(np.meshgrid([0], [0, 1, 2], [4, 1], [0, 3, 2], indexing="ij"), -1), "u": (1, 3, 2, 3)}),
     Case("GatherND", "y = GatherND<batch_dims=1>(x, i)", {"i": ints(2, 0, 1).reshape(1, 3, 1)}),
     Case("GatherND", "y = GatherND(x, i)", {"i": ints(0, 1, 3, 0, 2, 5).reshape(2, 3)}, out=(None, 1), exact=False),
     Case("ScatterElements", "y = ScatterElements<axis=1>(x, i, u)",
@@ -978,7 +986,7 @@ def test_a_transformer_of_tokens_is_refused_with_its_inputs():
       p = Softmax(s)
       y = MatMul(p, h)
     }""", {"table": (50, 8)})  # fmt: skip
-    with pytest.raises(ModelFileError, match=r"spatial \(tokens \[N, T\], codes \[N, T, 8\]\); .* no field is to be"):
+    with pytest.raises(ModelFileError, match=r"spatial \(tokens \[N, T\], codes \[N, T, 8\]\); .* say which are"):
         lower(read_model(model))
 
 

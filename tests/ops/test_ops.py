@@ -12,7 +12,8 @@ import rfgraph
 from rfgraph import EMPTY, FULL, IDENTITY, Network, RFGraphError, Window
 from rfgraph.algebra.window import FUTURE, PAST
 from rfgraph.errors import AttributeValueError, SizeError
-from rfgraph.ops import KINDS, kind_of
+from rfgraph.ops import KINDS, Op, kind_of
+from rfgraph.ops.base import Affine
 from rfgraph.ops.pointwise import Arithmetic, Pointwise
 
 # op, attributes, window without a size, window at size 10, size out of 10
@@ -195,6 +196,28 @@ def test_taps_are_the_oracles_and_weights_sum_to_one(op, attributes, sized):
             assert set(weights) == read
             assert sum(weights.values()) == 1
             assert 0 not in weights.values()
+
+
+@pytest.mark.parametrize(("op", "attributes"), [c[:2] for c in CASES], ids=lambda v: str(v)[:60])
+def test_the_law_of_a_size_is_what_the_op_says_at_every_size(op, attributes):
+    parsed = kind_of(op).parse(attributes, 0, 1)
+    law = parsed.size_law
+    if law is None:
+        assert parsed.arity != "one" or type(parsed).size is not Op.size
+        return
+    for n in range(1, 25):
+        if isinstance(law, Affine):
+            assert parsed.size((n,)) == law.times * n + law.plus
+            continue
+        slid = {"op": "max_pool", "kernel": law.span, "stride": law.stride, "padding": law.padding}
+        if isinstance(law.padding, tuple):
+            slid["padding"] = [list(law.padding)]
+        size = oracle.output_size({**slid, "ceil_mode": law.ceil_mode}, 0, [n])
+        if size < 1:
+            with pytest.raises(SizeError):
+                parsed.size((n,))
+        else:
+            assert parsed.size((n,)) == size
 
 
 def _has_weights(op, attributes):

@@ -171,7 +171,7 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
             maps.step = step
             made = _apart(step, operands, place(step.primitive, maps, step, operands))
             base = moves.base(step.output.name)
-            if base in placed and (maps.gave_up or isinstance(step.primitive, Concat)):
+            if base in placed and (maps.gave_up or isinstance(step.primitive, Concat) or moves.writes(step)):
                 rows = {axis for p in operands if p is not None for axis, _ in p.taken}
                 made = _by_number(moves, maps, step, made, placed[base], values[base], rows)
             if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:
@@ -197,14 +197,14 @@ def _by_number(
 ) -> Placed:
     """Return what a step takes of the tensor whose elements it moves, found by their numbers where that says more.
 
-    It does where no rule follows the step; and where frames that overlap are put side by side, or rows of the axes
-    ``rows`` that were taken one by one.
+    It does where no rule follows the step; where frames that overlap are put side by side, or rows of the axes ``rows``
+    that were taken one by one; and where constants are written over some rows of a map.
     """
     numbers = None if base.view is None else moves.numbers(step, value)
     reading = None if base.view is None or numbers is None else read_back(base.view, value.shape or (), numbers)
     if reading is None:
         return made
-    if not maps.gave_up and made.view is not None:
+    if not maps.gave_up and made.view is not None and not moves.writes(step):
         kept = {axis for axis in made.view.axes if made.view.extent(axis) != 1} - rows
         if kept >= {axis for axis in reading.first if reading.along(axis)} and not overlaps(reading):
             return made

@@ -77,6 +77,11 @@ class Moves:
             moves = False
         return bases.pop() if moves else step.output.name
 
+    def writes(self, step: Instruction) -> bool:
+        """Return whether a step takes rows of what constants were put beside, as where they are written over some."""
+        made = self._made.get(step.inputs[0].name) if isinstance(step.primitive, program.Take) else None
+        return made is not None and isinstance(made.primitive, program.Concat) and any(v.constant for v in made.inputs)
+
     def base(self, name: str) -> str:
         """Return the tensor of which another one holds elements: the last one that something computed."""
         return self._base.get(name, name) or name

@@ -10,31 +10,15 @@ from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
 from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.attention import causal, is_self
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import axes_of, axis_of
 
 # Functions of one element.
 
-UNARY = {
-    "Relu": "relu", "LeakyRelu": "leaky_relu", "PRelu": "prelu", "Elu": "elu", "Selu": "selu", "Celu": "celu",
-    "Gelu": "gelu", "Swish": "silu", "Mish": "mish", "Sigmoid": "sigmoid", "HardSigmoid": "hard_sigmoid",
-    "HardSwish": "hard_swish", "Tanh": "tanh", "Softplus": "softplus", "Softsign": "softsign", "Exp": "exp",
-    "Log": "log", "Sqrt": "sqrt", "Abs": "abs", "Neg": "neg", "Reciprocal": "reciprocal", "Erf": "erf", "Sin": "sin",
-    "Cos": "cos", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign", "Identity": "identity",
-    "CastLike": "cast", "Clip": "clip", "Not": "not", "BitwiseNot": "bitwise_not", "ThresholdedRelu": "threshold",
-    "Shrink": "shrink", "Tan": "tan", "Asin": "asin", "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh",
-    "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh", "IsNaN": "isnan", "IsInf": "isinf", "Trilu": "trilu",
-    "Bernoulli": "bernoulli", "LRN": "local_response_norm", "QuantizeLinear": "quantize",
-    "DequantizeLinear": "dequantize", "BitCast": "cast",
-}  # fmt: skip
-
-SEVERAL = {
-    "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Sum": "add", "Max": "max", "Min": "min", "Mean": "mean",
-    "Pow": "pow", "Mod": "mod", "Where": "where", "Equal": "equal", "Less": "less", "Greater": "greater",
-    "LessOrEqual": "less_or_equal", "GreaterOrEqual": "greater_or_equal", "And": "and", "Or": "or", "Xor": "xor",
-    "BitShift": "bit_shift", "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or", "BitwiseXor": "bitwise_xor",
-}  # fmt: skip
+UNARY = vocabulary.names("onnx", vocabulary.UNARY)
+SEVERAL = vocabulary.names("onnx", vocabulary.SEVERAL)
 
 _FLOATS = {1, 10, 11, 16}  # TensorProto.DataType
 _BOOL = 9
@@ -105,11 +89,7 @@ def _dynamic_quantize(node: Node, build: Builder) -> Made:
 
 # Reductions and mixtures.
 
-REDUCTIONS = {
-    "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min", "ReduceSum": "sum", "ReduceProd": "prod",
-    "ReduceL1": "l1", "ReduceL2": "l2", "ReduceLogSum": "log_sum", "ReduceLogSumExp": "log_sum_exp",
-    "ReduceSumSquare": "sum_square",
-}  # fmt: skip
+REDUCTIONS = vocabulary.names("onnx", vocabulary.REDUCTIONS)
 
 
 @HANDLERS.handles(*REDUCTIONS)

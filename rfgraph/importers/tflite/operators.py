@@ -20,7 +20,7 @@ from rfgraph.importers.program.dimensions import Dim, Expression, Shape, bounds,
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
-from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling import products, vocabulary
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.shared import arange, shape_of
 
@@ -130,23 +130,8 @@ HANDLERS: Handlers[Handle] = Handlers("TFLite")
 
 # Functions of one element, and of several tensors.
 
-UNARY = {
-    "ABS": "abs", "CEIL": "ceil", "COMPLEX_ABS": "abs", "COS": "cos", "DENSIFY": "identity",
-    "DEQUANTIZE": "dequantize", "ELU": "elu", "EXP": "exp", "FAKE_QUANT": "quantize", "FLOOR": "floor", "GELU": "gelu",
-    "HARD_SWISH": "hard_swish", "IMAG": "imag", "LEAKY_RELU": "leaky_relu", "LOG": "log", "LOGICAL_NOT": "not",
-    "LOGISTIC": "sigmoid", "NEG": "neg", "QUANTIZE": "quantize", "REAL": "real", "RELU": "relu",
-    "RELU6": "relu6", "RELU_0_TO_1": "hard_tanh", "RELU_N1_TO_1": "hard_tanh", "ROUND": "round", "RSQRT": "rsqrt",
-    "SIGN": "sign", "SIN": "sin", "SQRT": "sqrt", "SQUARE": "square", "TANH": "tanh", "BUCKETIZE": "bucketize",
-    "LOCAL_RESPONSE_NORMALIZATION": "local_response_norm",
-}  # fmt: skip
-
-SEVERAL = {
-    "ADD": "add", "SUB": "sub", "MUL": "mul", "DIV": "div", "ADD_N": "add", "MAXIMUM": "max", "MINIMUM": "min",
-    "POW": "pow", "FLOOR_MOD": "mod", "SQUARED_DIFFERENCE": "squared_difference", "ATAN2": "atan2",
-    "EQUAL": "equal", "NOT_EQUAL": "not_equal", "LESS": "less", "LESS_EQUAL": "less_or_equal", "GREATER": "greater",
-    "GREATER_EQUAL": "greater_or_equal", "LOGICAL_AND": "and", "LOGICAL_OR": "or", "SELECT_V2": "where",
-    "BITWISE_XOR": "bitwise_xor", "RIGHT_SHIFT": "bit_shift", "PRELU": "prelu",
-}  # fmt: skip
+UNARY = vocabulary.names("tflite", vocabulary.UNARY)
+SEVERAL = vocabulary.names("tflite", vocabulary.SEVERAL)
 
 
 @HANDLERS.handles(*UNARY)
@@ -390,10 +375,7 @@ def _batch_to_space(node: Node, build: Builder) -> Made:
 
 # Reductions and mixtures.
 
-REDUCTIONS = {
-    "MEAN": "mean", "SUM": "sum", "REDUCE_MAX": "max", "REDUCE_MIN": "min", "REDUCE_PROD": "prod", "REDUCE_ANY": "max",
-    "REDUCE_ALL": "min",
-}  # fmt: skip
+REDUCTIONS = vocabulary.names("tflite", vocabulary.REDUCTIONS)
 
 
 @HANDLERS.handles(*REDUCTIONS)
