@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from math import gcd
+from math import comb, gcd
 from typing import Any, ClassVar
 
 from rfgraph.algebra.window import MAX_PERIOD, Interval, Number, Window
@@ -187,6 +187,21 @@ class AveragePool(Pool):
 
     def kernel_taps(self, read: Window, y: int) -> None:
         return None
+
+
+@op_kind("blur_pool")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlurPool(Sliding):
+    """A low-pass filter that slides over each channel: its weights are binomial coefficients, over their sum.
+
+    References
+    ----------
+    Zhang, Making Convolutional Networks Shift-Invariant Again, ICML 2019.
+    """
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+        taps = self.taps(read, y)
+        return {tap: Fraction(comb(self.kernel - 1, i), 2 ** (self.kernel - 1)) for i, tap in enumerate(taps)}
 
 
 @op_kind("conv_transpose")

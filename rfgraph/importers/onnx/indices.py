@@ -9,7 +9,7 @@ written over, are read where they stand. Constant indices that take or write a b
 from __future__ import annotations
 
 from rfgraph.importers import program
-from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, as_integer
+from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import Value
@@ -24,7 +24,7 @@ from rfgraph.importers.spelling.sampling import (
     write_grid,
     write_places,
 )
-from rfgraph.importers.spelling.shared import axis_of
+from rfgraph.importers.spelling.shared import axis_of, whole_number
 
 
 @HANDLERS.handles("GridSample")
@@ -84,7 +84,7 @@ def _depth(node: Node) -> int:
     at = node.shape(1)
     if not at:
         raise ValueError("its indices have no dimensions")
-    return as_integer("indices", at[-1])
+    return whole_number("indices", at[-1])
 
 
 # Writing.
