@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from rfgraph.passes.extents import Regions
     from rfgraph.passes.size_rule import SizeRule
     from rfgraph.passes.weighing import Gate, Weights
-    from rfgraph.questions.effective import EffectiveSize
+    from rfgraph.questions.effective import EffectiveField, EffectiveSize
     from rfgraph.questions.features import Features, How, Pixel
     from rfgraph.questions.latency import Frames, Latency
     from rfgraph.questions.paths import Paths
@@ -583,13 +583,7 @@ class Report(Mapping[Hashable, Layer]):
             If it reads a whole axis of a size that is not known, alone or besides a local field.
         """
         v = self._layers.id_of(layer)
-        place = (index,) if isinstance(index, int) else tuple(index)
-        if len(place) != len(self.axes):
-            raise IndexError(f"index {place} has {len(place)} entries, but the network has {len(self.axes)} axes")
-        for axis, (y, size) in enumerate(zip(place, self._compiled.sizes[v], strict=True)):
-            if size is not None and not 0 <= y < size:
-                name = self._layers.describe(v, axis)
-                raise IndexError(f"{name}: index {y} lies outside its map of size {size}")
+        place = self._place(v, index)
         if self._is_clipped(v):
             from rfgraph.passes import regions
 
@@ -760,10 +754,71 @@ class Report(Mapping[Hashable, Layer]):
         >>> round(analyze(net).effective_sizes()["conv19"].std[0], 4), round((20 * (3**2 - 1) / 12) ** 0.5, 4)
         (3.6515, 3.6515)
         """
-        from rfgraph.questions import effective
+        from rfgraph.questions import effective  # numpy is imported when it is first needed
 
         assumed = effective.assumed(self._compiled, self._fields, self._source, weights, gate, skip)
         return effective.sizes(self._compiled, self._source, assumed)
+
+    def effective_field(
+        self,
+        layer: Hashable,
+        index: Sequence[int] | int | None = None,
+        weights: Weights = "random",
+        gate: Gate = 0.5,
+        skip: float = 1,
+    ) -> EffectiveField:
+        """Return how strongly one feature of ``layer`` feels each position of the source.
+
+        With the sizes of all maps known it is cut at the border of every map that it passes, else at none. Paths
+        through ops that read a whole axis are left out, and the status says so. What is carried is float64.
+
+        Parameters
+        ----------
+        layer
+            A node.
+        index
+            Index of the feature, one entry per axis; the middle of the map by default, 0 where no size is known.
+        weights, gate, skip
+            As for ``effective_sizes``; here taps of all axes may be given as one array too.
+
+        Raises
+        ------
+        IndexError
+            If the index lies outside the map.
+        UnboundedError
+            If every path reads a whole axis, or the maps on the way are larger than 2**24 positions.
+        UnknownFieldError
+            If a field on the way is not known, or the feature feels nothing of the source.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("pooled", axes=1)
+        >>> x = net.input("x", size=9)
+        >>> out = net.add("out", x, net.avg_pool("mean", x, kernel=3, stride=1, padding=1))
+        >>> field = analyze(net).effective_field("out")
+        >>> (field.map * 9).round(9).tolist(), field.first, field.status
+        ([1.0, 16.0, 1.0], (3,), 'exact')
+        """
+        from rfgraph.questions import effective
+
+        v = self._layers.id_of(layer)
+        sizes = self._compiled.sizes[v]
+        place = tuple(0 if size is None else size // 2 for size in sizes) if index is None else self._place(v, index)
+        assumed = effective.assumed(self._compiled, self._fields, self._source, weights, gate, skip)
+        clipped = self._is_clipped(v)
+        return effective.effective_field(self._compiled, self._fields, v, place, self._source, assumed, clipped)
+
+    def _place(self, v: int, index: Sequence[int] | int) -> tuple[int, ...]:
+        """Return the index of a feature, one entry per axis, and refuse one outside its map."""
+        place = (index,) if isinstance(index, int) else tuple(index)
+        if len(place) != len(self.axes):
+            raise IndexError(f"index {place} has {len(place)} entries, but the network has {len(self.axes)} axes")
+        for axis, (y, size) in enumerate(zip(place, self._compiled.sizes[v], strict=True)):
+            if size is not None and not 0 <= y < size:
+                name = self._layers.describe(v, axis)
+                raise IndexError(f"{name}: index {y} lies outside its map of size {size}")
+        return place
 
     def tiling(
         self,

@@ -222,6 +222,11 @@ class Op:
         return None
 
     @property
+    def spreads_border(self) -> bool:
+        """Whether what lies beyond the border may change the weights of what lies inside, and nothing says so."""
+        return False
+
+    @property
     def learned_taps(self) -> int:
         """How many taps its kernel has, each with a weight of its own that is learned; 0 if it has none."""
         return 0

@@ -179,6 +179,10 @@ class AveragePool(Pool):
     """The mean over a kernel; at the border that of what is there or of zeros too, which changes no field."""
 
     @property
+    def spreads_border(self) -> bool:
+        return True
+
+    @property
     def picks(self) -> bool:
         return False
 
