@@ -59,6 +59,15 @@ class Report(Mapping[Hashable, Layer]):
     """What an analysis found: a mapping from node name to ``Layer``, in topological order, and the findings.
 
     ``rfgraph.analyze`` makes it.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv2", net.conv("conv1", net.input("x"), kernel=3, stride=2), kernel=3)
+    >>> report = analyze(net)
+    >>> list(report), report["conv2"].size, report["conv2"].stride, report.aligned
+    (['x', 'conv1', 'conv2'], (7,), (2,), True)
     """
 
     def __init__(
@@ -496,6 +505,20 @@ class Report(Mapping[Hashable, Layer]):
 
         0 is the article's alignment condition for all pairs of paths; ``None`` where the node has no local field.
         Where a path upsamples, its centre at each merge is the mean over the output phases.
+
+        Parameters
+        ----------
+        node
+            A node.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> x = net.input("x")
+        >>> out = net.add("add", x, net.conv("conv", x, kernel=3))
+        >>> analyze(net).center_spread("add")
+        (Fraction(1, 1),)
         """
         v = self._layers.id_of(node)
         return tuple(spread[v] for spread in self._spreads)
@@ -581,6 +604,14 @@ class Report(Mapping[Hashable, Layer]):
             If the field is not known, or ``layer`` does not depend on the source.
         UnboundedError
             If it reads a whole axis of a size that is not known, alone or besides a local field.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3, padding=1)
+        >>> analyze(net, input_size=8).region("conv", 0).box, analyze(net).region("conv", 0).box
+        (((0, 1),), ((-1, 1),))
         """
         v = self._layers.id_of(layer)
         place = self._place(v, index)
@@ -964,6 +995,14 @@ class Report(Mapping[Hashable, Layer]):
             Rule ids; others are passed over.
         axis
             Name of the axis that is to be causal; the first one by default.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3, padding=1)
+        >>> [finding.rule for finding in analyze(net).asked({"RF010"})]
+        ['RF010']
         """
         found: list[Finding] = []
         if "RF010" in rules:

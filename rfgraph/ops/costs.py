@@ -29,7 +29,13 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one layer makes, holds and takes; ``None`` where that is not known."""
+    """What one layer makes, holds and takes; ``None`` where that is not known.
+
+    Examples
+    --------
+    >>> Cost(channels=8, parameters=216, macs=None).macs is None
+    True
+    """
 
     #: Channels of its map.
     channels: Count | None = None
