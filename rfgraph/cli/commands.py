@@ -30,6 +30,7 @@ class File(NamedTuple):
     data: bytes
 
 
+
 #: What the reason why something is not known speaks of -> the option for it.
 WAYS_OUT = {
     "input size": "give an input size, as --input-size 224",
@@ -184,6 +185,12 @@ def _draw(options: argparse.Namespace) -> tuple[File, int]:
     return File(Picture(_analyze(options), options.model, options.depth).data(form)), CLEAN
 
 
+def _report(options: argparse.Namespace) -> tuple[File, int]:
+    from rfgraph.present.page import Page
+
+    return File(Page(_analyze(options), options.model, options.sample_rate).text().encode()), CLEAN
+
+
 def _sweep(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.present.sweeps import SweepView
     from rfgraph.sweeps import spelling, sweep
@@ -311,6 +318,7 @@ COMMANDS: dict[str, Run] = {
     "tile": _tile,
     "latency": _latency,
     "draw": _draw,
+    "report": _report,
     "sweep": _sweep,
     "zoo": _zoo,
 }
