@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -98,10 +98,14 @@ class Page:
         ids = {name: v for v, name in enumerate(report)}
         layers = list(report.values())
         windows = _Windows()
-        nodes = []
+        nodes: list[dict[str, Any]] = []
         for layer, severity in zip(layers, picture.severities, strict=True):
             reads = [[ids[read.tail], *windows.of_read(read)] for read in report.reads(layer.name)]
-            node = {"name": printable(str(layer.name)), "op": printable(layer.op), "size": list(layer.map_size)}
+            node: dict[str, Any] = {
+                "name": printable(str(layer.name)),
+                "op": printable(layer.op),
+                "size": list(layer.map_size),
+            }
             nodes.append({**node, "reads": reads, "severity": severity})
         modules = _modules(picture)
         outermost = set(modules[0]["members"])
@@ -345,7 +349,9 @@ def _branch(branch: Branch) -> str:
     path = [printable(str(node)) for node in branch.path]
     if len(path) > 2 * _ENDS + 1:
         path[_ENDS:-_ENDS] = [f"... {len(path) - 2 * _ENDS} more ..."]
-    numbers = f"r {number(window.size)}, S {number(window.stride)}, P {number(window.padding)}; " if window.is_local else ""
+    numbers = (
+        f"r {number(window.size)}, S {number(window.stride)}, P {number(window.padding)}; " if window.is_local else ""
+    )
     return numbers + " \u2192 ".join(path)
 
 
@@ -409,7 +415,7 @@ def _intervals(about: str, sides: Sequence[tuple[int, int, Interval | None]]) ->
             shapes.append(_rect(90 + (first - low) * cell, top, (last - first + 1) * cell, 14, ("on", "other")[side]))
             middle = round(90 + ((first + last + 1) / 2 - low) * cell, 2)
             shapes.append(("line", {"x1": middle, "x2": middle, "y1": top - 2, "y2": top + 16}, ""))
-    return _picture(about, 100 + (high - low) * cell, 20 * len(sides) + 26, shapes)
+    return _picture(about, 115 + (high - low) * cell, 20 * len(sides) + 26, shapes)
 
 
 def _histogram(about: str, bars: Sequence[tuple[str, int]]) -> dict[str, Any]:

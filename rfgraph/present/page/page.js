@@ -520,7 +520,7 @@ function showChain(found) {
   let above = null;
   rows.slice(0, 80).forEach((v, i) => {
     const y = i * high + 4, n = NODES[v].size[axis], [a, b] = ends[i] ?? [0, -1];
-    svg.append(s("text", { x: 0, y: y + 11 }, s("title", {}, NODES[v].name), NODES[v].drawn[0]));
+    svg.append(s("text", { x: 0, y: y + 11 }, s("title", {}, NODES[v].name), NODES[v].name.replace(/^.*(?=.{27})/, "\u2026")));
     const finite = Number.isFinite(a) && Number.isFinite(b), reads = finite ? b - a + 1 : 0;
     const from = n !== null ? 0 : finite ? a - 1 : 0, count = n ?? (finite ? reads + 2 : 1), cell = width / count;
     const at = (place) => label + (clamp(place, from, from + count) - from) * cell;
