@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,6 +65,18 @@ def test_every_op_of_the_table_is_known():
     ops = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert ops
     assert ops <= set(KINDS)
+
+
+def test_every_op_with_attributes_is_in_the_table():
+    table = README[README.index("| op | attributes") : README.index("`padding` is a number")]
+    for kind in set(KINDS.values()):
+        names = [name for name, other in KINDS.items() if other is kind]
+        own = [f.metadata["name"] or f.name for f in fields(kind)]
+        if own and not any(f"`{name}`" in table for name in names):
+            row = f"| `{names[0]}` | {', '.join(f'`{name}`' for name in own)} |"
+            pytest.fail(
+                f"the README does not have op {names[0]!r}; write into its table of ops, or add to a row:\n{row}"
+            )
 
 
 def test_the_finding_shown_is_found():

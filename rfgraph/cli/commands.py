@@ -69,7 +69,8 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
     for entry in options.accept:
         again += ["--accept", entry]
     judged = judge(report.findings, settings.policy)
-    return Summary(report, judged, options.model, shlex.join(again), options.all, options.verbose), CLEAN
+    flags = (options.all, options.verbose, options.effective)
+    return Summary(report, judged, options.model, shlex.join(again), *flags), CLEAN
 
 
 def _check(options: argparse.Namespace) -> tuple[View, int]:

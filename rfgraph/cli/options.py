@@ -182,6 +182,9 @@ def _summary_options(summary: argparse.ArgumentParser) -> None:
     _alignment(summary)
     _policy(summary)
     summary.add_argument("--all", action="store_true", help="show layers that do not depend on the source too")
+    summary.add_argument(
+        "--effective", action="store_true", help="show how far the gradient of each layer is spread, at random weights"
+    )
     summary.add_argument("--verbose", action="store_true", help="say which engine solved the network, and why")
 
 

@@ -221,6 +221,41 @@ class Op:
         """
         return None
 
+    @property
+    def spreads_border(self) -> bool:
+        """Whether what lies beyond the border may change the weights of what lies inside, and nothing says so."""
+        return False
+
+    @property
+    def learned_taps(self) -> int:
+        """How many taps its kernel has, each with a weight of its own that is learned; 0 if it has none."""
+        return 0
+
+    @property
+    def picks(self) -> bool:
+        """Whether each output is one of its taps, or leans to it, and only the values tell which."""
+        return False
+
+    def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction] | None:
+        """Return which taps of its kernel read ``taps(read, y)``, and the weight of each where all weigh the same.
+
+        That weight makes the sum over the taps of a kernel as large as the number of outputs per input. Outputs that
+        read through different taps read with weights that know nothing of each other. ``None`` if it has no kernel
+        but ``weights``, or reads its own position as it is.
+
+        Parameters
+        ----------
+        read, y
+            As for ``taps``.
+
+        Examples
+        --------
+        >>> up = kind_of("conv_transpose").parse({"op": "conv_transpose", "kernel": 4, "stride": 2}, 0, 1)
+        >>> up.kernel_taps(up.window(0, (None,)), 3)
+        ([3, 1], Fraction(1, 2))
+        """
+        return None
+
     def padding_at(self, size: Size) -> tuple[int, int] | None:
         """Return its padding before and after an input of ``size``, where other numbers may take their place.
 

@@ -9,6 +9,19 @@ from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, integer, op_kind, optional, positive
 
+#: Ops whose derivative is the same number at every position, whatever they are given.
+LINEAR = frozenset(
+    {
+        "input", "constant", "identity", "dropout", "cast", "quantize", "dequantize", "scale", "bias", "neg",
+        "channel_shuffle", "batch_norm", "add", "sub", "mean", "concat", "conv", "depthwise_conv", "separable_conv",
+        "conv_transpose", "avg_pool", "adaptive_avg_pool", "global_avg_pool", "resize", "pad", "crop", "slice",
+        "gather", "depth_to_space", "space_to_depth", "broadcast",
+    }
+)  # fmt: skip
+
+#: Ops that let a value through or hold it back.
+GATES = frozenset({"relu", "relu6"})
+
 
 @op_kind("input")
 @dataclass(frozen=True, slots=True, kw_only=True)

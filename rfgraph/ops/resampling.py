@@ -262,6 +262,9 @@ class DepthToSpace(Op):
     def cycle(self) -> tuple[int, int]:
         return 1, self.block
 
+    def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction]:
+        return (y % self.block,), Fraction(1)  # each place in a block is another channel of the input
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         if self.block > MAX_PERIOD:
             return Window.unknown(
@@ -288,6 +291,9 @@ class SpaceToDepth(Op):
     def settles_at(self) -> int:
         return self.block
 
+    def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction]:
+        return range(self.block), Fraction(1, self.block)  # each place in a block is another channel of the output
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         return Window(self.block, self.block)
 
@@ -309,6 +315,14 @@ class AdaptivePool(Op):
     @property
     def collapses(self) -> bool:
         return self.to == 1
+
+    @property
+    def picks(self) -> bool:
+        return True
+
+    def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction] | None:
+        taps = len(self.taps(read, y))
+        return range(taps), Fraction(1, taps)
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -341,6 +355,13 @@ class AdaptivePool(Op):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptiveAveragePool(AdaptivePool):
     """The mean over what each of ``n_out`` outputs reads."""
+
+    @property
+    def picks(self) -> bool:
+        return False
+
+    def kernel_taps(self, read: Window, y: int) -> None:
+        return None
 
     def weights(self, read: Window, y: int) -> dict[int, Fraction]:
         return even_weights(self.taps(read, y))

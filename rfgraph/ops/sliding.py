@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from math import gcd
+from math import comb, gcd
 from typing import Any, ClassVar
 
 from rfgraph.algebra.window import MAX_PERIOD, Interval, Number, Window
@@ -64,6 +65,9 @@ class Sliding(Op):
     @property
     def spacing(self) -> int:
         return self.dilation
+
+    def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction] | None:
+        return range(self.kernel), Fraction(1, self.kernel)
 
     def pads(self, size: Size) -> tuple[int, int] | None:
         """Return the padding before and after an input of ``size``, ``None`` if it depends on a size not known.
@@ -124,6 +128,10 @@ class Conv(Sliding):
     def widens(self) -> bool:
         return self.kernel > 1
 
+    @property
+    def learned_taps(self) -> int:
+        return self.kernel
+
 
 @op_kind("max_pool", "lp_pool")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +145,10 @@ class Pool(Sliding):
         if attributes.get("stride") is None and "kernel" in attributes:
             attributes["stride"] = attributes["kernel"]
         return attributes
+
+    @property
+    def picks(self) -> bool:
+        return True
 
     @property
     def size_law(self) -> Slid:
@@ -166,8 +178,34 @@ class Pool(Sliding):
 class AveragePool(Pool):
     """The mean over a kernel; at the border that of what is there or of zeros too, which changes no field."""
 
+    @property
+    def spreads_border(self) -> bool:
+        return True
+
+    @property
+    def picks(self) -> bool:
+        return False
+
     def weights(self, read: Window, y: int) -> dict[int, Fraction]:
         return even_weights(self.taps(read, y))
+
+    def kernel_taps(self, read: Window, y: int) -> None:
+        return None
+
+
+@op_kind("blur_pool")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlurPool(Sliding):
+    """A low-pass filter that slides over each channel: its weights are binomial coefficients, over their sum.
+
+    References
+    ----------
+    Zhang, Making Convolutional Networks Shift-Invariant Again, ICML 2019.
+    """
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+        taps = self.taps(read, y)
+        return {tap: Fraction(comb(self.kernel - 1, i), 2 ** (self.kernel - 1)) for i, tap in enumerate(taps)}
 
 
 @op_kind("conv_transpose")
@@ -195,6 +233,14 @@ class ConvTranspose(Op):
     @property
     def spacing(self) -> int:
         return self.dilation // gcd(self.stride, self.dilation)
+
+    @property
+    def learned_taps(self) -> int:
+        return self.kernel
+
+    def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction]:
+        taps = [(y + self.pads[0] - self.stride * i) // self.dilation for i in self.taps(read, y)]
+        return taps, Fraction(self.stride, self.kernel)
 
     @property
     def pads(self) -> tuple[int, int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from rfgraph.algebra.residues import BySize, named_residues
@@ -49,23 +50,34 @@ def has_global_path(layer: Layer) -> bool:
     return any(whole and not window.is_unbounded for whole, window in zip(layer.is_global, layer.field, strict=True))
 
 
-def layer_sheet(layers: Sequence[Layer], title: str, notes: tuple[str, ...]) -> Sheet:
-    """Return the table of layers for people; there are columns for sizes of maps and for costs where they are known."""
+def layer_sheet(
+    layers: Sequence[Layer],
+    title: str,
+    notes: tuple[str, ...],
+    more: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Sheet:
+    """Return the table of layers for people; there are columns for sizes of maps and for costs where they are known.
+
+    ``more`` holds other columns: a cell per layer under each heading.
+    """
     sized = any(size not in (None, 1) for layer in layers for size in layer.map_size)  # a global pool makes 1 of all
     columns = [Column("layer"), Column("op"), *([Column("n", "right")] if sized else [])]
     before, after = cost_columns(layers, ("channels",)), cost_columns(layers, ("parameters", "macs"))
-    columns += [Column(heading, "right") for heading in (*before, *NUMBERS, *(COSTS[name] for name in after))]
+    columns += [Column(heading, "right") for heading in (*before, *NUMBERS, *more, *(COSTS[name] for name in after))]
     phased = has_phases(layers)
     if phased:
         columns += [Column("T", "right"), Column("reach", "right")]
         notes = (*notes, PHASES)
     rows = []
-    for layer in layers:
+    for place, layer in enumerate(layers):
         sizes = [across(["?" if size is None else number(size) for size in layer.map_size])] if sized else []
         sizes += [cost_text(getattr(layer, name)) for name in before]
         costs = [cost_text(getattr(layer, name)) for name in after]
+        others = [cells[place] for cells in more.values()]
         phases = [across([_phase_text(field, say) for field in fields_of(layer)]) for say in (_period, _reach)]
-        rows.append((str(layer.name), layer.op, *sizes, *field_texts(layer), *costs, *(phases if phased else [])))
+        rows.append(
+            (str(layer.name), layer.op, *sizes, *field_texts(layer), *others, *costs, *(phases if phased else []))
+        )
     return Sheet(title, tuple(columns), rows, notes)
 
 

@@ -26,6 +26,15 @@ class Layer:
         By the numbers of a field that reads a whole axis and has no local part.
     UnknownFieldError
         By the numbers of a field that is not known, or that reads nothing of the source.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=2)
+    >>> out = net.conv("conv", net.input("x"), kernel=(3, 5), stride=2, padding=1)
+    >>> layer = analyze(net)["conv"]
+    >>> layer.size, layer.stride, layer.padding, layer.status
+    ((3, 5), (2, 2), (1, 1), 'exact')
     """
 
     name: Hashable
@@ -132,7 +141,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Trace:
-    """What one output reads of each of its ancestors."""
+    """What one output reads of each of its ancestors.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, trace
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv2", net.conv("conv1", net.input("x"), kernel=3), kernel=3)
+    >>> {name: layer.size for name, layer in trace(net).layers.items()}
+    {'x': (5,), 'conv1': (3,), 'conv2': (1,)}
+    """
 
     output: Hashable
     layers: dict[Hashable, Layer]
@@ -168,6 +186,14 @@ class Region:
 
     ``box`` is one closed interval per axis, or ``None`` where it reads nothing but padding. With ``clipped``, positions
     outside any map on the way read nothing further back; without, the network is taken to go on beyond every border.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=2)
+    >>> out = net.conv("conv", net.input("x"), kernel=3, padding=1)
+    >>> analyze(net, input_size=8).region("conv", (0, 7)).box
+    ((0, 1), (6, 7))
     """
 
     layer: Hashable

@@ -1,5 +1,9 @@
 """The pass over a block of designs at once: the forward pass and the sizes pass, with arrays where designs differ.
 
+Twin of the domain ``rfgraph.passes.fields`` and of ``rfgraph.graph.sizes``, held against them by
+``tests/sweeps/test_sweep.py::test_every_design_is_what_its_analysis_says``. What SAME padding is stands in
+``rfgraph.ops.sliding.Sliding.pads``, and when branches line up in ``rfgraph.algebra.alignment.compare``.
+
 Numbers that are the same in all designs of a block are plain integers; others are arrays with one dimension per choice
 that varies in the block, of length 1 along those that they do not depend on. So what many designs share is computed
 once for all of them, and that costs no line here: it is how arrays broadcast.

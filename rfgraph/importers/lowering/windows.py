@@ -16,6 +16,7 @@ from rfgraph.importers.program.primitives import Instruction, Ints
 Window = program.Slide | program.SlideTransposed
 Exchange = program.DepthToSpace | program.SpaceToDepth
 
+AT_MOST = "its window slides over positions of several axes, or of blocks, of which it reads some"
 APART = "the axes that it works on cannot be told apart"
 
 
@@ -190,6 +191,7 @@ def _within_bound(primitive: program.Slide, maps: Maps, step: Instruction, p: Pl
     sliding = [d for d in _sliding(primitive) if view.dims[d].axes]
     same = all(sizes[d] == view.dims[d].size and not view.dims[d].extra for d in sliding)
     name = step.name
+    p = replace(p, node=maps.emit("slice", f"{name}/read", [p], bound=AT_MOST))
     p = maps.spread(p, sliding, name, "attention") if same else maps.collapse(p, sliding, name, "flatten")
     made = p.view
     assert made is not None
