@@ -30,7 +30,6 @@ class File(NamedTuple):
     data: bytes
 
 
-
 #: What the reason why something is not known speaks of -> the option for it.
 WAYS_OUT = {
     "input size": "give an input size, as --input-size 224",
