@@ -157,6 +157,26 @@ def test_numbers_that_no_browser_holds_are_said_to_be_unknown() -> None:
     assert "too large for a browser" in data["windows"][0][5]
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_the_effective_field_is_that_of_the_middle_of_each_output(name: str) -> None:
+    report = report_of(*MODELS[name])
+    parts = data_of(Page(report, "model").text())["panels"]["effective"]
+    heats = [value for kind, value in parts if kind == "heat"]
+    assert len(heats) == len(report.outputs)
+    field = report.effective_field(report.outputs[0])
+    plane = field.strength.sum(axis=tuple(range(field.map.ndim - 2))) if field.map.ndim > 2 else field.strength
+    plane = np.atleast_2d(plane)
+    cells = np.array(heats[0]["cells"])
+    every = -(-max(plane.shape) // 90)
+    blocks = {
+        place: plane[tuple(slice(at * every, (at + 1) * every) for at in place)].sum()
+        for place in np.ndindex(cells.shape)
+    }
+    assert sum(blocks.values()) == pytest.approx(1)
+    for place, share in blocks.items():
+        assert cells[place] == pytest.approx(100 * share / max(blocks.values()), abs=0.51)
+
+
 def test_the_command_writes_the_page(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     assert main(["report", "zoo:wavenet", "--sample-rate", "16000", "-o", str(path)]) == 0

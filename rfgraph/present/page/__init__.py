@@ -20,6 +20,7 @@ from typing import Any
 from rfgraph.algebra.window import Interval, Window
 from rfgraph.errors import RFGraphError
 from rfgraph.present.drawing import Picture, box_width, fitted
+from rfgraph.present.effective import FieldView
 from rfgraph.present.latency import LatencyView
 from rfgraph.present.layers import cost_lines, field_line, layer_sheet, reason_lines, reasons, title
 from rfgraph.present.modules import Module, parts
@@ -27,6 +28,7 @@ from rfgraph.present.reach import counted_paths, path_lines, resolution_lines
 from rfgraph.present.rows import Sheet, across, counted, number, printable
 from rfgraph.present.sizes import lines_up_lines
 from rfgraph.present.tiling import TilingView
+from rfgraph.questions.effective import EffectiveField
 from rfgraph.questions.findings import Finding
 from rfgraph.questions.layers import Read
 from rfgraph.questions.misalignment import Branch, Misalignment
@@ -46,8 +48,9 @@ _PHASES = 4096
 #: The modules that a page shows unfolded at first hold no more boxes than this.
 _BOXES = 60
 
-#: What is shown of what may be many: outputs, bars of a histogram, tiles along an axis, nodes at each end of a path.
-_OUTPUTS, _BARS, _TILES, _ENDS = 4, 60, 64, 4
+#: What is shown of what may be many: outputs, bars of a histogram, tiles along an axis, nodes at each end of a path,
+#: cells of a heat map along an axis.
+_OUTPUTS, _BARS, _TILES, _ENDS, _CELLS = 4, 40, 64, 4, 90
 
 #: Flags of a window, as in ``page.js``.
 _REGULAR, _SEAMLESS, _SKIPS = 1, 2, 4
@@ -128,6 +131,7 @@ class Page:
             "layers": _table(layer_sheet(layers, "", ())),
             "panels": {
                 "paths": self._paths(),
+                "effective": self._effective(),
                 "tiling": self._tiling(),
                 "latency": self._latency(),
             },
@@ -188,6 +192,19 @@ class Page:
         shown: list[Part] = [("notes", [printable(line) for line in lines])] if lines else []
         for paths in found[:_OUTPUTS]:
             shown += _histograms(paths)
+        return shown
+
+    def _effective(self) -> list[Part]:
+        report = self.report
+        shown: list[Part] = []
+        for name in report.outputs[:_OUTPUTS]:
+            try:
+                field = report.effective_field(name)
+            except RFGraphError as error:
+                shown.append(("text", printable(str(error))))
+                continue
+            sheet = FieldView(report, field, self.name).sheet()
+            shown += [("heading", printable(sheet.title.rpartition(": ")[2])), ("heat", _heat(field)), *_sheet(sheet)]
         return shown
 
     def _tiling(self) -> list[Part]:
@@ -430,6 +447,23 @@ def _histogram(about: str, bars: Sequence[tuple[str, int]]) -> dict[str, Any]:
             _text(90 + width, 16 * row + 12, number(count)),
         ]
     return _picture(about, 520, 16 * len(bars) + 4, shapes)
+
+
+def _heat(field: EffectiveField) -> dict[str, Any]:
+    """Return a map as percents of its peak, summed over all axes but the last two, and over squares where it is big."""
+    import numpy as np
+
+    shares = field.strength
+    if shares.ndim > 2:
+        shares = shares.sum(axis=tuple(range(shares.ndim - 2)))
+    every = max(-(-max(shares.shape) // _CELLS), 1)
+    for axis in range(shares.ndim):
+        shares = np.add.reduceat(shares, range(0, shares.shape[axis], every), axis=axis)
+    percents = np.rint(100 * np.atleast_2d(shares) / shares.max()).astype(int)
+    axes = " and ".join(field.axes[-2:])
+    starts = ", ".join(map(str, field.first[-2:]))
+    summed = f", a cell for {every} positions" if every > 1 else ""
+    return {"cells": percents.tolist(), "about": f"{field.measure} along {axes} from {starts} on, of the peak{summed}"}
 
 
 def _tiles(plan: Tiling) -> dict[str, Any] | None:

@@ -408,7 +408,7 @@ function frame(size, box, side) {
   const height = AXES.length === 1 ? side / 5 : clamp(side * Math.min(1, high / wide), side / 8, side);
   return { rows, columns, width, height, across: width / wide, down: height / high };
 }
-function draw(canvas, size, box, backdrop, border, side = 320) {
+function draw(canvas, size, box, backdrop, border, side = 270) {
   const at = frame(size, box, side), pen = sharp(canvas, at.width, at.height);
   canvas.at = at;
   if (backdrop) pen.drawImage(backdrop, 0, 0, at.width, at.height);
@@ -632,7 +632,17 @@ function picture({ width, height, about, shapes }) {
   return h("figure", { class: "drawing" }, s("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": about },
     ...shapes.map(([tag, attributes, text]) => s(tag, attributes, text ?? ""))), h("figcaption", {}, about));
 }
-const PARTS = { table, notes, picture, text: (text) => h("p", {}, text), heading: (text) => h("h3", {}, text) };
+/** A map of numbers: rows of percents of the peak. */
+function heat({ cells, about }) {
+  const cell = clamp(Math.floor(360 / Math.max(cells.length, cells[0].length)), 2, 24), tall = cells.length > 1 ? cell : 30;
+  const canvas = h("canvas", { role: "img", "aria-label": about }), pen = sharp(canvas, cells[0].length * cell, cells.length * tall);
+  cells.forEach((row, y) => row.forEach((percent, x) => {
+    pen.fillStyle = `hsl(${265 - 2.2 * percent} 80% ${10 + 0.6 * percent}%)`;
+    pen.fillRect(x * cell, y * tall, cell, tall);
+  }));
+  return h("figure", {}, canvas, h("figcaption", {}, about));
+}
+const PARTS = { table, notes, picture, heat, text: (text) => h("p", {}, text), heading: (text) => h("h3", {}, text) };
 
 function start() {
   $("#title").textContent = D.title;
