@@ -127,6 +127,32 @@ def test_an_axis_whose_halves_lie_in_two_dimensions_is_whole():
     check_moves(program, found)
 
 
+def test_constants_between_positions_are_positions():
+    """Every second row and column of zeros is written: what lies between is no channel that reads the same."""
+    net = Net((1, 2, 5, 6))
+    x = net.conv(net.x)
+    for d, size in ((2, 5), (3, 6)):
+        both = net(p.Concat(dim=d), net.weight(*x.shape), x)
+        x = take(net, both, d, [size + row if row % 2 == 0 else row for row in range(size)])
+    program = net.build.program([net.conv(x)])
+    check(program)
+
+
+def test_a_map_and_its_transpose_before_any_window_are_unknown():
+    net = Net((1, 2, 5, 5))
+    program = net.build.program([net.conv(net.add(net.x, net.transpose(net.x, 0, 1, 3, 2)))])
+    graph = lower(program)
+    assert rfgraph.analyze(graph)[list(graph)[-1]].status == "unknown"
+    assert "which dimensions of the input carry the axes" in graph.nodes["pointwise1"]["why"]
+
+
+def test_a_window_over_positions_of_two_axes_in_a_row_is_a_bound():
+    net = Net((1, 2, 4, 6))
+    program = net.build.program([net.conv(net.reshape(net.conv(net.x), 1, 4, 8, 3))])
+    graph = lower(program)
+    assert rfgraph.analyze(graph)[list(graph)[-1]].status == "bound"
+
+
 def test_frames_of_shifted_blocks_are_windows():
     net = Net((1, 1, 24))
     blocks = [net.reshape(slice_(net, net.x, 2, start, start + 20), 1, 5, 4) for start in (0, 4)]

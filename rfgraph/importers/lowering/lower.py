@@ -33,6 +33,7 @@ from rfgraph.importers.program.primitives import (
     Concat,
     Contract,
     Instruction,
+    Pointwise,
     Program,
     Slice,
     Slide,
@@ -41,6 +42,8 @@ from rfgraph.importers.program.primitives import (
     Value,
     Whole,
 )
+
+ADRIFT = "which dimensions of the input carry the axes that its windows slide over cannot be told; say it with axes"
 
 
 def lower(
@@ -163,6 +166,7 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
     placed = _inputs(program, layout, maps, counts)
     values = {value.name: value for value in program.inputs}
     moves = Moves(program)
+    adrift = {value.name for value in program.inputs if layout.views[value.name] is None and value.shape is not None}
     for step in program.instructions:
         operands = [None if value.constant else placed.get(value.name) for value in step.inputs]
         values[step.output.name] = step.output
@@ -170,6 +174,12 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
             maps.begin()
             maps.step = step
             made = _apart(step, operands, place(step.primitive, maps, step, operands))
+            if adrift.intersection(value.name for value in step.inputs) and not maps.gave_up and made.view is None:
+                if isinstance(step.primitive, Pointwise) and sum(operand is not None for operand in operands) == 1:
+                    adrift.add(step.output.name)
+                else:
+                    maps.take_back()
+                    made = maps.unknown(step, operands, ADRIFT)
             base = moves.base(step.output.name)
             if base in placed and (maps.gave_up or isinstance(step.primitive, Concat) or moves.writes(step)):
                 rows = {axis for p in operands if p is not None for axis, _ in p.taken}

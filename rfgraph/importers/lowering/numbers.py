@@ -312,6 +312,9 @@ def _split(moving: Mapping[int, Numbers], read: NDArray[np.bool_], elements: Num
         grid = read.reshape(-1, inner)
         if not np.array_equal(np.logical_and.outer(grid[:, 0], grid[0]), grid):
             continue
+        still_read = grid[0] if not within else grid[:, 0] if not outer else np.ones(1, dtype=np.bool_)
+        if not still_read.all():  # constants between positions, as where every second one is written, are no channels
+            continue
         lines = [line.reshape(-1, inner) for line in moving.values()]
         if all(np.array_equal(np.where(grid, np.add.outer(line[:, 0], line[0]), 0), line) for line in lines):
             return inner

@@ -11,11 +11,12 @@ from rfgraph.importers.lowering.maps import FOLDED, Maps, Placed
 from rfgraph.importers.lowering.rules import Operands, first, place, sizes_of
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient
-from rfgraph.importers.program.primitives import Instruction, Ints
+from rfgraph.importers.program.primitives import CUBIC, Instruction, Ints
 
 Window = program.Slide | program.SlideTransposed
 Exchange = program.DepthToSpace | program.SpaceToDepth
 
+AT_MOST = "its window slides over positions of several axes, or of blocks, of which it reads some"
 APART = "the axes that it works on cannot be told apart"
 
 
@@ -190,6 +191,7 @@ def _within_bound(primitive: program.Slide, maps: Maps, step: Instruction, p: Pl
     sliding = [d for d in _sliding(primitive) if view.dims[d].axes]
     same = all(sizes[d] == view.dims[d].size and not view.dims[d].extra for d in sliding)
     name = step.name
+    p = replace(p, node=maps.emit("slice", f"{name}/read", [p], bound=AT_MOST))
     p = maps.spread(p, sliding, name, "attention") if same else maps.collapse(p, sliding, name, "flatten")
     made = p.view
     assert made is not None
@@ -260,6 +262,8 @@ def _resize(primitive: program.Resize, maps: Maps, step: Instruction, operands: 
         attributes["nearest_mode"] = primitive.nearest_mode
     if primitive.antialias:
         attributes["antialias"] = True
+    if primitive.mode == "cubic" and primitive.coefficient != CUBIC:
+        attributes["coefficient"] = float(primitive.coefficient)  # written as short as it was read
     if primitive.sizes is not None and all(isinstance(size, int) for size in fixed.values()):
         attributes["size"] = maps.per_axis(fixed, None)
     elif None not in scales.values():

@@ -97,7 +97,7 @@ def _scatter_elements(node: Node, build: Builder) -> Made:
     places = rows_alike(node.input(1), d, data[d])
     fits = all(a == b for e, (a, b) in enumerate(zip(data, node.shape(1), strict=False)) if e != d)
     adds = node.get("reduction", "none") != "none"
-    if places is not None and fits and node.shape(1) == node.shape(2) and not (adds and len(set(places)) < len(places)):
+    if places is not None and fits and node.shape(1) == node.shape(2) and not adds:
         return write_places(build, node.input(0), node.input(2), d, places, adds=adds)
     written = [node.input(0)]
     for i, part in ((2, "updates"), (1, "indices")):

@@ -282,7 +282,7 @@ def _scatter(node: Node, build: Builder) -> Made:
     places = rows_alike(index, d, node.shape[d])
     alike = all(a == b for e, (a, b) in enumerate(zip(at, node.shape, strict=True)) if e != d)
     adds = node.op != "scatter"
-    if places is not None and alike and not (adds and len(set(places)) < len(places)):
+    if places is not None and alike and not adds:
         rows = source if isinstance(source, Value) else build.weight(at)
         if rows.shape == at:
             return write_places(build, node.x, rows, d, places, adds=adds)
@@ -308,7 +308,7 @@ def _index_add(node: Node, build: Builder) -> Made:
     written = [node.x]
     places = None if len(shape_of(index)) != 1 else rows_alike(index, 0, node.shape[d])
     adds = node.op == "index_add"
-    if places is not None and not (adds and len(set(places)) < len(places)):
+    if places is not None and not adds:
         return write_places(build, node.x, source, d, places, adds=adds)
     if not source.constant:
         written.append(build(program.Reduce(function="scatter", dims=(d,)), source, part="source"))
