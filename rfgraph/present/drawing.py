@@ -143,7 +143,7 @@ class Picture:
 
     def worst(self, nodes: Iterable[int]) -> Severity | None:
         """Return the worst that was found of some nodes."""
-        met = [found for found in (self.severities[v] for v in nodes) if found is not None]
+        met = [severity for severity in (self.severities[v] for v in nodes) if severity is not None]
         return max(met, key=SEVERITIES.index, default=None)
 
     def is_open(self, depth: int) -> bool:
