@@ -639,7 +639,7 @@ class Report(Mapping[Hashable, Layer]):
         UnknownFieldError
             If some map between the source and ``layer`` has no known size, or some op on the way reads who knows what.
         SizeError
-            If a map on the way has more than 2**24 positions along an axis.
+            If a map on the way has more than 2**22 positions along an axis.
 
         Examples
         --------
@@ -817,7 +817,7 @@ class Report(Mapping[Hashable, Layer]):
         IndexError
             If the index lies outside the map.
         UnboundedError
-            If every path reads a whole axis, or the maps on the way are larger than 2**24 positions.
+            If every path reads a whole axis, or the maps on the way are larger than 2**22 positions.
         UnknownFieldError
             If a field on the way is not known, or the feature feels nothing of the source.
 
