@@ -130,7 +130,7 @@ class Report(Mapping[Hashable, Layer]):
             seen.by_size,
             location=self._location(node),
             costs=self.costs,
-            side=seen.side,
+            beyond=seen.beyond,
         )
 
     def __iter__(self) -> Iterator[Hashable]:

@@ -42,11 +42,16 @@ class Layer:
     location: str = ""
     #: What every layer of the network holds and takes, worked out when first asked.
     costs: Mapping[Hashable, Cost] = declare(default_factory=dict, repr=False, compare=False)
-    #: To which end of the axis some path reads on: ``""``, ``"past"``, ``"future"`` or ``"both"``.
-    side: tuple[Side, ...] = ()
+    #: The field over the paths that read on to an end of the axis, empty where there are none.
+    beyond: tuple[Window, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "costs": {self.name: self.cost}}  # its own, not those of the whole network
+
+    @property
+    def side(self) -> tuple[Side, ...]:
+        """To which end of the axis some path reads on: ``""``, ``"past"``, ``"future"`` or ``"both"``."""
+        return tuple(window.side for window in self.beyond)
 
     @property
     def cost(self) -> Cost:
@@ -110,13 +115,13 @@ class Layer:
     @property
     def status(self) -> Literal["exact", "bound", "unknown"]:
         """``exact``, ``bound`` if some field may be wider than what is read, or ``unknown``."""
-        states = {window.status for window in self._windows}
+        states = {window.status for window in (*self._windows, *self.beyond)}
         return "unknown" if "unknown" in states else "bound" if "bound" in states else "exact"
 
     @property
     def why(self) -> str:
         """Why the status is not ``exact``."""
-        return next((window.why for window in self._windows if window.why), "")
+        return next((window.why for window in (*self._windows, *self.beyond) if window.why), "")
 
     @property
     def _windows(self) -> list[Window]:

@@ -226,7 +226,9 @@ def support(compiled: Compiled, fields: Sequence[Fields], node: int, source: int
             raise UnknownFieldError(f"{where} is not known: {window.why}")
         same = next((a for a in range(axis) if fields[a] is fields[axis]), None)
         found = along(compiled, window, node, source, axis, name) if same is None else axes[same]
-        axes.append(AxisSupport(name, found.phases, found.step, found.status, found.why))
+        beyond = fields[axis].beyond[node]  # cut, but where it is not certain what more is read, nor is it here
+        why = found.why or beyond.why
+        axes.append(AxisSupport(name, found.phases, found.step, "bound" if why else "exact", why))
     return Support(layers.nodes[node], tuple(axes), lambda: products(compiled, node, source))
 
 
@@ -243,13 +245,7 @@ def along(compiled: Compiled, window: Window, node: int, source: int, axis: int,
         None if teeth is None else PhaseSupport(teeth[0], teeth[1].bit_length(), teeth[1].bit_count(), teeth[1])
         for teeth in comb.phases
     ]
-    layers = compiled.layers
-    ways = ((v, layers.ops[v][axis]) for v in compiled.between([node], source))
-    chosen = next((v for v, op in ways if v != source and (op.joins or op.alternatives or not op.reads_all)), None)
-    if chosen is None:
-        return AxisSupport(name, tuple(phases), comb.step, "exact")
-    why = f"{layers.describe(chosen, axis)}: {compiled.reads[axis][chosen][0].why}"
-    return AxisSupport(name, tuple(phases), comb.step, "bound", why)
+    return AxisSupport(name, tuple(phases), comb.step, "bound" if comb.why else "exact", comb.why)
 
 
 def _solid(window: Window) -> tuple[PhaseSupport | None, ...]:

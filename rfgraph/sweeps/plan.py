@@ -515,13 +515,15 @@ class _Planner:
         tail = tails[slot]
         sizes = tuple(self.fixed[t] for t in tails)
         varies = any(self.most[t] is not None and self.fixed[t] is None for t in tails)
+        if not all(op.reads_all for op in ops):
+            raise NoPlan(f"{self.named(v)} may read less than its window")
         if all(isinstance(op, Sliding) for op in ops):
             sliding = [op for op in ops if isinstance(op, Sliding)]
             if any(op.pads(None) is None for op in sliding) and varies:
                 return self.sized_kernel(tail, sliding)
         elif varies and any(self.heeds_sizes(op) for op in ops):
             raise NoPlan(f"{self.named(v)} reads what the size of its map says, which differs from design to design")
-        windows = [op.window(slot, sizes) for op in ops]
+        windows = [op.reads(slot, sizes) for op in ops]
         kinds = {window.kind for window in windows}
         if "unknown" in kinds:
             why = next(window.why for window in windows if window.kind == "unknown")

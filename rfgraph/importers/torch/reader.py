@@ -363,7 +363,8 @@ class Reader:
                 weight = self.build.weight(old.shape, name)
                 scope[name] = replace(weight, learned=old.learned | value.learned)
             elif isinstance(old, Value):
-                read = self.build(program.Whole(shape=()), value, part=f"{name}/written")
+                why = "it may be any part of what was written into its memory"
+                read = self.build(program.Whole(shape=(), bound=why), value, part=f"{name}/written")
                 scope[name] = self.build(program.Pointwise(function="where"), old, read, part=name)
 
 
