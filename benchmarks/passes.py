@@ -11,7 +11,7 @@ import rfgraph
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph
 from rfgraph.passes.results import Fields
-from rfgraph.questions import alignment, support
+from rfgraph.questions import alignment, holes
 
 #: The yardstick, on the same graph in the same run.
 YARDSTICK = "topological_sort"
@@ -69,7 +69,7 @@ def passes(graph: nx.DiGraph) -> list[Pass]:
         Pass("forward", lambda: _forward(compiled, source)),
         Pass("reverse", lambda: _each_axis(compiled, lambda axis: engine.reverse(compiled, axis, output))),
         Pass("alignment", lambda: alignment.find(compiled, fields, source, modes)),
-        Pass("holes", lambda: support.find(compiled, fields, source, [output])),
+        Pass("holes", lambda: holes.find(compiled, fields, source, [output])),
         Pass("analyze", lambda: _analyzed(graph)),
     ]
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 
 class RFGraphError(Exception):
-    """Base of all errors that rfgraph raises on purpose."""
+    """Base of all errors that rfgraph raises on purpose.
+
+    Examples
+    --------
+    >>> import rfgraph
+    >>> try:
+    ...     rfgraph.analyze("zoo:resnet_v9")
+    ... except rfgraph.RFGraphError as error:
+    ...     print(type(error).__name__)
+    ModelFileError
+    """
 
 
 class GraphError(RFGraphError):

@@ -36,7 +36,7 @@ from rfgraph.questions import unread as unreads
 from rfgraph.questions.alignment import center_spread, find, unchecked
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import Finding, worst_first
-from rfgraph.questions.layers import Layer, Region
+from rfgraph.questions.layers import Layer, Read, Region
 from rfgraph.questions.misalignment import SizeDependent, common_sizes
 from rfgraph.questions.productivity import Productivity, Unproductive
 from rfgraph.questions.records import finding_document, layer_document, layer_record
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from rfgraph.algebra.window import Number
     from rfgraph.passes.extents import Regions
     from rfgraph.passes.size_rule import SizeRule
+    from rfgraph.passes.weighing import Gate, Weights
+    from rfgraph.questions.effective import EffectiveField, EffectiveSize
     from rfgraph.questions.features import Features, How, Pixel
     from rfgraph.questions.latency import Frames, Latency
     from rfgraph.questions.paths import Paths
@@ -57,6 +59,15 @@ class Report(Mapping[Hashable, Layer]):
     """What an analysis found: a mapping from node name to ``Layer``, in topological order, and the findings.
 
     ``rfgraph.analyze`` makes it.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv2", net.conv("conv1", net.input("x"), kernel=3, stride=2), kernel=3)
+    >>> report = analyze(net)
+    >>> list(report), report["conv2"].size, report["conv2"].stride, report.aligned
+    (['x', 'conv1', 'conv2'], (7,), (2,), True)
     """
 
     def __init__(
@@ -494,6 +505,20 @@ class Report(Mapping[Hashable, Layer]):
 
         0 is the article's alignment condition for all pairs of paths; ``None`` where the node has no local field.
         Where a path upsamples, its centre at each merge is the mean over the output phases.
+
+        Parameters
+        ----------
+        node
+            A node.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> x = net.input("x")
+        >>> out = net.add("add", x, net.conv("conv", x, kernel=3))
+        >>> analyze(net).center_spread("add")
+        (Fraction(1, 1),)
         """
         v = self._layers.id_of(node)
         return tuple(spread[v] for spread in self._spreads)
@@ -528,6 +553,36 @@ class Report(Mapping[Hashable, Layer]):
 
         return paths.between(self._compiled, self._source, self._layers.id_of(layer))
 
+    def reads(self, node: Hashable) -> tuple[Read, ...]:
+        """Return what ``node`` reads of each of its inputs by its own op alone, by slot: the edges of the network.
+
+        Parameters
+        ----------
+        node
+            A node.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3, dilation=2, padding=1)
+        >>> [(read.tail, read.window, read.spacing) for read in analyze(net).reads("conv")]
+        [('x', (Window(size=5, stride=1, padding=1, spacing=2),), (2,))]
+        """
+        v = self._layers.id_of(node)
+        ops = self._layers.ops[v]
+        spacing, skips, border = (tuple(getattr(op, name) for op in ops) for name in ("spacing", "skips", "border"))
+        return tuple(
+            Read(
+                self._layers.nodes[tail],
+                tuple(reads[v][slot] for reads in self._compiled.reads),
+                spacing,
+                skips,
+                border,
+            )
+            for slot, tail in enumerate(self._layers.tails[v])
+        )
+
     def region(self, layer: Hashable, index: Sequence[int] | int) -> Region:
         """Return the box of source pixels that feature ``index`` of ``layer`` reads.
 
@@ -548,15 +603,17 @@ class Report(Mapping[Hashable, Layer]):
             If the field is not known, or ``layer`` does not depend on the source.
         UnboundedError
             If it reads a whole axis of a size that is not known.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3, padding=1)
+        >>> analyze(net, input_size=8).region("conv", 0).box, analyze(net).region("conv", 0).box
+        (((0, 1),), ((-1, 1),))
         """
         v = self._layers.id_of(layer)
-        place = (index,) if isinstance(index, int) else tuple(index)
-        if len(place) != len(self.axes):
-            raise IndexError(f"index {place} has {len(place)} entries, but the network has {len(self.axes)} axes")
-        for axis, (y, size) in enumerate(zip(place, self._compiled.sizes[v], strict=True)):
-            if size is not None and not 0 <= y < size:
-                name = self._layers.describe(v, axis)
-                raise IndexError(f"{name}: index {y} lies outside its map of size {size}")
+        place = self._place(v, index)
         if self._is_clipped(v):
             from rfgraph.passes import regions
 
@@ -686,6 +743,112 @@ class Report(Mapping[Hashable, Layer]):
         (Fraction(5, 9),)
         """
         return supports.support(self._compiled, self._fields, self._layers.id_of(layer), self._source)
+
+    def effective_sizes(
+        self, weights: Weights = "random", gate: Gate = 0.5, skip: float = 1
+    ) -> dict[Hashable, EffectiveSize]:
+        """Return where the gradient of every layer's features lies on the source, and how far it is spread.
+
+        All nodes take one pass. Borders are left out, and so are paths through ops that read a whole axis.
+
+        Parameters
+        ----------
+        weights
+            ``"random"``: independent, of mean zero, each tap of a layer as strong as any other; what is told is the
+            mean square of the gradient. ``"uniform"``: all taps are the same, and what is told is the gradient itself,
+            as it is for ``"corners"``, where the first and the last tap of each axis hold all, and ``"outside-large"``,
+            where a tap is the stronger the farther out it lies. Or a mapping from patterns of node and op names to such
+            a word, or to the taps themselves: one list for all axes. What no pattern fits is uniform. Layers that share
+            weights count as if they did not.
+        gate
+            What the mean square of a gradient is multiplied by at a ReLU: the share of values that it lets through. Or
+            a mapping from patterns of node and op names to factors, for others too: ``{"dropout": 2, "relu": 0.5}``.
+            Where weights are fixed and none is negative a ReLU lets all through, and one number is not used.
+        skip
+            What is multiplied at the side of a merge that comes straight from the fork, without any layer.
+
+        Raises
+        ------
+        AttributeValueError, UnknownNodeError
+            If the weights or factors make no sense, or a pattern fits nothing.
+
+        Examples
+        --------
+        A chain of n layers that are k wide has variance n (k**2 - 1) / 12:
+
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("chain", axes=1)
+        >>> x = net.input("x")
+        >>> for i in range(20):
+        ...     x = net.conv(f"conv{i}", x, kernel=3)
+        >>> round(analyze(net).effective_sizes()["conv19"].std[0], 4), round((20 * (3**2 - 1) / 12) ** 0.5, 4)
+        (3.6515, 3.6515)
+        """
+        from rfgraph.questions import effective  # numpy is imported when it is first needed
+
+        assumed = effective.assumed(self._compiled, self._fields, self._source, weights, gate, skip)
+        return effective.sizes(self._compiled, self._source, assumed)
+
+    def effective_field(
+        self,
+        layer: Hashable,
+        index: Sequence[int] | int | None = None,
+        weights: Weights = "random",
+        gate: Gate = 0.5,
+        skip: float = 1,
+    ) -> EffectiveField:
+        """Return how strongly one feature of ``layer`` feels each position of the source.
+
+        With the sizes of all maps known it is cut at the border of every map that it passes, else at none. Paths
+        through ops that read a whole axis are left out, and the status says so. What is carried is float64.
+
+        Parameters
+        ----------
+        layer
+            A node.
+        index
+            Index of the feature, one entry per axis; the middle of the map by default, 0 where no size is known.
+        weights, gate, skip
+            As for ``effective_sizes``; here taps of all axes may be given as one array too.
+
+        Raises
+        ------
+        IndexError
+            If the index lies outside the map.
+        UnboundedError
+            If every path reads a whole axis, or the maps on the way are larger than 2**24 positions.
+        UnknownFieldError
+            If a field on the way is not known, or the feature feels nothing of the source.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("pooled", axes=1)
+        >>> x = net.input("x", size=9)
+        >>> out = net.add("out", x, net.avg_pool("mean", x, kernel=3, stride=1, padding=1))
+        >>> field = analyze(net).effective_field("out")
+        >>> (field.map * 9).round(9).tolist(), field.first, field.status
+        ([1.0, 16.0, 1.0], (3,), 'exact')
+        """
+        from rfgraph.questions import effective
+
+        v = self._layers.id_of(layer)
+        sizes = self._compiled.sizes[v]
+        place = tuple(0 if size is None else size // 2 for size in sizes) if index is None else self._place(v, index)
+        assumed = effective.assumed(self._compiled, self._fields, self._source, weights, gate, skip)
+        clipped = self._is_clipped(v)
+        return effective.effective_field(self._compiled, self._fields, v, place, self._source, assumed, clipped)
+
+    def _place(self, v: int, index: Sequence[int] | int) -> tuple[int, ...]:
+        """Return the index of a feature, one entry per axis, and refuse one outside its map."""
+        place = (index,) if isinstance(index, int) else tuple(index)
+        if len(place) != len(self.axes):
+            raise IndexError(f"index {place} has {len(place)} entries, but the network has {len(self.axes)} axes")
+        for axis, (y, size) in enumerate(zip(place, self._compiled.sizes[v], strict=True)):
+            if size is not None and not 0 <= y < size:
+                name = self._layers.describe(v, axis)
+                raise IndexError(f"{name}: index {y} lies outside its map of size {size}")
+        return place
 
     def tiling(
         self,
@@ -831,6 +994,14 @@ class Report(Mapping[Hashable, Layer]):
             Rule ids; others are passed over.
         axis
             Name of the axis that is to be causal; the first one by default.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3, padding=1)
+        >>> [finding.rule for finding in analyze(net).asked({"RF010"})]
+        ['RF010']
         """
         found: list[Finding] = []
         if "RF010" in rules:

@@ -488,7 +488,7 @@ def read(path: Path, rng: random.Random) -> str:
 def ask(report: Any, graph: Any, rng: random.Random) -> None:
     """Ask every question of a report, of a few of its layers; one that cannot be answered says so in an error."""
     import rfgraph
-    from rfgraph.cli import _WAYS_OUT
+    from rfgraph.cli.commands import WAYS_OUT
     from rfgraph.errors import RFGraphError
     from rfgraph.policy import Policy, judge
     from rfgraph.present.findings import Check
@@ -501,8 +501,8 @@ def ask(report: Any, graph: Any, rng: random.Random) -> None:
     judged = judge(report.findings, Policy())
     views = [
         lambda: Summary(report, judged, "model", "again", True),
-        lambda: Check(report, judged, "model", _WAYS_OUT, True),
-        lambda: Sizes(report, "model", {}, 1, _WAYS_OUT),
+        lambda: Check(report, judged, "model", WAYS_OUT, True),
+        lambda: Sizes(report, "model", {}, 1, WAYS_OUT),
     ]
     index = tuple(rng.choice((0, 0, 1, 5)) for _ in range(axes))
     box = [(0, rng.choice((0, 3, 2**40)))] * axes

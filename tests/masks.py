@@ -43,7 +43,9 @@ def reduced(array, dims, keepdims=True):
 
 def slide(op, x):
     if op.channel is not None:
-        x = np.repeat(reduced(x, [op.channel]), op.channels, axis=op.channel)
+        groups = np.split(x, op.groups, axis=op.channel)
+        each = [np.repeat(reduced(group, [op.channel]), op.channels // op.groups, op.channel) for group in groups]
+        x = np.concatenate(each, axis=op.channel)
     for i, d in enumerate(op.dims):
         before, after = op.padding[i]
         span = (op.kernel[i] - 1) * op.dilation[i] + 1

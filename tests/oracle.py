@@ -16,6 +16,10 @@ import networkx as nx
 WIDE = 60  # how far round a position a tap is looked for
 
 
+#: Ops whose stride is their kernel where they state none; that of any other is 1.
+KERNEL_IS_STRIDE = {"max_pool", "avg_pool", "lp_pool"}
+
+
 def attribute(attributes, name, axis, default=None):
     value = attributes.get(name, default)
     if isinstance(value, (list, tuple)):
@@ -44,7 +48,7 @@ def pads_of(attributes, axis, size):
 
 
 def stride_of(attributes, axis):
-    default = attribute(attributes, "kernel", axis) if attributes["op"].endswith("_pool") else 1
+    default = attribute(attributes, "kernel", axis) if attributes["op"] in KERNEL_IS_STRIDE else 1
     return attribute(attributes, "stride", axis, default)
 
 
@@ -57,7 +61,7 @@ def taps(attributes, axis, y, sizes=None, slot=0):
     """The positions of input ``slot`` that output ``y`` reads along ``axis``; borders are not cut."""
     op = attributes["op"]
     size = sizes[slot] if sizes else None
-    if op.endswith(("conv", "max_pool", "avg_pool", "lp_pool")) and not op.startswith(("adaptive", "global")):
+    if "kernel" in attributes and op != "conv_transpose":
         before = pads_of(attributes, axis, size)[0]
         dilation = attribute(attributes, "dilation", axis, 1)
         start = y * stride_of(attributes, axis) - before
@@ -124,7 +128,7 @@ def taps(attributes, axis, y, sizes=None, slot=0):
         turns, place = divmod(y, len(table))
         source = attribute(attributes, "source_size", axis)
         return set() if table[place] is None else {table[place] + turns * source}
-    if op in ("adaptive_avg_pool", "adaptive_max_pool"):
+    if op in ("adaptive_avg_pool", "adaptive_max_pool") and attribute(attributes, "size", axis) is not None:
         outputs = attribute(attributes, "size", axis)
         return set(range(floor(Fraction(y * size, outputs)), ceil(Fraction((y + 1) * size, outputs))))
     if op in ("recurrent", "attention", "cumsum"):
@@ -146,18 +150,15 @@ def output_size(attributes, axis, sizes):
     op, size = attributes["op"], sizes[0] if sizes else None
     if op == "input":
         return attribute(attributes, "size", axis)
-    if op in ("conv", "max_pool", "avg_pool"):
+    if "kernel" in attributes and op != "conv_transpose":
         before, after = pads_of(attributes, axis, size)
         stride, span = stride_of(attributes, axis), span_of(attributes, axis)
         end = size + before + after
+        # With ceil_mode a window may hang over the end by less than a stride, if it starts before the right padding.
+        over = stride - 1 if attributes.get("ceil_mode") else 0
         count = 0
-        while count * stride + span <= end:
+        while count * stride + span <= end + over and (not over or count * stride < size + before):
             count += 1
-        if attributes.get("ceil_mode") and count:
-            starts = list(range(0, count * stride, stride))
-            if starts[-1] + span < end:
-                starts.append(starts[-1] + stride)  # a last window that hangs over the end ...
-            return len(starts) - 1 + (starts[-1] < size + before)  # ... starts before the right padding
         return count
     if op == "conv_transpose":
         stride, span = stride_of(attributes, axis), span_of(attributes, axis)
@@ -181,7 +182,8 @@ def output_size(attributes, axis, sizes):
     if op == "gather" and (table := (attributes.get("positions") or [None] * 9)[axis]) is not None:
         return len(table)
     if op in ("adaptive_avg_pool", "adaptive_max_pool"):
-        return attribute(attributes, "size", axis)
+        outputs = attribute(attributes, "size", axis)
+        return size if outputs is None else outputs
     if op == "concat" and attributes.get("axis", "channels") == axis:
         return sum(sizes)
     return max(sizes)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 
 import networkx as nx
+from hypothesis import assume, note
 from hypothesis import strategies as st
+from op_cases import CASES
 
-from rfgraph import Window
+import rfgraph
+from rfgraph import Network, Window
+from rfgraph.ops import KINDS
 
 plain_windows = st.builds(Window, size=st.integers(1, 9), stride=st.integers(1, 4), padding=st.integers(-4, 6))
 
@@ -115,7 +119,25 @@ def _pointwise(draw, axes, same):
     return {"op": draw(st.sampled_from(["relu", "batch_norm"]))}, Fraction(1)
 
 
-_LAYERS = [_conv, _conv, _conv, _conv_transpose, _resize, _move, _block, _pointwise]
+def _fits_everywhere(row):
+    """Return whether an op is the same at every input size, reads an interval of one map, and takes any map."""
+    op, attributes, unsized, _, _ = row
+    regular = isinstance(unsized, Window) and unsized.is_local and unsized.exact
+    moves = KINDS[op].arity == "one" and not KINDS[op].own_position  # functions of one position are all alike
+    return regular and moves and op != "gather" and attributes.get("coordinates") is None
+
+
+#: Rows of ops of which random networks are made too, so that a new op is tried in them by its row alone.
+ROWS = [row for row in CASES if _fits_everywhere(row)]
+
+
+def _row(draw, axes, same):
+    op, attributes, unsized, _, _ = draw(st.sampled_from(ROWS))
+    of_axes = {n: value * axes if isinstance(value, list) else value for n, value in attributes.items()}
+    return {"op": op, **of_axes}, Fraction(unsized.stride)
+
+
+_LAYERS = [_row, _conv, _conv, _conv, _conv_transpose, _resize, _move, _block, _pointwise]
 
 
 ONE_OR_TWO = st.integers(1, 2)
@@ -224,3 +246,45 @@ REGULAR = [_conv, _conv, _resize, _move, _block, _pointwise]
 PLAIN = [_conv, _conv, _move, _pointwise]
 SIZED = [_fixed, _same, *_LAYERS]
 GATED = [_kept, _kept, _kept, _pointwise, _whole]
+
+
+def sized(draw, graph, low=4, high=11):
+    """Give each input of ``graph`` a size, and return its report."""
+    for _, attributes in graph.nodes(data=True):
+        if attributes["op"] == "input":
+            attributes["size"] = [draw(st.integers(low, high)) for _ in range(graph.graph["axes"])]
+    note(nx.node_link_data(graph, edges="edges"))
+    try:
+        return rfgraph.analyze(graph, source="in0")
+    except rfgraph.RFGraphError:
+        assume(False)
+
+
+def readable(report):
+    """The nodes of which regions can be asked."""
+    nodes = []
+    for node in report:
+        try:
+            report.regions(node)
+        except rfgraph.RFGraphError:
+            continue
+        nodes.append(node)
+    return nodes
+
+
+@st.composite
+def shifted_paths(draw):
+    """Merges of branches that each move the map to some side, and so read nothing at other borders than the others."""
+    axes = draw(st.integers(2, 3))
+    net = Network(axes=axes)
+    last = net.input("in0", size=[draw(st.integers(2, 5)) for _ in range(axes)])
+    for stage in range(draw(st.integers(1, 2))):
+        branches = []
+        for i in range(draw(st.integers(2, 4))):
+            shifts = [draw(st.integers(-2, 2)) for _ in range(axes)]
+            branch = net.pad(f"shift{stage}{i}", last, padding=[[shift, -shift] for shift in shifts])
+            kernel = [draw(st.sampled_from([1, 1, 2, 3])) for _ in range(axes)]
+            dilation = draw(st.integers(1, 2))
+            branches.append(net.conv(f"conv{stage}{i}", branch, kernel=kernel, dilation=dilation, padding="same"))
+        last = net.add(f"add{stage}", *branches)
+    return net.graph

@@ -18,6 +18,7 @@ import pytest
 
 import rfgraph
 from rfgraph import Network, cli
+from rfgraph.cli import commands, options
 from rfgraph.models import MODELS
 from rfgraph.questions.findings import SEVERITIES
 
@@ -315,7 +316,11 @@ def test_fail_on(
 
 
 def test_severities_are_those_of_the_results() -> None:
-    assert cli.SEVERITIES == SEVERITIES
+    assert options.SEVERITIES == SEVERITIES
+
+
+def test_every_command_that_can_be_asked_for_is_done_by_something() -> None:
+    assert list(options.COMMANDS) == list(commands.COMMANDS)
 
 
 def test_what_is_not_known_is_said_and_does_not_pass(capsys: pytest.CaptureFixture[str], mystery: str) -> None:

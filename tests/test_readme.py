@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 import rfgraph
-from rfgraph.ops import KINDS
+from rfgraph.ops import KINDS, Op
 from rfgraph.questions.findings import RULES
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -52,10 +53,10 @@ def test_the_network_as_arrays_runs():
 
 
 def test_the_commands_named_are_there():
-    from rfgraph.cli import _parser
+    from rfgraph.cli.options import parser
 
     (line,) = re.findall(r"rfgraph (\S+\|\S+) MODEL", README)
-    assert set(line.split("|")) <= set(_parser([])._subparsers._group_actions[0].choices)
+    assert set(line.split("|")) <= set(parser([])._subparsers._group_actions[0].choices)
 
 
 def test_every_op_of_the_table_is_known():
@@ -64,6 +65,20 @@ def test_every_op_of_the_table_is_known():
     ops = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert ops
     assert ops <= set(KINDS)
+
+
+def test_every_op_with_attributes_is_in_the_table():
+    table = README[README.index("| op | attributes") : README.index("`padding` is a number")]
+    common = {f.name for f in fields(Op)}
+    assert all(f"Any op may carry `{name}`" in README for name in common)
+    for kind in set(KINDS.values()):
+        names = [name for name, other in KINDS.items() if other is kind]
+        own = [f.metadata["name"] or f.name for f in fields(kind) if f.name not in common]
+        if own and not any(f"`{name}`" in table for name in names):
+            row = f"| `{names[0]}` | {', '.join(f'`{name}`' for name in own)} |"
+            pytest.fail(
+                f"the README does not have op {names[0]!r}; write into its table of ops, or add to a row:\n{row}"
+            )
 
 
 def test_the_finding_shown_is_found():
@@ -128,7 +143,7 @@ def test_the_questions_of_the_table_have_answers():
     report = rfgraph.analyze("zoo:vgg_16", input_size=224)
     table = README[README.index("| question | answer |") : README.index("## On the command line")]
     names = re.findall(r"`report\.(\w+)", table)
-    assert len(names) == 11
+    assert len(names) == 13
     assert all(hasattr(report, name) for name in names)
     assert all(hasattr(report["vgg_16/pool5"], name) for name in ("channels", "parameters", "macs"))
     assert all(hasattr(report.numbers(), name) for name in ("size", "stride", "padding"))
@@ -150,3 +165,28 @@ def test_paths_of_resnet_152_are_what_the_readme_says():
     (axis, _) = report.paths("resnet_v1_152/block4").axes
     assert report.paths("resnet_v1_152/block4").count == 2**50
     assert f"fields {axis.smallest} to {axis.largest}" in README
+
+
+def test_the_tiles_of_the_readme_are_those_of_the_command(capsys):
+    from rfgraph import cli
+
+    assert cli.main(["tile", "zoo:unet_2x2", "--input-size", "4096", "--tile", "512", "--tile", "1024"]) == 0
+    shown = capsys.readouterr().out.split("\n\nhalo:")[0]
+    assert shown in README
+
+
+def test_the_streams_of_the_readme_are_those_that_are_worked_out():
+    def latency(*layers):
+        net = rfgraph.Network("encoder", axes=1)
+        x = net.input("wave")
+        for i, (kernel, stride, padding) in enumerate(layers):
+            x = net.conv(f"conv{i}", x, kernel=kernel, stride=stride, padding=[[padding, 0]])
+        return rfgraph.analyze(net).latency(sample_rate=24000)
+
+    strided = [part for s in (2, 4, 5, 8) for part in ((3, 1, 2), (2 * s, s, s))]
+    codec = latency((7, 1, 6), *strided, (7, 1, 6))
+    assert (codec.look_ahead, codec.multiple, codec.causal, codec.waits) == (319, 320, True, False)
+    assert "read 319 samples" in README
+    assert round(codec.in_milliseconds(320 + 319), 1) == 26.6
+    speech = latency((10, 5, 0), *[(3, 2, 0)] * 4, *[(2, 2, 0)] * 2)
+    assert (speech.look_ahead, speech.multiple, speech.waits) == (399, 320, True)

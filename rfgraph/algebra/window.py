@@ -106,6 +106,19 @@ class Window:
     ) -> Window:
         """Return the window that reads ``intervals[y]`` at outputs ``0 <= y < T`` and moves by ``step`` every ``T``.
 
+        Parameters
+        ----------
+        intervals
+            What outputs 0 to T - 1 read, by output; ``None`` for one that reads nothing. Units: indices of the input.
+        step
+            Inputs from one period to the next.
+        holes
+            Whether some positions inside the intervals may not be read.
+        exact
+            Whether the intervals are read, and not just bounds of what is; ``why`` says why not.
+        spacing
+            How far apart the positions lie that are read; 0 where they do not lie evenly, or no one says.
+
         Examples
         --------
         Nearest upsampling by two: outputs 0 and 1 both read input 0.
@@ -125,7 +138,18 @@ class Window:
 
     @classmethod
     def unknown(cls, why: str) -> Window:
-        """Return the window of which nothing is known, and why."""
+        """Return the window of which nothing is known, and why.
+
+        Parameters
+        ----------
+        why
+            The reason: which op, and what would help.
+
+        Examples
+        --------
+        >>> Window.unknown("its grid is computed").is_unknown
+        True
+        """
         return _make("unknown", (), 0, True, False, why)
 
     @classmethod
@@ -152,11 +176,37 @@ class Window:
 
     @classmethod
     def future(cls, firsts: tuple[int | None, ...], step: int, *, exact: bool = True, why: str = "") -> Window:
-        """Return the window that reads everything from ``firsts[y]`` on: the mirror of ``past``."""
+        """Return the window that reads everything from ``firsts[y]`` on: the mirror of ``past``.
+
+        Parameters
+        ----------
+        firsts
+            First index that outputs 0 to T - 1 read, by output; ``None`` for one that reads nothing.
+        step
+            Inputs from one period to the next.
+        exact, why
+            As for ``periodic``.
+
+        Examples
+        --------
+        >>> Window.future((0,), 1).ends(5)
+        (5, None)
+        """
         return _one_sided("future", firsts, step, exact, why)
 
     def at_most(self, why: str) -> Window:
-        """Return the window that reads no more than this one, and why it may read less."""
+        """Return the window that reads no more than this one, and why it may read less.
+
+        Parameters
+        ----------
+        why
+            The reason why less may be read.
+
+        Examples
+        --------
+        >>> Window(3).at_most("a mask may hide some of it").exact
+        False
+        """
         if self.kind == "empty" or not self.exact:
             return self
         return _make(self.kind, self.intervals, self.step, self.holes, False, why)
@@ -206,12 +256,22 @@ class Window:
     def interval(self, y: int) -> Interval | None:
         """Return the closed interval that output ``y`` reads, or ``None`` where it reads nothing.
 
+        Parameters
+        ----------
+        y
+            Index of an output; negative ones count on backward.
+
         Raises
         ------
         UnboundedError
             If the window is ``FULL``.
         UnknownFieldError
             If the window is not known.
+
+        Examples
+        --------
+        >>> Window(size=3, stride=2, padding=1).interval(5)
+        (9, 11)
         """
         if self.kind == "empty":
             return None
@@ -229,10 +289,20 @@ class Window:
 
         An end that is ``None`` is that of the axis.
 
+        Parameters
+        ----------
+        y
+            Index of an output.
+
         Raises
         ------
         UnknownFieldError
             If the window is not known.
+
+        Examples
+        --------
+        >>> Window(size=3).ends(5), Window.past((0,), 1).ends(5)
+        ((5, 7), (None, 5))
         """
         if self.kind not in ("past", "future"):
             return (None, None) if self.kind == "full" else self.interval(y)
@@ -256,6 +326,21 @@ class Window:
         if self.kind != "local":
             self._no_numbers()
         return max(last - first + 1 for first, last in _read(self.intervals))
+
+    @property
+    def reach(self) -> tuple[Number, Number]:
+        """How far an output ``y`` reads before ``y * stride`` and after it, each at the phase that reads furthest.
+
+        Examples
+        --------
+        >>> Window.periodic(((-1, 0), (0, 1)), step=1).reach
+        (1, Fraction(1, 2))
+        """
+        if self.kind != "local":
+            self._no_numbers()
+        read = [(y * Fraction(self.stride), ends) for y, ends in enumerate(self.intervals) if ends is not None]
+        before, after = max(at - first for at, (first, _) in read), max(last - at for at, (_, last) in read)
+        return as_number(before), as_number(after)
 
     @property
     def padding(self) -> Number:
@@ -311,6 +396,11 @@ class Window:
 
         For plain windows these are the recurrences ``r' = s*r + k - s``, ``S' = s*S``, ``P' = s*P + p``.
 
+        Parameters
+        ----------
+        inner
+            What the input of this op reads of the source.
+
         References
         ----------
         Araujo, Norris, Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019.
@@ -343,6 +433,11 @@ class Window:
         """Return the smallest window that covers both, phase by phase.
 
         Windows of unequal stride drift apart: none covers both, and the result is unknown and says so.
+
+        Parameters
+        ----------
+        other
+            Another window on the same source.
 
         Examples
         --------

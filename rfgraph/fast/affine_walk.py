@@ -1,18 +1,23 @@
-"""Plain networks, solved as they are walked: all fields, and whether every merge lines up, in one look at each edge.
+"""The walk over plain networks: all fields, and whether every merge lines up, with one look at each edge.
 
-In a plain network every op reads one interval per output, or the whole axis, and there is one input. Then the field of
-a node is known from its *frame* (on every axis the effective stride, twice the centre of output 0, the size of the map,
-and whether some path reads the whole axis) and from its size on every axis. An op turns one frame into another and adds
-to the sizes what the frame alone decides. Branches of a merge that have the same frame line up, and the merge has it
-too, with the larger size on every axis.
+Twin of the domain ``rfgraph.passes.fields``, of ``rfgraph.graph.sizes`` and of the search of
+``rfgraph.questions.alignment``, held against them by
+``tests/fast/test_affine_walk.py::test_what_is_solved_of_any_network_is_right``.
 
-So the state of a node is one integer of A + 1 lanes: the number of its frame in the lowest, above it the size less one
-on each axis. An op is a table from frame to what it adds to the state; a merge compares and takes the larger of all
-lanes at once. Frames of real networks are few, as are distinct sets of attributes; both are numbered for the process.
-All lanes together have 64 bits; where a number does not fit its lane, the network is walked again with 64 for each.
+A network is plain if it has one input, and every op reads one interval per output or the whole axis. The field of a
+node is then two things: its *frame* and its size on each axis. The frame holds, for every axis, the effective stride,
+twice the centre of output 0, the size of the map, and whether some path reads the whole axis. The frame alone decides
+what an op does: it gives the next frame, and what is added to the sizes. Branches with equal frames line up; their
+merge has the same frame, and on each axis the larger size.
 
-``solve`` gives up, and the general passes take over, wherever a network is not plain or is anything but well formed:
-messages are written in one place, by ``rfgraph.graph.network.read`` and ``rfgraph.graph.sizes``.
+The state of a node is one integer of A + 1 lanes. The lowest lane holds the number of the frame, and above it stands
+one lane for each axis, with the size less one. An op is a table from frame to the number that is added to the state.
+A merge compares all lanes of two states at once. A network has few distinct frames and few distinct sets of
+attributes; both are numbered by ``rfgraph.fast.interning``. All lanes together have 64 bits; if a number does not fit
+its lane, the network is walked again with 64 bits for each lane.
+
+``solve`` returns ``None`` if a network is not plain or not well formed, and the general passes take over. So messages
+are written in one place, by ``rfgraph.graph.network.read`` and ``rfgraph.graph.sizes``.
 """
 
 from __future__ import annotations

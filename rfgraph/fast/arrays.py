@@ -1,4 +1,9 @@
-"""Networks given as arrays: fields of millions of nodes without a graph object, compiled by numba."""
+"""Networks given as arrays: fields of millions of nodes without a graph object, compiled by numba.
+
+Twin of the domain ``rfgraph.passes.fields``, held against it by
+``tests/fast/test_arrays.py::test_fields_are_those_of_the_forward_pass``. Numbers that do not fit into 64 bits are
+left to that domain itself.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +83,15 @@ class ArrayFields:
         return np.flatnonzero(self.state & _DRIFTING)
 
     def window(self, node: int, axis: int) -> Window:
-        """Return the field of one node along one axis."""
+        """Return the field of one node along one axis.
+
+        Parameters
+        ----------
+        node
+            Id of a node.
+        axis
+            Index of an axis.
+        """
         if not self.known[node]:
             return Window.unknown("branches drift apart") if self.state[node] & _DRIFTING else EMPTY
         pairs = zip(self.first[node, axis].tolist(), self.last[node, axis].tolist(), strict=True)

@@ -1,4 +1,8 @@
-"""The numbers of many fields as arrays: exact, in ``int64`` where they fit, else as Python integers."""
+"""The numbers of many fields as arrays: exact, as ``int64`` if they fit, else as Python integers.
+
+Twin of ``rfgraph.passes.results.Fields``, whose numbers it lays out, held against it by
+``tests/fast/test_affine_walk.py::test_what_is_solved_of_any_network_is_right``.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Interning tables of the affine walk: sets of attributes, ops, and where fields lie, each known by a number.
+"""Interning tables of the affine walk: each distinct set of attributes, and each distinct frame, has a number.
 
-They are shared by all networks with as many axes, so that what an op does to a field is worked out once per process.
+Part of the twin ``rfgraph.fast.affine_walk``, held by ``tests/fast/test_affine_walk.py``. The tables are shared by all
+networks that have as many axes. So the effect of an op on a field is computed once per process, by asking the op.
 """
 
 from __future__ import annotations

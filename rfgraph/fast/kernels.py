@@ -1,11 +1,16 @@
-"""Loops over networks as arrays, compiled by numba, which is needed to import this.
+"""Compiled loops over networks as arrays. Importing this module needs numba.
 
-A field is kept as ``first[T]``, ``last[T]`` and ``step`` per axis: output ``y`` of ``T`` reads ``[first[y], last[y]]``,
-and ``T`` outputs later ``step`` inputs further. Where there are several phases, the field's own period comes last: it
-has to divide T. What a node reads of its input in phase ``y`` begins ``turn`` times T and ``phase`` outputs of the
-input on; tables hold both for the first and the last output read. Each node pulls from its inputs, so that nothing is
-read, changed and written back. Indices are unsigned: numba then looks for no negative ones. The error
-model of numpy looks for no zero divisors: a way out by an error makes numba count references to arrays.
+Twin of the domain ``rfgraph.passes.fields``, held against it by
+``tests/fast/test_arrays.py::test_fields_are_those_of_the_forward_pass``.
+
+The field of a node along one axis is ``first[T]``, ``last[T]`` and ``step``: output ``y < T`` reads ``[first[y],
+last[y]]``, and output ``y + T`` reads ``step`` inputs further. With several phases, a last entry holds the field's
+own period, which divides T. A table says what an op reads of its input: for the first and for the last input of each
+output, the phase of that input, and how many times T it lies further on.
+
+Three choices are for speed. A node gathers from its inputs, so that no memory is read, changed and written back.
+Indices are unsigned, so that numba does not check for negative ones. The error model is that of numpy, so that numba
+does not check for divisors of zero and counts no references to arrays.
 """
 
 from __future__ import annotations

@@ -21,6 +21,15 @@ class Numbers:
 
     Where ``known`` is false the field is more than three whole numbers, and they are 0: it reads a whole axis or
     nothing, differs from output to output, or is not known. ``report[node]`` says more.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv", net.input("x"), kernel=3, stride=2)
+    >>> numbers = analyze(net).numbers()
+    >>> numbers.nodes, numbers.size[:, 0].tolist(), numbers.stride[:, 0].tolist()
+    (('x', 'conv'), [1, 3], [1, 2])
     """
 
     nodes: tuple[Hashable, ...]  # [V], in topological order

@@ -1,9 +1,11 @@
-"""Networks as arrays whose ids are scattered get other ids, so that nodes lie near what they read. Compiled by numba.
+"""New ids for networks as arrays whose ids are scattered, so that a node lies near its inputs. Compiled by numba.
 
-A run through such a network waits for the memory at every step, as what it comes to next is where it has not been yet.
-Where that is does not depend on any field. So walkers go through the network first, each from a node to all that it
-reads, side by side, so that they wait together; what a walker meets has ids next to each other, the last met the
-lowest. A record of 16 bytes is all there is to read of most nodes, which have one input.
+Part of the twin ``rfgraph.fast.arrays``, held by ``tests/fast/test_arrays.py::test_scattered_ids_change_nothing``.
+
+If ids are scattered, each step of a pass waits for memory, because the next node is in no cache. The order of the
+nodes does not depend on any field, so it is found first. Several walkers go through the network side by side, each
+from a node to all its inputs, so that their waits overlap. The nodes that a walker meets get consecutive ids, the
+last one the lowest. A record of 16 bytes per node holds all that a walker reads of a node with one input.
 """
 
 from __future__ import annotations

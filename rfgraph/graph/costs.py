@@ -29,7 +29,16 @@ def _key(attributes: Mapping[str, Any]) -> Hashable:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """A sum over the layers of a network."""
+    """A sum over the layers of a network.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=2)
+    >>> out = net.conv("conv", net.input("x", channels=3), kernel=3, channels=8)
+    >>> analyze(net).parameters.count
+    216
+    """
 
     count: int
     #: Layers of which it is not known, and which it leaves out.

@@ -49,12 +49,29 @@ class Network(Methods):
     def node(self, op: str, name: str, *inputs: str, **attributes: Any) -> str:
         """Add a node ``name`` of ``op`` that reads ``inputs`` in that order, and return its name.
 
+        Parameters
+        ----------
+        op
+            Name of an op kind.
+        name
+            What the node is called; every name is taken once.
+        inputs
+            Names of the nodes that it reads, by slot.
+        attributes
+            Attributes of the op: one number for all axes, or one entry per axis.
+
         Raises
         ------
         GraphError
             If the name is taken, or an input is not there yet.
         UnknownOpError
             If rfgraph does not know the op.
+
+        Examples
+        --------
+        >>> net = Network("block", axes=1)
+        >>> net.node("conv", "conv1", net.input("x"), kernel=3)
+        'conv1'
         """
         try:
             kind_of(op)

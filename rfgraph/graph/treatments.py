@@ -16,7 +16,7 @@ from rfgraph.algebra.window import EMPTY, FULL, Window
 from rfgraph.errors import AttributeValueError, UnknownNodeError
 from rfgraph.ops import KINDS, Op, near
 from rfgraph.ops.base import Arity, Size, Sizes
-from rfgraph.ops.pointwise import Arithmetic, Pointwise
+from rfgraph.ops.pointwise import Arithmetic
 
 #: What stands between the parts of the name of a node.
 _SEPARATORS = re.compile(r"[./]")
@@ -151,7 +151,7 @@ def chosen(nodes: Iterable[tuple[Hashable, Mapping[str, Any]]], treat: Treat) ->
         names.update(dict.fromkeys(called))
         for pattern, how in treat.items():
             if matches(pattern, (*called, *within)):
-                if how != "identity" and pattern not in called and kind is not None and reads_its_own_position(kind):
+                if how != "identity" and pattern not in called and kind is not None and kind.own_position:
                     if pattern in idle:
                         idle[pattern] = (
                             f"fits only nodes that read their own position; name one of them to treat it as {how!r}"
@@ -162,11 +162,6 @@ def chosen(nodes: Iterable[tuple[Hashable, Mapping[str, Any]]], treat: Treat) ->
     for pattern, why in idle.items():
         raise UnknownNodeError(f"treat pattern {pattern!r} {why}{near(pattern, names)}")
     return found
-
-
-def reads_its_own_position(kind: type[Op]) -> bool:
-    """Return whether an op reads one position of each of its maps: elementwise functions and merges."""
-    return kind.merges or issubclass(kind, Pointwise)
 
 
 def treated(ops: tuple[Op, ...], how: str) -> tuple[Op, ...]:

@@ -29,6 +29,30 @@ Arity = Literal["none", "one", "several"]
 METADATA = frozenset({"op", "channels", "groups", "bias", "parameters", "macs", "label", "location"})
 
 
+Padding = tuple[int, int] | Literal["same_upper", "same_lower"]
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """A map of ``times * n + plus`` positions, of one of ``n``."""
+
+    times: int
+    plus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slid:
+    """A map with one position per place of a kernel that slides over a padded input, as ``Sliding`` counts."""
+
+    span: int
+    stride: int
+    padding: Padding
+    ceil_mode: bool
+
+
+SizeLaw = Affine | Slid
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Op:
     """One axis of one op: the window it reads and the size it makes."""
@@ -46,6 +70,10 @@ class Op:
     broadcasts: ClassVar[bool] = False
     #: Whether it reads several maps at the same position.
     merges: ClassVar[bool] = False
+    #: Whether it reads one position of each of its maps and no other, whatever its attributes say.
+    own_position: ClassVar[bool] = False
+    #: Whether it makes channels of its own, by learned weights.
+    projects: ClassVar[bool] = False
     #: Whether it is an input of the network.
     is_input: ClassVar[bool] = False
     #: Whether anyone has described it.
@@ -99,6 +127,20 @@ class Op:
     def window_cycle(self) -> int:
         """Modulo what the input size decides the window; 1 where it does not matter, 0 where every size differs."""
         return 1
+
+    @property
+    def heeds_size(self) -> bool:
+        """Whether the size of its map may decide its window, at sizes however small; broadcasting aside."""
+        return self.joins or self.window_cycle != 1
+
+    @property
+    def size_law(self) -> SizeLaw | None:
+        """``size`` as a formula of the size of its one input; ``None`` where it follows none of those that there are.
+
+        The law holds at every input size: an op that refuses some sizes for another reason than that nothing is left
+        has none.
+        """
+        return Affine(1, 0) if type(self).size is Op.size and self.arity == "one" else None
 
     @property
     def totals(self) -> bool:
@@ -180,6 +222,41 @@ class Op:
         >>> up = kind_of("resize").parse({"op": "resize", "scale": 2, "mode": "linear"}, 0, 1)
         >>> up.weights(up.window(0, (None,)), 1)
         {0: Fraction(3, 4), 1: Fraction(1, 4)}
+        """
+        return None
+
+    @property
+    def spreads_border(self) -> bool:
+        """Whether what lies beyond the border may change the weights of what lies inside, and nothing says so."""
+        return False
+
+    @property
+    def learned_taps(self) -> int:
+        """How many taps its kernel has, each with a weight of its own that is learned; 0 if it has none."""
+        return 0
+
+    @property
+    def picks(self) -> bool:
+        """Whether each output is one of its taps, or leans to it, and only the values tell which."""
+        return False
+
+    def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction] | None:
+        """Return which taps of its kernel read ``taps(read, y)``, and the weight of each where all weigh the same.
+
+        That weight makes the sum over the taps of a kernel as large as the number of outputs per input. Outputs that
+        read through different taps read with weights that know nothing of each other. ``None`` if it has no kernel
+        but ``weights``, or reads its own position as it is.
+
+        Parameters
+        ----------
+        read, y
+            As for ``taps``.
+
+        Examples
+        --------
+        >>> up = kind_of("conv_transpose").parse({"op": "conv_transpose", "kernel": 4, "stride": 2}, 0, 1)
+        >>> up.kernel_taps(up.window(0, (None,)), 3)
+        ([3, 1], Fraction(1, 2))
         """
         return None
 
@@ -345,9 +422,6 @@ def choice(*words: str) -> Callable[[str, Any], str]:
         return cast(str, value)
 
     return read
-
-
-Padding = tuple[int, int] | Literal["same_upper", "same_lower"]
 
 
 def padding(name: str, value: Any) -> Padding:

@@ -29,7 +29,13 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one layer makes, holds and takes; ``None`` where that is not known."""
+    """What one layer makes, holds and takes; ``None`` where that is not known.
+
+    Examples
+    --------
+    >>> Cost(channels=8, parameters=216, macs=None).macs is None
+    True
+    """
 
     #: Channels of its map.
     channels: Count | None = None
@@ -63,8 +69,18 @@ class Settings:
 
 Formula = Callable[[Settings, Sequence[Map], Sequence[Count | None]], Cost]
 
-#: Op -> its formula; ops that have none keep their channels, hold nothing and take nothing.
+#: Op -> its formula, where it holds learned numbers or changes its channels.
 FORMULAS: dict[str, Formula] = {}
+
+#: Ops that keep their channels, hold nothing and take nothing, as do functions of one position that have no formula.
+#: Each is listed: what an op costs that no one thought of is not known.
+KEEPING = frozenset(
+    {
+        *("input", "either", "max_pool", "lp_pool", "avg_pool", "blur_pool", "adaptive_avg_pool", "adaptive_max_pool"),
+        *("global_avg_pool", "global_max_pool", "resize", "pad", "crop", "slice", "gather"),
+        *("softmax", "cumsum", "broadcast"),
+    }
+)
 
 
 def formula(*ops: str) -> Callable[[Formula], Formula]:
@@ -98,8 +114,12 @@ def cost(settings: Settings, inputs: Sequence[Map], sizes: Sequence[Count | None
     >>> cost(Settings(op="conv", kernel=(7, 7), channels=64), [image], (112, 112))
     Cost(channels=64, parameters=9408, macs=118013952, why='', fits=True)
     """
-    found = FORMULAS.get(settings.op, _keeps if settings.op in KINDS else _unknown)(settings, inputs, sizes)
-    return replace(found, **settings.stated) if settings.stated else found
+    computed = FORMULAS.get(settings.op, _keeps if _is_free(settings.op) else _unknown)(settings, inputs, sizes)
+    return replace(computed, **settings.stated) if settings.stated else computed
+
+
+def _is_free(op: str) -> bool:
+    return op in KEEPING or (op in KINDS and KINDS[op].own_position)
 
 
 # Formulas.

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from rfgraph.algebra.window import IDENTITY, MAX_PERIOD, Number, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import (
+    Affine,
     Border,
     Op,
     Size,
@@ -61,6 +62,10 @@ class Pad(Op):
         if self.mode in ("constant", "edge"):
             return 1
         return max(*self.padding, 1 - (self.mode == "reflect")) + (self.mode == "reflect")
+
+    @property
+    def size_law(self) -> Affine | None:
+        return Affine(1, sum(self.padding)) if self.settles_at == 1 else None
 
     def size(self, sizes: Sizes) -> Size:
         if sizes[0] is None:

@@ -9,6 +9,19 @@ from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, integer, op_kind, optional, positive
 
+#: Ops whose derivative is the same number at every position, whatever they are given.
+LINEAR = frozenset(
+    {
+        "input", "constant", "identity", "dropout", "cast", "quantize", "dequantize", "scale", "bias", "neg",
+        "channel_shuffle", "batch_norm", "add", "sub", "mean", "concat", "conv", "depthwise_conv", "separable_conv",
+        "conv_transpose", "avg_pool", "adaptive_avg_pool", "global_avg_pool", "resize", "pad", "crop", "slice",
+        "gather", "depth_to_space", "space_to_depth", "broadcast",
+    }
+)  # fmt: skip
+
+#: Ops that let a value through or hold it back.
+GATES = frozenset({"relu", "relu6"})
+
 
 @op_kind("input")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +64,8 @@ class Constant(Op):
 class Pointwise(Op):
     """Any function of one position, over its channels if it likes (``layer_norm`` as ConvNeXt has it)."""
 
+    own_position: ClassVar[bool] = True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merge(Op):
@@ -58,6 +73,7 @@ class Merge(Op):
 
     arity: ClassVar[Arity] = "several"
     merges: ClassVar[bool] = True
+    own_position: ClassVar[bool] = True
 
     def size(self, sizes: Sizes) -> Size:
         known = {size for size in sizes if size is not None and not (self.broadcasts and size == 1)}

@@ -154,6 +154,11 @@ class Resize(Interpolation):
     def window_cycle(self) -> int:
         return 0 if self.scale is None or self.coordinates == "align_corners" else 1
 
+    @property
+    def heeds_size(self) -> bool:
+        # A map of one position is a rule of its own there.
+        return super(Resize, self).heeds_size or self.coordinates == "pytorch_half_pixel"
+
     def size(self, sizes: Sizes) -> Size:
         if self.scale is None:
             return self.to
@@ -251,6 +256,9 @@ class DepthToSpace(Op):
     def cycle(self) -> tuple[int, int]:
         return 1, self.block
 
+    def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction]:
+        return (y % self.block,), Fraction(1)  # each place in a block is another channel of the input
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         if self.block > MAX_PERIOD:
             return Window.unknown(
@@ -277,6 +285,9 @@ class SpaceToDepth(Op):
     def settles_at(self) -> int:
         return self.block
 
+    def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction]:
+        return range(self.block), Fraction(1, self.block)  # each place in a block is another channel of the output
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         return Window(self.block, self.block)
 
@@ -298,6 +309,14 @@ class AdaptivePool(Op):
     @property
     def collapses(self) -> bool:
         return self.to == 1
+
+    @property
+    def picks(self) -> bool:
+        return True
+
+    def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction] | None:
+        taps = len(self.taps(read, y))
+        return range(taps), Fraction(1, taps)
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -330,6 +349,13 @@ class AdaptivePool(Op):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptiveAveragePool(AdaptivePool):
     """The mean over what each of ``n_out`` outputs reads."""
+
+    @property
+    def picks(self) -> bool:
+        return False
+
+    def kernel_taps(self, read: Window, y: int) -> None:
+        return None
 
     def weights(self, read: Window, y: int) -> dict[int, Fraction]:
         return even_weights(self.taps(read, y))

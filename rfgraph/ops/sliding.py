@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from math import gcd
-from typing import Any
+from math import comb, gcd
+from typing import Any, ClassVar
 
 from rfgraph.algebra.window import MAX_PERIOD, Interval, Number, Window
 from rfgraph.errors import SizeError
 from rfgraph.ops.base import (
+    Affine,
     Op,
     Padding,
     Size,
     Sizes,
+    Slid,
     attribute,
     even_weights,
     flag,
@@ -63,6 +66,9 @@ class Sliding(Op):
     def spacing(self) -> int:
         return self.dilation
 
+    def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction] | None:
+        return range(self.kernel), Fraction(1, self.kernel)
+
     def pads(self, size: Size) -> tuple[int, int] | None:
         """Return the padding before and after an input of ``size``, ``None`` if it depends on a size not known.
 
@@ -102,6 +108,10 @@ class Sliding(Op):
             raise SizeError(f"the kernel spans {self.span}, more than the input's {sizes[0]} padded by {list(pads)}")
         return outputs
 
+    @property
+    def size_law(self) -> Slid:
+        return Slid(self.span, self.stride, self.padding, ceil_mode=False)
+
     def outputs(self, size: int, pads: tuple[int, int], room: int) -> int:
         """Return how many outputs there are, with ``room`` places left to slide to; none if it is negative."""
         return room // self.stride + 1
@@ -112,9 +122,15 @@ class Sliding(Op):
 class Conv(Sliding):
     """Convolution, also depthwise, grouped and separable: they read alike in space."""
 
+    projects: ClassVar[bool] = True
+
     @property
     def widens(self) -> bool:
         return self.kernel > 1
+
+    @property
+    def learned_taps(self) -> int:
+        return self.kernel
 
 
 @op_kind("max_pool", "lp_pool")
@@ -129,6 +145,14 @@ class Pool(Sliding):
         if attributes.get("stride") is None and "kernel" in attributes:
             attributes["stride"] = attributes["kernel"]
         return attributes
+
+    @property
+    def picks(self) -> bool:
+        return True
+
+    @property
+    def size_law(self) -> Slid:
+        return Slid(self.span, self.stride, self.padding, self.ceil_mode)
 
     @property
     def settles_at(self) -> int:
@@ -154,14 +178,42 @@ class Pool(Sliding):
 class AveragePool(Pool):
     """The mean over a kernel; at the border that of what is there or of zeros too, which changes no field."""
 
+    @property
+    def spreads_border(self) -> bool:
+        return True
+
+    @property
+    def picks(self) -> bool:
+        return False
+
     def weights(self, read: Window, y: int) -> dict[int, Fraction]:
         return even_weights(self.taps(read, y))
+
+    def kernel_taps(self, read: Window, y: int) -> None:
+        return None
+
+
+@op_kind("blur_pool")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlurPool(Sliding):
+    """A low-pass filter that slides over each channel: its weights are binomial coefficients, over their sum.
+
+    References
+    ----------
+    Zhang, Making Convolutional Networks Shift-Invariant Again, ICML 2019.
+    """
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+        taps = self.taps(read, y)
+        return {tap: Fraction(comb(self.kernel - 1, i), 2 ** (self.kernel - 1)) for i, tap in enumerate(taps)}
 
 
 @op_kind("conv_transpose")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvTranspose(Op):
     """Transposed convolution: output ``y`` reads each ``i`` with ``y + p - s*i = d*t`` for a tap ``t``."""
+
+    projects: ClassVar[bool] = True
 
     kernel: int = attribute(positive)
     stride: int = attribute(positive, default=1)
@@ -183,6 +235,14 @@ class ConvTranspose(Op):
         return self.dilation // gcd(self.stride, self.dilation)
 
     @property
+    def learned_taps(self) -> int:
+        return self.kernel
+
+    def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction]:
+        taps = [(y + self.pads[0] - self.stride * i) // self.dilation for i in self.taps(read, y)]
+        return taps, Fraction(self.stride, self.kernel)
+
+    @property
     def pads(self) -> tuple[int, int]:
         """How much of the output is cropped before and after; SAME makes its size ``n * stride``."""
         if not isinstance(self.padding, str):
@@ -201,12 +261,15 @@ class ConvTranspose(Op):
     def window(self, slot: int, sizes: Sizes) -> Window:
         return _transposed(self.kernel, self.stride, self.dilation, self.pads[0])
 
-    def size(self, sizes: Sizes) -> Size:
-        if sizes[0] is None:
-            return None
+    @property
+    def size_law(self) -> Affine:
         if isinstance(self.padding, str):
-            return sizes[0] * self.stride + self.output_padding
-        return (sizes[0] - 1) * self.stride + self.span - sum(self.padding) + self.output_padding
+            return Affine(self.stride, self.output_padding)
+        return Affine(self.stride, self.span - self.stride - sum(self.padding) + self.output_padding)
+
+    def size(self, sizes: Sizes) -> Size:
+        law = self.size_law
+        return None if sizes[0] is None else law.times * sizes[0] + law.plus
 
 
 @lru_cache(maxsize=256)

@@ -77,10 +77,10 @@ class BatchNorm(Pointwise):
         return Norm()
 
 
-@op_kind("global_avg_pool", "global_max_pool", "dense", "flatten")
+@op_kind("global_avg_pool", "global_max_pool", "flatten")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlobalPool(Mixing):
-    """A map reduced to one position on each axis that it mixes; a dense layer sees that position as channels."""
+    """A map reduced to one position on each axis that it mixes; flattened, that position holds all as channels."""
 
     @property
     def collapses(self) -> bool:
@@ -92,6 +92,14 @@ class GlobalPool(Mixing):
 
     def size(self, sizes: Sizes) -> Size:
         return 1 if self.mixes else sizes[0]
+
+
+@op_kind("dense")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dense(GlobalPool):
+    """A layer that reads all positions of each axis that it mixes as channels."""
+
+    projects: ClassVar[bool] = True
 
 
 @op_kind("unknown")

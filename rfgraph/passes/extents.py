@@ -66,6 +66,14 @@ class Regions:
     """The boxes of source pixels that all features of a layer read, cut at the border of every map on the way.
 
     Arrays have one entry per feature, ``[*map_size]``; those of ends have the axis last, ``[*map_size, A]``.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv", net.input("x"), kernel=3, padding=1)
+    >>> analyze(net, input_size=4).regions("conv").first[:, 0].tolist()
+    [0, 0, 1, 2]
     """
 
     layer: Hashable
@@ -98,7 +106,21 @@ class Regions:
         return self._grid[2]
 
     def box(self, index: Sequence[int]) -> tuple[Interval, ...] | None:
-        """Return the box of one feature, a closed interval per axis, or ``None`` where it reads nothing."""
+        """Return the box of one feature, a closed interval per axis, or ``None`` where it reads nothing.
+
+        Parameters
+        ----------
+        index
+            Index of a feature, one entry per axis.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3, padding=1)
+        >>> analyze(net, input_size=8).regions("conv").box((0,))
+        ((0, 1),)
+        """
         if not self.reads[tuple(index)]:
             return None
         ends = zip(self.first[tuple(index)].tolist(), self.last[tuple(index)].tolist(), strict=True)

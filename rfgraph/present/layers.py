@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from rfgraph.algebra.residues import BySize, named_residues
@@ -46,22 +47,65 @@ def reads_nothing(layer: Layer) -> bool:
 
 def has_global_path(layer: Layer) -> bool:
     """Return whether some path to a layer reads a whole axis, and another one only part of it."""
-    return any(whole and not window.is_full for whole, window in zip(layer.is_global, layer.field, strict=True))
+    return any(whole and not window.is_unbounded for whole, window in zip(layer.is_global, layer.field, strict=True))
 
 
-def layer_sheet(layers: Sequence[Layer], title: str, notes: tuple[str, ...]) -> Sheet:
-    """Return the table of layers for people; there are columns for sizes of maps and for costs where they are known."""
+def layer_sheet(
+    layers: Sequence[Layer],
+    title: str,
+    notes: tuple[str, ...],
+    more: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Sheet:
+    """Return the table of layers for people; there are columns for sizes of maps and for costs where they are known.
+
+    ``more`` holds other columns: a cell per layer under each heading.
+    """
     sized = any(size not in (None, 1) for layer in layers for size in layer.map_size)  # a global pool makes 1 of all
     columns = [Column("layer"), Column("op"), *([Column("n", "right")] if sized else [])]
     before, after = cost_columns(layers, ("channels",)), cost_columns(layers, ("parameters", "macs"))
-    columns += [Column(heading, "right") for heading in (*before, *NUMBERS, *(COSTS[name] for name in after))]
+    columns += [Column(heading, "right") for heading in (*before, *NUMBERS, *more, *(COSTS[name] for name in after))]
+    phased = has_phases(layers)
+    if phased:
+        columns += [Column("T", "right"), Column("reach", "right")]
+        notes = (*notes, PHASES)
     rows = []
-    for layer in layers:
+    for place, layer in enumerate(layers):
         sizes = [across(["?" if size is None else number(size) for size in layer.map_size])] if sized else []
         sizes += [cost_text(getattr(layer, name)) for name in before]
         costs = [cost_text(getattr(layer, name)) for name in after]
-        rows.append((str(layer.name), layer.op, *sizes, *field_texts(layer), *costs))
+        others = [cells[place] for cells in more.values()]
+        phases = [across([_phase_text(field, say) for field in fields_of(layer)]) for say in (_period, _reach)]
+        rows.append(
+            (str(layer.name), layer.op, *sizes, *field_texts(layer), *others, *costs, *(phases if phased else []))
+        )
     return Sheet(title, tuple(columns), rows, notes)
+
+
+#: What a row means where a network upsamples.
+PHASES = (
+    "T: outputs after which what is read repeats; r is that of the widest of them, P and start are those of output 0; "
+    "reach: how far output y reads before and after y*S, at the output that reads furthest (all are in --format json)"
+)
+
+
+def has_phases(layers: Sequence[Layer]) -> bool:
+    """Return whether neighbouring outputs of some layer read differently."""
+    return any(window.period > 1 for layer in layers for field in fields_of(layer) for window in _windows(field))
+
+
+def _period(window: Window) -> str:
+    return str(window.period)
+
+
+def _reach(window: Window) -> str:
+    before, after = window.reach
+    return f"{number(-before)}..{'+' if after >= 0 else ''}{number(after)}"
+
+
+def _phase_text(field: Field, say: Callable[[Window], str]) -> str:
+    """Return what ``say`` says of a field, where the input size does not matter to it."""
+    texts = {say(window) for window in _windows(field) if window.is_local}
+    return texts.pop() if len(texts) == 1 else "?" if texts else "-"
 
 
 def cost_columns(layers: Sequence[Layer], names: Sequence[str] = tuple(COSTS)) -> list[str]:
@@ -89,7 +133,7 @@ def field_texts(layer: Layer) -> tuple[str, ...]:
     marked = [
         axis
         for axis, window, whole in zip(layer.axes, layer.field, layer.is_global, strict=True)
-        if whole and not window.is_full
+        if whole and not window.is_unbounded
     ]
     if marked:
         size += " +global" if len(marked) == len(layer.axes) else f" +global({','.join(marked)})"
@@ -112,7 +156,7 @@ def _texts(field: Field) -> tuple[str, str, str, str]:
         most, about = ("", "") if all(window.exact for window in windows) else ("<=", "~")
         size, stride, padding, start = (_range(values_of(field, name)) for name in NUMBERS.values())
         return most + size, stride, most + padding, about + start
-    return "global" if windows[0].is_full else "-", "-", "-", "-"
+    return {"both": "global", "": "-"}.get(windows[0].side, windows[0].side), "-", "-", "-"
 
 
 def _range(values: Sequence[Number]) -> str:
@@ -131,7 +175,8 @@ def layer_records(layers: Sequence[Layer], axes: Sequence[str]) -> Records:
     which the sizes do not agree. There are columns for costs, and for places in the code, if the model tells any.
     """
     decided = any(isinstance(field, BySize) for layer in layers for field in fields_of(layer))
-    names = ("n", *NUMBERS, "global", *(["by_n_mod"] if decided else []))
+    phased = has_phases(layers)
+    names = ("n", *NUMBERS, "global", *(["period"] if phased else []), *(["by_n_mod"] if decided else []))
     places = any(layer.location for layer in layers)
     numbers = (f"{name}_{axis}" for name in names for axis in axes)
     costs = cost_columns(layers)
@@ -147,6 +192,7 @@ def layer_records(layers: Sequence[Layer], axes: Sequence[str]) -> Records:
                 *(digits(size) for size in layer.map_size),
                 *(digits(value_of(field, name)) for name in NUMBERS.values() for field in fields),
                 *(truth(whole) for whole in layer.is_global),
+                *([digits(value_of(field, "period")) for field in fields] if phased else []),
                 *(moduli if decided else []),
                 *(digits(getattr(layer, name)) for name in costs),
                 layer.status,

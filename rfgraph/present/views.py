@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from rfgraph.policy import Judged
+from rfgraph.present.effective import size_document, size_lines_of, size_texts, with_sizes
 from rfgraph.present.findings import holes_document, severities, verdict
 from rfgraph.present.layers import (
     NAMED,
@@ -32,6 +35,9 @@ from rfgraph.questions.paths import Paths
 from rfgraph.questions.records import layer_document
 from rfgraph.report import Report
 
+if TYPE_CHECKING:  # numpy is imported when it is asked for
+    from rfgraph.questions.effective import EffectiveSize
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -51,6 +57,8 @@ class Summary:
         Whether layers that do not depend on the source are shown too.
     verbose
         Whether it is said what solved the network, and why.
+    effective
+        Whether it is shown how far the gradient of each layer is spread.
     """
 
     report: Report
@@ -59,6 +67,7 @@ class Summary:
     check: str
     everything: bool = False
     verbose: bool = False
+    effective: bool = False
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -77,17 +86,27 @@ class Summary:
 
     def sheet(self) -> Sheet:
         """Return it for people."""
-        return layer_sheet(self.layers, title(self.report, self.name), self._notes())
+        more = {"effective": size_texts(self.layers, self._effective)} if self.effective else {}
+        return layer_sheet(self.layers, title(self.report, self.name), self._notes(), more)
 
     def records(self) -> Records:
         """Return it for spreadsheets."""
-        return layer_records(self.layers, self.report.axes)
+        records = layer_records(self.layers, self.report.axes)
+        return with_sizes(records, self.layers, self.report.axes, self._effective) if self.effective else records
+
+    @cached_property
+    def _effective(self) -> dict[Hashable, EffectiveSize]:
+        return self.report.effective_sizes()
 
     def document(self) -> Document:
         """Return it for programs."""
+        layers = [layer_document(layer) for layer in self.layers]
+        if self.effective:
+            for layer, row in zip(self.layers, layers, strict=True):
+                row["effective"] = size_document(self._effective.get(layer.name))
         return {
             **head("summary", self.report, self.name),
-            "layers": [layer_document(layer) for layer in self.layers],
+            "layers": layers,
             "parameters": {**total_document(self.report.parameters), "unread": self.report.costs.unread},
             "macs": total_document(self.report.macs),
             "outputs": [str(name) for name in self.report.outputs],
@@ -131,6 +150,7 @@ class Summary:
         more = len(report.outputs) - len(outputs)
         said = ", ".join(outputs) + (f" and {more} more" if more else "")
         notes.append(f"{'output' if len(report.outputs) == 1 else 'outputs'}: {said}")
+        notes += size_lines_of(self.layers, self._effective) if self.effective else []
         notes += cost_lines(report)
         notes += path_lines(self.paths)
         notes += resolution_lines(report.productivity.axes)

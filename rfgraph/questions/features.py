@@ -38,6 +38,14 @@ class Features:
 
     ``box`` is the smallest box of indices that holds them, one closed interval per axis, ``None`` if there are none;
     ``marks`` tells which features in it are picked, [*size of box]. In most networks that is all of them.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv", net.input("x"), kernel=3, stride=2)
+    >>> analyze(net, input_size=9).features("conv", [(4, 5)]).box
+    ((1, 2),)
     """
 
     layer: Hashable

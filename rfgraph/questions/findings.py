@@ -63,6 +63,15 @@ class Finding:
 
     ``rule`` is a key of ``RULES``; ``node`` is where it was found, on ``axes``. ``location`` is the ``file:line`` of
     the code that calls that node, empty where the model does not tell.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> x = net.input("x")
+    >>> out = net.add("add", x, net.conv("conv", x, kernel=2))
+    >>> [(finding.rule, finding.severity, finding.node) for finding in analyze(net).findings]
+    [('RF002', 'warning', 'add')]
     """
 
     rule: str

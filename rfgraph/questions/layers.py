@@ -10,6 +10,7 @@ from typing import Any, Literal
 from rfgraph.algebra.residues import BySize
 from rfgraph.algebra.window import Interval, Number, Side, Window
 from rfgraph.errors import UnknownFieldError
+from rfgraph.ops.base import Border
 from rfgraph.ops.costs import Cost
 
 
@@ -25,6 +26,15 @@ class Layer:
         By the numbers of a field that reads a whole axis and has no local part.
     UnknownFieldError
         By the numbers of a field that is not known, or that reads nothing of the source.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=2)
+    >>> out = net.conv("conv", net.input("x"), kernel=(3, 5), stride=2, padding=1)
+    >>> layer = analyze(net)["conv"]
+    >>> layer.size, layer.stride, layer.padding, layer.status
+    ((3, 5), (2, 2), (1, 1), 'exact')
     """
 
     name: Hashable
@@ -136,7 +146,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Trace:
-    """What one output reads of each of its ancestors."""
+    """What one output reads of each of its ancestors.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, trace
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv2", net.conv("conv1", net.input("x"), kernel=3), kernel=3)
+    >>> {name: layer.size for name, layer in trace(net).layers.items()}
+    {'x': (5,), 'conv1': (3,), 'conv2': (1,)}
+    """
 
     output: Hashable
     layers: dict[Hashable, Layer]
@@ -152,11 +171,34 @@ class Trace:
 
 
 @dataclass(frozen=True)
+class Read:
+    """What a node reads of one of its inputs by its own op alone; one entry per axis."""
+
+    tail: Hashable
+    #: The window from the node's map to the input's; unknown where it depends on sizes that are not given.
+    window: tuple[Window, ...]
+    #: Positions from one tap to the next.
+    spacing: tuple[int, ...]
+    #: Whether some taps between the first and the last do not count, because their weight is 0.
+    skips: tuple[bool, ...]
+    #: What lies beyond the border of the input.
+    border: tuple[Border, ...]
+
+
+@dataclass(frozen=True)
 class Region:
     """The box of source pixels that one feature reads.
 
     ``box`` is one closed interval per axis, or ``None`` where it reads nothing but padding. With ``clipped``, positions
     outside any map on the way read nothing further back; without, the network is taken to go on beyond every border.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=2)
+    >>> out = net.conv("conv", net.input("x"), kernel=3, padding=1)
+    >>> analyze(net, input_size=8).region("conv", (0, 7)).box
+    ((0, 1), (6, 7))
     """
 
     layer: Hashable

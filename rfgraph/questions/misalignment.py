@@ -55,7 +55,21 @@ class Repair:
         return f"insert a pad of {new} between {self.node!r} and {self.before[0]!r}"
 
     def apply(self, graph: nx.DiGraph[Any]) -> nx.DiGraph[Any]:
-        """Return a copy of ``graph`` with the change made."""
+        """Return a copy of ``graph`` with the change made.
+
+        Parameters
+        ----------
+        graph
+            The network that was analysed.
+
+        Examples
+        --------
+        >>> import networkx as nx
+        >>> graph = nx.DiGraph()
+        >>> graph.add_node("conv", op="conv", kernel=3)
+        >>> Repair("conv", padding=((1, 1), (1, 1)), was=None).apply(graph).nodes["conv"]["padding"]
+        [[1, 1], [1, 1]]
+        """
         changed = graph.copy()
         padding = [list(pair) for pair in self.padding]
         if self.before is None:
@@ -123,6 +137,16 @@ class Misalignment(Finding):
     ``offset`` is how far the centre of ``branch`` lies past that of ``reference`` in pixels of the source,
     ``offset_in_merge`` the same in positions of the merge's own map. Both are 0 for unequal strides: they have no one
     offset.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> x = net.input("x")
+    >>> out = net.add("add", x, net.conv("conv", x, kernel=2))
+    >>> (finding,) = analyze(net).findings
+    >>> finding.reference.tail, finding.branch.tail, finding.offset
+    ('conv', 'x', Fraction(-1, 2))
     """
 
     fork: Hashable

@@ -55,7 +55,17 @@ class AxisPaths:
 
 @dataclass(frozen=True)
 class Paths:
-    """The paths from ``source`` to ``layer``; two edges between the same nodes make two paths."""
+    """The paths from ``source`` to ``layer``; two edges between the same nodes make two paths.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> x = net.input("x")
+    >>> out = net.add("add", x, net.conv("conv", x, kernel=3, padding=1))
+    >>> analyze(net).paths("add").count
+    2
+    """
 
     layer: Hashable
     source: Hashable

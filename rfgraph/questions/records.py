@@ -57,8 +57,11 @@ def value_of(field: Field, name: str) -> Number | None:
 def layer_document(layer: Layer) -> dict[str, Any]:
     """Return a layer for programs; a field that reads the whole axis has no size but says ``global``."""
     fields = []
-    for axis, size, field, whole in zip(layer.axes, layer.map_size, fields_of(layer), layer.is_global, strict=True):
-        fields.append({"axis": axis, "map_size": size, **field_document(field), "global": whole})
+    sides = layer.side or tuple("both" if whole else "" for whole in layer.is_global)
+    columns = zip(layer.axes, layer.map_size, fields_of(layer), layer.is_global, sides, strict=True)
+    for axis, size, field, whole, side in columns:
+        told = {"global": whole, "side": side or None}
+        fields.append({"axis": axis, "map_size": size, **field_document(field), **told})
     return {
         "name": str(layer.name),
         "op": layer.op,
@@ -88,9 +91,17 @@ _WINDOW_NUMBERS = ("size", "stride", "padding", "center", "start", "period")
 
 
 def window_document(window: Window) -> dict[str, Any]:
-    """Return a window for programs."""
+    """Return a window for programs: output ``y`` reads ``intervals[y % period]``, moved by ``step * (y // period)``.
+
+    The size is that of the phase that reads widest, padding, centre and start are those of output 0. An interval is
+    ``None`` where a phase reads nothing, and an end of it where that is the end of the axis.
+    """
+    phases = range(window.period) if window.is_local or window.side in ("past", "future") else ()
+    intervals = [None if (ends := window.ends(y)) is None else list(ends) for y in phases]
     return {
         **{name: exact(getattr(window, name)) if window.is_local else None for name in _WINDOW_NUMBERS},
+        "step": window.step if phases else None,
+        "intervals": intervals or None,
         "status": window.status,
     }
 

@@ -127,7 +127,16 @@ class BoxSupport:
 
 @dataclass(frozen=True)
 class Support:
-    """Which positions inside the hull of its receptive field a layer reads, borders left out."""
+    """Which positions inside the hull of its receptive field a layer reads, borders left out.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv", net.input("x"), kernel=3, dilation=2)
+    >>> [(of_axis.coverage, of_axis.marks.tolist()) for of_axis in analyze(net).support("conv").axes]
+    [(Fraction(3, 5), [True, False, True, False, True])]
+    """
 
     layer: Hashable
     axes: tuple[AxisSupport, ...]

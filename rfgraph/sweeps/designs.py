@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from rfgraph.errors import AttributeValueError, UnknownNodeError
 from rfgraph.graph.treatments import matches
 from rfgraph.ops import KINDS, METADATA, near
-from rfgraph.ops.sliding import Conv, ConvTranspose
 
 Ints = NDArray[np.int64]
 
@@ -425,7 +424,7 @@ def _takes(attributes: Mapping[str, Any], attribute: str) -> bool:
     if kind is None:
         return attribute == "treat"
     if attribute in METADATA:
-        return attributes["op"] == "dense" or issubclass(kind, (Conv, ConvTranspose))
+        return kind.projects
     return attribute in {f.metadata["name"] or f.name for f in _attributes(kind)} | kind.extra | {"treat"}
 
 

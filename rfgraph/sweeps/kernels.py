@@ -1,4 +1,8 @@
-"""The compiled loops; numba is needed to import this, and only ``compiled`` does."""
+"""The compiled loops of ``rfgraph.sweeps.tape``, which alone imports this module: it needs numba.
+
+Twin of ``rfgraph.sweeps.vectorised``, held against it by
+``tests/sweeps/test_sweep.py::test_compiled_code_finds_the_same_to_the_bit``.
+"""
 
 from __future__ import annotations
 

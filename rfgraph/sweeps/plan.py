@@ -26,11 +26,7 @@ from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.graph import sizes as shapes
 from rfgraph.graph.network import Layers, read_node
 from rfgraph.ops import METADATA, Op
-from rfgraph.ops.moving import Pad
-from rfgraph.ops.pointwise import Merge, Pointwise
-from rfgraph.ops.resampling import Resize
-from rfgraph.ops.sliding import ConvTranspose, Pool, Sliding
-from rfgraph.ops.whole import Mixing
+from rfgraph.ops.base import Affine, SizeLaw, Slid
 from rfgraph.sweeps.designs import Choice, Digit, Keep
 
 Ints = NDArray[np.int64]
@@ -140,7 +136,7 @@ class SizeRule:
     ``kind`` names the rule; ``numbers`` are its tables, ``ops`` the op of each variant where the rule asks those.
     """
 
-    kind: Literal["fixed", "first", "merge", "sliding", "transposed", "shift", "ops"]
+    kind: Literal["fixed", "first", "merge", "slid", "affine", "ops"]
     fixed: int | None = None
     numbers: tuple[Table, ...] = ()
     same: Same | None = None
@@ -417,37 +413,39 @@ class _Planner:
             sizes = tuple(self.fixed[tail] for tail in tails)
             self.fixed[v] = self.most[v] = size = self.fixed_size(v, ops[0], sizes)
             return SizeRule("fixed", size)
-        if all(isinstance(op, Merge) for op in ops):
-            if not sized:
-                return self.unknown(v, ops)
-            self.most[v] = max(self.most[tail] or 0 for tail in sized)
-            broadcasts = [op.broadcasts for op in ops]
-            if len(set(broadcasts)) > 1:
-                raise NoPlan(f"{self.named(v)} broadcasts in some designs only")
-            return SizeRule("merge", tails=sized, broadcasts=broadcasts[0], complete=len(sized) == len(tails))
-        if len(sized) < len(tails) or not tails:
+        if not sized or (len(sized) < len(tails) and not all(op.merges for op in ops)):
             return self.unknown(v, ops)
-        most = self.most[tails[0]] or 0
-        if all(isinstance(op, Pointwise) or (isinstance(op, Mixing) and not op.collapses) for op in ops):
-            self.most[v] = most
-            return SizeRule("first", tails=sized)
-        if all(isinstance(op, Sliding) for op in ops):
-            sliding = [op for op in ops if isinstance(op, Sliding)]
-            same = _same(sliding)
-            ceil = table([int(isinstance(op, Pool) and op.ceil_mode) for op in sliding])
+        if all(op.merges for op in ops):
+            return self.merged(v, ops, sized)
+        return self.by_law(v, ops, sized)
+
+    def merged(self, v: int, ops: Sequence[Op], sized: tuple[int, ...]) -> SizeRule:
+        """Return the rule for an op that reads several maps at the same position."""
+        self.most[v] = max(self.most[tail] or 0 for tail in sized)
+        broadcasts = [op.broadcasts for op in ops]
+        if len(set(broadcasts)) > 1:
+            raise NoPlan(f"{self.named(v)} broadcasts in some designs only")
+        complete = len(sized) == len(self.layers.tails[v])
+        return SizeRule("merge", tails=sized, broadcasts=broadcasts[0], complete=complete)
+
+    def by_law(self, v: int, ops: Sequence[Op], sized: tuple[int, ...]) -> SizeRule:
+        """Return the rule for an op that has a formula, and otherwise one that asks the op itself."""
+        most = self.most[sized[0]] or 0
+        laws = [op.size_law for op in ops]
+        if slid := _all_slid(laws):
+            same = _same(slid)
             padded = max(greatest(same.before) + greatest(same.after), greatest(same.span))
             self.most[v] = self.bounded(v, most + padded)
-            return SizeRule("sliding", tails=sized, same=same, numbers=(ceil,))
-        if all(isinstance(op, ConvTranspose) for op in ops):
-            numbers, bound = _transposed_numbers([op for op in ops if isinstance(op, ConvTranspose)], most)
-            self.most[v] = self.bounded(v, bound)
-            return SizeRule("transposed", tails=sized, numbers=numbers)
-        if all(isinstance(op, Pad) for op in ops):
-            total = table([sum(op.padding) for op in ops if isinstance(op, Pad)])
-            self.most[v] = self.bounded(v, most + greatest(total))
-            return SizeRule("shift", tails=sized, numbers=(total,))
-        self.most[v] = max(_largest_size(op, most) for op in ops)
-        return SizeRule("ops", tails=sized, ops=tuple(ops))
+            return SizeRule("slid", tails=sized, same=same, numbers=(table([int(law.ceil_mode) for law in slid]),))
+        affine = [law for law in laws if isinstance(law, Affine)]
+        if len(affine) < len(ops):
+            self.most[v] = max(_largest_size(op, most) for op in ops)
+            return SizeRule("ops", tails=sized, ops=tuple(ops))
+        times, plus = table([law.times for law in affine]), table([law.plus for law in affine])
+        self.most[v] = self.bounded(v, most * greatest(times) + greatest(plus))
+        if all(law == Affine(1, 0) for law in affine):
+            return SizeRule("first", tails=sized)
+        return SizeRule("affine", tails=sized, numbers=(times, plus))
 
     def fixed_size(self, v: int, op: Op, sizes: tuple[int | None, ...]) -> int | None:
         try:
@@ -473,7 +471,7 @@ class _Planner:
         if len(set(known)) == 1:
             self.fixed[v] = known[0]
             return SizeRule("fixed", known[0])
-        return SizeRule("shift", numbers=(table(known),))
+        return SizeRule("affine", numbers=(0, table(known)))
 
     def bounded(self, v: int, most: int) -> int:
         if most > LARGEST:
@@ -517,11 +515,9 @@ class _Planner:
         varies = any(self.most[t] is not None and self.fixed[t] is None for t in tails)
         if not all(op.reads_all for op in ops):
             raise NoPlan(f"{self.named(v)} may read less than its window")
-        if all(isinstance(op, Sliding) for op in ops):
-            sliding = [op for op in ops if isinstance(op, Sliding)]
-            if any(op.pads(None) is None for op in sliding) and varies:
-                return self.sized_kernel(tail, sliding)
-        elif varies and any(self.heeds_sizes(op) for op in ops):
+        if varies and any(op.heeds_size for op in ops):
+            if slid := _all_slid([op.size_law for op in ops]):
+                return self.sized_kernel(tail, slid)
             raise NoPlan(f"{self.named(v)} reads what the size of its map says, which differs from design to design")
         windows = [op.reads(slot, sizes) for op in ops]
         kinds = {window.kind for window in windows}
@@ -538,15 +534,9 @@ class _Planner:
             return "empty"
         return self.local(v, tail, windows)
 
-    def heeds_sizes(self, op: Op) -> bool:
-        """Return whether the size of its map may decide what an op reads; broadcasting is looked at apart."""
-        if op.joins or op.window_cycle != 1:
-            return True
-        return isinstance(op, Resize) and op.coordinates == "pytorch_half_pixel"
-
-    def sized_kernel(self, tail: int, ops: Sequence[Sliding]) -> Read:
-        same = _same(ops)
-        last = table([op.span - 1 - (0 if isinstance(op.padding, str) else op.padding[0]) for op in ops])
+    def sized_kernel(self, tail: int, laws: Sequence[Slid]) -> Read:
+        same = _same(laws)
+        last = table([law.span - 1 - (0 if isinstance(law.padding, str) else law.padding[0]) for law in laws])
         first = -same.before if isinstance(same.before, int) else np.negative(same.before)
         return Read(tail, (first,), (last,), same.stride, same)
 
@@ -619,25 +609,19 @@ def _largest_size(op: Op, most: int) -> int:
     return min(max(sizes, default=0), LARGEST)
 
 
-def _same(ops: Sequence[Sliding]) -> Same:
+def _all_slid(laws: Sequence[SizeLaw | None]) -> list[Slid]:
+    """Return the laws, if all of them are those of sliding kernels."""
+    slid = [law for law in laws if isinstance(law, Slid)]
+    return slid if len(slid) == len(laws) else []
+
+
+def _same(laws: Sequence[Slid]) -> Same:
     modes = {"same_upper": 1, "same_lower": 2}
-    stated = [(0, 0) if isinstance(op.padding, str) else op.padding for op in ops]
+    stated = [(0, 0) if isinstance(law.padding, str) else law.padding for law in laws]
     return Same(
-        table([modes[op.padding] if isinstance(op.padding, str) else 0 for op in ops]),
-        table([op.span for op in ops]),
-        table([op.stride for op in ops]),
+        table([modes[law.padding] if isinstance(law.padding, str) else 0 for law in laws]),
+        table([law.span for law in laws]),
+        table([law.stride for law in laws]),
         table([before for before, _ in stated]),
         table([after for _, after in stated]),
     )
-
-
-def _transposed_numbers(ops: Sequence[ConvTranspose], most: int) -> tuple[tuple[Table, Table], int]:
-    """Return stride and addend of the size of a transposed convolution, and a bound on it."""
-    adds = []
-    for op in ops:
-        if isinstance(op.padding, str):
-            adds.append(op.output_padding)
-        else:
-            adds.append(op.span - op.stride - sum(op.padding) + op.output_padding)
-    stride, add = table([op.stride for op in ops]), table(adds)
-    return (stride, add), most * greatest(stride) + greatest(add)

@@ -1,12 +1,14 @@
 """The pass over a sample or a list of designs in compiled code: nodes times designs, a few hundred designs at a time.
 
-Designs of a grid share most of their work, and arrays that broadcast make use of that; those of a sample share nothing,
-and numpy goes through memory once for every addition. Here a few hundred designs stay in the cache from the first node
-to the last. The plan of an axis becomes a *tape*: one row of integers per read, and slots for fields that are used
-again once their last reader is done.
+Designs of a grid share most of their work, and arrays that broadcast make use of that; those of a sample share
+nothing, and numpy goes through memory once for every addition. Here a few hundred designs stay in the cache from the
+first node to the last. The plan of an axis becomes a *tape*: one row of integers per read, and slots for fields that
+are used again once their last reader is done.
 
-numba is imported by this module alone, when there is enough to do; without it, or where a plan needs more than this
-knows (fields with phases, padding that depends on the size), numpy does the same with the same numbers.
+Twin of ``rfgraph.sweeps.vectorised``, held against it by
+``tests/sweeps/test_sweep.py::test_compiled_code_finds_the_same_to_the_bit``. numba is imported by this module alone,
+when there is enough to do; without it, or where a plan needs more than this knows (fields with phases, padding that
+depends on the size), numpy does the same with the same numbers.
 """
 
 from __future__ import annotations

@@ -1,5 +1,9 @@
 """The pass over a block of designs at once: the forward pass and the sizes pass, with arrays where designs differ.
 
+Twin of the domain ``rfgraph.passes.fields`` and of ``rfgraph.graph.sizes``, held against them by
+``tests/sweeps/test_sweep.py::test_every_design_is_what_its_analysis_says``. What SAME padding is stands in
+``rfgraph.ops.sliding.Sliding.pads``, and when branches line up in ``rfgraph.algebra.alignment.compare``.
+
 Numbers that are the same in all designs of a block are plain integers; others are arrays with one dimension per choice
 that varies in the block, of length 1 along those that they do not depend on. So what many designs share is computed
 once for all of them, and that costs no line here: it is how arrays broadcast.
@@ -166,10 +170,9 @@ class _Pass:
             return self.merged(rule, sizes)
         if rule.kind == "ops":
             return self.asked(rule, sizes, pick)
-        if rule.kind == "shift":
-            size = pick(rule.numbers[0]) + (sizes[0] if sizes else 0)
-        elif rule.kind == "transposed":
-            size = sizes[0] * pick(rule.numbers[0]) + pick(rule.numbers[1])
+        if rule.kind == "affine":
+            times, plus = map(pick, rule.numbers)
+            size = sizes[0] * times + plus if sizes else plus
         else:
             assert rule.same is not None
             size = self.slid(rule.same, pick(rule.numbers[0]), sizes[0], pick)
@@ -338,7 +341,7 @@ def _leaves_range(axis: AxisPlan, index: list[Digit]) -> Flag:
 
 
 def _pads(same: Same, size: Number, pick: Callable[[Table], Number]) -> tuple[Number, Number]:
-    """Return the padding before and after maps of ``size``, as ``Sliding.pads``."""
+    """Return the padding before and after maps of ``size``, by the rule of ``Sliding.pads``, which states it."""
     mode, before, after = pick(same.mode), pick(same.before), pick(same.after)
     if isinstance(mode, int) and not mode:
         return before, after

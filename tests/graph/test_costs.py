@@ -10,7 +10,7 @@ import rfgraph
 from rfgraph.errors import AttributeValueError
 from rfgraph.models import MODELS
 from rfgraph.ops import KINDS
-from rfgraph.ops.costs import FORMULAS, Cost, Map, Settings, cost, formula
+from rfgraph.ops.costs import FORMULAS, KEEPING, Cost, Map, Settings, cost, formula
 from rfgraph.policy import Policy, judge
 from rfgraph.present.views import Summary, TraceView
 
@@ -87,6 +87,16 @@ def test_formulas_by_hand(op, attributes, want):
 def test_every_formula_has_a_case():
     assert set(FORMULAS) <= {op for op, _, _ in CASES} | {"concat", "constant"}
     assert set(FORMULAS) <= set(KINDS)
+
+
+def test_what_an_op_costs_is_said():
+    for op in KINDS.keys() - FORMULAS.keys() - KEEPING:
+        if not KINDS[op].own_position:
+            pytest.fail(
+                f"what op {op!r} holds and takes is not said, so that it is not known; in rfgraph/ops/costs.py, add it "
+                f'to KEEPING if it learns nothing and keeps its channels, or write its formula under @formula("{op}")'
+            )
+    assert not FORMULAS.keys() & KEEPING
 
 
 def test_an_op_has_one_formula():

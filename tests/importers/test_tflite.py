@@ -789,7 +789,7 @@ def test_sizes_that_are_computed_follow_the_input_size():
     unsized = rfgraph.analyze(str(DATA / "segmenter.tflite"))
     assert unsized["down_1"].size == (3, 3)
     node = rfgraph.load(DATA / "segmenter.tflite").nodes["atrous_1/convolution/SpaceToBatchND"]
-    assert node["why"] == "the input size decides its paddings; give one"
+    assert node["why"] == "its padding depends on the input size; give one"
     for size in ((64, 90), (33, 47)):
         report = rfgraph.analyze(str(DATA / "segmenter.tflite"), input_size=size)
         assert report["classes_1"].map_size == size
@@ -903,21 +903,21 @@ WINDOW = {"Padding": 0, "StrideW": 1, "StrideH": 1, "DilationWFactor": 1, "Dilat
         ("CONV_2D", {}, [np.zeros((2, 3, 3, 4), int)], "its options have no StrideH"),
         ("CONV_2D", WINDOW, [], "input 1 is missing"),
         ("MAX_POOL_2D", {}, [], "its options have no FilterHeight"),
-        ("TRANSPOSE", {}, [[0, 1, 2, 4]], "dimension 4 is not one of the 4"),
+        ("TRANSPOSE", {}, [[0, 1, 2, 4]], "axis 4 is not one of the 4"),
         ("TRANSPOSE", {}, [[0, 1, 2, 2]], "does not permute 4 dimensions"),
         ("RESHAPE", {}, [[5, 5]], r"shape \[1, 6, 7, 4\] cannot become \[5, 5\]"),
         ("RESHAPE", {}, [[-1, -1]], "more than one -1"),
         ("SQUEEZE", {"SqueezeDims": (1,)}, [], "are not all of size 1"),
-        ("PAD", {}, [[1, 1]], "it has 2 pads for 4 dimensions"),
+        ("PAD", {}, [[1, 1]], "it pads 1 dimensions of a tensor of 4"),
         ("SLICE", {}, [[0], [1]], "do not have 4 entries each"),
         ("SPLIT_V", {}, [[1, 3], [3]], "it splits into 2 parts but has 1 outputs"),
-        ("SPLIT_V", {}, [[-1, -1], [3]], "more than one -1"),
+        ("SPLIT_V", {}, [[-1, -1], [3]], "it splits into 2 parts"),
         ("DEPTH_TO_SPACE", {"BlockSize": 0}, [], "BlockSize 0 is not positive"),
-        ("SPACE_TO_BATCH_ND", {}, [[2, 2], [0, 0]], "do not fit its 4 dimensions"),
-        ("RESIZE_BILINEAR", {}, [[3]], "does not have two entries"),
+        ("SPACE_TO_BATCH_ND", {}, [[2, 2], [0, 0]], "do not fit a tensor of 4 dimensions"),
+        ("RESIZE_BILINEAR", {"AlignCorners": 0, "HalfPixelCenters": 0}, [[3]], "its 1 sizes do not fit a tensor of 4"),
         ("CALL", {"Subgraph": 7}, [], "it calls graph 7 of 1"),
         ("RESHAPE", {}, [[Fraction(3, 2)]], "its shape holds numbers that are no integers"),
-        ("TILE", {}, [[2]], "do not have one entry for each of the 4 dimensions"),
+        ("TILE", {}, [[2]], "it repeats 1 dimensions of a tensor of 4"),
         ("DILATE", {}, [[1, 0, 1, 1]], "are not one positive number for each dimension"),
     ],
 )

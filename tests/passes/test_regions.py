@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import networkx as nx
 import numpy as np
 import oracle
 import pytest
-from hypothesis import assume, given, note
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import DIRECTED, networks
+from strategies import DIRECTED, networks, readable, shifted_paths, sized
 
 import rfgraph
 from rfgraph import Network
@@ -19,30 +18,6 @@ from rfgraph.ops import KINDS
 from rfgraph.ops.base import attribute, choice
 from rfgraph.ops.sliding import Sliding
 from rfgraph.passes import extents, products
-
-
-def sized(draw, graph, low=4, high=11):
-    """Give each input of ``graph`` a size, and return its report."""
-    for _, attributes in graph.nodes(data=True):
-        if attributes["op"] == "input":
-            attributes["size"] = [draw(st.integers(low, high)) for _ in range(graph.graph["axes"])]
-    note(nx.node_link_data(graph, edges="edges"))
-    try:
-        return rfgraph.analyze(graph, source="in0")
-    except rfgraph.RFGraphError:
-        assume(False)
-
-
-def readable(report):
-    """The nodes of which regions can be asked."""
-    nodes = []
-    for node in report:
-        try:
-            report.regions(node)
-        except rfgraph.RFGraphError:
-            continue
-        nodes.append(node)
-    return nodes
 
 
 @given(networks(same=True, drift=True, axes=st.integers(1, 3)), st.data())
@@ -83,24 +58,6 @@ def test_regions_of_recurrences_are_the_oracles(graph, data):
         assert regions.box(index) == expected
         region = report.region(node, index)
         assert (region.box, region.status) == (expected, "exact")
-
-
-@st.composite
-def shifted_paths(draw):
-    """Merges of branches that each move the map to some side, and so read nothing at other borders than the others."""
-    axes = draw(st.integers(2, 3))
-    net = Network(axes=axes)
-    last = net.input("in0", size=[draw(st.integers(2, 5)) for _ in range(axes)])
-    for stage in range(draw(st.integers(1, 2))):
-        branches = []
-        for i in range(draw(st.integers(2, 4))):
-            shifts = [draw(st.integers(-2, 2)) for _ in range(axes)]
-            branch = net.pad(f"shift{stage}{i}", last, padding=[[shift, -shift] for shift in shifts])
-            kernel = [draw(st.sampled_from([1, 1, 2, 3])) for _ in range(axes)]
-            dilation = draw(st.integers(1, 2))
-            branches.append(net.conv(f"conv{stage}{i}", branch, kernel=kernel, dilation=dilation, padding="same"))
-        last = net.add(f"add{stage}", *branches)
-    return net.graph
 
 
 @given(shifted_paths())
@@ -341,3 +298,10 @@ def test_positions_beyond_the_joined_input_read_nothing_of_it():
     assert report["both"].status == report.support("both").status == "bound"
     assert report.support("both").box().status == "bound"
     assert report.regions("both").reads.tolist() == [True] * 6 + [False] * 6
+
+
+def test_beyond_the_cap_one_region_is_a_bound_that_says_so(monkeypatch):
+    exact = two_that_die_apart().region("add", (0, 3))
+    monkeypatch.setattr(products, "MAX_PRODUCTS", 1)
+    bound = two_that_die_apart().region("add", (3, 3))
+    assert (exact.status, bound.status) == ("exact", "bound")

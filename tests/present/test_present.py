@@ -20,14 +20,14 @@ from rfgraph.algebra.residues import InputSizes
 from rfgraph.policy import Policy, judge
 from rfgraph.present import as_csv, as_json, as_markdown, as_table
 from rfgraph.present.findings import Check
-from rfgraph.present.layers import axis_texts, field_texts, reasons
+from rfgraph.present.layers import axis_texts, field_texts, layer_records, layer_sheet, reasons
 from rfgraph.present.layout import NARROWEST, cells, fitted, wrapped
 from rfgraph.present.rows import Column, Records, Sheet, across, digits, number, printable
 from rfgraph.present.sizes import Sizes, examples
 from rfgraph.present.views import RegionView, Summary, TraceView
 from rfgraph.present.zoo import Zoo, ZooRow
 from rfgraph.questions.layers import Layer
-from rfgraph.questions.records import exact
+from rfgraph.questions.records import exact, layer_document
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -324,7 +324,7 @@ def test_findings_are_counted_with_the_command_that_shows_them() -> None:
 
 def test_layers_that_do_not_read_the_source_are_shown_on_demand() -> None:
     assert "learned" not in [row[0] for row in summary(mixed()).sheet().rows]
-    assert ("learned", "constant", "-", "-", "-", "-") in summary(mixed(), everything=True).sheet().rows
+    assert ("learned", "constant", *"------") in summary(mixed(), everything=True).sheet().rows
 
 
 def test_of_many_outputs_and_reasons_the_first_few_are_named() -> None:
@@ -1077,3 +1077,23 @@ def test_summary_tells_what_of_an_output_is_read() -> None:
     assert view.document()["holes"] == [{"layer": "conv", "coverage": "3/5", "size": 5, "since": "conv", "rates": [2]}]
     assert any(note.startswith("holes: node 'conv', axis t: it reads 60% of the 5") for note in view.sheet().notes)
     assert summary(_signal()).document()["holes"] == []
+
+
+def test_numbers_by_phase_are_told_as_such() -> None:
+    net = rfgraph.Network("up", axes=1)
+    up = net.resize("up", net.conv("conv", net.input("x"), kernel=3, padding=1), scale=2, mode="linear")
+    net.cumsum("sum", up)
+    report = rfgraph.analyze(net)
+    (field,) = layer_document(report["up"])["fields"]
+    assert (field["period"], field["step"], field["intervals"]) == (2, 1, [[-2, 1], [-1, 2]])
+    assert (field["global"], field["side"]) == (False, None)
+    (field,) = layer_document(report["sum"])["fields"]
+    assert (field["intervals"], field["step"], field["side"]) == ([[None, 1], [None, 2]], 1, "past")
+    sheet = layer_sheet([report[node] for node in report], "up", ())
+    rows = {row[0]: row for row in sheet.rows}
+    assert [column.heading for column in sheet.columns][-2:] == ["T", "reach"]
+    assert rows["up"][-2:] == ("2", "-2..+1.5")
+    assert rows["sum"][2] == "past"
+    assert any("repeats" in note for note in sheet.notes)
+    records = layer_records([report["up"]], report.axes)
+    assert dict(zip(records.header, records.rows[0], strict=True))["period_t"] == "2"

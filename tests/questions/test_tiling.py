@@ -511,3 +511,48 @@ def test_map_overlap_is_lazy_and_the_same():
     assert len(calls) == 1  # one tile, to learn what outputs look like
     assert out.numblocks[1:] == tuple(len(axis.tiles) for axis in plan.axes)
     np.testing.assert_array_equal(out.compute(scheduler="synchronous"), doubled()(image))
+
+
+# A published table.
+
+#: Overlaps of tiles that CSBDeep (csbdeep/internals/predict.py, ``tile_overlap``) uses for its U-Nets, by the size of
+#: their pools: a row a depth, a column a kernel of 3, 5 and 7. Its U-Nets have two convolutions a level, all padded.
+PUBLISHED = {
+    1: [(6, 12, 18), (10, 20, 30), (14, 28, 42), (18, 36, 54), (22, 44, 66)],
+    2: [(9, 17, 25), (22, 43, 62), (46, 92, 138), (94, 188, 282), (190, 380, 570)],
+    4: [(14, 27, 38), (58, 116, 158), (234, 468, 638), (938, 1876, 2558)],
+}
+
+
+def published_unet(depth, kernel, pool):
+    net = rfgraph.Network("unet", axes=1)
+    x, skips = net.input("image"), []
+
+    def convolved(name, x):
+        for i in range(2):
+            x = net.conv(f"{name}/{i}", x, kernel=kernel, padding="same")
+        return x
+
+    for level in range(depth):
+        x = convolved(f"down{level}", x)
+        skips.append(x)
+        x = net.max_pool(f"pool{level}", x, kernel=pool)
+    x = convolved("middle", x)
+    for level in reversed(range(depth)):
+        x = net.concat(f"join{level}", net.resize(f"up{level}", x, scale=pool), skips[level])
+        x = convolved(f"after{level}", x)
+    return net.graph
+
+
+def test_a_published_table_of_overlaps():
+    over = {}
+    for pool, rows in PUBLISHED.items():
+        for depth, row in enumerate(rows, start=1):
+            for kernel, overlap in zip((3, 5, 7), row, strict=True):
+                (axis,) = plan_of(published_unet(depth, kernel, pool)).axes
+                least = max(axis.halo)
+                assert overlap >= least
+                over[pool, depth, kernel] = overlap - least
+    assert len(over) == 42
+    assert sorted(set(over.values())) == [0, 1, 3]
+    assert sum(extra > 0 for extra in over.values()) == 5

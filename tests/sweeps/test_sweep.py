@@ -493,6 +493,14 @@ def test_published_networks_are_swept_as_they_are(name):
         check_row(found, row, input_size=224)
 
 
+@pytest.mark.parametrize("mode", ["constant", "reflect", "symmetric", "wrap"])
+def test_designs_whose_maps_are_too_small_to_be_mirrored_do_not_work(mode):
+    net = rfgraph.Network(axes=1)
+    x = net.conv("shrinks", net.input("image", size=12), kernel=3, padding=1)
+    net.conv("end", net.pad("mirrored", x, padding=4, mode=mode), kernel=3)
+    check_sweep(net.graph, {"shrinks.stride": [1, 2, 3, 4], "mirrored.padding": [1, 4]})
+
+
 def test_ops_can_be_chosen_and_so_can_treatments():
     net = rfgraph.Network("ops", axes=1)
     x = net.conv("c", net.input("x", channels=4), kernel=3, channels=4)

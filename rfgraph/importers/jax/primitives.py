@@ -20,6 +20,7 @@ from rfgraph.importers.lowering.rows import nearest_of
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.ops.resampling import RADIUS, Resize
 
@@ -92,25 +93,7 @@ HANDLERS: Handlers[Handle] = Handlers("JAX")
 # Functions of elements at the same index.
 
 #: Primitive -> what it is called; those of several operands broadcast scalars only, so that no label is needed.
-POINTWISE = {
-    "add": "add", "add_any": "add", "sub": "sub", "mul": "mul", "div": "div", "max": "max", "min": "min", "pow": "pow",
-    "rem": "mod", "atan2": "atan2", "and": "and", "or": "or", "xor": "xor", "not": "not", "eq": "equal",
-    "ne": "not_equal", "lt": "less", "le": "less_or_equal", "gt": "greater", "ge": "greater_or_equal",
-    "eq_to": "equal", "lt_to": "less", "le_to": "less_or_equal", "nextafter": "nextafter",
-    "mulhi": "mul", "shift_left": "bit_shift", "shift_right_arithmetic": "bit_shift",
-    "shift_right_logical": "bit_shift",
-    "complex": "complex",
-    "igamma": "igamma", "igammac": "igamma", "igamma_grad_a": "igamma", "polygamma": "polygamma", "zeta": "zeta",
-    "regularized_incomplete_beta": "beta", "select_n": "where", "clamp": "clip",
-    "neg": "neg", "sign": "sign", "abs": "abs", "floor": "floor", "ceil": "ceil", "round": "round", "exp": "exp",
-    "exp2": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "sqrt": "sqrt", "rsqrt": "rsqrt", "cbrt": "cbrt",
-    "square": "square", "integer_pow": "pow", "sin": "sin", "cos": "cos", "tan": "tan", "asin": "asin",
-    "acos": "acos", "atan": "atan", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "asinh": "asinh",
-    "acosh": "acosh", "atanh": "atanh", "logistic": "sigmoid", "erf": "erf", "erfc": "erfc", "erf_inv": "erfinv",
-    "lgamma": "lgamma", "digamma": "digamma", "bessel_i0e": "bessel", "bessel_i1e": "bessel",
-    "is_finite": "isfinite", "population_count": "popcount", "clz": "clz", "real": "real", "imag": "imag",
-    "conj": "conj",
-}  # fmt: skip
+POINTWISE = vocabulary.names("jax", vocabulary.UNARY, vocabulary.SEVERAL)
 
 #: Primitives of which each output is an operand as it is: other types, other places in memory, marks for tracing.
 SAME = (
@@ -236,10 +219,7 @@ def _together(operands: Sequence[Operand], build: Builder) -> Value:
 
 # Reductions and mixtures.
 
-REDUCTIONS = {
-    "reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min", "reduce_prod": "prod", "reduce_and": "min",
-    "reduce_or": "max", "reduce_xor": "sum", "argmax": "max", "argmin": "min",
-}  # fmt: skip
+REDUCTIONS = vocabulary.names("jax", vocabulary.REDUCTIONS)
 
 
 @HANDLERS.handles(*REDUCTIONS)

@@ -30,21 +30,14 @@ from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, product
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import completed, text
-from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling import products, vocabulary
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import shape_of
 
 # Activations: layers of their own, and what many layers end with.
 
 #: Functions of one element.
-ACTIVATIONS = {
-    "celu": "celu", "elu": "elu", "exponential": "exp", "gelu": "gelu", "hard_shrink": "shrink",
-    "hard_sigmoid": "hard_sigmoid", "hard_silu": "hard_swish", "hard_swish": "hard_swish", "hard_tanh": "hard_tanh",
-    "leaky_relu": "leaky_relu", "log_sigmoid": "log_sigmoid", "mish": "mish", "relu": "relu", "relu6": "relu6",
-    "selu": "selu", "sigmoid": "sigmoid", "silu": "silu", "swish": "silu", "soft_shrink": "shrink",
-    "softplus": "softplus", "softsign": "softsign", "sparse_plus": "sparse_plus", "sparse_sigmoid": "sparse_sigmoid",
-    "squareplus": "squareplus", "tanh": "tanh", "tanh_shrink": "shrink",
-}  # fmt: skip
+ACTIVATIONS = vocabulary.names("activations", vocabulary.UNARY)
 #: Functions of all elements along the last dimension.
 MIXING = ("softmax", "log_softmax", "sparsemax")
 
@@ -121,14 +114,7 @@ def _softmax(node: Node, build: Builder) -> Made:
 
 # Layers that change each element on its own, or nothing.
 
-ELEMENTWISE = {
-    "ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu", "PReLU": "prelu", "ActivityRegularization": "identity",
-    "Identity": "identity", "Masking": "identity", "Dropout": "dropout", "AlphaDropout": "dropout",
-    "GaussianDropout": "dropout", "GaussianNoise": "dropout", "SpatialDropout1D": "dropout",
-    "SpatialDropout2D": "dropout", "SpatialDropout3D": "dropout", "Rescaling": "mul", "Normalization": "batch_norm",
-    "BatchNormalization": "batch_norm", "Discretization": "floor",
-    "LayerScale": "mul", "StochasticDepth": "dropout",  # of keras.applications
-}  # fmt: skip
+ELEMENTWISE = vocabulary.names("layers", vocabulary.UNARY)
 
 #: Augmentations, which do nothing at inference.
 AUGMENTATIONS = (

@@ -45,43 +45,16 @@ from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
-from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling import products, vocabulary
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import shape_of  # fmt: skip
 
 # Functions of one element. Names that carry no meaning for space are their own.
 
-UNARY = {
-    "Abs": "abs", "Absolute": "abs", "Angle": "angle", "Arccos": "acos", "Arccosh": "acosh", "Arcsin": "asin",
-    "Arcsinh": "asinh", "Arctan": "atan", "Arctanh": "atanh", "BitwiseInvert": "bitwise_not",
-    "BitwiseNot": "bitwise_not", "Cast": "identity", "Cbrt": "cbrt", "Ceil": "ceil", "Celu": "celu",
-    "Conj": "conj", "Conjugate": "conj", "ConvertToTensor": "identity", "Copy": "identity", "Cos": "cos",
-    "Cosh": "cosh", "Deg2rad": "deg2rad", "Elu": "elu", "Erf": "erf", "Erfc": "erfc", "Erfinv": "erfinv", "Exp": "exp",
-    "Exp2": "exp", "Expm1": "expm1", "Fabs": "abs", "Floor": "floor", "Gelu": "gelu", "HardShrink": "shrink",
-    "HardSigmoid": "hard_sigmoid", "HardSilu": "hard_swish", "HardTanh": "hard_tanh", "I0": "i0", "Imag": "imag",
-    "Isfinite": "isfinite", "Isinf": "isinf", "Isnan": "isnan", "Isneginf": "isinf", "Isposinf": "isinf",
-    "Isreal": "isreal", "LeakyRelu": "leaky_relu", "Log": "log", "Log10": "log", "Log1p": "log1p", "Log2": "log",
-    "LogSigmoid": "log_sigmoid", "LogicalNot": "not", "NanToNum": "nan_to_num", "Negative": "neg", "Rad2deg": "rad2deg",
-    "Real": "real", "Reciprocal": "reciprocal", "Relu": "relu", "Relu6": "relu6", "Round": "round", "Rsqrt": "rsqrt",
-    "SaturateCast": "identity", "Selu": "selu", "Sigmoid": "sigmoid", "Sign": "sign", "Signbit": "signbit",
-    "Silu": "silu", "Sin": "sin", "Sinc": "sinc", "Sinh": "sinh", "SoftShrink": "shrink", "Softplus": "softplus",
-    "Softsign": "softsign", "SparsePlus": "sparse_plus", "SparseSigmoid": "sparse_sigmoid", "Sqrt": "sqrt",
-    "Square": "square", "Squareplus": "squareplus", "StopGradient": "identity", "Tan": "tan", "Tanh": "tanh",
-    "TanhShrink": "shrink", "Threshold": "threshold", "Tril": "trilu", "Triu": "trilu", "Trunc": "trunc",
-}  # fmt: skip
+UNARY = vocabulary.names("keras", vocabulary.UNARY)
 
 #: Functions of elements of several tensors, which broadcast.
-SEVERAL = {
-    "Add": "add", "Arctan2": "atan2", "BitwiseAnd": "bitwise_and", "BitwiseLeftShift": "bit_shift",
-    "BitwiseOr": "bitwise_or", "BitwiseRightShift": "bit_shift", "BitwiseXor": "bitwise_xor", "Clip": "clip",
-    "Divide": "div", "DivideNoNan": "div", "Equal": "equal", "FloorDivide": "floor_div", "Fmax": "max", "Fmin": "min",
-    "Fmod": "mod", "Gcd": "gcd", "Greater": "greater", "GreaterEqual": "greater_or_equal", "Heaviside": "heaviside",
-    "Hypot": "hypot", "Isclose": "equal", "Lcm": "lcm", "Ldexp": "mul", "LeftShift": "bit_shift", "Less": "less",
-    "LessEqual": "less_or_equal", "Logaddexp": "logaddexp", "Logaddexp2": "logaddexp", "LogicalAnd": "and",
-    "LogicalOr": "or", "LogicalXor": "xor", "Maximum": "max", "Minimum": "min", "Mod": "mod", "Multiply": "mul",
-    "Nextafter": "nextafter", "NotEqual": "not_equal", "Polar": "polar", "Power": "pow", "RightShift": "bit_shift",
-    "Subtract": "sub", "TrueDivide": "div", "Where": "where",
-}  # fmt: skip
+SEVERAL = vocabulary.names("keras", vocabulary.SEVERAL)
 
 
 def _ops(*names: str) -> tuple[str, ...]:
@@ -131,13 +104,7 @@ def _like(node: Node, build: Builder) -> Made:
 
 # Reductions and mixtures.
 
-REDUCTIONS = {
-    "All": "min", "Amax": "max", "Amin": "min", "Any": "max", "Argmax": "max", "Argmin": "min", "CountNonzero": "sum",
-    "Logsumexp": "log_sum_exp", "Max": "max", "Mean": "mean", "Median": "median", "Min": "min", "Nanargmax": "max",
-    "Nanargmin": "min", "Nanmax": "max", "Nanmean": "mean", "Nanmedian": "median", "Nanmin": "min", "Nanprod": "prod",
-    "Nanstd": "variance", "Nansum": "sum", "Nanvar": "variance", "Norm": "l2", "Prod": "prod", "Ptp": "max",
-    "Std": "variance", "Sum": "sum", "Var": "variance",
-}  # fmt: skip
+REDUCTIONS = vocabulary.names("keras", vocabulary.REDUCTIONS)
 
 
 @HANDLERS.handles(*_ops(*REDUCTIONS))

@@ -190,18 +190,28 @@ class Probe:
         )
 
     def slid(self, view: View | None, dims: Iterable[int]) -> None:
-        """Note that a window slides over ``dims`` of a tensor."""
+        """Note that a window slides over ``dims`` of a tensor.
+
+        Each dimension is slid over along the axis of its outermost part; what lies within are channels laid out. Other
+        parts are positions as well where their axis leads a dimension, or where a dimension lacks an axis that leads.
+        """
         dims = tuple(dims)
         self._most = max(self._most, len(dims))
         if view is None:
             return
-        leading = [dim.spatial[0] for dim in (view.dims[d] for d in dims) if dim.spatial]
+        spatial = [view.dims[d].spatial for d in dims]
+        leading = [parts[0] for parts in spatial if parts]
         axes = [part.axis for part in leading]
+        wide = sum(view.dims[d].size != 1 for d in dims)
+        whole = {part.axis for parts in spatial for part in parts[1:] if part.axis in axes or len(set(axes)) < wide}
         for part, axis in zip(leading, axes, strict=True):
             assert axis is not None
             outermost = part.size * part.stride == view.extent(axis)
             span = WHOLE if outermost and axes.count(axis) == 1 else (part.size, part.stride)
             self._slid.setdefault(axis, set()).add(span)
+        for axis in whole:
+            assert axis is not None
+            self._slid.setdefault(axis, set()).add(WHOLE)
 
     def patched(self, axes: Iterable[int]) -> None:
         """Note that blocks of neighbouring positions along ``axes`` are summed, each for itself."""

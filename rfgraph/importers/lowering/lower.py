@@ -33,6 +33,7 @@ from rfgraph.importers.program.primitives import (
     Concat,
     Contract,
     Instruction,
+    Pointwise,
     Program,
     Slice,
     Slide,
@@ -41,6 +42,8 @@ from rfgraph.importers.program.primitives import (
     Value,
     Whole,
 )
+
+ADRIFT = "which dimensions of the input carry the axes that its windows slide over cannot be told; say it with axes"
 
 
 def lower(
@@ -163,6 +166,7 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
     placed = _inputs(program, layout, maps, counts)
     values = {value.name: value for value in program.inputs}
     moves = Moves(program)
+    adrift = {value.name for value in program.inputs if layout.views[value.name] is None and value.shape is not None}
     for step in program.instructions:
         operands = [None if value.constant else placed.get(value.name) for value in step.inputs]
         values[step.output.name] = step.output
@@ -170,8 +174,14 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
             maps.begin()
             maps.step = step
             made = _apart(step, operands, place(step.primitive, maps, step, operands))
+            if adrift.intersection(value.name for value in step.inputs) and not maps.gave_up and made.view is None:
+                if isinstance(step.primitive, Pointwise) and sum(operand is not None for operand in operands) == 1:
+                    adrift.add(step.output.name)
+                else:
+                    maps.take_back()
+                    made = maps.unknown(step, operands, ADRIFT)
             base = moves.base(step.output.name)
-            if base in placed and (maps.gave_up or isinstance(step.primitive, Concat)):
+            if base in placed and (maps.gave_up or isinstance(step.primitive, Concat) or moves.writes(step)):
                 rows = {axis for p in operands if p is not None for axis, _ in p.taken}
                 made = _by_number(moves, maps, step, made, placed[base], values[base], rows)
             if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:
@@ -197,14 +207,14 @@ def _by_number(
 ) -> Placed:
     """Return what a step takes of the tensor whose elements it moves, found by their numbers where that says more.
 
-    It does where no rule follows the step; and where frames that overlap are put side by side, or rows of the axes
-    ``rows`` that were taken one by one.
+    It does where no rule follows the step; where frames that overlap are put side by side, or rows of the axes ``rows``
+    that were taken one by one; and where constants are written over some rows of a map.
     """
     numbers = None if base.view is None else moves.numbers(step, value)
     reading = None if base.view is None or numbers is None else read_back(base.view, value.shape or (), numbers)
     if reading is None:
         return made
-    if not maps.gave_up and made.view is not None:
+    if not maps.gave_up and made.view is not None and not moves.writes(step):
         kept = {axis for axis in made.view.axes if made.view.extent(axis) != 1} - rows
         if kept >= {axis for axis in reading.first if reading.along(axis)} and not overlaps(reading):
             return made

@@ -77,6 +77,11 @@ class Moves:
             moves = False
         return bases.pop() if moves else step.output.name
 
+    def writes(self, step: Instruction) -> bool:
+        """Return whether a step takes rows of what constants were put beside, as where they are written over some."""
+        made = self._made.get(step.inputs[0].name) if isinstance(step.primitive, program.Take) else None
+        return made is not None and isinstance(made.primitive, program.Concat) and any(v.constant for v in made.inputs)
+
     def base(self, name: str) -> str:
         """Return the tensor of which another one holds elements: the last one that something computed."""
         return self._base.get(name, name) or name
@@ -306,6 +311,9 @@ def _split(moving: Mapping[int, Numbers], read: NDArray[np.bool_], elements: Num
             continue
         grid = read.reshape(-1, inner)
         if not np.array_equal(np.logical_and.outer(grid[:, 0], grid[0]), grid):
+            continue
+        still_read = grid[0] if not within else grid[:, 0] if not outer else np.ones(1, dtype=np.bool_)
+        if not still_read.all():  # constants between positions, as where every second one is written, are no channels
             continue
         lines = [line.reshape(-1, inner) for line in moving.values()]
         if all(np.array_equal(np.where(grid, np.add.outer(line[:, 0], line[0]), 0), line) for line in lines):

@@ -70,7 +70,13 @@ def take_along(maps: Maps, step: Instruction, p: Placed, d: int, rows: Numbers) 
     assert isinstance(size, int)
     if ((rows < -size) | (rows >= size)).any():
         return None
-    reading = read_back(alone, (size,), np.where(rows < 0, rows + size, rows))
+    rows = np.where(rows < 0, rows + size, rows)
+    axis = view.whole(d)
+    if axis is not None and rows.shape[1:] == () and rows.size > 1 and (rows == rows.flat[0]).all():
+        one = Digit(0, rows.size, {axis: np.zeros_like(rows)}, np.ones(rows.size, dtype=np.bool_))
+        reading: Reading | None = Reading(((one,),), {axis: int(rows.flat[0])})  # one position again and again
+    else:
+        reading = read_back(alone, (size,), rows)
     if reading is None and rows.ndim > 1:
         return _listed(take_along(maps, step, p, d, rows.reshape(-1)), d, rows)
     if reading is None:

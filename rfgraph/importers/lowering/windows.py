@@ -16,9 +16,8 @@ from rfgraph.importers.program.primitives import Instruction, Ints
 Window = program.Slide | program.SlideTransposed
 Exchange = program.DepthToSpace | program.SpaceToDepth
 
+AT_MOST = "its window slides over positions of several axes, or of blocks, of which it reads some"
 APART = "the axes that it works on cannot be told apart"
-#: Why a window of which only the block is known that it lies in may read less than that.
-AT_MOST = "which neighbours its window reads is not followed"
 
 
 @place.register

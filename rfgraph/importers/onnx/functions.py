@@ -10,31 +10,15 @@ from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
 from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.attention import causal, is_self
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import axes_of, axis_of
 
 # Functions of one element.
 
-UNARY = {
-    "Relu": "relu", "LeakyRelu": "leaky_relu", "PRelu": "prelu", "Elu": "elu", "Selu": "selu", "Celu": "celu",
-    "Gelu": "gelu", "Swish": "silu", "Mish": "mish", "Sigmoid": "sigmoid", "HardSigmoid": "hard_sigmoid",
-    "HardSwish": "hard_swish", "Tanh": "tanh", "Softplus": "softplus", "Softsign": "softsign", "Exp": "exp",
-    "Log": "log", "Sqrt": "sqrt", "Abs": "abs", "Neg": "neg", "Reciprocal": "reciprocal", "Erf": "erf", "Sin": "sin",
-    "Cos": "cos", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign", "Identity": "identity",
-    "CastLike": "cast", "Clip": "clip", "Not": "not", "BitwiseNot": "bitwise_not", "ThresholdedRelu": "threshold",
-    "Shrink": "shrink", "Tan": "tan", "Asin": "asin", "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh",
-    "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh", "IsNaN": "isnan", "IsInf": "isinf", "Trilu": "trilu",
-    "Bernoulli": "bernoulli", "LRN": "local_response_norm", "QuantizeLinear": "quantize",
-    "DequantizeLinear": "dequantize", "BitCast": "cast",
-}  # fmt: skip
-
-SEVERAL = {
-    "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Sum": "add", "Max": "max", "Min": "min", "Mean": "mean",
-    "Pow": "pow", "Mod": "mod", "Where": "where", "Equal": "equal", "Less": "less", "Greater": "greater",
-    "LessOrEqual": "less_or_equal", "GreaterOrEqual": "greater_or_equal", "And": "and", "Or": "or", "Xor": "xor",
-    "BitShift": "bit_shift", "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or", "BitwiseXor": "bitwise_xor",
-}  # fmt: skip
+UNARY = vocabulary.names("onnx", vocabulary.UNARY)
+SEVERAL = vocabulary.names("onnx", vocabulary.SEVERAL)
 
 _FLOATS = {1, 10, 11, 16}  # TensorProto.DataType
 _BOOL = 9
@@ -60,7 +44,7 @@ def _several(node: Node, build: Builder) -> Made:
 
 def _old_broadcast(node: Node, build: Builder) -> Value:
     """Before opset 7 the second operand was laid along ``axis`` of the first."""
-    rank, own = len(node.shape(0)), len(node.shape(1))
+    rank, own = node.rank(0), node.rank(1)
     first = axis_of(node.get("axis"), rank)
     missing = rank - first - own
     if missing < 0:
@@ -88,7 +72,7 @@ def _dropout(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("BatchNormalization")
 def _batch_norm(node: Node, build: Builder) -> Made:
     if node.get("training_mode"):
-        dims = tuple(d for d in range(len(node.shape())) if d != 1)
+        dims = tuple(d for d in range(node.rank()) if d != 1)
         made = build(program.Mix(function="instance_norm", dims=dims), node.input(0))
     else:
         made = build(program.Pointwise(function="batch_norm"), node.input(0))
@@ -99,23 +83,19 @@ def _batch_norm(node: Node, build: Builder) -> Made:
 def _dynamic_quantize(node: Node, build: Builder) -> Made:
     # The scale comes from the extremes of the whole tensor, as the statistics of a norm do.
     x = node.input(0)
-    y = build(program.Mix(function="instance_norm", dims=tuple(range(len(node.shape())))), x)
+    y = build(program.Mix(function="instance_norm", dims=tuple(range(node.rank()))), x)
     return y, build(program.Whole(shape=()), x, part="scale"), build(program.Whole(shape=()), x, part="zero_point")
 
 
 # Reductions and mixtures.
 
-REDUCTIONS = {
-    "ReduceMean": "mean", "ReduceMax": "max", "ReduceMin": "min", "ReduceSum": "sum", "ReduceProd": "prod",
-    "ReduceL1": "l1", "ReduceL2": "l2", "ReduceLogSum": "log_sum", "ReduceLogSumExp": "log_sum_exp",
-    "ReduceSumSquare": "sum_square",
-}  # fmt: skip
+REDUCTIONS = vocabulary.names("onnx", vocabulary.REDUCTIONS)
 
 
 @HANDLERS.handles(*REDUCTIONS)
 def _reduce(node: Node, build: Builder) -> Made:
-    rank = len(node.shape())
-    axes = node.integers("axes", 1)
+    rank = node.rank()
+    axes = node.stated_integers("axes", 1)
     if not axes:
         if node.get("noop_with_empty_axes"):
             return build(program.Pointwise(function="identity"), node.input(0))
@@ -128,7 +108,7 @@ def _reduce(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ArgMax", "ArgMin")
 def _arg(node: Node, build: Builder) -> Made:
-    dims = (axis_of(node.get("axis", 0), len(node.shape())),)
+    dims = (axis_of(node.get("axis", 0), node.rank()),)
     function = "max" if node.op == "ArgMax" else "min"
     return build(program.Reduce(function=function, dims=dims, keepdims=bool(node.get("keepdims", 1))), node.input(0))
 
@@ -140,13 +120,13 @@ GLOBAL_POOLS = {
 
 @HANDLERS.handles(*GLOBAL_POOLS)
 def _global_pool(node: Node, build: Builder) -> Made:
-    dims = tuple(range(2, len(node.shape())))
+    dims = tuple(range(2, node.rank()))
     return build(program.Reduce(function=GLOBAL_POOLS[node.op], dims=dims), node.input(0))
 
 
 @HANDLERS.handles("Softmax", "LogSoftmax", "Hardmax")
 def _softmax(node: Node, build: Builder) -> Made:
-    rank = len(node.shape())
+    rank = node.rank()
     axis = axis_of(node.get("axis", -1 if node.version >= 13 else 1), max(rank, 1))
     dims = (axis,) if node.version >= 13 else tuple(range(axis, rank))
     return build(program.Mix(function="softmax", dims=dims), node.input(0))
@@ -154,7 +134,7 @@ def _softmax(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 def _layer_norm(node: Node, build: Builder) -> Made:
-    rank = len(node.shape())
+    rank = node.rank()
     dims = tuple(range(axis_of(node.get("axis", -1), rank), rank))
     return and_read(node, build, build(program.Mix(function="layer_norm", dims=dims), node.input(0)), 1, 2)
 
@@ -162,13 +142,13 @@ def _layer_norm(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("InstanceNormalization", "GroupNormalization")
 def _instance_norm(node: Node, build: Builder) -> Made:
     function = "instance_norm" if node.op == "InstanceNormalization" else "group_norm"
-    made = build(program.Mix(function=function, dims=tuple(range(2, len(node.shape())))), node.input(0))
+    made = build(program.Mix(function=function, dims=tuple(range(2, node.rank()))), node.input(0))
     return and_read(node, build, made, 1, 2)
 
 
 @HANDLERS.handles("MeanVarianceNormalization")
 def _mean_variance(node: Node, build: Builder) -> Made:
-    dims = axes_of(node.get("axes", [0, 2, 3]), len(node.shape()))
+    dims = axes_of(node.get("axes", [0, 2, 3]), node.rank())
     return build(program.Mix(function="instance_norm", dims=dims), node.input(0))
 
 
@@ -179,23 +159,23 @@ def _mix_axis(node: Node, build: Builder) -> Made:
     elif node.op == "RotaryEmbedding":
         axis, function = -1, "rotary"
     else:
-        found = node.integers("axis", 1)
+        found = node.stated_integers("axis", 1)
         if found is None:
             raise ValueError("axis is missing")
         direction: program.Direction = "backward" if node.get("reverse", 0) else "forward"
         mix = program.Mix(
-            function="cumsum", dims=(axis_of(found[0], len(node.shape())),), direction=direction,
+            function="cumsum", dims=(axis_of(found[0], node.rank()),), direction=direction,
             exclusive=bool(node.get("exclusive", 0)),
         )  # fmt: skip
         return build(mix, node.input(0))
-    made = build(program.Mix(function=function, dims=(axis_of(axis, len(node.shape())),)), node.input(0))
+    made = build(program.Mix(function=function, dims=(axis_of(axis, node.rank()),)), node.input(0))
     return and_read(node, build, made, 1, 2, 3) if node.op == "RotaryEmbedding" else made
 
 
 @HANDLERS.handles("TopK")
 def _top_k(node: Node, build: Builder) -> Made:
-    axis = axis_of(node.get("axis", -1), len(node.shape()))
-    count = node.numbers("k", 1)
+    axis = axis_of(node.get("axis", -1), node.rank())
+    count = node.stated("k", 1)
     if count is None:
         raise ValueError("k is missing")
     mixed = build(program.Mix(function="sort", dims=(axis,)), node.input(0), part="sort")
@@ -206,9 +186,9 @@ def _top_k(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("DFT")
 def _dft(node: Node, build: Builder) -> Made:
     shape = node.shape()
-    axis = node.get("axis", 1) if node.version < 20 else (node.integers("axis", 2) or [-2])[0]
+    axis = node.get("axis", 1) if node.version < 20 else (node.stated_integers("axis", 2) or [-2])[0]
     d = axis_of(axis, len(shape))
-    length = node.numbers("dft_length", 1)
+    length = node.stated("dft_length", 1)
     inverse, onesided = node.get("inverse", 0), node.get("onesided", 0)
     size = shape[d] if length is None else length[0]
     if onesided and inverse:
@@ -225,7 +205,7 @@ def _dft(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Det")
 def _det(node: Node, build: Builder) -> Made:
-    rank = len(node.shape())
+    rank = node.rank()
     return build(program.Reduce(function="det", dims=(rank - 2, rank - 1), keepdims=False), node.input(0))
 
 
@@ -346,7 +326,7 @@ def _attention(node: Node, build: Builder) -> Made:
     mask = node.optional(3)
     if mask is not None and not mask.constant:
         raise UnspelledError("its mask depends on what the network computes")
-    flat = len(node.shape()) == 3
+    flat = node.rank() == 3
     query, key, value = node.input(0), node.input(1), node.input(2)
     if flat:  # [batch, positions, heads * channels]
         query = _split_heads(build, query, node.get("q_num_heads"), "query")
@@ -426,7 +406,7 @@ def _roi(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("AffineGrid")
 def _affine_grid(node: Node, build: Builder) -> Made:
-    size = node.numbers("size", 1)
+    size = node.stated("size", 1)
     if size is None:
         raise ValueError("size is missing")
     return build(program.Whole(shape=(size[0], *size[2:], len(size) - 2)), node.input(0))
@@ -459,5 +439,5 @@ def _contrib_unary(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("SkipLayerNormalization")
 def _skip_layer_norm(node: Node, build: Builder) -> Made:
     total = build(program.Pointwise(function="add"), node.input(0), node.input(1), part="add")
-    rank = len(node.shape())
+    rank = node.rank()
     return build(program.Mix(function="layer_norm", dims=(rank - 1,)), total)

@@ -8,19 +8,23 @@ written over, are read where they stand. Constant indices that take or write a b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product as combinations
-
-import numpy as np
-
 from rfgraph.importers import program
-from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, as_integer
+from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.sampling import at_each, read_whole
-from rfgraph.importers.spelling.shared import axis_of
+from rfgraph.importers.spelling.sampling import (
+    at_each,
+    grid_of,
+    numbers_of,
+    read_whole,
+    rows_alike,
+    take_grid,
+    write_grid,
+    write_places,
+)
+from rfgraph.importers.spelling.shared import axis_of, whole_number
 
 
 @HANDLERS.handles("GridSample")
@@ -46,6 +50,9 @@ def _gather_elements(node: Node, build: Builder) -> Made:
         stops = tuple(at[e] for e in fewer)
         cut = program.Slice(dims=fewer, starts=(0,) * len(fewer), stops=stops, steps=(1,) * len(fewer))
         rows = build(cut, rows, part="rows")
+    taken = rows_alike(node.input(1), d, data[d])
+    if taken is not None:
+        return build(program.Take(dim=d), rows, build.constant(taken))
     read = build(program.Reduce(function="gather", dims=(d,)), rows, part="gathered")
     return at_each(build, read, node.input(1), at)
 
@@ -57,6 +64,13 @@ def _gather_nd(node: Node, build: Builder) -> Made:
     if batch + depth > len(data):
         raise ValueError(f"its indices have {depth} entries, more than its input has dimensions behind the batch")
     rest = data[batch + depth :]
+    numbers = None if batch else numbers_of(node.input(1))
+    if numbers is not None:
+        grid = grid_of(numbers.reshape(-1, depth), data[:depth])
+        if grid is not None:
+            return take_grid(build, node.input(0), 0, grid, (*at[:-1], *rest))
+        if depth == 1:
+            return build(program.Take(dim=0), node.input(0), build.constant(numbers[..., 0].tolist()))
     gathered = program.Reduce(function="gather", dims=tuple(range(batch, batch + depth)), keepdims=False)
     read = build(gathered, node.input(0), part="gathered")
     read = build(program.Unsqueeze(dims=tuple(range(batch, len(at) - 1))), read, part="gathered/rows")
@@ -70,7 +84,7 @@ def _depth(node: Node) -> int:
     at = node.shape(1)
     if not at:
         raise ValueError("its indices have no dimensions")
-    return as_integer("indices", at[-1])
+    return whole_number("indices", at[-1])
 
 
 # Writing.
@@ -80,6 +94,11 @@ def _depth(node: Node) -> int:
 def _scatter_elements(node: Node, build: Builder) -> Made:
     data = node.shape(0)
     d = axis_of(node.get("axis", 0), len(data))
+    places = rows_alike(node.input(1), d, data[d])
+    fits = all(a == b for e, (a, b) in enumerate(zip(data, node.shape(1), strict=False)) if e != d)
+    adds = node.get("reduction", "none") != "none"
+    if places is not None and fits and node.shape(1) == node.shape(2) and not adds:
+        return write_places(build, node.input(0), node.input(2), d, places, adds=adds)
     written = [node.input(0)]
     for i, part in ((2, "updates"), (1, "indices")):
         found = node.shape(i)
@@ -121,11 +140,12 @@ def _scatter_nd(node: Node, build: Builder) -> Made:
     if depth > len(data):
         raise ValueError(f"its indices have {depth} entries, more than its input has dimensions")
     adds = node.get("reduction", "none") != "none"
-    box = _box(node.input(1), data[:depth])
-    if box is not None:
-        sizes = tuple(stop - start for start, stop in box)
+    numbers = numbers_of(node.input(1))
+    grid = None if numbers is None else grid_of(numbers.reshape(-1, depth), data[:depth])
+    if grid is not None:
+        sizes = tuple(map(len, grid))
         rows = build(program.Reshape(shape=(*sizes, *data[depth:])), node.input(2), part="updates")
-        return _write(node, build, node.input(0), rows, box, adds)
+        return write_grid(build, node.input(0), rows, grid, adds=adds)
     written = [node.input(0)]
     if not node.input(2).constant:
         all_rows = program.Reduce(function="scatter", dims=tuple(range(len(at) - 1)), keepdims=False)
@@ -133,51 +153,6 @@ def _scatter_nd(node: Node, build: Builder) -> Made:
     if not node.input(1).constant:
         written.append(build(program.Whole(shape=()), node.input(1), part="indices"))
     return build(program.Pointwise(function="where"), *written)
-
-
-def _box(indices: Value, sizes: Sequence[Dim]) -> list[tuple[int, int]] | None:
-    """Return the range along each dimension that constant indices go through, the last dimension fastest.
-
-    ``None`` if they do not, or are not known.
-    """
-    if indices.data is None or any(not isinstance(size, int) for size in sizes):
-        return None
-    rows = indices.data.elements.reshape(-1, len(sizes))
-    if not len(rows) or any(not isinstance(number, int) for number in rows.flat):
-        return None
-    rows = np.where(rows < 0, rows + np.array(sizes, dtype=object), rows)
-    box = [(int(column.min()), int(column.max()) + 1) for column in rows.T]
-    if any(not 0 <= start < stop <= size for (start, stop), size in zip(box, sizes, strict=True)):  # type: ignore[operator]
-        raise ValueError("its indices lie outside of its input")
-    whole = 1
-    for start, stop in box:
-        whole *= stop - start
-    if whole != len(rows):
-        return None
-    steps = combinations(*(range(start, stop) for start, stop in box))
-    return box if all(tuple(row) == step for row, step in zip(rows, steps, strict=True)) else None
-
-
-def _write(
-    node: Node, build: Builder, data: Value, rows: Value, box: Sequence[tuple[int, int]], adds: bool, depth: int = 0
-) -> Value:
-    """Write ``rows`` over a box of ``data``: what lies before it, the box, and what lies behind it, in a row."""
-    shape = data.shape or ()
-    last = "" if depth == 0 else f"box/{depth}"
-    d = next((d for d in range(len(box)) if box[d] != (0, shape[d])), None)
-    if d is None:
-        kind = "add" if adds else "identity"
-        return build(program.Pointwise(function=kind), *([data, rows] if adds else [rows]), part=last)
-
-    def cut(start: int | None, stop: int | None, part: str) -> Value:
-        return build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), data, part=f"{part}/{depth}")
-
-    start, stop = box[d]
-    inside = [(0, stop - start) if e == d else box[e] for e in range(len(box))]
-    pieces = [cut(None, start, "before")] if start else []
-    pieces.append(_write(node, build, cut(start, stop, "within"), rows, inside, adds, depth + 1))
-    pieces += [cut(stop, None, "behind")] if stop != shape[d] else []
-    return build(program.Concat(dim=d), *pieces, part=last)
 
 
 @HANDLERS.handles("ReverseSequence")

@@ -9,27 +9,27 @@ from typing import Any
 import numpy as np
 
 from rfgraph.importers import program
-from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, as_integer
+from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, product, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import completed
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import arange, axes_of, axis_of
+from rfgraph.importers.spelling.shared import arange, axes_of, axis_of, whole_number
 
 # Elements moved, dropped, added.
 
 
 @HANDLERS.handles("Pad")
 def _pad(node: Node, build: Builder) -> Made:
-    rank = len(node.shape())
-    pads = node.numbers("pads", 1)
+    rank = node.rank()
+    pads = node.stated("pads", 1)
     if pads is None:
-        pads = node.numbers("paddings", 1)
+        pads = node.stated("paddings", 1)
     if pads is None:
         raise ValueError("pads is missing")
-    axes = node.integers("axes", 3) if node.version >= 18 else None
+    axes = node.stated_integers("axes", 3) if node.version >= 18 else None
     dims = [axis_of(axis, rank) for axis in (range(rank) if axes is None else axes)]
     if len(pads) != 2 * len(dims):
         raise ValueError(f"it has {len(pads)} pads for {len(dims)} axes, not two for each")
@@ -41,17 +41,17 @@ def _pad(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Slice")
 def _slice(node: Node, build: Builder) -> Made:
-    starts, stops = node.numbers("starts", 1), node.numbers("ends", 2)
+    starts, stops = node.stated("starts", 1), node.stated("ends", 2)
     if starts is None or stops is None:
         raise ValueError("starts or ends is missing")
-    axes = node.integers("axes", 3)
+    axes = node.stated_integers("axes", 3)
     axes = list(range(len(starts))) if axes is None else axes
-    steps = node.integers("steps", 4) or [1] * len(starts)
+    steps = node.stated_integers("steps", 4) or [1] * len(starts)
     if not len(starts) == len(stops) == len(axes) == len(steps):
         raise ValueError(f"its {len(starts)} starts, {len(stops)} ends, {len(axes)} axes, {len(steps)} steps differ")
     if 0 in steps:
         raise ValueError("step 0 goes nowhere")
-    rank = len(node.shape())
+    rank = node.rank()
     for i, step in enumerate(steps):
         if step < 0:  # from the end to the start, which no number from the front says for a size that is not known
             starts[i] = None if starts[i] == -1 or _beyond(starts[i]) else starts[i]
@@ -69,8 +69,8 @@ def _beyond(bound: Dim, sign: int = 1) -> bool:
 
 @HANDLERS.handles("Split")
 def _split(node: Node, build: Builder) -> Made:
-    d = axis_of(node.get("axis", 0), len(node.shape()))
-    sizes = node.numbers("split", 1)
+    d = axis_of(node.get("axis", 0), node.rank())
+    sizes = node.stated("split", 1)
     count = len(node.outputs)
     if not sizes:
         each = -(-node.shape()[d] // (node.get("num_outputs") or count))
@@ -108,13 +108,13 @@ def _concat(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Gather")
 def _gather(node: Node, build: Builder) -> Made:
-    d = axis_of(node.get("axis", 0), len(node.shape()))
+    d = axis_of(node.get("axis", 0), node.rank())
     return build(program.Take(dim=d), node.input(0), node.input(1))
 
 
 @HANDLERS.handles("Expand")
 def _expand(node: Node, build: Builder) -> Made:
-    shape = node.numbers("shape", 1)
+    shape = node.stated("shape", 1)
     if shape is None:
         raise ValueError("shape is missing")
     return build(program.Expand(shape=tuple(shape)), node.input(0))
@@ -122,7 +122,7 @@ def _expand(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Tile")
 def _tile(node: Node, build: Builder) -> Made:
-    repeats = node.integers("repeats", 1)
+    repeats = node.stated_integers("repeats", 1)
     made = node.input(0)
     shape = node.shape()
     if repeats is None or len(repeats) != len(shape):
@@ -140,14 +140,14 @@ def _tile(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("CenterCropPad")
 def _center_crop_pad(node: Node, build: Builder) -> Made:
-    wanted = node.integers("shape", 1)
+    wanted = node.stated_integers("shape", 1)
     shape = node.shape()
     dims = [axis_of(axis, len(shape)) for axis in node.get("axes") or range(len(shape))]
     if wanted is None or len(wanted) != len(dims):
         raise ValueError(f"shape {wanted} does not have one entry for each of its {len(dims)} axes")
     amounts: list[tuple[Dim, Dim]] = [(0, 0)] * len(shape)
     for d, size in zip(dims, wanted, strict=True):
-        change = size - as_integer("shape", shape[d])
+        change = size - whole_number("shape", shape[d])
         first = change // 2 if change >= 0 else -(-change // 2)
         amounts[d] = (first, change - first)
     return build(program.Pad(amounts=tuple(amounts)), node.input(0))
@@ -158,7 +158,7 @@ def _center_crop_pad(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Reshape")
 def _reshape(node: Node, build: Builder) -> Made:
-    wanted = node.numbers("shape", 1)
+    wanted = node.stated("shape", 1)
     if wanted is None:
         raise ValueError("shape is missing")
     shape = node.input(0).shape
@@ -185,24 +185,24 @@ def _flatten(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("Squeeze")
 def _squeeze(node: Node, build: Builder) -> Made:
     shape = node.shape()
-    axes = node.integers("axes", 1)
+    axes = node.stated_integers("axes", 1)
     dims = tuple(d for d, size in enumerate(shape) if size == 1) if axes is None else axes_of(axes, len(shape))
     return build(program.Squeeze(dims=dims), node.input(0))
 
 
 @HANDLERS.handles("Unsqueeze")
 def _unsqueeze(node: Node, build: Builder) -> Made:
-    axes = node.integers("axes", 1)
+    axes = node.stated_integers("axes", 1)
     if axes is None:
         raise ValueError("axes is missing")
-    return build(program.Unsqueeze(dims=axes_of(axes, len(node.shape()) + len(axes))), node.input(0))
+    return build(program.Unsqueeze(dims=axes_of(axes, node.rank() + len(axes))), node.input(0))
 
 
 @HANDLERS.handles("Transpose")
 def _transpose(node: Node, build: Builder) -> Made:
     order = node.get("perm")
     if order is None:
-        order = range(len(node.shape()) - 1, -1, -1)
+        order = range(node.rank() - 1, -1, -1)
     return build(program.Transpose(permutation=tuple(order)), node.input(0))
 
 
@@ -222,7 +222,7 @@ def _constant(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ConstantOfShape")
 def _constant_of_shape(node: Node, build: Builder) -> Made:
-    sizes = node.numbers("shape", 0)
+    sizes = node.stated("shape", 0)
     if sizes is None:
         raise ValueError("shape is missing")
     value = node.get("value")
@@ -265,20 +265,20 @@ def _random_like(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("HannWindow", "HammingWindow", "BlackmanWindow")
 def _window_function(node: Node, build: Builder) -> Made:
-    size = node.numbers("size", 0)
+    size = node.stated("size", 0)
     return build.weight(None if size is None else (size[0],), node.name)
 
 
 @HANDLERS.handles("MelWeightMatrix")
 def _mel(node: Node, build: Builder) -> Made:
-    bins, length = node.numbers("num_mel_bins", 0), node.numbers("dft_length", 1)
+    bins, length = node.stated("num_mel_bins", 0), node.stated("dft_length", 1)
     return build.weight(None if bins is None or length is None else (length[0] // 2 + 1, bins[0]), node.name)
 
 
 @HANDLERS.handles("OneHot")
 def _one_hot(node: Node, build: Builder) -> Made:
-    rank = len(node.shape())
-    depth = node.numbers("depth", 1)
+    rank = node.rank()
+    depth = node.stated("depth", 1)
     d = axis_of(node.get("axis", -1), rank + 1)
     wide = build(program.Unsqueeze(dims=(d,)), node.input(0), part="unsqueeze")
     shape = list(wide.shape or ())
@@ -304,7 +304,7 @@ def _sequence_edit(node: Node, build: Builder) -> Made:
     items = node.sequence(0)
     if node.op == "SequenceLength":
         return build.constant(len(items), name=node.name)
-    place = node.integers("position", 2 if node.op == "SequenceInsert" else 1)
+    place = node.stated_integers("position", 2 if node.op == "SequenceInsert" else 1)
     if node.op == "SequenceInsert":
         at = len(items) if place is None else place[0]
         return [(*items[:at], node.input(1), *items[at:])]
@@ -319,10 +319,10 @@ def _split_to_sequence(node: Node, build: Builder) -> Made:
     shape = node.shape()
     d = axis_of(node.get("axis", 0), len(shape))
     given = node.optional(1)
-    sizes = node.integers("split", 1) or [1]
+    sizes = node.stated_integers("split", 1) or [1]
     if given is None or given.shape == ():
-        count = -(-as_integer("split", shape[d]) // sizes[0])
-        sizes = [min(sizes[0], as_integer("split", shape[d]) - k * sizes[0]) for k in range(count)]
+        count = -(-whole_number("split", shape[d]) // sizes[0])
+        sizes = [min(sizes[0], whole_number("split", shape[d]) - k * sizes[0]) for k in range(count)]
     if len(sizes) > MAX_ELEMENTS:
         raise UnspelledError(f"it splits into {len(sizes)} parts")
     pieces = [

@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Expression, Shape
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
+from rfgraph.importers.spelling.node import Node as Base
+from rfgraph.importers.spelling.shared import whole_number
 
 #: A tensor, or a sequence of tensors.
 Item: TypeAlias = "Value | tuple[Value, ...]"
@@ -22,14 +23,11 @@ Made: TypeAlias = "Item | Sequence[Item]"
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(Base):
     """One node of an ONNX graph."""
 
-    name: str
-    op: str
     version: int
     attributes: Mapping[str, Any]
-    inputs: tuple[Item | None, ...]
     outputs: tuple[str, ...]
     named: bool = True
 
@@ -41,20 +39,6 @@ class Node:
         """Return input ``i``, ``None`` if it is left out."""
         return self.inputs[i] if i < len(self.inputs) else None
 
-    def optional(self, i: int) -> Value | None:
-        """Return input ``i``, a tensor, ``None`` if it is left out."""
-        found = self.item(i)
-        if isinstance(found, tuple):
-            raise ValueError(f"input {i} is a sequence of tensors, not a tensor")
-        return found
-
-    def input(self, i: int) -> Value:
-        """Return input ``i``, a tensor."""
-        found = self.optional(i)
-        if found is None:
-            raise ValueError(f"input {i} is missing")
-        return found
-
     def sequence(self, i: int) -> tuple[Value, ...]:
         """Return input ``i``, a sequence of tensors."""
         found = self.item(i)
@@ -62,44 +46,21 @@ class Node:
             raise UnspelledError("the length of its sequence is not known")
         return found
 
-    def tensors(self) -> list[Value]:
-        """Return the inputs that are given."""
-        return [self.input(i) for i, value in enumerate(self.inputs) if value is not None]
-
-    def shape(self, i: int = 0) -> Shape:
-        """Return the shape of input ``i``."""
-        shape = self.input(i).shape
-        if shape is None:
-            raise UnspelledError(f"the rank of its input {i} is not known")
-        return shape
-
     def output(self, k: int) -> str:
         """Return what output ``k`` is called: after the node if that has a name, else after itself."""
         return f"{self.name}/{k}" if self.named else self.outputs[k]
 
-    def numbers(self, name: str, i: int) -> list[Any] | None:
-        """Return a list of numbers that is an attribute in old opsets and constant input ``i`` in later ones."""
+    def stated(self, name: str, i: int) -> list[Any] | None:
+        """Return numbers that are an attribute in old opsets and input ``i`` in later ones, ``None`` if left out."""
         if name in self.attributes:
             found = self.attributes[name]
             return list(found) if isinstance(found, Sequence) else [found]
-        value = self.optional(i)
-        if value is None:
-            return None
-        if value.data is None:
-            raise UnspelledError(f"its {name} depend on what the network computes")
-        return list(value.data.elements.flat)
+        return None if self.optional(i) is None else self.numbers(name, i)
 
-    def integers(self, name: str, i: int) -> list[int] | None:
-        """Return what ``numbers`` returns, all of them integers."""
-        found = self.numbers(name, i)
-        return None if found is None else [as_integer(name, number) for number in found]
-
-
-def as_integer(name: str, number: Any) -> int:
-    """Return a number that has to be known when the model is read."""
-    if isinstance(number, Expression):
-        raise UnspelledError(f"its {name} depend on the input size; give one")
-    return int(number)
+    def stated_integers(self, name: str, i: int) -> list[int] | None:
+        """Return what ``stated`` returns, all of them integers."""
+        found = self.stated(name, i)
+        return None if found is None else [whole_number(name, number) for number in found]
 
 
 Handle: TypeAlias = "Callable[[Node, Builder], Made]"

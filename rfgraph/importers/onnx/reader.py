@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import networkx as nx
@@ -24,11 +24,12 @@ from rfgraph.importers.onnx import windows as onnx_windows  # noqa: F401  handle
 from rfgraph.importers.onnx.nodes import HANDLERS, Item, Made, Node
 from rfgraph.importers.onnx.unfollowed import reason
 from rfgraph.importers.onnx.weights import Weights
-from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, symbol
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
 from rfgraph.importers.program.primitives import Data, Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.reader import MALFORMED
+from rfgraph.importers.spelling.reader import Reader as Base
 from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.spelling.stack import user_line
 
@@ -48,9 +49,6 @@ DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 #: Element types of TensorProto that are no integers: floats, text, complex numbers, 8-bit and 4-bit floats.
 NOT_INTEGERS = (1, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 23, 24)
-
-#: What handlers raise on a malformed node.
-MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, MemoryError)
 
 
 def read(
@@ -146,15 +144,14 @@ def graph_of(
     return lower_for(lambda given: read(path, given, locations), treat, input_size, locations, inputs, axes)
 
 
-class Reader:
+class Reader(Base):
     """Reads the nodes of one model, in their order, into a builder."""
 
     def __init__(
         self, model: onnx.ModelProto, name: str, given: Mapping[str, Given], locations: dict[str, str]
     ) -> None:
-        self.name = name
+        super().__init__(name)
         self.given = given
-        self.build = Builder(Path(name).name)
         self.weights = Weights(self.build)
         self.versions = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
         self.functions = {_key(f): f for f in model.functions}
@@ -163,13 +160,8 @@ class Reader:
         self.known = {} if resized else {info.name: _shape(info) for info in model.graph.value_info}
         self.locations = locations
         self.count = 0
-        self.called = 0
+        self.called_nodes = 0
         self.unrolled = 0
-        self.calls = 0
-
-    def fail(self, why: object) -> ModelFileError:
-        """Return the error that names the file."""
-        return ModelFileError(f"{self.name}: {why}")
 
     def input(self, info: onnx.ValueInfoProto) -> Item:
         """Add an input of the program."""
@@ -219,15 +211,14 @@ class Reader:
             before = len(self.build.instructions)
             node = self.node(proto, name, scope, given, prefix)
             function = self.functions.get((proto.domain, proto.op_type, getattr(proto, "overload", "")))
-            try:
-                if function is not None:
-                    made = self.call(node, function)
-                elif proto.op_type in CONTROL and proto.domain in DOMAINS:
-                    made = self.control(node, scope, given)
-                else:
-                    made = self.handled(node, proto.domain)
-            except MALFORMED as error:
-                raise self.fail(f"node {node.name!r} ({node.op}): {error}") from error
+            spell: Callable[[], Made]
+            if function is not None:
+                spell = partial(self.called, node, function)
+            elif proto.op_type in CONTROL and proto.domain in DOMAINS:
+                spell = partial(self.control, node, scope, given)
+            else:
+                spell = partial(self.handled, node, proto.domain)
+            made = self.spelt(node, spell, partial(self.opaque_all, node, scope))
             outputs = [made] if isinstance(made, Value) else list(made)
             for k, output in enumerate(proto.output):
                 if output:
@@ -263,7 +254,7 @@ class Reader:
                 attributes[attribute.name] = self.attribute(attribute)
         version = self.versions.get(proto.domain or "ai.onnx", 1)
         inside = prefix + name.lstrip("/") if prefix else name
-        return Node(inside, proto.op_type, version, attributes, tuple(inputs), outputs, bool(shown or proto.name))
+        return Node(inside, proto.op_type, tuple(inputs), version, attributes, outputs, bool(shown or proto.name))
 
     def attribute(self, attribute: onnx.AttributeProto) -> Any:
         """Return the value of an attribute in plain Python; graphs stay as they are."""
@@ -291,38 +282,33 @@ class Reader:
         reads = self.weights.read(node)
         self.build.at(node.output(0) if len(node.outputs) > 1 and not node.named else node.name, node.op, reads)
         if handler is None:
-            return [self.opaque(node, k, reason(domain, node.op)) for k in range(len(node.outputs))]
-        before = len(self.build.instructions)
-        try:
-            made = handler(node, self.build)
-            outputs = [made] if isinstance(made, Value) else made
-            return [
-                self.weights.derived(node, item, reads) if isinstance(item, Value) and item.constant else item
-                for item in outputs
-            ]
-        except UnspelledError as error:
-            del self.build.instructions[before:]
-            return [self.opaque(node, k, str(error)) for k in range(len(node.outputs))]
+            raise UnspelledError(reason(domain, node.op))
+        made = handler(node, self.build)
+        return [
+            self.weights.derived(node, item, reads) if isinstance(item, Value) and item.constant else item
+            for item in ([made] if isinstance(made, Value) else made)
+        ]
+
+    def opaque_all(self, node: Node, scope: Mapping[str, Item | None], why: str) -> Made:
+        """Return the outputs of a node that is not followed; its graphs may read what is in scope."""
+        captured = self.captured(node, scope)
+        return [self.opaque(node, k, why, captured) for k in range(len(node.outputs))]
 
     def opaque(self, node: Node, k: int, why: str, more: Sequence[Value] = ()) -> Value:
         """Return output ``k`` of a node of which nothing is known but perhaps its shape."""
         operands: list[Value] = []
         for item in node.inputs:
             operands += item if isinstance(item, tuple) else [item] if item is not None else []
-        operands += more
-        shape = self.known.get(node.outputs[k])
-        if operands and all(value.constant for value in operands):
-            return self.build.weight(shape, node.outputs[k])
-        self.build.at(node.name if k == 0 else node.output(k), node.op, self.weights.read(node, known=False))
-        return self.build(program.Opaque(why=why, shape=shape), *operands)
+        name, reads = node.name if k == 0 else node.output(k), self.weights.read(node, known=False)
+        return self.unknown((name, node.op), why, self.known.get(node.outputs[k]), [*operands, *more], reads)
 
     # Functions, branches, loops.
 
-    def call(self, node: Node, function: onnx.FunctionProto) -> Made:
+    def called(self, node: Node, function: onnx.FunctionProto) -> Made:
         """Read the body of a function of the model in its place."""
         if not self.calls:
-            self.called += self.unfolded(function, 1)
-            if self.called > MAX_CALLED:
+            self.called_nodes += self.unfolded(function, 1)
+            if self.called_nodes > MAX_CALLED:
                 raise self.fail(f"the functions that it calls unfold to more than {MAX_CALLED} nodes")
         self.calls += 1
         given = {attribute.name: self.attribute(attribute) for attribute in function.attribute_proto}
@@ -380,14 +366,8 @@ class Reader:
 
     def control(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:
         """Read a node that holds graphs."""
-        before = len(self.build.instructions)
         readers = {"If": self.branches, "Loop": self.loop, "Scan": self.scan, "SequenceMap": self.each}
-        try:
-            return readers[node.op](node, scope, given)
-        except UnspelledError as error:
-            del self.build.instructions[before:]
-            captured = self.captured(node, scope)
-            return [self.opaque(node, k, str(error), captured) for k in range(len(node.outputs))]
+        return readers[node.op](node, scope, given)
 
     def captured(self, node: Node, scope: Mapping[str, Item | None]) -> list[Value]:
         """Return the values around it that the bodies of a node read."""
@@ -428,7 +408,7 @@ class Reader:
         body = node.get("body")
         if not isinstance(body, onnx.GraphProto):
             raise ValueError("its body is missing")
-        turns = node.integers("trip count", 0)
+        turns = node.stated_integers("trip count", 0)
         condition = node.optional(1)
         if turns is None or (condition is not None and condition.data is None):
             raise UnspelledError("how often it runs depends on its input")

@@ -8,13 +8,13 @@ from math import ceil, floor, prod
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read, as_integer
+from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, unknown
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.sampling import read_whole
-from rfgraph.importers.spelling.shared import axes_of, axis_of
+from rfgraph.importers.spelling.shared import axes_of, axis_of, whole_number
 
 # Windows.
 
@@ -59,7 +59,7 @@ def _kernel(node: Node, weight: Value) -> list[int]:
         return list(kernel)
     if weight.shape is None:
         raise UnspelledError("neither kernel_shape nor the shape of its weight is given")
-    return [as_integer("kernel", size) for size in weight.shape[2:]]
+    return [whole_number("kernel", size) for size in weight.shape[2:]]
 
 
 def _convolve(node: Node, build: Builder, x: Value, weight: Value) -> Value:
@@ -92,7 +92,7 @@ def _conv_integer(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("DeformConv")
 def _deform_conv(node: Node, build: Builder) -> Made:
     """Taps that offsets move: the kernel where they are 0, and besides, whatever they may move to, all of the map."""
-    x, weight, axes = node.input(0), node.input(1), len(node.shape()) - 2
+    x, weight, axes = node.input(0), node.input(1), node.rank() - 2
     kernel = _kernel(node, weight)
     if len(kernel) != axes:
         raise ValueError(f"its kernel {kernel} does not have one entry for each of the {axes} axes of its input")
@@ -155,7 +155,7 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
             span = (kernel[i] - 1) * window["dilation"][i] + 1
             if wanted:  # its last entries: some files give batch and channels too
                 grown = (sizes[i] - 1) * window["stride"][i] + span + extra[i]
-                total = as_integer("output_shape", grown - wanted[len(wanted) - axes + i])
+                total = whole_number("output_shape", grown - wanted[len(wanted) - axes + i])
             else:
                 total = span + extra[i] - window["stride"][i]
             less = max(total, 0) // 2
@@ -203,11 +203,11 @@ def _unpool(node: Node, build: Builder) -> Made:
         raise ValueError("kernel_shape is missing")
     window = _window(node, kernel)
     padding = list(_pads(node, len(kernel)))
-    wanted = node.numbers("output_shape", 2)
+    wanted = node.stated("output_shape", 2)
     if wanted is not None:
         for i, size in enumerate(node.shape()[2:]):
             grown = (size - 1) * window["stride"][i] + kernel[i]
-            missing = as_integer("output_shape", grown - wanted[2 + i]) - sum(padding[i])
+            missing = whole_number("output_shape", grown - wanted[2 + i]) - sum(padding[i])
             padding[i] = (padding[i][0], padding[i][1] + missing)
     return build(
         program.SlideTransposed(**window, padding=tuple(padding), output_padding=(0,) * len(kernel)), node.input(0)
@@ -216,7 +216,7 @@ def _unpool(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Col2Im")
 def _col2im(node: Node, build: Builder) -> Made:
-    image, block = node.integers("image_shape", 1), node.integers("block_shape", 2)
+    image, block = node.stated_integers("image_shape", 1), node.stated_integers("block_shape", 2)
     if image is None or block is None:
         raise ValueError("image_shape and block_shape are missing")
     axes = len(block)
@@ -247,10 +247,10 @@ def _col2im(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("STFT")
 def _stft(node: Node, build: Builder) -> Made:
-    step = node.integers("frame_step", 1)
+    step = node.stated_integers("frame_step", 1)
     window = node.optional(2)
-    length = node.integers("frame_length", 3) or (
-        [as_integer("window", window.shape[0])] if window is not None and window.shape else None
+    length = node.stated_integers("frame_length", 3) or (
+        [whole_number("window", window.shape[0])] if window is not None and window.shape else None
     )
     if step is None or length is None:
         raise UnspelledError("neither its window nor its frame_length is given")
@@ -274,8 +274,8 @@ def _stft(node: Node, build: Builder) -> Made:
 def _resize(node: Node, build: Builder) -> Made:
     shape = node.shape()
     old = node.op == "Upsample" or node.version < 11
-    scales = node.numbers("scales", 1 if old else 2)
-    sizes = None if old or scales else node.numbers("sizes", 3)
+    scales = node.stated("scales", 1 if old else 2)
+    sizes = None if old or scales else node.stated("sizes", 3)
     if not scales and not sizes:
         raise ValueError("neither scales nor sizes is given")
     dims = axes_of(node.get("axes") or range(len(shape)), len(shape))
@@ -322,7 +322,7 @@ def _resize(node: Node, build: Builder) -> Made:
 
 def _crop_and_resize(node: Node, build: Builder, scale: Mapping[int, Any], size: Mapping[int, Any]) -> Value:
     """Resize the part that ``roi`` says, whose corners, where they are pixels, are those of the output."""
-    shape, roi = node.shape(), node.numbers("roi", 1)
+    shape, roi = node.shape(), node.stated("roi", 1)
     rank = len(shape)
     given = [axis_of(axis, rank) for axis in node.get("axes") or range(rank)]
     if roi is None or len(roi) != 2 * len(given):
@@ -331,8 +331,8 @@ def _crop_and_resize(node: Node, build: Builder, scale: Mapping[int, Any], size:
     after: dict[int, int] = {}
     read: list[int] = []
     for i, d in enumerate(given):
-        before, start, end = as_integer("sizes", shape[d]), Fraction(roi[i]), Fraction(roi[i + len(given)])
-        after[d] = as_integer("sizes", size[d] if size else floor(before * (end - start) * scale[d]))
+        before, start, end = whole_number("sizes", shape[d]), Fraction(roi[i]), Fraction(roi[i + len(given)])
+        after[d] = whole_number("sizes", size[d] if size else floor(before * (end - start) * scale[d]))
         first, last = start * (before - 1), end * (before - 1)
         inside = 0 <= first <= last <= before - 1
         if first.denominator != 1 or last.denominator != 1 or not inside or (after[d] == 1 and first != last):
@@ -365,7 +365,7 @@ def _crop_and_resize(node: Node, build: Builder, scale: Mapping[int, Any], size:
 
 def _keep_aspect(node: Node, size: Mapping[int, Any], shape: Shape) -> dict[int, Fraction]:
     """Return the one scale that fits the output in, or round, the sizes asked for."""
-    ratios = [Fraction(as_integer("sizes", size[d]), as_integer("sizes", shape[d])) for d in size]
+    ratios = [Fraction(whole_number("sizes", size[d]), whole_number("sizes", shape[d])) for d in size]
     ratio = min(ratios) if node.get("keep_aspect_ratio_policy") == "not_larger" else max(ratios)
     if any(not _whole_size(shape[d], ratio) for d in size):
         raise UnspelledError("keeping its aspect ratio needs sizes to be rounded")

@@ -1,16 +1,21 @@
 """What reads or writes where another tensor says, spelt with primitives once for every format.
 
 What a tensor of indices will hold is not known when a model is read. So a dimension that is read at indices is read
-whole, by every output; the indices themselves, and the other dimensions, are read where they stand.
+whole, by every output; the indices themselves, and the other dimensions, are read where they stand. Indices that are
+constants are followed where they take or write the rows of each dimension by themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 
@@ -58,9 +63,7 @@ def write_at(build: Builder, x: Value, rows: Value, d: int, places: Sequence[int
 
     They are put behind it, and each row is taken from where it is then; of rows written twice, the last one stays.
     """
-    size = (x.shape or ())[d]
-    if not isinstance(size, int):
-        raise UnspelledError("it writes into a dimension whose size depends on the input; give one")
+    size = whole_size(x, d)
     if any(not 0 <= place < size for place in places):
         raise ValueError(f"it writes outside of the {size} rows of its input")
     if places and list(places) == list(range(places[0], places[-1] + 1)):
@@ -70,3 +73,110 @@ def write_at(build: Builder, x: Value, rows: Value, d: int, places: Sequence[int
         taken[place] = size + row
     both = build(program.Concat(dim=d), x, rows, part=f"{part}/rows" if part else "rows")
     return build(program.Take(dim=d), both, build.constant(taken), part=part)
+
+
+# Indices that are constants.
+
+
+def numbers_of(indices: Value) -> Any | None:
+    """Return what constant indices hold, as a numpy array; ``None`` if that is not known."""
+    if indices.data is None:
+        return None
+    elements = indices.data.elements
+    whole = all(isinstance(i, int) and not isinstance(i, (bool, Expression)) for i in elements.flat)
+    return elements.astype(np.int64) if whole else None
+
+
+def _inside(numbers: Any, size: int) -> Any:
+    """Return indices counted from the front."""
+    if ((numbers < -size) | (numbers >= size)).any():
+        raise ValueError(f"an index lies outside of the {size} rows of its input")
+    return np.where(numbers < 0, numbers + size, numbers)
+
+
+def rows_alike(indices: Value, d: int, size: Dim) -> list[int] | None:
+    """Return the rows along ``d`` that indices of single elements take, if they are the same beside each other.
+
+    ``None`` if they are not, or are not known.
+    """
+    numbers = numbers_of(indices)
+    if numbers is None or not numbers.size or not isinstance(size, int):
+        return None
+    lines = np.moveaxis(_inside(numbers, size), d, 0).reshape(numbers.shape[d], -1)
+    return [int(row) for row in lines[:, 0]] if (lines == lines[:, :1]).all() else None
+
+
+def grid_of(rows: Any, sizes: Sequence[Dim]) -> list[list[int]] | None:
+    """Return the places along each dimension of which ``rows`` takes all combinations, the last dimension fastest.
+
+    Parameters
+    ----------
+    rows
+        What constant indices hold: one index per dimension in each row.
+    sizes
+        The dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> grid_of(np.array([[0, 2], [0, 4], [1, 2], [1, 4]]), (2, 5))
+    [[0, 1], [2, 4]]
+    """
+    known = [size for size in sizes if isinstance(size, int)]
+    if len(known) < len(sizes) or not len(rows):
+        return None
+    columns = [_inside(column, size) for column, size in zip(rows.T, known, strict=True)]
+    places = [list(dict.fromkeys(column.tolist())) for column in columns]
+    count = 1
+    for line in places:
+        count *= len(line)
+    if count != len(rows):
+        return None
+    return places if all(a == b for a, b in zip(product(*places), zip(*columns, strict=True), strict=True)) else None
+
+
+def take_grid(build: Builder, x: Value, first: int, grid: Sequence[Sequence[int]], shape: Shape) -> Value:
+    """Return what lies at all combinations of places of the dimensions from ``first`` on, under another shape."""
+    for k, places in enumerate(grid):
+        x = build(program.Take(dim=first + k), x, build.constant(list(places)), part=f"row/{k}")
+    return build(program.Reshape(shape=shape), x)
+
+
+def write_places(
+    build: Builder, x: Value, rows: Value, d: int, places: Sequence[int], *, adds: bool = False, part: str = ""
+) -> Value:
+    """Return ``x`` with ``rows`` written at, or added to, places along one dimension of known size."""
+    if adds:
+        there = build(program.Take(dim=d), x, build.constant(list(places)), part=f"there/{d}")
+        rows = build(program.Pointwise(function="add"), there, rows, part=f"added/{d}")
+    return write_at(build, x, rows, d, places, part)
+
+
+def write_grid(
+    build: Builder,
+    x: Value,
+    rows: Value,
+    grid: Sequence[Sequence[int]],
+    *,
+    first: int = 0,
+    adds: bool = False,
+    part: str = "",
+) -> Value:
+    """Return ``x`` with ``rows`` written at, or added to, all combinations of places from dimension ``first`` on."""
+    some = [k for k, places in enumerate(grid) if list(places) != list(range(whole_size(x, first + k)))]
+    k = some[0] if some else 0
+    d = first + k
+    if len(some) < 2:
+        return write_places(build, x, rows, d, grid[k], adds=adds, part=part)
+    within = build(program.Take(dim=d), x, build.constant(list(grid[k])), part=f"within/{d}")
+    beside = [range(len(places)) if e == k else places for e, places in enumerate(grid)]
+    inner = write_grid(build, within, rows, beside, first=first, adds=adds, part=f"grid/{d}")
+    return write_at(build, x, inner, d, grid[k], part)
+
+
+def whole_size(x: Value, d: int) -> int:
+    """Return the size of a dimension that is known."""
+    size = (x.shape or ())[d]
+    if not isinstance(size, int):
+        raise UnspelledError("it writes into a dimension whose size depends on the input; give one")
+    return size

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil
+from numbers import Rational
 from typing import Any
 
 from rfgraph.importers import program
@@ -31,10 +32,25 @@ def shape_of(value: Value) -> Shape:
 
 
 def whole_number(what: str, number: object) -> int:
-    """Return a number that has to be known when the model is read."""
+    """Return an integer that has to be known when the model is read."""
+    if isinstance(number, Value):
+        if number.data is None or number.data.elements.size != 1 or not number.data.integer:
+            raise UnspelledError(f"its {what} depends on what the network computes")
+        number = number.data.elements.flat[0]
     if isinstance(number, Expression):
         raise UnspelledError(f"its {what} depends on the input size; give one")
-    return int(number)  # type: ignore[call-overload, no-any-return]
+    if isinstance(number, bool) or not isinstance(number, Rational) or number.denominator != 1:
+        raise ValueError(f"{what} {number!r} is not an integer")
+    return int(number.numerator)
+
+
+def per_axis(what: str, found: Any, count: int) -> tuple[int, ...]:
+    """Return one integer for each of ``count`` axes, of a list or of one number for all."""
+    entries = tuple(found) if isinstance(found, (list, tuple)) else (found,)
+    entries = entries * count if len(entries) == 1 else entries
+    if len(entries) != count:
+        raise ValueError(f"{what} {list(entries)} does not have one entry for each of {count} axes")
+    return tuple(whole_number(what, entry) for entry in entries)
 
 
 def axis_of(axis: int, rank: int) -> int:
@@ -50,6 +66,16 @@ def axes_of(axes: Sequence[int], rank: int) -> tuple[int, ...]:
 
 
 # Windows.
+
+
+def weighted(build: Builder, made: Value, *weights: Value) -> Value:
+    """Return what a convolution makes: each output reads all of the weights that the network computes."""
+    computed = [weight for weight in weights if not weight.constant]
+    for k, weight in enumerate(computed):
+        number = "" if len(computed) == 1 else f"/{k}"
+        read = build(program.Whole(shape=()), weight, part=f"weight{number}")
+        made = build(program.Pointwise(function="mul"), made, read, part=f"weighted{number}")
+    return made
 
 
 def transposed_crop(before: Dim, after: Dim, span: int, stride: int, padding: str | tuple[int, int]) -> tuple[int, int]:
@@ -77,7 +103,10 @@ def transposed_crop(before: Dim, after: Dim, span: int, stride: int, padding: st
         pads = padding if isinstance(padding, tuple) else (0, 0)
         room = after if padding == "SAME" else after + sum(pads) - span + 1
         if before != -(-room // stride):
-            raise UnspelledError(f"its output has size {after}, which does not follow from {before}; another was meant")
+            raise UnspelledError(
+                f"its output has size {after}, which does not follow from {before}; perhaps "
+                "it is that for which the model was made"
+            )
     total = (before - 1) * stride + span - after
     if isinstance(total, Expression):
         raise UnspelledError(f"its output has size {after}, which depends on the input size; give one")
@@ -179,9 +208,9 @@ def resize(
     """
     shape = shape_of(x)
     if len(shape) != len(sizes) + 2:
-        raise ValueError(f"it resizes {len(sizes)} axes of a tensor of {len(shape)} dimensions")
+        raise ValueError(f"its {len(sizes)} sizes do not fit a tensor of {len(shape)} dimensions")
     if align_corners and half_pixel_centers:
-        raise ValueError("it asks for align_corners and half_pixel_centers at once")
+        raise UnspelledError("it asks for both align_corners and half_pixel_centers")
     kept = [1 + i for i, size in enumerate(sizes) if size != shape[1 + i]]
     if not kept:
         return build(program.Pointwise(function="identity"), x)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, unknown
+from rfgraph.importers.program.dimensions import Dim, unknown
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.shared import shape_of, whole_number
+from rfgraph.importers.spelling.node import Node as Base
 
 #: Amounts along the dimensions of a tensor, of which there are few.
 MAX_AMOUNTS = 64
@@ -63,25 +63,14 @@ class Atrous:
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(Base):
     """One node of a TensorFlow graph."""
 
-    name: str
-    op: str
-    attributes: Mapping[str, Any]
     inputs: tuple[Item, ...]
+    attributes: Mapping[str, Any]
     atrous: Atrous | None = field(default=None, compare=False)
 
     # Inputs.
-
-    def input(self, i: int) -> Value:
-        """Return input ``i``, a tensor; negative numbers count from the end."""
-        if not -len(self.inputs) <= i < len(self.inputs):
-            raise ValueError(f"input {i} is missing")
-        found = self.inputs[i]
-        if not isinstance(found, Value):
-            raise UnspelledError(f"its input {i} is no tensor")
-        return found
 
     def rows(self, i: int) -> Rows:
         """Return input ``i``, a list of tensors."""
@@ -91,29 +80,6 @@ class Node:
         if not isinstance(found, Rows):
             raise UnspelledError(f"its input {i} is no list of tensors")
         return found
-
-    def tensors(self, first: int = 0, last: int | None = None) -> list[Value]:
-        """Return several inputs, all of them tensors."""
-        return [self.input(i) for i in range(len(self.inputs))[first:last]]
-
-    def shape(self, i: int = 0) -> Shape:
-        """Return the shape of input ``i``, whose rank must be known."""
-        return shape_of(self.input(i))
-
-    def rank(self, i: int = 0) -> int:
-        """Return the number of dimensions of input ``i``."""
-        return len(self.shape(i))
-
-    def numbers(self, what: str, i: int) -> list[Any]:
-        """Return what the constant input ``i`` holds, symbolic sizes among it, in row-major order."""
-        value = self.input(i)
-        if value.data is None:
-            raise UnspelledError(f"its {what} depends on what the network computes, or is not in the file")
-        return list(value.data.elements.flat)
-
-    def sizes(self, what: str, i: int) -> tuple[Dim, ...]:
-        """Return a list of sizes that the constant input ``i`` holds."""
-        return tuple(self.numbers(what, i))
 
     def amounts(self, what: str, i: int) -> tuple[Dim, ...]:
         """Return a list of numbers that the constant input ``i`` holds, each a name where it cannot be worked out.
@@ -127,17 +93,6 @@ class Node:
         if value.data is not None or not value.constant or count > MAX_AMOUNTS:
             return tuple(self.numbers(what, i))
         return tuple(unknown(f"{self.name}.{what}.{k}", None) for k in range(count))
-
-    def integers(self, what: str, i: int) -> list[int]:
-        """Return what ``numbers`` returns, all of them integers."""
-        return [whole_number(what, number) for number in self.numbers(what, i)]
-
-    def integer(self, what: str, i: int) -> int:
-        """Return the one integer that input ``i`` holds."""
-        found = self.integers(what, i)
-        if len(found) != 1:
-            raise ValueError(f"its {what} has {len(found)} elements, not one")
-        return found[0]
 
     def pairs(self, what: str, i: int) -> tuple[tuple[Dim, Dim], ...]:
         """Return pairs of sizes that input ``i`` holds, one per row."""

@@ -12,7 +12,7 @@ from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed
-from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling import products, vocabulary
 from rfgraph.importers.spelling import shared as spellings
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import axes_of, axis_of, shape_of
@@ -22,41 +22,12 @@ from rfgraph.importers.tensorflow.windows import layout_of
 
 # Functions of one element.
 
-UNARY = {
-    "Abs": "abs", "Acos": "acos", "Acosh": "acosh", "Angle": "angle", "Asin": "asin", "Asinh": "asinh", "Atan": "atan",
-    "Atanh": "atanh", "BesselI0e": "bessel", "BesselI1e": "bessel", "Bitcast": "cast", "Ceil": "ceil", "Conj": "conj",
-    "Cos": "cos", "Cosh": "cosh", "Dequantize": "dequantize", "Digamma": "digamma", "Elu": "elu", "Erf": "erf",
-    "Erfc": "erfc", "Erfinv": "erfinv", "Exp": "exp", "Expm1": "expm1", "Floor": "floor", "Inv": "reciprocal",
-    "Invert": "bitwise_not", "IsFinite": "isfinite", "IsInf": "isinf", "IsNan": "isnan", "LRN": "local_response_norm",
-    "LeakyRelu": "leaky_relu", "Lgamma": "lgamma", "Log": "log", "Log1p": "log1p", "LogicalNot": "not",
-    "Ndtri": "ndtri", "Neg": "neg", "PreventGradient": "identity", "Reciprocal": "reciprocal",
-    "Relu": "relu", "Relu6": "relu6", "Rint": "round", "Round": "round", "Rsqrt": "rsqrt", "Selu": "selu",
-    "Sigmoid": "sigmoid", "Sign": "sign", "Sin": "sin", "Sinh": "sinh", "Softplus": "softplus", "Softsign": "softsign",
-    "Sqrt": "sqrt", "Square": "square", "Tan": "tan", "Tanh": "tanh", "Real": "real", "Imag": "imag",
-    "ComplexAbs": "abs", "BiasAdd": "bias", "BiasAddV1": "bias", "ClipByValue": "clip",
-    "FakeQuantWithMinMaxArgs": "quantize", "FakeQuantWithMinMaxVars": "quantize",
-    "FakeQuantWithMinMaxVarsPerChannel": "quantize",
-    "QuantizeAndDequantizeV2": "quantize", "QuantizeAndDequantizeV3": "quantize",
-    "QuantizeAndDequantizeV4": "quantize", "CheckNumerics": "identity", "CheckNumericsV2": "identity",
-    "Bucketize": "bucketize", "AdjustHue": "adjust_hue",
-    "AdjustSaturation": "adjust_saturation", "RGBToHSV": "rgb_to_hsv", "HSVToRGB": "hsv_to_rgb",
-    "MatrixBandPart": "trilu",
-}  # fmt: skip
+UNARY = vocabulary.names("tensorflow", vocabulary.UNARY)
 
 #: What passes its tensor on, under a name of its own.
 PASSING = ("Identity", "StopGradient", "Snapshot", "EnsureShape", "RefIdentity", "XlaSharding", "Print", "_Retval")
 
-SEVERAL = {
-    "Add": "add", "AddV2": "add", "AddN": "add", "AccumulateNV2": "add", "Sub": "sub", "Mul": "mul", "MulNoNan": "mul",
-    "Div": "div", "RealDiv": "div", "DivNoNan": "div", "TruncateDiv": "div", "Xdivy": "div", "Xlogy": "xlogy",
-    "Xlog1py": "xlogy", "Maximum": "max", "Minimum": "min", "Pow": "pow", "Mod": "mod", "FloorMod": "mod",
-    "TruncateMod": "mod", "SquaredDifference": "squared_difference", "Atan2": "atan2", "Equal": "equal",
-    "NotEqual": "not_equal", "Less": "less", "LessEqual": "less_or_equal", "Greater": "greater",
-    "GreaterEqual": "greater_or_equal", "ApproximateEqual": "equal", "LogicalAnd": "and", "LogicalOr": "or",
-    "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or", "BitwiseXor": "bitwise_xor", "LeftShift": "bit_shift",
-    "RightShift": "bit_shift", "SelectV2": "where", "Complex": "complex", "NextAfter": "nextafter", "Zeta": "zeta",
-    "Igamma": "igamma", "Igammac": "igamma", "Polygamma": "polygamma",
-}  # fmt: skip
+SEVERAL = vocabulary.names("tensorflow", vocabulary.SEVERAL)
 
 
 @HANDLERS.handles(*UNARY)
@@ -148,10 +119,7 @@ def _contrast(node: Node, build: Builder) -> Made:
 
 # Reductions and mixtures.
 
-REDUCTIONS = {
-    "Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod", "All": "min", "Any": "max",
-    "EuclideanNorm": "l2",
-}  # fmt: skip
+REDUCTIONS = vocabulary.names("tensorflow", vocabulary.REDUCTIONS)
 
 
 @HANDLERS.handles(*REDUCTIONS)

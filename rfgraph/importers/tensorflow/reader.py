@@ -11,6 +11,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -22,11 +23,12 @@ from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
-from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
 from rfgraph.importers.program.primitives import NOTHING, Data, Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.reader import MALFORMED
+from rfgraph.importers.spelling.reader import Reader as Base
 from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.tensorflow import operators as tensorflow_ops  # noqa: F401  handlers register
 from rfgraph.importers.tensorflow import protos
@@ -63,9 +65,6 @@ MAX_STEPS = 2_000_000
 MAX_SCOPE = 400
 #: TensorFlow's own limit.
 MAX_RANK = 254
-
-#: What handlers raise on a malformed node.
-MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, MemoryError)
 
 #: Ops whose outputs come from outside.
 SOURCES = frozenset(
@@ -453,13 +452,13 @@ class Body:
         return list(found)
 
 
-class Reader:
+class Reader(Base):
     """Reads the graph of one model into a builder."""
 
     def __init__(self, model: Model, given: Mapping[str, Given]) -> None:
+        super().__init__(model.name)
         self.model = model
         self.given = given
-        self.build = Builder(Path(model.name).name)
         self.build.learned = NOTHING
         self.functions = {f.signature.name: f for f in model.graph.library.function}
         self.bodies: dict[str, Body] = {}
@@ -467,12 +466,7 @@ class Reader:
         self.unfolded = 0
         self.outputs = 0
         self.outside: set[str] = set()  # constants that stand for encoded text, from which inputs are decoded
-        self.calls = 0
         self.loops: dict[tuple[int, str, str], list[Item] | None] = {}  # what leaves loops, once they were read
-
-    def fail(self, why: object) -> ModelFileError:
-        """Return the error that names the file."""
-        return ModelFileError(f"{self.model.name}: {why}")
 
     def program(self) -> Program:
         """Return the program."""
@@ -664,27 +658,30 @@ class Reader:
         full = prefix + name
         try:
             inputs = self.inputs(body, wired, scope)
-            dead = wired.op not in MERGES and (
-                any(isinstance(item, Dead) for item in inputs)
-                or any(scope[pivot].items[:1] == [DEAD] for pivot in wired.control if pivot in scope)
-            )
             atrous = None if held is None else self.atrous(body, scope, held)
-            node = Node(full, wired.op, attributes, tuple(inputs), atrous)
-            if dead:
-                return Outputs(node, [DEAD], dead=True)
-            if passed:
-                return Outputs(None, [node.input(0)])
-            made = self.made(node, body, wired)
-        except UnspelledError as error:
-            return Outputs(node, [], why=str(error))
         except MALFORMED as error:
             raise self.fail(f"node {full!r} ({wired.op}): {error}") from error
-        whole = None if wired.op in SOURCES else node
+        node = Node(full, wired.op, tuple(inputs), attributes, atrous)
+        dead = wired.op not in MERGES and (
+            any(isinstance(item, Dead) for item in inputs)
+            or any(scope[pivot].items[:1] == [DEAD] for pivot in wired.control if pivot in scope)
+        )
+        if dead:
+            return Outputs(node, [DEAD], dead=True)
+        return self.spelt(
+            node, partial(self.outputs_of, node, body, wired, passed), lambda why: Outputs(node, [], why=why)
+        )
+
+    def outputs_of(self, node: Node, body: Body, wired: Wired, passed: bool) -> Outputs:
+        """Return the outputs of a node; of one that is passed over, what it reads."""
+        if passed:
+            return Outputs(None, [node.input(0)])
+        made = self.made(node, body, wired)
         outputs = [made] if isinstance(made, (Value, Rows, Dead)) else list(made)
         self.outputs += len(outputs)
         if self.outputs > MAX_OUTPUTS:
             raise self.fail(f"its nodes have more than {MAX_OUTPUTS} outputs")
-        return Outputs(whole, outputs)
+        return Outputs(None if wired.op in SOURCES else node, outputs)
 
     def inputs(self, body: Body, wired: Wired, scope: Mapping[str, Outputs]) -> list[Item]:
         """Return what a node reads; of a loop that is not followed, what enters it."""
@@ -709,35 +706,30 @@ class Reader:
     def made(self, node: Node, body: Body, wired: Wired) -> Made:
         """Return the outputs of a node."""
         self.build.at(node.name, node.op, self.weights(node))
-        before = len(self.build.instructions)
         handler = HANDLERS.get(node.op)
-        try:
-            if node.op in SOURCES:
-                return self.source(node)
-            if node.op == "Const":
-                return self.tensor(node.name, node.get("value"))
-            if node.op in VARIABLES and handler is not None:
-                return self.learn(handler(node, self.build))  # type: ignore[arg-type]
-            if node.op in MERGES:
-                return self.merged(node, body, wired)
-            if node.op in SWITCHES:
-                return self.switched(node)
-            if node.op in EXITS or node.op in NEXT:
-                return self.looped(node, body.turn(wired.proto.name) is not None)
-            if node.op in CALLS or node.op in self.functions:
-                return self.called(node)
-            if node.op in BRANCHES:
-                return self.branches(node)
-            if node.op in LOOPS:
-                return self.loop(node)
-            if handler is None:
-                raise UnspelledError
-            if node.op == "Identity" and body.function and re.fullmatch(r"(.*/)?Identity(_\d+)?", node.name):
-                return node.inputs[0]  # what the exporter returns; the graph has no such node
-            return _less_learned(node, handler(node, self.build))
-        except UnspelledError:
-            del self.build.instructions[before:]
-            raise
+        if node.op in SOURCES:
+            return self.source(node)
+        if node.op == "Const":
+            return self.tensor(node.name, node.get("value"))
+        if node.op in VARIABLES and handler is not None:
+            return self.learn(handler(node, self.build))  # type: ignore[arg-type]
+        if node.op in MERGES:
+            return self.merged(node, body, wired)
+        if node.op in SWITCHES:
+            return self.switched(node)
+        if node.op in EXITS or node.op in NEXT:
+            return self.looped(node, body.turn(wired.proto.name) is not None)
+        if node.op in CALLS or node.op in self.functions:
+            return self.called(node)
+        if node.op in BRANCHES:
+            return self.branches(node)
+        if node.op in LOOPS:
+            return self.loop(node)
+        if handler is None:
+            raise UnspelledError
+        if node.op == "Identity" and body.function and re.fullmatch(r"(.*/)?Identity(_\d+)?", node.name):
+            return node.inputs[0]  # what the exporter returns; the graph has no such node
+        return _less_learned(node, handler(node, self.build))
 
     def weights(self, node: Node) -> list[Value]:
         """Return the learned tensors that a node reads, as far as the op tells them from other constants."""
@@ -759,10 +751,7 @@ class Reader:
         shape = None if self.resized else self.stated(node, k)
         if any(value.name in self.outside for value in operands):
             return self.added(node, k, shape)
-        if all(value.constant for value in operands):
-            return self.build.weight(shape, node.output(k))
-        self.build.at(node.output(k), node.op)
-        return self.build(program.Opaque(why=why, shape=shape), *operands)
+        return self.unknown((node.output(k), node.op), why, shape, operands)
 
     def stated(self, node: Node, k: int) -> Shape | None:
         """Return the shape that the graph states of an output, if it states every size."""
@@ -936,17 +925,12 @@ class Reader:
             raise UnspelledError(f"the function {name!r} takes or makes lists of tensors")
         if len(arguments) != len(inputs):
             raise ValueError(f"the function {name!r} takes {len(arguments)} inputs, not {len(inputs)}")
-        if self.calls >= MAX_CALLS:
-            raise self.fail(f"its functions call each other more than {MAX_CALLS} deep; {name!r} is one of them")
         if name not in self.bodies:
             self.bodies[name] = Body(function.node_def, function=True)
         bound = dict(zip((a.name for a in arguments), inputs, strict=True))
         wanted = [Input(*_ref(function.ret[a.name], True)) for a in function.signature.output_arg]
-        self.calls += 1
-        try:
+        with self.deeper(MAX_CALLS, f"its functions, {name!r} among them, call each other"):
             return self.run(self.bodies[name], bound, wanted, prefix, given)
-        finally:
-            self.calls -= 1
 
     def branches(self, node: Node) -> Made:
         """Read the branch that is taken; all of them if that depends on the input."""

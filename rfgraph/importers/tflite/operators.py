@@ -9,25 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, bounds, product
+from rfgraph.importers.program.dimensions import Dim, Shape, bounds, product
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
-from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling import products, shared, vocabulary
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.shared import arange, shape_of
+from rfgraph.importers.spelling.node import Node as Base
+from rfgraph.importers.spelling.shared import arange, axis_of, shape_of, transposed_crop, weighted, whole_number
 
 Made: TypeAlias = "Value | Sequence[Value]"
-
-#: A dimension is repeated, and a tensor split, into no more parts than this.
-MAX_PARTS = 64
 
 
 @dataclass(frozen=True)
@@ -40,44 +37,13 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(Base):
     """One operator of a TFLite graph; its options under their names in the schema, such as ``StrideW``."""
 
-    name: str
-    op: str
     options: Mapping[str, Any]
-    inputs: tuple[Value | None, ...]
     outputs: tuple[Output, ...]
     #: Whether the model is read for other sizes than it was made for: sizes that it states may be wrong then.
     resized: bool = False
-
-    def optional(self, i: int) -> Value | None:
-        """Return input ``i``, ``None`` if it is left out."""
-        return self.inputs[i] if i < len(self.inputs) else None
-
-    def input(self, i: int) -> Value:
-        """Return input ``i``."""
-        found = self.optional(i)
-        if found is None:
-            raise ValueError(f"input {i} is missing")
-        return found
-
-    @property
-    def x(self) -> Value:
-        """Its first input."""
-        return self.input(0)
-
-    def shape(self, i: int = 0) -> Shape:
-        """Return the shape of input ``i``."""
-        return shape_of(self.input(i))
-
-    def rank(self, i: int = 0) -> int:
-        """Return the number of dimensions of input ``i``."""
-        return len(self.shape(i))
-
-    def tensors(self) -> list[Value]:
-        """Return the inputs that are given."""
-        return [value for value in self.inputs if value is not None]
 
     def option(self, name: str) -> Any:
         """Return an option of its table."""
@@ -85,44 +51,14 @@ class Node:
             raise ValueError(f"its options have no {name}")
         return self.options[name]
 
-    def integer(self, name: str) -> int:
+    def setting(self, name: str) -> int:
         """Return an option that is an integer."""
         return int(self.option(name))
 
-    def numbers(self, i: int, what: str) -> list[Any]:
-        """Return what constant input ``i`` holds, a list of exact numbers or of sizes."""
-        value = self.input(i)
-        if value.data is None:
-            decides = "a constant that is not read" if value.constant else "what the network computes"
-            raise UnspelledError(f"{decides} decides its {what}")
-        if not value.data.integer:
-            raise ValueError(f"its {what} holds numbers that are no integers")
-        return list(value.data.elements.flat)
-
-    def integers(self, i: int, what: str) -> list[int]:
-        """Return what constant input ``i`` holds, a list of integers."""
-        return [whole_number(number, what) for number in self.numbers(i, what)]
-
-    def number(self, i: int, what: str) -> int:
-        """Return the one integer that constant input ``i`` holds."""
-        found = self.integers(i, what)
-        if len(found) != 1:
-            raise ValueError(f"its {what} is {found}, not one number")
-        return found[0]
-
-
-def whole_number(number: Any, what: str) -> int:
-    """Return a number that has to be known when the model is read."""
-    if isinstance(number, Expression):
-        raise UnspelledError(f"the input size decides its {what}; give one")
-    return int(number)
-
-
-def dim_of(d: int, rank: int) -> int:
-    """Return a dimension counted from the front."""
-    if not -rank <= d < rank:
-        raise ValueError(f"dimension {d} is not one of the {rank} of its input")
-    return d % rank
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """What its outputs are called, each with the op."""
+        return [(output.name, self.op) for output in self.outputs]
 
 
 Handle: TypeAlias = "Callable[[Node, Builder], Made]"
@@ -130,23 +66,8 @@ HANDLERS: Handlers[Handle] = Handlers("TFLite")
 
 # Functions of one element, and of several tensors.
 
-UNARY = {
-    "ABS": "abs", "CEIL": "ceil", "COMPLEX_ABS": "abs", "COS": "cos", "DENSIFY": "identity",
-    "DEQUANTIZE": "dequantize", "ELU": "elu", "EXP": "exp", "FAKE_QUANT": "quantize", "FLOOR": "floor", "GELU": "gelu",
-    "HARD_SWISH": "hard_swish", "IMAG": "imag", "LEAKY_RELU": "leaky_relu", "LOG": "log", "LOGICAL_NOT": "not",
-    "LOGISTIC": "sigmoid", "NEG": "neg", "QUANTIZE": "quantize", "REAL": "real", "RELU": "relu",
-    "RELU6": "relu6", "RELU_0_TO_1": "hard_tanh", "RELU_N1_TO_1": "hard_tanh", "ROUND": "round", "RSQRT": "rsqrt",
-    "SIGN": "sign", "SIN": "sin", "SQRT": "sqrt", "SQUARE": "square", "TANH": "tanh", "BUCKETIZE": "bucketize",
-    "LOCAL_RESPONSE_NORMALIZATION": "local_response_norm",
-}  # fmt: skip
-
-SEVERAL = {
-    "ADD": "add", "SUB": "sub", "MUL": "mul", "DIV": "div", "ADD_N": "add", "MAXIMUM": "max", "MINIMUM": "min",
-    "POW": "pow", "FLOOR_MOD": "mod", "SQUARED_DIFFERENCE": "squared_difference", "ATAN2": "atan2",
-    "EQUAL": "equal", "NOT_EQUAL": "not_equal", "LESS": "less", "LESS_EQUAL": "less_or_equal", "GREATER": "greater",
-    "GREATER_EQUAL": "greater_or_equal", "LOGICAL_AND": "and", "LOGICAL_OR": "or", "SELECT_V2": "where",
-    "BITWISE_XOR": "bitwise_xor", "RIGHT_SHIFT": "bit_shift", "PRELU": "prelu",
-}  # fmt: skip
+UNARY = vocabulary.names("tflite", vocabulary.UNARY)
+SEVERAL = vocabulary.names("tflite", vocabulary.SEVERAL)
 
 
 @HANDLERS.handles(*UNARY)
@@ -194,14 +115,14 @@ STRIDES, DILATIONS = ("StrideD", "StrideH", "StrideW"), ("DilationDFactor", "Dil
 
 
 def _entries(node: Node, names: Sequence[str], axes: int) -> tuple[int, ...]:
-    found = tuple(node.integer(name) for name in names[3 - axes :])
+    found = tuple(node.setting(name) for name in names[3 - axes :])
     if any(entry < 1 for entry in found):
         raise ValueError(f"{', '.join(names[3 - axes :])} are {list(found)}, not positive")
     return found
 
 
 def _padding(node: Node, axes: int) -> program.Paddings:
-    how = node.integer("Padding")
+    how = node.setting("Padding")
     if how not in (SAME, VALID):
         raise ValueError(f"Padding {how} is neither SAME (0) nor VALID (1)")
     return "same_upper" if how == SAME else ((0, 0),) * axes
@@ -215,15 +136,7 @@ def _images(node: Node, i: int, axes: int) -> tuple[int, ...]:
 
 
 def _kernel(sizes: Sequence[Dim]) -> tuple[int, ...]:
-    return tuple(whole_number(size, "kernel") for size in sizes)
-
-
-def _weighted(build: Builder, made: Value, weight: Value) -> Value:
-    """A weight that the network computes is read whole by every output."""
-    if weight.constant:
-        return made
-    read = build(program.Whole(shape=()), weight, part="weight")
-    return build(program.Pointwise(function="mul"), made, read, part="weighted")
+    return tuple(whole_number("kernel", size) for size in sizes)
 
 
 @HANDLERS.handles("CONV_2D", "DEPTHWISE_CONV_2D", "CONV_3D")
@@ -246,38 +159,39 @@ def _conv(node: Node, build: Builder) -> Made:
         padding=_padding(node, axes), dilation=_entries(node, DILATIONS, axes), channel=axes + 1, channels=channels,
         groups=before // inside if several else 1,  # type: ignore[operator, arg-type]
     )  # fmt: skip
-    return _weighted(build, build(primitive, node.x), node.input(1))
+    return weighted(build, build(primitive, node.x), node.input(1))
 
 
 @HANDLERS.handles("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE")
 def _transpose_conv(node: Node, build: Builder) -> Made:
     axes = 2 if node.op == "TRANSPOSE_CONV" else 3
-    dims = _images(node, 2, axes)
-    weight, sizes = node.shape(1), node.shape(2)
-    if len(weight) != axes + 2:
-        raise ValueError(f"its weight has shape {text(weight)}, not {axes + 2} dimensions")
-    kernel = _kernel(weight[1:3] if axes == 2 else weight[:3])
-    stride = _entries(node, STRIDES, axes)
+    weight, wanted = node.shape(1), node.sizes("output shape", 0)
+    if len(weight) != axes + 2 or len(wanted) != axes + 2:
+        raise ValueError(f"weight {text(weight)} and output shape {text(wanted)} do not have {axes + 2} entries each")
+    kernel, channels = (weight[1:3], weight[0]) if axes == 2 else (weight[:3], weight[3])
     dilation = _entries(node, DILATIONS, axes) if axes == 3 else (1,) * axes
-    wanted = node.numbers(0, "output shape")
-    if len(wanted) != axes + 2:
-        raise ValueError(f"its output shape {wanted} does not have {axes + 2} entries")
-    same = _padding(node, axes) == "same_upper"
-    padding = []
-    for i, d in enumerate(dims):
-        span = (kernel[i] - 1) * dilation[i] + 1
-        # SAME crops what the convolution that it is the transpose of would have padded, the smaller half first.
-        total = (-(-wanted[d] // stride[i]) - 1) * stride[i] + span - wanted[d] if same else 0
-        before = max(whole_number(total, "output shape"), 0) // 2
-        left = (sizes[d] - 1) * stride[i] + span - wanted[d]
-        if node.resized and isinstance(left, int) and not before <= left < before + max(span, stride[i]):
-            raise UnspelledError(f"its output shape {text(tuple(wanted))} is that for which the model was made")
-        padding.append((before, whole_number(left, "output shape") - before))
+    how = "SAME" if _padding(node, axes) == "same_upper" else "VALID"
+    return _transposed(build, node.input(2), node.input(1), wanted, kernel, _entries(node, STRIDES, axes), how,
+                       channels, dilation)  # fmt: skip
+
+
+def _transposed(
+    build: Builder, x: Value, weight: Value, wanted: Shape, kernel: Sequence[Dim], stride: Sequence[int], how: str,
+    channels: Dim, dilation: Sequence[int] = (1, 1),
+) -> Value:  # fmt: skip
+    """Return a transposed convolution that makes what is ``wanted``, which says what it crops."""
+    axes, sizes, taps = len(kernel), shape_of(x), _kernel(kernel)
+    if len(sizes) != axes + 2:
+        raise ValueError(f"its input has {len(sizes)} dimensions, not {axes + 2}")
+    crops = [
+        transposed_crop(sizes[1 + i], wanted[1 + i], (taps[i] - 1) * dilation[i] + 1, stride[i], how)
+        for i in range(axes)
+    ]
     primitive = program.SlideTransposed(
-        dims=dims, kernel=kernel, stride=stride, padding=tuple(padding), output_padding=(0,) * axes,
-        dilation=dilation, channel=axes + 1, channels=weight[0] if axes == 2 else weight[3],
+        dims=tuple(range(1, 1 + axes)), kernel=taps, stride=tuple(stride), padding=tuple(crops),
+        output_padding=(0,) * axes, dilation=tuple(dilation), channel=axes + 1, channels=channels,
     )  # fmt: skip
-    return _weighted(build, build(primitive, node.input(2)), node.input(1))
+    return weighted(build, build(primitive, x), weight)
 
 
 POOLS = {"AVERAGE_POOL_2D": "avg_pool", "MAX_POOL_2D": "max_pool", "L2_POOL_2D": "lp_pool"}
@@ -295,7 +209,7 @@ def _pool(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("DILATE")
 def _dilate(node: Node, build: Builder) -> Made:
-    steps = node.integers(1, "dilations")
+    steps = node.integers("dilations", 1)
     if len(steps) != node.rank() or any(step < 1 for step in steps):
         raise ValueError(f"its dilations {steps} are not one positive number for each dimension")
     dims = tuple(d for d, step in enumerate(steps) if step > 1)
@@ -314,26 +228,14 @@ def _dilate(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 def _resize(node: Node, build: Builder) -> Made:
-    dims = _images(node, 0, 2)
-    sizes = tuple(node.numbers(1, "size"))
-    if len(sizes) != 2:
-        raise ValueError(f"its size {list(sizes)} does not have two entries")
-    corners, half = bool(node.option("AlignCorners")), bool(node.option("HalfPixelCenters"))
-    if corners and half:
-        raise UnspelledError("it both aligns corners and has half-pixel centres")
-    linear = node.op == "RESIZE_BILINEAR"
-    coordinates = "align_corners" if corners else "half_pixel" if half else "asymmetric"
-    # The runtime rounds to the nearest pixel, halves up; without AlignCorners it takes floor((y + 1/2) / f), or
-    # floor(y / f) where the centres are not half-pixel ones.
-    nearest = "floor" if coordinates == "asymmetric" else "round_prefer_ceil"
-    primitive = program.Resize(
-        dims=dims, sizes=sizes, mode="linear" if linear else "nearest", coordinates=coordinates, nearest_mode=nearest
-    )
-    return build(primitive, node.x)
+    return shared.resize(
+        build, node.x, node.sizes("size", 1), "linear" if node.op == "RESIZE_BILINEAR" else "nearest",
+        align_corners=bool(node.option("AlignCorners")), half_pixel_centers=bool(node.option("HalfPixelCenters")),
+    )  # fmt: skip
 
 
 def _block(node: Node) -> int:
-    block = node.integer("BlockSize")
+    block = node.setting("BlockSize")
     if block < 1:
         raise ValueError(f"BlockSize {block} is not positive")
     return block
@@ -345,61 +247,22 @@ def _exchange(node: Node, build: Builder) -> Made:
     return build(kind(channel=3, dims=_images(node, 0, 2), blocks=(_block(node),) * 2), node.x)
 
 
-def _blocks(node: Node, what: str) -> tuple[list[int], list[tuple[int, int]]]:
-    """Return the blocks of a space-to-batch or its inverse, and its padding or crops, a pair for each block."""
-    blocks, ends = node.integers(1, "block shape"), node.integers(2, what)
-    if any(block < 1 for block in blocks) or len(ends) != 2 * len(blocks) or len(blocks) >= node.rank():
-        raise ValueError(f"block shape {blocks} and {what} {ends} do not fit its {node.rank()} dimensions")
-    return blocks, list(zip(ends[::2], ends[1::2], strict=True))
-
-
-@HANDLERS.handles("SPACE_TO_BATCH_ND")
-def _space_to_batch(node: Node, build: Builder) -> Made:
-    blocks, paddings = _blocks(node, "paddings")
-    count, rank = len(blocks), node.rank()
-    amounts = ((0, 0), *paddings, *((0, 0),) * (rank - 1 - count))
-    x = build(program.Pad(amounts=amounts), node.x, part="pad") if any(map(any, paddings)) else node.x
-    batch, *sizes = shape_of(x)
-    outer = [size // block for size, block in zip(sizes, blocks, strict=False)]
-    rest = sizes[count:]
-    split = [size for pair in zip(outer, blocks, strict=True) for size in pair]
-    x = build(program.Reshape(shape=(batch, *split, *rest)), x, part="blocks")
-    inner, order = range(2, 2 * count + 1, 2), range(1, 2 * count + 1, 2)
-    x = build(program.Transpose(permutation=(*inner, 0, *order, *range(2 * count + 1, rank + count))), x, part="turned")
-    return build(program.Reshape(shape=(batch * prod(blocks), *outer, *rest)), x)
-
-
-@HANDLERS.handles("BATCH_TO_SPACE_ND")
-def _batch_to_space(node: Node, build: Builder) -> Made:
-    blocks, crops = _blocks(node, "crops")
-    count, rank = len(blocks), node.rank()
-    whole, *sizes = node.shape()
-    batch = whole // prod(blocks)
-    x = build(program.Reshape(shape=(*blocks, batch, *sizes)), node.x, part="blocks")
-    order = [axis for i in range(count) for axis in (count + 1 + i, i)]
-    x = build(program.Transpose(permutation=(count, *order, *range(2 * count + 1, rank + count))), x, part="turned")
-    grown = [size * block for size, block in zip(sizes, blocks, strict=False)]
-    x = build(
-        program.Reshape(shape=(batch, *grown, *sizes[count:])), x, part="" if not any(map(any, crops)) else "grown"
-    )
-    if not any(map(any, crops)):
-        return x
-    ends = [(-before, -after) for before, after in crops]
-    return build(program.Pad(amounts=((0, 0), *ends, *((0, 0),) * (rank - 1 - count))), x)
+@HANDLERS.handles("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND")
+def _batch_nd(node: Node, build: Builder) -> Made:
+    spelt = shared.space_to_batch if node.op == "SPACE_TO_BATCH_ND" else shared.batch_to_space
+    ends = node.integers("padding", 2)
+    return spelt(build, node.x, node.integers("block shape", 1), [*zip(ends[::2], ends[1::2], strict=True)])
 
 
 # Reductions and mixtures.
 
-REDUCTIONS = {
-    "MEAN": "mean", "SUM": "sum", "REDUCE_MAX": "max", "REDUCE_MIN": "min", "REDUCE_PROD": "prod", "REDUCE_ANY": "max",
-    "REDUCE_ALL": "min",
-}  # fmt: skip
+REDUCTIONS = vocabulary.names("tflite", vocabulary.REDUCTIONS)
 
 
 @HANDLERS.handles(*REDUCTIONS)
 def _reduce(node: Node, build: Builder) -> Made:
     rank = node.rank()
-    dims = tuple(sorted({dim_of(d, rank) for d in node.integers(1, "axes")}))
+    dims = tuple(sorted({axis_of(d, rank) for d in node.integers("axes", 1)}))
     if not dims:
         return build(program.Pointwise(function="identity"), node.x)
     primitive = program.Reduce(function=REDUCTIONS[node.op], dims=dims, keepdims=bool(node.option("KeepDims")))
@@ -408,21 +271,21 @@ def _reduce(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ARG_MAX", "ARG_MIN")
 def _arg(node: Node, build: Builder) -> Made:
-    dims = (dim_of(node.number(1, "axis"), node.rank()),)
+    dims = (axis_of(node.integer("axis", 1), node.rank()),)
     return build(program.Reduce(function=node.op[4:].lower(), dims=dims, keepdims=False), node.x)
 
 
 @HANDLERS.handles("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION")
 def _mix_last(node: Node, build: Builder) -> Made:
     function = "layer_norm" if node.op == "L2_NORMALIZATION" else "softmax"
-    return build(program.Mix(function=function, dims=(dim_of(-1, node.rank()),)), node.x)
+    return build(program.Mix(function=function, dims=(axis_of(-1, node.rank()),)), node.x)
 
 
 @HANDLERS.handles("CUMSUM")
 def _cumulative(node: Node, build: Builder) -> Made:
     direction: program.Direction = "backward" if node.option("Reverse") else "forward"
     mix = program.Mix(
-        function="cumsum", dims=(dim_of(node.number(1, "axis"), node.rank()),), direction=direction,
+        function="cumsum", dims=(axis_of(node.integer("axis", 1), node.rank()),), direction=direction,
         exclusive=bool(node.option("Exclusive")),
     )  # fmt: skip
     return build(mix, node.x)
@@ -430,16 +293,16 @@ def _cumulative(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("TOPK_V2")
 def _top_k(node: Node, build: Builder) -> Made:
-    last = dim_of(-1, node.rank())
+    last = axis_of(-1, node.rank())
     mixed = build(program.Mix(function="sort", dims=(last,)), node.x, part="sort")
-    count = node.numbers(1, "k")[0]
+    count = node.sizes("k", 1)[0]
     made = build(program.Slice(dims=(last,), starts=(0,), stops=(count,), steps=(1,)), mixed)
     return made, made
 
 
 @HANDLERS.handles("RFFT2D")
 def _rfft2d(node: Node, build: Builder) -> Made:
-    height, width = node.numbers(1, "length")
+    height, width = node.sizes("length", 1)
     rank = node.rank()
     total = build(program.Reduce(function="dft", dims=(rank - 2, rank - 1)), node.x, part="sum")
     return build(program.Expand(shape=(*node.shape()[:-2], height, width // 2 + 1)), total)
@@ -494,13 +357,13 @@ def _step(node: Node, build: Builder) -> Made:
     if node.op == "RNN":
         return _cell(node, build, node.x, _units(node, 1, 0))
     if node.op == "SVDF":
-        rank = node.integer("Rank")
+        rank = node.setting("Rank")
         if rank < 1:
             raise ValueError(f"Rank {rank} is not positive")
         return _cell(node, build, node.x, _units(node, 1, 0) // rank)
     if len(node.inputs) == 5:  # the kernel BASIC: x, activation before, weights, bias, state before
         before = [node.input(i) for i in (1, 4)]
-        joined = build(program.Concat(dim=dim_of(-1, node.rank())), node.x, before[0], part="joined")
+        joined = build(program.Concat(dim=axis_of(-1, node.rank())), node.x, before[0], part="joined")
         made = _cell(node, build, joined, node.shape(1)[-1], "" if before[1].constant else "gates")
         if not before[1].constant:
             made = build(program.Pointwise(function="add"), made, before[1])
@@ -538,18 +401,13 @@ def _sequence(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("PAD", "PADV2", "MIRROR_PAD")
 def _pad(node: Node, build: Builder) -> Made:
-    pads = node.numbers(1, "paddings")
-    if len(pads) != 2 * node.rank():
-        raise ValueError(f"it has {len(pads)} pads for {node.rank()} dimensions, not two for each")
-    mode = "constant"
-    if node.op == "MIRROR_PAD":  # the enumeration MirrorPadMode
-        mode = ("reflect", "symmetric")[node.integer("Mode")]
-    return build(program.Pad(amounts=tuple(zip(pads[::2], pads[1::2], strict=True)), mode=mode), node.x)
+    mode = ("REFLECT", "SYMMETRIC")[node.setting("Mode")] if node.op == "MIRROR_PAD" else "CONSTANT"
+    return shared.mirror_pad(build, node.x, node.pairs("paddings", 1), mode)
 
 
 @HANDLERS.handles("SLICE")
 def _slice(node: Node, build: Builder) -> Made:
-    starts, sizes = node.numbers(1, "begin"), node.numbers(2, "size")
+    starts, sizes = node.sizes("begin", 1), node.sizes("size", 2)
     rank = node.rank()
     if not len(starts) == len(sizes) == rank:
         raise ValueError(f"begin {starts} and size {sizes} do not have {rank} entries each")
@@ -558,97 +416,34 @@ def _slice(node: Node, build: Builder) -> Made:
     return build(primitive, node.x)
 
 
+MASKS = {
+    "begin_mask": "BeginMask", "end_mask": "EndMask", "ellipsis_mask": "EllipsisMask", "new_axis_mask": "NewAxisMask",
+    "shrink_axis_mask": "ShrinkAxisMask",
+}  # fmt: skip
+
+
 @HANDLERS.handles("STRIDED_SLICE")
 def _strided_slice(node: Node, build: Builder) -> Made:
-    starts, stops = node.numbers(1, "begin"), node.numbers(2, "end")
-    steps = node.integers(3, "strides")
-    if not len(starts) == len(stops) == len(steps):
-        raise ValueError(f"its {len(starts)} starts, {len(stops)} ends, {len(steps)} strides differ")
-    if 0 in steps:
-        raise ValueError("stride 0 goes nowhere")
-    masks = {name: node.integer(f"{name}Mask") for name in ("Begin", "End", "Ellipsis", "NewAxis", "ShrinkAxis")}
-    rank = node.rank()
-
-    def has(name: str, i: int) -> bool:
-        return bool(masks[name] >> i & 1)
-
-    taken = sum(not has("NewAxis", i) and not has("Ellipsis", i) for i in range(len(steps)))
-    d = 0
-    cuts: dict[int, tuple[Dim | None, Dim | None, int]] = {}
-    dropped: list[int] = []  # among the dimensions of the input
-    kept: list[int | None] = []  # dimensions of the input in the order of the output; None for one that is new
-    for i, step in enumerate(steps):
-        if has("Ellipsis", i):
-            kept += range(d, d + rank - taken)
-            d += rank - taken
-            continue
-        if has("NewAxis", i):
-            kept.append(None)
-            continue
-        start, stop = starts[i], stops[i]
-        if has("ShrinkAxis", i):
-            step = 1
-            cuts[d] = (start, None if start == -1 else start + 1, step)
-            dropped.append(d)
-        else:
-            if node.options.get("Offset"):
-                stop = start + stop
-            cuts[d] = (None if has("Begin", i) else start, None if has("End", i) else stop, step)
-            kept.append(d)
-        d += 1
-    kept += range(d, rank)
-    if d > rank:
-        raise ValueError(f"it slices {d} dimensions of {rank}")
-    new = tuple(i for i, source in enumerate(kept) if source is None)
-    made = _cut(build, node.x, cuts, "slice" if dropped or new else "")
-    if dropped:
-        made = build(program.Squeeze(dims=tuple(dropped)), made, part="squeeze" if new else "")
-    return build(program.Unsqueeze(dims=new), made) if new else made
-
-
-def _cut(build: Builder, x: Value, cuts: Mapping[int, tuple[Dim | None, Dim | None, int]], part: str) -> Value:
-    starts, stops, steps = zip(*cuts.values(), strict=True) if cuts else ((), (), ())
-    return build(program.Slice(dims=tuple(cuts), starts=starts, stops=stops, steps=steps), x, part=part)
+    begin, end = node.sizes("begin", 1), node.sizes("end", 2)
+    if node.options.get("Offset"):  # its ends are counted from where it begins
+        end = tuple(start + length for start, length in zip(begin, end, strict=True))
+    masks = {mask: node.setting(name) for mask, name in MASKS.items()}
+    return shared.strided_slice(build, node.x, begin, end, node.integers("strides", 3), **masks)
 
 
 @HANDLERS.handles("SPLIT", "SPLIT_V")
 def _split(node: Node, build: Builder) -> Made:
-    x, axis = (1, 0) if node.op == "SPLIT" else (0, 2)
-    d = dim_of(node.number(axis, "axis"), node.rank(x))
-    total, count = node.shape(x)[d], len(node.outputs)
     if node.op == "SPLIT":
-        sizes: Sequence[Dim] = [total // count] * count
-    else:
-        sizes = completed_sizes(node.numbers(1, "sizes"), total)
-    if len(sizes) != count:
-        raise ValueError(f"it splits into {len(sizes)} parts but has {count} outputs")
-    pieces, start = [], 0
-    for k, size in enumerate(sizes):
-        stop: Any = start + size
-        build.at(node.outputs[k].name, node.op)
-        pieces.append(build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), node.input(x)))
-        start = stop
-    return pieces
-
-
-def completed_sizes(sizes: Sequence[Any], total: Dim) -> list[Dim]:
-    """Return the sizes of parts with the one of -1, if there is one, worked out from their total."""
-    if sum(size == -1 for size in sizes) > 1:
-        raise ValueError(f"sizes {list(sizes)} have more than one -1")
-    rest = total
-    for size in sizes:
-        rest = rest - (0 if size == -1 else size)
-    return [rest if size == -1 else size for size in sizes]
+        return shared.split(build, node.input(1), node.integer("axis", 0), len(node.outputs), node.names)
+    sizes = node.sizes("sizes", 1)
+    if len(sizes) != len(node.outputs):
+        raise ValueError(f"it splits into {len(sizes)} parts but has {len(node.outputs)} outputs")
+    return shared.split(build, node.x, node.integer("axis", 2), sizes, node.names)
 
 
 @HANDLERS.handles("UNPACK")
 def _unpack(node: Node, build: Builder) -> Made:
-    d = dim_of(node.integer("Axis"), node.rank())
-    rows = []
-    for k, output in enumerate(node.outputs):
-        build.at(output.name, node.op)
-        rows.append(build(program.Take(dim=d), node.x, build.constant(k)))
-    return rows
+    return shared.unstack(build, node.x, node.setting("Axis"), len(node.outputs), node.names)
 
 
 @HANDLERS.handles("CONCATENATION")
@@ -657,24 +452,19 @@ def _concatenation(node: Node, build: Builder) -> Made:
     ranks = [len(value.shape) for value in tensors if value.shape is not None]
     if not ranks:
         raise UnspelledError("the rank of its inputs is not known")
-    return build(program.Concat(dim=dim_of(node.integer("Axis"), ranks[0])), *tensors)
+    return build(program.Concat(dim=axis_of(node.setting("Axis"), ranks[0])), *tensors)
 
 
 @HANDLERS.handles("PACK")
 def _pack(node: Node, build: Builder) -> Made:
-    tensors = node.tensors()
-    if not tensors:
-        raise ValueError("it has no inputs")
-    d = dim_of(node.integer("Axis"), len(shape_of(tensors[0])) + 1)
-    rows = [build(program.Unsqueeze(dims=(d,)), tensor, part=f"row/{i}") for i, tensor in enumerate(tensors)]
-    return build(program.Concat(dim=d), *rows)
+    return shared.stack(build, node.tensors(), node.setting("Axis"))
 
 
 @HANDLERS.handles("GATHER")
 def _gather(node: Node, build: Builder) -> Made:
-    if node.integer("BatchDims"):
+    if node.setting("BatchDims"):
         raise UnspelledError("its indices say which elements it reads, other ones in each batch")
-    return build(program.Take(dim=dim_of(node.integer("Axis"), node.rank())), node.x, node.input(1))
+    return build(program.Take(dim=axis_of(node.setting("Axis"), node.rank())), node.x, node.input(1))
 
 
 @HANDLERS.handles("EMBEDDING_LOOKUP")
@@ -684,29 +474,17 @@ def _embedding(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("TILE")
 def _tile(node: Node, build: Builder) -> Made:
-    counts, shape = node.integers(1, "multiples"), node.shape()
-    if len(counts) != len(shape):
-        raise ValueError(f"multiples {counts} do not have one entry for each of the {len(shape)} dimensions")
-    grown = tuple(count if size == 1 else size for size, count in zip(shape, counts, strict=True))
-    several = [(d, count) for d, (size, count) in enumerate(zip(shape, counts, strict=True)) if size != 1 != count]
-    made = node.x
-    if grown != shape or not several:
-        made = build(program.Expand(shape=grown), made, part="expand" if several else "")
-    for k, (d, count) in enumerate(several):
-        if not 0 < count <= MAX_PARTS:
-            raise UnspelledError(f"it repeats dimension {d} {count} times")
-        made = build(program.Concat(dim=d), *[made] * count, part=str(k) if k < len(several) - 1 else "")
-    return made
+    return shared.tile(build, node.x, node.integers("multiples", 1))
 
 
 @HANDLERS.handles("BROADCAST_TO")
 def _broadcast_to(node: Node, build: Builder) -> Made:
-    return build(program.Expand(shape=tuple(node.numbers(1, "shape"))), node.x)
+    return build(program.Expand(shape=tuple(node.sizes("shape", 1))), node.x)
 
 
 @HANDLERS.handles("REVERSE_V2")
 def _reverse(node: Node, build: Builder) -> Made:
-    dims = tuple(sorted({dim_of(d, node.rank()) for d in node.integers(1, "axes")}))
+    dims = tuple(sorted({axis_of(d, node.rank()) for d in node.integers("axes", 1)}))
     ends = (None,) * len(dims)
     return build(program.Slice(dims=dims, starts=ends, stops=ends, steps=(-1,) * len(dims)), node.x)
 
@@ -725,8 +503,8 @@ def _reshaped(node: Node, build: Builder, shape: Shape, part: str = "") -> Value
 
 @HANDLERS.handles("RESHAPE")
 def _reshape(node: Node, build: Builder) -> Made:
-    wanted = node.numbers(1, "shape") if node.optional(1) is not None else list(node.option("NewShape"))
-    if wanted == [0] and product(node.shape()) == 1:
+    wanted: Sequence[Dim] = node.sizes("shape", 1) if node.optional(1) is not None else node.option("NewShape")
+    if [*wanted] == [0] and product(node.shape()) == 1:
         wanted = []  # how old files write the shape of a scalar
     return _reshaped(node, build, completed(wanted, node.shape(), node.name))
 
@@ -734,7 +512,7 @@ def _reshape(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("SQUEEZE")
 def _squeeze(node: Node, build: Builder) -> Made:
     shape = node.shape()
-    given = {dim_of(d, len(shape)) for d in node.option("SqueezeDims")}
+    given = {axis_of(d, len(shape)) for d in node.option("SqueezeDims")}
     dims = given or {d for d, size in enumerate(shape) if size == 1}
     if any(isinstance(shape[d], int) and shape[d] != 1 for d in dims):
         raise ValueError(f"dimensions {sorted(dims)} of shape {text(shape)} are not all of size 1")
@@ -743,12 +521,12 @@ def _squeeze(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("EXPAND_DIMS")
 def _expand_dims(node: Node, build: Builder) -> Made:
-    return build(program.Unsqueeze(dims=(dim_of(node.number(1, "axis"), node.rank() + 1),)), node.x)
+    return build(program.Unsqueeze(dims=(axis_of(node.integer("axis", 1), node.rank() + 1),)), node.x)
 
 
 @HANDLERS.handles("TRANSPOSE")
 def _transpose(node: Node, build: Builder) -> Made:
-    order = tuple(dim_of(d, node.rank()) for d in node.integers(1, "permutation"))
+    order = tuple(axis_of(d, node.rank()) for d in node.integers("permutation", 1))
     return build(program.Transpose(permutation=order), node.x)
 
 
@@ -773,13 +551,14 @@ def _rank(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("BROADCAST_ARGS")
 def _broadcast_args(node: Node, build: Builder) -> Made:
-    shapes = [tuple(node.numbers(i, "shapes")) for i in range(2)]
+    shapes = [tuple(node.sizes("shapes", i)) for i in range(2)]
     return build.constant(list(broadcast(*shapes)), name=node.name)
 
 
 @HANDLERS.handles("FILL")
 def _fill(node: Node, build: Builder) -> Made:
-    sizes, value = tuple(node.numbers(0, "shape")), node.input(1)
+    sizes: Any = node.sizes("shape", 0)
+    value = node.input(1)
     if not value.constant:
         return build(program.Expand(shape=sizes), value)
     count = product(sizes)
@@ -801,15 +580,15 @@ def _zeros_like(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM")
 def _random(node: Node, build: Builder) -> Made:
-    return build.weight(tuple(node.numbers(0, "shape")), node.name)
+    return build.weight(tuple(node.sizes("shape", 0)), node.name)
 
 
 @HANDLERS.handles("ONE_HOT")
 def _one_hot(node: Node, build: Builder) -> Made:
-    d = dim_of(node.integer("Axis"), node.rank() + 1)
+    d = axis_of(node.setting("Axis"), node.rank() + 1)
     wide = build(program.Unsqueeze(dims=(d,)), node.x, part="unsqueeze")
     shape = list(shape_of(wide))
-    shape[d] = node.numbers(1, "depth")[0]
+    shape[d] = node.sizes("depth", 1)[0]
     return build(program.Expand(shape=tuple(shape)), build(program.Pointwise(function="one_hot"), wide), part="expand")
 
 

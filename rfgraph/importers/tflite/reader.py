@@ -5,22 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from rfgraph.errors import ModelFileError
-from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape, symbol
 from rfgraph.importers.program.primitives import Data, Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.reader import Reader as Base
 from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.tflite.operators import HANDLERS, Made, Node, Output
-
-#: What handlers raise on a malformed node.
-MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, MemoryError)
 
 #: Operators read of one file, those of bodies each time: beyond it the file is refused.
 MAX_STEPS = 100_000
@@ -77,21 +72,16 @@ class Model:
     graphs: tuple[Graph, ...]
 
 
-class Reader:
+class Reader(Base):
     """Reads the operators of one model, in their order, into a builder."""
 
     def __init__(self, model: Model, given: Mapping[str, Given] | None = None) -> None:
+        super().__init__(model.name)
         self.model = model
         self.given = given or {}
-        self.build = Builder(PurePath(model.name).name)
         self.count = 0
-        self.calls = 0
         self.resized = False
         self.variables: dict[str, Value] = {}  # what was written in this run, by the name of the variable
-
-    def fail(self, why: object) -> ModelFileError:
-        """Return the error that names the file."""
-        return ModelFileError(f"{self.model.name}: {why}")
 
     def program(self) -> Program:
         """Return the program.
@@ -145,47 +135,38 @@ class Reader:
             inputs = tuple(None if i < 0 else self.value(graph, i, scope, reader) for i in step.inputs)
             made_of = [graph.tensors[i] for i in step.outputs]
             outputs = tuple(Output(n, _symbolic(t, n), t.kind) for n, t in zip(names, made_of, strict=True))
-            node = Node(name, step.op, step.options, inputs, outputs, self.resized)
-            try:
-                made = self.step(node)
-            except MALFORMED as error:
-                raise self.fail(f"{reader}: {error}") from error
+            node = Node(name, step.op, inputs, step.options, outputs, self.resized)
+            made = self.spelt(node, partial(self.step, node), partial(self.opaque_all, node, dict(self.variables)))
             for k, i in enumerate(step.outputs):
                 scope[i] = made[k] if k < len(made) else self.opaque(node, k, "this output is not followed")
 
     def step(self, node: Node) -> Sequence[Value]:
         """Return what a node makes, as many of its outputs as are followed."""
-        before = len(self.build.instructions)
-        written = dict(self.variables)
-        try:
-            if node.op in CALLS:
-                return self.body(node.integer(CALLS[node.op]), node.inputs, node.name)
-            special = {"IF": self.branches, "WHILE": self.loop, "ASSIGN_VARIABLE": self.assigned,
-                       "READ_VARIABLE": self.variable, "VAR_HANDLE": self.handle}.get(node.op)  # fmt: skip
-            if special is not None:
-                return special(node)
-            handler = HANDLERS.get(node.op)
-            self.build.at(node.name, node.op)
-            if handler is None:
-                return [self.opaque(node, k, "") for k in range(len(node.outputs))]
-            made: Made = handler(node, self.build)
-        except UnspelledError as error:
-            del self.build.instructions[before:]
-            self.variables = written
-            return [self.opaque(node, k, str(error)) for k in range(len(node.outputs))]
+        if node.op in CALLS:
+            return self.body(node.setting(CALLS[node.op]), node.inputs, node.name)
+        special = {"IF": self.branches, "WHILE": self.loop, "ASSIGN_VARIABLE": self.assigned,
+                   "READ_VARIABLE": self.variable, "VAR_HANDLE": self.handle}.get(node.op)  # fmt: skip
+        if special is not None:
+            return special(node)
+        handler = HANDLERS.get(node.op)
+        if handler is None:
+            raise UnspelledError
+        self.build.at(node.name, node.op)
+        made: Made = handler(node, self.build)
         return [made] if isinstance(made, Value) else made
+
+    def opaque_all(self, node: Node, written: dict[str, Value], why: str) -> Sequence[Value]:
+        """Return the outputs of a node that is not followed, after which the variables hold what they held before."""
+        self.variables = written
+        return [self.opaque(node, k, why) for k in range(len(node.outputs))]
 
     def opaque(self, node: Node, k: int, why: str) -> Value:
         """Return output ``k`` of a node of which nothing is known but perhaps its shape."""
-        operands = node.tensors()
-        shape = node.outputs[k].shape
+        operands, shape = node.tensors(), node.outputs[k].shape
         sizes = [size for value in operands for size in value.shape or ()]
         if self.resized or any(not isinstance(size, int) for size in (*sizes, *(shape or ()))):
             shape = None  # what the file states is only true for its own sizes
-        if all(value.constant for value in operands):
-            return self.build.weight(shape, node.outputs[k].name)
-        self.build.at(node.outputs[k].name, node.op)
-        return self.build(program.Opaque(why=why, shape=shape), *operands)
+        return self.unknown((node.outputs[k].name, node.op), why, shape, operands)
 
     # Graphs that a step calls.
 
@@ -193,23 +174,18 @@ class Reader:
         """Read a graph that a step calls, and return its outputs."""
         if not 0 <= index < len(self.model.graphs):
             raise ValueError(f"it calls graph {index} of {len(self.model.graphs)}")
-        if self.calls >= MAX_CALLS:
-            raise self.fail(f"its graphs call each other more than {MAX_CALLS} deep")
         graph = self.model.graphs[index]
         if len(values) != len(graph.inputs):
             raise ValueError(f"its body takes {len(graph.inputs)} inputs, not {len(values)}")
         scope = {i: value for i, value in zip(graph.inputs, values, strict=True) if value is not None}
-        self.calls += 1
-        try:
+        with self.deeper(MAX_CALLS, "its graphs call each other"):
             self.run(graph, scope, f"{name}/")
-        finally:
-            self.calls -= 1
         return [self.value(graph, i, scope, "the output of its body") for i in graph.outputs]
 
     def branches(self, node: Node) -> Sequence[Value]:
         """Take the branch that is taken; both if that depends on the input, as alternatives."""
         condition, values = node.x, node.inputs[1:]
-        taken, otherwise = node.integer("ThenSubgraphIndex"), node.integer("ElseSubgraphIndex")
+        taken, otherwise = node.setting("ThenSubgraphIndex"), node.setting("ElseSubgraphIndex")
         if condition.data is not None:
             return self.body(taken if condition.data.elements.flat[0] else otherwise, values, node.name)
         written = dict(self.variables)
@@ -224,7 +200,7 @@ class Reader:
 
     def loop(self, node: Node) -> Sequence[Value]:
         """Unroll a loop of few turns whose number is known."""
-        test, turn = node.integer("CondSubgraphIndex"), node.integer("BodySubgraphIndex")
+        test, turn = node.setting("CondSubgraphIndex"), node.setting("BodySubgraphIndex")
         carried: list[Value] = node.tensors()
         for k in range(MAX_TURNS + 1):
             (go_on,) = self.body(test, carried, f"{node.name}/{k}")

@@ -17,7 +17,18 @@ from rfgraph.importers.program.folding import constant
 from rfgraph.importers.program.primitives import Instruction, Value
 from rfgraph.importers.program.shapes import broadcast
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.sampling import BY_INDEX, at_each, read_whole, write_at, write_rows
+from rfgraph.importers.spelling.sampling import (
+    BY_INDEX,
+    at_each,
+    grid_of,
+    numbers_of,
+    read_whole,
+    rows_alike,
+    write_at,
+    write_grid,
+    write_places,
+    write_rows,
+)
 from rfgraph.importers.spelling.shared import shape_of
 from rfgraph.importers.torch.operators import HANDLERS, Made, Node, whole_number
 
@@ -82,8 +93,18 @@ def _gather(node: Node, build: Builder) -> Made:
             rows = build(cut, rows, part="rows")
     else:
         shape = broadcast(tuple(1 if e == d else size for e, size in enumerate(x)), at)
+    taken = rows_alike(index, d, x[d])
+    if taken is not None:
+        made = build(program.Take(dim=d), rows, build.constant(taken), part="" if _taken_shape(rows, d, taken) == shape
+                     else "rows/taken")  # fmt: skip
+        return made if made.shape == shape else build(program.Expand(shape=shape), made)
     read = build(program.Reduce(function="gather", dims=(d,)), rows, part=_part(index, "gathered"))
     return at_each(build, read, index, shape)
+
+
+def _taken_shape(rows: Value, d: int, taken: Sequence[int]) -> Shape:
+    own = shape_of(rows)
+    return (*own[:d], len(taken), *own[d + 1 :])
 
 
 def _part(index: Value, name: str) -> str:
@@ -259,6 +280,13 @@ def _scatter(node: Node, build: Builder) -> Made:
         raise ValueError(f"its indices have {len(at)} dimensions, not the {node.rank} of its input")
     written = [node.x]
     source = node.arguments.get("src")
+    places = rows_alike(index, d, node.shape[d])
+    alike = all(a == b for e, (a, b) in enumerate(zip(at, node.shape, strict=True)) if e != d)
+    adds = node.op != "scatter"
+    if places is not None and alike and not adds:
+        rows = source if isinstance(source, Value) else build.weight(at)
+        if rows.shape == at:
+            return write_places(build, node.x, rows, d, places, adds=adds)
     for value, part in ((source, "source"), (index, "index")):
         if isinstance(value, Value) and not value.constant:
             own = shape_of(value)
@@ -279,6 +307,10 @@ def _scatter(node: Node, build: Builder) -> Made:
 def _index_add(node: Node, build: Builder) -> Made:
     d, source, index = node.dim(), node.tensor("source"), node.tensor("index")
     written = [node.x]
+    places = None if len(shape_of(index)) != 1 else rows_alike(index, 0, node.shape[d])
+    adds = node.op == "index_add"
+    if places is not None and not adds:
+        return write_places(build, node.x, source, d, places, adds=adds)
     if not source.constant:
         written.append(build(program.Reduce(function="scatter", dims=(d,)), source, part="source"))
     if not index.constant:
@@ -290,11 +322,33 @@ def _index_add(node: Node, build: Builder) -> Made:
 def _index_put(node: Node, build: Builder) -> Made:
     indices, values = _indices(node), node.tensor("values")
     whole = [values, *indices.values()]
+    if not node.masks and (made := _put_grid(node, build, indices, values)) is not None:
+        return made
     if node.masks and list(indices) == [0] and shape_of(indices[0]) == node.shape:
         # Of several, which one is written depends on all of the mask before it.
         one = values.shape is not None and product(values.shape) == 1
         return _anywhere(node, build, [values] if one else whole, [indices[0]])
     return _anywhere(node, build, whole)
+
+
+def _put_grid(node: Node, build: Builder, indices: dict[int, Value], values: Value) -> Value | None:
+    """Write at constant indices that go through all combinations of places; ``None`` if they do not."""
+    dims = sorted(indices)
+    numbers = [numbers_of(indices[d]) for d in dims]
+    if dims != list(range(dims[0], dims[-1] + 1)) or values.shape is None:
+        return None
+    known = [own for own in numbers if own is not None]
+    if len(known) < len(numbers):
+        return None
+    rows = np.stack(np.broadcast_arrays(*known), -1)
+    grid = grid_of(rows.reshape(-1, len(dims)), [node.shape[d] for d in dims])
+    if grid is None:
+        return None
+    before, rest = node.shape[: dims[0]], node.shape[dims[-1] + 1 :]
+    at = (*before, *rows.shape[:-1], *rest)
+    values = values if values.shape == at else build(program.Expand(shape=at), values, part="values")
+    values = build(program.Reshape(shape=(*before, *map(len, grid), *rest)), values, part="values/grid")
+    return write_grid(build, node.x, values, grid, first=dims[0], adds=bool(node.get("accumulate", False)))
 
 
 @HANDLERS.handles("masked_scatter")

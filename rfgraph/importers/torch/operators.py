@@ -20,7 +20,7 @@ from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product
 from rfgraph.importers.program.folding import MAX_ELEMENTS, simplest
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
-from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling import products, vocabulary
 from rfgraph.importers.spelling.attention import causal, is_self
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.shared import shape_of
@@ -157,42 +157,10 @@ HANDLERS: Handlers[Handle] = Handlers("PyTorch")
 
 # Functions of one element. Names that carry no meaning for space are their own.
 
-UNARY = {
-    "clone": "identity", "contiguous": "identity", "detach": "identity", "alias": "identity", "to": "identity",
-    "_to_copy": "identity", "lift_fresh_copy": "identity", "lift_fresh": "identity", "type_as": "identity",
-    "positive": "identity", "detach_copy": "identity", "alias_copy": "identity", "conj": "conj", "real": "real",
-    "dropout": "dropout", "native_dropout": "dropout", "feature_dropout": "dropout", "alpha_dropout": "dropout",
-    "feature_alpha_dropout": "dropout", "bernoulli": "bernoulli",
-    "relu": "relu", "relu6": "relu6", "leaky_relu": "leaky_relu", "elu": "elu", "selu": "selu", "celu": "celu",
-    "gelu": "gelu", "silu": "silu", "mish": "mish", "sigmoid": "sigmoid", "hardsigmoid": "hard_sigmoid",
-    "hardswish": "hard_swish", "hardtanh": "hard_tanh", "tanh": "tanh", "softplus": "softplus",
-    "threshold": "threshold",
-    "log_sigmoid": "log_sigmoid", "rrelu": "rrelu", "softshrink": "shrink", "hardshrink": "shrink", "logit": "logit",
-    "exp": "exp", "exp2": "exp", "expm1": "expm1", "log": "log", "log2": "log", "log10": "log", "log1p": "log1p",
-    "sqrt": "sqrt", "rsqrt": "rsqrt", "abs": "abs", "neg": "neg", "reciprocal": "reciprocal", "erf": "erf",
-    "sin": "sin", "cos": "cos", "tan": "tan", "asin": "asin", "acos": "acos", "atan": "atan", "sinh": "sinh",
-    "cosh": "cosh", "square": "square", "floor": "floor", "ceil": "ceil", "round": "round", "trunc": "trunc",
-    "frac": "frac", "sign": "sign", "sgn": "sign", "isnan": "isnan", "isinf": "isinf", "isfinite": "isfinite",
-    "erfinv": "erfinv", "lgamma": "lgamma", "digamma": "digamma", "sinc": "sinc", "deg2rad": "deg2rad",
-    "rad2deg": "rad2deg", "signbit": "signbit", "special_i0": "i0", "angle": "angle", "imag": "imag",
-    "conj_physical": "identity", "resolve_conj": "identity", "resolve_neg": "identity",
-    "nan_to_num": "nan_to_num", "logical_not": "not", "bitwise_not": "bitwise_not",
-}  # fmt: skip
+UNARY = vocabulary.names("torch", vocabulary.UNARY)
 
 #: Functions of elements of several tensors, which broadcast; arguments that are numbers change nothing.
-SEVERAL = {
-    "add": "add", "sub": "sub", "rsub": "sub", "mul": "mul", "div": "div", "true_divide": "div", "divide": "div",
-    "multiply": "mul", "subtract": "sub", "floor_divide": "floor_div", "maximum": "max", "minimum": "min", "pow": "pow",
-    "remainder": "mod", "fmod": "mod", "atan2": "atan2", "where": "where", "lerp": "lerp", "addcmul": "addcmul",
-    "addcdiv": "addcdiv", "clamp": "clip", "clamp_min": "clip", "clamp_max": "clip", "clip": "clip",
-    "prelu": "prelu", "_prelu_kernel": "prelu", "masked_fill": "where", "eq": "equal", "ne": "not_equal", "lt": "less",
-    "le": "less_or_equal", "gt": "greater", "ge": "greater_or_equal", "logical_and": "and", "logical_or": "or",
-    "logical_xor": "xor", "bitwise_and": "bitwise_and", "bitwise_or": "bitwise_or", "bitwise_xor": "bitwise_xor",
-    "__and__": "and", "__or__": "or", "__xor__": "xor",
-    "xlogy": "xlogy", "logaddexp": "logaddexp", "logaddexp2": "logaddexp", "copysign": "copysign", "fmax": "max",
-    "fmin": "min", "isclose": "equal", "float_power": "pow", "ldexp": "mul", "complex": "complex",
-    "polar": "polar", "heaviside": "heaviside", "hypot": "hypot",
-}  # fmt: skip
+SEVERAL = vocabulary.names("torch", vocabulary.SEVERAL)
 
 
 @HANDLERS.handles(*UNARY)
@@ -455,12 +423,7 @@ def _channel_shuffle(node: Node, build: Builder) -> Made:
 
 # Reductions and mixtures.
 
-REDUCTIONS = {
-    "mean": "mean", "sum": "sum", "prod": "prod", "amax": "max", "amin": "min", "max": "max", "min": "min",
-    "argmax": "max", "argmin": "min", "any": "max", "all": "min", "logsumexp": "log_sum_exp", "var": "variance",
-    "std": "variance", "norm": "l2", "linalg_vector_norm": "l2", "nansum": "sum", "nanmean": "mean", "median": "median",
-    "var_mean": "variance", "std_mean": "variance", "aminmax": "max", "count_nonzero": "sum", "nanmedian": "median",
-}  # fmt: skip
+REDUCTIONS = vocabulary.names("torch", vocabulary.REDUCTIONS)
 
 
 @HANDLERS.handles(*REDUCTIONS)

@@ -1,0 +1,450 @@
+"""What each command takes: its options, how their texts are read, and what ``--help`` says.
+
+A new command is a row of ``COMMANDS`` here, and what it does a row of ``commands.COMMANDS``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from rfgraph import __version__
+
+#: As ``rfgraph.questions.findings.SEVERITIES``, which would import networkx.
+SEVERITIES = ("note", "warning", "error")
+
+MODEL = "a model file (.onnx, .pt2, .keras, .pb, .tflite, .json, ...), zoo:NAME, or path/to/file.py:function"
+
+_EPILOG = """\
+MODEL is a model file (.onnx; .pt2 of PyTorch; .keras; .pb, .pbtxt or a
+SavedModel of TensorFlow; .tflite; a networkx node-link .json), zoo:NAME for
+a published network (see `rfgraph zoo`), or path/to/file.py:function for a
+function that returns a graph; that file is run.
+
+exit codes:
+  0  clean
+  1  check: something at or above --fail-on
+  2  the request or the model cannot be read
+  3  an error in rfgraph itself, please report it
+
+examples:
+  rfgraph summary zoo:resnet_v1_50 --input-size 224
+  rfgraph check model.onnx --fail-on error
+  rfgraph sizes zoo:xception
+  rfgraph region zoo:vgg_16 vgg_16/pool5 3,5 --input-size 224
+  rfgraph trace zoo:vgg_16 --format csv -o trace.csv
+"""
+
+_SUMMARY = """\
+Show what every layer sees of the input, one row per layer:
+
+  n      size of its feature map, where an input size is given
+  r      receptive field size in pixels
+  S      effective stride (jump): pixels from one feature to the next
+  P      effective padding: feature 0 reads from pixel -P on
+  start  centre of feature 0, where the centre of pixel 0 is 0.5
+
+One number stands for all axes if they agree, else one per axis: 7x11. "global"
+reads the whole axis, "+global" does so by some path besides; "<=" is an upper
+bound, "a..b" goes from a to b by the input size, where none is given, and "?"
+is not known, for the reason below the table.
+"""
+
+_CHECK = """\
+Show every merge whose branches do not line up, worst first: where the branches
+part, how far they are off, and the change of padding that repairs it; and what
+else users of a network should know, such as holes in receptive fields.
+
+Exit code 1 if a finding is at or above --fail-on and not accepted. Without an
+input size, what depends on it is told for all sizes. Where a field is not known
+even so, as behind an op that rfgraph does not know, its merges cannot be
+checked; that is shown and counts as a warning, so that a network passes only
+when it is known to be clean. Give --treat or --input-size to know more, or
+--fail-on error to let it pass.
+
+[tool.rfgraph] in the pyproject.toml of this folder, or of the nearest above it
+that has one, may hold select, ignore and accept, which are lists, and fail-on.
+The options come first; what --accept says is added.
+"""
+
+_SIZES = """\
+Show the input sizes at which a network works, per axis: at others, maps that
+meet differ in size or are shrunk to nothing. Beside them stand those at which
+all its merges line up, where padding depends on the size. n is the input size;
+"n mod 16 is 0 or 8, from 75" holds for 80, 88, 96 and so on.
+"""
+
+_TILE = """\
+Show how to cut the input into tiles that are run one by one, so that their
+outputs, less a halo, put together are exactly those of the whole: what tile
+starts are multiples of, the halo at each side, and for some tile sizes how many
+there are and what they cost.
+
+Exit code 1 where exact tiling is forbidden, with the nodes that forbid it.
+The formats bioimageio and monai give what those tools take, and what is lost.
+"""
+
+_LATENCY = """\
+Show how a network streams: how far it looks ahead of an output's own position,
+what chunks of input it takes, and what every layer keeps between them. Lengths
+are in input samples, or rows of an image.
+
+Exit code 1 where streaming is forbidden, with the nodes that forbid it, or where
+the latency is above --max-ms.
+"""
+
+_DRAW = """\
+Draw the graph of a network with r and S of every node. Nodes that belong to a
+module by their names stand in one box. Merges whose branches do not line up are
+coloured: red for an error, yellow for a warning, blue for a note.
+
+svg and png are pictures (png needs matplotlib: pip install 'rfgraph[plot]'); dot
+is for Graphviz, mermaid for Markdown. Without -o the picture goes to the output.
+"""
+
+_SWEEP = """\
+Look at many designs of a network: every combination of the values that --set and
+--each give, or a sample of them, and tell what they see, whether they line up,
+and what they cost where channels are known.
+
+  rfgraph sweep model.onnx --set 'conv*.kernel=3,5,7' --set 'pool1.stride=1,2' \\
+      --where 'r >= 256 and aligned' --best macs --input-size 224
+
+A key is a node or a pattern of nodes, and an attribute. Values are numbers, one
+per axis as 1x7, or words as same; [...] is read as JSON. What changes together
+is joined by &: 'conv*.kernel & conv*.padding = 3&1, 5&2'.
+
+A condition compares r, S, P, map_size, parameters and macs, on all axes and
+nodes, or r[0], r["y"], r["node"]; it knows aligned, is_global, works, and, or,
+not. What is not known does not fit.
+"""
+
+Size = tuple[str | None, int | tuple[int, ...]]
+Options = Callable[[argparse.ArgumentParser], None]
+
+
+class Command(NamedTuple):
+    """What is told of a command, and what adds its options to a parser."""
+
+    options: Options
+    about: str
+    description: str | None = None
+    #: What ``--format`` takes beside the usual ones.
+    forms: tuple[str, ...] = ()
+    #: Whether what it makes is a file of a form of its own: what ``--format`` takes then, the first by default.
+    makes: tuple[str, ...] = ()
+
+
+def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Return what reads ``arguments``; commands that they do not name get no options, which take a while to make."""
+    parser = argparse.ArgumentParser(
+        prog="rfgraph",
+        description="Exact receptive fields of convolutional networks, and every merge whose\npaths do not line up.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"rfgraph {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    for name, command in COMMANDS.items():
+        added = commands.add_parser(
+            name,
+            help=command.about,
+            description=command.description or f"Show {command.about}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter if command.description else argparse.HelpFormatter,
+            allow_abbrev=False,
+        )
+        if name in arguments:
+            if command.makes:
+                _made(added, command.makes)
+            else:
+                _output(added, command.forms)
+            command.options(added)
+            added.set_defaults(command=name)
+    return parser
+
+
+def _summary_options(summary: argparse.ArgumentParser) -> None:
+    _model(summary)
+    _measured(summary)
+    _alignment(summary)
+    _policy(summary)
+    summary.add_argument("--all", action="store_true", help="show layers that do not depend on the source too")
+    summary.add_argument(
+        "--effective", action="store_true", help="show how far the gradient of each layer is spread, at random weights"
+    )
+    summary.add_argument("--verbose", action="store_true", help="say which engine solved the network, and why")
+
+
+def _check_options(check: argparse.ArgumentParser) -> None:
+    _model(check)
+    _measured(check)
+    _alignment(check)
+    _policy(check)
+    check.add_argument(
+        "--all",
+        action="store_true",
+        help="show every note and every accepted finding in full, not the first few of each rule",
+    )
+    check.add_argument(
+        "--causal", metavar="AXIS", help="what looks ahead along this axis is a finding too (RF010), as for streaming"
+    )
+    check.add_argument("--fail-on", choices=SEVERITIES, help="exit 1 from this severity up (default: warning)")
+
+
+def _sizes_options(sizes: argparse.ArgumentParser) -> None:
+    _model(sizes)
+    _source(sizes)
+    _alignment(sizes)
+    sizes.set_defaults(input_size=[])
+
+
+def _region_options(region: argparse.ArgumentParser) -> None:
+    _model(region)
+    region.add_argument("layer", metavar="LAYER", help="name of a node")
+    region.add_argument("index", metavar="INDEX", type=_index, help="its feature, one entry per axis: 3,5")
+    _measured(region)
+
+
+def _trace_options(trace: argparse.ArgumentParser) -> None:
+    _model(trace)
+    _input_size(trace)
+    trace.add_argument("--output", metavar="NAME", help="the node to trace (default: the output, if there is one)")
+
+
+def _tile_options(tile: argparse.ArgumentParser) -> None:
+    _model(tile)
+    _measured(tile)
+    tile.add_argument("--layer", metavar="NAME", help="the output that is put together (default: the only one)")
+    tile.add_argument(
+        "--tile", metavar="SIZE", type=_pixels, action="append", default=[], help="pixels of a tile: 512, or 512x256"
+    )
+    tile.add_argument("--overlap", metavar="SIZE", type=_pixels, help="pixels that tiles share at least")
+    tile.add_argument("--memory", metavar="BYTES", type=_natural, help="what the feature maps of a tile may take")
+
+
+def _latency_options(latency: argparse.ArgumentParser) -> None:
+    _model(latency)
+    _measured(latency)
+    latency.add_argument("--layer", metavar="NAME", help="the output (default: the only one)")
+    latency.add_argument("--axis", metavar="NAME", help="the axis that is streamed (default: the first)")
+    latency.add_argument("--sample-rate", metavar="HZ", type=_natural, help="samples per second")
+    latency.add_argument("--chunk", metavar="N", type=_natural, help="samples that come at once")
+    latency.add_argument("--max-ms", metavar="MS", type=float, help="exit 1 where the latency is above it")
+
+
+def _output(command: argparse.ArgumentParser, more: Sequence[str] = ()) -> None:
+    forms = ("table", "json", "csv", "md", *more)
+    command.add_argument("--format", choices=forms, default="table", help="default: a table for people")
+    command.add_argument("-o", dest="output_file", metavar="FILE", help="write to FILE instead")
+
+
+def _draw_options(draw: argparse.ArgumentParser) -> None:
+    _model(draw)
+    _measured(draw)
+    _alignment(draw)
+    draw.add_argument(
+        "--depth",
+        metavar="N",
+        type=_natural,
+        help="draw modules that lie inside N others as one box; 0 folds all (default: every node is shown)",
+    )
+
+
+def _made(command: argparse.ArgumentParser, forms: Sequence[str]) -> None:
+    if len(forms) > 1:
+        command.add_argument("--format", choices=forms, help=f"default: what FILE ends in, else {forms[0]}")
+    else:
+        command.set_defaults(format=forms[0])
+    command.add_argument("-o", dest="output_file", metavar="FILE", help="write to FILE instead")
+
+
+def _model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", help=MODEL)
+    command.add_argument(
+        "--treat",
+        metavar="PATTERN=HOW",
+        type=_treatment,
+        action="append",
+        default=[],
+        help="what nodes read whose name or op fits the pattern: identity (their own position), global (the whole map) "
+        "or cut (nothing); several patterns may be given, of which the first that fits counts",
+    )
+    command.add_argument(
+        "--axes",
+        metavar="[NAME:]AXES",
+        type=_axes,
+        action="append",
+        default=[],
+        help="which dimensions of an input are spatial, where the model does not tell: a letter for each that is an "
+        "axis and a dot for any other, as in 'image: ..HW'; without a name, of all inputs",
+    )
+    command.add_argument(
+        "--set-input",
+        metavar="NAME=VALUE",
+        type=_setting,
+        action="append",
+        default=[],
+        help="what an input of a model file holds, as sr=16000; of the branches that it decides only one is left",
+    )
+    command.add_argument(
+        "--batch-norm",
+        choices=("inference", "training"),
+        default="inference",
+        help="training: batch normalisation reads the whole map (default: inference)",
+    )
+
+
+def _input_size(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--input-size",
+        metavar="SIZE",
+        type=_size,
+        action="append",
+        default=[],
+        help="size of the input in pixels: 224, or one per axis as 224x320 (y before x); NAME=224, once per input, "
+        "where inputs differ",
+    )
+
+
+def _measured(command: argparse.ArgumentParser) -> None:
+    _input_size(command)
+    _source(command)
+
+
+def _source(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--source", metavar="NAME", help="node to measure from (default: the input, if there is one)")
+
+
+def _alignment(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--alignment",
+        metavar="MODE",
+        default="auto",
+        help="what lines up: center, causal (branches end at the same index), or auto (default: centres, but what is "
+        "causal on purpose is a note); one for all axes or one per axis as causal,center",
+    )
+
+
+def _sweep_options(sweep: argparse.ArgumentParser) -> None:
+    _model(sweep)
+    choice = "PATTERN.ATTRIBUTE=VALUES"
+    sweep.add_argument(
+        "--set", metavar=choice, action="append", default=[], help="values that all nodes that fit take together"
+    )
+    sweep.add_argument(
+        "--each", metavar=choice, action="append", default=[], help="values that each node that fits takes on its own"
+    )
+    sweep.add_argument("--designs", metavar="FILE", help="JSON: a list of designs, or a mapping from keys to values")
+    sweep.add_argument("--sample", metavar="N", type=_natural, help="look at N designs drawn at random")
+    sweep.add_argument("--seed", metavar="N", type=_natural, default=0, help="which sample (default: 0)")
+    sweep.add_argument("--where", metavar="CONDITION", help="which designs to keep, as 'r >= 256 and aligned'")
+    sweep.add_argument("--best", metavar="COST", help="keep those of least cost, sorted, as macs or parameters")
+    sweep.add_argument("--keep", metavar="N", type=_natural, help="how many --best keeps (default: 10)")
+    sweep.add_argument("--node", metavar="NAME", action="append", help="a node to tell of (default: the outputs)")
+    _measured(sweep)
+    _alignment(sweep)
+    sweep.add_argument("--to", metavar="FOLDER", help="write results there in chunks; run again to go on after a stop")
+    sweep.add_argument("--to-format", choices=("npz", "parquet"), default="npz", help="what chunks are (default: npz)")
+    sweep.add_argument("--jobs", metavar="N", type=int, help="chunks to do at once; -1 for one per core (needs joblib)")
+
+
+def _natural(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
+    return int(text)
+
+
+def _policy(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--select",
+        metavar="RULES",
+        type=_rules,
+        action="extend",
+        help="rules that are looked at, by their ids or what these begin with, as RF001,RF002 (default: RF, all)",
+    )
+    command.add_argument(
+        "--ignore",
+        metavar="RULES",
+        type=_rules,
+        action="extend",
+        help="rules that are not looked at, though selected",
+    )
+    command.add_argument(
+        "--accept",
+        metavar="RULE:NODE",
+        action="append",
+        default=[],
+        help="findings that are known and accepted: they are shown as such and do not fail a check; NODE may be a "
+        "pattern, as RF002:block*/add",
+    )
+
+
+def _rules(text: str) -> list[str]:
+    return [entry.strip() for entry in text.split(",")]
+
+
+def _size(text: str) -> Size:
+    name, found, size = text.rpartition("=")
+    if not re.fullmatch(r"[0-9]{1,18}(x[0-9]{1,18})*", size):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 224, 224x320 or NAME=224")
+    entries = tuple(map(int, size.split("x")))
+    return name if found else None, entries if len(entries) > 1 else entries[0]
+
+
+def _pixels(text: str) -> int | tuple[int, ...]:
+    name, size = _size(text)
+    if name is not None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels, as 512 or 512x256")
+    return size
+
+
+def _axes(text: str) -> tuple[str | None, str]:
+    name, found, letters = text.rpartition(":")
+    return name.strip() if found else None, letters.strip()
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    import json
+
+    name, found, value = text.rpartition("=")
+    try:
+        held = json.loads(value) if found else None
+    except (ValueError, RecursionError):
+        held = None
+    if held is None or isinstance(held, (str, dict)):
+        raise argparse.ArgumentTypeError(f"{text!r} says of no input what it holds; write sr=16000, or sizes=[64,64]")
+    return name, held
+
+
+def _treatment(text: str) -> tuple[str, str]:
+    pattern, found, how = text.rpartition("=")
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a treatment; write PATTERN=identity, =global or =cut")
+    return pattern, how
+
+
+def _index(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"-?[0-9]{1,18}(,-?[0-9]{1,18})*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an index; write one number per axis, as 3,5")
+    return tuple(map(int, text.split(",")))
+
+
+#: Name of a command -> what it takes. Those that do it stand in ``commands.COMMANDS``.
+COMMANDS = {
+    "summary": Command(_summary_options, "what every layer sees of the input", _SUMMARY),
+    "check": Command(_check_options, "merges whose branches do not line up", _CHECK),
+    "sizes": Command(_sizes_options, "the input sizes at which a network works and lines up", _SIZES),
+    "region": Command(_region_options, "the box of pixels that one feature of a layer reads"),
+    "trace": Command(_trace_options, "what one output reads of every layer before it"),
+    "tile": Command(_tile_options, "how to cut a big input into tiles, exactly", _TILE, ("bioimageio", "monai")),
+    "latency": Command(_latency_options, "how far a streaming network looks ahead, and what it keeps", _LATENCY),
+    "draw": Command(
+        _draw_options, "the graph, with r and S of every node", _DRAW, makes=("svg", "png", "dot", "mermaid")
+    ),
+    "sweep": Command(_sweep_options, "many designs of a network at once", _SWEEP),
+    "zoo": Command(lambda zoo: None, "the published networks, computed, beside what was published"),
+}

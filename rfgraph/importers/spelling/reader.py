@@ -1,0 +1,103 @@
+"""What the readers of all formats do alike: name the file in errors, roll back what cannot be spelt, bound calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rfgraph.errors import ModelFileError
+from rfgraph.importers import program
+from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program.dimensions import Shape
+from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.node import Node
+
+#: What handlers raise on a malformed node.
+MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, MemoryError)
+
+Made = TypeVar("Made")
+
+
+class Reader:
+    """Reads the nodes of one model, in their order, into a builder.
+
+    Parameters
+    ----------
+    name
+        The model, as errors call it: mostly the path of its file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.build = Builder(name.replace("\\", "/").rpartition("/")[2])
+        self.calls = 0  # of graphs by graphs, open at this moment
+
+    def fail(self, why: object) -> ModelFileError:
+        """Return the error that names the model."""
+        return ModelFileError(f"{self.name}: {why}")
+
+    def spelt(self, node: Node, spell: Callable[[], Made], unspelt: Callable[[str], Made]) -> Made:
+        """Return what ``spell`` makes of a node; where it cannot, nothing of it stays.
+
+        Parameters
+        ----------
+        node
+            The node that errors name.
+        spell
+            Writes the instructions of the node.
+        unspelt
+            What the node makes if they cannot be written, told why.
+
+        Raises
+        ------
+        ModelFileError
+            If the node is malformed.
+        """
+        before = len(self.build.instructions)
+        try:
+            try:
+                return spell()
+            except UnspelledError as error:
+                del self.build.instructions[before:]
+                return unspelt(str(error))
+        except MALFORMED as error:
+            raise self.fail(f"node {node.name!r} ({node.op}): {error}") from error
+
+    def unknown(
+        self, at: tuple[str, str], why: str, shape: Shape | None, operands: Sequence[Value],
+        reads: Sequence[Value] = (), part: str = "",
+    ) -> Value:  # fmt: skip
+        """Return an output of which nothing is known but perhaps its shape; of constants alone it is one too.
+
+        Parameters
+        ----------
+        at
+            The node, and its op.
+        why
+            What stands in the way.
+        shape
+            Its shape, ``None`` if that is not known either.
+        operands
+            What it may depend on.
+        reads
+            What it reads as weights.
+        part
+            Tells it from other outputs of the node.
+        """
+        if all(value.constant for value in operands):
+            return self.build.weight(shape, at[0])
+        self.build.at(*at, reads)
+        return self.build(program.Opaque(why=why, shape=shape), *operands, part=part)
+
+    @contextmanager
+    def deeper(self, limit: int, why: str) -> Iterator[None]:
+        """Read a graph within another; refused, with what ``why`` says, where more than ``limit`` are open."""
+        if self.calls >= limit:
+            raise self.fail(f"{why} more than {limit} deep")
+        self.calls += 1
+        try:
+            yield
+        finally:
+            self.calls -= 1
