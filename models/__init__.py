@@ -36,7 +36,7 @@ from . import (
     xception,
 )
 
-__all__ = ["MODELS", "Model", "Published", "build"]
+__all__ = ["ACCURACIES", "ARTICLE", "MODELS", "Accuracy", "Model", "Published", "build"]
 
 #: Table by Araujo, Norris and Sim, whose numbers their article plots.
 TABLE = (
@@ -56,6 +56,20 @@ class Published:
     source: str = TABLE
 
 
+SLIM = "TensorFlow-Slim image classification model library, README.md of github.com/tensorflow/models/research/slim"
+MOBILENETS = "Howard et al., MobileNets: efficient convolutional neural networks for mobile vision, arXiv:1704.04861"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of ImageNet's validation images that are named rightly at the first guess, as published."""
+
+    top1: Fraction
+    #: The size of the images.
+    input_size: int
+    source: str = SLIM
+
+
 @dataclass(frozen=True)
 class Model:
     """A network of the zoo."""
@@ -68,6 +82,40 @@ class Model:
     #: The size of the input that ``published`` is stated at, ``None`` where it depends on none.
     input_size: int | None = None
     published: Published | None = None
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """Its accuracy as published, ``None`` where none was."""
+        return ACCURACIES.get(self.name)
+
+
+def _percent(text: str, input_size: int = 224, source: str = SLIM) -> Accuracy:
+    return Accuracy(Fraction(text) / 100, input_size, source)
+
+
+#: Name of a network -> its accuracy, of those that TF-Slim trained, from 2016 to 2019; of AlexNet as others cite it.
+ACCURACIES = {
+    "alexnet_v2": _percent("57.2", source=f"{MOBILENETS}, table 9"),
+    "vgg_16": _percent("71.5"),
+    "mobilenet_v1": _percent("70.9"),
+    "mobilenet_v1_075": _percent("68.4", source=f"{MOBILENETS}, table 6"),
+    "resnet_v1_50": _percent("75.2"),
+    "resnet_v1_101": _percent("76.4"),
+    "resnet_v1_152": _percent("76.8"),
+    "resnet_v2_50": _percent("75.6", 299),
+    "resnet_v2_101": _percent("77.0", 299),
+    "resnet_v2_152": _percent("77.8", 299),
+    "inception_v2": _percent("73.9"),
+    "inception_v3": _percent("78.0", 299),
+    "inception_v4": _percent("80.2", 299),
+    "inception_resnet_v2": _percent("80.4", 299),
+}
+
+#: The networks whose accuracy the article plots over the size of their receptive field.
+ARTICLE = (
+    "alexnet_v2", "vgg_16", "mobilenet_v1", "resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "inception_v2",
+    "inception_v3", "inception_v4", "inception_resnet_v2",
+)  # fmt: skip
 
 
 def _resnets() -> list[Model]:

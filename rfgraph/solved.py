@@ -47,7 +47,7 @@ class Seen(NamedTuple):
     field: tuple[Window, ...]
     is_global: tuple[bool, ...]
     by_size: tuple[BySize | None, ...]
-    beyond: tuple[Window, ...]
+    beyond: tuple[Window, ...]  # what is read on to an end of the axis, besides or instead
 
 
 class Solved(Protocol):
@@ -342,6 +342,8 @@ class Walked:
             return self.general.seen(node)
         frames = self.plain.frames(node)
         map_size, is_global = tuple(f.map_size for f in frames), tuple(f.is_global for f in frames)
+        if any(is_global) and not self.plain.gets_to_ends:  # what reads a whole map may not read the whole axis
+            return self.general.seen(node)
         beyond = tuple(FULL if whole else EMPTY for whole in is_global)
         return Seen(self.plain.kind(node), map_size, self.plain.field(node), is_global, (), beyond)
 

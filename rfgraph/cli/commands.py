@@ -16,6 +16,7 @@ from rfgraph.errors import RFGraphError
 if TYPE_CHECKING:
     import networkx as nx
 
+    from rfgraph.present.accuracy import AccuracyRow
     from rfgraph.present.rows import View
     from rfgraph.present.zoo import ZooRow
     from rfgraph.report import Report
@@ -215,10 +216,52 @@ def _sweep(options: argparse.Namespace) -> tuple[View, int]:
     return SweepView(found, options.model, options.to), CLEAN
 
 
+def _field(options: argparse.Namespace) -> tuple[View | File, int]:
+    from rfgraph.present.effective import FieldView
+
+    report = _analyze(options)
+    words = [said for said in options.weights if isinstance(said, str)]
+    if words and len(options.weights) > 1:
+        raise RFGraphError(f"--weights {words[0]} is for all layers; beside others write PATTERN={words[0]}")
+    weights: Any = words[0] if words else dict(options.weights) or "random"
+    try:
+        field = report.effective_field(
+            _named(report, options.layer), options.index, weights, options.gate, options.skip
+        )
+    except IndexError as error:
+        raise RFGraphError(str(error)) from error
+    if options.output_file is not None and options.output_file.endswith(".npy"):
+        from rfgraph.present.effective import array_data
+
+        return File(array_data(field)), CLEAN
+    return FieldView(report, field, options.model), CLEAN
+
+
 def _zoo(options: argparse.Namespace) -> tuple[View, int]:
+    if options.accuracy:
+        from rfgraph.present.accuracy import Accuracies
+
+        return Accuracies(_accuracy_rows()), CLEAN
     from rfgraph.present.zoo import Zoo
 
     return Zoo(_zoo_rows()), CLEAN
+
+
+def _accuracy_rows() -> list[AccuracyRow]:
+    from rfgraph.analysis import analyze
+    from rfgraph.models import ARTICLE, MODELS
+    from rfgraph.present.accuracy import AccuracyRow
+
+    rows = []
+    for model in MODELS.values():
+        said = model.accuracy
+        if said is None:
+            continue
+        report = analyze(model.build(), input_size=said.input_size)
+        size = report[model.node].size[0]
+        macs, plotted = report.macs.count, model.name in ARTICLE
+        rows.append(AccuracyRow(model.name, float(said.top1), size, macs, said.input_size, said.source, plotted))
+    return rows
 
 
 def _zoo_rows() -> list[ZooRow]:
@@ -313,5 +356,6 @@ COMMANDS: dict[str, Run] = {
     "latency": _latency,
     "draw": _draw,
     "sweep": _sweep,
+    "field": _field,
     "zoo": _zoo,
 }

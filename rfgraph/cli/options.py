@@ -104,6 +104,15 @@ svg and png are pictures (png needs matplotlib: pip install 'rfgraph[plot]'); do
 is for Graphviz, mermaid for Markdown. Without -o the picture goes to the output.
 """
 
+_FIELD = """\
+Show how strongly one feature of a layer feels each position of the input: the
+mean square of its gradient over random weights, or the gradient itself where
+weights are fixed. The theoretical field says what can matter, this one what does.
+
+With --input-size it is cut at the borders of all maps. A FILE that ends in .npy
+is the map itself; csv has a row per position.
+"""
+
 _SWEEP = """\
 Look at many designs of a network: every combination of the values that --set and
 --each give, or a sample of them, and tell what they see, whether they line up,
@@ -433,6 +442,38 @@ def _index(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
 
 
+def _field_options(field: argparse.ArgumentParser) -> None:
+    _model(field)
+    field.add_argument("layer", metavar="LAYER", help="name of a node")
+    field.add_argument("--index", metavar="INDEX", type=_index, help="its feature, as 3,5 (default: the middle one)")
+    field.add_argument(
+        "--weights",
+        metavar="[PATTERN=]WEIGHTS",
+        type=_weights,
+        action="append",
+        default=[],
+        help="random (default), uniform, corners or outside-large; for some layers alone as 'conv*=random', or their "
+        "taps as 'blur=1,2,1', others being uniform then",
+    )
+    field.add_argument("--gate", metavar="SHARE", type=float, default=0.5, help="of values past a ReLU (default: 0.5)")
+    field.add_argument("--skip", metavar="FACTOR", type=float, default=1.0, help="of skip connections (default: 1)")
+    _measured(field)
+
+
+def _zoo_options(zoo: argparse.ArgumentParser) -> None:
+    zoo.add_argument("--accuracy", action="store_true", help="show published accuracy beside r and MACs instead")
+
+
+def _weights(text: str) -> str | tuple[str, str | list[float]]:
+    pattern, found, said = text.rpartition("=")
+    if not found:
+        return said
+    try:
+        return pattern, [float(tap) for tap in said.split(",")]
+    except ValueError:
+        return pattern, said
+
+
 #: Name of a command -> what it takes. Those that do it stand in ``commands.COMMANDS``.
 COMMANDS = {
     "summary": Command(_summary_options, "what every layer sees of the input", _SUMMARY),
@@ -446,5 +487,6 @@ COMMANDS = {
         _draw_options, "the graph, with r and S of every node", _DRAW, makes=("svg", "png", "dot", "mermaid")
     ),
     "sweep": Command(_sweep_options, "many designs of a network at once", _SWEEP),
-    "zoo": Command(lambda zoo: None, "the published networks, computed, beside what was published"),
+    "field": Command(_field_options, "how strongly one feature feels each position of the input", _FIELD),
+    "zoo": Command(_zoo_options, "the published networks, computed, beside what was published"),
 }

@@ -1,17 +1,19 @@
-"""What is shown of effective fields: how far gradients are spread, as a column of ``summary``."""
+"""What is shown of effective fields: a column of ``summary``, and the map of one feature, as ``field`` shows it."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from rfgraph.present.layers import NAMED
-from rfgraph.present.rows import Document, Records, across, counted
+from rfgraph.present.layers import NAMED, head, title
+from rfgraph.present.rows import Column, Document, Records, Sheet, across, counted
 from rfgraph.questions.layers import Layer
+from rfgraph.report import Report
 
 if TYPE_CHECKING:  # numpy is imported when it is asked for
-    from rfgraph.questions.effective import EffectiveSize
+    from rfgraph.questions.effective import EffectiveField, EffectiveSize
 
 
 def decimal(value: float) -> str:
@@ -83,3 +85,97 @@ def size_document(size: EffectiveSize | None) -> Document | None:
         "status": size.status,
         "why": size.why,
     }
+
+
+#: Shares of the whole of which it is told how large a square holds them.
+SHARES = (0.2, 0.3, 0.5, 0.99)
+
+
+@dataclass(frozen=True)
+class FieldView:
+    """The effective field of one feature.
+
+    Parameters
+    ----------
+    report
+        The results.
+    field
+        What they say of the feature that is asked for.
+    name
+        Name of the model where the network has none.
+    """
+
+    report: Report
+    field: EffectiveField
+    name: str
+
+    def sheet(self) -> Sheet:
+        """Return it for people."""
+        field = self.field
+        index = ", ".join(map(str, field.index))
+        heading = f"{title(self.report, self.name)}: effective field of {str(field.layer)!r} at {index}"
+        columns = (Column("axis"), *(Column(name, "right") for name in ("r", "from", "to", "mean", "std")))
+        rows = []
+        for axis, name in enumerate(field.axes):
+            first = field.first[axis]
+            ends = (str(field.size[axis]), str(first), str(first + field.map.shape[axis] - 1))
+            rows.append((name, *ends, decimal(field.mean[axis]), decimal(field.std[axis])))
+        return Sheet(heading, columns, rows, tuple(self._notes()))
+
+    def _notes(self) -> list[str]:
+        field = self.field
+        sides = ", ".join(f"{share:.0%} in {field.side(share)}" for share in SHARES)
+        notes = [
+            f"{field.measure}, g the gradient; {'cut at the borders of all maps' if field.clipped else 'no borders'}",
+            f"felt above 4.55 % of the peak: as many positions as a square of {decimal(field.luo_size)}, "
+            f"{field.rate:.1%} of the side of the theoretical field",
+            f"smallest square that holds a share: {sides}",
+        ]
+        if len(field.axes) > 1:
+            rows = "; ".join(", ".join(decimal(float(value)) for value in row) for row in field.covariance)
+            notes.append(f"covariance: {rows}")
+        return [*notes, *(f"approximate: {why}" for why in field.reasons)]
+
+    def records(self) -> Records:
+        """Return it for spreadsheets: a row per position."""
+        import numpy as np
+
+        rows = []
+        for place in np.ndindex(*self.field.map.shape):
+            position = (str(first + at) for first, at in zip(self.field.first, place, strict=True))
+            rows.append((*position, repr(float(self.field.map[place])), repr(float(self.field.strength[place]))))
+        return Records((*self.field.axes, "value", "share"), rows)
+
+    def document(self) -> Document:
+        """Return it for programs."""
+        field = self.field
+        return {
+            **head("field", self.report, self.name),
+            "layer": str(field.layer),
+            "index": list(field.index),
+            "measure": field.measure,
+            "status": field.status,
+            "reasons": list(field.reasons),
+            "clipped": field.clipped,
+            "size": list(field.size),
+            "first": list(field.first),
+            "map": field.map.tolist(),
+            "mass": field.mass,
+            "mean": list(field.mean),
+            "std": list(field.std),
+            "covariance": field.covariance.tolist(),
+            "luo_size": field.luo_size,
+            "rate": field.rate,
+            "sides": {str(share): field.side(share) for share in SHARES},
+        }
+
+
+def array_data(field: EffectiveField) -> bytes:
+    """Return the map as a file of numpy's."""
+    import io
+
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.save(stream, field.map, allow_pickle=False)
+    return stream.getvalue()
