@@ -107,6 +107,8 @@ class Exported:
     contents: Mapping[str, Any] = field(default_factory=dict)
     #: What the model calls each output of its graph: the keys under which it returns them, empty where it has none.
     titles: tuple[str, ...] = ()
+    #: Where the code of a model that was run looks at what its example holds, so that another may run otherwise.
+    looks: tuple[str, ...] = ()
 
 
 Scope: TypeAlias = "dict[str, Any]"
