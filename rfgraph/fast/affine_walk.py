@@ -234,7 +234,7 @@ class Plain:
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""
         lanes, known = self._table.lanes, self._table.frames
-        found: list[Extremes] = []
+        extremes: list[Extremes] = []
         walked: list[tuple[list[Frame], list[int]]] = []  # frames and fields of each axis
         for axis in range(len(self.axes)):
             frames = [known[number][axis] for number in self._numbers]
@@ -244,13 +244,13 @@ class Plain:
             same = next((other for other, seen in enumerate(walked) if seen == (frames, fields)), None)
             walked.append((frames, fields))
             if same is not None:
-                found.append(found[same])
+                extremes.append(extremes[same])
                 continue
             smallest = self._extremes(frames, fields, min)
             # Where all merges line up, the largest is the field itself.
             largest = self._extremes(frames, fields, max) if self.misaligned else fields
-            found.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
-        return found
+            extremes.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
+        return extremes
 
     def _extremes(
         self, frames: Sequence[Frame], fields: Sequence[int], choose: Callable[[list[int]], int]
@@ -409,6 +409,8 @@ def _walk(
     table: Table,
 ) -> list[Hashable]:
     """Add the states of nodes that come next, and return those whose branches differ in centre.
+
+    It is one long loop on purpose: a call for each node would cost more than what is done there.
 
     Parameters
     ----------

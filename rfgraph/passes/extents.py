@@ -201,8 +201,8 @@ def reach_all(compiled: Compiled, node: int, source: int) -> Regions:
     """
     layers = compiled.layers
     sizes = {v: _whole_size(compiled, v) for v in compiled.between([node], source)}
-    found = fold(layers, source, Extents(compiled, source, sizes), [node])
-    reached = found.get(node, Products([], True))
+    extents_of = fold(layers, source, Extents(compiled, source, sizes), [node])
+    reached = extents_of.get(node, Products([], True))
     status: Literal["exact", "bound"] = "exact" if reached.exact else "bound"
     return Regions(layers.nodes[node], layers.axes, sizes[node], sizes[source], tuple(reached.products), status)
 

@@ -281,7 +281,8 @@ def _run(
         fixed[name] = tensor
         if id(tensor) in parameters:
             learned[name] = parameters[id(tensor)]
-    with _kept(module), torch.random.fork_rng(devices=[]), torch.inference_mode(), recorder.hooked(), recorder:
+    eager = torch.compiler.set_stance("force_eager")  # what compiles itself is noted as it is written
+    with eager, _kept(module), torch.random.fork_rng(devices=[]), torch.inference_mode(), recorder.hooked(), recorder:
         if real:
             made = module(*given[0], **given[1])
         else:
