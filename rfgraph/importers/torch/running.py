@@ -146,6 +146,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _argument(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             name = self.names.get(id(value))
+            if name is None and value.is_meta and not value.is_floating_point():
+                raise NotImplementedError("the code makes a constant of integers where tensors hold nothing")
             if name is None:
                 name = self._free("c_lifted_tensor")
                 self.constants[name] = value
