@@ -138,7 +138,9 @@ def taps(attributes, axis, y, sizes=None, slot=0):
             return {y}
         own = set() if attributes.get("exclusive") else {y}
         default = "forward" if op == "cumsum" else "both"
-        sides = {"forward": range(y), "backward": range(y + 1, size), "both": range(size)}
+        end = y + WIDE if size is None else size  # on a plane it goes on for as far as is looked
+        start = y - WIDE if size is None else 0
+        sides = {"forward": range(start, y), "backward": range(y + 1, end), "both": range(start, end)}
         return own | set(sides[attributes.get("direction", default)])
     if op == "concat" and attributes.get("axis", "channels") == axis:
         return {y - sum(sizes[:slot])}

@@ -136,7 +136,10 @@ class Summary:
         if self.verbose:
             notes.append(f"engine: {report.engine}")
         if any(map(has_global_path, self.layers)):
-            notes.append("+global: some path reads the whole axis besides; r, S and P are those of the other paths")
+            sides = {side for layer in self.layers if has_global_path(layer) for side in layer.side}
+            one = {"past": "all that comes before (global past)", "future": "all that comes after (global future)"}
+            read = " or ".join(["the whole axis"] * ("both" in sides) + [one[side] for side in one if side in sides])
+            notes.append(f"+global: some path reads {read} besides; r, S and P are those of the other paths")
         notes += taken_lines(report)
         notes += reason_lines(self.reasons)
         shown = [report[name] for name in report.outputs[:NAMED]]

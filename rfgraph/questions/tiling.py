@@ -540,7 +540,9 @@ def _reason(compiled: Compiled, v: int, axis: int, inside: set[int]) -> tuple[st
             if read.is_unknown and op.window_cycle == 1:
                 return f"what it reads is not known ({read.why})", f"say it: treat={{{str(node)!r}: ...}}"
             if not read.is_local and not read.is_unknown:
-                return "it reads beyond every tile, up to the whole axis", (
+                side = {"past": "everything before it", "future": "everything after it"}.get(read.side)
+                what = f"it reads {side}" if side else "it reads beyond every tile, up to the whole axis"
+                return what, (
                     f"treat={{{str(node)!r}: 'cut'}} leaves that reading out, and the tiles then differ by it"
                 )
             if op.cycle[1] == 0:

@@ -875,6 +875,16 @@ def test_a_region_that_is_a_bound_says_so() -> None:
     assert "an upper bound: some of these pixels may not be read" in view.sheet().notes
 
 
+def test_a_global_past_is_told_as_such() -> None:
+    net = Network("stream", axes=1)
+    x = net.conv("conv", net.input("x"), kernel=3)
+    net.add("out", x, net.recurrent("lstm", x, direction="forward"))
+    note = (
+        "+global: some path reads all that comes before (global past) besides; r, S and P are those of the other paths"
+    )
+    assert note in summary(net.graph).sheet().notes
+
+
 def test_the_end_of_an_axis_of_unknown_size_is_named() -> None:
     net = Network("stream", axes=1)
     net.recurrent("lstm", net.input("x"), direction="forward")
