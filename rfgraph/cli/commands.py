@@ -186,6 +186,12 @@ def _draw(options: argparse.Namespace) -> tuple[File, int]:
     return File(Picture(_analyze(options), options.model, options.depth).data(form)), CLEAN
 
 
+def _report(options: argparse.Namespace) -> tuple[File, int]:
+    from rfgraph.present.page import Page
+
+    return File(Page(_analyze(options), options.model, options.sample_rate).text().encode()), CLEAN
+
+
 def _sweep(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.present.sweeps import SweepView
     from rfgraph.sweeps import spelling, sweep
@@ -355,6 +361,7 @@ COMMANDS: dict[str, Run] = {
     "tile": _tile,
     "latency": _latency,
     "draw": _draw,
+    "report": _report,
     "sweep": _sweep,
     "field": _field,
     "zoo": _zoo,

@@ -104,6 +104,15 @@ svg and png are pictures (png needs matplotlib: pip install 'rfgraph[plot]'); do
 is for Graphviz, mermaid for Markdown. Without -o the picture goes to the output.
 """
 
+_REPORT = """\
+Write a page for a browser that holds all there is to see of a network: its
+graph, the field of every feature on every map on the way, the findings with
+their branches, tables, tiling and latency. It is one file that works from disk
+and fetches nothing; pictures that are dropped on it stay on the machine.
+
+  rfgraph report model.onnx --input-size 224 -o report.html
+"""
+
 _FIELD = """\
 Show how strongly one feature of a layer feels each position of the input: the
 mean square of its gradient over random weights, or the gradient itself where
@@ -261,6 +270,13 @@ def _draw_options(draw: argparse.ArgumentParser) -> None:
         type=_natural,
         help="draw modules that lie inside N others as one box; 0 folds all (default: every node is shown)",
     )
+
+
+def _report_options(report: argparse.ArgumentParser) -> None:
+    _model(report)
+    _measured(report)
+    _alignment(report)
+    report.add_argument("--sample-rate", metavar="HZ", type=_natural, help="samples per second, for the latency in ms")
 
 
 def _made(command: argparse.ArgumentParser, forms: Sequence[str]) -> None:
@@ -486,6 +502,7 @@ COMMANDS = {
     "draw": Command(
         _draw_options, "the graph, with r and S of every node", _DRAW, makes=("svg", "png", "dot", "mermaid")
     ),
+    "report": Command(_report_options, "everything, on a page for a browser", _REPORT, makes=("html",)),
     "sweep": Command(_sweep_options, "many designs of a network at once", _SWEEP),
     "field": Command(_field_options, "how strongly one feature feels each position of the input", _FIELD),
     "zoo": Command(_zoo_options, "the published networks, computed, beside what was published"),

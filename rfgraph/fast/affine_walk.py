@@ -37,6 +37,7 @@ from rfgraph.fast.interning import Frame, Frames, NotPlainError, Table, TooWideE
 from rfgraph.graph.network import Layers, axis_names, returned, topological
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size
+from rfgraph.passes.covers import EVERYTHING, read_ends
 from rfgraph.passes.results import Extremes
 
 if TYPE_CHECKING:
@@ -121,6 +122,27 @@ class Plain:
             for number in numbers.intersection(step):
                 sizes = tuple([frame.map_size for frame in table.frames[number]])
                 if not all(read.covers(size) for read, size in zip(table.reads[spec, sizes], sizes, strict=True)):
+                    return False
+        return True
+
+    @cached_property
+    def gets_to_ends(self) -> bool:
+        """Whether every op surely reads its input to both ends, so that what reads a whole map reads the whole axis.
+
+        Asked as ``reads_all`` is; of a size that is not known, it holds at every one from some size on.
+        """
+        table, numbers = self._table, set(self._numbers)
+        known: dict[tuple[int, tuple[Size, ...]], bool] = {}
+        for spec in set(self.specs):
+            step, ops = table.steps[spec], table.specs[spec].ops
+            if step is None or table.specs[spec].merges:
+                continue
+            for number in numbers.intersection(step):
+                sizes = tuple([frame.map_size for frame in table.frames[number]])
+                if (spec, sizes) not in known:
+                    ends = (read_ends(op, 0, (size,)) for op, size in zip(ops, sizes, strict=True))
+                    known[spec, sizes] = all(end == EVERYTHING for end in ends)
+                if not known[spec, sizes]:
                     return False
         return True
 
@@ -212,7 +234,7 @@ class Plain:
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""
         lanes, known = self._table.lanes, self._table.frames
-        found: list[Extremes] = []
+        extremes: list[Extremes] = []
         walked: list[tuple[list[Frame], list[int]]] = []  # frames and fields of each axis
         for axis in range(len(self.axes)):
             frames = [known[number][axis] for number in self._numbers]
@@ -222,13 +244,13 @@ class Plain:
             same = next((other for other, seen in enumerate(walked) if seen == (frames, fields)), None)
             walked.append((frames, fields))
             if same is not None:
-                found.append(found[same])
+                extremes.append(extremes[same])
                 continue
             smallest = self._extremes(frames, fields, min)
             # Where all merges line up, the largest is the field itself.
             largest = self._extremes(frames, fields, max) if self.misaligned else fields
-            found.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
-        return found
+            extremes.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
+        return extremes
 
     def _extremes(
         self, frames: Sequence[Frame], fields: Sequence[int], choose: Callable[[list[int]], int]
@@ -387,6 +409,8 @@ def _walk(
     table: Table,
 ) -> list[Hashable]:
     """Add the states of nodes that come next, and return those whose branches differ in centre.
+
+    It is one long loop on purpose: a call for each node would cost more than what is done there.
 
     Parameters
     ----------

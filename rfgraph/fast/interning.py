@@ -348,17 +348,23 @@ def _read(op: Op, map_size: Size, kind: str) -> Read:
     """
     if op.joins or op.arity == "none":
         raise NotPlainError(f"op {kind!r} joins maps end to end, or makes them of nothing")
-    read, made = op.window(0, (map_size,)), op.size((map_size,))
-    if made is not None and made < 1:
+    read, output_size = op.window(0, (map_size,)), op.size((map_size,))
+    if output_size is not None and output_size < 1:
         raise NotPlainError(f"op {kind!r} leaves nothing of a map of size {map_size}")
     if read.is_full and read.exact:
-        return Read(True, 0, 0, 1, 1, made, True)
+        return Read(True, 0, 0, 1, 1, output_size, True)
     interval = read.interval(0) if read.is_local and read.period == 1 and read.exact else None
     if interval is None:
         raise NotPlainError(f"op {kind!r} reads {_described(read)}")
     first, last = interval
     return Read(
-        False, first, last - first, inf if read.holes and op.spacing == 1 else op.spacing, read.step, made, op.totals
+        False,
+        first,
+        last - first,
+        inf if read.holes and op.spacing == 1 else op.spacing,
+        read.step,
+        output_size,
+        op.totals,
     )
 
 

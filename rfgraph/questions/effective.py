@@ -102,7 +102,7 @@ def _skips(compiled: Compiled, fields: Sequence[Fields], source: int) -> list[tu
     """Return the (node id, slot) pairs of merges that read their fork, directly or through ops of one position."""
     branches = Branches(compiled, fields, source)
     layers = compiled.layers
-    found = []
+    skips = []
     for v, ops in enumerate(layers.ops):
         if not ops[0].merges or ops[0].stacks or len(layers.tails[v]) < 2 or v < source:
             continue
@@ -114,8 +114,8 @@ def _skips(compiled: Compiled, fields: Sequence[Fields], source: int) -> list[tu
             while tail != fork and len(layers.tails[tail]) == 1 and _keeps(layers.ops[tail]):
                 (tail,) = layers.tails[tail]
             if tail == fork:
-                found.append((v, slot))
-    return found
+                skips.append((v, slot))
+    return skips
 
 
 def _keeps(ops: tuple[Op, ...]) -> bool:
@@ -140,10 +140,10 @@ def sizes(compiled: Compiled, source: int, assumed: Assumed) -> dict[Hashable, E
         If what is assumed cannot be.
     """
     names, axes = compiled.layers.nodes, compiled.layers.axes
-    found: dict[Hashable, EffectiveSize] = {}
+    sizes_of: dict[Hashable, EffectiveSize] = {}
     for v, value in moments(compiled, source, assumed).items():
-        found[names[v]] = _size(names[v], axes, value)
-    return found
+        sizes_of[names[v]] = _size(names[v], axes, value)
+    return sizes_of
 
 
 def _size(layer: Hashable, axes: tuple[str, ...], value: Moments | Unknown) -> EffectiveSize:

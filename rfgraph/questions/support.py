@@ -234,8 +234,8 @@ def support(compiled: Compiled, fields: Sequence[Fields], node: int, source: int
                 raise UnknownFieldError(f"{where} reads nothing of {layers.nodes[source]!r}")
             raise UnknownFieldError(f"{where} is not known: {window.why}")
         same = next((a for a in range(axis) if fields[a] is fields[axis]), None)
-        found = along(compiled, window, node, source, axis, name) if same is None else axes[same]
-        axes.append(AxisSupport(name, found.phases, found.step, found.status, found.why))
+        of_axis = along(compiled, window, node, source, axis, name) if same is None else axes[same]
+        axes.append(AxisSupport(name, of_axis.phases, of_axis.step, of_axis.status, of_axis.why))
     return Support(layers.nodes[node], tuple(axes), lambda: products(compiled, node, source))
 
 
@@ -271,7 +271,7 @@ def _solid(window: Window) -> tuple[PhaseSupport | None, ...]:
 def products(compiled: Compiled, node: int, source: int) -> Products[Comb]:
     """Return the products whose union ``node`` reads."""
     domain = PositionProducts(compiled)
-    found = fold(compiled.layers, source, domain, [node])
-    if domain.cuts and node not in found:
+    products_of = fold(compiled.layers, source, domain, [node])
+    if domain.cuts and node not in products_of:
         raise UnboundedError(f"{compiled.layers.describe(node)}: every path reads all of some axis, or nothing")
-    return found.get(node, Products([], True))
+    return products_of.get(node, Products([], True))

@@ -1524,3 +1524,24 @@ def test_mutated_files_give_a_graph_or_one_clear_error(tmp_path):
                 messages.append(str(error))
     assert len(messages) > 100
     assert [message for message in messages if "mutated.onnx: " not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "coefficient"), [("", None), (", cubic_coeff_a = -0.5", -0.5), (", cubic_coeff_a = -0.75", None)]
+)
+def test_the_coefficient_of_a_cubic_resize_is_kept(attributes, coefficient):
+    model = build(HEAD + f""" m (float[1, 3, 16, 16] x) => (float[1, 3, h, v] y) {{
+      y = Resize<mode = "cubic"{attributes}>(x, , s)
+    }}""", {"s": np.array([1, 1, 2, 2], "f4")})  # fmt: skip
+    assert lower(read_model(model)).nodes["y"].get("coefficient") == coefficient
+
+
+def test_a_learned_input_that_no_handler_lists_leaves_the_count_unknown(monkeypatch):
+    from rfgraph.importers.onnx.nodes import HANDLERS
+
+    model = build(HEAD + """ m (float[1, 3, 8, 8] x) => (float[1, 5, h, v] y) {
+      y = Conv<kernel_shape=[3, 3], pads=[1, 1, 1, 1]>(x, w)
+    }""", {"w": np.zeros((5, 3, 3, 3), "f4")})  # fmt: skip
+    assert lower(read_model(model)).graph["parameters"] == 5 * 3 * 3 * 3
+    monkeypatch.delitem(HANDLERS._learns, "Conv")
+    assert lower(read_model(model)).graph.get("parameters") is None

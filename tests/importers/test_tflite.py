@@ -1089,3 +1089,38 @@ def test_a_constant_of_no_elements_is_a_constant():
     assert value.constant
     assert value.shape == (0,)
     assert value.data.elements.tolist() == []
+
+
+@pytest.mark.parametrize(("padding", "stride", "size", "crop"), [(1, 2, 16, 0), (2, 2, 17, 0), (1, 1, 8, 1)])
+def test_the_transposed_convolution_of_mediapipe_crops_to_the_size_that_the_file_states(
+    padding, stride, size, crop, tmp_path
+):
+    writer = ModelWriter()
+    net = writer.graph()
+    x = net.input((1, 8, 8, 4))
+    kernel = 2 if stride == 2 and padding == 1 else 3
+    made = net.op("CUSTOM", x, np.zeros((5, kernel, kernel, 4), "f4"), np.zeros(5, "f4"), shape=(1, size, size, 5),
+                  custom="Convolution2DTransposeBias", name="up")  # fmt: skip
+    net.graph.operators[0].customOptions = np.frombuffer(np.array([padding, stride, stride, 0], "<i4"), np.uint8)
+    net.graph.outputs.append(made)
+    (tmp_path / "up.tflite").write_bytes(writer.data())
+    graph = rfgraph.load(tmp_path / "up.tflite")
+    (node,) = [data for _, data in graph.nodes(data=True) if data["op"] == "conv_transpose"]
+    assert (node["kernel"], node["stride"]) == ([kernel] * 2, [stride] * 2)
+    layer = rfgraph.analyze(graph)["up"]
+    assert layer.map_size == (size, size)
+    # Output 0 reads the inputs i whose taps stride * i - crop .. stride * i - crop + kernel - 1 hold it.
+    reads = [i for i in range(8) if stride * i - crop <= 0 <= stride * i - crop + kernel - 1]
+    assert rfgraph.analyze(graph).region("up", (0, 0)).box == ((min(reads), max(reads)),) * 2
+
+
+def test_custom_options_that_are_too_short_are_named(tmp_path):
+    writer = ModelWriter()
+    net = writer.graph()
+    made = net.op("CUSTOM", net.input((1, 8, 8, 4)), np.zeros((5, 2, 2, 4), "f4"), shape=(1, 16, 16, 5),
+                  custom="Convolution2DTransposeBias")  # fmt: skip
+    net.graph.operators[0].customOptions = np.zeros(7, np.uint8)
+    net.graph.outputs.append(made)
+    (tmp_path / "up.tflite").write_bytes(writer.data())
+    with pytest.raises(ModelFileError, match="custom options have 7 bytes, too few for Padding, StrideW, StrideH"):
+        rfgraph.load(tmp_path / "up.tflite")

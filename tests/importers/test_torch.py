@@ -1433,3 +1433,16 @@ def test_treatments_fit_modules_and_the_operators_of_the_model(pattern, how):
     assert plain["head"].is_global == (True, True)
     assert report["head"].is_global == (False, False)
     assert report["head"].field == plain["head"].field
+
+
+@pytest.mark.parametrize(("antialias", "coefficient"), [(False, None), (True, -0.5)])
+def test_the_coefficient_of_a_cubic_resize_is_kept(antialias, coefficient):
+    import rfgraph
+
+    class Small(torch.nn.Module):
+        def forward(self, x):
+            size = (8, 8)
+            return torch.nn.functional.interpolate(x, size, mode="bicubic", antialias=antialias)
+
+    graph = rfgraph.load(Small(), example=(1, 3, 16, 16))
+    assert [data.get("coefficient") for _, data in graph.nodes(data=True) if data["op"] == "resize"] == [coefficient]

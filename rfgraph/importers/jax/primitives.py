@@ -22,6 +22,7 @@ from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
+from rfgraph.importers.spelling.shared import KEYS
 from rfgraph.ops.resampling import RADIUS, Resize
 
 Made: TypeAlias = "Value | Sequence[Value]"
@@ -314,7 +315,7 @@ def _resize(node: Node, build: Builder, left: Ints, right: Ints) -> Value | None
     if kind is None:
         return None
     mode, smooth = kind
-    resize = program.Resize(dims=(d,), sizes=(rows.shape[1],), mode=mode, antialias=smooth)
+    resize = program.Resize(dims=(d,), sizes=(rows.shape[1],), mode=mode, antialias=smooth, coefficient=KEYS)
     made = build(resize, node.value(x))
     rank = len(node.shape(x))
     rest = [e for e in range(rank) if e != d]

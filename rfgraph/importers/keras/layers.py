@@ -32,7 +32,7 @@ from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import completed, text
 from rfgraph.importers.spelling import products, vocabulary
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import shape_of
+from rfgraph.importers.spelling.shared import KEYS, shape_of
 
 # Activations: layers of their own, and what many layers end with.
 
@@ -489,8 +489,9 @@ def resized(
     if any(number < 1 for number in sizes):
         raise ValueError(f"size {list(sizes)} is not positive")
     primitive = program.Resize(
-        dims=dims, sizes=sizes, mode=mode, nearest_mode="round_prefer_ceil", antialias=antialias and mode != "nearest"
-    )
+        dims=dims, sizes=sizes, mode=mode, nearest_mode="round_prefer_ceil", antialias=antialias and mode != "nearest",
+        coefficient=KEYS,
+    )  # fmt: skip
     return build(primitive, x, part=part)
 
 

@@ -11,7 +11,7 @@ from rfgraph.importers.lowering.maps import FOLDED, Maps, Placed
 from rfgraph.importers.lowering.rules import Operands, first, place, sizes_of
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient
-from rfgraph.importers.program.primitives import Instruction, Ints
+from rfgraph.importers.program.primitives import CUBIC, Instruction, Ints
 
 Window = program.Slide | program.SlideTransposed
 Exchange = program.DepthToSpace | program.SpaceToDepth
@@ -262,6 +262,8 @@ def _resize(primitive: program.Resize, maps: Maps, step: Instruction, operands: 
         attributes["nearest_mode"] = primitive.nearest_mode
     if primitive.antialias:
         attributes["antialias"] = True
+    if primitive.mode == "cubic" and primitive.coefficient != CUBIC:
+        attributes["coefficient"] = float(primitive.coefficient)  # written as short as it was read
     if primitive.sizes is not None and all(isinstance(size, int) for size in fixed.values()):
         attributes["size"] = maps.per_axis(fixed, None)
     elif None not in scales.values():

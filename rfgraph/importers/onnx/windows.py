@@ -11,10 +11,10 @@ from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, unknown
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.sampling import read_whole
-from rfgraph.importers.spelling.shared import axes_of, axis_of, whole_number
+from rfgraph.importers.spelling.shared import axis_of, whole_number
 
 # Windows.
 
@@ -79,17 +79,17 @@ def _convolve(node: Node, build: Builder, x: Value, weight: Value) -> Value:
     )
 
 
-@HANDLERS.handles("Conv", "FusedConv")
+@HANDLERS.handles("Conv", "FusedConv", weights=(1, 2), named=1)
 def _conv(node: Node, build: Builder) -> Made:
     return and_read(node, build, _convolve(node, build, node.input(0), node.input(1)), 1, 2)
 
 
-@HANDLERS.handles("ConvInteger")
+@HANDLERS.handles("ConvInteger", weights=(1,), sort="quantised", named=1)
 def _conv_integer(node: Node, build: Builder) -> Made:
     return and_read(node, build, _convolve(node, build, node.input(0), node.input(1)), 1, 2, 3)
 
 
-@HANDLERS.handles("DeformConv")
+@HANDLERS.handles("DeformConv", weights=(1, 3), named=1)
 def _deform_conv(node: Node, build: Builder) -> Made:
     """Taps that offsets move: the kernel where they are 0, and besides, whatever they may move to, all of the map."""
     x, weight, axes = node.input(0), node.input(1), node.rank() - 2
@@ -112,7 +112,7 @@ def _deform_conv(node: Node, build: Builder) -> Made:
     return and_read(node, build, build(program.Pointwise(function="elementwise"), *read), 1, 3)
 
 
-@HANDLERS.handles("CausalConvWithState")
+@HANDLERS.handles("CausalConvWithState", weights=(1, 2))
 def _causal_conv(node: Node, build: Builder) -> Made:
     x, weight, past = node.input(0), node.input(1), node.optional(3)
     (kernel,) = _kernel(node, weight)
@@ -133,12 +133,12 @@ def _causal_conv(node: Node, build: Builder) -> Made:
     return made, build(program.Slice(dims=(2,), starts=(1 - kernel,), stops=(None,), steps=(1,)), x, part="state")
 
 
-@HANDLERS.handles("QLinearConv")
+@HANDLERS.handles("QLinearConv", weights=(3, 8), sort="quantised", named=3)
 def _qlinear_conv(node: Node, build: Builder) -> Made:
     return and_read(node, build, _convolve(node, build, node.input(0), node.input(3)), *range(1, 9))
 
 
-@HANDLERS.handles("ConvTranspose")
+@HANDLERS.handles("ConvTranspose", weights=(1, 2), named=1)
 def _conv_transpose(node: Node, build: Builder) -> Made:
     weight = node.input(1)
     kernel = _kernel(node, weight)
@@ -178,7 +178,7 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
 POOLS = {"MaxPool": "max_pool", "AveragePool": "avg_pool", "LpPool": "lp_pool", "QLinearAveragePool": "avg_pool"}
 
 
-@HANDLERS.handles(*POOLS)
+@HANDLERS.handles(*POOLS, weights=())
 def _pool(node: Node, build: Builder) -> Made:
     kernel = node.get("kernel_shape")
     if not kernel:
@@ -245,7 +245,7 @@ def _col2im(node: Node, build: Builder) -> Made:
     )
 
 
-@HANDLERS.handles("STFT")
+@HANDLERS.handles("STFT", weights=())
 def _stft(node: Node, build: Builder) -> Made:
     step = node.stated_integers("frame_step", 1)
     window = node.optional(2)
@@ -270,40 +270,19 @@ def _stft(node: Node, build: Builder) -> Made:
 # Resolutions.
 
 
-@HANDLERS.handles("Resize", "Upsample")
+@HANDLERS.handles("Resize", "Upsample", weights=())
 def _resize(node: Node, build: Builder) -> Made:
-    shape = node.shape()
-    old = node.op == "Upsample" or node.version < 11
-    scales = node.stated("scales", 1 if old else 2)
-    sizes = None if old or scales else node.stated("sizes", 3)
-    if not scales and not sizes:
-        raise ValueError("neither scales nor sizes is given")
-    dims = axes_of(node.get("axes") or range(len(shape)), len(shape))
-    given = [axis_of(axis, len(shape)) for axis in node.get("axes") or range(len(shape))]
-    if len(scales or sizes or ()) != len(given):
-        raise ValueError(f"it has {len(scales or sizes or ())} scales or sizes for {len(given)} axes")
-    scale = dict(zip(given, scales, strict=True)) if scales else {}
-    size = dict(zip(given, sizes, strict=True)) if sizes else {}
-    if size and node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        scale, size = _keep_aspect(node, size, shape), {}
-    dims = tuple(d for d in dims if (scale[d] != 1 if scale else size[d] != shape[d]))
-    mode = node.get("mode", "nearest")
+    shape, old = node.shape(), node.op == "Upsample" or node.version < 11
+    scale, size = _ratios(node, old)
     if node.get("coordinate_transformation_mode") == "tf_crop_and_resize" and not old:
         return _crop_and_resize(node, build, scale, size)
-    coordinates = "asymmetric" if old else node.get("coordinate_transformation_mode", "half_pixel")
-    nearest = "floor" if old else node.get("nearest_mode", "round_prefer_floor")
-    if node.op == "Resize" and old and any(scale[d] < 1 for d in dims):
-        nearest = "ceil"  # as the operator's own test cases of opset 10 have it
-    if coordinates == "tf_half_pixel_for_nn" and mode == "nearest" and nearest == "floor":
-        coordinates, nearest = "half_pixel", "round_prefer_ceil"  # floor((y + 1/2) / f) both
+    if size and node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        scale, size = _keep_aspect(node, size, shape), {}
+    dims = tuple(sorted(d for d in (scale or size) if (scale[d] != 1 if scale else size[d] != shape[d])))
     rounded = any(not _whole_size(shape[d], scale.get(d, 1)) for d in dims)
-    if coordinates == "align_corners" and rounded:
-        raise UnspelledError("its scale makes no whole size, so that the corners it aligns are not said")
-    if coordinates == "half_pixel_symmetric" and not rounded:
-        coordinates = "half_pixel"
-    if coordinates not in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
-        raise UnspelledError(f"its coordinate_transformation_mode is {coordinates}")
-    mode = {"bilinear": "linear"}.get(mode, mode)
+    coordinates, nearest = _coordinates(node, old, any(d in scale and scale[d] < 1 for d in dims), rounded)
+    mode = {"bilinear": "linear"}.get(node.get("mode", "nearest"), node.get("mode", "nearest"))
+    coefficient = Fraction(node.get("cubic_coeff_a", CUBIC))
     if not dims:
         return build(program.Pointwise(function="identity"), node.input(0))
     return build(
@@ -311,13 +290,54 @@ def _resize(node: Node, build: Builder) -> Made:
             dims=dims,
             scales=tuple(Fraction(scale[d]) for d in dims) if scale else None,
             sizes=tuple(size[d] for d in dims) if size else None,
-            mode=mode,
+            mode="linear" if mode == "cubic" and not coefficient else mode,  # its outer taps weigh nothing then
             coordinates=coordinates,
             nearest_mode=nearest,
             antialias=bool(node.get("antialias")) and mode != "nearest",
+            coefficient=coefficient,
         ),
         node.input(0),
     )
+
+
+def _ratios(node: Node, old: bool) -> tuple[dict[int, Any], dict[int, Any]]:
+    """Return the scale of each dimension that a resize states, or the size; the other is empty."""
+    scales = node.stated("scales", 1 if old else 2)
+    sizes = None if old or scales else node.stated("sizes", 3)
+    if not scales and not sizes:
+        raise ValueError("neither scales nor sizes is given")
+    given = [axis_of(axis, node.rank()) for axis in node.get("axes") or range(node.rank())]
+    if len(scales or sizes or ()) != len(given):
+        raise ValueError(f"it has {len(scales or sizes or ())} scales or sizes for {len(given)} axes")
+    each = dict(zip(given, scales or sizes or (), strict=True))
+    return (each, {}) if scales else ({}, each)
+
+
+def _coordinates(node: Node, old: bool, shrinks: bool, rounded: bool) -> tuple[str, str]:
+    """Return where the outputs of a resize lie in its input, and how the nearest pixel is found.
+
+    Parameters
+    ----------
+    node, old
+        The node, and whether its opset states neither.
+    shrinks
+        Whether it makes a dimension smaller by a scale.
+    rounded
+        Whether a scale makes no whole size.
+    """
+    coordinates = "asymmetric" if old else node.get("coordinate_transformation_mode", "half_pixel")
+    nearest = "floor" if old else node.get("nearest_mode", "round_prefer_floor")
+    if node.op == "Resize" and old and shrinks:
+        nearest = "ceil"  # as the operator's own test cases of opset 10 have it
+    if coordinates == "tf_half_pixel_for_nn" and node.get("mode", "nearest") == "nearest" and nearest == "floor":
+        coordinates, nearest = "half_pixel", "round_prefer_ceil"  # floor((y + 1/2) / f) both
+    if coordinates == "align_corners" and rounded:
+        raise UnspelledError("its scale makes no whole size, so that the corners it aligns are not said")
+    if coordinates == "half_pixel_symmetric" and not rounded:
+        coordinates = "half_pixel"
+    if coordinates not in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
+        raise UnspelledError(f"its coordinate_transformation_mode is {coordinates}")
+    return coordinates, nearest
 
 
 def _crop_and_resize(node: Node, build: Builder, scale: Mapping[int, Any], size: Mapping[int, Any]) -> Value:

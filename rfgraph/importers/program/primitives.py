@@ -164,6 +164,10 @@ class SlideTransposed(Primitive):
     groups: int = 1
 
 
+#: The coefficient of a cubic kernel unless a model says another.
+CUBIC = Fraction(-3, 4)
+
+
 @_primitive
 class Resize(Primitive):
     """Interpolation of ``dims``, each to ``sizes`` or by ``scales``; the other is ``None``."""
@@ -175,6 +179,8 @@ class Resize(Primitive):
     coordinates: str = "half_pixel"
     nearest_mode: str = "round_prefer_floor"
     antialias: bool = False
+    #: Of a cubic kernel, as Keys calls it; frameworks take -3/4 or -1/2.
+    coefficient: Fraction = CUBIC
 
 
 @_primitive
@@ -433,6 +439,7 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "tuple[tuple[Dim, Dim], ...]": _all(_all(_is_dim)),
     "tuple[Dim | None, ...]": _all(_maybe(_is_dim)),
     "tuple[Any, ...] | None": _maybe(_all(lambda scale: isinstance(scale, (int, Fraction)) and 0 < scale < _LARGEST)),
+    "Fraction": lambda value: isinstance(value, Fraction) and max(abs(value.numerator), value.denominator) < _LARGEST,
     "tuple[str, ...]": _all(_is_text),
     "tuple[tuple[str, ...], ...]": _all(_all(_is_text)),
 }

@@ -16,9 +16,11 @@ from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 
+#: The coefficient of cubic kernels in Keys' article, which TensorFlow takes between the middles of pixels.
+KEYS = Fraction(-1, 2)
 #: Tensors are taken apart into, or repeated in, no more pieces than this.
 MAX_PIECES = 4096
 MAX_REPEATS = 64
@@ -221,6 +223,7 @@ def resize(
         mode=mode,
         coordinates=coordinates,
         nearest_mode="floor" if coordinates == "asymmetric" else "round_prefer_ceil",
+        coefficient=KEYS if half_pixel_centers else CUBIC,
     )
     return build(primitive, x)
 

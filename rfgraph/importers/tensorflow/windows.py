@@ -312,7 +312,7 @@ def _scale_and_translate(node: Node, build: Builder) -> Made:
         return build(program.Pointwise(function="identity"), x)
     primitive = program.Resize(
         dims=tuple(kept), sizes=tuple(sizes[d - 1] for d in kept), mode=KERNELS[kernel], coordinates="half_pixel",
-        antialias=node.flag("antialias", True),
+        antialias=node.flag("antialias", True), coefficient=spellings.KEYS,
     )  # fmt: skip
     return build(primitive, x)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -26,6 +26,7 @@ from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
 from rfgraph.importers.program.primitives import Data, Program
+from rfgraph.importers.tflite.operators import CUSTOM_OPTIONS
 from rfgraph.importers.tflite.reader import Graph, Model, Reader, Step, Tensor
 
 #: Tensors and operators that a file may name in all, each time that it does.
@@ -227,7 +228,9 @@ class _File:
             if index >= len(codes):
                 raise ValueError(f"operator {i} has code {index} of {len(codes)}")
             read, made = named(self.numbers(operator, "Inputs"), -1), named(self.numbers(operator, "Outputs"))
-            steps.append(Step(codes[index], self.options(operator), read, made))
+            custom = CUSTOM_OPTIONS.get(codes[index])
+            options = self.options(operator) if custom is None else self.custom(operator, custom)
+            steps.append(Step(codes[index], options, read, made))
         return Graph(tensors, inputs, outputs, tuple(steps), {i: name for i, name in names.items() if i in tensors})
 
     def tensor(self, table: Any) -> Tensor:
@@ -276,6 +279,13 @@ class _File:
                 table.Init(self.data, found.Pos)
                 return self.fields(self.careful(table))
         return {}
+
+    def custom(self, operator: Any, names: Sequence[str]) -> dict[str, Any]:
+        """Return the options of a custom operator, which are stored as integers in a row."""
+        stored = bytes(self.numbers(operator, "CustomOptions"))
+        if len(stored) < 4 * len(names):
+            raise ValueError(f"its custom options have {len(stored)} bytes, too few for {', '.join(names)}")
+        return dict(zip(names, struct.unpack_from(f"<{len(names)}i", stored), strict=True))
 
     def fields(self, table: Any) -> dict[str, Any]:
         """Return the fields of a table that are numbers, texts or vectors of numbers."""

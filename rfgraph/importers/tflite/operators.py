@@ -194,6 +194,22 @@ def _transposed(
     return weighted(build, build(primitive, x), weight)
 
 
+@HANDLERS.handles("Convolution2DTransposeBias")
+def _transpose_conv_bias(node: Node, build: Builder) -> Made:
+    """MediaPipe's transposed convolution, which crops so that its output has the size that the file states."""
+    weight, wanted, bias = node.shape(1), node.outputs[0].shape, node.optional(2)
+    if wanted is None or len(wanted) != 4 or len(weight) != 4:
+        raise UnspelledError("the shapes of its weight and of its output are not both of four sizes")
+    how = {1: "SAME", 2: "VALID"}.get(node.setting("Padding"))  # as the runtime's own enumeration counts
+    if how is None:
+        raise ValueError(f"padding {node.setting('Padding')} is neither SAME (1) nor VALID (2)")
+    made = _transposed(build, node.x, node.input(1), wanted, weight[1:3], _entries(node, STRIDES, 2), how, weight[0])
+    return made if bias is None or bias.constant else build(program.Pointwise(function="add"), made, bias, part="bias")
+
+
+#: Custom operators whose options are integers of 32 bits in a row -> what these are.
+CUSTOM_OPTIONS = {"Convolution2DTransposeBias": ("Padding", "StrideW", "StrideH")}
+
 POOLS = {"AVERAGE_POOL_2D": "avg_pool", "MAX_POOL_2D": "max_pool", "L2_POOL_2D": "lp_pool"}
 
 

@@ -18,12 +18,12 @@ from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS, simplest
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
 from rfgraph.importers.spelling import products, vocabulary
 from rfgraph.importers.spelling.attention import causal, is_self
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.shared import shape_of
+from rfgraph.importers.spelling.shared import KEYS, shape_of
 
 Made: TypeAlias = "Value | Dim | Sequence[Value | Dim]"
 
@@ -390,6 +390,7 @@ def _upsample(node: Node, build: Builder) -> Made:
         coordinates=coordinates,
         nearest_mode="floor" if coordinates == "asymmetric" else "round_prefer_ceil",  # floor((y + 1/2) / f)
         antialias=node.op.endswith("_aa"),
+        coefficient=KEYS if node.op.endswith("_aa") else CUBIC,
     )
     return build(primitive, node.x)
 
