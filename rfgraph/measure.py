@@ -152,7 +152,7 @@ class Strongest:
     index: tuple[int, ...]
     value: float
     #: What it can see: a closed interval per axis, cut at the borders of all maps; ``None`` if it sees nothing.
-    box: tuple[Interval, ...] | None
+    box: tuple[tuple[int | None, int | None], ...] | None
     #: The smallest square that holds half of what it feels, by its own gradient at this image; ``None`` if it is 0.
     effective_box: tuple[Interval, ...] | None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 import rfgraph
-from rfgraph import measure
+from rfgraph import cli, measure
 from rfgraph.errors import AttributeValueError, ModelFileError, UnknownNodeError
 
 torch = pytest.importorskip("torch")
@@ -186,6 +188,27 @@ def test_the_strongest_features_and_where_they_looked(network, exported) -> None
     assert only.value == pytest.approx(values[2].max(), rel=1e-5)
     with pytest.raises(AttributeValueError, match="channel 7 is not one of the 4"):
         rfgraph.strongest(network, image, "2", channel=7)
+
+
+def test_commands_run_a_file(exported, tmp_path, capsys) -> None:
+    image = np.random.default_rng(0).standard_normal((3, 12, 12))
+    np.save(tmp_path / "image.npy", image)
+    arguments = ["strongest", str(exported), str(tmp_path / "image.npy"), "last", "--top", "2"]
+    assert cli.main([*arguments, "--format", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    expected = rfgraph.strongest(exported, image, "last", top=2)
+    assert [tuple(one["index"]) for one in document["features"]] == [one.index for one in expected]
+    assert [one["box"] for one in document["features"]] == [[list(ends) for ends in one.box] for one in expected]
+    assert cli.main(arguments) == 0
+    assert "half of what it feels" in capsys.readouterr().out
+    field = ["field", str(exported), "last", "--input-size", "12", "--measured", "--samples", "2"]
+    assert cli.main([*field, "--format", "json"]) == 0
+    measured = json.loads(capsys.readouterr().out)["measured"]
+    assert (measured["samples"], measured["lower_bound"], measured["measure"]) == (2, True, "E[g^2]")
+    assert cli.main(field) == 0
+    said = capsys.readouterr().out
+    assert "y, measured" in said
+    assert "measured: E[g^2] over 2 samples; by differences" in " ".join(said.split())
 
 
 def test_features_that_are_as_strong_are_all_told() -> None:
