@@ -99,6 +99,14 @@ class Report(Mapping[Hashable, Layer]):
         return self._solved.engine
 
     @property
+    def as_run(self) -> tuple[str, ...]:
+        """Where the code of a live model looked at what its example holds (``file:line``): what is told is told as run.
+
+        Another example may make it run other code. Empty where only shapes decide.
+        """
+        return tuple(self._graph.graph.get("as_run", ())) if self._graph is not None else ()
+
+    @property
     def _general(self) -> General:
         return self._solved.general
 
