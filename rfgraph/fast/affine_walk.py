@@ -103,7 +103,7 @@ class Plain:
                     held = [(axis, need * stride - 1) for axis, need, stride in strides if need * stride > 1]
                     least[spec, number] = held
                 for axis, more in held:
-                    if lanes.grown(state, axis) < more:
+                    if lanes.size_less_one(state, axis) < more:
                         return False
             at += degree
         return not any(_leave_a_gap(sides) for merge in self.misaligned for sides in self.branches(merge))
@@ -155,8 +155,10 @@ class Plain:
         state, lanes = self.states[node], self._table.lanes
         windows = []
         for axis, frame in enumerate(self.frames(node)):
-            grown = lanes.grown(state, axis)
-            windows.append(Window(grown + 1, frame.stride, (grown - frame.center2) // 2) if frame.stride else FULL)
+            size_less_one = lanes.size_less_one(state, axis)
+            windows.append(
+                Window(size_less_one + 1, frame.stride, (size_less_one - frame.center2) // 2) if frame.stride else FULL
+            )
         return tuple(windows)
 
     def branches(self, merge: Hashable) -> tuple[tuple[Window, ...], ...]:
@@ -229,7 +231,7 @@ class Plain:
         """Return whether some field may be larger than the image."""
         lanes, together = self._table.lanes, reduce(or_, self.states.values())
         sizes = [frame.map_size for frame in self.frames(self.source)]
-        return any(size is not None and lanes.grown(together, axis) >= size for axis, size in enumerate(sizes))
+        return any(size is not None and lanes.size_less_one(together, axis) >= size for axis, size in enumerate(sizes))
 
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""

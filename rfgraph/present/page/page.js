@@ -477,7 +477,7 @@ function showFeature() {
   const source = found.get(D.source) ?? null, input = NODES[D.source];
   $("#layer").value = node.name;
   showIndex();
-  const what = READS[chosen.node] ? told(source) : "nothing of the input";
+  const what = source?.unknown ? `what is ${told(source)}` : READS[chosen.node] ? told(source) : "nothing of the input";
   const sized = node.size.every((n) => n !== null) && input.size.every((n) => n !== null);
   $("#said").textContent = `Feature (${chosen.index.join(", ")}) of ${node.name} reads ${what}${sized ? "" : "; cut at no border: no input size is given"}.`;
   draw($("#map"), node.size, chosen.index.map((y) => [y, y]), null, false);
