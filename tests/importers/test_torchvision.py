@@ -198,7 +198,7 @@ def check_gradients(model: Model) -> None:
     sizes = {name: report[name].map_size for name in report if name in reader.tensors}
     starts = {name: home(shapes[reader.tensors[name]], of, batch) for name, of in sizes.items() if np.prod(of) > 1}
     names = [name for name, start in starts.items() if start is not None]
-    last = report.outputs[-1]
+    last = report[report.outputs[-1]].name
     assert last in names
     inner = [name for name in names if name != last]
     wanted = model.nodes - 1
