@@ -364,7 +364,8 @@ def _beside(maps: Maps, step: Instruction, operands: Operands, known: Sequence[P
     grown = [_as_large(maps, p, view, f"{step.name}/{i}") for i, p in enumerate(placed)]
     full = frozenset.intersection(*(p.full for p in placed))
     folded = frozenset(view.axes) if len(known) < len(operands) else frozenset[int]()  # constants read nothing
-    return Placed(maps.node("concat", step, grown), view, full, step.name, folded)
+    beside = len({p.node for p in known}) > 1
+    return Placed(maps.node("concat", step, grown), view, full, step.name, folded, beside)
 
 
 def _as_large(maps: Maps, p: Placed, view: View, name: str) -> Placed:
