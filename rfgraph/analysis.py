@@ -233,6 +233,6 @@ def _layer(compiled: Compiled, v: int, fields: Sequence[Fields], costs: Mapping[
         map_size=compiled.sizes[v],
         field=tuple(axis.field(v) for axis in fields),
         is_global=tuple(axis.is_global[v] for axis in fields),
-        side=tuple(axis.beyond[v].side for axis in fields),
+        beyond=tuple(axis.beyond[v] for axis in fields),
         costs=costs,
     )

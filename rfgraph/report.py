@@ -13,7 +13,7 @@ import networkx as nx
 
 from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import InputSizes, MapSize
-from rfgraph.algebra.window import Interval, Window
+from rfgraph.algebra.window import Window
 from rfgraph.errors import (
     AttributeValueError,
     EndpointError,
@@ -141,7 +141,7 @@ class Report(Mapping[Hashable, Layer]):
             seen.by_size,
             location=self._location(node),
             costs=self.costs,
-            side=seen.side,
+            beyond=seen.beyond,
         )
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -586,7 +586,8 @@ class Report(Mapping[Hashable, Layer]):
     def region(self, layer: Hashable, index: Sequence[int] | int) -> Region:
         """Return the box of source pixels that feature ``index`` of ``layer`` reads.
 
-        With the sizes of all maps known it is cut at the border of every map that it passes, else at none.
+        With the sizes of all maps known it is cut at the border of every map that it passes, else at none: then what
+        is read on to one end of the axis has ``None`` there.
 
         Parameters
         ----------
@@ -602,7 +603,7 @@ class Report(Mapping[Hashable, Layer]):
         UnknownFieldError
             If the field is not known, or ``layer`` does not depend on the source.
         UnboundedError
-            If it reads a whole axis of a size that is not known.
+            If it reads a whole axis of a size that is not known, alone or besides a local field.
 
         Examples
         --------
@@ -619,12 +620,11 @@ class Report(Mapping[Hashable, Layer]):
 
             reached = regions.reach(self._compiled, v, place, self._source)
             return Region(layer, place, self.axes, regions.box(reached), True, "exact" if reached.exact else "bound")
-        fields = [fields.field(v) for fields in self._fields]
-        beyond = [fields.beyond[v] for fields in self._fields]
-        intervals = list(map(_unclipped, fields, beyond, place))
-        status = self[layer].status
-        found = None if None in intervals else tuple(interval for interval in intervals if interval is not None)
-        return Region(layer, place, self.axes, found, False, "bound" if status == "bound" else "exact")
+        windows = [self._whole(v, axis) for axis in range(len(self.axes))]
+        ends = [window.ends(y) for window, y in zip(windows, place, strict=True)]
+        found = None if None in ends else tuple(end for end in ends if end is not None)
+        exact = all(window.exact for window in windows)
+        return Region(layer, place, self.axes, found, False, "exact" if exact else "bound")
 
     def regions(self, layer: Hashable) -> Regions:
         """Return the boxes of source pixels that all features of ``layer`` read: ``region`` of each, in one pass.
@@ -699,15 +699,16 @@ class Report(Mapping[Hashable, Layer]):
             raise AttributeValueError(f"how {how!r} is not one of {', '.join(get_args(features.How))}")
         pixels = features.pixel_box(box, self.axes)
         v = self._layers.id_of(layer)
-        fields = [fields.field(v) for fields in self._fields]
         clipped = self._is_clipped(v)
+        fields = [fields.field(v) for fields in self._fields]
         if how == "center" or not clipped:
+            if how != "center" and not any(field.is_unbounded for field in fields):
+                fields = [self._whole(v, axis) for axis in range(len(self.axes))]
             for axis, field in enumerate(fields):
                 if field.is_unbounded:
                     name = self._layers.describe(v, axis)
-                    raise UnboundedError(
-                        f"{name} reads the whole axis, or all to one end of it: its field has no centre and no two ends"
-                    )
+                    read = "the whole axis" if field.is_full else f"all of the {field.side}"
+                    raise UnboundedError(f"{name} reads {read}: its field has no centre and no two ends")
                 if field.is_unknown:
                     raise UnknownFieldError(f"{self._layers.describe(v, axis)} is not known: {field.why}")
         if clipped:
@@ -1029,6 +1030,19 @@ class Report(Mapping[Hashable, Layer]):
             raise AttributeValueError(f"axis {name!r} is not one of {', '.join(self.axes)}")
         return 0 if name is None else self.axes.index(name)
 
+    def _whole(self, v: int, axis: int) -> Window:
+        """Return all that ``v`` reads along an axis of a size that is not known, and refuse if that has no ends."""
+        fields = self._fields[axis]
+        window = fields.local[v].hull(fields.beyond[v])
+        if window.is_full or window.side == "future":
+            read = "the whole axis" if window.is_full else "all of the future"
+            besides = "" if fields.local[v].is_empty else " besides its local field"
+            raise UnboundedError(
+                f"{self._layers.describe(v, axis)} reads {read}{besides}, and the size of the axis is not known; give "
+                "an input size, or cut those paths: treat={node: 'cut'}"
+            )
+        return window
+
     def _is_clipped(self, v: int) -> bool:
         """Return whether what ``v`` reads is followed from map to map, and refuse if it is not known at all."""
         from rfgraph.passes import extents  # numpy is imported when it is first needed
@@ -1072,11 +1086,3 @@ def report_of(
 def solved_anew(graph: nx.DiGraph[Any], options: dict[str, Any]) -> Report:
     """Return a report that was copied or pickled: its network is kept, and solved again."""
     return report_of(graph, **options)
-
-
-def _unclipped(field: Window, beyond: Window, y: int) -> Interval | None:
-    """Return what output ``y`` reads where no size is known; all that comes before it begins at 0."""
-    if beyond.side != "past":
-        return field.interval(y)
-    ends = field.hull(beyond).ends(y)
-    return None if ends is None or ends[1] is None or ends[1] < 0 else (0, ends[1])

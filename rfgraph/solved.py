@@ -11,7 +11,7 @@ import networkx as nx
 
 from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import BySize
-from rfgraph.algebra.window import Side, Window
+from rfgraph.algebra.window import EMPTY, FULL, Window
 from rfgraph.fast.affine_walk import Plain, walked
 from rfgraph.graph.network import BatchNorm, Layers
 from rfgraph.graph.sizes import InputSize
@@ -47,7 +47,7 @@ class Seen(NamedTuple):
     field: tuple[Window, ...]
     is_global: tuple[bool, ...]
     by_size: tuple[BySize | None, ...]
-    side: tuple[Side, ...]
+    beyond: tuple[Window, ...]  # what is read on to an end of the axis, besides or instead
 
 
 class Solved(Protocol):
@@ -235,8 +235,8 @@ class General:
             field = tuple(f if s is None else s.window(v, f) for s, f in zip(solutions, field, strict=True))
             by_size = tuple(None if s is None else s.by_size(v) for s in solutions)
         is_global = tuple(axis.is_global[v] for axis in self.fields)
-        side = tuple(axis.beyond[v].side for axis in self.fields)
-        return Seen(self.layers.kinds[v], self.compiled.sizes[v], field, is_global, by_size, side)
+        beyond = tuple(axis.beyond[v] for axis in self.fields)
+        return Seen(self.layers.kinds[v], self.compiled.sizes[v], field, is_global, by_size, beyond)
 
     def suspects(self, modes: Sequence[Mode]) -> list[int] | None:
         """Return the ids of the merges that may not line up: any may."""
@@ -342,8 +342,10 @@ class Walked:
             return self.general.seen(node)
         frames = self.plain.frames(node)
         map_size, is_global = tuple(f.map_size for f in frames), tuple(f.is_global for f in frames)
-        side: tuple[Side, ...] = tuple("both" if whole else "" for whole in is_global)
-        return Seen(self.plain.kind(node), map_size, self.plain.field(node), is_global, (), side)
+        if any(is_global) and not self.plain.gets_to_ends:  # what reads a whole map may not read the whole axis
+            return self.general.seen(node)
+        beyond = tuple(FULL if whole else EMPTY for whole in is_global)
+        return Seen(self.plain.kind(node), map_size, self.plain.field(node), is_global, (), beyond)
 
     def suspects(self, modes: Sequence[Mode]) -> list[int] | None:
         """Return the ids of the merges whose branches differ in centre."""

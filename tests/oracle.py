@@ -131,12 +131,16 @@ def taps(attributes, axis, y, sizes=None, slot=0):
     if op in ("adaptive_avg_pool", "adaptive_max_pool") and attribute(attributes, "size", axis) is not None:
         outputs = attribute(attributes, "size", axis)
         return set(range(floor(Fraction(y * size, outputs)), ceil(Fraction((y + 1) * size, outputs))))
+    if op in ("global_avg_pool", "global_max_pool", "dense") and attribute(attributes, "mixes", axis, True):
+        return set(range(size))
     if op in ("recurrent", "attention", "cumsum"):
         if not attribute(attributes, "mixes", axis, True):
             return {y}
         own = set() if attributes.get("exclusive") else {y}
         default = "forward" if op == "cumsum" else "both"
-        sides = {"forward": range(y), "backward": range(y + 1, size), "both": range(size)}
+        end = y + WIDE if size is None else size  # on a plane it goes on for as far as is looked
+        start = y - WIDE if size is None else 0
+        sides = {"forward": range(start, y), "backward": range(y + 1, end), "both": range(start, end)}
         return own | set(sides[attributes.get("direction", default)])
     if op == "concat" and attributes.get("axis", "channels") == axis:
         return {y - sum(sizes[:slot])}
@@ -184,6 +188,8 @@ def output_size(attributes, axis, sizes):
     if op in ("adaptive_avg_pool", "adaptive_max_pool"):
         outputs = attribute(attributes, "size", axis)
         return size if outputs is None else outputs
+    if op in ("global_avg_pool", "global_max_pool", "dense") and attribute(attributes, "mixes", axis, True):
+        return 1
     if op == "concat" and attributes.get("axis", "channels") == axis:
         return sum(sizes)
     return max(sizes)

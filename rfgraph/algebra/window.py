@@ -623,7 +623,10 @@ def _compose_others(outer: Window, inner: Window) -> Window:
         return outer if outer.kind == "unknown" else inner
     why = outer.why or inner.why
     if "full" in sides or len(sides) > 1 or "unknown" in kinds:
-        return FULL if outer.exact and inner.exact else FULL.at_most(why)
+        if not (outer.exact and inner.exact):
+            return FULL.at_most(why)
+        # All outputs of a map may leave an end of the axis out, by a crop or a stride: its sizes tell, and no window.
+        return FULL if not outer.is_full or inner.is_full or _is_plain(inner) else FULL.at_most(MAY_NOT_REACH)
     (side,) = sides
     # One end is left, taken over one period of the inner window: that repeats, a step further on.
     outputs, period = len(outer.intervals), len(inner.intervals)
@@ -652,6 +655,14 @@ def _compose_others(outer: Window, inner: Window) -> Window:
         "past" if side == "past" else "future", tuple(ends), step, exact, "" if exact else why or _SKIPPED
     )
 
+
+def _is_plain(window: Window) -> bool:
+    """Return whether output ``y`` reads position ``y``, alone or with all that lies to one end from there."""
+    return window.intervals == _POINT and window.step == 1
+
+
+#: Why a read of all outputs is at most one of the whole axis.
+MAY_NOT_REACH = "what it reads may leave positions at an end of the axis unread"
 
 _SKIPPED = "a skipped position meets an upsampling phase that reads elsewhere"
 

@@ -6,6 +6,7 @@ A command imports what it needs when it runs, so that no other command waits for
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -186,6 +187,12 @@ def _draw(options: argparse.Namespace) -> tuple[File, int]:
     return File(Picture(_analyze(options), options.model, options.depth).data(form)), CLEAN
 
 
+def _report(options: argparse.Namespace) -> tuple[File, int]:
+    from rfgraph.present.page import Page
+
+    return File(Page(_analyze(options), options.model, options.sample_rate).text().encode()), CLEAN
+
+
 def _sweep(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.present.sweeps import SweepView
     from rfgraph.sweeps import spelling, sweep
@@ -234,7 +241,35 @@ def _field(options: argparse.Namespace) -> tuple[View | File, int]:
         from rfgraph.present.effective import array_data
 
         return File(array_data(field)), CLEAN
-    return FieldView(report, field, options.model), CLEAN
+    measured = None
+    if options.measured:
+        from rfgraph.measure import measure_field
+
+        measured = measure_field(
+            options.model,
+            options.layer,
+            options.images,
+            options.samples,
+            index=field.index,
+            progress=sys.stderr.isatty(),
+        )
+    return FieldView(report, field, options.model, measured), CLEAN
+
+
+def _strongest(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.measure import strongest
+    from rfgraph.present.effective import StrongestView
+
+    image: Any = options.image
+    if image.endswith(".npy"):
+        import numpy as np
+
+        try:
+            image = np.load(image, allow_pickle=False)
+        except ValueError as error:
+            raise RFGraphError(f"{image}: {error}") from error
+    found = strongest(options.model, image, options.layer, options.channel, options.top)
+    return StrongestView(options.model, options.layer, found), CLEAN
 
 
 def _zoo(options: argparse.Namespace) -> tuple[View, int]:
@@ -355,7 +390,9 @@ COMMANDS: dict[str, Run] = {
     "tile": _tile,
     "latency": _latency,
     "draw": _draw,
+    "report": _report,
     "sweep": _sweep,
     "field": _field,
+    "strongest": _strongest,
     "zoo": _zoo,
 }

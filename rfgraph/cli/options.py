@@ -104,6 +104,15 @@ svg and png are pictures (png needs matplotlib: pip install 'rfgraph[plot]'); do
 is for Graphviz, mermaid for Markdown. Without -o the picture goes to the output.
 """
 
+_REPORT = """\
+Write a page for a browser that holds all there is to see of a network: its
+graph, the field of every feature on every map on the way, the findings with
+their branches, tables, tiling and latency. It is one file that works from disk
+and fetches nothing; pictures that are dropped on it stay on the machine.
+
+  rfgraph report model.onnx --input-size 224 -o report.html
+"""
+
 _FIELD = """\
 Show how strongly one feature of a layer feels each position of the input: the
 mean square of its gradient over random weights, or the gradient itself where
@@ -261,6 +270,13 @@ def _draw_options(draw: argparse.ArgumentParser) -> None:
         type=_natural,
         help="draw modules that lie inside N others as one box; 0 folds all (default: every node is shown)",
     )
+
+
+def _report_options(report: argparse.ArgumentParser) -> None:
+    _model(report)
+    _measured(report)
+    _alignment(report)
+    report.add_argument("--sample-rate", metavar="HZ", type=_natural, help="samples per second, for the latency in ms")
 
 
 def _made(command: argparse.ArgumentParser, forms: Sequence[str]) -> None:
@@ -455,9 +471,20 @@ def _field_options(field: argparse.ArgumentParser) -> None:
         help="random (default), uniform, corners or outside-large; for some layers alone as 'conv*=random', or their "
         "taps as 'blur=1,2,1', others being uniform then",
     )
+    field.add_argument("--measured", action="store_true", help="run the model too (.onnx, .keras), beside the theory")
+    field.add_argument("--images", metavar="DIR", help="images to run it on (default: random ones)")
+    field.add_argument("--samples", metavar="N", type=_natural, default=20, help="gradients to take (default: 20)")
     field.add_argument("--gate", metavar="SHARE", type=float, default=0.5, help="of values past a ReLU (default: 0.5)")
     field.add_argument("--skip", metavar="FACTOR", type=float, default=1.0, help="of skip connections (default: 1)")
     _measured(field)
+
+
+def _strongest_options(strongest: argparse.ArgumentParser) -> None:
+    strongest.add_argument("model", metavar="MODEL", help="a model that can be run: an .onnx or .keras file")
+    strongest.add_argument("image", metavar="IMAGE", help="an image, scaled to 0 to 1, or an .npy array [C, *axes]")
+    strongest.add_argument("layer", metavar="LAYER", help="name of a node, or of a layer of Keras")
+    strongest.add_argument("--channel", metavar="N", type=_natural, help="the channel to look at (default: all)")
+    strongest.add_argument("--top", metavar="N", type=_natural, default=5, help="how many features (default: 5)")
 
 
 def _zoo_options(zoo: argparse.ArgumentParser) -> None:
@@ -486,7 +513,9 @@ COMMANDS = {
     "draw": Command(
         _draw_options, "the graph, with r and S of every node", _DRAW, makes=("svg", "png", "dot", "mermaid")
     ),
+    "report": Command(_report_options, "everything, on a page for a browser", _REPORT, makes=("html",)),
     "sweep": Command(_sweep_options, "many designs of a network at once", _SWEEP),
     "field": Command(_field_options, "how strongly one feature feels each position of the input", _FIELD),
+    "strongest": Command(_strongest_options, "the strongest features of a layer, and the pixels they looked at"),
     "zoo": Command(_zoo_options, "the published networks, computed, beside what was published"),
 }

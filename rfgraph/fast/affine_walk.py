@@ -37,6 +37,7 @@ from rfgraph.fast.interning import Frame, Frames, NotPlainError, Table, TooWideE
 from rfgraph.graph.network import Layers, axis_names, returned, topological
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size
+from rfgraph.passes.covers import EVERYTHING, read_ends
 from rfgraph.passes.results import Extremes
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Plain:
                     held = [(axis, need * stride - 1) for axis, need, stride in strides if need * stride > 1]
                     least[spec, number] = held
                 for axis, more in held:
-                    if lanes.grown(state, axis) < more:
+                    if lanes.size_less_one(state, axis) < more:
                         return False
             at += degree
         return not any(_leave_a_gap(sides) for merge in self.misaligned for sides in self.branches(merge))
@@ -124,6 +125,27 @@ class Plain:
                     return False
         return True
 
+    @cached_property
+    def gets_to_ends(self) -> bool:
+        """Whether every op surely reads its input to both ends, so that what reads a whole map reads the whole axis.
+
+        Asked as ``reads_all`` is; of a size that is not known, it holds at every one from some size on.
+        """
+        table, numbers = self._table, set(self._numbers)
+        known: dict[tuple[int, tuple[Size, ...]], bool] = {}
+        for spec in set(self.specs):
+            step, ops = table.steps[spec], table.specs[spec].ops
+            if step is None or table.specs[spec].merges:
+                continue
+            for number in numbers.intersection(step):
+                sizes = tuple([frame.map_size for frame in table.frames[number]])
+                if (spec, sizes) not in known:
+                    ends = (read_ends(op, 0, (size,)) for op, size in zip(ops, sizes, strict=True))
+                    known[spec, sizes] = all(end == EVERYTHING for end in ends)
+                if not known[spec, sizes]:
+                    return False
+        return True
+
     def frames(self, node: Hashable) -> Frames:
         """Return where the field of a node lies and how large its map is, one entry per axis."""
         return self._table.frames[self.states[node] & self._table.lanes.frames]
@@ -133,8 +155,10 @@ class Plain:
         state, lanes = self.states[node], self._table.lanes
         windows = []
         for axis, frame in enumerate(self.frames(node)):
-            grown = lanes.grown(state, axis)
-            windows.append(Window(grown + 1, frame.stride, (grown - frame.center2) // 2) if frame.stride else FULL)
+            size_less_one = lanes.size_less_one(state, axis)
+            windows.append(
+                Window(size_less_one + 1, frame.stride, (size_less_one - frame.center2) // 2) if frame.stride else FULL
+            )
         return tuple(windows)
 
     def branches(self, merge: Hashable) -> tuple[tuple[Window, ...], ...]:
@@ -207,12 +231,12 @@ class Plain:
         """Return whether some field may be larger than the image."""
         lanes, together = self._table.lanes, reduce(or_, self.states.values())
         sizes = [frame.map_size for frame in self.frames(self.source)]
-        return any(size is not None and lanes.grown(together, axis) >= size for axis, size in enumerate(sizes))
+        return any(size is not None and lanes.size_less_one(together, axis) >= size for axis, size in enumerate(sizes))
 
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""
         lanes, known = self._table.lanes, self._table.frames
-        found: list[Extremes] = []
+        extremes: list[Extremes] = []
         walked: list[tuple[list[Frame], list[int]]] = []  # frames and fields of each axis
         for axis in range(len(self.axes)):
             frames = [known[number][axis] for number in self._numbers]
@@ -222,13 +246,13 @@ class Plain:
             same = next((other for other, seen in enumerate(walked) if seen == (frames, fields)), None)
             walked.append((frames, fields))
             if same is not None:
-                found.append(found[same])
+                extremes.append(extremes[same])
                 continue
             smallest = self._extremes(frames, fields, min)
             # Where all merges line up, the largest is the field itself.
             largest = self._extremes(frames, fields, max) if self.misaligned else fields
-            found.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
-        return found
+            extremes.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
+        return extremes
 
     def _extremes(
         self, frames: Sequence[Frame], fields: Sequence[int], choose: Callable[[list[int]], int]
@@ -387,6 +411,8 @@ def _walk(
     table: Table,
 ) -> list[Hashable]:
     """Add the states of nodes that come next, and return those whose branches differ in centre.
+
+    It is one long loop on purpose: a call for each node would cost more than what is done there.
 
     Parameters
     ----------

@@ -44,17 +44,17 @@ def of_states(
     if size == 64:
         lanes = b"".join([state.to_bytes((len(axes) + 1) * 8, "little") for state in states])
         rows = np.frombuffer(lanes, dtype=np.dtype("<i8")).reshape(-1, len(axes) + 1).T
-        frame, grown = rows[0], rows[1:]
+        frame, size_less_one = rows[0], rows[1:]
     else:
         packed = np.fromiter(states, np.uint64, len(states)).view(np.int64)
         frame = packed & (1 << number) - 1
-        grown = packed >> number + size * np.arange(len(axes))[:, None]
-        grown &= (1 << size) - 1
+        size_less_one = packed >> number + size * np.arange(len(axes))[:, None]
+        size_less_one &= (1 << size) - 1
     if places.dtype == object:  # those met here alone may be smaller
         used, frame = np.unique(frame, return_inverse=True)
         places = integers(places[..., used])
     padding, stride = places.take(frame, axis=2)  # each [A, V]; in place of the centres come paddings
-    sizes = grown.astype(places.dtype, copy=size == 64)
+    sizes = size_less_one.astype(places.dtype, copy=size == 64)
     np.subtract(sizes, padding, out=padding)
     padding >>= 1
     sizes += 1

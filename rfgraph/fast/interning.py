@@ -100,7 +100,7 @@ class Lanes:
         """Return where the lane of an axis begins."""
         return self.number + self.size * axis
 
-    def grown(self, state: int, axis: int) -> int:
+    def size_less_one(self, state: int, axis: int) -> int:
         """Return the size less one that a state holds on an axis."""
         return state >> self.shift(axis) & (1 << self.size) - 1
 
@@ -140,8 +140,8 @@ class Table:
     #: By spec, the axes on which it reads several positions, and how many strides its input has to read there for no
     #: position between to be skipped.
     needs: list[dict[int, float]] = field(default_factory=list)
-    said: dict[Hashable, int] = field(default_factory=dict)  # attributes that matter -> spec
-    bare: dict[str, int] = field(default_factory=dict)  # op -> spec of nodes that have no other attribute
+    spec_of_attributes: dict[Hashable, int] = field(default_factory=dict)  # attributes that matter -> spec
+    spec_of_op: dict[str, int] = field(default_factory=dict)  # op -> spec of nodes that have no other attribute
     layouts: dict[str, dict[int, Layout]] = field(default_factory=dict)  # by op and number of attributes
     frames: list[Frames] = field(default_factory=list)
     numbers: dict[Frames, int] = field(default_factory=dict)
@@ -172,12 +172,12 @@ class Table:
     def specs_of(self, attributes: Iterable[Mapping[str, Any]]) -> list[int]:
         """Return the number of what each node's attributes say, [V]."""
         specs: list[int] = []
-        add, bare, layouts = specs.append, self.bare, self.layouts
+        add, spec_of_op, layouts = specs.append, self.spec_of_op, self.layouts
         for given in attributes:
             size = len(given)
             try:
                 if size == 1:
-                    add(bare[given["op"]])
+                    add(spec_of_op[given["op"]])
                 else:
                     key, known = layouts[given["op"]][size]
                     add(known[key(given)])
@@ -188,8 +188,8 @@ class Table:
     def spec(self, attributes: Mapping[str, Any]) -> int:
         """Return the number of what a set of attributes says, and lay down how to find it next time."""
         matters = [item for item in attributes.items() if item[0] == "op" or item[0] not in METADATA]
-        said = tuple([(name, _frozen(value)) for name, value in matters])
-        number = self.said.get(said)
+        settings = tuple([(name, _frozen(value)) for name, value in matters])
+        number = self.spec_of_attributes.get(settings)
         if number is None:
             with self.lock:
                 spec = _parsed(attributes, self.lanes.axes)
@@ -197,10 +197,10 @@ class Table:
                 self.specs.append(spec)
                 self.steps.append(None if spec.keeps_all else {})
                 self.needs.append({})
-                self.said[said] = number
+                self.spec_of_attributes[settings] = number
         names = tuple(name for name in attributes if name != "op")
         if not names:
-            self.bare[attributes["op"]] = number
+            self.spec_of_op[attributes["op"]] = number
             return number
         of_op = self.layouts.setdefault(attributes["op"], {})
         ways: list[Layout] = [(itemgetter(*names), {}), (_items, {}), (_frozen_items, {})]
@@ -278,7 +278,7 @@ class Table:
         state, new = 0, []
         frames = zip(self.frames[a & lanes.frames], self.frames[b & lanes.frames], strict=True)
         for axis, (op, (one, two)) in enumerate(zip(self.specs[spec].ops, frames, strict=True)):
-            more, other = lanes.grown(a, axis), lanes.grown(b, axis)
+            more, other = lanes.size_less_one(a, axis), lanes.size_less_one(b, axis)
             if one == two:
                 more = max(more, other)
             elif one.map_size != two.map_size:
@@ -306,14 +306,14 @@ class Table:
             state += self._in_lane(more, axis)
         return state + self.frame(tuple(new)), differ
 
-    def _in_lane(self, grown: int, axis: int) -> int:
+    def _in_lane(self, size_less_one: int, axis: int) -> int:
         """Return a part of a state: what a size is, or grows by, on an axis."""
-        if grown >> self.lanes.size - 1:
+        if size_less_one >> self.lanes.size - 1:
             raise TooWideError
-        if grown > self.widest:
+        if size_less_one > self.widest:
             with self.lock:
-                self.widest = max(self.widest, grown)
-        return grown << self.lanes.shift(axis)
+                self.widest = max(self.widest, size_less_one)
+        return size_less_one << self.lanes.shift(axis)
 
 
 _TABLES: dict[Lanes, Table] = {}
@@ -348,17 +348,23 @@ def _read(op: Op, map_size: Size, kind: str) -> Read:
     """
     if op.joins or op.arity == "none":
         raise NotPlainError(f"op {kind!r} joins maps end to end, or makes them of nothing")
-    read, made = op.window(0, (map_size,)), op.size((map_size,))
-    if made is not None and made < 1:
+    read, output_size = op.window(0, (map_size,)), op.size((map_size,))
+    if output_size is not None and output_size < 1:
         raise NotPlainError(f"op {kind!r} leaves nothing of a map of size {map_size}")
     if read.is_full and read.exact:
-        return Read(True, 0, 0, 1, 1, made, True)
+        return Read(True, 0, 0, 1, 1, output_size, True)
     interval = read.interval(0) if read.is_local and read.period == 1 and read.exact else None
     if interval is None:
         raise NotPlainError(f"op {kind!r} reads {_described(read)}")
     first, last = interval
     return Read(
-        False, first, last - first, inf if read.holes and op.spacing == 1 else op.spacing, read.step, made, op.totals
+        False,
+        first,
+        last - first,
+        inf if read.holes and op.spacing == 1 else op.spacing,
+        read.step,
+        output_size,
+        op.totals,
     )
 
 

@@ -34,7 +34,7 @@ _TOO_FEW, _OUTSIDE = -1, -2
 def _plain(
     axes: Any,
     v: Any,
-    found: Any,
+    bits: Any,
     low: Any,
     high: Any,
     end: Any,
@@ -68,13 +68,13 @@ def _plain(
     for edge in range(_id(low), _id(high)):
         tail = _id(tails[edge])
         if tail >= end:
-            return found, _OUTSIDE, edge
+            return bits, _OUTSIDE, edge
         if not state[tail] & KNOWN:
             if not state[tail] & DONE:
-                return found, largest, edge
-            found |= state[tail] & DRIFTING
-        elif not found & KNOWN:
-            found |= KNOWN
+                return bits, largest, edge
+            bits |= state[tail] & DRIFTING
+        elif not bits & KNOWN:
+            bits |= KNOWN
             for axis in range(axes):
                 step = _int(fields[tail, axis, 2])
                 first = fields[tail, axis, 0] + reads[op, axis, 0] * step
@@ -92,12 +92,12 @@ def _plain(
                 largest |= _bits(first) | _bits(last)
                 before, after = _int(fields[v, axis, 0]), _int(fields[v, axis, 1])
                 if before + after != first + last:
-                    found |= DIFFERING
+                    bits |= DIFFERING
                 if step * reads[op, axis, 2] != fields[v, axis, 2]:
-                    found |= DRIFTING
+                    bits |= DRIFTING
                 fields[v, axis, 0] = min(first, before)
                 fields[v, axis, 1] = max(last, after)
-    return found, largest, _id(high)
+    return bits, largest, _id(high)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -107,10 +107,74 @@ def _bits(number: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _gather(tail: Any, axis: Any, op: Any, keeps: Any, reads: Any, table: Any, fields: Any, room: Any) -> Any:
+    """Write into ``room`` what is read through an op in each phase; return step and period, 0 if phases are too few.
+
+    Where output y + 1 reads one input further than output y, ``room`` holds two rounds of the input's own phases.
+    """
+    phases = _id(table.shape[2])
+    step = _int(fields[tail, axis, 2 * phases])
+    period = _int(fields[tail, axis, 2 * phases + _id(1)])
+    if keeps:
+        for y in range(phases):
+            room[0, y] = fields[tail, axis, y]
+            room[1, y] = fields[tail, axis, phases + y]
+            room[0, phases + y] = fields[tail, axis, y] + step
+            room[1, phases + y] = fields[tail, axis, phases + y] + step
+        return step, period
+    period = reads[op, axis, 3] * (period // gcd(period, reads[op, axis, 2]))
+    if _int(phases) % period != 0:
+        return step, 0
+    for y in range(phases):
+        room[0, y] = fields[tail, axis, _id(table[op, axis, y, 0])] + table[op, axis, y, 1] * step
+        room[1, y] = fields[tail, axis, phases + _id(table[op, axis, y, 2])] + table[op, axis, y, 3] * step
+    return step * reads[op, axis, 2] // reads[op, axis, 3], period
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _end_bits(tail: Any, axis: Any, op: Any, table: Any, fields: Any) -> Any:
+    """Return a number with as many bits as any that is read: none goes backward, so the ends need the most."""
+    phases = _id(table.shape[2])
+    step = _int(fields[tail, axis, 2 * phases])
+    largest = 0
+    for border in (_id(0), phases - _id(1)):
+        first = fields[tail, axis, _id(table[op, axis, border, 0])] + table[op, axis, border, 1] * step
+        last = fields[tail, axis, phases + _id(table[op, axis, border, 2])] + table[op, axis, border, 3] * step
+        largest |= _bits(first) | _bits(last)
+    return largest
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _put(
+    v: Any, axis: Any, fields: Any, room: Any, low_shift: Any, low_added: Any, high_shift: Any, high_added: Any
+) -> None:
+    """Write a field from ``room``."""
+    phases = _id(room.shape[1] // 2)
+    for y in range(phases):
+        fields[v, axis, y] = room[0, y + low_shift] + low_added
+        fields[v, axis, phases + y] = room[1, y + high_shift] + high_added
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _cover(
+    v: Any, axis: Any, fields: Any, room: Any, low_shift: Any, low_added: Any, high_shift: Any, high_added: Any
+) -> Any:
+    """Widen a field to the hull of it and ``room``; return 0 if their centres agree at all outputs."""
+    phases = _id(room.shape[1] // 2)
+    differing = 0
+    for y in range(phases):
+        first, last = room[0, y + low_shift] + low_added, room[1, y + high_shift] + high_added
+        differing |= fields[v, axis, y] + _int(fields[v, axis, phases + y]) - (first + last)
+        fields[v, axis, y] = min(first, fields[v, axis, y])
+        fields[v, axis, phases + y] = max(last, fields[v, axis, phases + y])
+    return differing
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _phased(
     axes: Any,
     v: Any,
-    found: Any,
+    bits: Any,
     low: Any,
     high: Any,
     end: Any,
@@ -128,11 +192,11 @@ def _phased(
     for edge in range(_id(low), _id(high)):
         tail = _id(tails[edge])
         if tail >= end:
-            return found, _OUTSIDE, edge
+            return bits, _OUTSIDE, edge
         if not state[tail] & KNOWN:
             if not state[tail] & DONE:
-                return found, largest, edge
-            found |= state[tail] & DRIFTING
+                return bits, largest, edge
+            bits |= state[tail] & DRIFTING
             continue
         for axis in range(axes):
             step = _int(fields[tail, axis, 2 * phases])
@@ -145,35 +209,19 @@ def _phased(
             if keeps:
                 low_shift, high_shift = _id(table[op, axis, 0, 0]), _id(table[op, axis, 0, 2])
                 low_added, high_added = table[op, axis, 0, 1] * step, table[op, axis, 0, 3] * step
-            is_copied = keeps and not low_shift and not high_shift and not found & KNOWN
+            is_copied = keeps and not low_shift and not high_shift and not bits & KNOWN
             if is_copied:
                 for y in range(phases):
                     fields[v, axis, y] = fields[tail, axis, y] + low_added
                     fields[v, axis, phases + y] = fields[tail, axis, phases + y] + high_added
-            elif keeps:
-                for y in range(phases):
-                    room[0, y] = fields[tail, axis, y]
-                    room[1, y] = fields[tail, axis, phases + y]
-                    room[0, phases + y] = fields[tail, axis, y] + step
-                    room[1, phases + y] = fields[tail, axis, phases + y] + step
             else:
-                period = reads[op, axis, 3] * (period // gcd(period, reads[op, axis, 2]))
-                if _int(phases) % period != 0:
-                    return found, _TOO_FEW, edge
-                moved = step * reads[op, axis, 2] // reads[op, axis, 3]
-                for y in range(phases):
-                    room[0, y] = fields[tail, axis, _id(table[op, axis, y, 0])] + table[op, axis, y, 1] * step
-                    room[1, y] = fields[tail, axis, phases + _id(table[op, axis, y, 2])] + table[op, axis, y, 3] * step
-            # What is read never goes backward: the numbers at both ends need the most bits.
-            for border in (_id(0), phases - _id(1)):
-                first = fields[tail, axis, _id(table[op, axis, border, 0])] + table[op, axis, border, 1] * step
-                last = fields[tail, axis, phases + _id(table[op, axis, border, 2])] + table[op, axis, border, 3] * step
-                largest |= moved | _bits(first) | _bits(last)
-            if not found & KNOWN:
+                moved, period = _gather(tail, axis, op, keeps, reads, table, fields, room)
+                if period == 0:
+                    return bits, _TOO_FEW, edge
+            largest |= moved | _end_bits(tail, axis, op, table, fields)
+            if not bits & KNOWN:
                 if not is_copied:
-                    for y in range(phases):
-                        fields[v, axis, y] = room[0, y + low_shift] + low_added
-                        fields[v, axis, phases + y] = room[1, y + high_shift] + high_added
+                    _put(v, axis, fields, room, low_shift, low_added, high_shift, high_added)
                 fields[v, axis, 2 * phases] = moved
                 fields[v, axis, 2 * phases + _id(1)] = period
                 continue
@@ -181,29 +229,24 @@ def _phased(
             if before != period:
                 fields[v, axis, 2 * phases + _id(1)] = period * (before // gcd(before, period))
             if moved != fields[v, axis, 2 * phases]:
-                found |= DRIFTING
-            differing = 0
-            for y in range(phases):
-                first, last = room[0, y + low_shift] + low_added, room[1, y + high_shift] + high_added
-                differing |= fields[v, axis, y] + _int(fields[v, axis, phases + y]) - (first + last)
-                fields[v, axis, y] = min(first, fields[v, axis, y])
-                fields[v, axis, phases + y] = max(last, fields[v, axis, phases + y])
+                bits |= DRIFTING
+            differing = _cover(v, axis, fields, room, low_shift, low_added, high_shift, high_added)
             if differing:
-                found |= DIFFERING
-        found |= KNOWN
-    return found, largest, _id(high)
+                bits |= DIFFERING
+        bits |= KNOWN
+    return bits, largest, _id(high)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _settle(v: Any, found: Any, fields: Any, state: Any) -> None:
+def _settle(v: Any, bits: Any, fields: Any, state: Any) -> None:
     """Note what became of a node; one without a field has zeros."""
-    if found & DRIFTING:
-        found = DRIFTING
-    if not found & KNOWN:
+    if bits & DRIFTING:
+        bits = DRIFTING
+    if not bits & KNOWN:
         for axis in range(_id(fields.shape[1])):
             for entry in range(_id(fields.shape[2])):
                 fields[v, axis, entry] = 0
-    state[v] = found | DONE
+    state[v] = bits | DONE
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -266,12 +309,12 @@ def _run(
         if v == _id(source):
             continue
         if plain:
-            found, largest, _ = _plain(axes, v, 0, low, high, v, tails, op, reads, fields, state)
+            bits, largest, _ = _plain(axes, v, 0, low, high, v, tails, op, reads, fields, state)
         else:
-            found, largest, _ = _phased(axes, v, 0, low, high, v, tails, op, reads, table, fields, state, room)
+            bits, largest, _ = _phased(axes, v, 0, low, high, v, tails, op, reads, table, fields, state, room)
         if not 0 <= largest <= limit:
             return (OVERFLOW if largest > 0 else PHASES if largest == _TOO_FEW else UNORDERED), v
-        _settle(v, found, fields, state)
+        _settle(v, bits, fields, state)
     return 0, _id(0)
 
 
@@ -302,27 +345,27 @@ def any_order(
         depth = 0
         stack[0], place[0], held[0], state[root] = root, 0, 0, OPEN
         while depth >= 0:
-            v, found = _id(stack[_id(depth)]), held[_id(depth)]
+            v, bits = _id(stack[_id(depth)]), held[_id(depth)]
             low, high, op = starts[v], ends[v], _id(ops[v])
             if not 0 <= low <= high <= edges or op >= kinds:
                 return BAD_INDEX, v
             begin = low + place[_id(depth)]
             if plain:
-                found, largest, edge = _plain(axes, v, found, begin, high, nodes, tails, op, reads, fields, state)
+                bits, largest, edge = _plain(axes, v, bits, begin, high, nodes, tails, op, reads, fields, state)
             else:
-                found, largest, edge = _phased(
-                    axes, v, found, begin, high, nodes, tails, op, reads, table, fields, state, room
+                bits, largest, edge = _phased(
+                    axes, v, bits, begin, high, nodes, tails, op, reads, table, fields, state, room
                 )
             if not 0 <= largest <= limit:
                 return (OVERFLOW if largest > 0 else PHASES if largest == _TOO_FEW else BAD_INDEX), v
             if edge == _id(high):
-                _settle(v, found, fields, state)
+                _settle(v, bits, fields, state)
                 depth -= 1
                 continue
             tail = _id(tails[edge])
             if state[tail] & OPEN:
                 return CYCLE, v
-            place[_id(depth)], held[_id(depth)] = edge - _id(low), found
+            place[_id(depth)], held[_id(depth)] = edge - _id(low), bits
             depth += 1
             stack[_id(depth)], place[_id(depth)], held[_id(depth)], state[tail] = tail, 0, 0, OPEN
     return 0, _id(0)

@@ -90,7 +90,7 @@ class Costs(Mapping[Hashable, Cost]):
     @property
     def known(self) -> bool:
         """Whether any number of any layer but zero is known."""
-        return any(found.channels or found.parameters or found.macs for found in self._costs)
+        return any(cost.channels or cost.parameters or cost.macs for cost in self._costs)
 
     @cached_property
     def parameters(self) -> Total:
@@ -109,7 +109,7 @@ class Costs(Mapping[Hashable, Cost]):
         return max((self._held or 0) - self._total("parameters").count, 0)
 
     def _total(self, name: str) -> Total:
-        counts = [getattr(found, name) for found in self._costs]
+        counts = [getattr(cost, name) for cost in self._costs]
         unknown = [node for node, count in zip(self._layers.nodes, counts, strict=True) if count is None]
         return Total(sum(count for count in counts if count is not None), tuple(unknown))
 
@@ -122,19 +122,19 @@ class Costs(Mapping[Hashable, Cost]):
         nodes, sizes = dict(graph.nodes.items()), self._sizes
         read: dict[Hashable, tuple[int, Settings]] = {}  # real networks have few layers that differ
         known: dict[Hashable, Cost] = {}
-        found: list[Cost] = []
+        costs: list[Cost] = []
         for v, (node, tails) in enumerate(zip(layers.nodes, layers.tails, strict=True)):
             attributes = nodes[node]
             key = _key(attributes)
             numbered = read.get(key)
             if numbered is None:
                 numbered = read[key] = len(read), self._settings(v, attributes)
-            place = numbered[0], sizes[v], tuple([(found[tail].channels, sizes[tail]) for tail in tails])
-            made = known.get(place)
-            if made is None:
-                made = known[place] = cost(numbered[1], [Map(*one) for one in place[2]], sizes[v])
-            found.append(made)
-        return found
+            place = numbered[0], sizes[v], tuple([(costs[tail].channels, sizes[tail]) for tail in tails])
+            known_cost = known.get(place)
+            if known_cost is None:
+                known_cost = known[place] = cost(numbered[1], [Map(*one) for one in place[2]], sizes[v])
+            costs.append(known_cost)
+        return costs
 
     def _settings(self, v: int, attributes: Mapping[str, Any]) -> Settings:
         """Return the settings of a node, with what the graph says of all its nodes."""

@@ -82,7 +82,7 @@ def _last(layers: Layers, spatial: list[bool]) -> list[int]:
 
 def _before(layers: Layers, spatial: list[bool], v: int, seen: set[int]) -> list[int]:
     """Return the last nodes with spatial axes before ``v``, which has none; each of ``seen`` only once."""
-    found, stack = [], [v]
+    before, stack = [], [v]
     while stack:
         for tail in layers.tails[stack.pop()]:
             if tail not in seen:
@@ -90,5 +90,5 @@ def _before(layers: Layers, spatial: list[bool], v: int, seen: set[int]) -> list
                 if not spatial[tail]:
                     stack.append(tail)
                 else:
-                    found.append(tail)
-    return sorted(found)
+                    before.append(tail)
+    return sorted(before)

@@ -139,7 +139,7 @@ def chosen(nodes: Iterable[tuple[Hashable, Mapping[str, Any]]], treat: Treat) ->
     """
     for how in treat.values():
         check(how)
-    found: dict[Hashable, Treatment] = {}
+    treatments: dict[Hashable, Treatment] = {}
     idle: dict[str, str] = dict.fromkeys(treat, "fits no node and no op")
     names: dict[str, None] = {}
     for node, attributes in nodes:
@@ -158,10 +158,10 @@ def chosen(nodes: Iterable[tuple[Hashable, Mapping[str, Any]]], treat: Treat) ->
                         )
                     continue
                 idle.pop(pattern, None)
-                found.setdefault(node, Treatment(node, how, pattern))
+                treatments.setdefault(node, Treatment(node, how, pattern))
     for pattern, why in idle.items():
         raise UnknownNodeError(f"treat pattern {pattern!r} {why}{near(pattern, names)}")
-    return found
+    return treatments
 
 
 def treated(ops: tuple[Op, ...], how: str) -> tuple[Op, ...]:

@@ -66,8 +66,6 @@ class Op:
     stacks: ClassVar[bool] = False
     #: Whether it is one of its inputs, and only the running model knows which: nothing is held against each other.
     alternatives: ClassVar[bool] = False
-    #: Whether an input of size 1 is repeated over the axis.
-    broadcasts: ClassVar[bool] = False
     #: Whether it reads several maps at the same position.
     merges: ClassVar[bool] = False
     #: Whether it reads one position of each of its maps and no other, whatever its attributes say.
@@ -90,6 +88,11 @@ class Op:
     def compares(self) -> bool:
         """Whether several inputs are read at the same position, so that they have to line up."""
         return not (self.joins or self.alternatives)
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether an input of size 1 is repeated over the axis."""
+        return False
 
     @property
     def aligns_corners(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
 from rfgraph.errors import AttributeValueError, SizeError
-from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, integer, op_kind, optional, positive
+from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, integer, op_kind, optional, positive
 
 #: Ops whose derivative is the same number at every position, whatever they are given.
 LINEAR = frozenset(
@@ -85,9 +85,13 @@ class Merge(Op):
 @op_kind("add", "sub", "mul", "div", "max", "min", "mean", "where", "elementwise")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arithmetic(Merge):
-    """An elementwise function of several maps; an input of size 1 is read by every output."""
+    """An elementwise function of several maps; one of size 1 is read by every output, unless rows lie beside it."""
 
-    broadcasts: ClassVar[bool] = True
+    repeats: bool = attribute(flag, default=True)
+
+    @property
+    def broadcasts(self) -> bool:
+        return self.repeats
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         if sizes[slot] == 1 and any(size is not None and size > 1 for size in sizes):

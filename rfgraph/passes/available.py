@@ -2,7 +2,8 @@
 
 Of a stream the inputs up to index -1 are there; with later chunks everything moves on by as much. ``avail`` of a map is
 the last index such that it and all before it can be computed. Between two chunks a map has to keep those features that
-some consumer's next outputs read: its *state*.
+some consumer's next outputs read: its *state*. A recurrence carries what it has read in a state of its own, and then
+needs the positions after that alone.
 """
 
 from __future__ import annotations
@@ -50,7 +51,13 @@ def available(compiled: Compiled, axis: int, source: int, nodes: Sequence[int]) 
 
 
 def least_read(read: Window, y: int) -> int | None:
-    """Return the first index that any output from ``y`` on reads, ``None`` if they read nothing."""
+    """Return the first index that any output from ``y`` on reads, ``None`` if they read nothing.
+
+    What reads all of the past is a recurrence: those before ``y`` have read what it needs no more.
+    """
+    if read.side == "past":
+        lasts = [ends[1] for earlier in range(y - read.period, y) if (ends := read.ends(earlier)) is not None]
+        return max(last for last in lasts if last is not None) + 1
     firsts = [interval[0] for later in range(y, y + read.period) if (interval := read.interval(later)) is not None]
     return min(firsts) if firsts else None
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ from rfgraph.errors import SizeError
 from rfgraph.ops import Op
 from rfgraph.ops.base import at_border
 from rfgraph.passes.compiled import Compiled
-from rfgraph.passes.fold import fold
+from rfgraph.passes.fold import Domain, fold, folded
 from rfgraph.passes.products import ProductDomain, Products
 
 Marks = NDArray[np.bool_]
@@ -201,10 +201,46 @@ def reach_all(compiled: Compiled, node: int, source: int) -> Regions:
     """
     layers = compiled.layers
     sizes = {v: _whole_size(compiled, v) for v in compiled.between([node], source)}
-    found = fold(layers, source, Extents(compiled, source, sizes), [node])
-    reached = found.get(node, Products([], True))
+    extents_of = fold(layers, source, Extents(compiled, source, sizes), [node])
+    reached = extents_of.get(node, Products([], True))
     status: Literal["exact", "bound"] = "exact" if reached.exact else "bound"
     return Regions(layers.nodes[node], layers.axes, sizes[node], sizes[source], tuple(reached.products), status)
+
+
+class Ends(Domain[Extent]):
+    """The ends of what every index of a map surely reads of ``source`` along one axis."""
+
+    def __init__(self, compiled: Compiled, axis: int, source: int) -> None:
+        self.layers, self.axis = compiled.layers, axis
+        self.reads, self.sizes = compiled.reads[axis], [size[axis] for size in compiled.sizes]
+        self.size = self.sizes[source] or 0
+
+    @property
+    def start(self) -> Extent:
+        return Extent(np.arange(self.size), np.arange(self.size))
+
+    def through(self, v: int, slot: int, value: Extent) -> Extent | None:
+        op, outputs = self.layers.ops[v][self.axis], self.sizes[v]
+        if op.alternatives or not op.reads_all or not outputs or outputs > MAX_POSITIONS:
+            return None
+        read = self.reads[v][slot]
+        return None if read.is_unknown else _ends(op, read, value, outputs, self.size)
+
+    def join(self, v: int, values: list[Extent]) -> Extent:
+        return reduce(Extent.joined, values)
+
+
+def reads_ends(compiled: Compiled, axis: int, source: int, nodes: Sequence[int]) -> dict[int, tuple[bool, bool]]:
+    """Return whether each of ``nodes`` surely reads the first, and the last position of ``source`` by some feature.
+
+    Nodes on the way to which sizes are not known are left out, and so are those that surely read nothing.
+    """
+    size = compiled.sizes[source][axis] or 0
+    if not 0 < size <= MAX_POSITIONS:
+        return {}
+    found = folded(compiled.layers, source, Ends(compiled, axis, source), nodes)
+    asked = set(nodes)
+    return {v: (bool(ends.first.min() == 0), bool(ends.last.max() == size - 1)) for v, ends in found if v in asked}
 
 
 def obstacle(compiled: Compiled, node: int, source: int) -> str:

@@ -7,8 +7,9 @@ stays cut.
 
 from __future__ import annotations
 
-from rfgraph.algebra.window import EMPTY, IDENTITY, Window
+from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, MAY_NOT_REACH, Window
 from rfgraph.passes.compiled import Compiled
+from rfgraph.passes.covers import BOTH, FIRST, LAST, Covered, covered
 from rfgraph.passes.fold import Domain, fold, fold_back
 from rfgraph.passes.results import Fields
 
@@ -17,7 +18,7 @@ def forward(compiled: Compiled, axis: int, source: int) -> Fields:
     """Return the field of every node at ``source``; ``EMPTY`` at nodes that do not depend on it."""
     local = _Local(compiled, axis)
     windows = _listed(compiled, fold(compiled.layers, source, local))
-    beyond = fold(compiled.layers, source, _Beyond(compiled, axis, windows)) if local.cuts else {}
+    beyond = fold(compiled.layers, source, _Beyond(compiled, axis, windows, source)) if local.cuts else {}
     return Fields(windows, _listed(compiled, beyond))
 
 
@@ -109,19 +110,88 @@ class _LocalBack(_Local):
 
 
 class _Beyond(Domain[Window]):
-    """Fields over the paths that are cut: what is read of an end of the axis; ``EMPTY`` where there is no such path."""
+    """Fields over the paths that are cut: what is read of an end of the axis; ``EMPTY`` where there is no such path.
+
+    Parameters
+    ----------
+    compiled, axis, source
+        As for the forward pass.
+    local
+        The fields over the other paths.
+    """
 
     start = EMPTY
 
-    def __init__(self, compiled: Compiled, axis: int, local: list[Window]) -> None:
-        self.tails = compiled.layers.tails
+    def __init__(self, compiled: Compiled, axis: int, local: list[Window], source: int) -> None:
+        self.layers, self.axis, self.local = compiled.layers, axis, local
         self.reads = compiled.reads[axis]
-        self.local = local
+        edges = zip(self.layers.tails, self.reads, strict=True)
+        feeding = {
+            tail
+            for tails, reads in edges
+            for tail, read in zip(tails, reads, strict=True)
+            if read.kind != "local" and read.is_unbounded
+        }
+        self.ends = covered(compiled, axis, source, feeding)
 
     def through(self, v: int, slot: int, value: Window) -> Window:
         read = self.reads[v][slot]
-        window = _composed(read, value)
-        return window.hull(_composed(read, self.local[self.tails[v][slot]])) if read.is_unbounded else window
+        if read.kind == "local" or not read.is_unbounded:
+            return EMPTY if value.kind == "empty" else _composed(read, value)
+        tail = self.layers.tails[v][slot]
+        ends = self.ends.get(tail, 0)
+        return self.reading(v, read, value, ends).hull(self.reading(v, read, self.local[tail], ends))
+
+    def join(self, v: int, values: list[Window]) -> Window:
+        field = EMPTY
+        for value in values:
+            field = field.hull(value)
+        if field.kind != "empty" and self.layers.ops[v][self.axis].alternatives:
+            return field.at_most(f"{self.layers.nodes[v]!r} is one of its inputs, decided when the model runs")
+        return field
+
+    def reading(self, v: int, outer: Window, inner: Window, ends: int) -> Window:
+        """Return ``outer.through(inner)`` at node ``v``, where ``outer`` reads on to an end of the map between them.
+
+        It is exact just if all features of that map get to the ends of what they read.
+
+        Parameters
+        ----------
+        v, outer, inner
+            The node whose op is one of them, and both.
+        ends
+            To which ends they get, see ``covers``.
+        """
+        if outer.kind == "empty" or inner.kind == "empty":
+            return EMPTY
+        if outer.kind == "full" and outer.exact and ends & BOTH:
+            return FULL
+        window = outer.through(inner)
+        if not window.is_full:
+            reaches = ends & (FIRST if window.side == "past" else LAST)
+            return window if reaches else window.at_most(self.short(v))
+        both_ends = ends & BOTH and (outer.is_full or (inner.side and inner.exact))
+        if outer.exact and (both_ends or (inner.is_full and inner.exact)):
+            return FULL
+        return FULL.at_most(outer.why or inner.why or self.short(v))
+
+    def short(self, v: int) -> str:
+        """Return why what node ``v`` reads on to an end may stop short of it."""
+        return f"{self.layers.describe(v, self.axis)}: {MAY_NOT_REACH}"
+
+
+class _BeyondBack(_Beyond):
+    def __init__(self, compiled: Compiled, axis: int, local: list[Window]) -> None:
+        self.layers, self.axis, self.local = compiled.layers, axis, local
+        self.reads = compiled.reads[axis]
+        self.covered = Covered(compiled, axis)
+
+    def through(self, v: int, slot: int, value: Window) -> Window:
+        read = self.reads[v][slot]
+        window = EMPTY if value.is_empty else self.reading(v, value, read, self.covered.edge(v, slot))
+        if read.kind == "local" or not read.is_unbounded:
+            return window
+        return window.hull(_composed(self.local[v], read))
 
     def join(self, v: int, values: list[Window]) -> Window:
         field = EMPTY
@@ -130,19 +200,10 @@ class _Beyond(Domain[Window]):
         return field
 
 
-class _BeyondBack(_Beyond):
-    def through(self, v: int, slot: int, value: Window) -> Window:
-        read = self.reads[v][slot]
-        window = _composed(value, read)
-        return window.hull(_composed(self.local[v], read)) if read.is_unbounded else window
-
-
 def _composed(outer: Window, inner: Window) -> Window:
     """Return ``outer.through(inner)``; in most cases nothing is to be composed."""
     if outer.is_empty or inner.is_empty:
         return EMPTY
-    if outer.is_full and inner.is_local and inner.exact:
-        return outer
     if inner.is_full and outer.is_local and outer.exact:
         return inner
     return outer.through(inner)

@@ -125,22 +125,22 @@ def _step(read: Window, shape: Window) -> tuple[Window, int]:
 
 def _joined(groups: Iterator[Group]) -> dict[Window, Lengths]:
     """Return the paths of all inputs of a node, by shape."""
-    found: dict[Window, Lengths] = {}
+    lengths_of: dict[Window, Lengths] = {}
     shared: set[Window] = set()  # those that still are the table of an input, which must not change
     for shape, more, lengths in groups:
-        mine = found.get(shape)
+        mine = lengths_of.get(shape)
         if mine is None:
-            found[shape] = lengths if more == 0 else {(a + more, b + more): n for (a, b), n in lengths.items()}
+            lengths_of[shape] = lengths if more == 0 else {(a + more, b + more): n for (a, b), n in lengths.items()}
             if more == 0:
                 shared.add(shape)
             continue
         if shape in shared:
-            mine = found[shape] = dict(mine)
+            mine = lengths_of[shape] = dict(mine)
             shared.discard(shape)
         for (a, b), count in lengths.items():
             key = (a + more, b + more)
             mine[key] = mine.get(key, 0) + count
-    return found
+    return lengths_of
 
 
 def _ranges(lengths: Lengths, most: int) -> Lengths:

@@ -275,7 +275,7 @@ def _meetings(compiled: Compiled, source: int, weighing: Weighing) -> set[int]:
             v = parent[v]
         return v
 
-    found: set[int] = set()
+    meetings: set[int] = set()
     for v in range(source + 1, len(tails)):
         if weighing.fresh(v):
             continue
@@ -285,9 +285,9 @@ def _meetings(compiled: Compiled, source: int, weighing: Weighing) -> set[int]:
                 continue
             one, other = root(v), root(tail)
             if one == other and not stacks:
-                found.add(v)
+                meetings.add(v)
             parent[one] = other
-    return found
+    return meetings
 
 
 def moments(compiled: Compiled, source: int, assumed: Assumed) -> dict[int, Value]:

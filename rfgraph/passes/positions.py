@@ -1,9 +1,9 @@
-"""Combs: which positions an output reads along one axis, hole for hole.
+"""Position sets: which positions an output reads along one axis, hole for hole.
 
-A window knows the ends of what is read, a comb every position. Like a window it repeats: ``phases[y % T]``, moved by
-``step * (y // T)``. A phase is the first position read and the bits of an integer, bit ``i`` for position
-``first + i``: a union of many thousand positions is one shift and one ``or``. Combs compose exactly whatever the op,
-and over several paths; where a window may have to say ``bound``, a comb does not.
+A window knows the ends of what is read, a position set every position. Like a window it repeats: ``phases[y % T]``,
+moved by ``step * (y // T)``. A phase is the first position read and the bits of an integer, bit ``i`` for position
+``first + i``: a union of many thousand positions is one shift and one ``or``. Position sets compose exactly whatever
+the op, and over several paths; where a window may have to say ``bound``, a position set does not.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain
 from rfgraph.passes.products import ProductDomain, Products
 
-#: Combs of more positions than this, over all their phases, are not followed.
+#: Sets of more positions than this, over all their phases, are not followed.
 MAX_POSITIONS = 1 << 22
 
-Teeth = tuple[int, int]  # first position, and the bits from it on; bit 0 is set
+Marked = tuple[int, int]  # first position, and the bits from it on; bit 0 is set
 
 
 class TooManyPositionsError(Exception):
-    """A comb would have more than ``MAX_POSITIONS``; whoever asked answers with a bound instead."""
+    """A position set would have more than ``MAX_POSITIONS``; whoever asked answers with a bound instead."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comb:
+class PositionSet:
     """What the outputs of a node read along one axis, over a group of paths."""
 
-    phases: tuple[Teeth | None, ...]
+    phases: tuple[Marked | None, ...]
     step: int
 
     @property
     def is_empty(self) -> bool:
         """Whether it reads nothing at any output."""
-        return all(teeth is None for teeth in self.phases)
+        return all(marked is None for marked in self.phases)
 
     @property
     def has_holes(self) -> bool:
         """Whether some output skips a position between the first and the last one it reads."""
-        return any(teeth is not None and teeth[1] & (teeth[1] + 1) for teeth in self.phases)
+        return any(marked is not None and marked[1] & (marked[1] + 1) for marked in self.phases)
 
-    def at(self, y: int) -> Teeth | None:
+    def at(self, y: int) -> Marked | None:
         """Return what output ``y`` reads."""
         turns, phase = divmod(y, len(self.phases))
-        teeth = self.phases[phase]
-        return None if teeth is None else (teeth[0] + turns * self.step, teeth[1])
+        marked = self.phases[phase]
+        return None if marked is None else (marked[0] + turns * self.step, marked[1])
 
-    def over(self, period: int) -> tuple[Teeth | None, ...]:
+    def over(self, period: int) -> tuple[Marked | None, ...]:
         """Return what the first ``period`` outputs read."""
         return tuple(self.at(y) for y in range(period))
 
-    def joined(self, other: Comb) -> Comb:
+    def joined(self, other: PositionSet) -> PositionSet:
         """Return the union of both, which have the same stride, output by output."""
         if self == other:
             return self
@@ -66,16 +66,16 @@ class Comb:
         phases = tuple(_union([one, two]) for one, two in pairs)
         return _shortest(phases, self.step * period // len(self.phases))
 
-    def covers(self, other: Comb) -> bool:
+    def covers(self, other: PositionSet) -> bool:
         """Return whether every output reads all that it reads of ``other``, which has the same stride."""
         period = lcm(len(self.phases), len(other.phases))
         return all(_inside(two, one) for one, two in zip(_counted(self, period), _counted(other, period), strict=True))
 
 
-ONE = Comb(((0, 1),), 1)
+ONE = PositionSet(((0, 1),), 1)
 
 
-class Positions(Domain[Comb]):
+class Positions(Domain[PositionSet]):
     """What every node reads of one source along one axis; paths through ops that read the whole axis are cut.
 
     Raises
@@ -89,17 +89,17 @@ class Positions(Domain[Comb]):
     def __init__(self, compiled: Compiled, axis: int) -> None:
         self.ops, self.reads, self.axis = compiled.layers.ops, compiled.reads[axis], axis
 
-    def through(self, v: int, slot: int, value: Comb) -> Comb:
+    def through(self, v: int, slot: int, value: PositionSet) -> PositionSet:
         return through(self.ops[v][self.axis], self.reads[v][slot], value)
 
-    def join(self, v: int, values: list[Comb]) -> Comb:
+    def join(self, v: int, values: list[PositionSet]) -> PositionSet:
         union = values[0]
         for value in values[1:]:
             union = value if union.is_empty else union if value.is_empty else union.joined(value)
         return union
 
 
-class PositionProducts(ProductDomain[Comb]):
+class PositionProducts(ProductDomain[PositionSet]):
     """What every node reads of one source over all axes at once.
 
     Products that differ on one axis only become one, and a product inside another one is dropped; both are exact.
@@ -111,32 +111,32 @@ class PositionProducts(ProductDomain[Comb]):
         self.cuts = False
 
     @property
-    def first(self) -> tuple[Comb, ...]:
+    def first(self) -> tuple[PositionSet, ...]:
         return (ONE,) * len(self.compiled.layers.axes)
 
-    def read(self, v: int, slot: int, axis: int, part: Comb) -> Comb | None:
+    def read(self, v: int, slot: int, axis: int, part: PositionSet) -> PositionSet | None:
         read = self.compiled.reads[axis][v][slot]
         self.cuts = self.cuts or read.is_unbounded
-        comb = through(self.compiled.layers.ops[v][axis], read, part)
-        return None if comb.is_empty else comb
+        position_set = through(self.compiled.layers.ops[v][axis], read, part)
+        return None if position_set.is_empty else position_set
 
-    def covers(self, one: Comb, other: Comb) -> bool:
+    def covers(self, one: PositionSet, other: PositionSet) -> bool:
         return one.covers(other)
 
-    def hull(self, one: Comb, other: Comb) -> Comb:
+    def hull(self, one: PositionSet, other: PositionSet) -> PositionSet:
         return one.joined(other)
 
-    def joins(self, one: tuple[Comb, ...], other: tuple[Comb, ...]) -> bool:
+    def joins(self, one: tuple[PositionSet, ...], other: tuple[PositionSet, ...]) -> bool:
         return sum(a != b for a, b in zip(one, other, strict=True)) == 1
 
-    def through(self, v: int, slot: int, value: Products[Comb]) -> Products[Comb] | None:
+    def through(self, v: int, slot: int, value: Products[PositionSet]) -> Products[PositionSet] | None:
         with self._listed(v):
             read = super().through(v, slot, value)
         if read is None or not any(op.joins for op in self.compiled.layers.ops[v]):
             return read
         return replace(read, exact=False)  # which input lies where is known once sizes are, and here there are none
 
-    def join(self, v: int, values: list[Products[Comb]]) -> Products[Comb]:
+    def join(self, v: int, values: list[Products[PositionSet]]) -> Products[PositionSet]:
         with self._listed(v):
             return super().join(v, values)
 
@@ -149,7 +149,7 @@ class PositionProducts(ProductDomain[Comb]):
             raise UnknownFieldError(f"{name}: its positions are too many to be listed over all axes") from None
 
 
-def through(op: Op, read: Window, inner: Comb) -> Comb:
+def through(op: Op, read: Window, inner: PositionSet) -> PositionSet:
     """Return what is read through ``read``, the window of ``op``, of a map whose positions read ``inner``.
 
     Raises
@@ -158,27 +158,27 @@ def through(op: Op, read: Window, inner: Comb) -> Comb:
         If it has more than ``MAX_POSITIONS``.
     """
     if not read.is_local or inner.is_empty:
-        return Comb((None,), 1)
+        return PositionSet((None,), 1)
     turns = len(inner.phases) // gcd(len(inner.phases), read.step)
     period = read.period * turns
     if period > MAX_POSITIONS:
         raise TooManyPositionsError
-    phases: list[Teeth | None] = []
+    phases: list[Marked | None] = []
     positions = 0
     for y in range(period):
         interval = read.interval(y)
         if interval is None:
-            teeth = None
+            marked = None
         elif op.skips:
-            teeth = _union(inner.at(tap) for tap in op.taps(read, y))
+            marked = _union(inner.at(tap) for tap in op.taps(read, y))
         else:
-            teeth = _over_taps(inner, interval[0], interval[1], op.spacing, positions)
-        phases.append(teeth)
-        positions += 0 if teeth is None else teeth[1].bit_length()
+            marked = _over_taps(inner, interval[0], interval[1], op.spacing, positions)
+        phases.append(marked)
+        positions += 0 if marked is None else marked[1].bit_length()
     return _shortest(tuple(phases), read.step * turns * inner.step // len(inner.phases))
 
 
-def _over_taps(inner: Comb, first: int, last: int, spacing: int, positions: int) -> Teeth | None:
+def _over_taps(inner: PositionSet, first: int, last: int, spacing: int, positions: int) -> Marked | None:
     """Return the union of ``inner`` over the taps from ``first`` to ``last``, ``spacing`` apart.
 
     Taps of one phase of ``inner`` read the same bits again and again, a fixed shift apart; those are doubled, not
@@ -190,12 +190,12 @@ def _over_taps(inner: Comb, first: int, last: int, spacing: int, positions: int)
     shift = cycle * spacing // period * inner.step
     parts = []
     for tap in range(min(cycle, count)):
-        teeth = inner.at(first + tap * spacing)
-        if teeth is None:
+        marked = inner.at(first + tap * spacing)
+        if marked is None:
             continue
         times = (count - 1 - tap) // cycle + 1
-        _check(positions + teeth[1].bit_length() + (times - 1) * shift)
-        parts.append((teeth[0], _repeated(teeth[1], times, shift)))
+        _check(positions + marked[1].bit_length() + (times - 1) * shift)
+        parts.append((marked[0], _repeated(marked[1], times, shift)))
     if len(parts) > 1:
         ends = [start + bits.bit_length() for start, bits in parts]
         _check(positions + max(ends) - min(start for start, _ in parts))
@@ -207,11 +207,11 @@ def _check(positions: int) -> None:
         raise TooManyPositionsError
 
 
-def _counted(comb: Comb, period: int) -> tuple[Teeth | None, ...]:
+def _counted(position_set: PositionSet, period: int) -> tuple[Marked | None, ...]:
     _check(period)
-    positions = sum(teeth[1].bit_length() for teeth in comb.phases if teeth is not None)
-    _check(period // len(comb.phases) * positions)
-    return comb.over(period)
+    positions = sum(marked[1].bit_length() for marked in position_set.phases if marked is not None)
+    _check(period // len(position_set.phases) * positions)
+    return position_set.over(period)
 
 
 def _repeated(bits: int, times: int, shift: int) -> int:
@@ -223,7 +223,7 @@ def _repeated(bits: int, times: int, shift: int) -> int:
     return bits
 
 
-def _union(parts: Iterable[Teeth | None]) -> Teeth | None:
+def _union(parts: Iterable[Marked | None]) -> Marked | None:
     read = [part for part in parts if part is not None]
     if not read:
         return None
@@ -235,7 +235,7 @@ def _union(parts: Iterable[Teeth | None]) -> Teeth | None:
     return start, union
 
 
-def _inside(one: Teeth | None, other: Teeth | None) -> bool:
+def _inside(one: Marked | None, other: Marked | None) -> bool:
     if one is None:
         return True
     if other is None or one[0] < other[0] or one[0] + one[1].bit_length() > other[0] + other[1].bit_length():
@@ -243,17 +243,17 @@ def _inside(one: Teeth | None, other: Teeth | None) -> bool:
     return not (one[1] << (one[0] - other[0])) & ~other[1]
 
 
-def _shortest(phases: tuple[Teeth | None, ...], step: int) -> Comb:
-    """Return the comb with the least period, so that equal combs compare equal and long periods end."""
-    if all(teeth is None for teeth in phases):
-        return Comb((None,), 1)
+def _shortest(phases: tuple[Marked | None, ...], step: int) -> PositionSet:
+    """Return the position set with the least period, so that equal sets compare equal and long periods end."""
+    if all(marked is None for marked in phases):
+        return PositionSet((None,), 1)
     common, divisor = gcd(len(phases), step), 2
     while common > 1:
         if common % divisor:
             divisor = divisor + 1 if divisor * divisor <= common else common
             continue
         common //= divisor
-        shorter = Comb(phases[: len(phases) // divisor], step // divisor)
+        shorter = PositionSet(phases[: len(phases) // divisor], step // divisor)
         if shorter.over(len(phases)) == phases:
             phases, step = shorter.phases, shorter.step
-    return Comb(phases, step)
+    return PositionSet(phases, step)

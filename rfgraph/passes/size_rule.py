@@ -156,10 +156,10 @@ class SizeRule:
         first = -(-self.start // period) * period
         inputs = np.arange(1, first + period)
         maps, works, _ = sizes_at(self.layers, self.axis, inputs, self.lines)
-        found = maps[v]
-        if found is None:
+        size_of = maps[v]
+        if size_of is None:
             return None
-        told = dict(zip(inputs.tolist(), zip(found.tolist(), works.tolist(), strict=True), strict=True))
+        told = dict(zip(inputs.tolist(), zip(size_of.tolist(), works.tolist(), strict=True), strict=True))
         offsets = tuple(size - line.slope * n if fits else None for n, (size, fits) in list(told.items())[-period:])
         offsets = offsets[: shortest_period(offsets)]
         modulus = len(offsets)
@@ -368,9 +368,9 @@ def _applied(op: Op, size: Ints, works: Flags) -> Ints:
     cases, which = np.unique(np.where(works, size - turns * step, 0), return_inverse=True)
     outputs, exist = np.zeros_like(cases), np.zeros(cases.shape, dtype=bool)
     for case, of in enumerate(cases.tolist()):
-        made = _output(op, of) if of > 0 else None
-        if made is not None:
-            outputs[case], exist[case] = made, True
+        output = _output(op, of) if of > 0 else None
+        if output is not None:
+            outputs[case], exist[case] = output, True
     result = outputs[which] + turns * more
     works &= exist[which] & (result > 0)
     return size if np.array_equal(result, size) else result

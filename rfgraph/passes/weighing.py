@@ -270,18 +270,18 @@ def _by_pattern(
     nodes: Sequence[Hashable], kinds: Sequence[str], of: Sequence[int], said: Mapping[str, Any], what: str
 ) -> dict[int, Any]:
     """Return what is said of each node ``of`` these that some pattern fits: by the first."""
-    found: dict[int, Any] = {}
+    weighings: dict[int, Any] = {}
     idle = dict.fromkeys(said)
     for v in of:
         names = (str(nodes[v]), kinds[v], *modules(str(nodes[v])))
         for pattern, value in said.items():
             if matches(pattern, names):
                 idle.pop(pattern, None)
-                found.setdefault(v, value)
+                weighings.setdefault(v, value)
     for pattern in idle:
         hint = near(pattern, [*(str(nodes[v]) for v in of), *{kinds[v] for v in of}])
         raise UnknownNodeError(f"{what} pattern {pattern!r} fits no node of these and no op{hint}")
-    return found
+    return weighings
 
 
 def _is_word(word: str) -> TypeGuard[Word]:

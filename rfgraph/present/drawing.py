@@ -143,7 +143,7 @@ class Picture:
 
     def worst(self, nodes: Iterable[int]) -> Severity | None:
         """Return the worst that was found of some nodes."""
-        met = [found for found in (self.severities[v] for v in nodes) if found is not None]
+        met = [severity for severity in (self.severities[v] for v in nodes) if severity is not None]
         return max(met, key=SEVERITIES.index, default=None)
 
     def is_open(self, depth: int) -> bool:
@@ -321,7 +321,7 @@ class _Placing:
                 inside = self._place(member, depth + 1)
                 sizes.append((inside.width, inside.height))
             else:
-                sizes.append((_width(*self._texts(member, depth)), BOX))
+                sizes.append((box_width(*self._texts(member, depth)), BOX))
             insides.append(inside)
         places, width, height, lines = arrange(layering, module.edges, sizes)
         members = [
@@ -396,7 +396,8 @@ def arrange(
     return places, whole, top, lines
 
 
-def _width(*texts: str) -> float:
+def box_width(*texts: str) -> float:
+    """Return how wide a box of some lines is."""
     return min(max(CHARACTER * max(map(len, texts)) + 14, NARROWEST), WIDEST)
 
 

@@ -31,11 +31,11 @@ class LatencyView:
 
     def sheet(self) -> Sheet:
         """Return it for people."""
-        found = self.latency
-        heading = f"{title(self.report, self.name)}: streamed along {found.axis}, to {str(found.layer)!r}"
-        if found.blockers:
+        latency = self.latency
+        heading = f"{title(self.report, self.name)}: streamed along {latency.axis}, to {str(latency.layer)!r}"
+        if latency.blockers:
             blocked = (Column("node"), Column("op"), Column("why it cannot be streamed"))
-            return Sheet(heading, blocked, [(str(b.node), b.op, b.why) for b in found.blockers])
+            return Sheet(heading, blocked, [(str(b.node), b.op, b.why) for b in latency.blockers])
         columns = (
             Column("layer"), Column("op"), Column("S", "right"), Column("look-ahead", "right"), Column("past", "right"),
             Column("state", "right"), Column("values", "right"),
@@ -45,29 +45,29 @@ class LatencyView:
                 str(row.node), row.op, number(row.stride), number(row.look_ahead), _past(row), str(row.state),
                 "?" if row.values is None else str(row.values),
             )
-            for row in found.layers
+            for row in latency.layers
         ]  # fmt: skip
         return Sheet(heading, columns, rows, tuple(self._notes()))
 
     def _notes(self) -> list[str]:
-        found = self.latency
-        at_most = "at most " if found.status == "bound" else ""
-        if found.causal:
+        latency = self.latency
+        at_most = "at most " if latency.status == "bound" else ""
+        if latency.causal:
             kind = "causal: no output reads past its own step"
         else:
-            kind = f"not causal: {str(found.first_ahead)!r} is the first node that looks ahead"
-        wait = f"; chunks of {counted(found.multiple, 'sample')} {'wait' if found.waits else 'need not wait'}"
+            kind = f"not causal: {str(latency.first_ahead)!r} is the first node that looks ahead"
+        wait = f"; chunks of {counted(latency.multiple, 'sample')} {'wait' if latency.waits else 'need not wait'}"
         return [
-            f"{kind}; look-ahead {at_most}{number(found.look_ahead)} samples{self._time(found.look_ahead)}",
-            f"latency {number(found.samples)} samples{self._time(found.samples)}: look-ahead and "
-            f"{'one sample' if found.chunk is None else f'a chunk of {found.chunk}'}",
-            f"chunks come in multiples of {counted(found.multiple, 'sample')}, "
-            f"{number(found.outputs_per_chunk)} outputs a chunk; the hop is {number(found.stride)}{wait}",
-            f"state: {counted(found.state, 'feature')} are kept between chunks"
+            f"{kind}; look-ahead {at_most}{number(latency.look_ahead)} samples{self._time(latency.look_ahead)}",
+            f"latency {number(latency.samples)} samples{self._time(latency.samples)}: look-ahead and "
+            f"{'one sample' if latency.chunk is None else f'a chunk of {latency.chunk}'}",
+            f"chunks come in multiples of {counted(latency.multiple, 'sample')}, "
+            f"{number(latency.outputs_per_chunk)} outputs a chunk; the hop is {number(latency.stride)}{wait}",
+            f"state: {counted(latency.state, 'feature')} are kept between chunks"
             + (
                 ""
-                if found.values is None
-                else f", {counted(found.values, 'value')}, {found.values * 4} bytes as floats"
+                if latency.values is None
+                else f", {counted(latency.values, 'value')}, {latency.values * 4} bytes as floats"
             ),
             "S, look-ahead and past are in input samples, state in features of the layer's own map",
         ]
@@ -95,31 +95,31 @@ class LatencyView:
 
     def document(self) -> Document:
         """Return it for programs."""
-        found = self.latency
+        latency = self.latency
         document = {
             **head("latency", self.report, self.name),
-            "layer": str(found.layer),
-            "axis": found.axis,
-            "status": found.status,
-            "blockers": [{"node": str(b.node), "op": b.op, "axis": b.axis, "why": b.why} for b in found.blockers],
+            "layer": str(latency.layer),
+            "axis": latency.axis,
+            "status": latency.status,
+            "blockers": [{"node": str(b.node), "op": b.op, "axis": b.axis, "why": b.why} for b in latency.blockers],
         }
-        if found.blockers:
+        if latency.blockers:
             return document
         return {
             **document,
-            "causal": found.causal,
-            "first_ahead": None if found.first_ahead is None else str(found.first_ahead),
-            "look_ahead": exact(found.look_ahead),
-            "past": exact(found.past),
-            "samples": exact(found.samples),
-            "milliseconds": None if found.sample_rate is None else found.milliseconds,
-            "chunk": found.chunk,
-            "multiple": found.multiple,
-            "outputs_per_chunk": exact(found.outputs_per_chunk),
-            "hop": exact(found.stride),
-            "state": found.state,
-            "values": found.values,
-            "layers": [_row_document(row) for row in found.layers],
+            "causal": latency.causal,
+            "first_ahead": None if latency.first_ahead is None else str(latency.first_ahead),
+            "look_ahead": exact(latency.look_ahead),
+            "past": exact(latency.past),
+            "samples": exact(latency.samples),
+            "milliseconds": None if latency.sample_rate is None else latency.milliseconds,
+            "chunk": latency.chunk,
+            "multiple": latency.multiple,
+            "outputs_per_chunk": exact(latency.outputs_per_chunk),
+            "hop": exact(latency.stride),
+            "state": latency.state,
+            "values": latency.values,
+            "layers": [_row_document(row) for row in latency.layers],
         }
 
 

@@ -125,13 +125,13 @@ def _lanes(edges: Sequence[Edge], rank: Sequence[int]) -> list[int | None]:
         ending[last].append(tail)
     lane: dict[int, int] = {}
     free: list[int] = []
-    made = 0
+    lane_count = 0
     for level in range(ranks):
         # A lane that ends above this rank's boxes is free below them.
         free += sorted((lane[tail] for tail in ending[level]), reverse=True)
         for tail in starting[level]:
             if not free:
-                free.append(made)
-                made += 1
+                free.append(lane_count)
+                lane_count += 1
             lane[tail] = free.pop()
     return [lane[tail] if rank[head] > rank[tail] + 1 else None for tail, head in edges]

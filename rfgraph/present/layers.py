@@ -234,12 +234,12 @@ def reasons(layers: Iterable[Layer]) -> list[Reason]:
     return [Reason(why, status, names[0], len(names)) for (why, status), names in met.items()]
 
 
-def reason_lines(found: Sequence[Reason]) -> list[str]:
+def reason_lines(reasons: Sequence[Reason]) -> list[str]:
     """Return the reasons for people, of many the first few."""
     said = {"unknown": "? not known", "bound": "<= upper bounds"}
-    lines = [f"{said[reason.status]} at {reason.where('layer')}: {reason.why}" for reason in found[:NAMED]]
-    if len(found) > NAMED:
-        lines.append(f"and {len(found) - NAMED} other reasons (see --format json)")
+    lines = [f"{said[reason.status]} at {reason.where('layer')}: {reason.why}" for reason in reasons[:NAMED]]
+    if len(reasons) > NAMED:
+        lines.append(f"and {len(reasons) - NAMED} other reasons (see --format json)")
     return lines
 
 

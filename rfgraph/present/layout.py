@@ -38,13 +38,13 @@ def widths(columns: Sequence[Column], rows: Rows) -> list[int]:
 
 def fitted(columns: Sequence[Column], rows: Rows, width: int) -> list[int]:
     """Return widths that fit into ``width`` if they can: text is made narrower, widest first, numbers never."""
-    found = widths(columns, rows)
-    while sum(found) + GAP * (len(found) - 1) > width:
-        widest = max((w, index) for index, w in enumerate(found) if columns[index].align == "left")[1]
-        if found[widest] <= NARROWEST:
+    width_of = widths(columns, rows)
+    while sum(width_of) + GAP * (len(width_of) - 1) > width:
+        widest = max((w, index) for index, w in enumerate(width_of) if columns[index].align == "left")[1]
+        if width_of[widest] <= NARROWEST:
             break
-        found[widest] -= 1
-    return found
+        width_of[widest] -= 1
+    return width_of
 
 
 def wrapped(text: str, width: int) -> str:

@@ -24,9 +24,9 @@ def counted_paths(report: Report, outputs: Sequence[Hashable]) -> list[Paths]:
 
 def path_lines(paths: Sequence[Paths]) -> list[str]:
     """Return the paths for people, where some output has several."""
-    if all(found.count < 2 for found in paths):
+    if all(of_layer.count < 2 for of_layer in paths):
         return []
-    said = [f"{number(found.count)} to {found.layer!r} ({_sizes(found.axes)})" for found in paths]
+    said = [f"{number(of_layer.count)} to {of_layer.layer!r} ({_sizes(of_layer.axes)})" for of_layer in paths]
     return [f"paths: {', '.join(said)}"]
 
 

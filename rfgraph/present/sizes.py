@@ -30,15 +30,15 @@ def lines_up(report: Report) -> tuple[InputSizes | None, ...]:
         if isinstance(finding, Misalignment) and finding.severity != "note"
         for axis in finding.axes
     }
-    found: list[InputSizes | None] = []
+    sizes_of: list[InputSizes | None] = []
     for axis, sizes in zip(report.axes, report.aligned_sizes, strict=True):
         if axis in off or (sizes is not None and not sizes.residues):
-            found.append(InputSizes(axis, 1, (), 1))
+            sizes_of.append(InputSizes(axis, 1, (), 1))
         elif report.unchecked or report.ends_unknown:
-            found.append(None)
+            sizes_of.append(None)
         else:
-            found.append(sizes or InputSizes(axis, 1, (0,), 1))
-    return tuple(found)
+            sizes_of.append(sizes or InputSizes(axis, 1, (0,), 1))
+    return tuple(sizes_of)
 
 
 def lines_up_lines(report: Report) -> list[str]:

@@ -65,13 +65,13 @@ class SweepView:
     folder: str | None = None
 
     def _rows(self, most: int | None = None) -> Iterator[_Row]:
-        found, given = self.found, 0
-        for columns in found.chunks():
+        sweep, given = self.found, 0
+        for columns in sweep.chunks():
             listed = {name: column.tolist() for name, column in _first(columns, most, given).items()}
             for row, position in enumerate(listed["position"]):
-                options = found.options_at(position)
-                for k, node in enumerate(found.nodes):
-                    status = found.status_name(listed["status"][row][k])
+                options = sweep.options_at(position)
+                for k, node in enumerate(sweep.nodes):
+                    status = sweep.status_name(listed["status"][row][k])
                     known = status in ("exact", "bound")
                     sizes, paddings = listed["r"][row][k], listed["P"][row][k]
                     yield _Row(
@@ -127,18 +127,18 @@ class SweepView:
         return f"{self.found.name or self.name}: {counts.kept:,} of {counts.seen:,} designs looked at{of} fit"
 
     def _notes(self, shown: int) -> Iterator[str]:
-        found, counts = self.found, self.found.counts
+        sweep, counts = self.found, self.found.counts
         if shown < counts.kept:
             stored = f"; all are in {self.folder}" if self.folder else ""
             yield f"the first {shown:,} of {counts.kept:,} are shown{stored}"
         if counts.fail:
             failing = counted(counts.fail, "design")
             yield f"{failing} cannot work: maps that meet differ in size, or one is shrunk to nothing"
-        if found.why_not:
-            yield f"each design was analysed on its own, which is slow: {found.why_not}"
+        if sweep.why_not:
+            yield f"each design was analysed on its own, which is slow: {sweep.why_not}"
         elif counts.alone:
             yield f"{counted(counts.alone, 'design')} had to be analysed alone"
-        for name, layers in found.costs_unknown.items():
+        for name, layers in sweep.costs_unknown.items():
             yield f"{name} are not known, for want of those of {layers[0]!r}"
 
     def records(self) -> Records:
@@ -163,7 +163,7 @@ class SweepView:
 
     def document(self) -> Document:
         """Return it for programs."""
-        found, counts = self.found, self.found.counts
+        sweep, counts = self.found, self.found.counts
         designs: dict[int, Document] = {}
         for row in self._rows():
             design = designs.setdefault(
@@ -188,12 +188,12 @@ class SweepView:
         return {
             "schema_version": SCHEMA_VERSION,
             "command": "sweep",
-            "name": found.name or self.name,
-            "axes": list(found.axes),
-            "choices": list(found.choices),
-            "total": found.total,
+            "name": sweep.name or self.name,
+            "axes": list(sweep.axes),
+            "choices": list(sweep.choices),
+            "total": sweep.total,
             "counts": {"seen": counts.seen, "kept": counts.kept, "alone": counts.alone, "fail": counts.fail},
-            "why_not_vectorised": found.why_not,
+            "why_not_vectorised": sweep.why_not,
             "designs": list(designs.values()),
         }
 

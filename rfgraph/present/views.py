@@ -28,7 +28,7 @@ from rfgraph.present.layers import (
     total_document,
 )
 from rfgraph.present.reach import counted_paths, path_lines, paths_document, resolution_document, resolution_lines
-from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted, number, truth
+from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted, digits, number, truth
 from rfgraph.questions.holes import Holes
 from rfgraph.questions.layers import Layer, Region, Trace
 from rfgraph.questions.paths import Paths
@@ -136,7 +136,10 @@ class Summary:
         if self.verbose:
             notes.append(f"engine: {report.engine}")
         if any(map(has_global_path, self.layers)):
-            notes.append("+global: some path reads the whole axis besides; r, S and P are those of the other paths")
+            sides = {side for layer in self.layers if has_global_path(layer) for side in layer.side}
+            one = {"past": "all that comes before (global past)", "future": "all that comes after (global future)"}
+            read = " or ".join(["the whole axis"] * ("both" in sides) + [one[side] for side in one if side in sides])
+            notes.append(f"+global: some path reads {read} besides; r, S and P are those of the other paths")
         notes += taken_lines(report)
         notes += reason_lines(self.reasons)
         shown = [report[name] for name in report.outputs[:NAMED]]
@@ -178,7 +181,7 @@ class RegionView:
         region = self.region
         columns = (Column("axis"), *(Column(name, "right") for name in ("index", "first", "last", "size")))
         rows = [
-            (axis, number(index), number(first), number(last), number(last - first + 1))
+            (axis, number(index), *_ends_texts(first, last))
             for axis, index, (first, last) in zip(region.axes, region.index, region.box or (), strict=False)
         ]
         place = ", ".join(map(str, region.index))
@@ -191,6 +194,9 @@ class RegionView:
             notes.append("it reads nothing of the input but padding")
         if self.region.status == "bound":
             notes.append("an upper bound: some of these pixels may not be read")
+        ends = [end for interval in self.region.box or () for end in interval]
+        if None in ends:
+            notes.append("start, end: those of the axis; --input-size gives their positions")
         if self.region.clipped:
             notes.append("cut at the border of every map on the way")
         else:
@@ -202,7 +208,7 @@ class RegionView:
         region = self.region
         names = ("index", "first", "last")
         header = ("layer", *(f"{name}_{axis}" for name in names for axis in region.axes), "clipped", "status")
-        ends = [("", "")] * len(region.axes) if region.box is None else [(str(a), str(b)) for a, b in region.box]
+        ends = [("", "")] * len(region.axes) if region.box is None else [(digits(a), digits(b)) for a, b in region.box]
         row = (str(region.layer), *map(str, region.index), *(a for a, _ in ends), *(b for _, b in ends))
         return Records(header, [(*row, truth(region.clipped), region.status)])
 
@@ -218,6 +224,12 @@ class RegionView:
             "clipped": region.clipped,
             "status": region.status,
         }
+
+
+def _ends_texts(first: int | None, last: int | None) -> tuple[str, str, str]:
+    """Return the ends and the size of an interval for people."""
+    size = "-" if first is None or last is None else number(last - first + 1)
+    return "start" if first is None else number(first), "end" if last is None else number(last), size
 
 
 @dataclass(frozen=True)

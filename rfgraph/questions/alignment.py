@@ -81,8 +81,8 @@ def find(
         for disagreement in _disagreements(graph, looked_at, axis, modes[axis]):
             groups.setdefault(disagreement, []).append(axis)
     # By slot, which is part of the network: the order in which nodes and edges were added plays no part.
-    ordered = sorted(groups, key=lambda found: (found.merge, found.reference, found.other))
-    return [_finding(graph, found, tuple(groups[found]), modes) for found in ordered]
+    ordered = sorted(groups, key=lambda one: (one.merge, one.reference, one.other))
+    return [_finding(graph, one, tuple(groups[one]), modes) for one in ordered]
 
 
 def is_off(sides: Sequence[Window], mode: Mode) -> bool:
@@ -247,7 +247,7 @@ def _by_size(
 ) -> Iterator[_Disagreement | _Dependence]:
     """Yield what breaks a rule at every residue of the input size, and the worst of the rest with those without it."""
     known: dict[tuple[Window, ...], list[_Disagreement]] = {}
-    found: list[list[_Disagreement]] = []  # by valid residue
+    by_residue: list[list[_Disagreement]] = []  # by valid residue
     residues = [residue for residue, valid in enumerate(solution.valid) if valid]
     slots = [slot for slot, _ in sides]
     forks = {(a, b): solution.fields[graph.fork(merge, a, b, axis)] for a in slots for b in slots if a < b}
@@ -263,14 +263,14 @@ def _by_size(
                 for slot, window in zip(slots, windows, strict=True)
                 if window.is_unknown and pairs
             ]
-        found.append(known[met])
-    always = {(d.reference, d.other, d.rule, d.offset) for d in found[0]}.intersection(
-        *({(d.reference, d.other, d.rule, d.offset) for d in case} for case in found[1:])
+        by_residue.append(known[met])
+    always = {(d.reference, d.other, d.rule, d.offset) for d in by_residue[0]}.intersection(
+        *({(d.reference, d.other, d.rule, d.offset) for d in case} for case in by_residue[1:])
     )
-    yield from (d for d in found[0] if (d.reference, d.other, d.rule, d.offset) in always)
+    yield from (d for d in by_residue[0] if (d.reference, d.other, d.rule, d.offset) in always)
     serious = [
         [d for d in case if d.rule in ("RF001", "RF002") and (d.reference, d.other, d.rule, d.offset) not in always]
-        for case in found
+        for case in by_residue
     ]
     worst = max((d for case in serious for d in case), key=lambda d: (d.rule == "RF001", abs(d.offset)), default=None)
     if worst is None:
@@ -308,16 +308,16 @@ def _pairs_at(
             yield _Disagreement(merge, one, two, _RULES[judged.verdict], wide, narrow, judged.offset)
 
 
-def _drift(graph: Branches, found: _Disagreement, fork: int, axis: int) -> Drift:
+def _drift(graph: Branches, disagreement: _Disagreement, fork: int, axis: int) -> Drift:
     """Return how branches of unequal strides drift apart."""
-    compiled, merge = graph.compiled, found.merge
+    compiled, merge = graph.compiled, disagreement.merge
     size, source_size = compiled.sizes[merge][axis], compiled.sizes[graph.source][axis]
-    one, two = found.one, found.two
+    one, two = disagreement.one, disagreement.two
     border = None
     if size is not None and source_size is not None:
         a, b = one.interval(size - 1), two.interval(size - 1)
         border = None if a is None or b is None else Fraction(sum(b) - sum(a), 2)
-    passed = {v for slot in (found.reference, found.other) for v in graph.between(merge, slot, fork)}
+    passed = {v for slot in (disagreement.reference, disagreement.other) for v in graph.between(merge, slot, fork)}
     corners = [v for v in sorted(passed) if compiled.layers.ops[v][axis].aligns_corners]
     return Drift(
         per_100=100 * (Fraction(two.stride) / Fraction(one.stride) - 1),
@@ -340,45 +340,52 @@ def _region_sizes(compiled: Compiled, merge: int, source: int, axis: int) -> tup
 
 
 def _finding(
-    graph: Branches, found: _Disagreement | _Dependence, axes: tuple[int, ...], modes: Sequence[Mode]
+    graph: Branches, disagreement: _Disagreement | _Dependence, axes: tuple[int, ...], modes: Sequence[Mode]
 ) -> Finding:
     """Return what users are told of two branches that do not line up."""
-    layers, tails = graph.compiled.layers, graph.compiled.layers.tails[found.merge]
-    fork = graph.fork(found.merge, found.reference, found.other, axes[0])
-    place = (layers.nodes[found.merge], tuple(layers.axes[axis] for axis in axes))
-    if isinstance(found, _Dependence):
+    layers, tails = graph.compiled.layers, graph.compiled.layers.tails[disagreement.merge]
+    fork = graph.fork(disagreement.merge, disagreement.reference, disagreement.other, axes[0])
+    place = (layers.nodes[disagreement.merge], tuple(layers.axes[axis] for axis in axes))
+    if isinstance(disagreement, _Dependence):
         return SizeDependent(
             "RF005",
             *place,
             fork=layers.nodes[fork],
-            reference=layers.nodes[tails[found.reference]],
-            branch=layers.nodes[tails[found.other]],
-            offset=found.offset,
-            modulus=found.modulus,
-            residues=found.residues,
-            smallest=found.smallest,
+            reference=layers.nodes[tails[disagreement.reference]],
+            branch=layers.nodes[tails[disagreement.other]],
+            offset=disagreement.offset,
+            modulus=disagreement.modulus,
+            residues=disagreement.residues,
+            smallest=disagreement.smallest,
         )
     sides = [
-        Branch(slot, layers.nodes[tails[slot]], field, partial(graph.path, found.merge, slot, fork, axes[0]))
-        for slot, field in ((found.reference, found.one), (found.other, found.two))
+        Branch(slot, layers.nodes[tails[slot]], field, partial(graph.path, disagreement.merge, slot, fork, axes[0]))
+        for slot, field in ((disagreement.reference, disagreement.one), (disagreement.other, disagreement.two))
     ]
-    slots, stride = (found.reference, found.other), Fraction(found.one.stride)
-    drift = _drift(graph, found, fork, axes[0]) if found.rule == "RF001" else None
+    slots, stride = (disagreement.reference, disagreement.other), Fraction(disagreement.one.stride)
+    drift = _drift(graph, disagreement, fork, axes[0]) if disagreement.rule == "RF001" else None
     advice: dict[str, Callable[[], tuple[Repair | None, str]]] = {
         "RF001": lambda: (None, _same_strides(drift)),
         "RF002": partial(
-            repair, graph, found.merge, slots, found.offset, Fraction(found.one.stride), axes, modes[axes[0]]
+            repair,
+            graph,
+            disagreement.merge,
+            slots,
+            disagreement.offset,
+            Fraction(disagreement.one.stride),
+            axes,
+            modes[axes[0]],
         ),
     }
     return Misalignment(
-        found.rule,
+        disagreement.rule,
         *place,
         fork=layers.nodes[fork],
         reference=sides[0],
         branch=sides[1],
-        offset=found.offset,
-        offset_in_merge=found.offset / stride,
-        _repair=advice.get(found.rule, lambda: (None, "nothing to repair if it is meant")),
+        offset=disagreement.offset,
+        offset_in_merge=disagreement.offset / stride,
+        _repair=advice.get(disagreement.rule, lambda: (None, "nothing to repair if it is meant")),
         drift=drift,
     )
 

@@ -69,7 +69,7 @@ def culprits(compiled: Compiled, fields: Fields, axis: int, node: int) -> list[i
     """
     if not fields.is_global[node]:
         return []
-    found, seen, stack = [], {node}, [node]
+    blamed, seen, stack = [], {node}, [node]
     while stack:
         v = stack.pop()
         full = False
@@ -82,8 +82,8 @@ def culprits(compiled: Compiled, fields: Fields, axis: int, node: int) -> list[i
                 seen.add(tail)
                 stack.append(tail)
         if full:
-            found.append(v)
-    return sorted(found)
+            blamed.append(v)
+    return sorted(blamed)
 
 
 def find(compiled: Compiled, fields: Sequence[Fields], outputs: Sequence[int]) -> list[GlobalContext]:

@@ -28,6 +28,8 @@ from rfgraph.passes.results import Fields
 from rfgraph.passes.weighing import Assumed, Floats, Gate, Weights
 from rfgraph.questions.forks import Branches
 
+#: What is told of each position.
+Measure = Literal["E[g^2]", "g", "E|g|", "E[max(g, 0)]"]
 Status = Literal["exact", "approximate", "unknown"]
 
 
@@ -100,7 +102,7 @@ def _skips(compiled: Compiled, fields: Sequence[Fields], source: int) -> list[tu
     """Return the (node id, slot) pairs of merges that read their fork, directly or through ops of one position."""
     branches = Branches(compiled, fields, source)
     layers = compiled.layers
-    found = []
+    skips = []
     for v, ops in enumerate(layers.ops):
         if not ops[0].merges or ops[0].stacks or len(layers.tails[v]) < 2 or v < source:
             continue
@@ -112,8 +114,8 @@ def _skips(compiled: Compiled, fields: Sequence[Fields], source: int) -> list[tu
             while tail != fork and len(layers.tails[tail]) == 1 and _keeps(layers.ops[tail]):
                 (tail,) = layers.tails[tail]
             if tail == fork:
-                found.append((v, slot))
-    return found
+                skips.append((v, slot))
+    return skips
 
 
 def _keeps(ops: tuple[Op, ...]) -> bool:
@@ -138,10 +140,10 @@ def sizes(compiled: Compiled, source: int, assumed: Assumed) -> dict[Hashable, E
         If what is assumed cannot be.
     """
     names, axes = compiled.layers.nodes, compiled.layers.axes
-    found: dict[Hashable, EffectiveSize] = {}
+    sizes_of: dict[Hashable, EffectiveSize] = {}
     for v, value in moments(compiled, source, assumed).items():
-        found[names[v]] = _size(names[v], axes, value)
-    return found
+        sizes_of[names[v]] = _size(names[v], axes, value)
+    return sizes_of
 
 
 def _size(layer: Hashable, axes: tuple[str, ...], value: Moments | Unknown) -> EffectiveSize:
@@ -180,7 +182,7 @@ class EffectiveField:
     layer: Hashable
     index: tuple[int, ...]
     axes: tuple[str, ...]
-    measure: Literal["E[g^2]", "g"]
+    measure: Measure
     first: tuple[int, ...]
     map: Floats
     #: Size of the theoretical field, one entry per axis.
@@ -354,7 +356,7 @@ def effective_field(
         raise UnboundedError(f"{layers.describe(node)}: its mean square gradient is larger than floats are")
     windows = [of_axis.local[node] for of_axis in fields]
     size = tuple(w.size if w.is_local else n for w, n in zip(windows, felt.values.shape, strict=True))
-    measure: Literal["E[g^2]", "g"] = "E[g^2]" if squares else "g"
+    measure: Measure = "E[g^2]" if squares else "g"
     return EffectiveField(
         layers.nodes[node], index, layers.axes, measure, felt.first, felt.values, size, clipped, tuple(reasons)
     )

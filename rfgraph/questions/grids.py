@@ -58,9 +58,9 @@ def find(
         tried += 1
         inside = compiled.per_axis(partial(_forward, compiled, begin))
         reached = {v for v in later if any(axis.local[v].kind != "empty" for axis in inside)}
-        found = alignment.find(compiled, inside, begin, modes, (), reached)
+        at_size = alignment.find(compiled, inside, begin, modes, (), reached)
         at = layers.nodes[begin]
-        findings += [replace(one, measured_at=at) if isinstance(one, Misalignment) else one for one in found]
+        findings += [replace(one, measured_at=at) if isinstance(one, Misalignment) else one for one in at_size]
         merges -= reached
     left = sorted(v for v in merges if tried == MOST)
     return findings, left

@@ -10,7 +10,7 @@ from math import gcd
 from rfgraph.algebra.window import as_number
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import folded
-from rfgraph.passes.positions import Comb, Positions, TooManyPositionsError
+from rfgraph.passes.positions import Positions, PositionSet, TooManyPositionsError
 from rfgraph.passes.results import Fields
 from rfgraph.questions.findings import Finding, named_axes
 
@@ -105,12 +105,12 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
         return []
     since: dict[int, int] = {}  # node with holes -> the first of them on the way to it without a node that has none
     rates: dict[int, frozenset[int]] = {}
-    holes: dict[int, Comb] = {}
+    holes: dict[int, PositionSet] = {}
     listed = 0
     rearranged: set[int] = set()
     try:
-        for v, comb in folded(compiled.layers, source, Positions(compiled, axis), flagged):
-            listed += sum(teeth[1].bit_length() for teeth in comb.phases if teeth is not None)
+        for v, position_set in folded(compiled.layers, source, Positions(compiled, axis), flagged):
+            listed += sum(marked[1].bit_length() for marked in position_set.phases if marked is not None)
             if listed > MAX_LISTED:
                 raise TooManyPositionsError
             tails = [] if v == source else [tail for tail in compiled.layers.tails[v] if tail in rates]
@@ -118,10 +118,10 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
             rates[v] = own.union(*(rates[tail] for tail in tails))
             if compiled.layers.ops[v][axis].rearranges or not rearranged.isdisjoint(tails):
                 rearranged.add(v)
-            elif comb.has_holes:
+            elif position_set.has_holes:
                 since[v] = min((since[tail] for tail in tails if tail in since), default=v)
                 if since[v] == v or v in flagged:
-                    holes[v] = comb
+                    holes[v] = position_set
     except TooManyPositionsError:
         return [_Hole(v, None, local[v].size, v, "", ()) for v in flagged]
     told = {v for output in flagged if output in since for v in (since[output], output)}
@@ -138,13 +138,13 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
     ]
 
 
-def _coverage(comb: Comb) -> Fraction:
-    read = [bits for _, bits in (teeth for teeth in comb.phases if teeth is not None)]
+def _coverage(position_set: PositionSet) -> Fraction:
+    read = [bits for _, bits in (marked for marked in position_set.phases if marked is not None)]
     return Fraction(sum(bits.bit_count() for bits in read), sum(bits.bit_length() for bits in read))
 
 
-def _size(comb: Comb) -> int:
-    return max(teeth[1].bit_length() for teeth in comb.phases if teeth is not None)
+def _size(position_set: PositionSet) -> int:
+    return max(marked[1].bit_length() for marked in position_set.phases if marked is not None)
 
 
 def _cause(compiled: Compiled, fields: Fields, axis: int, v: int) -> str:

@@ -19,6 +19,7 @@ from rfgraph.passes.available import available, states
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fields import forward
 from rfgraph.passes.fold import between
+from rfgraph.passes.results import Fields
 from rfgraph.questions.findings import Finding, named_axes
 
 
@@ -37,7 +38,7 @@ class LayerLatency:
     state: int
     #: Channels of its map, ``None`` where the network does not tell.
     channels: int | None = None
-    #: Whether it carries a recurrent state besides.
+    #: Whether it carries a recurrent state besides: what it needs of all that it has read.
     recurrent: bool = False
 
     @property
@@ -287,8 +288,13 @@ def look_ahead(field: Window) -> Number:
     return as_number(max(last - y * Fraction(field.stride) for y, (_, last) in _phases(field)))
 
 
-def past(field: Window) -> Number:
-    """Return how far before ``y * S`` the outputs of a field read, at the phase that reads furthest."""
+def past(field: Window) -> Number | None:
+    """Return how far before ``y * S`` the outputs of a field read, at the phase that reads furthest.
+
+    ``None`` if they read all that comes before.
+    """
+    if field.side:
+        return None
     return as_number(max(y * Fraction(field.stride) - first for y, (first, _) in _phases(field)))
 
 
@@ -337,10 +343,10 @@ def latency(
     on_way = between(layers, source, [node])
     fields = forward(compiled, axis, source)
     names = layers.nodes[node], layers.nodes[source], layers.axes[axis]
-    blocking = blockers(compiled, axis, on_way)
+    blocking = blockers(compiled, axis, on_way) or _lost(compiled, axis, on_way, fields)
     if blocking:
         return Latency(*names, (), 1, tuple(blocking), sample_rate=sample_rate, chunk=chunk)
-    windows = [fields.local[v] for v in on_way]
+    windows = [fields.local[v].hull(fields.beyond[v]) for v in on_way]  # all that is read, by recurrences too
     multiple = lcm(*(Fraction(window.stride).numerator for window in windows))
     if chunk is not None and chunk % multiple:
         lower = chunk // multiple * multiple
@@ -358,6 +364,7 @@ def latency(
             past(window),
             kept.get(v, 0),
             channels(layers.nodes[v]),
+            recurrent=any(read.side == "past" for read in compiled.reads[axis][v]),
         )
         for v, window in zip(on_way, windows, strict=True)
     )
@@ -380,7 +387,7 @@ def blockers(compiled: Compiled, axis: int, on_way: Sequence[int]) -> list[Laten
                 why = "what it reads depends on the length of the whole stream"
             elif read.is_unknown:
                 why = f"what it reads is not known: {read.why}"
-            elif not read.is_local:
+            elif read.side in ("future", "both"):
                 why = "it reads the stream to its end"
             elif op.cycle[1] == 0:
                 why = "its map has one size, however long the stream is"
@@ -388,6 +395,17 @@ def blockers(compiled: Compiled, axis: int, on_way: Sequence[int]) -> list[Laten
                 blocking.append(LatencyBlocker(layers.nodes[v], layers.kinds[v], layers.axes[axis], why))
                 break
     return blocking
+
+
+def _lost(compiled: Compiled, axis: int, on_way: Sequence[int], fields: Fields) -> list[LatencyBlocker]:
+    """Return the first node whose last index is lost where a recurrence meets what is not followed."""
+    layers = compiled.layers
+    for v in on_way:
+        window = fields.local[v].hull(fields.beyond[v])
+        if window.is_full:
+            why = f"how far it looks ahead is not known: {window.why}"
+            return [LatencyBlocker(layers.nodes[v], layers.kinds[v], layers.axes[axis], why)]
+    return []
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import field as declare
 from typing import Any, Literal
 
 from rfgraph.algebra.residues import BySize
-from rfgraph.algebra.window import Interval, Number, Side, Window
+from rfgraph.algebra.window import Number, Side, Window
 from rfgraph.errors import UnknownFieldError
 from rfgraph.ops.base import Border
 from rfgraph.ops.costs import Cost
@@ -52,11 +52,16 @@ class Layer:
     location: str = ""
     #: What every layer of the network holds and takes, worked out when first asked.
     costs: Mapping[Hashable, Cost] = declare(default_factory=dict, repr=False, compare=False)
-    #: To which end of the axis some path reads on: ``""``, ``"past"``, ``"future"`` or ``"both"``.
-    side: tuple[Side, ...] = ()
+    #: What paths read on to an end of the axis, besides the field or instead; empty where there is none.
+    beyond: tuple[Window, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "costs": {self.name: self.cost}}  # its own, not those of the whole network
+
+    @property
+    def side(self) -> tuple[Side, ...]:
+        """To which end of the axis some path reads on: ``""``, ``"past"``, ``"future"`` or ``"both"``."""
+        return tuple(window.side for window in self.beyond)
 
     @property
     def cost(self) -> Cost:
@@ -119,7 +124,10 @@ class Layer:
 
     @property
     def status(self) -> Literal["exact", "bound", "unknown"]:
-        """``exact``, ``bound`` if some field may be wider than what is read, or ``unknown``."""
+        """``exact``, ``bound`` if some field may be wider than what is read, or ``unknown``.
+
+        What is read on to an end of the axis counts too, where there is a local field besides.
+        """
         states = {window.status for window in self._windows}
         return "unknown" if "unknown" in states else "bound" if "bound" in states else "exact"
 
@@ -136,7 +144,7 @@ class Layer:
             window
             for field, table in zip(self.field, tables, strict=True)
             for window in (table.fields if table else (field,))
-        ]
+        ] + [window for window in self.beyond if not window.is_empty]
 
 
 @dataclass(frozen=True)
@@ -185,7 +193,8 @@ class Region:
     """The box of source pixels that one feature reads.
 
     ``box`` is one closed interval per axis, or ``None`` where it reads nothing but padding. With ``clipped``, positions
-    outside any map on the way read nothing further back; without, the network is taken to go on beyond every border.
+    outside any map on the way read nothing further back; without, the network is taken to go on beyond every border,
+    and an end that is ``None`` is that of the axis.
 
     Examples
     --------
@@ -199,6 +208,6 @@ class Region:
     layer: Hashable
     index: tuple[int, ...]
     axes: tuple[str, ...]
-    box: tuple[Interval, ...] | None
+    box: tuple[tuple[int | None, int | None], ...] | None
     clipped: bool
     status: Literal["exact", "bound"]

@@ -118,13 +118,13 @@ def _described(paths: PathLengths, axis: str) -> AxisPaths:
 def extremes(compiled: Compiled, axis: int, source: int) -> Extremes:
     """Return the smallest and largest fields of the paths to every node, without counting them."""
     count = len(compiled.layers.nodes)
-    found = Extremes([None] * count, [None] * count, {})
+    extremes = Extremes([None] * count, [None] * count, {})
     for v, paths in folded(compiled.layers, source, PathDomain(compiled, axis, 1, counted=False)):
         unknown = next((shape.why for shape, _, _ in paths.groups if shape.is_unknown), None)
         ends = list(paths.sizes())
         if unknown is not None:
-            found.unknown[v] = unknown
+            extremes.unknown[v] = unknown
         elif ends:
-            found.smallest[v] = min(smallest for smallest, _, _ in ends)
-            found.largest[v] = max(largest for _, largest, _ in ends)
-    return found
+            extremes.smallest[v] = min(smallest for smallest, _, _ in ends)
+            extremes.largest[v] = max(largest for _, largest, _ in ends)
+    return extremes

@@ -145,7 +145,7 @@ def judge(
         if True not in widens:
             continue
         tail = layers.tails[v][0]
-        found = Convolution(
+        convolution = Convolution(
             layers.nodes[v],
             layers.kinds[v],
             layers.axes,
@@ -154,9 +154,9 @@ def judge(
             sizes[source],
             before,
         )
-        if any(r is not None for r in found.narrowest) or any(tail in axis.unknown for axis in extremes):
-            judged.append(found)
-            after[v] = before or found.unproductive
+        if any(r is not None for r in convolution.narrowest) or any(tail in axis.unknown for axis in extremes):
+            judged.append(convolution)
+            after[v] = before or convolution.unproductive
     return judged
 
 
@@ -199,17 +199,17 @@ def resolutions(
     axes: Sequence[str], extremes: Sequence[Extremes], judged: Sequence[Convolution]
 ) -> tuple[Resolutions, ...]:
     """Return the sizes of images that a network makes use of, per axis."""
-    found = []
+    resolutions_of = []
     for axis, name in enumerate(axes):
         of_axis = extremes[axis]
         if of_axis.unknown:
             v = min(of_axis.unknown)
-            found.append(Resolutions(name, None, None, of_axis.unknown[v]))
+            resolutions_of.append(Resolutions(name, None, None, of_axis.unknown[v]))
             continue
         needed = [r for layer in judged if layer.widens[axis] and (r := layer.narrowest[axis]) is not None]
         widest = [r for r in of_axis.largest if r is not None]
-        found.append(Resolutions(name, max(needed) if needed else None, max(widest) if needed else None))
-    return tuple(found)
+        resolutions_of.append(Resolutions(name, max(needed) if needed else None, max(widest) if needed else None))
+    return tuple(resolutions_of)
 
 
 def _at(values: Sequence[int | None], where: Sequence[bool]) -> tuple[int, ...]:

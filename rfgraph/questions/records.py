@@ -57,8 +57,7 @@ def value_of(field: Field, name: str) -> Number | None:
 def layer_document(layer: Layer) -> dict[str, Any]:
     """Return a layer for programs; a field that reads the whole axis has no size but says ``global``."""
     fields = []
-    sides = layer.side or tuple("both" if whole else "" for whole in layer.is_global)
-    columns = zip(layer.axes, layer.map_size, fields_of(layer), layer.is_global, sides, strict=True)
+    columns = zip(layer.axes, layer.map_size, fields_of(layer), layer.is_global, layer.side, strict=True)
     for axis, size, field, whole, side in columns:
         told = {"global": whole, "side": side or None}
         fields.append({"axis": axis, "map_size": size, **field_document(field), **told})

@@ -68,8 +68,8 @@ def repair(
     changes: list[_Change] = []
     for slot, opposite, wanted in ((slots[1], slots[0], -offset), (slots[0], slots[1], offset)):
         shared = {graph.compiled.layers.tails[merge][opposite], *graph.between(merge, opposite, fork)}
-        found = _changes(graph, merge, slot, fork, wanted, stride, axes, cases)
-        changes += [change for change in found if change.node not in shared]  # else the other branch would move too
+        at_slot = _changes(graph, merge, slot, fork, wanted, stride, axes, cases)
+        changes += [change for change in at_slot if change.node not in shared]  # else the other branch would move too
     changes.sort(key=lambda change: change.rank)
     forbidden: _Change | None = None
     for change in changes[:MAX_TRIED]:

@@ -19,7 +19,7 @@ from rfgraph.algebra.window import Number, Window, as_number
 from rfgraph.errors import UnboundedError, UnknownFieldError
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import fold
-from rfgraph.passes.positions import Comb, PositionProducts, Positions, TooManyPositionsError
+from rfgraph.passes.positions import PositionProducts, Positions, PositionSet, TooManyPositionsError
 from rfgraph.passes.products import Products
 from rfgraph.passes.results import Fields
 
@@ -140,7 +140,7 @@ class Support:
 
     layer: Hashable
     axes: tuple[AxisSupport, ...]
-    _products: Callable[[], Products[Comb]] = declare(repr=False, compare=False)
+    _products: Callable[[], Products[PositionSet]] = declare(repr=False, compare=False)
 
     def __getitem__(self, axis: int) -> AxisSupport:
         return self.axes[axis]
@@ -179,13 +179,13 @@ class Support:
             raise IndexError(f"phase {place} has {len(place)} entries, but the network has {len(self.axes)} axes")
         boxes = []
         for product in self._cached.products:
-            teeth = [comb.at(y) for comb, y in zip(product, place, strict=True)]
-            read = [one for one in teeth if one is not None]
-            if len(read) == len(teeth):
+            marked = [position_set.at(y) for position_set, y in zip(product, place, strict=True)]
+            read = [one for one in marked if one is not None]
+            if len(read) == len(marked):
                 boxes.append(read)
         if not boxes:
             return None
-        first = tuple(min(teeth[0] for teeth in along) for along in zip(*boxes, strict=True))
+        first = tuple(min(marked[0] for marked in along) for along in zip(*boxes, strict=True))
         last = [max(start + bits.bit_length() for start, bits in along) for along in zip(*boxes, strict=True)]
         size = tuple(b - a for a, b in zip(first, last, strict=True))
         _check_entries(prod(size))
@@ -203,7 +203,7 @@ class Support:
         return BoxSupport(first, marks, "exact" if self._cached.exact else "bound")
 
     @cached_property
-    def _cached(self) -> Products[Comb]:
+    def _cached(self) -> Products[PositionSet]:
         return self._products()
 
 
@@ -234,8 +234,8 @@ def support(compiled: Compiled, fields: Sequence[Fields], node: int, source: int
                 raise UnknownFieldError(f"{where} reads nothing of {layers.nodes[source]!r}")
             raise UnknownFieldError(f"{where} is not known: {window.why}")
         same = next((a for a in range(axis) if fields[a] is fields[axis]), None)
-        found = along(compiled, window, node, source, axis, name) if same is None else axes[same]
-        axes.append(AxisSupport(name, found.phases, found.step, found.status, found.why))
+        of_axis = along(compiled, window, node, source, axis, name) if same is None else axes[same]
+        axes.append(AxisSupport(name, of_axis.phases, of_axis.step, of_axis.status, of_axis.why))
     return Support(layers.nodes[node], tuple(axes), lambda: products(compiled, node, source))
 
 
@@ -244,21 +244,21 @@ def along(compiled: Compiled, window: Window, node: int, source: int, axis: int,
     if window.exact and not window.holes:  # nothing to list, however wide it is
         return AxisSupport(name, _solid(window), window.step, "exact")
     try:
-        comb = fold(compiled.layers, source, Positions(compiled, axis), [node])[node]
+        position_set = fold(compiled.layers, source, Positions(compiled, axis), [node])[node]
     except TooManyPositionsError:
         why = f"{compiled.layers.describe(node, axis)}: its positions are too many to be listed; this is their hull"
         return AxisSupport(name, _solid(window), window.step, "bound", why)
     phases = [
-        None if teeth is None else PhaseSupport(teeth[0], teeth[1].bit_length(), teeth[1].bit_count(), teeth[1])
-        for teeth in comb.phases
+        None if marked is None else PhaseSupport(marked[0], marked[1].bit_length(), marked[1].bit_count(), marked[1])
+        for marked in position_set.phases
     ]
     layers = compiled.layers
     ways = ((v, layers.ops[v][axis]) for v in compiled.between([node], source))
     chosen = next((v for v, op in ways if v != source and (op.joins or op.alternatives or not op.reads_all)), None)
     if chosen is None:
-        return AxisSupport(name, tuple(phases), comb.step, "exact")
+        return AxisSupport(name, tuple(phases), position_set.step, "exact")
     why = f"{layers.describe(chosen, axis)}: {compiled.reads[axis][chosen][0].why}"
-    return AxisSupport(name, tuple(phases), comb.step, "bound", why)
+    return AxisSupport(name, tuple(phases), position_set.step, "bound", why)
 
 
 def _solid(window: Window) -> tuple[PhaseSupport | None, ...]:
@@ -268,10 +268,10 @@ def _solid(window: Window) -> tuple[PhaseSupport | None, ...]:
     )
 
 
-def products(compiled: Compiled, node: int, source: int) -> Products[Comb]:
+def products(compiled: Compiled, node: int, source: int) -> Products[PositionSet]:
     """Return the products whose union ``node`` reads."""
     domain = PositionProducts(compiled)
-    found = fold(compiled.layers, source, domain, [node])
-    if domain.cuts and node not in found:
+    products_of = fold(compiled.layers, source, domain, [node])
+    if domain.cuts and node not in products_of:
         raise UnboundedError(f"{compiled.layers.describe(node)}: every path reads all of some axis, or nothing")
-    return found.get(node, Products([], True))
+    return products_of.get(node, Products([], True))

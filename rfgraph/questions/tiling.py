@@ -234,20 +234,22 @@ class Tiling:
         boxes = list(self.boxes())
         for box in _shown(boxes, progress):
             tile = np.asarray(image[_index(image.ndim, places, box.input)])
-            made = np.asarray(run(tile))
-            if made.ndim != image.ndim:
-                raise TilingError(f"the output of a tile has {made.ndim} dimensions, and the image {image.ndim}")
-            sizes = [made.shape[place] for place in places]
+            outputs_of_tile = np.asarray(run(tile))
+            if outputs_of_tile.ndim != image.ndim:
+                raise TilingError(
+                    f"the output of a tile has {outputs_of_tile.ndim} dimensions, and the image {image.ndim}"
+                )
+            sizes = [outputs_of_tile.shape[place] for place in places]
             if any(crop.stop > size for crop, size in zip(box.crop, sizes, strict=True)):
                 raise TilingError(
                     f"the output of a tile of {_sized(box.input)} has size {sizes}, less than is planned for"
                 )
             if out is None:
-                shape = list(made.shape)
+                shape = list(outputs_of_tile.shape)
                 for place, size in zip(places, self.output_size, strict=True):
                     shape[place] = size
-                out = np.empty(shape, dtype=made.dtype)
-            out[_index(image.ndim, places, box.output)] = made[_index(image.ndim, places, box.crop)]
+                out = np.empty(shape, dtype=outputs_of_tile.dtype)
+            out[_index(image.ndim, places, box.output)] = outputs_of_tile[_index(image.ndim, places, box.crop)]
         return out
 
     def verify(self, run: Run, image: Any, *, axes: Sequence[int] | None = None) -> float:
@@ -316,7 +318,7 @@ class Tiling:
         def piece(tile: Any, crop: Box) -> Any:
             return np.asarray(run(np.asarray(tile)))[_index(array.ndim, places, crop)]
 
-        made: Any = lazy.from_delayed
+        from_delayed: Any = lazy.from_delayed
         later: Any = delayed(piece, pure=True)
         blocks = np.empty([len(axis.tiles) for axis in self.axes], dtype=object)
         for place, box in zip(np.ndindex(blocks.shape), self.boxes(), strict=True):
@@ -324,7 +326,7 @@ class Tiling:
             for dimension, output in zip(places, box.output, strict=True):
                 shape[dimension] = output.stop - output.start
             tile = array[_index(array.ndim, places, box.input)]
-            blocks[place] = made(later(tile, box.crop), shape=tuple(shape), dtype=kind)
+            blocks[place] = from_delayed(later(tile, box.crop), shape=tuple(shape), dtype=kind)
         return _assembled(lazy, blocks, places)
 
     def _places(self, image: Any, axes: Sequence[int] | None) -> tuple[int, ...]:
@@ -538,7 +540,9 @@ def _reason(compiled: Compiled, v: int, axis: int, inside: set[int]) -> tuple[st
             if read.is_unknown and op.window_cycle == 1:
                 return f"what it reads is not known ({read.why})", f"say it: treat={{{str(node)!r}: ...}}"
             if not read.is_local and not read.is_unknown:
-                return "it reads beyond every tile, up to the whole axis", (
+                side = {"past": "everything before it", "future": "everything after it"}.get(read.side)
+                what = f"it reads {side}" if side else "it reads beyond every tile, up to the whole axis"
+                return what, (
                     f"treat={{{str(node)!r}: 'cut'}} leaves that reading out, and the tiles then differ by it"
                 )
             if op.cycle[1] == 0:

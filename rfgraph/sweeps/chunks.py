@@ -51,9 +51,9 @@ def run(search: Search, size: int, chunks: Sequence[int], jobs: int | None) -> I
     left = dict.fromkeys(chunks)
     for attempt in range(ATTEMPTS):
         try:
-            for found in parallel(search, size, list(left)):
-                left.pop(found[0], None)
-                yield found
+            for counts in parallel(search, size, list(left)):
+                left.pop(counts[0], None)
+                yield counts
             return
         except BrokenProcessPool as error:
             if attempt == ATTEMPTS - 1:

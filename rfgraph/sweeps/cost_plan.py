@@ -125,8 +125,8 @@ def cost_plan(
     if not _told(graph, choices):  # as ``Costs``, which then knows of no layer
         nothing = tuple(layers.nodes)
         return CostPlan((), (), (), (), 0, nothing, nothing, safe=True)
-    found = tabulate(graph, layers, choices, reader, lambda name: name in _HEEDED)
-    merged = [_merged(layers, v, [one.settings for one in values]) for v, values in enumerate(found.values)]
+    variants = tabulate(graph, layers, choices, reader, lambda name: name in _HEEDED)
+    merged = [_merged(layers, v, [one.settings for one in values]) for v, values in enumerate(variants.values)]
     # Once more with the greatest numbers that there are: what is known, and how large it may be.
     bounds: list[Cost] = []
     total = 0
@@ -136,8 +136,8 @@ def cost_plan(
         bounds.append(bound)
         total += (bound.parameters or 0) + (bound.macs or 0)
     return CostPlan(
-        found.selectors,
-        found.selector_of,
+        variants.selectors,
+        variants.selector_of,
         tuple(merged),
         tuple(layers.tails),
         unread,
@@ -234,7 +234,7 @@ def run(
         Sizes of all maps, [V][A].
     """
     index = [selector.index(digits) for selector in plan.selectors]
-    found: list[Count | None] = []
+    counts: list[Count | None] = []
     if not plan.safe:
         sizes = [[np.asarray(n, dtype=object) if isinstance(n, np.ndarray) else n for n in own] for own in sizes]
     parameters: Count = plan.unread
@@ -243,12 +243,12 @@ def run(
     for settings, selector, tails, own in zip(plan.settings, plan.selector_of, plan.tails, sizes, strict=True):
         if selector is not None:
             settings = _chosen(settings, index[selector], plan.safe)
-        inputs = [Map(found[tail], tuple(sizes[tail])) for tail in tails]
-        made = cost(settings, inputs, own)
-        found.append(made.channels)
-        parameters = parameters + (0 if made.parameters is None else made.parameters)
-        macs = macs + (0 if made.macs is None else made.macs)
-        fits = made.fits & fits
+        inputs = [Map(counts[tail], tuple(sizes[tail])) for tail in tails]
+        of_node = cost(settings, inputs, own)
+        counts.append(of_node.channels)
+        parameters = parameters + (0 if of_node.parameters is None else of_node.parameters)
+        macs = macs + (0 if of_node.macs is None else of_node.macs)
+        fits = of_node.fits & fits
     return (None if plan.no_parameters else parameters), (None if plan.no_macs else macs), fits
 
 

@@ -170,10 +170,10 @@ class Designs:
 
     def options(self, position: int) -> dict[str, Any]:
         """Return what the design at a position chooses: key -> value."""
-        found: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         for choice, digit in zip(self.choices, self.digits(position), strict=True):
-            found.update(choice.described(digit))
-        return found
+            options.update(choice.described(digit))
+        return options
 
     def network(self, position: int) -> nx.DiGraph[Any]:
         """Return the network of the design at a position in the sweep."""

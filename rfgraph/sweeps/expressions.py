@@ -83,11 +83,11 @@ class Expression:
 
     def condition(self, columns: Columns) -> NDArray[np.bool_]:
         """Return for which designs it is known to hold."""
-        found = _Evaluation(self, columns).value(self._tree())
-        if not found.is_truth:
+        value = _Evaluation(self, columns).value(self._tree())
+        if not value.is_truth:
             raise self._error("is a number, not a condition; compare it, as 'r >= 256'")
-        found = _all(found)
-        return np.asarray(found.value & found.known, dtype=np.bool_) & np.ones(len(columns["position"]), np.bool_)
+        value = _all(value)
+        return np.asarray(value.value & value.known, dtype=np.bool_) & np.ones(len(columns["position"]), np.bool_)
 
     def number(self, columns: Columns) -> tuple[Array, NDArray[np.bool_]]:
         """Return its number for each design, and where that is known."""
@@ -173,16 +173,16 @@ class _Evaluation:
         )
 
     def truth(self, part: ast.expr) -> Value:
-        found = self.value(part)
-        if not found.is_truth:
+        value = self.value(part)
+        if not value.is_truth:
             raise self.expression._error(f"takes {ast.unparse(part)!r} for a condition; compare it, as 'r >= 256'")
-        return found
+        return value
 
     def of_number(self, part: ast.expr) -> Value:
-        found = self.value(part)
-        if found.is_truth:
+        value = self.value(part)
+        if value.is_truth:
             raise self.expression._error(f"takes {ast.unparse(part)!r} for a number, but it is a condition")
-        return found
+        return value
 
     def unary(self, part: ast.UnaryOp) -> Value:
         if isinstance(part.op, ast.Not):

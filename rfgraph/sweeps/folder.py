@@ -75,8 +75,8 @@ class Folder:
             self._write(manifest, lambda path: path.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8"))
             return
         try:
-            found = json.loads(manifest.read_text(encoding="utf-8"))
-            same = (found["layout"], found["sweep"], found["format"]) == (LAYOUT, self.fingerprint, self.form)
+            stated = json.loads(manifest.read_text(encoding="utf-8"))
+            same = (stated["layout"], stated["sweep"], stated["format"]) == (LAYOUT, self.fingerprint, self.form)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise SweepError(f"{manifest} is no manifest of a sweep ({error}); give a new folder") from None
         if not same:

@@ -69,18 +69,11 @@ def run(
                     *(low[k], high[k], fast[k]),
                 )
             _merge(low, high, fast, several, n, mode == 2, first[slot], last[slot], pace[slot], unequal, differ)
-            for j in range(n):
-                drift[slot, j] = unequal[j]
+            drift[slot, :n] = unequal[:n]
             for k in range(several):
-                tail = reads[begin + k, 0]
-                for j in range(n):
-                    drift[slot, j] |= drift[tail, j]
+                drift[slot, :n] |= drift[reads[begin + k, 0], :n]
             if meets:
-                for j in range(n):
-                    if unequal[j]:
-                        misaligned[start + j] |= np.uint8(1)
-                    elif differ[j]:
-                        misaligned[start + j] |= _judged(low, high, j, several, mode, meets == 2)
+                _note(low, high, several, n, mode, meets == 2, unequal, differ, misaligned[start : start + n])
         for k in range(wanted.shape[0]):
             slot = wanted[k]
             if slot >= 0:
@@ -156,6 +149,18 @@ def _merge(
 
 
 @numba.njit(cache=True, nogil=True)
+def _note(
+    low: Any, high: Any, several: int, n: int, mode: int, stacks: bool, unequal: Any, differ: Any, misaligned: Any
+) -> None:
+    """Note in which designs the branches of a merge do not line up, or only their fork tells."""
+    for j in range(n):
+        if unequal[j]:
+            misaligned[j] |= np.uint8(1)
+        elif differ[j]:
+            misaligned[j] |= _judged(low, high, j, several, mode, stacks)
+
+
+@numba.njit(cache=True, nogil=True)
 def _judged(low: Any, high: Any, j: int, several: int, mode: int, stacks: bool) -> Any:
     """Return 1 if a branch lies off the widest one wherever they part, and 2 if their fork has to tell.
 
@@ -167,7 +172,7 @@ def _judged(low: Any, high: Any, j: int, several: int, mode: int, stacks: bool) 
         width, most = high[k, j] - low[k, j], high[widest, j] - low[widest, j]
         if width > most or (width == most and low[k, j] < low[widest, j]):
             widest = k
-    found = np.uint8(0)
+    verdict = np.uint8(0)
     for k in range(several):
         apart = high[k, j] - high[widest, j]
         if mode != 2:
@@ -175,8 +180,8 @@ def _judged(low: Any, high: Any, j: int, several: int, mode: int, stacks: bool) 
         if apart != 0:
             same_end = mode == 0 and high[k, j] == high[widest, j]
             same_width = stacks and high[k, j] - low[k, j] == high[widest, j] - low[widest, j]
-            found |= np.uint8(2) if same_end or same_width else np.uint8(1)
-    return found
+            verdict |= np.uint8(2) if same_end or same_width else np.uint8(1)
+    return verdict
 
 
 @numba.njit(cache=True, nogil=True)

@@ -218,11 +218,11 @@ def ops_by_variant(graph: nx.DiGraph[Any], layers: Layers, choices: Sequence[Cho
     def reader(node: Hashable, attributes: Mapping[str, Any]) -> tuple[Op, ...]:
         return read_node(node, attributes, layers.axes, layers.batch_norm)
 
-    found = tabulate(graph, layers, choices, reader, lambda name: name == "op" or name not in METADATA)
-    for v, variants in enumerate(found.values):
-        if found.selector_of[v] is not None or variants[0] != layers.ops[v]:
+    variants_of = tabulate(graph, layers, choices, reader, lambda name: name == "op" or name not in METADATA)
+    for v, variants in enumerate(variants_of.values):
+        if variants_of.selector_of[v] is not None or variants[0] != layers.ops[v]:
             _check_inputs(layers, v, variants)
-    return found
+    return variants_of
 
 
 def tabulate(
@@ -239,7 +239,7 @@ def tabulate(
             for node in nodes if heeds(attribute) else ():
                 touching.setdefault(node, {}).setdefault(c, []).append(k)
     coded: dict[tuple[int, tuple[int, ...]], tuple[NDArray[np.intp], list[tuple[Any, ...]]]] = {}
-    made: list[Selector] = []
+    selectors_made: list[Selector] = []
     selectors: dict[Any, int] = {}
     known: dict[Any, tuple[int | None, tuple[Value, ...]]] = {}
     selector_of: list[int | None] = []
@@ -261,15 +261,17 @@ def tabulate(
             if len(read_values) > 1:
                 alike = (tuple(parts), code.tobytes())
                 if alike not in selectors:
-                    selectors[alike] = len(made)
+                    selectors[alike] = len(selectors_made)
                     weights = [prod(map(len, spread[place + 1 :])) for place in range(len(spread))]
                     codes = tuple(_unless_plain(coded[part][0]) for part in parts)
-                    made.append(Selector(tuple(c for c, _ in parts), codes, tuple(weights), _unless_plain(code)))
+                    selectors_made.append(
+                        Selector(tuple(c for c, _ in parts), codes, tuple(weights), _unless_plain(code))
+                    )
                 selector = selectors[alike]
             known[key] = selector, tuple(read_values)
         selector_of.append(known[key][0])
         values.append(known[key][1])
-    return Variants(layers, tuple(made), tuple(selector_of), tuple(values))
+    return Variants(layers, tuple(selectors_made), tuple(selector_of), tuple(values))
 
 
 def _unless_plain(codes: NDArray[np.intp]) -> NDArray[np.intp] | None:
@@ -340,13 +342,13 @@ def plan(variants: Variants[tuple[Op, ...]], source: int, input_size: shapes.Inp
     given = shapes.given_sizes(layers, input_size)
     axes: list[AxisPlan] = []
     axis_of: list[int] = []
-    made: dict[int, int] = {}
+    plan_of: dict[int, int] = {}
     for axis in range(len(layers.axes)):
-        same = next((other for other in made if _alike(variants, given, other, axis)), None)
+        same = next((other for other in plan_of if _alike(variants, given, other, axis)), None)
         if same is None:
-            made[axis] = len(axes)
+            plan_of[axis] = len(axes)
             axes.append(_Planner(variants, axis, source, {v: sizes[axis] for v, sizes in given.items()}).plan())
-        axis_of.append(made[axis if same is None else same])
+        axis_of.append(plan_of[axis if same is None else same])
     return Plan(variants.selectors, tuple(axes), tuple(axis_of))
 
 

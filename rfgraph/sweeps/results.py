@@ -17,10 +17,10 @@ MOST_MEMORY = 1 << 31
 
 def collected(parts: Iterable[Columns]) -> Columns:
     """Return the columns of all parts, refused as soon as they take more than ``MOST_MEMORY``."""
-    found: list[Columns] = []
+    chunks: list[Columns] = []
     taken = 0
     for part in parts:
-        found.append(part)
+        chunks.append(part)
         taken += bytes_of(part)
         if taken > MOST_MEMORY:
             raise SweepError(
@@ -28,7 +28,7 @@ def collected(parts: Iterable[Columns]) -> Columns:
                 "keep fewer designs, to= for results on disk, or take them one chunk after the other from "
                 "rfgraph.sweeps.stream"
             )
-    return joined(found)
+    return joined(chunks)
 
 
 class Sweep(Mapping[str, Array]):

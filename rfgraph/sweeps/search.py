@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rfgraph.algebra.alignment import Mode
-from rfgraph.algebra.window import as_number
+from rfgraph.algebra.window import FULL, as_number
 from rfgraph.analysis import analyze
 from rfgraph.errors import FieldError, SizeError
 from rfgraph.graph.network import BatchNorm
@@ -227,7 +227,11 @@ class Search:
             return
         columns["aligned"][place] = ALIGNMENT_UNKNOWN if aligned is None else int(aligned)
         for k, layer in enumerate(layers):
-            status = {"exact": EXACT, "bound": BOUND, "unknown": UNKNOWN}[layer.status]
+            # Numbers are judged: whether what reads on gets to the ends of the axis is for the report to tell.
+            numbers = tuple(FULL if window.is_full else window for window in layer.field)
+            status = {"exact": EXACT, "bound": BOUND, "unknown": UNKNOWN}[
+                replace(layer, field=numbers, beyond=()).status
+            ]
             fields = zip(layer.field, layer.by_size or (None,) * len(layer.field), strict=True)
             if status != UNKNOWN and any(table is not None for _, table in fields):
                 status = BY_SIZE

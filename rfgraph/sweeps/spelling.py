@@ -73,15 +73,15 @@ def designs(path: str) -> Any:
         If it holds neither.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        stated = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise SweepError(f"{path} is no JSON file of designs: {error}") from None
-    if isinstance(found, list):
-        return found
-    if not isinstance(found, dict):
+    if isinstance(stated, list):
+        return stated
+    if not isinstance(stated, dict):
         raise SweepError(f"{path} holds neither a list of designs nor a mapping from keys to values")
     choices: dict[Key, Any] = {}
-    for key, values in found.items():
+    for key, values in stated.items():
         keys = tuple(part.strip() for part in key.split(TOGETHER))
         if len(keys) > 1 and isinstance(values, list):
             choices[keys] = [tuple(value) if isinstance(value, list) else value for value in values]
@@ -98,12 +98,12 @@ def merged(texts: list[str], path: str | None = None) -> Any:
     AttributeValueError
         If a key is given twice, or texts beside a list of designs.
     """
-    found = designs(path) if path is not None else {}
+    choices = designs(path) if path is not None else {}
     for text in texts:
-        if isinstance(found, list):
+        if isinstance(choices, list):
             raise AttributeValueError(f"{path} is a list of designs, which leaves nothing to combine with {text!r}")
         key, values = choice(text)
-        if key in found:
+        if key in choices:
             raise AttributeValueError(f"{text!r}: this key has values already; give them all at once")
-        found[key] = values
-    return found
+        choices[key] = values
+    return choices

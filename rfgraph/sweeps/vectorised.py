@@ -78,12 +78,12 @@ def run(
         If some number that all designs share does not fit into 64 bits.
     """
     index = [selector.index(digits) for selector in plan.selectors]
-    found: dict[tuple[int, Mode], AxisFound] = {}
+    passes: dict[tuple[int, Mode], AxisFound] = {}
     for a, (axis, mode) in enumerate(zip(plan.axis_of, modes, strict=True)):
-        if (axis, mode) not in found:
+        if (axis, mode) not in passes:
             with np.errstate(over="ignore"):
-                found[axis, mode] = _Pass(plan.axes[axis], index, nodes, mode, tapes[a] if tapes else None).run()
-    return [found[axis, mode] for axis, mode in zip(plan.axis_of, modes, strict=True)]
+                passes[axis, mode] = _Pass(plan.axes[axis], index, nodes, mode, tapes[a] if tapes else None).run()
+    return [passes[axis, mode] for axis, mode in zip(plan.axis_of, modes, strict=True)]
 
 
 class _Pass:
@@ -223,10 +223,10 @@ class _Pass:
             return self.agreed(int(answers[0]), bool(works[0]))
         return self.agreed(answers[which], works[which])
 
-    def agreed(self, found: Number, works: Flag) -> Number:
+    def agreed(self, sizes: Number, works: Flag) -> Number:
         self.fails = _either(self.fails, not works if isinstance(works, bool) else ~works)
-        self.left_over = _either(self.left_over, found == LARGEST)
-        return found
+        self.left_over = _either(self.left_over, sizes == LARGEST)
+        return sizes
 
     # Fields
 
@@ -316,7 +316,7 @@ def _leaves_range(axis: AxisPlan, index: list[Digit]) -> Flag:
     """Return in which designs some end of an interval may be too large: its greatest magnitude, bounded in doubles."""
     reach: dict[int, Number] = {axis.source: 0.0}
     stride: dict[int, Number] = {axis.source: 1.0}
-    found: Flag = False
+    leaves: Flag = False
     for step in axis.steps:
         if not step.reads:
             continue
@@ -336,8 +336,8 @@ def _leaves_range(axis: AxisPlan, index: list[Digit]) -> Flag:
             far = np.maximum(far, reach[read.tail] + wide * stride[read.tail])
             fast = np.maximum(fast, steps * stride[read.tail])
         reach[step.v], stride[step.v] = far + (fast if step.period > 1 else 0.0), fast
-        found = _either(found, 4 * step.period * (reach[step.v] + fast) >= LARGEST)
-    return found
+        leaves = _either(leaves, 4 * step.period * (reach[step.v] + fast) >= LARGEST)
+    return leaves
 
 
 def _pads(same: Same, size: Number, pick: Callable[[Table], Number]) -> tuple[Number, Number]:
@@ -371,19 +371,19 @@ def _at(ends: tuple[Number, ...], step: Number, position: Number) -> Number:
     if isinstance(position, int):
         return ends[position % period] + turn * step
     phase = position - turn * period
-    found = ends[0]
+    end = ends[0]
     for y in range(1, period):
-        found = _where(phase == y, ends[y], found)
-    return found + turn * step
+        end = _where(phase == y, ends[y], end)
+    return end + turn * step
 
 
 def _goes_back(field: Field) -> Flag:
     """Return in which designs an end goes backward from one output to the next."""
-    found: Flag = False
+    goes_back: Flag = False
     for ends in (field.first, field.last):
         following = (*ends[1:], ends[0] + field.step)
-        found = _either(found, _any([b < a for a, b in zip(ends, following, strict=True)]))
-    return found
+        goes_back = _either(goes_back, _any([b < a for a, b in zip(ends, following, strict=True)]))
+    return goes_back
 
 
 def _reads_blocks(field: Field) -> Flag:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
 
 import pytest
 from hypothesis import assume, given
@@ -99,6 +100,37 @@ def test_plain_windows_obey_the_articles_recurrences(outer, inner):
     assert both.size == inner.stride * (k - 1) + inner.size
     assert both.stride == inner.stride * s
     assert both.padding == inner.stride * p + inner.padding
+
+
+def test_small_windows_obey_the_recurrences_all_of_them():
+    small = [Window(size, stride, padding) for size in (1, 2) for stride in (1, 2, 3) for padding in (-1, 0, 1)]
+    for outer, inner in product(small, small):
+        size = (outer.size - 1) * inner.stride + inner.size
+        stride, padding = outer.stride * inner.stride, outer.padding * inner.stride + inner.padding
+        assert outer.through(inner) == Window(size, stride, padding)
+
+
+@given(windows().filter(lambda window: window.is_local))
+def test_reach_and_mean_centre_are_those_of_the_intervals(window):
+    read = [(y * window.stride, window.interval(y)) for y in range(window.period)]
+    read = [(at, interval) for at, interval in read if interval is not None]
+    assert window.reach == (max(at - first for at, (first, _) in read), max(last - at for at, (_, last) in read))
+    centers = [Fraction(first + last, 2) - at for at, (first, last) in read]
+    assert window.mean_center == sum(centers) / Fraction(len(centers))
+
+
+@pytest.mark.parametrize(
+    ("window", "holes", "spacing"),
+    [
+        (Window(5), False, 1),
+        (Window(5, spacing=2), True, 2),
+        (Window(5, holes=True), True, 0),
+        (Window(5, holes=True, spacing=2), True, 2),
+    ],
+    ids=repr,
+)
+def test_taps_that_lie_apart_leave_holes(window, holes, spacing):
+    assert (window.holes, window.spacing) == (holes, spacing)
 
 
 @given(any_window)

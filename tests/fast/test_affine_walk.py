@@ -62,7 +62,7 @@ def check_solved(graph, solved):
         if solved.has_no_holes:
             local = [v for v, field in enumerate(of_axis.local) if field.is_local]
             read = fold(layers, source, Positions(compiled, axis), local)
-            assert not any(comb.has_holes for comb in read.values())
+            assert not any(position_set.has_holes for position_set in read.values())
         assert solved.extremes()[axis] == paths.extremes(compiled, axis, source)
     if not solved.may_see_all():
         image = compiled.sizes[source]

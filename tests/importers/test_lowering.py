@@ -722,3 +722,60 @@ def test_an_op_has_one_handler():
     handlers.handles("Conv")(lambda node: node)
     with pytest.raises(ValueError, match="Toy op 'Conv' has two handlers; keep one"):
         handlers.handles("Pool", "Conv")(lambda node: node)
+
+
+def test_constants_that_cover_an_axis_are_nodes_of_their_size():
+    net = Net((1, 2, 6, 4))
+    x = net.conv(net.x)
+    x = net.mul(x, net.weight(1, 4, 1, 1))  # alike at every position
+    x = net.add(x, net.weight(1, 4, 6, 1))
+    x = net.concat(1, x, net.weight(1, 2, 6, 4))
+    graph, report = check(net.program(net.conv(x)))
+    codes = [attributes for _, attributes in graph.nodes(data=True) if attributes["op"] == "constant"]
+    assert [(code["size"], code["channels"]) for code in codes] == [([6, 1], 4), ([6, 4], 2)]
+    y, x = rfgraph.analyze(graph).input_sizes
+    assert (str(y), str(x)) == ("1 and 6 only", "4 only")  # only what is added is repeated, and not what is beside
+    report = rfgraph.analyze(graph, input_size=(6, 4))
+    assert report.aligned
+    with pytest.raises(rfgraph.errors.SizeError, match=r"its inputs differ in size.*'pointwise2/constant' gives 6"):
+        rfgraph.analyze(graph, input_size=(5, 4))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_codes_of_tokens_cover_all_positions(first):
+    net = Net((1, 2, 4, 6))
+    tokens = net.transpose(net.reshape(net.conv(net.x), 1, 4, 24), 0, 2, 1)
+    token = net.weight(1, 1, 4)
+    tokens = net.concat(1, token, tokens) if first else net.concat(1, tokens, token)
+    tokens = net.add(tokens, net.weight(1, 25, 4))
+    graph, _ = check(net.program(net.linear(tokens, 3)))
+    codes = [node for node, op in graph.nodes(data="op") if op == "constant"]
+    assert [graph.nodes[code]["size"] for code in codes] == [[4, 6]]
+    # One position alone would be repeated beside the codes of all; a class token beside it makes two rows.
+    assert [str(sizes) for sizes in rfgraph.analyze(graph).input_sizes] == ["4 only", "6 only"]
+
+
+def test_constants_that_are_alike_in_every_window_are_no_maps():
+    net = Net((1, 2, 6, 6))
+    tokens = windows_of(net, net.conv(net.x), 3)  # [4, 9, 4]
+    alike = net.add(tokens, net.weight(1, 9, 4))
+    graph, _ = check(net.program(alike))
+    assert "constant" not in kinds(graph)
+    net = Net((1, 2, 6, 6))
+    tokens = windows_of(net, net.conv(net.x), 3)
+    graph, _ = check(net.program(net.add(tokens, net.weight(4, 9, 4))))
+    assert [graph.nodes[node].get("size") for node in graph if graph.nodes[node]["op"] == "constant"] == [[6, 6]]
+
+
+@pytest.mark.parametrize("small_first", [True, False])
+def test_a_map_that_is_added_to_every_window_is_repeated(small_first):
+    net = Net((1, 2, 6, 6))
+    x = net.conv(net.x)
+    cut = net.transpose(net.reshape(x, 1, 4, 2, 3, 2, 3), 0, 2, 4, 1, 3, 5)
+    windows = net.reshape(cut, 4, 4, 3, 3)
+    small = net(
+        p.Slide(function="avg_pool", dims=(2, 3), kernel=(2, 2), stride=(2, 2), padding=((0, 0),) * 2, dilation=(1, 1)),
+        x,
+    )
+    _, report = check(net.program(net.add(*((small, windows) if small_first else (windows, small)))))
+    assert list(report.outputs) == ["pointwise5"]

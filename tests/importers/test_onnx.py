@@ -1534,3 +1534,14 @@ def test_the_coefficient_of_a_cubic_resize_is_kept(attributes, coefficient):
       y = Resize<mode = "cubic"{attributes}>(x, , s)
     }}""", {"s": np.array([1, 1, 2, 2], "f4")})  # fmt: skip
     assert lower(read_model(model)).nodes["y"].get("coefficient") == coefficient
+
+
+def test_a_learned_input_that_no_handler_lists_leaves_the_count_unknown(monkeypatch):
+    from rfgraph.importers.onnx.nodes import HANDLERS
+
+    model = build(HEAD + """ m (float[1, 3, 8, 8] x) => (float[1, 5, h, v] y) {
+      y = Conv<kernel_shape=[3, 3], pads=[1, 1, 1, 1]>(x, w)
+    }""", {"w": np.zeros((5, 3, 3, 3), "f4")})  # fmt: skip
+    assert lower(read_model(model)).graph["parameters"] == 5 * 3 * 3 * 3
+    monkeypatch.delitem(HANDLERS._learns, "Conv")
+    assert lower(read_model(model)).graph.get("parameters") is None

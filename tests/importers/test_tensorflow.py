@@ -25,7 +25,7 @@ from rfgraph.errors import MissingExtraError, ModelFileError, RFGraphError
 from rfgraph.importers.lowering.lower import lower
 from rfgraph.importers.program.folding import MAX_ELEMENTS
 from rfgraph.importers.program.primitives import Opaque
-from rfgraph.importers.tensorflow import protos, reader, wire
+from rfgraph.importers.tensorflow import body, protos, reader, wire
 
 DATA = Path(__file__).parents[1] / "data" / "tensorflow"
 
@@ -362,7 +362,7 @@ def test_work_is_bounded(monkeypatch):
     monkeypatch.setattr(reader, "MAX_OUTPUTS", 30)
     with pytest.raises(ModelFileError, match="more than 30 outputs"):
         program(X + "".join(unpack % k for k in range(4)))
-    monkeypatch.setattr(reader, "MAX_STEPS", 30)
+    monkeypatch.setattr(body, "MAX_STEPS", 30)
     chain = "".join(f'node {{ name: "c{k}" op: "Relu" input: "{f"c{k - 1}" if k else "x"}" }}' for k in range(40))
     with pytest.raises(ModelFileError, match="more than 30 steps"):
         program(X + chain + 'node { name: "exit" op: "Exit" input: "c39" }')

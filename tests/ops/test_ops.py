@@ -173,6 +173,14 @@ def test_sizes_that_cannot_be_name_node_axis_and_sizes(op, attributes, message):
         rfgraph.analyze(net, input_size=5)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "spacing", "holes"), [(1, 3, 1, False), (2, 3, 3, True), (2, 1, 1, False)]
+)
+def test_dilation_leaves_holes_from_two_taps_on(kernel, dilation, spacing, holes):
+    window = kind_of("conv").parse({"kernel": kernel, "dilation": dilation}, 0, 1).window(0, (None,))
+    assert (window.size, window.spacing, window.holes) == ((kernel - 1) * dilation + 1, spacing, holes)
+
+
 @pytest.mark.parametrize("op", ["conv_transpose", "resize", "depth_to_space"])
 def test_absurd_upsampling_is_not_followed(op):
     net = Network()

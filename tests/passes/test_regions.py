@@ -266,10 +266,55 @@ def test_a_forward_recurrence_reads_the_past(size):
     assert report["lstm"].is_global == report["residual"].is_global == (True,)
     assert report["lstm"].side == report["residual"].side == ("past",)
     assert report["conv"].side == ("",)
-    assert report.region("lstm", 4).box == ((0, 5),)
-    assert report.region("residual", 4).box == ((0, 6),)
+    begin = None if size is None else 0  # without a size the network goes on before it
+    assert report.region("lstm", 4).box == ((begin, 5),)
+    assert report.region("residual", 4).box == ((begin, 6),)
     assert report.region("residual", 4).status == report["lstm"].status == "exact"
     assert report.culprits("residual") == (("lstm",),)
+
+
+def test_a_gate_of_unknown_size_has_no_region():
+    net = Network(axes=1)
+    x = net.conv("conv", net.input("x"), kernel=3)
+    net.mul("gated", x, net.global_avg_pool("pool", x))
+    report = rfgraph.analyze(net)
+    for asked in (report.region, lambda node, y: report.features(node, [(y, y)])):
+        with pytest.raises(rfgraph.RFGraphError, match="reads the whole axis"):
+            asked("gated", 4)
+    assert report.features("gated", [(4, 5)], "center").box == ((3, 4),)
+    assert rfgraph.analyze(net, input_size=9).region("gated", 4).box == ((0, 8),)
+
+
+def gated(padding, **conv):
+    net = Network(axes=1)
+    x = net.conv("conv", net.input("x"), padding=padding, **conv)
+    net.mul("gated", x, net.global_avg_pool("pool", x))
+    return net
+
+
+SHORT = [
+    ("stride", 0, {"kernel": 3, "stride": 2}, [9, 11]),
+    ("crop", [[-4, 0]], {"kernel": 1}, []),
+    ("shortcut", 0, {"kernel": 1, "stride": 2}, [9, 11]),
+    ("padded", 1, {"kernel": 3, "stride": 2}, [8, 9, 10, 11]),
+    ("same", "same", {"kernel": 3, "stride": 2}, [8, 9, 10, 11]),
+    ("dilated", 2, {"kernel": 3, "dilation": 2}, [8, 9, 10, 11]),
+    ("far", [[3, -3]], {"kernel": 1}, []),
+]
+
+
+@pytest.mark.parametrize(("padding", "conv", "whole"), [row[1:] for row in SHORT], ids=[row[0] for row in SHORT])
+def test_a_gate_is_exact_only_where_it_reads_to_both_ends(padding, conv, whole):
+    net = gated(padding, **conv)
+    assert rfgraph.analyze(net)["gated"].status == ("exact" if len(whole) == 4 else "bound")
+    for size in range(8, 12):
+        report = rfgraph.analyze(net, input_size=size)
+        (ends,) = report.region("pool", 0).box
+        assert report["gated"].status == report["pool"].status == ("exact" if ends == (0, size - 1) else "bound")
+        assert (size in whole) == (report["pool"].status == "exact")
+        assert report["gated"].field[0].status == "exact"
+    if len(whole) < 4:
+        assert "may leave positions at an end of the axis unread" in rfgraph.analyze(net)["pool"].why
 
 
 def test_of_the_future_no_size_no_end():

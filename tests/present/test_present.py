@@ -867,12 +867,34 @@ def test_a_region_that_is_all_padding_says_so() -> None:
 
 
 def test_a_region_that_is_a_bound_says_so() -> None:
-    report = rfgraph.analyze(mixed())
+    report = rfgraph.analyze(mixed(), treat={"gate": "cut"})
     view = RegionView(report, report.region("up", (0, 0)), "model")
     assert view.document()["status"] == "exact"
     view = RegionView(report, report.region("holes", (0, 0)), "model")
     assert view.document()["status"] == "bound"
     assert "an upper bound: some of these pixels may not be read" in view.sheet().notes
+
+
+def test_a_global_past_is_told_as_such() -> None:
+    net = Network("stream", axes=1)
+    x = net.conv("conv", net.input("x"), kernel=3)
+    net.add("out", x, net.recurrent("lstm", x, direction="forward"))
+    note = (
+        "+global: some path reads all that comes before (global past) besides; r, S and P are those of the other paths"
+    )
+    assert note in summary(net.graph).sheet().notes
+
+
+def test_the_end_of_an_axis_of_unknown_size_is_named() -> None:
+    net = Network("stream", axes=1)
+    net.recurrent("lstm", net.input("x"), direction="forward")
+    report = rfgraph.analyze(net)
+    view = RegionView(report, report.region("lstm", 4), "model")
+    assert view.document()["box"] == [{"axis": "t", "first": None, "last": 4}]
+    assert view.sheet().rows == [("t", "4", "start", "4", "-")]
+    assert "start, end: those of the axis; --input-size gives their positions" in view.sheet().notes
+    (row,) = read_csv(as_csv.text(view.records()))
+    assert (row["first_t"], row["last_t"], row["clipped"]) == ("", "4", "false")
 
 
 def test_trace_in_every_format() -> None:

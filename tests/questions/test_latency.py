@@ -9,7 +9,7 @@ import oracle
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import networks
+from strategies import REGULAR, networks
 
 import rfgraph
 from rfgraph.errors import AttributeValueError, LatencyError
@@ -141,7 +141,12 @@ def check_reach(graph, found):
         if positions:
             ahead.append(max(positions) - y * stride)
             past.append(y * stride - min(positions))
-    assert (max(ahead), max(past)) == (found.look_ahead, found.past)
+    assert max(ahead) == found.look_ahead
+    if found.past is None:
+        assert any(row.recurrent for row in found.layers)
+        assert max(past) >= oracle.WIDE - 1  # as far as the oracle looks
+    else:
+        assert max(past) == found.past
 
 
 # The state, by simulation: every map keeps what it is said to keep, and no position that is read is missing.
@@ -168,8 +173,12 @@ def starved(graph, less=None):
         assert any(i > avail[tail] for tail, i in reads(avail[v] + 1))
         for y in range(avail[v] - 3 * int(steps[v]), avail[v] + 1):
             assert all(i <= avail[tail] for tail, i in reads(y))
+        # What a recurrence has read it carries in a state of its own.
+        remembers = graph.nodes[name]["op"] in ("recurrent", "cumsum", "attention")
+        known = {read for y in range(avail[v] + 1) for read in reads(y)} if remembers else set()
+        known |= set(reads(avail[v])) if remembers else set()
         for y in range(avail[v] + 1, avail[v] + int(steps[v]) + 1):
-            for tail, i in reads(y):
+            for tail, i in set(reads(y)) - known:
                 assert i <= avail[tail] + steps[tail]
                 if i <= avail[tail] - (kept.get(tail, 0) - (tail == less)):
                     return layers.nodes[tail]
@@ -201,6 +210,66 @@ def test_random_networks(graph):
             assert starved(graph, layers.id_of(row.node)) == row.node
 
 
+def _recurrence(draw, axes, same):
+    op = draw(st.sampled_from(["recurrent", "attention", "cumsum"]))
+    return {"op": op, "direction": "forward"}, Fraction(1)
+
+
+@settings(max_examples=40)
+@given(networks(axes=st.just(1), inputs=st.just(1), most=4, layers=[_recurrence, *REGULAR]))
+def test_random_networks_with_recurrences(graph):
+    layers = read(graph)
+    assume(all(data.get("mode", "constant") == "constant" for _, data in graph.nodes(data=True) if data["op"] == "pad"))
+    found = latency_of(graph)
+    assume(found.status == "exact")
+    check_reach(graph, found)
+    assert starved(graph) is None
+    for row in found.layers:
+        assert row.recurrent == (graph.nodes[row.node]["op"] in ("recurrent", "attention", "cumsum"))
+        if row.state:
+            assert starved(graph, layers.id_of(row.node)) == row.node
+
+
+STREAM = [("conv", {"kernel": 4, "stride": 2, "padding": [[2, 0]]}), ("recurrent", {"direction": "forward"})]
+
+
+def test_a_recurrence_costs_a_state_and_no_look_ahead():
+    found = latency_of(chain(*STREAM, ("conv", {"kernel": 3, "padding": [[2, 0]]})))
+    assert (found.status, found.look_ahead, found.past, found.multiple, found.causal) == ("exact", 1, None, 2, True)
+    assert [row.recurrent for row in found.layers] == [False, False, True, False]
+    assert [row.past for row in found.layers] == [0, 2, None, None]
+    # Two samples for the strided convolution, two features for the last one; the recurrence keeps what it carries.
+    assert [row.state for row in found.layers] == [2, 0, 2, 0]
+
+
+def test_a_recurrence_in_chunks_is_the_recurrence():
+    """An exponential mean after a strided sum, run chunk by chunk on what is said to be kept, and at once."""
+    found = latency_of(chain(*STREAM))
+    signal = np.random.default_rng(0).normal(size=60)
+
+    def mean(values, state):
+        run = []
+        for value in values:
+            state = 0.5 * state + value
+            run.append(state)
+        return run, state
+
+    padded = np.pad(signal, (2, 0))
+    whole, _ = mean([padded[2 * y : 2 * y + 4].sum() for y in range(29)], 0.0)
+    kept, state, streamed = np.zeros(found.layers[0].state), 0.0, []
+    for begin in range(0, 58, found.multiple):
+        window = np.concatenate([kept, signal[begin : begin + found.multiple]])
+        run, state = mean([window.sum()], state)
+        streamed += run
+        kept = window[-found.layers[0].state :]
+    assert np.allclose(streamed, whole)
+
+
+def test_an_exclusive_sum_waits_for_nothing():
+    found = latency_of(chain(("cumsum", {"exclusive": True})))
+    assert (found.look_ahead, found.past, found.state) == (-1, None, 0)
+
+
 def test_state_counts_channels():
     net = rfgraph.Network("net", axes=1)
     x = net.input("x", channels=2)
@@ -220,6 +289,8 @@ def test_state_counts_channels():
         (chain(("resize", {"size": 10})), "resize0", "length of the whole stream"),
         (chain(("conv", {"kernel": 3, "stride": 2, "padding": "same"})), "conv0", "length of the whole stream"),
         (chain(("unknown", {"of": "Op"})), "unknown0", "not known"),
+        (chain(*STREAM, ("recurrent", {"direction": "both"})), "recurrent2", "reads the stream to its end"),
+        (chain(("recurrent", {"direction": "backward"})), "recurrent0", "reads the stream to its end"),
     ],
 )
 def test_what_forbids_it_is_named(graph, node, why):

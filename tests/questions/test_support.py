@@ -16,7 +16,7 @@ from strategies import networks
 
 import rfgraph
 from rfgraph import Network, cli
-from rfgraph.passes import positions as combs
+from rfgraph.passes import positions as position_sets
 from rfgraph.passes import products
 from rfgraph.questions import holes
 
@@ -147,7 +147,7 @@ def test_a_wide_field_without_holes_needs_no_list():
 
 
 def test_too_many_positions_give_a_bound_that_says_so(monkeypatch):
-    monkeypatch.setattr(combs, "MAX_POSITIONS", 8)
+    monkeypatch.setattr(position_sets, "MAX_POSITIONS", 8)
     report = rfgraph.analyze(dilated(2, 2, axes=2))
     found = report.support("c1")
     assert found.status == "bound"

@@ -556,3 +556,11 @@ def test_a_published_table_of_overlaps():
     assert len(over) == 42
     assert sorted(set(over.values())) == [0, 1, 3]
     assert sum(extra > 0 for extra in over.values()) == 5
+
+
+@pytest.mark.parametrize(("direction", "side"), [("forward", "before"), ("backward", "after")])
+def test_what_reads_on_to_one_end_says_to_which(direction, side):
+    net = rfgraph.Network("stream", axes=1)
+    net.recurrent("lstm", net.input("x"), direction=direction)
+    (blocker,) = rfgraph.analyze(net).tiling().blockers
+    assert f"it reads everything {side} it" in str(blocker)

@@ -37,10 +37,10 @@ def _pointwise(primitive: program.Pointwise, maps: Maps, step: Instruction, oper
     if len(operands) == 1 or (len(known) == 1 and (rank is None or known[0].view is None)):
         p = maps.as_map(known[0], fold=False)
         return Placed(maps.node(function_kind(primitive.function, 1), step, [p]), p.view, p.full, p.label)
-    labels = [
-        _from_the_right(p, value.shape, rank) for p, value in zip(operands, step.inputs, strict=True) if p is not None
-    ]
-    return merge(maps, step, primitive.function, known, labels, range(rank or 0))
+    read = list(zip(operands, step.inputs, strict=True))
+    labels = [_from_the_right(p, value.shape, rank) for p, value in read if p is not None]
+    beside = [(value, _from_the_right(None, value.shape, rank)) for p, value in read if p is None]
+    return merge(maps, step, primitive.function, known, labels, range(rank or 0), beside)
 
 
 @place.register
@@ -50,9 +50,9 @@ def _either(primitive: program.Either, maps: Maps, step: Instruction, operands: 
     return merge(maps, step, "either", known, [_from_the_right(p, None, rank) for p in known], range(rank))
 
 
-def _from_the_right(p: Placed, shape: Shape | None, rank: int | None) -> list[Hashable]:
+def _from_the_right(p: Placed | None, shape: Shape | None, rank: int | None) -> list[Hashable]:
     """Return the labels of the dimensions of an operand that broadcasts to ``rank``: its last is the last."""
-    own = len(shape or ()) if p.view is None else p.view.rank
+    own = len(shape or ()) if p is None or p.view is None else p.view.rank
     end = own if rank is None else rank
     return list(range(end - own, end))
 

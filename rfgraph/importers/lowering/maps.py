@@ -13,10 +13,13 @@ from rfgraph.importers.lowering.views import Dimension, Part, View, along, joine
 from rfgraph.importers.program.dimensions import Dim, exact_quotient, product, symbol
 from rfgraph.importers.program.primitives import Instruction
 
-#: Why channels of different maps laid out in space may read less than their node says.
-BESIDE = "its channels come from different maps that nothing has mixed"
+#: Positions of a map that is repeated, at the most.
+MAX_TABLE = 1 << 16
+
 #: Why channels laid out in space may read less than their node says.
 FOLDED = "its channels hold different positions that nothing has mixed"
+#: Why channels of different maps laid out in space may read less than their node says.
+BESIDE = "its channels come from different maps that nothing has mixed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,6 +443,7 @@ class Maps:
             placed = [p if p.view is None else replace(p, view=self.probe.canonical(p.view)) for p in placed]
         carried: dict[Hashable, Dimension] = {}
         owner: dict[int, list[tuple[Hashable, Dim]]] = {}
+        extents: dict[int, Dim] = {}
         for i in self._owners_first(placed, labels):
             clash = self._clash(placed[i], labels[i], output, owner)
             if any(labels[i][d] in carried and carried[labels[i][d]].axes for d in clash):
@@ -451,14 +455,19 @@ class Maps:
                     placed[i], clash, f"{fewer}/read", "flatten"
                 )  # fmt: skip
             placed[i] = self._lifted(placed[i], labels[i], owner, f"{fewer}/each")
+            tiled = self._tiled(placed[i], labels[i], owner, extents, f"{fewer}/each")
+            if tiled is None:
+                return None
+            placed[i] = tiled
             view = placed[i].view
             assert view is not None
             for label, dim in zip(labels[i], view.dims, strict=True):
                 if label in output and not self._lay(carried, label, dim):
                     return None
             for axis in view.axes:
-                if view.extent(axis) != 1:
-                    owner.setdefault(axis, self._home(view, labels[i], axis))
+                if view.extent(axis) != 1 and axis not in owner:
+                    owner[axis] = self._home(view, labels[i], axis)
+                    extents[axis] = view.extent(axis)
         axes = set(owner) - set(joined_axes)
         placed = [self._broadcast(p, axes, f"{name}/{i}") for i, p in enumerate(placed)]
         return placed, carried
@@ -479,9 +488,11 @@ class Maps:
         return [(labels[d], part.stride) for d, part in view.places(axis) if part.size != 1]
 
     def _owners_first(self, placed: Sequence[Placed], labels: Sequence[Sequence[Hashable]]) -> list[int]:
-        """Return the order in which tensors say where an axis lies: as given, but a small map that has its axes under
-        other labels than a larger one, as queries that every window shares, comes after it.
-        """  # fmt: skip
+        """Return the order in which tensors say where an axis lies.
+
+        It is as given, but a small map that has its axes under other labels than a larger one, as queries that every
+        window shares, or under some of them only, comes after it.
+        """
         order = [i for i, p in enumerate(placed) if p.view is not None]
         if len(order) != 2:
             return order
@@ -493,9 +504,13 @@ class Maps:
             )
             for axis in shared
         )
-        sizes = [product(view.extent(axis) for axis in shared) for view in (first, second)]
-        small, large = sizes
-        swapped = bool(shared) and apart and isinstance(small, int) and isinstance(large, int) and small < large
+        within = any(
+            set(self._home(first, labels[a], axis)) < set(self._home(second, labels[b], axis)) for axis in shared
+        )
+        small, large = (product(view.extent(axis) for axis in shared) for view in (first, second))
+        swapped = within or (
+            bool(shared) and apart and isinstance(small, int) and isinstance(large, int) and small < large
+        )
         return [b, a] if swapped else order
 
     def _on_grid(
@@ -534,6 +549,33 @@ class Maps:
         node = self.emit("depth_to_space", name, [p], block=self.per_axis(blocks, 1))
         dims = tuple(replace(dim, parts=tuple(map(spaced, dim.parts))) for dim in p.view.dims)
         return replace(p, node=node, view=View(dims))
+
+    def _tiled(
+        self,
+        p: Placed,
+        labels: Sequence[Hashable],
+        owner: dict[int, list[tuple[Hashable, Dim]]],
+        extents: Mapping[int, Dim],
+        name: str,
+    ) -> Placed | None:
+        """Repeat a map that is read beside every window of a larger one, window by window.
+
+        ``None`` if how often is not known.
+        """
+        assert p.view is not None
+        positions: dict[int, list[int]] = {}
+        sizes: dict[int, int] = {}
+        for axis in p.view.axes & set(owner):
+            home, size, whole = set(self._home(p.view, labels, axis)), p.view.extent(axis), extents[axis]
+            if not home < set(owner[axis]) or all(stride != 1 for _, stride in home):
+                continue  # without its innermost part, each position has read the others of its block
+            if not isinstance(size, int) or not isinstance(whole, int) or whole > MAX_TABLE:
+                return None
+            positions[axis], sizes[axis] = [y % size for y in range(whole)], size
+        if not positions:
+            return p
+        tables = {"positions": self.per_axis(positions, None), "source_size": self.per_axis(sizes, None)}
+        return replace(p, node=self.emit("gather", name, [p], **tables))
 
     def _clash(
         self,

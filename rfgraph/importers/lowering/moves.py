@@ -11,7 +11,7 @@ import numpy as np
 from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import Maps, Placed, mixed
 from rfgraph.importers.lowering.rows import repeating
-from rfgraph.importers.lowering.rules import Operands, first, place, repeated, sizes_of
+from rfgraph.importers.lowering.rules import Operands, constants, first, place, repeated, sizes_of
 from rfgraph.importers.lowering.taken import take_along
 from rfgraph.importers.lowering.views import Dimension, View, along, other
 from rfgraph.importers.program.dimensions import Dim, Expression, exact_quotient, symbol
@@ -364,8 +364,9 @@ def _beside(maps: Maps, step: Instruction, operands: Operands, known: Sequence[P
     grown = [_as_large(maps, p, view, f"{step.name}/{i}") for i, p in enumerate(placed)]
     full = frozenset.intersection(*(p.full for p in placed))
     folded = frozenset(view.axes) if len(known) < len(operands) else frozenset[int]()  # constants read nothing
-    beside = len({p.node for p in known}) > 1
-    return Placed(maps.node("concat", step, grown), view, full, step.name, folded, beside)
+    beside = [(value, range(len(sizes))) for p, value in zip(operands, step.inputs, strict=True) if p is None]
+    node = maps.node("concat", step, [*grown, *constants(maps, step, view, range(len(sizes)), beside)])
+    return Placed(node, view, full, step.name, folded, beside=len({p.node for p in known}) > 1)
 
 
 def _as_large(maps: Maps, p: Placed, view: View, name: str) -> Placed:

@@ -8,8 +8,8 @@ from functools import singledispatch
 from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import Maps, Placed
 from rfgraph.importers.lowering.views import Dimension, Part, View
-from rfgraph.importers.program.dimensions import Dim, Shape, symbol
-from rfgraph.importers.program.primitives import Instruction
+from rfgraph.importers.program.dimensions import Dim, Shape, product, symbol
+from rfgraph.importers.program.primitives import Instruction, Value
 from rfgraph.ops import KINDS
 
 Operands = Sequence[Placed | None]  # None: a constant
@@ -60,8 +60,21 @@ def merge(
     operands: Sequence[Placed],
     labels: Sequence[Sequence[Hashable]],
     output: Sequence[Hashable],
+    beside: Sequence[tuple[Value, Sequence[Hashable]]] = (),
 ) -> Placed:
-    """Add the node of a function of tensors whose dimensions of the same label are read together."""
+    """Add the node of a function of tensors whose dimensions of the same label are read together.
+
+    Parameters
+    ----------
+    maps, step, function
+        The network, and what the node stands for.
+    operands, labels
+        The tensors that depend on an input, and the label of each dimension of each.
+    output
+        The labels that are left after it.
+    beside
+        The constants that it reads besides, and the label of each dimension of each.
+    """
     plain = [maps.as_map(p, fold=False) for p in operands]
     together = maps.together(plain, labels, output, step.name)
     if together is None:
@@ -70,10 +83,55 @@ def merge(
     if together is None:
         return maps.unknown(step, plain, "its operands lie on each other in a way that cannot be followed")
     placed, carried = together
-    node = maps.node(function_kind(function, len(placed)), step, placed)
     full = frozenset[int]().union(*(p.full for p in placed))
-    if all(p.view is None for p in placed):
-        return Placed(node, None, full, step.name)
     sizes = sizes_of(step, len(output))
     dims = [repeated(carried.get(label, Dimension()), size) for label, size in zip(output, sizes, strict=True)]
-    return Placed(node, View(tuple(dims)), full, step.name)
+    view = None if all(p.view is None for p in placed) else View(tuple(dims))
+    fixed = [] if view is None else constants(maps, step, view, output, beside)
+    # A map of one position that class tokens lie beside is not repeated.
+    rows = {"repeats": False} if fixed and any(dim.extra for dim in dims) else {}
+    node = maps.node(function_kind(function, len(placed) + len(fixed)), step, [*placed, *fixed], **rows)
+    return Placed(node, view, full, step.name)
+
+
+def constants(
+    maps: Maps,
+    step: Instruction,
+    view: View,
+    output: Sequence[Hashable],
+    beside: Sequence[tuple[Value, Sequence[Hashable]]],
+) -> list[Placed]:
+    """Add a node for each constant that holds a number for every position of an axis: it fits maps of one size only.
+
+    Constants that are alike at all positions, as those per channel are, and those that are alike in every window, are
+    no maps. Neither are those whose size is computed from that of the input.
+
+    Parameters
+    ----------
+    maps, step
+        The network, and the step that reads the constants.
+    view, output
+        The map that they are read beside, as the step makes it, and the label of each of its dimensions.
+    beside
+        The constants, and the label of each dimension of each.
+    """
+    made = []
+    place_of = {label: d for d, label in enumerate(output)}
+    for value, labels in beside:
+        under = zip(labels, value.shape or (), strict=False)
+        shape = {place_of[label]: size for label, size in under if label in place_of}
+        wide = {d for d, size in shape.items() if isinstance(size, int) and size != 1}
+        extents: dict[int, int] = {}
+        for axis in view.axes:
+            places = [d for d, part in view.places(axis) if part.size != 1]
+            alone = view.whole(places[0]) if len(places) == 1 else None
+            extent = shape[places[0]] if alone is not None and places[0] in wide else view.extent(axis)
+            if places and wide.issuperset(places) and isinstance(extent, int):
+                extents[axis] = extent
+        if extents:
+            others = product(size for d, size in shape.items() if not view.dims[d].axes)
+            channels = {"channels": others} if isinstance(others, int) else {}
+            name = value.name or f"{step.name}/constant"
+            node = maps.emit("constant", name, [], size=maps.per_axis(extents, 1), parameters=0, **channels)
+            made.append(Placed(node, None))
+    return made

@@ -12,13 +12,16 @@ from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.attention import causal, is_self
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
 from rfgraph.importers.spelling.shared import axes_of, axis_of
 
 # Functions of one element.
 
 UNARY = vocabulary.names("onnx", vocabulary.UNARY)
 SEVERAL = vocabulary.names("onnx", vocabulary.SEVERAL)
+
+#: Functions whose operands are weights as often as they are not.
+SUMS = ("Add", "Sub", "Mul", "Div", "Sum")
 
 _FLOATS = {1, 10, 11, 16}  # TensorProto.DataType
 _BOOL = 9
@@ -28,13 +31,17 @@ _BOOL = 9
 PARAMETERS = {"Clip": (1, 2), "PRelu": (1,), "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2)}
 
 
-@HANDLERS.handles(*UNARY)
+@HANDLERS.handles("PRelu", weights=(1,), named=1)
+@HANDLERS.handles("DequantizeLinear", weights=(0,), sort="quantised")
+@HANDLERS.handles(*(UNARY.keys() - {"PRelu", "DequantizeLinear"}), weights=())
 def _unary(node: Node, build: Builder) -> Made:
     made = build(program.Pointwise(function=UNARY[node.op]), node.input(0))
     return and_read(node, build, made, *PARAMETERS.get(node.op, ()))
 
 
-@HANDLERS.handles(*SEVERAL)
+@HANDLERS.handles("Where", weights=(1, 2), sort="stores")
+@HANDLERS.handles(*SUMS, weights=EVERY, sort="operands")
+@HANDLERS.handles(*(SEVERAL.keys() - {"Where", *SUMS}), weights=())
 def _several(node: Node, build: Builder) -> Made:
     operands = node.tensors()
     if node.version < 7 and node.get("broadcast") and node.get("axis") is not None:
@@ -57,19 +64,19 @@ def _swiglu(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function="mul"), node.input(0), node.input(1))
 
 
-@HANDLERS.handles("Cast")
+@HANDLERS.handles("Cast", weights=())
 def _cast(node: Node, build: Builder) -> Made:
     to = node.get("to")
     function = "to_float" if to in _FLOATS else "to_bool" if to == _BOOL else "to_integer"
     return build(program.Pointwise(function=function), node.input(0))
 
 
-@HANDLERS.handles("Dropout")
+@HANDLERS.handles("Dropout", weights=())
 def _dropout(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function="dropout"), node.input(0)), build.weight(node.input(0).shape)
 
 
-@HANDLERS.handles("BatchNormalization")
+@HANDLERS.handles("BatchNormalization", weights=(1, 2), named=1)
 def _batch_norm(node: Node, build: Builder) -> Made:
     if node.get("training_mode"):
         dims = tuple(d for d in range(node.rank()) if d != 1)
@@ -92,7 +99,7 @@ def _dynamic_quantize(node: Node, build: Builder) -> Made:
 REDUCTIONS = vocabulary.names("onnx", vocabulary.REDUCTIONS)
 
 
-@HANDLERS.handles(*REDUCTIONS)
+@HANDLERS.handles(*REDUCTIONS, weights=())
 def _reduce(node: Node, build: Builder) -> Made:
     rank = node.rank()
     axes = node.stated_integers("axes", 1)
@@ -118,13 +125,13 @@ GLOBAL_POOLS = {
 }  # fmt: skip
 
 
-@HANDLERS.handles(*GLOBAL_POOLS)
+@HANDLERS.handles(*GLOBAL_POOLS, weights=())
 def _global_pool(node: Node, build: Builder) -> Made:
     dims = tuple(range(2, node.rank()))
     return build(program.Reduce(function=GLOBAL_POOLS[node.op], dims=dims), node.input(0))
 
 
-@HANDLERS.handles("Softmax", "LogSoftmax", "Hardmax")
+@HANDLERS.handles("Softmax", "LogSoftmax", "Hardmax", weights=())
 def _softmax(node: Node, build: Builder) -> Made:
     rank = node.rank()
     axis = axis_of(node.get("axis", -1 if node.version >= 13 else 1), max(rank, 1))
@@ -132,14 +139,15 @@ def _softmax(node: Node, build: Builder) -> Made:
     return build(program.Mix(function="softmax", dims=dims), node.input(0))
 
 
-@HANDLERS.handles("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
+@HANDLERS.handles("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", weights=(1, 2), named=1)
 def _layer_norm(node: Node, build: Builder) -> Made:
     rank = node.rank()
     dims = tuple(range(axis_of(node.get("axis", -1), rank), rank))
     return and_read(node, build, build(program.Mix(function="layer_norm", dims=dims), node.input(0)), 1, 2)
 
 
-@HANDLERS.handles("InstanceNormalization", "GroupNormalization")
+@HANDLERS.handles("GroupNormalization", weights=(1, 2), named=1)
+@HANDLERS.handles("InstanceNormalization", weights=(1, 2), sort="stores", named=1)  # PyTorch: by constant factors
 def _instance_norm(node: Node, build: Builder) -> Made:
     function = "instance_norm" if node.op == "InstanceNormalization" else "group_norm"
     made = build(program.Mix(function=function, dims=tuple(range(2, node.rank()))), node.input(0))
@@ -152,7 +160,7 @@ def _mean_variance(node: Node, build: Builder) -> Made:
     return build(program.Mix(function="instance_norm", dims=dims), node.input(0))
 
 
-@HANDLERS.handles("LpNormalization", "RotaryEmbedding", "CumSum", "CumProd")
+@HANDLERS.handles("LpNormalization", "RotaryEmbedding", "CumSum", "CumProd", weights=())
 def _mix_axis(node: Node, build: Builder) -> Made:
     if node.op == "LpNormalization":
         axis, function = node.get("axis", -1), "layer_norm"
@@ -214,7 +222,7 @@ _DIRECTIONS: dict[str, program.Direction] = {
 }  # fmt: skip
 
 
-@HANDLERS.handles("LSTM", "GRU", "RNN")
+@HANDLERS.handles("LSTM", "GRU", "RNN", weights=(1, 2, 3, 7))
 def _recurrent(node: Node, build: Builder) -> Made:
     batch_first = bool(node.get("layout", 0))
     shape = node.shape()
@@ -244,12 +252,13 @@ def _recurrent(node: Node, build: Builder) -> Made:
 # Products.
 
 
-@HANDLERS.handles("MatMul", "MatMulInteger", "FusedMatMul")
+@HANDLERS.handles("MatMul", "FusedMatMul", weights=(0, 1), named=1)
+@HANDLERS.handles("MatMulInteger", weights=(0, 1), sort="quantised", named=1)
 def _matmul(node: Node, build: Builder) -> Made:
     return _product(node, build, node.input(0), node.input(1), node.shape(0), node.shape(1))
 
 
-@HANDLERS.handles("QLinearMatMul")
+@HANDLERS.handles("QLinearMatMul", weights=(0, 3), sort="quantised", named=3)
 def _qlinear_matmul(node: Node, build: Builder) -> Made:
     return _product(node, build, node.input(0), node.input(3), node.shape(0), node.shape(3))
 
@@ -273,7 +282,7 @@ def _product(node: Node, build: Builder, a: Value, b: Value, left: Shape, right:
     return build(program.Contract(operands=(tuple(rows), tuple(columns)), output=tuple(output)), a, b)
 
 
-@HANDLERS.handles("Gemm")
+@HANDLERS.handles("Gemm", weights=(0, 1, 2), named=1)
 def _gemm(node: Node, build: Builder) -> Made:
     rows = ("k", "i") if node.get("transA") else ("i", "k")
     columns = ("j", "k") if node.get("transB") else ("k", "j")
@@ -283,7 +292,7 @@ def _gemm(node: Node, build: Builder) -> Made:
     return made if bias is None or bias.constant else build(program.Pointwise(function="add"), made, bias, part="bias")
 
 
-@HANDLERS.handles("Einsum")
+@HANDLERS.handles("Einsum", weights=EVERY)
 def _einsum(node: Node, build: Builder) -> Made:
     equation = str(node.get("equation", "")).replace(" ", "")
     terms, arrow, result = equation.partition("->")
@@ -392,12 +401,12 @@ def _split_heads(build: Builder, value: Value, heads: Any, part: str) -> Value:
 # What reads all of its input, wherever it puts it.
 
 
-@HANDLERS.handles("NonMaxSuppression", "NonZero", "Unique", "Compress", "Multinomial")
+@HANDLERS.handles("NonMaxSuppression", "NonZero", "Unique", "Compress", "Multinomial", weights=())
 def _whole(node: Node, build: Builder) -> Made:
     return build(program.Whole(), *node.tensors())
 
 
-@HANDLERS.handles("RoiAlign", "MaxRoiPool")
+@HANDLERS.handles("RoiAlign", "MaxRoiPool", weights=())
 def _roi(node: Node, build: Builder) -> Made:
     x, boxes = node.shape(0), node.shape(1)
     pooled = node.get("pooled_shape") or (node.get("output_height", 1), node.get("output_width", 1))
@@ -424,19 +433,20 @@ def _loss(node: Node, build: Builder) -> Made:
 # Operators of com.microsoft that exporters and quantisers write.
 
 
-@HANDLERS.handles("QLinearAdd", "QLinearMul")
+@HANDLERS.handles("QLinearAdd", "QLinearMul", weights=())
 def _qlinear_binary(node: Node, build: Builder) -> Made:
     function = "add" if node.op == "QLinearAdd" else "mul"
     return build(program.Pointwise(function=function), node.input(0), node.input(3))
 
 
-@HANDLERS.handles("QLinearLeakyRelu", "QLinearSigmoid", "FastGelu", "BiasGelu", "QuickGelu")
+@HANDLERS.handles("FastGelu", "BiasGelu", weights=(1,))
+@HANDLERS.handles("QLinearLeakyRelu", "QLinearSigmoid", "QuickGelu", weights=())
 def _contrib_unary(node: Node, build: Builder) -> Made:
     function = {"QLinearLeakyRelu": "leaky_relu", "QLinearSigmoid": "sigmoid"}.get(node.op, "gelu")
     return build(program.Pointwise(function=function), node.input(0))
 
 
-@HANDLERS.handles("SkipLayerNormalization")
+@HANDLERS.handles("SkipLayerNormalization", weights=(2, 3, 4))
 def _skip_layer_norm(node: Node, build: Builder) -> Made:
     total = build(program.Pointwise(function="add"), node.input(0), node.input(1), part="add")
     rank = node.rank()

@@ -15,13 +15,13 @@ from rfgraph.importers.program.dimensions import Dim, product, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import completed
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
 from rfgraph.importers.spelling.shared import arange, axes_of, axis_of, whole_number
 
 # Elements moved, dropped, added.
 
 
-@HANDLERS.handles("Pad")
+@HANDLERS.handles("Pad", weights=())
 def _pad(node: Node, build: Builder) -> Made:
     rank = node.rank()
     pads = node.stated("pads", 1)
@@ -93,7 +93,8 @@ def _pieces(node: Node, build: Builder, x: Value, d: int, sizes: Sequence[Dim]) 
     return pieces
 
 
-@HANDLERS.handles("Concat", "QLinearConcat")
+@HANDLERS.handles("QLinearConcat", weights=())
+@HANDLERS.handles("Concat", weights=EVERY, sort="stores")
 def _concat(node: Node, build: Builder) -> Made:
     tensors = node.tensors()
     if node.op == "QLinearConcat":  # scale and zero point of the output, then tensor, scale, zero point of each
@@ -106,7 +107,7 @@ def _concat(node: Node, build: Builder) -> Made:
     return build(program.Concat(dim=axis_of(node.get("axis", 1), rank)), *tensors)
 
 
-@HANDLERS.handles("Gather")
+@HANDLERS.handles("Gather", weights=(0,), sort="stores")
 def _gather(node: Node, build: Builder) -> Made:
     d = axis_of(node.get("axis", 0), node.rank())
     return build(program.Take(dim=d), node.input(0), node.input(1))
@@ -275,7 +276,7 @@ def _mel(node: Node, build: Builder) -> Made:
     return build.weight(None if bins is None or length is None else (length[0] // 2 + 1, bins[0]), node.name)
 
 
-@HANDLERS.handles("OneHot")
+@HANDLERS.handles("OneHot", weights=())
 def _one_hot(node: Node, build: Builder) -> Made:
     rank = node.rank()
     depth = node.stated("depth", 1)

@@ -14,12 +14,8 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
-#: Which input is the weight that a layer is known by.
-WEIGHTS = {
-    "Conv": 1, "ConvTranspose": 1, "ConvInteger": 1, "FusedConv": 1, "DeformConv": 1, "QLinearConv": 3, "Gemm": 1,
-    "MatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3, "BatchNormalization": 1, "InstanceNormalization": 1,
-    "GroupNormalization": 1, "LayerNormalization": 1, "RMSNormalization": 1, "PRelu": 1,
-}  # fmt: skip
+from rfgraph.importers.onnx.nodes import HANDLERS
+
 #: What stands between a stored weight and the node that uses it.
 PASSED = frozenset({"DequantizeLinear", "QuantizeLinear", "Identity", "Cast", "Transpose", "Reshape"})
 #: What makes numbers of shapes: no node of the network follows from it.
@@ -116,7 +112,7 @@ def shown(nodes: Sequence[NodeProto], weights: Collection[str], data: Collection
 
 def _origin(node: NodeProto, weights: Collection[str], makers: Mapping[str, NodeProto]) -> _Origin:
     metadata = {entry.key: entry.value for entry in node.metadata_props if len(entry.value) <= MAX_TEXT}
-    op, is_layer = _snake(node.op_type), node.op_type in WEIGHTS
+    op, is_layer = _snake(node.op_type), _place(node.op_type) is not None
     scopes = _scopes(metadata)
     if not scopes or REWRITTEN in metadata:
         module = _module_of_weight(node, weights, makers)
@@ -127,9 +123,15 @@ def _origin(node: NodeProto, weights: Collection[str], makers: Mapping[str, Node
     return _Origin(scopes[-2].removeprefix(_BRANCH) if len(scopes) > 1 else "", called, scopes, is_layer)
 
 
+def _place(op: str) -> int | None:
+    """Return which input is the weight that a layer is called after, ``None`` if the operator is no layer."""
+    learns = HANDLERS.learns(op)
+    return None if learns is None else learns.named
+
+
 def _module_of_weight(node: NodeProto, weights: Collection[str], makers: Mapping[str, NodeProto]) -> str | None:
     """Return the module that holds the weight of a node, ``None`` if it is not stored as a module's is."""
-    place = WEIGHTS.get(node.op_type)
+    place = _place(node.op_type)
     if place is None or place >= len(node.input):
         return None
     name = node.input[place]

@@ -279,10 +279,10 @@ class Reader(Base):
     def handled(self, node: Node, domain: str) -> Made:
         """Spell a node with its handler, or name it as one that has none."""
         handler = HANDLERS.get(node.op, "" if domain == "ai.onnx" else domain) if domain in DOMAINS else None
-        reads = self.weights.read(node)
-        self.build.at(node.output(0) if len(node.outputs) > 1 and not node.named else node.name, node.op, reads)
         if handler is None:
             raise UnspelledError(reason(domain, node.op))
+        reads = self.weights.read(node)
+        self.build.at(node.output(0) if len(node.outputs) > 1 and not node.named else node.name, node.op, reads)
         made = handler(node, self.build)
         return [
             self.weights.derived(node, item, reads) if isinstance(item, Value) and item.constant else item

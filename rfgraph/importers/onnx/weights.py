@@ -1,46 +1,22 @@
 """Which tensors of an ONNX file are learned: the format does not say, but where they are read tells most of it.
 
-A float that a file holds counts where an operator takes weights. The trained statistics of a batch normalisation, the
-bounds of a clip, the scales of a quantisation do not; a fixed tensor that is added or multiplied cannot be told from a
-learned one and counts too. A tensor that a node makes (``Constant``, ``ConstantOfShape``) is a weight for operators
-that compute with nothing else, and for others if the file keeps its weights so.
+A float that a file holds counts where an operator takes weights, as its handler says when it registers. The trained
+statistics of a batch normalisation, the bounds of a clip, the scales of a quantisation do not; a fixed tensor that is
+added or multiplied cannot be told from a learned one and counts too. A tensor that a node makes (``Constant``,
+``ConstantOfShape``) is a weight for operators that compute with nothing else, and for others if the file keeps its
+weights so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from math import prod
 
-from rfgraph.importers.onnx.nodes import Node
+from rfgraph.importers.onnx.nodes import HANDLERS, Node
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.primitives import NOTHING, Learned, Value
-
-EVERY = tuple(range(64))
-
-#: Operators that compute with weights -> the inputs that are weights.
-COMPUTING: Mapping[str, tuple[int, ...]] = {
-    "Conv": (1, 2), "FusedConv": (1, 2), "ConvTranspose": (1, 2), "DeformConv": (1, 3), "Gemm": (0, 1, 2),
-    "MatMul": (0, 1), "FusedMatMul": (0, 1), "Einsum": EVERY, "BatchNormalization": (1, 2), "LSTM": (1, 2, 3, 7),
-    "GRU": (1, 2, 3), "RNN": (1, 2, 3), "PRelu": (1,), "LayerNormalization": (1, 2), "RMSNormalization": (1,),
-    "SimplifiedLayerNormalization": (1,), "SkipLayerNormalization": (2, 3, 4), "GroupNormalization": (1, 2),
-    "BiasGelu": (1,), "FastGelu": (1,),
-}  # fmt: skip
-
-#: Operators that take whole numbers for weights.
-QUANTISED: Mapping[str, tuple[int, ...]] = {
-    "QLinearConv": (3, 8), "ConvInteger": (1,), "QLinearMatMul": (0, 3), "MatMulInteger": (0, 1),
-    "DequantizeLinear": (0,),
-}  # fmt: skip
-
-#: Operators that often read numbers that nobody learned.
-ELEMENTWISE: Mapping[str, tuple[int, ...]] = dict.fromkeys(("Add", "Sub", "Mul", "Div", "Sum"), EVERY)
-#: And those that lay tensors beside others. PyTorch spells a group norm with an instance norm by constant factors.
-OTHERS: Mapping[str, tuple[int, ...]] = {
-    "InstanceNormalization": (1, 2), "Concat": EVERY, "Gather": (0,), "Where": (1, 2),
-}  # fmt: skip
-
-POSITIONS = {**COMPUTING, **QUANTISED, **ELEMENTWISE, **OTHERS}
+from rfgraph.importers.spelling.handlers import Sort
 
 #: Operators that tell of a tensor only its shape.
 SHAPES = ("Shape", "Size", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike")
@@ -76,21 +52,32 @@ class Weights:
         known
             Whether its operator is.
         """
+        learns = HANDLERS.learns(node.op)
+        constants = {i: item for i, item in enumerate(node.inputs) if isinstance(item, Value) and item.constant}
+        if not known:
+            return list(constants.values())
+        if learns is None:
+            # What nodes make of constants alone is counted where it is read; else nobody says whether this is learned.
+            whole = len(constants) == sum(item is not None for item in node.inputs)
+            return [] if whole else [self._uncounted(item) for item in constants.values()]
         found = []
-        for i, item in enumerate(node.inputs):
-            if not isinstance(item, Value) or not item.constant or (known and i not in POSITIONS.get(node.op, ())):
-                continue
-            if node.op in QUANTISED and not item.learned and item.name:
+        for item in (item for i, item in constants.items() if i in learns.inputs):
+            if learns.sort == "quantised" and not item.learned and item.name:
                 item = self.build.learn(item)
-            kept = frozenset(pair for pair in item.learned if not known or self._counts(pair[0], node.op))
+            kept = frozenset(pair for pair in item.learned if self._counts(pair[0], learns.sort))
             found.append(replace(item, learned=kept))
         return found
 
-    def _counts(self, name: str, op: str) -> bool:
+    def _uncounted(self, item: Value) -> Value:
+        """Return a tensor that may be learned or not, so that the count is not known; single numbers are settings."""
+        kept = {name for name, count in item.learned if count != 1 and name not in self._made}
+        return replace(item, learned=frozenset((name, None) for name in kept))
+
+    def _counts(self, name: str, sort: Sort) -> bool:
         maker = self._made.get(name)
-        if maker is None or op in COMPUTING or op in QUANTISED:
+        if maker is None or sort in ("computes", "quantised"):
             return True
-        return op in ELEMENTWISE and (maker == "ConstantOfShape" or not self.held)
+        return sort == "operands" and (maker == "ConstantOfShape" or not self.held)
 
     def derived(self, node: Node, value: Value, reads: Iterable[Value]) -> Value:
         """Return a constant that a node makes with what it is made of."""
@@ -99,7 +86,8 @@ class Weights:
         items = [item for item in node.inputs if isinstance(item, Value)]
         if not all(item.constant for item in items) or not items:
             return value
-        from_ = reads if node.op in POSITIONS else items
+        learns = HANDLERS.learns(node.op)
+        from_ = reads if learns is not None and learns.inputs else items
         learned: Learned = NOTHING.union(*(item.learned for item in from_))
         return replace(value, learned=NOTHING if node.op in SHAPES else learned)
 

@@ -79,17 +79,17 @@ def _convolve(node: Node, build: Builder, x: Value, weight: Value) -> Value:
     )
 
 
-@HANDLERS.handles("Conv", "FusedConv")
+@HANDLERS.handles("Conv", "FusedConv", weights=(1, 2), named=1)
 def _conv(node: Node, build: Builder) -> Made:
     return and_read(node, build, _convolve(node, build, node.input(0), node.input(1)), 1, 2)
 
 
-@HANDLERS.handles("ConvInteger")
+@HANDLERS.handles("ConvInteger", weights=(1,), sort="quantised", named=1)
 def _conv_integer(node: Node, build: Builder) -> Made:
     return and_read(node, build, _convolve(node, build, node.input(0), node.input(1)), 1, 2, 3)
 
 
-@HANDLERS.handles("DeformConv")
+@HANDLERS.handles("DeformConv", weights=(1, 3), named=1)
 def _deform_conv(node: Node, build: Builder) -> Made:
     """Taps that offsets move: the kernel where they are 0, and besides, whatever they may move to, all of the map."""
     x, weight, axes = node.input(0), node.input(1), node.rank() - 2
@@ -112,7 +112,7 @@ def _deform_conv(node: Node, build: Builder) -> Made:
     return and_read(node, build, build(program.Pointwise(function="elementwise"), *read), 1, 3)
 
 
-@HANDLERS.handles("CausalConvWithState")
+@HANDLERS.handles("CausalConvWithState", weights=(1, 2))
 def _causal_conv(node: Node, build: Builder) -> Made:
     x, weight, past = node.input(0), node.input(1), node.optional(3)
     (kernel,) = _kernel(node, weight)
@@ -133,12 +133,12 @@ def _causal_conv(node: Node, build: Builder) -> Made:
     return made, build(program.Slice(dims=(2,), starts=(1 - kernel,), stops=(None,), steps=(1,)), x, part="state")
 
 
-@HANDLERS.handles("QLinearConv")
+@HANDLERS.handles("QLinearConv", weights=(3, 8), sort="quantised", named=3)
 def _qlinear_conv(node: Node, build: Builder) -> Made:
     return and_read(node, build, _convolve(node, build, node.input(0), node.input(3)), *range(1, 9))
 
 
-@HANDLERS.handles("ConvTranspose")
+@HANDLERS.handles("ConvTranspose", weights=(1, 2), named=1)
 def _conv_transpose(node: Node, build: Builder) -> Made:
     weight = node.input(1)
     kernel = _kernel(node, weight)
@@ -178,7 +178,7 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
 POOLS = {"MaxPool": "max_pool", "AveragePool": "avg_pool", "LpPool": "lp_pool", "QLinearAveragePool": "avg_pool"}
 
 
-@HANDLERS.handles(*POOLS)
+@HANDLERS.handles(*POOLS, weights=())
 def _pool(node: Node, build: Builder) -> Made:
     kernel = node.get("kernel_shape")
     if not kernel:
@@ -245,7 +245,7 @@ def _col2im(node: Node, build: Builder) -> Made:
     )
 
 
-@HANDLERS.handles("STFT")
+@HANDLERS.handles("STFT", weights=())
 def _stft(node: Node, build: Builder) -> Made:
     step = node.stated_integers("frame_step", 1)
     window = node.optional(2)
@@ -270,7 +270,7 @@ def _stft(node: Node, build: Builder) -> Made:
 # Resolutions.
 
 
-@HANDLERS.handles("Resize", "Upsample")
+@HANDLERS.handles("Resize", "Upsample", weights=())
 def _resize(node: Node, build: Builder) -> Made:
     shape, old = node.shape(), node.op == "Upsample" or node.version < 11
     scale, size = _ratios(node, old)

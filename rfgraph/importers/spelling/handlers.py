@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
+
+
+#: How inputs are learned: an op ``computes`` with them; it takes whole numbers for weights (``quantised``); only what a
+#: file ``stores`` as such is a weight of it; or it reads ``operands`` that may as well be numbers which nobody learned.
+Sort: TypeAlias = Literal["computes", "quantised", "stores", "operands"]
+
+#: Every input of an op.
+EVERY = range(1 << 30)
+
+
+@dataclass(frozen=True)
+class Learns:
+    """Which inputs of an op are learned tensors, where they are constants."""
+
+    inputs: Container[int]
+    sort: Sort = "computes"
+    #: The input that a layer is called after.
+    named: int | None = None
 
 
 class UnspelledError(Exception):
@@ -29,8 +48,16 @@ class Handlers(Generic[Handler]):
         self.framework = framework
         self._handlers: dict[str, Handler] = {}
         self._domains: dict[str, str] = {}  # of ops that mean something else in other domains
+        self._learns: dict[str, Learns] = {}
 
-    def handles(self, *ops: str, domain: str | None = None) -> Callable[[Handler], Handler]:
+    def handles(
+        self,
+        *ops: str,
+        domain: str | None = None,
+        weights: Container[int] | None = None,
+        sort: Sort = "computes",
+        named: int | None = None,
+    ) -> Callable[[Handler], Handler]:
         """Register a function for ``ops``.
 
         Parameters
@@ -39,6 +66,9 @@ class Handlers(Generic[Handler]):
             Their names.
         domain
             The domain that they are of, where ops of other domains are called so and are not the same.
+        weights, sort, named
+            What they learn; see ``Learns``. ``()`` says that they learn nothing. Where nothing is said, the number of
+            parameters is not known of a model in which one of them reads a tensor that may be learned.
 
         Raises
         ------
@@ -53,6 +83,8 @@ class Handlers(Generic[Handler]):
                 self._handlers[op] = handler
                 if domain is not None:
                     self._domains[op] = domain
+                if weights is not None:
+                    self._learns[op] = Learns(weights, sort, named)
             return handler
 
         return register
@@ -60,6 +92,10 @@ class Handlers(Generic[Handler]):
     def get(self, op: str, domain: str = "") -> Handler | None:
         """Return the handler of ``op``, ``None`` if there is none for the op that a domain calls so."""
         return self._handlers.get(op) if self._domains.get(op, domain) == domain else None
+
+    def learns(self, op: str) -> Learns | None:
+        """Return which inputs of ``op`` are learned, ``None`` where its handler does not say."""
+        return self._learns.get(op)
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._handlers))

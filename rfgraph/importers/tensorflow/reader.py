@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,20 @@ from rfgraph.importers.spelling.reader import MALFORMED
 from rfgraph.importers.spelling.reader import Reader as Base
 from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.tensorflow import operators as tensorflow_ops  # noqa: F401  handlers register
-from rfgraph.importers.tensorflow import protos
+from rfgraph.importers.tensorflow import protos, pruning, weights
+from rfgraph.importers.tensorflow.body import (
+    EXITS,
+    MAX_RANK,
+    MERGES,
+    NEXT,
+    SWITCHES,
+    Attributes,
+    Body,
+    Frame,
+    Input,
+    Wired,
+    ref,
+)
 from rfgraph.importers.tensorflow.nodes import (
     BOOL,
     DEAD,
@@ -49,6 +62,8 @@ from rfgraph.importers.tensorflow.nodes import (
     Node,
     Rows,
 )
+from rfgraph.importers.tensorflow.pruning import SOURCES
+from rfgraph.importers.tensorflow.weights import VARIABLES
 from rfgraph.importers.tensorflow.wire import contents
 
 #: Nodes read of functions and loop bodies, each time that they are called: beyond it the file is refused.
@@ -59,28 +74,11 @@ MAX_CALLS = 64
 MAX_TURNS = 64
 #: Outputs of nodes that are kept: a node may have thousands.
 MAX_OUTPUTS = 1_000_000
-#: Steps taken through tangled loops.
-MAX_STEPS = 2_000_000
 #: Longer names of scopes are cut.
 MAX_SCOPE = 400
-#: TensorFlow's own limit.
-MAX_RANK = 254
-
-#: Ops whose outputs come from outside.
-SOURCES = frozenset(
-    {
-        "Placeholder", "PlaceholderV2", "PlaceholderWithDefault", "_Arg", "IteratorGetNext", "IteratorGetNextSync",
-        "OneShotIterator", "QueueDequeueV2", "QueueDequeue", "QueueDequeueManyV2", "QueueDequeueMany",
-        "QueueDequeueUpToV2", "QueueDequeueUpTo", "DecodeJpeg", "DecodePng", "DecodeBmp", "DecodeGif", "DecodeImage",
-        "DecodeAndCropJpeg", "DecodeRaw",
-    }
-)  # fmt: skip
 CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall", "TPUPartitionedCall", "RemoteCall"})
 BRANCHES = frozenset({"If", "StatelessIf", "_If", "Case", "StatelessCase"})
 LOOPS = frozenset({"While", "StatelessWhile", "_While"})
-ENTERS, EXITS = frozenset({"Enter", "RefEnter"}), frozenset({"Exit", "RefExit"})
-MERGES, SWITCHES = frozenset({"Merge", "RefMerge"}), frozenset({"Switch", "RefSwitch"})
-NEXT = frozenset({"NextIteration", "RefNextIteration"})
 #: What may stand between a convolution and the ``BatchToSpaceND`` after it, or before it.
 BETWEEN = frozenset(
     {
@@ -90,47 +88,6 @@ BETWEEN = frozenset(
 )  # fmt: skip
 CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2dNative", "Conv3D"})
 
-VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
-#: Op -> the inputs of it that are learned where they are constants.
-LEARNED = {
-    **dict.fromkeys(
-        ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2", "BiasAdd",
-         "BiasAddV1", "DepthwiseConv2dNativeBackpropInput", "QuantizedConv2D", "QuantizedDepthwiseConv2D"),
-        (1,),
-    ),
-    **dict.fromkeys(
-        ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Add", "AddV2", "Mul", "QuantizedMatMul"), (0, 1)
-    ),
-    **dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), (1, 2)),
-    **dict.fromkeys(("Gather", "GatherV2", "ResourceGather"), (0,)),
-    "BatchNormWithGlobalNormalization": (3, 4),
-    "Einsum": (0, 1),
-    "_FusedConv2D": (1, 2),
-    "_FusedMatMul": (1, 2),
-}  # fmt: skip
-_STATISTICS = re.compile(r"(moving_|running_|pop_)?(mean|variance|var|avg)(/\w+)?(_\d+)?$", re.I)
-
-#: Sinks of a graph that are no outputs of the network.
-BESIDE = frozenset(
-    {
-        "NoOp", "Assert", "Print", "PrintV2", "IsVariableInitialized", "VarIsInitializedOp", "MakeIterator",
-        "ShardedFilename", "MergeV2Checkpoints", "ControlTrigger", "DestroyResourceOp", "DestroyTemporaryVariable",
-        "WriteFile", "CheckNumerics", "ConcatOffset", "BroadcastGradientArgs", "InvertPermutation", "Timestamp",
-    }
-)  # fmt: skip
-#: What a network is trained by: what is made of them is none of its outputs.
-LOSSES = frozenset(
-    {
-        "SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits", "L2Loss", "CTCLoss", "CTCLossV2",
-        "InTopK", "InTopKV2",
-    }
-)  # fmt: skip
-_BESIDE_NAMED = re.compile(
-    r"(Resource|Sparse)*Apply[A-Z].*|(Resource)?Scatter(Nd)?(Update|Add|Sub|Mul|Div|Min|Max)|Assign.*|.*Summary(V2)?|(Save|Restore)(V2|Slices)?|Queue.*|Initialize.*"
-    r"|.*Grad(V\d|Grad\w*)?|.*BackpropFilter(V2)?|.*Barrier.*|Write.*Summary|.*Iterator.*|.*Dataset.*|LookupTable.*"
-)
-#: Scopes of gradients and of the saver.
-_BESIDE_SCOPE = re.compile(r"(^|/)(gradients|gradient_tape|save|report_uninitialized_variables)(_\d+)?(/|$)")
 #: Scalars that tell whether the network is trained: it is read as it is used.
 _TRAINING = re.compile(r"(^|[/_])(is_)?(train|training|train_phase|phase_train|phase|learning_phase)(_\d+)?$", re.I)
 
@@ -238,7 +195,7 @@ def _saved_model(name: str, message: Any) -> Model:
     outputs: dict[str, str] = {}
     for signature in chosen:
         for key, info in sorted(signature.inputs.items()):
-            node = _ref(info.name)[0]
+            node = ref(info.name)[0]
             # Where the exporter made the placeholder up, the input is called as its users call it.
             title = key if node.endswith(f"_{key}") and node[: -len(key) - 1] in known else node
             shape = _shape(title, info.tensor_shape) if info.HasField("tensor_shape") else None
@@ -261,195 +218,6 @@ def _shape(name: str, message: Any) -> Shape | None:
     if len(message.dim) > MAX_RANK:
         raise ValueError(f"{name!r} has {len(message.dim)} dimensions")
     return tuple(dim.size if dim.size > 0 else unknown(f"{name}.{d}") for d, dim in enumerate(message.dim))
-
-
-def _downstream(names: Sequence[str], readers: Mapping[str, Sequence[str]]) -> set[str]:
-    """Return some nodes and all that is made of them."""
-    reached, queue = set(names), deque(names)
-    while queue:
-        for reader in readers.get(queue.popleft(), ()):
-            if reader not in reached:
-                reached.add(reader)
-                queue.append(reader)
-    return reached
-
-
-# References between nodes.
-
-Port = int | tuple[str, int]
-
-
-def _ref(text: str, in_function: bool = False) -> tuple[str, Port]:
-    """Return the node that a reference names, and which output of it; -1 stands for control.
-
-    Examples
-    --------
-    >>> _ref("split:1"), _ref("conv"), _ref("^init"), _ref("norm:y:0", in_function=True)
-    (('split', 1), ('conv', 0), ('init', -1), ('norm', ('y', 0)))
-    """
-    if text.startswith("^"):
-        return text[1:], -1
-    name, *rest = text.split(":")
-    if len(rest) > 2 or (rest and not rest[-1].isdecimal()) or (len(rest) == 2 and not in_function):
-        raise ValueError(f"{text[:80]!r} is no reference to a tensor")
-    if not rest:
-        return name, 0
-    index = int(rest[-1][:9])
-    return name, (rest[0], index) if len(rest) == 2 else index
-
-
-@dataclass(frozen=True)
-class Input:
-    """A data input of a node."""
-
-    name: str
-    port: Port
-
-
-@dataclass(frozen=True)
-class Wired:
-    """A node, and what it reads."""
-
-    proto: Any
-    data: tuple[Input, ...]
-    control: tuple[str, ...]
-
-    @property
-    def op(self) -> str:
-        """Its op."""
-        return str(self.proto.op)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A loop as TensorFlow 1 writes it, node by node."""
-
-    name: str
-    entries: tuple[str, ...]
-    #: One of each for every tensor that a turn hands to the next: where it is read, and where it goes on or leaves.
-    merges: tuple[str, ...]
-    switches: tuple[str, ...]
-    condition: Input
-    #: What a turn makes of each.
-    ends: tuple[Input, ...]
-
-
-class Body:
-    """The nodes of a graph, or of a function."""
-
-    def __init__(self, nodes: Iterable[Any], function: bool = False) -> None:
-        self.function = function
-        self.steps = 0
-        self._frames: dict[str, list[str]] = {}  # by the name of a loop: where tensors enter it
-        self._carried: dict[str, dict[str, str]] = {}  # and where its turns begin -> where they go on or leave
-        self.nodes: dict[str, Wired] = {}
-        for proto in nodes:
-            if proto.name in self.nodes:
-                raise ValueError(f"two of its nodes are called {proto.name!r}")
-            refs = [_ref(text, function) for text in proto.input]
-            data = tuple(Input(name, port) for name, port in refs if port != -1)
-            self.nodes[proto.name] = Wired(proto, data, tuple(name for name, port in refs if port == -1))
-
-    def get(self, name: str, reader: str) -> Wired:
-        """Return a node."""
-        found = self.nodes.get(name)
-        if found is None:
-            raise ValueError(f"{reader} reads {name!r}, which is not in the graph")
-        return found
-
-    def needed(self, name: str) -> list[str]:
-        """Return the nodes that must be read before a node is."""
-        wired = self.nodes[name]
-        if wired.op in NEXT:
-            return []
-        if wired.op in EXITS:
-            turn, frame = self.turn(name), self.frame(name)
-            entries = self.entries(name) if frame is None else list(frame.entries)
-            return entries if turn is None else [*entries, turn.name]
-        if wired.op in MERGES:
-            return [i.name for i in wired.data if not self.is_next(i.name)]
-        return [i.name for i in wired.data] + [pivot for pivot in wired.control if self.is_pivot(pivot)]
-
-    def is_pivot(self, name: str) -> bool:
-        """Whether a node tells which branch is taken, to those that it controls."""
-        wired = self.nodes.get(name)
-        if wired is None or wired.op != "Identity" or not wired.data:
-            return False
-        source = self.nodes.get(wired.data[0].name)
-        return source is not None and source.op in SWITCHES
-
-    def is_next(self, name: str) -> bool:
-        """Whether a node hands a tensor to the next turn of a loop."""
-        wired = self.nodes.get(name)
-        return wired is not None and wired.op in NEXT
-
-    def turn(self, name: str) -> Input | None:
-        """Return what a turn of a loop makes of the tensor that leaves the loop at a node."""
-        wired = self.nodes[name]
-        for ops in (SWITCHES, MERGES):
-            if not wired.data:
-                return None
-            found = self.nodes.get(wired.data[0].name)
-            if found is None or found.op not in ops:
-                return None
-            wired = found
-        ends = [self.nodes[i.name] for i in wired.data if self.is_next(i.name)]
-        return ends[0].data[0] if len(ends) == 1 and ends[0].data else None
-
-    def frame(self, name: str) -> Frame | None:
-        """Return the loop that a node leaves, ``None`` if it is not built as ``tf.while_loop`` builds one."""
-        switch = self._first(name, SWITCHES)
-        merge = None if switch is None else self._first(switch, MERGES)
-        entry = None if merge is None else self._first(merge, ENTERS)
-        if entry is None:
-            return None
-        title = self._title(entry)
-        if not self._frames:
-            for other, wired in self.nodes.items():
-                if wired.op in ENTERS:
-                    self._frames.setdefault(self._title(other), []).append(other)
-                elif wired.op in SWITCHES and (of := self._first(other, MERGES)) is not None:
-                    start = self._first(of, ENTERS)
-                    if start is not None and len(self.nodes[of].data) == 2 and len(wired.data) == 2:
-                        self._carried.setdefault(self._title(start), {})[of] = other
-        carried = self._carried.get(title, {})
-        turns = [self.nodes[of].data for of in carried]
-        conditions = {self.nodes[switch].data[1] for switch in carried.values()}
-        ends = [self.nodes.get(last.name) for _, last in turns]
-        if len(conditions) != 1 or any(end is None or end.op not in NEXT or not end.data for end in ends):
-            return None
-        (condition,) = conditions
-        return Frame(
-            title, tuple(self._frames[title]), tuple(carried), tuple(carried.values()), condition,
-            tuple(end.data[0] for end in ends if end is not None),
-        )  # fmt: skip
-
-    def _first(self, name: str, ops: frozenset[str]) -> str | None:
-        """Return what a node reads first, if that is one of some ops."""
-        wired = self.nodes.get(name)
-        source = wired.data[0].name if wired is not None and wired.data else ""
-        return source if source in self.nodes and self.nodes[source].op in ops else None
-
-    def _title(self, entry: str) -> str:
-        return str(Attributes(self.nodes[entry].proto.attr, {}).get("frame_name", ""))
-
-    def entries(self, name: str) -> list[str]:
-        """Return the nodes through which tensors enter the loop that a node leaves."""
-        found: dict[str, None] = {}
-        seen, queue = {name}, deque([name])
-        while queue:
-            wired = self.nodes.get(queue.popleft())
-            self.steps += 1
-            if self.steps > MAX_STEPS:
-                raise ValueError(f"it has loops whose walk takes more than {MAX_STEPS} steps")
-            for i in wired.data if wired is not None else ():
-                inner = self.nodes.get(i.name)
-                if inner is not None and inner.op in ENTERS:
-                    found[i.name] = None
-                elif i.name not in seen:
-                    seen.add(i.name)
-                    queue.append(i.name)
-        return list(found)
 
 
 class Reader(Base):
@@ -478,9 +246,11 @@ class Reader(Base):
                 continue
             bound[node] = self.build.input(title, shape, self.given.get(title))
         if self.model.outputs is None:
-            wanted = [Input(name, 0) for name in self.sinks(body)]
+            if not any(wired.op in SOURCES for wired in body.nodes.values()):
+                raise self.fail("it has no input: no Placeholder, and no iterator or queue that feeds it")
+            wanted = [Input(name, 0) for name in pruning.sinks(body)]
         else:
-            wanted = [Input(*_ref(text)) for text in self.model.outputs]
+            wanted = [Input(*ref(text)) for text in self.model.outputs]
         made = self.run(body, bound, wanted, "")
         titles = self.model.titles or ("",) * len(made)
         named = [
@@ -495,38 +265,6 @@ class Reader(Base):
     def is_scalar(self, name: str, proto: Any, shape: Shape | None) -> bool:
         """Whether a fed node is a switch of the graph that has a value of its own."""
         return shape == () and (proto.op == "PlaceholderWithDefault" or _TRAINING.search(name) is not None)
-
-    def sinks(self, body: Body) -> list[str]:
-        """Return the nodes that depend on an input and that nothing but training reads."""
-        readers: dict[str, list[str]] = {}
-        for name, wired in body.nodes.items():
-            for i in wired.data:
-                readers.setdefault(i.name, []).append(name)
-        sources = [name for name, wired in body.nodes.items() if wired.op in SOURCES]
-        if not sources:
-            raise self.fail("it has no input: no Placeholder, and no iterator or queue that feeds it")
-        # Freezing a loop leaves placeholders behind that nothing reads.
-        sources = [name for name in sources if readers.get(name)] or sources
-        reached = _downstream(sources, readers)
-        losses = _downstream([name for name, wired in body.nodes.items() if wired.op in LOSSES], readers)
-        left = {name: len(readers.get(name, ())) for name in body.nodes}
-        beside = losses | {name for name in body.nodes if self.is_beside(body, name)}
-        peeled = deque(name for name, count in left.items() if not count and name in beside)
-        gone = set(peeled)
-        while peeled:
-            for i in body.nodes[peeled.popleft()].data:
-                if i.name in left:
-                    left[i.name] -= 1
-                    if not left[i.name] and i.name not in gone and i.name in beside:
-                        gone.add(i.name)
-                        peeled.append(i.name)
-        ends = [n for n in body.nodes if not left[n] and n in reached and n not in gone]
-        return ends or [name for name in body.nodes if name in reached and not readers.get(name)]
-
-    def is_beside(self, body: Body, name: str) -> bool:
-        """Whether a node that nothing reads is there for training only."""
-        op = body.nodes[name].op
-        return op in BESIDE or _BESIDE_NAMED.fullmatch(op) is not None or _BESIDE_SCOPE.search(name) is not None
 
     # Bodies.
 
@@ -705,14 +443,14 @@ class Reader(Base):
 
     def made(self, node: Node, body: Body, wired: Wired) -> Made:
         """Return the outputs of a node."""
-        self.build.at(node.name, node.op, self.weights(node))
+        self.build.at(node.name, node.op, weights.read(node))
         handler = HANDLERS.get(node.op)
         if node.op in SOURCES:
             return self.source(node)
         if node.op == "Const":
             return self.tensor(node.name, node.get("value"))
         if node.op in VARIABLES and handler is not None:
-            return self.learn(handler(node, self.build))  # type: ignore[arg-type]
+            return weights.learn(self.build, handler(node, self.build))  # type: ignore[arg-type]
         if node.op in MERGES:
             return self.merged(node, body, wired)
         if node.op in SWITCHES:
@@ -729,20 +467,7 @@ class Reader(Base):
             raise UnspelledError
         if node.op == "Identity" and body.function and re.fullmatch(r"(.*/)?Identity(_\d+)?", node.name):
             return node.inputs[0]  # what the exporter returns; the graph has no such node
-        return _less_learned(node, handler(node, self.build))
-
-    def weights(self, node: Node) -> list[Value]:
-        """Return the learned tensors that a node reads, as far as the op tells them from other constants."""
-        places = LEARNED.get(node.op, ())
-        if all(isinstance(item, Value) and item.constant for item in node.inputs):
-            return []  # what is made of weights alone counts where it is read
-        found = [item for k, item in enumerate(node.inputs) if k in places and isinstance(item, Value)]
-        return [value for value in found if value.learned and value.shape != ()]
-
-    def learn(self, value: Value, kind: int = 1) -> Value:
-        """Return a tensor that may be learned: no scalar, and no mean or variance of what was seen in training."""
-        known = value.shape != () and kind not in INTEGERS and not _STATISTICS.search(value.name)
-        return self.build.learn(value) if known else value
+        return weights.less_learned(node, handler(node, self.build))
 
     def opaque(self, node: Node, k: int, why: str) -> Value:
         """Return output ``k`` of a node of which nothing is known but perhaps its shape."""
@@ -815,14 +540,14 @@ class Reader(Base):
             count *= size
         kind = int(tensor.dtype)
         if count > (MAX_ELEMENTS if kind in INTEGERS else MAX_FLOATS) or kind not in (*INTEGERS, *FLOATS):
-            return self.learn(self.build.weight(shape, name), kind)
+            return weights.learn(self.build, self.build.weight(shape, name), kind)
         numbers = _contents(tensor, kind, count)
         if numbers is None:
-            return self.learn(self.build.weight(shape, name), kind)  # weights were stripped
+            return weights.learn(self.build, self.build.weight(shape, name), kind)  # weights were stripped
         integer = kind in INTEGERS
         exact = numbers if integer else [simplest(number) for number in numbers]
         elements = constant(exact or [0], integer=integer).elements[: len(exact)].reshape(shape)
-        return self.learn(self.build.constant(elements, integer=integer, name=name), kind)
+        return weights.learn(self.build, self.build.constant(elements, integer=integer, name=name), kind)
 
     # Control flow.
 
@@ -928,7 +653,7 @@ class Reader(Base):
         if name not in self.bodies:
             self.bodies[name] = Body(function.node_def, function=True)
         bound = dict(zip((a.name for a in arguments), inputs, strict=True))
-        wanted = [Input(*_ref(function.ret[a.name], True)) for a in function.signature.output_arg]
+        wanted = [Input(*ref(function.ret[a.name], True)) for a in function.signature.output_arg]
         with self.deeper(MAX_CALLS, f"its functions, {name!r} among them, call each other"):
             return self.run(self.bodies[name], bound, wanted, prefix, given)
 
@@ -1000,52 +725,6 @@ class Sandwich:
     inserted: bool
 
 
-class Attributes(Mapping[str, Any]):
-    """The attributes of a node in plain Python, each when it is asked for."""
-
-    def __init__(self, protos_: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-        self._protos = protos_
-        self._given = given
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._protos:
-            raise KeyError(name)
-        return _plain(self._protos[name], self._given)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._protos)
-
-    def __len__(self) -> int:
-        return len(self._protos)
-
-
-def _plain(attribute: Any, given: Mapping[str, Any]) -> Any:
-    kind = attribute.WhichOneof("value")
-    if kind is None:
-        return None
-    value = getattr(attribute, kind)
-    if kind == "s":
-        return value.decode("utf-8", "replace")
-    if kind == "shape":
-        return _sizes(value)
-    if kind == "placeholder":
-        return given.get(value)
-    if kind != "list":
-        return value
-    if value.s:
-        return [entry.decode("utf-8", "replace") for entry in value.s]
-    if value.shape:
-        return [_sizes(entry) for entry in value.shape]
-    return list(value.i or value.f or value.b or value.type or value.func)
-
-
-def _sizes(message: Any) -> tuple[int, ...] | None:
-    """Return the sizes that a shape states, -1 where it does not."""
-    if len(message.dim) > MAX_RANK:
-        raise ValueError(f"a shape of {len(message.dim)} dimensions")
-    return None if message.unknown_rank else tuple(dim.size for dim in message.dim)
-
-
 def _contents(tensor: Any, kind: int, count: int) -> list[Any] | None:
     """Return the few numbers of a tensor; the last one stands for all that are left out, zero if there is none."""
     if kind not in INTEGERS and kind not in (1, 2):
@@ -1063,16 +742,6 @@ def _contents(tensor: Any, kind: int, count: int) -> list[Any] | None:
         numbers += (numbers[-1:] or [0]) * (count - len(numbers))
     finite = all(number == number and abs(number) != float("inf") for number in numbers)
     return [int(number) for number in numbers] if kind in INTEGERS else numbers if finite else None
-
-
-def _less_learned(node: Node, made: Made) -> Made:
-    """Return what is made without what is no longer learned: of norms, their means and variances.
-
-    Norms at inference are written as ``x * scale + (shift - mean * scale)``, with ``scale = gamma / sqrt(variance)``.
-    """
-    if isinstance(made, Value) and made.constant and made.learned and node.op in ("Rsqrt", "Sub"):
-        return replace(made, learned=node.input(0).learned if node.op == "Sub" else NOTHING)
-    return made
 
 
 def _decided(value: Value) -> bool:

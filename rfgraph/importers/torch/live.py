@@ -8,6 +8,7 @@ import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from numbers import Integral
 from typing import Any
 
@@ -338,7 +339,8 @@ def graph_at_any_size(
 ) -> nx.DiGraph[Any] | None:
     """Return the network graph of a live module whose inputs may have any size, ``None`` where it cannot be traced so.
 
-    All dimensions of an input but the first two stay open (of two, the last one): batch and channels come first.
+    All dimensions of an input but the first two stay open (of two, the last one): batch and channels come first. Where
+    the exporter closes one of them, because a map must be as large as a constant, sizes may hold for that one only.
     """
     if isinstance(module, torch.export.ExportedProgram):
         return graph_of(module, None, treat, None, axes)  # it says itself which dimensions are open
@@ -349,11 +351,13 @@ def graph_at_any_size(
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             named = dict(zip(_parameters(module), tree_map(_open, arguments), strict=False))
-            sizes = {**named, **tree_map(_open, keywords)}
-            program = torch.export.export(module, arguments, keywords, dynamic_shapes=sizes, strict=False)
-        return lowered(_exported(program, type(module).__name__)[0], treat, None, None, axes)
+            shapes = {**named, **tree_map(_open, keywords)}
+            program = torch.export.export(module, arguments, keywords, dynamic_shapes=shapes, strict=False)
+        graph = lowered(_exported(program, type(module).__name__)[0], treat, None, None, axes)
     except Exception:  # the module's own code runs here and may raise anything; the trace at one size has told it
         return None
+    sizes = [attributes.get("size", ()) for _, attributes in graph.nodes(data=True) if attributes["op"] == "input"]
+    return None if any(isinstance(size, int) and size > 1 for size in chain(*sizes)) else graph
 
 
 def _open(value: Any) -> Any:
