@@ -10,7 +10,9 @@ import networkx as nx
 import rfgraph
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph
+from rfgraph.passes.moments import moments
 from rfgraph.passes.results import Fields
+from rfgraph.passes.weighing import Assumed
 from rfgraph.questions import alignment, holes
 
 #: The yardstick, on the same graph in the same run.
@@ -70,6 +72,7 @@ def passes(graph: nx.DiGraph) -> list[Pass]:
         Pass("reverse", lambda: _each_axis(compiled, lambda axis: engine.reverse(compiled, axis, output))),
         Pass("alignment", lambda: alignment.find(compiled, fields, source, modes)),
         Pass("holes", lambda: holes.find(compiled, fields, source, [output])),
+        Pass("effective sizes", lambda: moments(compiled, source, Assumed())),
         Pass("analyze", lambda: _analyzed(graph)),
     ]
 

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from rfgraph.fast.numbers import Numbers
     from rfgraph.graph.costs import Total
     from rfgraph.graph.network import Network
+    from rfgraph.measure import MeasuredField, Strongest, measure_field, strongest
     from rfgraph.ops.costs import Cost
     from rfgraph.passes.extents import Regions
     from rfgraph.questions.context import GlobalContext
+    from rfgraph.questions.effective import EffectiveField, EffectiveSize
     from rfgraph.questions.features import Features
     from rfgraph.questions.findings import Finding
     from rfgraph.questions.holes import Holes
@@ -39,12 +41,15 @@ __all__ = [
     "ArrayFields",
     "Branch",
     "Cost",
+    "EffectiveField",
+    "EffectiveSize",
     "Features",
     "Finding",
     "GlobalContext",
     "Holes",
     "Layer",
     "LooksAhead",
+    "MeasuredField",
     "Misalignment",
     "Network",
     "Numbers",
@@ -56,6 +61,7 @@ __all__ = [
     "Report",
     "Roi",
     "SizeDependent",
+    "Strongest",
     "Support",
     "Sweep",
     "Total",
@@ -66,9 +72,11 @@ __all__ = [
     "Window",
     "analyze",
     "load",
+    "measure_field",
     "roi",
     "single_path",
     "solve_arrays",
+    "strongest",
     "sweep",
     "trace",
 ]
@@ -77,6 +85,8 @@ __all__ = [
 _HOMES = {
     "analysis": ("analyze", "load", "trace"),
     "report": ("Report",),
+    "measure": ("MeasuredField", "Strongest", "measure_field", "strongest"),
+    "questions.effective": ("EffectiveField", "EffectiveSize"),
     "fast.arrays": ("ArrayFields", "solve_arrays"),
     "algebra.closed_form": ("single_path",),
     "graph.costs": ("Total",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 
@@ -26,6 +26,8 @@ from rfgraph.report import Report, report_of
 if TYPE_CHECKING:
     from rfgraph.importers.lowering.layout import Axes
 
+#: How a live PyTorch module is traced.
+How = Literal["run", "export"]
 #: A network graph, a ``Network``, or what names one: a file, ``zoo:NAME``, ``path/to/file.py:function``.
 Model = Any
 
@@ -40,6 +42,7 @@ def analyze(
     example: Any = None,
     inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
+    trace: How = "run",
 ) -> Report:
     """Return what every feature of a network sees of its input, and every merge whose paths do not line up.
 
@@ -73,6 +76,10 @@ def analyze(
         Which dimensions of a model's inputs are spatial, where the model itself does not tell: for each input a letter
         per dimension that is an axis and a dot for any other, such as ``{"image": "..HW"}``, or one text for all
         inputs. It is found where a model has windows or patches.
+    trace
+        How a live PyTorch module is traced. ``"run"``: by what one run of it calls, on tensors without contents if that
+        will do; ``Report.as_run`` says where the example decided. ``"export"``: by ``torch.export``. What holds at any
+        input size (``input_sizes``, ``aligned_sizes``, ``map_size_of``) is found by ``torch.export`` in both.
 
     Raises
     ------
@@ -96,12 +103,12 @@ def analyze(
     ('pool' against 'conv', parting at 'image')
     """
     example, input_size = importers.as_example(model, example, input_size)
-    graph = _graph(model, treat, input_size, example, inputs, axes)
+    graph = _graph(model, treat, input_size, example, inputs, axes, trace)
     report = report_of(graph, input_size, source, alignment, treat, batch_norm)
     if importers.is_traced(model):
 
         def at_size(size: InputSize) -> Report:
-            return analyze(model, size, source, alignment, treat, batch_norm, example, axes=axes)
+            return analyze(model, size, source, alignment, treat, batch_norm, example, axes=axes, trace=trace)
 
         def at_any_size() -> Report | None:
             symbolic = importers.live_at_any_size(model, example, treat, axes)
@@ -207,14 +214,17 @@ def _graph(
     example: Any,
     inputs: Mapping[str, Any] | None,
     axes: Axes | None,
+    trace: How = "run",
 ) -> nx.DiGraph[Any]:
+    if trace not in ("run", "export"):
+        raise ModelFileError(f"trace {trace!r} is neither 'run' nor 'export'")
     if isinstance(model, (Network, nx.Graph)):
         if inputs:
             raise ModelFileError("what inputs hold can be set for model files; a network does not depend on it")
         return importers.stated(model.graph if isinstance(model, Network) else model, axes)
     if isinstance(model, (str, Path, os.PathLike)):
         return importers.load(os.fspath(model), treat, input_size, inputs, axes)
-    live = importers.live(model, example, treat, input_size, inputs, axes)
+    live = importers.live(model, example, treat, input_size, inputs, axes, trace)
     if live is not None:
         return live
     raise ModelFileError(

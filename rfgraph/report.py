@@ -99,6 +99,14 @@ class Report(Mapping[Hashable, Layer]):
         return self._solved.engine
 
     @property
+    def as_run(self) -> tuple[str, ...]:
+        """Where the code of a live model looked at what its example holds (``file:line``): what is told is told as run.
+
+        Another example may make it run other code. Empty where only shapes decide.
+        """
+        return tuple(self._graph.graph.get("as_run", ())) if self._graph is not None else ()
+
+    @property
     def _general(self) -> General:
         return self._solved.general
 
@@ -639,7 +647,7 @@ class Report(Mapping[Hashable, Layer]):
         UnknownFieldError
             If some map between the source and ``layer`` has no known size, or some op on the way reads who knows what.
         SizeError
-            If a map on the way has more than 2**24 positions along an axis.
+            If a map on the way has more than 2**22 positions along an axis.
 
         Examples
         --------
@@ -817,7 +825,7 @@ class Report(Mapping[Hashable, Layer]):
         IndexError
             If the index lies outside the map.
         UnboundedError
-            If every path reads a whole axis, or the maps on the way are larger than 2**24 positions.
+            If every path reads a whole axis, or the maps on the way are larger than 2**22 positions.
         UnknownFieldError
             If a field on the way is not known, or the feature feels nothing of the source.
 

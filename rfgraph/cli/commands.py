@@ -6,6 +6,7 @@ A command imports what it needs when it runs, so that no other command waits for
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -240,7 +241,35 @@ def _field(options: argparse.Namespace) -> tuple[View | File, int]:
         from rfgraph.present.effective import array_data
 
         return File(array_data(field)), CLEAN
-    return FieldView(report, field, options.model), CLEAN
+    measured = None
+    if options.measured:
+        from rfgraph.measure import measure_field
+
+        measured = measure_field(
+            options.model,
+            options.layer,
+            options.images,
+            options.samples,
+            index=field.index,
+            progress=sys.stderr.isatty(),
+        )
+    return FieldView(report, field, options.model, measured), CLEAN
+
+
+def _strongest(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.measure import strongest
+    from rfgraph.present.effective import StrongestView
+
+    image: Any = options.image
+    if image.endswith(".npy"):
+        import numpy as np
+
+        try:
+            image = np.load(image, allow_pickle=False)
+        except ValueError as error:
+            raise RFGraphError(f"{image}: {error}") from error
+    found = strongest(options.model, image, options.layer, options.channel, options.top)
+    return StrongestView(options.model, options.layer, found), CLEAN
 
 
 def _zoo(options: argparse.Namespace) -> tuple[View, int]:
@@ -364,5 +393,6 @@ COMMANDS: dict[str, Run] = {
     "report": _report,
     "sweep": _sweep,
     "field": _field,
+    "strongest": _strongest,
     "zoo": _zoo,
 }

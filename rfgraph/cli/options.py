@@ -471,9 +471,20 @@ def _field_options(field: argparse.ArgumentParser) -> None:
         help="random (default), uniform, corners or outside-large; for some layers alone as 'conv*=random', or their "
         "taps as 'blur=1,2,1', others being uniform then",
     )
+    field.add_argument("--measured", action="store_true", help="run the model too (.onnx, .keras), beside the theory")
+    field.add_argument("--images", metavar="DIR", help="images to run it on (default: random ones)")
+    field.add_argument("--samples", metavar="N", type=_natural, default=20, help="gradients to take (default: 20)")
     field.add_argument("--gate", metavar="SHARE", type=float, default=0.5, help="of values past a ReLU (default: 0.5)")
     field.add_argument("--skip", metavar="FACTOR", type=float, default=1.0, help="of skip connections (default: 1)")
     _measured(field)
+
+
+def _strongest_options(strongest: argparse.ArgumentParser) -> None:
+    strongest.add_argument("model", metavar="MODEL", help="a model that can be run: an .onnx or .keras file")
+    strongest.add_argument("image", metavar="IMAGE", help="an image, scaled to 0 to 1, or an .npy array [C, *axes]")
+    strongest.add_argument("layer", metavar="LAYER", help="name of a node, or of a layer of Keras")
+    strongest.add_argument("--channel", metavar="N", type=_natural, help="the channel to look at (default: all)")
+    strongest.add_argument("--top", metavar="N", type=_natural, default=5, help="how many features (default: 5)")
 
 
 def _zoo_options(zoo: argparse.ArgumentParser) -> None:
@@ -505,5 +516,6 @@ COMMANDS = {
     "report": Command(_report_options, "everything, on a page for a browser", _REPORT, makes=("html",)),
     "sweep": Command(_sweep_options, "many designs of a network at once", _SWEEP),
     "field": Command(_field_options, "how strongly one feature feels each position of the input", _FIELD),
+    "strongest": Command(_strongest_options, "the strongest features of a layer, and the pixels they looked at"),
     "zoo": Command(_zoo_options, "the published networks, computed, beside what was published"),
 }

@@ -335,6 +335,8 @@ def forget(table: Table) -> None:
 def _parsed(attributes: Mapping[str, Any], axes: int) -> Spec:
     kind = kind_of(attributes.get("op"))
     ops = tuple(kind.parse(attributes, axis, axes) for axis in range(axes))
+    if not all(op.reads_all for op in ops):
+        raise NotPlainError(f"op {attributes['op']!r} may read less than its window")
     return Spec(attributes["op"], ops, all(op.merges for op in ops))
 
 
@@ -348,7 +350,7 @@ def _read(op: Op, map_size: Size, kind: str) -> Read:
     """
     if op.joins or op.arity == "none":
         raise NotPlainError(f"op {kind!r} joins maps end to end, or makes them of nothing")
-    read, output_size = op.window(0, (map_size,)), op.size((map_size,))
+    read, output_size = op.reads(0, (map_size,)), op.size((map_size,))
     if output_size is not None and output_size < 1:
         raise NotPlainError(f"op {kind!r} leaves nothing of a map of size {map_size}")
     if read.is_full and read.exact:

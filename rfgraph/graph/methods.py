@@ -45,7 +45,7 @@ _TYPES = {
 }
 
 #: Of what all ops may state, the type.
-_STATED = {"label": "str", "location": "str", "bias": "bool | None", "treat": "str"}
+_STATED = {"label": "str", "location": "str", "bias": "bool | None", "treat": "str", "bound": "str | Sequence[str]"}
 
 
 class Methods:
@@ -69,7 +69,7 @@ class Methods:
 
 def signatures() -> str:
     """Return the stub of this module: the signature of every method."""
-    names = sorted((METADATA | {"treat"}) - {"op"})
+    names = sorted((METADATA | {"treat", "bound"}) - {"op"})
     stated = "\n".join(f"    {name}: {_STATED.get(name, 'int | None')}" for name in names)
     lines = [f"    def {op}(self, {str(_signature(kind))[1:]}: ..." for op, kind in sorted(KINDS.items())]
     text = "".join(line.replace("'", "").replace("Ellipsis", "...") + "\n" for line in lines)
@@ -89,6 +89,7 @@ def _signature(kind: type[Op]) -> Signature:
             Parameter.empty if one.default is MISSING else ...,
         )
         for one in fields(kind)
+        if one.name not in _STATED
     }
     extra = dict.fromkeys(sorted(kind.extra), ("Any", ...))
     for name, (annotation, default) in {**own, **extra}.items():

@@ -337,6 +337,7 @@ def live(
     input_size: InputSize = None,
     inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
+    trace: str = "run",
 ) -> nx.DiGraph[Any] | None:
     """Return the network graph of a live model of a framework, ``None`` if ``model`` is none.
 
@@ -349,6 +350,8 @@ def live(
         Full shape of its input, or a tensor; a list of these if it has several.
     treat, input_size, inputs, axes
         As for ``load``.
+    trace
+        How a PyTorch module is traced: ``"run"`` or ``"export"``.
 
     Raises
     ------
@@ -368,7 +371,8 @@ def live(
         return whole
     if inputs:
         raise ModelFileError("what inputs hold can be set for model files; a live model is traced on its example")
-    graph: nx.DiGraph[Any] = reader.graph_of(model, example, treat, input_size, axes=axes)
+    how = {"trace": trace} if framework.package == "torch" else {}
+    graph: nx.DiGraph[Any] = reader.graph_of(model, example, treat, input_size, axes=axes, **how)
     return graph
 
 

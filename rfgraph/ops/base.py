@@ -79,6 +79,10 @@ class Op:
     #: Attributes besides the fields.
     extra: ClassVar[frozenset[str]] = frozenset()
 
+    #: Why outputs may read less than the op's window says, if they may, as under a mask of which no one knows the
+    #: content, or where channels hold different positions.
+    bound: str = field(metadata={"read": lambda name, value: text(name, value), "name": None}, default="")
+
     @property
     def collapses(self) -> bool:
         """Whether the axis is gone in its output, so that nothing after it is a feature map."""
@@ -153,8 +157,8 @@ class Op:
 
     @property
     def reads_all(self) -> bool:
-        """Whether each output reads all that its window says, and not less where channels differ in what they hold."""
-        return True
+        """Whether each output reads all that its window says, and not less."""
+        return not self.bound
 
     @property
     def rearranges(self) -> bool:
@@ -281,8 +285,13 @@ class Op:
         return 0
 
     def window(self, slot: int, sizes: Sizes) -> Window:
-        """Return what one output reads of the input in ``slot``, given the sizes of all inputs on this axis."""
+        """Return what one output reads by the op's rule: ``reads`` without ``bound``."""
         return IDENTITY
+
+    def reads(self, slot: int, sizes: Sizes) -> Window:
+        """Return what one output reads of the input in ``slot``, given the sizes of all inputs on this axis."""
+        window = self.window(slot, sizes)
+        return window.at_most(self.bound) if self.bound else window
 
     def size(self, sizes: Sizes) -> Size:
         """Return the output size on this axis, ``None`` if the input sizes do not tell.
@@ -305,10 +314,10 @@ class Op:
         known = {f.metadata["name"] or f.name: f for f in fields(cls)}
         for name in attributes:
             if name not in known and name not in METADATA and name not in cls.extra:
-                allowed = sorted(set(known) | cls.extra)
+                allowed = sorted((set(known) | cls.extra) - {"bound"})
                 raise AttributeValueError(
                     f"attribute {name!r} is not one of {attributes.get('op', cls.kind)}{near(name, allowed)}; "
-                    f"it takes {', '.join(allowed) or 'none'} (and {', '.join(sorted(METADATA - {'op'}))})"
+                    f"it takes {', '.join(allowed) or 'none'} (and {', '.join(sorted(METADATA - {'op'} | {'bound'}))})"
                 )
         given = cls.complete({name: value for name, value in attributes.items() if name not in METADATA})
         values = {}

@@ -24,7 +24,6 @@ from rfgraph.ops.base import (
     optional,
     padding,
     positive,
-    text,
 )
 
 
@@ -103,19 +102,11 @@ class Crop(Pad):
 @op_kind("slice")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice(Op):
-    """``x[start:stop:step]`` along the axis; negative ends count from the end of the map.
-
-    ``bound`` says why an output may read less than that, if it may: where channels are sliced that differ.
-    """
+    """``x[start:stop:step]`` along the axis; negative ends count from the end of the map."""
 
     start: int | None = attribute(optional(integer), default=None)
     stop: int | None = attribute(optional(integer), default=None)
     step: int = attribute(positive, default=1)
-    bound: str = attribute(text, default="")
-
-    @property
-    def reads_all(self) -> bool:
-        return not self.bound
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -141,7 +132,7 @@ class Slice(Op):
             start = slice(start, self.stop, self.step).indices(sizes[0])[0]
         elif start < 0:
             return Window.unknown(f"a slice that starts at {start} depends on the input size; give one")
-        return Window.periodic(((start, start),), self.step, exact=not self.bound, why=self.bound)
+        return Window(1, self.step, -start)
 
     def size(self, sizes: Sizes) -> Size:
         if sizes[0] is None:

@@ -251,12 +251,6 @@ class DepthToSpace(Op):
     """Channels laid out in space: output ``y`` reads ``floor(y / b)``."""
 
     block: int = attribute(positive)
-    #: Why an output may read less than that, if it may: where the channels differ in what they read.
-    bound: str = attribute(text, default="")
-
-    @property
-    def reads_all(self) -> bool:
-        return not self.bound
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -270,7 +264,7 @@ class DepthToSpace(Op):
             return Window.unknown(
                 f"block {self.block} makes more than the {MAX_PERIOD} output phases that are followed"
             )
-        return Window.periodic(((0, 0),) * self.block, step=1, exact=not self.bound, why=self.bound)
+        return Window.periodic(((0, 0),) * self.block, step=1)
 
     def size(self, sizes: Sizes) -> Size:
         return None if sizes[0] is None else sizes[0] * self.block

@@ -31,19 +31,12 @@ class Directed(Mixing):
     """Every output reads what comes before it, what comes after it, or both, its own position included.
 
     ``direction="forward"`` is that of causal attention and of a recurrence that runs from the first position on.
-    ``bound`` says why outputs may read less than that, if they may: as under a mask of which no one knows the content.
     """
 
     direction: str = attribute(choice(*_DIRECTIONS), default="both")
-    bound: str = attribute(text, default="")
-
-    @property
-    def reads_all(self) -> bool:
-        return not self.bound
 
     def window(self, slot: int, sizes: Sizes) -> Window:
-        window = _DIRECTIONS[self.direction] if self.mixes else IDENTITY
-        return window.at_most(self.bound) if self.bound else window
+        return _DIRECTIONS[self.direction] if self.mixes else IDENTITY
 
 
 @op_kind("cumsum")

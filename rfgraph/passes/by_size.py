@@ -228,8 +228,8 @@ def _cases(compiled: Compiled, axis: int, rule: SizeRule) -> dict[int, list[tupl
         distinct, which = np.unique(table, axis=1, return_inverse=True)
         windows: dict[Window, list[int]] = {}
         for case, column in enumerate(distinct.T.tolist()):
-            one, other = (op.window(0, tuple(read)) for read in (column[: len(tails)], column[len(tails) :]))
-            window = one if one == other else op.window(0, (None,) * len(tails))
+            one, other = (op.reads(0, tuple(read)) for read in (column[: len(tails)], column[len(tails) :]))
+            window = one if one == other else op.reads(0, (None,) * len(tails))
             windows.setdefault(window, []).append(case)
         which = which.reshape(-1)
         cases[v] = [(np.flatnonzero(np.isin(which, at)), window) for window, at in windows.items()]

@@ -75,7 +75,7 @@ def _reads(layers: Layers, sizes: list[tuple[Size, ...]], axis: int) -> Reads:
         inputs = tuple([sizes[tail][axis] for tail in tails])
         windows = known.get((id(ops), inputs))
         if windows is None:
-            windows = tuple(ops[axis].window(slot, inputs) for slot in range(len(tails)))
+            windows = tuple(ops[axis].reads(slot, inputs) for slot in range(len(tails)))
             known[id(ops), inputs] = windows
         reads.append(windows)
     return reads

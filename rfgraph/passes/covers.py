@@ -44,20 +44,18 @@ class Covered(Domain[int]):
         return value & self.edge(v, slot) or None
 
     def join(self, v: int, values: list[int]) -> int:
-        ends = 0
-        for value in values:
+        ends = values[0]
+        for value in values[1:]:
             ends |= value
         return ends
 
     def edge(self, v: int, slot: int) -> int:
         """Return which ends of the map in ``slot`` the features of ``v`` surely read, and all positions up to there."""
-        op = self.layers.ops[v][self.axis]
-        if op.keeps_all:
-            return EVERYTHING
-        sizes = tuple([self.sizes[tail][self.axis] for tail in self.layers.tails[v]])
-        ends = self.known.get((id(op), slot, sizes))
+        op, axis, sizes = self.layers.ops[v][self.axis], self.axis, self.sizes
+        key = id(op), slot, tuple([sizes[tail][axis] for tail in self.layers.tails[v]])
+        ends = self.known.get(key)
         if ends is None:
-            ends = self.known[id(op), slot, sizes] = read_ends(op, slot, sizes)
+            ends = self.known[key] = EVERYTHING if op.keeps_all else read_ends(op, slot, key[2])
         return ends
 
 

@@ -31,7 +31,7 @@ Marks = NDArray[np.bool_]
 Positions = NDArray[np.int64]
 
 #: Maps with more positions than this along an axis are not followed.
-MAX_POSITIONS = 1 << 24
+MAX_POSITIONS = 1 << 22
 
 
 @dataclass(frozen=True)

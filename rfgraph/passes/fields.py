@@ -137,7 +137,7 @@ class _Beyond(Domain[Window]):
     def through(self, v: int, slot: int, value: Window) -> Window:
         read = self.reads[v][slot]
         if read.kind == "local" or not read.is_unbounded:
-            return _composed(read, value)
+            return EMPTY if value.kind == "empty" else _composed(read, value)
         tail = self.layers.tails[v][slot]
         ends = self.ends.get(tail, 0)
         return self.reading(v, read, value, ends).hull(self.reading(v, read, self.local[tail], ends))
@@ -146,7 +146,7 @@ class _Beyond(Domain[Window]):
         field = EMPTY
         for value in values:
             field = field.hull(value)
-        if self.layers.ops[v][self.axis].alternatives:
+        if field.kind != "empty" and self.layers.ops[v][self.axis].alternatives:
             return field.at_most(f"{self.layers.nodes[v]!r} is one of its inputs, decided when the model runs")
         return field
 
@@ -162,8 +162,10 @@ class _Beyond(Domain[Window]):
         ends
             To which ends they get, see ``covers``.
         """
-        if outer.is_empty or inner.is_empty:
+        if outer.kind == "empty" or inner.kind == "empty":
             return EMPTY
+        if outer.kind == "full" and outer.exact and ends & BOTH:
+            return FULL
         window = outer.through(inner)
         if not window.is_full:
             reaches = ends & (FIRST if window.side == "past" else LAST)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import gcd, lcm
 
 from rfgraph.algebra.window import Window
@@ -36,6 +36,8 @@ class PositionSet:
 
     phases: tuple[Marked | None, ...]
     step: int
+    #: Why it may be less, empty where exactly that is read.
+    why: str = field(default="", compare=False)
 
     @property
     def is_empty(self) -> bool:
@@ -60,11 +62,14 @@ class PositionSet:
     def joined(self, other: PositionSet) -> PositionSet:
         """Return the union of both, which have the same stride, output by output."""
         if self == other:
-            return self
+            return other if self.why else self
         period = lcm(len(self.phases), len(other.phases))
         pairs = zip(_counted(self, period), _counted(other, period), strict=True)
         phases = tuple(_union([one, two]) for one, two in pairs)
-        return _shortest(phases, self.step * period // len(self.phases))
+        why = self.why or other.why
+        if why and ((not self.why and self.covers(other)) or (not other.why and other.covers(self))):
+            why = ""  # what may be read lies inside of what is read for sure
+        return _shortest(phases, self.step * period // len(self.phases), why)
 
     def covers(self, other: PositionSet) -> bool:
         """Return whether every output reads all that it reads of ``other``, which has the same stride."""
@@ -87,10 +92,14 @@ class Positions(Domain[PositionSet]):
     start = ONE
 
     def __init__(self, compiled: Compiled, axis: int) -> None:
-        self.ops, self.reads, self.axis = compiled.layers.ops, compiled.reads[axis], axis
+        self.layers, self.reads, self.axis = compiled.layers, compiled.reads[axis], axis
 
     def through(self, v: int, slot: int, value: PositionSet) -> PositionSet:
-        return through(self.ops[v][self.axis], self.reads[v][slot], value)
+        read = self.reads[v][slot]
+        position_set = through(self.layers.ops[v][self.axis], read, value)
+        if position_set.why or read.exact or position_set.is_empty:
+            return position_set
+        return replace(position_set, why=f"{self.layers.describe(v, self.axis)}: {read.why}")
 
     def join(self, v: int, values: list[PositionSet]) -> PositionSet:
         union = values[0]
@@ -132,7 +141,7 @@ class PositionProducts(ProductDomain[PositionSet]):
     def through(self, v: int, slot: int, value: Products[PositionSet]) -> Products[PositionSet] | None:
         with self._listed(v):
             read = super().through(v, slot, value)
-        if read is None or not any(op.joins for op in self.compiled.layers.ops[v]):
+        if read is None or all(reads[v][slot].exact for reads in self.compiled.reads):
             return read
         return replace(read, exact=False)  # which input lies where is known once sizes are, and here there are none
 
@@ -175,7 +184,7 @@ def through(op: Op, read: Window, inner: PositionSet) -> PositionSet:
             marked = _over_taps(inner, interval[0], interval[1], op.spacing, positions)
         phases.append(marked)
         positions += 0 if marked is None else marked[1].bit_length()
-    return _shortest(tuple(phases), read.step * turns * inner.step // len(inner.phases))
+    return _shortest(tuple(phases), read.step * turns * inner.step // len(inner.phases), inner.why)
 
 
 def _over_taps(inner: PositionSet, first: int, last: int, spacing: int, positions: int) -> Marked | None:
@@ -243,7 +252,7 @@ def _inside(one: Marked | None, other: Marked | None) -> bool:
     return not (one[1] << (one[0] - other[0])) & ~other[1]
 
 
-def _shortest(phases: tuple[Marked | None, ...], step: int) -> PositionSet:
+def _shortest(phases: tuple[Marked | None, ...], step: int, why: str = "") -> PositionSet:
     """Return the position set with the least period, so that equal sets compare equal and long periods end."""
     if all(marked is None for marked in phases):
         return PositionSet((None,), 1)
@@ -256,4 +265,4 @@ def _shortest(phases: tuple[Marked | None, ...], step: int) -> PositionSet:
         shorter = PositionSet(phases[: len(phases) // divisor], step // divisor)
         if shorter.over(len(phases)) == phases:
             phases, step = shorter.phases, shorter.step
-    return PositionSet(phases, step)
+    return PositionSet(phases, step, why)

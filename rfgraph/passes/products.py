@@ -78,7 +78,12 @@ class ProductDomain(Domain[Products[Part]]):
         if len(values) == 1 and len(values[0].products) == 1:
             return values[0]
         kept: list[tuple[Part, ...]] = []
-        exact = all(value.exact for value in values)
+        sure = [product for value in values if value.exact for product in value.products]
+        # What may be read adds nothing to what is read for sure, where it lies inside.
+        exact = all(
+            value.exact or all(any(self._inside(one, other) for other in sure) for one in value.products)
+            for value in values
+        )
         for value in values:
             for product in value.products:
                 self._add(kept, product)

@@ -8,11 +8,12 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from rfgraph.present.layers import NAMED, head, title
-from rfgraph.present.rows import Column, Document, Records, Sheet, across, counted
+from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, across, counted
 from rfgraph.questions.layers import Layer
 from rfgraph.report import Report
 
 if TYPE_CHECKING:  # numpy is imported when it is asked for
+    from rfgraph.measure import MeasuredField, Strongest
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
 
 
@@ -103,11 +104,14 @@ class FieldView:
         What they say of the feature that is asked for.
     name
         Name of the model where the network has none.
+    measured
+        The same of the model that was run, if it was.
     """
 
     report: Report
     field: EffectiveField
     name: str
+    measured: MeasuredField | None = None
 
     def sheet(self) -> Sheet:
         """Return it for people."""
@@ -116,10 +120,13 @@ class FieldView:
         heading = f"{title(self.report, self.name)}: effective field of {str(field.layer)!r} at {index}"
         columns = (Column("axis"), *(Column(name, "right") for name in ("r", "from", "to", "mean", "std")))
         rows = []
-        for axis, name in enumerate(field.axes):
-            first = field.first[axis]
-            ends = (str(field.size[axis]), str(first), str(first + field.map.shape[axis] - 1))
-            rows.append((name, *ends, decimal(field.mean[axis]), decimal(field.std[axis])))
+        for one in (field, self.measured):
+            for axis, name in enumerate(() if one is None else field.axes):
+                assert one is not None
+                first = one.first[axis]
+                ends = (str(field.size[axis]), str(first), str(first + one.map.shape[axis] - 1))
+                of = name if one is field else f"{name}, measured"
+                rows.append((of, *ends, decimal(one.mean[axis]), decimal(one.std[axis])))
         return Sheet(heading, columns, rows, tuple(self._notes()))
 
     def _notes(self) -> list[str]:
@@ -134,6 +141,11 @@ class FieldView:
         if len(field.axes) > 1:
             rows = "; ".join(", ".join(decimal(float(value)) for value in row) for row in field.covariance)
             notes.append(f"covariance: {rows}")
+        if self.measured is not None:
+            found = self.measured
+            most = "; by differences, which may miss some of it" if found.lower_bound else ""
+            sides = ", ".join(f"{share:.0%} in {found.side(share)}" for share in SHARES)
+            notes.append(f"measured: {found.measure} over {counted(found.samples, 'sample')}{most}; {sides}")
         return [*notes, *(f"approximate: {why}" for why in field.reasons)]
 
     def records(self) -> Records:
@@ -152,6 +164,7 @@ class FieldView:
         return {
             **head("field", self.report, self.name),
             "layer": str(field.layer),
+            "measured": None if self.measured is None else _measured_document(self.measured),
             "index": list(field.index),
             "measure": field.measure,
             "status": field.status,
@@ -168,6 +181,75 @@ class FieldView:
             "rate": field.rate,
             "sides": {str(share): field.side(share) for share in SHARES},
         }
+
+
+def _measured_document(found: MeasuredField) -> Document:
+    return {
+        "measure": found.measure,
+        "samples": found.samples,
+        "lower_bound": found.lower_bound,
+        "first": list(found.first),
+        "map": found.map.tolist(),
+        "error": found.error.tolist() if found.samples > 1 else None,
+        "mean": list(found.mean),
+        "std": list(found.std),
+        "luo_size": found.luo_size,
+        "sides": {str(share): found.side(share) for share in SHARES},
+    }
+
+
+@dataclass(frozen=True)
+class StrongestView:
+    """The strongest features of a layer, and where they looked."""
+
+    model: str
+    layer: str
+    found: Sequence[Strongest]
+
+    def sheet(self) -> Sheet:
+        """Return it for people."""
+        columns = (
+            Column("channel", "right"), Column("index"), Column("value", "right"), Column("sees"),
+            Column("half of what it feels"),
+        )  # fmt: skip
+        rows = [
+            (
+                str(one.channel), ", ".join(map(str, one.index)), decimal(one.value), _box(one.box),
+                _box(one.effective_box),
+            )
+            for one in self.found
+        ]  # fmt: skip
+        notes = ("boxes: the first and last pixel on each axis; half: the smallest square that holds half of g^2",)
+        return Sheet(f"{self.model}: the strongest features of {self.layer!r}", columns, rows, notes)
+
+    def records(self) -> Records:
+        """Return it for spreadsheets."""
+        rows = [
+            (str(one.channel), " ".join(map(str, one.index)), repr(one.value), _box(one.box), _box(one.effective_box))
+            for one in self.found
+        ]
+        return Records(("channel", "index", "value", "box", "effective_box"), rows)
+
+    def document(self) -> Document:
+        """Return it for programs."""
+        features = [
+            {
+                "channel": one.channel,
+                "index": list(one.index),
+                "value": one.value,
+                "box": None if one.box is None else [list(ends) for ends in one.box],
+                "effective_box": None if one.effective_box is None else [list(ends) for ends in one.effective_box],
+            }
+            for one in self.found
+        ]
+        return {
+            "schema_version": SCHEMA_VERSION, "command": "strongest", "model": self.model, "layer": self.layer,
+            "features": features,
+        }  # fmt: skip
+
+
+def _box(box: Sequence[tuple[int | None, int | None]] | None) -> str:
+    return "-" if box is None else " x ".join(f"{first}..{last}" for first, last in box)
 
 
 def array_data(field: EffectiveField) -> bytes:

@@ -320,6 +320,9 @@ def taken_lines(report: Report) -> list[str]:
     for how, nodes in said.items():
         more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
         lines.append(f"treated as {how}: {', '.join(nodes[:NAMED])}{more}")
+    if report.as_run:
+        more = f" and {len(report.as_run) - 1} more" if len(report.as_run) > 1 else ""
+        lines.append(f"as run on this example: what it holds decides which code runs at {report.as_run[0]}{more}")
     if report.batch_norm == "training":
         lines.append("batch normalisation: in training, over the whole map")
     return lines

@@ -28,6 +28,8 @@ from rfgraph.passes.results import Fields
 from rfgraph.passes.weighing import Assumed, Floats, Gate, Weights
 from rfgraph.questions.forks import Branches
 
+#: What is told of each position.
+Measure = Literal["E[g^2]", "g", "E|g|", "E[max(g, 0)]"]
 Status = Literal["exact", "approximate", "unknown"]
 
 
@@ -180,7 +182,7 @@ class EffectiveField:
     layer: Hashable
     index: tuple[int, ...]
     axes: tuple[str, ...]
-    measure: Literal["E[g^2]", "g"]
+    measure: Measure
     first: tuple[int, ...]
     map: Floats
     #: Size of the theoretical field, one entry per axis.
@@ -354,7 +356,7 @@ def effective_field(
         raise UnboundedError(f"{layers.describe(node)}: its mean square gradient is larger than floats are")
     windows = [of_axis.local[node] for of_axis in fields]
     size = tuple(w.size if w.is_local else n for w, n in zip(windows, felt.values.shape, strict=True))
-    measure: Literal["E[g^2]", "g"] = "E[g^2]" if squares else "g"
+    measure: Measure = "E[g^2]" if squares else "g"
     return EffectiveField(
         layers.nodes[node], index, layers.axes, measure, felt.first, felt.values, size, clipped, tuple(reasons)
     )

@@ -142,7 +142,7 @@ def _changes(
 def _with_padding(op: Op, padding: tuple[int, int], size: Size) -> Window:
     """Return what an op reads of a map of ``size`` with other padding."""
     changed: Any = op
-    return replace(changed, padding=padding).window(0, (size,))  # type: ignore[no-any-return]
+    return replace(changed, padding=padding).reads(0, (size,))  # type: ignore[no-any-return]
 
 
 def _step(case: Case, v: int, above: int) -> Fraction:

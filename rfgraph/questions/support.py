@@ -235,7 +235,9 @@ def support(compiled: Compiled, fields: Sequence[Fields], node: int, source: int
             raise UnknownFieldError(f"{where} is not known: {window.why}")
         same = next((a for a in range(axis) if fields[a] is fields[axis]), None)
         of_axis = along(compiled, window, node, source, axis, name) if same is None else axes[same]
-        axes.append(AxisSupport(name, of_axis.phases, of_axis.step, of_axis.status, of_axis.why))
+        beyond = fields[axis].beyond[node]  # cut, but where it is not certain what more is read, nor is it here
+        why = of_axis.why or beyond.why
+        axes.append(AxisSupport(name, of_axis.phases, of_axis.step, "bound" if why else "exact", why))
     return Support(layers.nodes[node], tuple(axes), lambda: products(compiled, node, source))
 
 
@@ -252,13 +254,9 @@ def along(compiled: Compiled, window: Window, node: int, source: int, axis: int,
         None if marked is None else PhaseSupport(marked[0], marked[1].bit_length(), marked[1].bit_count(), marked[1])
         for marked in position_set.phases
     ]
-    layers = compiled.layers
-    ways = ((v, layers.ops[v][axis]) for v in compiled.between([node], source))
-    chosen = next((v for v, op in ways if v != source and (op.joins or op.alternatives or not op.reads_all)), None)
-    if chosen is None:
-        return AxisSupport(name, tuple(phases), position_set.step, "exact")
-    why = f"{layers.describe(chosen, axis)}: {compiled.reads[axis][chosen][0].why}"
-    return AxisSupport(name, tuple(phases), position_set.step, "bound", why)
+    return AxisSupport(
+        name, tuple(phases), position_set.step, "bound" if position_set.why else "exact", position_set.why
+    )
 
 
 def _solid(window: Window) -> tuple[PhaseSupport | None, ...]:

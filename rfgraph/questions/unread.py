@@ -121,8 +121,8 @@ def _read_on(
     ends = []
     for axis, (op, count, (before, after)) in enumerate(zip(ops, outputs, trimmed, strict=True)):
         sizes = [size[axis] for size in inputs]
-        read, size = op.window(slot, sizes), sizes[slot]
-        if read.is_full:
+        read, size = op.reads(slot, sizes), sizes[slot]
+        if read.is_full and read.exact:
             ends.append((0, 0))
             continue
         if not read.is_local or not read.exact or read.period > 1 or read.intervals[0] is None:

@@ -515,11 +515,13 @@ class _Planner:
         tail = tails[slot]
         sizes = tuple(self.fixed[t] for t in tails)
         varies = any(self.most[t] is not None and self.fixed[t] is None for t in tails)
+        if not all(op.reads_all for op in ops):
+            raise NoPlan(f"{self.named(v)} may read less than its window")
         if varies and any(op.heeds_size for op in ops):
             if slid := _all_slid([op.size_law for op in ops]):
                 return self.sized_kernel(tail, slid)
             raise NoPlan(f"{self.named(v)} reads what the size of its map says, which differs from design to design")
-        windows = [op.window(slot, sizes) for op in ops]
+        windows = [op.reads(slot, sizes) for op in ops]
         kinds = {window.kind for window in windows}
         if "unknown" in kinds:
             why = next(window.why for window in windows if window.kind == "unknown")

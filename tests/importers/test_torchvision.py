@@ -292,7 +292,7 @@ def test_nothing_of_a_model_is_unknown(name):
 def test_the_maps_of_a_detector_are_known_though_its_boxes_cannot_be_traced(name, capfd):
     detector = model_of(name)
     with pytest.raises(rfgraph.RFGraphError, match=r"cannot trace it on \[\(3, 64, 64\)\].*such as model\.backbone"):
-        rfgraph.load(detector, example=[[torch.zeros(3, 64, 64)]])
+        rfgraph.analyze(detector, example=[[torch.zeros(3, 64, 64)]], trace="export")
     assert capfd.readouterr().err == ""
     graph = rfgraph.load(detector.backbone, example=(1, 3, 320, 320))
     assert unknown(graph) == []

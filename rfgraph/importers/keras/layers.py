@@ -278,7 +278,7 @@ def _category_encoding(node: Node, build: Builder) -> Made:
 
 def slid(
     node: Node, build: Builder, x: Value, *, kernel: Sequence[int], channels: Dim | None = None, groups: int = 1,
-    function: str = "conv", part: str = "",
+    function: str = "conv", part: str = "", apart: bool = False,
 ) -> Value:  # fmt: skip
     """Add a window with the strides, padding and dilation of the config.
 
@@ -294,6 +294,8 @@ def slid(
         Its op.
     part
         Tells it from the other steps of its layer.
+    apart
+        Whether each channel holds one position of the window, as where patches are cut out.
     """
     axes = len(kernel)
     dims, channel = node.layout(axes)
@@ -316,7 +318,7 @@ def slid(
             raise ValueError(f"{name} {list(numbers)} is not positive")
     primitive = program.Slide(
         function=function, dims=dims, kernel=tuple(kernel), stride=stride, padding=padding, dilation=dilation,
-        channel=None if pooling else channel, channels=channels, groups=groups,
+        channel=None if pooling else channel, channels=channels, groups=groups, apart=apart,
     )  # fmt: skip
     return build(primitive, x, part=part)
 

@@ -329,7 +329,7 @@ def _extract_patches(node: Node, build: Builder) -> Made:
     _, channel = node.layout(axes)
     config = {**node.config, "strides": node.get("strides", kernel)}
     patches = Node(node.name, node.op, config, (node.x,), {}, node.resized, node.apply)
-    return slid(patches, build, node.x, kernel=kernel, channels=node.shape[channel] * product(kernel))
+    return slid(patches, build, node.x, kernel=kernel, channels=node.shape[channel] * product(kernel), apart=True)
 
 
 @HANDLERS.handles("ops.SobelEdges")

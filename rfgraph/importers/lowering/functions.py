@@ -95,7 +95,8 @@ def _mix(primitive: program.Mix, maps: Maps, step: Instruction, operands: Operan
 
 @place.register
 def _whole(primitive: program.Whole, maps: Maps, step: Instruction, operands: Operands) -> Placed:
-    node = maps.each("flatten", step, [p for p in operands if p is not None])
+    bound = {"bound": primitive.bound} if primitive.bound else {}
+    node = maps.each("flatten", step, [p for p in operands if p is not None], **bound)
     shape = step.output.shape
     view = None if shape is None else View(tuple(map(other, shape)))
     return Placed(node, view, frozenset(range(maps.axes)), step.name)

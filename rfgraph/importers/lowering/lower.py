@@ -242,7 +242,7 @@ def _taken(step: Instruction, operands: Operands, made: Placed) -> frozenset[tup
 def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
     """Return a tensor with the axes of which positions lie among its channels, unless the step mixes those."""
     match step.primitive:
-        case Slide(channel=int(), groups=1) | SlideTransposed(channel=int(), groups=1) | Whole():
+        case Slide(channel=int(), groups=1, apart=False) | SlideTransposed(channel=int(), groups=1) | Whole():
             return replace(made, folded=frozenset())
         case Contract(operands=labels, output=output) if not set().union(*labels) <= set(output):
             return replace(made, folded=frozenset())

@@ -18,6 +18,10 @@ MAX_TABLE = 1 << 16
 
 #: Why channels laid out in space may read less than their node says.
 FOLDED = "its channels hold different positions that nothing has mixed"
+#: Why an op that mixes part of an axis may read less than all of it.
+APART = "only positions a fixed distance apart are mixed"
+#: Why a map that several blocks read alike may be read only in part by each position.
+SHARED = "each position may read its own part of a map that blocks share"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,13 @@ class Mixed:
 
     full: frozenset[int]
     blocks: dict[int, int]  # axis -> size of the blocks that are mixed, each in itself
+    #: Those of ``full`` of which only every so many positions are mixed, as in grid attention.
+    apart: frozenset[int] = frozenset()
+
+    @property
+    def bound(self) -> str:
+        """Why less than the whole of ``full`` may be read."""
+        return APART if self.apart else ""
 
     def __bool__(self) -> bool:
         return bool(self.full or self.blocks)
@@ -50,7 +61,7 @@ class Mixed:
 
 def mixed(view: View, dims: Collection[int]) -> Mixed:
     """Return which axes are mixed where ``dims`` of a view are."""
-    full, blocks = set(), {}
+    full, blocks, apart = set(), {}, set()
     for axis in sorted(set().union(*(view.dims[d].axes for d in dims))):
         places = [(d, part) for d, part in view.places(axis) if part.size != 1]
         inside = sorted((part for d, part in places if d in dims), key=lambda part: str(part.stride))
@@ -60,8 +71,10 @@ def mixed(view: View, dims: Collection[int]) -> Mixed:
         if len(inside) < len(places) and block is not None:
             blocks[axis] = block
         else:
-            full.add(axis)  # where only outer parts are mixed, this is a bound
-    return Mixed(frozenset(full), blocks)
+            full.add(axis)
+            if len(inside) < len(places):
+                apart.add(axis)
+    return Mixed(frozenset(full), blocks, frozenset(apart))
 
 
 def _innermost(parts: Sequence[Part]) -> int | None:
@@ -188,11 +201,11 @@ class Maps:
             return None
         return [order.index(p.node) + 1 for p in found if p is not None], list(distinct.values())
 
-    def each(self, op: str, step: Instruction, inputs: Sequence[Placed]) -> str:
+    def each(self, op: str, step: Instruction, inputs: Sequence[Placed], **told: Any) -> str:
         """Add a node of an op of one input for every input, and one that reads them all."""
         if len(inputs) == 1:
-            return self.node(op, step, inputs)
-        read = [replace(p, node=self.emit(op, f"{step.name}/{i}", [p])) for i, p in enumerate(inputs)]
+            return self.node(op, step, inputs, **told)
+        read = [replace(p, node=self.emit(op, f"{step.name}/{i}", [p], **told)) for i, p in enumerate(inputs)]
         return self.node("elementwise", step, read)
 
     def some_channels(self, step: Instruction, inputs: Sequence[Placed]) -> str:
@@ -209,14 +222,16 @@ class Maps:
 
     # Moves between positions and channels.
 
-    def to_depth(self, p: Placed, blocks: dict[int, int], name: str, op: str = "space_to_depth") -> Placed:
+    def to_depth(
+        self, p: Placed, blocks: dict[int, int], name: str, op: str = "space_to_depth", bound: str = ""
+    ) -> Placed:
         """Fold blocks of positions into the channels, by ``op``: a pooling of that size reads the same."""
         assert p.view is not None
         sizes = self.per_axis(blocks, 1)
         if op == "space_to_depth":
-            node = self.emit(op, name, [p], block=sizes)
+            node = self.emit(op, name, [p], block=sizes, **_told(bound))
         else:
-            node = self.emit(op, name, [p], kernel=sizes, stride=sizes)
+            node = self.emit(op, name, [p], kernel=sizes, stride=sizes, **_told(bound))
 
         def folded(part: Part) -> Part:
             if part.axis not in blocks:
@@ -240,16 +255,25 @@ class Maps:
         return replace(p, node=node, view=view)
 
     def collapse(
-        self, p: Placed, dims: Collection[int], name: str, op: str, block_op: str = "space_to_depth"
+        self,
+        p: Placed,
+        dims: Collection[int],
+        name: str,
+        op: str,
+        block_op: str = "space_to_depth",
+        bound: str = "",
     ) -> Placed:
-        """Mix ``dims`` so that their positions are no longer told apart; axes mixed whole have one position left."""
+        """Mix ``dims`` so that their positions are no longer told apart; axes mixed whole have one position left.
+
+        ``bound`` says why less than that may be read.
+        """
         assert p.view is not None
         reach = mixed(p.view, dims)
         label = p.label
         if reach.blocks:
-            p = self.to_depth(p, reach.blocks, f"{name}/blocks" if reach.full else name, block_op)
+            p = self.to_depth(p, reach.blocks, f"{name}/blocks" if reach.full else name, block_op, bound)
         if reach.full:
-            node = self.emit(op, name, [p], **self.mixes(reach.full))
+            node = self.emit(op, name, [p], **self.mixes(reach.full), **_told(bound or reach.bound))
             assert p.view is not None
             p = Placed(node, p.view.without(reach.full), p.full | reach.full, label)
         return p
@@ -265,7 +289,7 @@ class Maps:
         if inner:
             p = self.spread(p, inner, f"{name}/blocks" if reach.full else name, "attention")
         if reach.full:
-            node = self.emit("flatten", name, [p], **self.mixes(reach.full))
+            node = self.emit("flatten", name, [p], **self.mixes(reach.full), **_told(reach.bound))
             p = replace(p, node=node, full=p.full | reach.full)
         return replace(p, view=view)
 
@@ -280,11 +304,11 @@ class Maps:
         if reach.blocks:
             inner = self.to_depth(p, reach.blocks, f"{name}/blocks")
             last = f"{name}/positions" if reach.full else name
-            bound = {"bound": told["bound"]} if "bound" in told else {}
+            bound = _told(told.get("bound", ""))
             node = self.emit("depth_to_space", last, [inner], block=self.per_axis(reach.blocks, 1), **bound)
             p = replace(p, node=node, view=view)
         if reach.full:
-            node = self.emit(op, name, [p], **self.mixes(reach.full), **told)
+            node = self.emit(op, name, [p], **self.mixes(reach.full), **{**_told(reach.bound), **told})
             p = replace(p, node=node, full=p.full | reach.full)
         return p
 
@@ -440,7 +464,7 @@ class Maps:
             if clash:
                 fits = self._on_grid(placed[i], labels[i], clash, owner)
                 placed[i] = self.absorb(placed[i], clash, fewer) if fits else self.collapse(
-                    placed[i], clash, f"{fewer}/read", "flatten"
+                    placed[i], clash, f"{fewer}/read", "flatten", bound=SHARED
                 )  # fmt: skip
             placed[i] = self._lifted(placed[i], labels[i], owner, f"{fewer}/each")
             tiled = self._tiled(placed[i], labels[i], owner, extents, f"{fewer}/each")
@@ -609,6 +633,11 @@ class Maps:
         if not missing:
             return p
         return replace(p, node=self.emit("broadcast", name, [p], **self.mixes(missing)), full=p.full | missing)
+
+
+def _told(bound: str) -> dict[str, str]:
+    """Return the attribute that says why an op may read less than its window, if it may."""
+    return {"bound": bound} if bound else {}
 
 
 def _other_word(op: str, kind: str) -> str:

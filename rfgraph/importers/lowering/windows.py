@@ -47,7 +47,8 @@ def _slide(primitive: program.Slide, maps: Maps, step: Instruction, operands: Op
     if primitive.ceil_mode:
         attributes["ceil_mode"] = True
     node = maps.node(primitive.function, step, [p], **attributes, **_channels(primitive))
-    return Placed(node, _slid(p, primitive, step, axes, strides), p.full)
+    folded = frozenset(axis for axis, i in taken.items() if primitive.apart and primitive.kernel[i] > 1)
+    return Placed(node, _slid(p, primitive, step, axes, strides), p.full, folded=folded)
 
 
 @place.register
@@ -69,6 +70,9 @@ def _slide_transposed(primitive: program.SlideTransposed, maps: Maps, step: Inst
         per_axis = maps.per_axis({axis: values[i] for axis, i in taken.items()}, default)
         if any(value != default for value in per_axis):
             attributes[name] = per_axis
+    bound = primitive.bound or (FOLDED if primitive.apart and p.folded else "")
+    if bound:
+        attributes["bound"] = bound
     node = maps.node("conv_transpose", step, [p], **attributes, **_channels(primitive))
     return Placed(node, _slid(p, primitive, step, axes, {}), p.full)
 
@@ -191,8 +195,11 @@ def _within_bound(primitive: program.Slide, maps: Maps, step: Instruction, p: Pl
     sliding = [d for d in _sliding(primitive) if view.dims[d].axes]
     same = all(sizes[d] == view.dims[d].size and not view.dims[d].extra for d in sliding)
     name = step.name
-    p = replace(p, node=maps.emit("slice", f"{name}/read", [p], bound=AT_MOST))
-    p = maps.spread(p, sliding, name, "attention") if same else maps.collapse(p, sliding, name, "flatten")
+    p = (
+        maps.spread(p, sliding, name, "attention", bound=AT_MOST)
+        if same
+        else maps.collapse(p, sliding, name, "flatten", bound=AT_MOST)
+    )
     made = p.view
     assert made is not None
     for d in _sliding(primitive):

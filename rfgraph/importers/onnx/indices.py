@@ -159,7 +159,9 @@ def _scatter_nd(node: Node, build: Builder) -> Made:
 def _reverse_sequence(node: Node, build: Builder) -> Made:
     shape = node.shape()
     d = axis_of(node.get("time_axis", 0), len(shape))
-    made = build(program.Mix(function="reverse", dims=(d,)), node.input(0))
+    made = build(
+        program.Mix(function="reverse", dims=(d,), bound="each row is read as far as its length says"), node.input(0)
+    )
     lengths = node.optional(1)
     if lengths is None or lengths.constant:
         return made

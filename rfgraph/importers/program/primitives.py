@@ -51,6 +51,8 @@ class Value:
     data: Data | None = field(default=None, compare=False, repr=False)
     #: The learned tensors that it is, or is made of.
     learned: Learned = field(default=NOTHING, compare=False, repr=False)
+    #: The dimensions along which a constant is the same at every index, as far as it is known.
+    alike: frozenset[int] = field(default=frozenset(), compare=False, repr=False)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -135,7 +137,10 @@ class Constant(Primitive):
 
 @_primitive
 class Slide(Primitive):
-    """A window slid over ``dims``: a convolution, which also replaces ``channel`` by ``channels``, or a pooling."""
+    """A window slid over ``dims``: a convolution, which also replaces ``channel`` by ``channels``, or a pooling.
+
+    Where it is ``apart`` each channel that it makes holds one position of the window, as where patches are cut out.
+    """
 
     function: str
     dims: Ints
@@ -147,11 +152,16 @@ class Slide(Primitive):
     channel: int | None = None
     channels: Dim | None = None
     groups: int = 1
+    apart: bool = False
 
 
 @_primitive
 class SlideTransposed(Primitive):
-    """The transpose of a convolution over ``dims``; padding crops the output."""
+    """The transpose of a convolution over ``dims``; padding crops the output.
+
+    Where it is ``apart`` each position of the window reads channels of its own, as where patches are put back.
+    ``bound`` says why an output may read less than its window.
+    """
 
     dims: Ints
     kernel: Ints
@@ -162,6 +172,8 @@ class SlideTransposed(Primitive):
     channel: int | None = None
     channels: Dim | None = None
     groups: int = 1
+    apart: bool = False
+    bound: str = ""
 
 
 #: The coefficient of a cubic kernel unless a model says another.
@@ -241,9 +253,13 @@ class Contract(Primitive):
 
 @_primitive
 class Whole(Primitive):
-    """Every element reads all of every operand, whatever the shape that comes out: sorting out boxes, losses."""
+    """Every element reads all of every operand, whatever the shape that comes out: sorting out boxes, losses.
+
+    ``bound`` says why it may read less than all.
+    """
 
     shape: Shape | None = None
+    bound: str = ""
 
 
 # What moves elements.

@@ -19,10 +19,13 @@ from rfgraph.importers.program.dimensions import Dim, Expression, Shape
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 
+#: Why what is read or written where another tensor says may be less than the whole.
+BY_INDEX = "which positions are meant is said by another tensor"
+
 
 def read_whole(build: Builder, x: Value, shape: Shape, part: str = "sampled") -> Value:
-    """Return a tensor of one position that reads all of ``x``."""
-    return build(program.Whole(shape=shape), x, part=part)
+    """Return a tensor of one position that reads any of ``x``."""
+    return build(program.Whole(shape=shape, bound=BY_INDEX), x, part=part)
 
 
 def at_each(build: Builder, read: Value, indices: Value, shape: Shape) -> Value:

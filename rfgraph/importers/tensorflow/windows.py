@@ -264,7 +264,7 @@ def _patches(node: Node, build: Builder) -> Made:
     primitive = program.Slide(
         function="conv", dims=layout.dims, kernel=kernel, stride=layout.of(node.several("strides", axes + 2)),
         padding=_paddings(node, layout), dilation=layout.of(node.several("rates", axes + 2, 1)),
-        channel=layout.channel, channels=product((*kernel, shape_of(node.input(0))[-1])),
+        channel=layout.channel, channels=product((*kernel, shape_of(node.input(0))[-1])), apart=True,
     )  # fmt: skip
     return build(primitive, node.input(0))
 

@@ -18,6 +18,7 @@ from rfgraph.importers.program.primitives import Instruction, Value
 from rfgraph.importers.program.shapes import broadcast
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.sampling import (
+    BY_INDEX,
     at_each,
     grid_of,
     numbers_of,
@@ -358,7 +359,7 @@ def _masked_scatter(node: Node, build: Builder) -> Made:
 def _anywhere(node: Node, build: Builder, whole: Sequence[Value], beside: Sequence[Value] = ()) -> Value:
     """Return the tensor written into at places that are not known: each element may be any of what is written."""
     read = [
-        build(program.Whole(shape=()), value, part=f"written/{k}")
+        build(program.Whole(shape=(), bound=BY_INDEX), value, part=f"written/{k}")
         for k, value in enumerate(whole)
         if not value.constant
     ]
@@ -387,5 +388,5 @@ def put_back(build: Builder, cut: Instruction, old: Value, new: Value, part: str
         ):
             if isinstance(start, int | None) and isinstance(stop, int | None):
                 return write_at(build, old, new, d, range(*slice(start, stop, step).indices(size)), part)
-    read = build(program.Whole(shape=()), new, part=f"{part}/written")
+    read = build(program.Whole(shape=(), bound=BY_INDEX), new, part=f"{part}/written")
     return build(program.Pointwise(function="where"), old, read, part=part)

@@ -1,4 +1,7 @@
-"""Live PyTorch modules, traced by ``torch.export`` and read as a saved model is."""
+"""Live PyTorch modules, traced by one run or by ``torch.export``, and read as a saved model is.
+
+Sizes that stay open, for what holds at any input size, come from ``torch.export`` alone.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import networkx as nx
 import numpy as np
@@ -23,6 +26,10 @@ from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.folding import MAX_ELEMENTS
 from rfgraph.importers.spelling.stack import user_line
 from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step, lowered, titles_of
+from rfgraph.importers.torch.running import recorded
+
+#: How a module is traced.
+Trace = Literal["run", "export"]
 
 #: Convolutions whose inputs an input size is tried for.
 MAX_TRIED = 3
@@ -33,10 +40,10 @@ _DEPENDS_ON_DATA = (
 )
 
 
-def read(module: Any, example: Any) -> tuple[Exported, tuple[str, ...]]:
-    """Return what ``torch.export`` makes of a module, and the names of its inputs that are data.
+def read(module: Any, example: Any, trace: Trace = "run") -> tuple[Exported, tuple[str, ...]]:
+    """Return the operators that a module is made of, and the names of its inputs that are data.
 
-    The module is traced as it is, in training or evaluation mode, on tensors without contents.
+    The module is traced as it is, in training or evaluation mode, on tensors without contents if that will do.
 
     Parameters
     ----------
@@ -45,6 +52,9 @@ def read(module: Any, example: Any) -> tuple[Exported, tuple[str, ...]]:
     example
         What it is called with: a tensor or a full shape, a list of these for several inputs, or a mapping from the
         names of its parameters to them. An exported program needs none.
+    trace
+        ``"run"``: what one run of it calls, and what ``torch.export`` makes of it if it cannot run so. ``"export"``:
+        the latter at once.
 
     Raises
     ------
@@ -68,18 +78,30 @@ def read(module: Any, example: Any) -> tuple[Exported, tuple[str, ...]]:
             "if it has convolutions"
         )
     arguments, keywords = inputs(module, example)
+    failed = ""
+    if trace == "run":
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return recorded(module, arguments, keywords)
+        except Exception as error:  # the module's own code runs here and may raise anything
+            failed = f"; run as it is, it ends in {_first_line(error)}"
     try:
         # What tracing warns of is attributes that it sets itself; where it fails, it prints all the graph that it has.
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             program = torch.export.export(module, arguments, keywords, strict=False)
     except Exception as error:  # the module's own code runs here and may raise anything
-        why = (str(error).strip().splitlines() or [""])[0][:300]
-        what = type(error).__name__
-        hint = _DEPENDS_ON_DATA if "DataDependent" in what else ""
+        hint = _DEPENDS_ON_DATA if "DataDependent" in type(error).__name__ else ""
         given = _described([*arguments, *keywords.values()])
-        raise ModelFileError(f"{name}: torch.export cannot trace it on {given} ({what}: {why}){hint}") from error
+        raise ModelFileError(
+            f"{name}: torch.export cannot trace it on {given} ({_first_line(error)}){failed}{hint}"
+        ) from error
     return _exported(program, name)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
 
 
 def inputs(module: Any, example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -262,7 +284,7 @@ def _argument(value: Any, names: Mapping[Any, Any]) -> Any:
     return value
 
 
-def traced(module: Any, example: Any, input_size: Any) -> tuple[Exported, tuple[str, ...], Any]:
+def traced(module: Any, example: Any, input_size: Any, trace: Trace) -> tuple[Exported, tuple[str, ...], Any]:
     """Return what ``read`` does, and the example: where there is none, one of the input size is tried.
 
     Its channels and axes are those of the first convolution; of several that differ, each is tried in turn, as the
@@ -271,9 +293,9 @@ def traced(module: Any, example: Any, input_size: Any) -> tuple[Exported, tuple[
     shapes = [] if example is not None else list(images(module, input_size))
     for shape in shapes[:-1]:
         with contextlib.suppress(ModelFileError):
-            return *read(module, shape), shape
+            return *read(module, shape, trace), shape
     example = shapes[-1] if shapes else example
-    return *read(module, example), example
+    return *read(module, example, trace), example
 
 
 def images(module: Any, input_size: Any) -> Iterator[tuple[int, ...]]:
@@ -314,12 +336,13 @@ def graph_of(
     treat: Mapping[str, str] | None = None,
     input_size: Any = None,
     axes: Axes | None = None,
+    trace: Trace = "run",
 ) -> nx.DiGraph[Any]:
     """Return the network graph of a live module; with an input size it is traced for that size.
 
     Without an example, one image of that size is made for it, with the channels of its first convolution.
     """
-    exported, order, example = traced(module, example, input_size)
+    exported, order, example = traced(module, example, input_size, trace)
     live = not isinstance(module, torch.export.ExportedProgram)
 
     def again(shapes: Mapping[str, Shape]) -> Exported:
@@ -328,10 +351,13 @@ def graph_of(
         arguments, keywords = inputs(module, example)
         named = {name: resized(value, [name], shapes) for name, value in keywords.items()}
         if not arguments:
-            return read(module, named)[0]
-        return read(module, [*resized(arguments, order, shapes), *([named] if named else [])])[0]
+            return read(module, named, trace)[0]
+        return read(module, [*resized(arguments, order, shapes), *([named] if named else [])], trace)[0]
 
-    return lowered(exported, treat, input_size, again if live else None, axes)
+    graph = lowered(exported, treat, input_size, again if live else None, axes)
+    if exported.looks:
+        graph.graph["as_run"] = list(exported.looks)
+    return graph
 
 
 def graph_at_any_size(

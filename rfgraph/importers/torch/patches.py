@@ -18,8 +18,9 @@ from rfgraph.importers.torch.operators import HANDLERS, Made, Node, last_dims, w
 def _unfold(node: Node, build: Builder) -> Made:
     d, size = node.dim("dimension"), node.integer("size")
     window = program.Slide(
-        function="max_pool", dims=(d,), kernel=(size,), stride=(node.integer("step"),), padding=((0, 0),), dilation=(1,)
-    )
+        function="max_pool", dims=(d,), kernel=(size,), stride=(node.integer("step"),), padding=((0, 0),),
+        dilation=(1,), apart=True,
+    )  # fmt: skip
     slid = build(window, node.x, part="windows")
     wide = build(program.Unsqueeze(dims=(node.rank,)), slid, part="element")
     return build(program.Expand(shape=(*shape_of(slid), size)), wide)
@@ -33,7 +34,7 @@ def _im2col(node: Node, build: Builder) -> Made:
     window = program.Slide(
         function="conv", dims=dims, kernel=kernel, stride=node.integers("stride", 2, 1),
         padding=tuple((amount, amount) for amount in node.integers("padding", 2, 0)),
-        dilation=node.integers("dilation", 2, 1), channel=channel, channels=columns,
+        dilation=node.integers("dilation", 2, 1), channel=channel, channels=columns, apart=True,
     )  # fmt: skip
     slid = build(window, node.x, macs=0)
     grid = shape_of(slid)
@@ -57,7 +58,7 @@ def _col2im(node: Node, build: Builder) -> Made:
     primitive = program.SlideTransposed(
         dims=(channel + 1, channel + 2), kernel=kernel, stride=stride,
         padding=tuple((amount, amount) for amount in padding), output_padding=extra, dilation=dilation,
-        channel=channel, channels=channels // prod(kernel),
+        channel=channel, channels=channels // prod(kernel), apart=True,
     )  # fmt: skip
     return build(primitive, laid, macs=0)
 
@@ -84,7 +85,7 @@ def _max_unpool(node: Node, build: Builder) -> Made:
     both = build(program.Pointwise(function="where"), node.x, indices, part="maxima")
     primitive = program.SlideTransposed(
         dims=dims, kernel=pool.kernel, stride=pool.stride, padding=pool.padding, output_padding=extra,
-        dilation=pool.dilation,
+        dilation=pool.dilation, bound="a position holds the maximum of one window at most",
     )  # fmt: skip
     return build(primitive, both)
 

@@ -107,6 +107,8 @@ class Exported:
     contents: Mapping[str, Any] = field(default_factory=dict)
     #: What the model calls each output of its graph: the keys under which it returns them, empty where it has none.
     titles: tuple[str, ...] = ()
+    #: Where the code of a model that was run looks at what its example holds, so that another may run otherwise.
+    looks: tuple[str, ...] = ()
 
 
 Scope: TypeAlias = "dict[str, Any]"
@@ -363,7 +365,8 @@ class Reader:
                 weight = self.build.weight(old.shape, name)
                 scope[name] = replace(weight, learned=old.learned | value.learned)
             elif isinstance(old, Value):
-                read = self.build(program.Whole(shape=()), value, part=f"{name}/written")
+                why = "it may be any part of what was written into its memory"
+                read = self.build(program.Whole(shape=(), bound=why), value, part=f"{name}/written")
                 scope[name] = self.build(program.Pointwise(function="where"), old, read, part=name)
 
 
