@@ -755,6 +755,19 @@ def test_codes_of_tokens_cover_all_positions(first):
     assert [str(sizes) for sizes in rfgraph.analyze(graph).input_sizes] == ["4 only", "6 only"]
 
 
+def test_constants_that_were_repeated_over_positions_are_no_maps():
+    net = Net((1, 2, 6, 4))
+    x = net.conv(net.x)
+    channels = net(p.Expand(shape=(1, 4, 6, 4)), net.reshape(net.weight(4), 1, 4, 1, 1))
+    x = net.add(x, net.mul(channels, net(p.Expand(shape=(6, 4)), net.weight())))
+    last = net(p.Expand(shape=(1, 6, 4, 4)), net.weight(4))
+    graph, _ = check(net.program(net.add(x, net.transpose(last, 0, 3, 1, 2))))
+    assert "constant" not in kinds(graph)
+    rows = net(p.Expand(shape=(1, 4, 6, 4)), net.weight(6, 1))
+    graph, _ = check(net.program(net.add(x, rows)))
+    assert [graph.nodes[node].get("size") for node in graph if graph.nodes[node]["op"] == "constant"] == [[6, 1]]
+
+
 def test_constants_that_are_alike_in_every_window_are_no_maps():
     net = Net((1, 2, 6, 6))
     tokens = windows_of(net, net.conv(net.x), 3)  # [4, 9, 4]

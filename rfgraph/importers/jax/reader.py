@@ -19,7 +19,7 @@ import numpy as np
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.jax.numbers import MOVES, Budget, Number, evaluated
-from rfgraph.importers.jax.primitives import HANDLERS, SILENT, WEIGHTED, Node, Operand
+from rfgraph.importers.jax.primitives import HANDLERS, POINTWISE, SILENT, WEIGHTED, Node, Operand
 from rfgraph.importers.jax.recurrences import is_recurrent
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape
@@ -40,6 +40,9 @@ MOVING = frozenset({"_pad", "_roll_static"})
 MAX_MOVED = 1 << 24
 #: Loops of more turns than this are not unrolled.
 MAX_TURNS = 64
+#: No dimension of a constant.
+NONE: frozenset[int] = frozenset()
+
 #: A function that unfolds to more steps than this is refused.
 MAX_STEPS = 200_000
 #: What handlers raise on parameters that they do not expect.
@@ -336,7 +339,8 @@ class Reader:
             learned = NOTHING.union(*(operand.value.learned for operand in operands))
             for k, (number, shape) in enumerate(zip(step.outputs, shapes, strict=True)):
                 made = Number(step.op, step.parameters, numbers, k, _count(shape), self.budget)
-                scope[number] = Operand(replace(self.build.weight(shape), learned=learned), made)
+                alike = self._alike(Node(name, step.op, step.parameters, operands, shapes, ())) if k == 0 else NONE
+                scope[number] = Operand(replace(self.build.weight(shape), learned=learned, alike=alike), made)
             return
         if not step.outputs:
             return  # prints, assertions
@@ -363,6 +367,15 @@ class Reader:
         for instruction in self.build.instructions[before:]:
             self.locations.setdefault(instruction.name, step.location)
         scope.update(zip(step.outputs, found, strict=True))
+
+    def _alike(self, node: Node) -> frozenset[int]:
+        """Return the dimensions along which what a step makes of constants is the same at every index."""
+        handler = HANDLERS.get(node.op) if node.op in SILENT or node.op in POINTWISE else None
+        try:
+            made = NONE if handler is None else handler(node, self.build)
+        except (UnspelledError, *MALFORMED):
+            return NONE
+        return made.alike if isinstance(made, Value) and made.shape == node.shapes[0] else NONE
 
     def _check(self, made: Sequence[Operand], shapes: Sequence[Shape | None]) -> None:
         for operand, stated in zip(made, shapes, strict=True):

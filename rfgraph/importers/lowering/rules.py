@@ -118,7 +118,8 @@ def constants(
     made = []
     place_of = {label: d for d, label in enumerate(output)}
     for value, labels in beside:
-        under = zip(labels, value.shape or (), strict=False)
+        sizes = [1 if d in value.alike else size for d, size in enumerate(value.shape or ())]
+        under = zip(labels, sizes, strict=False)
         shape = {place_of[label]: size for label, size in under if label in place_of}
         wide = {d for d, size in shape.items() if isinstance(size, int) and size != 1}
         extents: dict[int, int] = {}

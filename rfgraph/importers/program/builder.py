@@ -154,9 +154,11 @@ class Builder:
         learned = NOTHING.union(*(value.learned for value in operands))
         result = fold(primitive, data) if len(data) == len(operands) else None
         if result is not None:
-            return replace(self.constant(result, name=name), learned=learned)
-        made = _possible(primitive, [value.shape for value in operands])
-        return Value(name, shape if made is None else made, True, learned=learned)
+            value = replace(self.constant(result, name=name), learned=learned)
+        else:
+            made = _possible(primitive, [value.shape for value in operands])
+            value = Value(name, shape if made is None else made, True, learned=learned)
+        return replace(value, alike=_alike(primitive, operands, value))
 
     def program(self, outputs: Iterable[Value], titles: Iterable[str] = ()) -> Program:
         """Return the program that makes ``outputs``, without the instructions that none of them needs.
@@ -178,6 +180,34 @@ class Builder:
         titles = called or ("",) * len(ends)
         given = frozenset(self.given)
         return Program(self.name, tuple(self.inputs), tuple(reversed(kept)), ends, self.learned, given, titles)
+
+
+def _alike(primitive: Primitive, operands: Sequence[Value], output: Value) -> frozenset[int]:
+    """Return the dimensions along which what is made of constants is the same at every index, as far as moves tell."""
+    if output.shape is None or any(value.shape is None for value in operands):
+        return frozenset()
+    shapes = [value.shape or () for value in operands]
+    same = [value.alike | {d for d, size in enumerate(value.shape or ()) if size == 1} for value in operands]
+    rank = len(output.shape)
+    match primitive:
+        case (
+            program.Expand() | program.Pointwise()
+        ):  # the last dimensions lie on each other; those before them are repeated
+            fewer = [rank - len(shape) for shape in shapes]
+            return frozenset(
+                d for d in range(rank) if all(d < n or d - n in own for n, own in zip(fewer, same, strict=True))
+            )
+        case program.Transpose(permutation=permutation):
+            return frozenset(i for i, d in enumerate(permutation) if d in same[0])
+        case program.Unsqueeze(dims=dims):
+            kept = [d for d in range(rank) if d not in dims]
+            return frozenset(dims) | {d for i, d in enumerate(kept) if i in same[0]}
+        case program.Squeeze(dims=dims):
+            kept = [d for d in range(len(shapes[0])) if d not in dims]
+            return frozenset(i for i, d in enumerate(kept) if d in same[0])
+        case program.Reshape() if len(same[0]) == len(shapes[0]):
+            return frozenset(range(rank))
+    return frozenset()
 
 
 def _shaped(data: Data, name: str, shape: Shape | None) -> Data:

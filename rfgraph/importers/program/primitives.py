@@ -51,6 +51,8 @@ class Value:
     data: Data | None = field(default=None, compare=False, repr=False)
     #: The learned tensors that it is, or is made of.
     learned: Learned = field(default=NOTHING, compare=False, repr=False)
+    #: The dimensions along which a constant is the same at every index, as far as it is known.
+    alike: frozenset[int] = field(default=frozenset(), compare=False, repr=False)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
