@@ -361,3 +361,92 @@ def test_a_recurrence_written_out_reads_the_rows_before():
     graph = lower(program)
     report = rfgraph.analyze(graph)
     assert report.region(list(graph)[-1], (2, 0)).box == ((0, 3), (0, 1))
+
+
+def slid_over(net, x, op):
+    match op:
+        case "slide":
+            return net.conv(x)
+        case "transposed":
+            return net(
+                p.SlideTransposed(
+                    dims=(2, 3), kernel=(2, 2), stride=(2, 2), padding=((0, 0),) * 2, output_padding=(0, 0),
+                    dilation=(1, 1), channel=1, channels=4,
+                ), x,
+            )  # fmt: skip
+        case "resize":
+            return net(p.Resize(dims=(2, 3), scales=(2, 2)), x)
+        case "adaptive":
+            return net(p.AdaptivePool(function="avg_pool", dims=(2, 3), sizes=(2, 2)), x)
+        case "space_to_depth":
+            return net(p.SpaceToDepth(channel=1, dims=(2, 3), blocks=(2, 2)), x)
+        case "depth_to_space":
+            return net(p.DepthToSpace(channel=1, dims=(2, 3), blocks=(2, 2)), x)
+
+
+@pytest.mark.parametrize("op", ["slide", "transposed", "resize", "adaptive", "space_to_depth", "depth_to_space"])
+def test_what_slides_over_positions_that_a_product_mixed_is_unknown(op):
+    net = Net((1, 2, 6, 6))
+    x = net.conv(net.x)
+    rows = net(p.Contract(operands=(tuple("bchw"), tuple("bckw")), output=tuple("bchk")), x, x)
+    report = rfgraph.analyze(lower(net.build.program([slid_over(net, rows, op)])))
+    last = report[list(report)[-1]]
+    assert last.status == "unknown"
+    assert "no axis tells them apart" in str(last.field)
+
+
+def test_a_window_over_channels_alone_is_followed():
+    net = Net((1, 4, 6, 6))
+    x = net(p.Unsqueeze(dims=(1,)), net.conv(net.x))
+    lrn = p.Slide(
+        function="avg_pool", dims=(2, 3, 4), kernel=(3, 1, 1), stride=(1, 1, 1), padding=((1, 1), (0, 0), (0, 0)),
+        dilation=(1, 1, 1),
+    )  # fmt: skip
+    report = rfgraph.analyze(lower(net.build.program([net(lrn, x)])))
+    assert report[list(report)[-1]].map_size == (6, 6)
+    assert report[list(report)[-1]].status == "exact"
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_phases_stacked_are_positions_again(order):
+    net = Net((1, 2, 4, 6))
+    x = net.conv(net.x)
+    phases = [net(p.Unsqueeze(dims=(4,)), slice_(net, x, 3, start, None, 2)) for start in order]
+    laid = net.reshape(net.concat(4, *phases), 1, 4, 4, 6)
+    _, report = check(net.build.program([net.conv(laid)]))
+    assert not report.findings
+
+
+def test_channels_of_two_maps_laid_out_in_space_are_a_bound():
+    net = Net((1, 2, 4, 6))
+    a, b = net.conv(net.x), net.conv(net.x, kernel=1, padding=0)
+    both = net.concat(4, net(p.Unsqueeze(dims=(4,)), a), net(p.Unsqueeze(dims=(4,)), b))
+    laid = net.reshape(both, 1, 4, 4, 12)
+    _, report = check(net.build.program([net.conv(laid)]))
+    assert report[list(report)[-1]].status == "bound"
+
+
+@pytest.mark.parametrize(
+    "primitive",
+    [
+        p.Pointwise(function="trilu"),
+        p.Pointwise(function="where", bound="some are overwritten"),
+        p.Reduce(function="gather", dims=(2,), bound="it takes one row"),
+    ],
+    ids=lambda primitive: primitive.function,
+)
+def test_what_may_read_less_is_a_bound(primitive):
+    net = Net((1, 2, 4, 6))
+    x = net(primitive, net.conv(net.x))
+    report = rfgraph.analyze(lower(net.build.program([x])))
+    assert report[list(report)[-1]].status == "bound"
+
+
+@pytest.mark.parametrize(("constant", "status"), [(True, "bound"), (False, "exact")])
+def test_a_choice_under_a_constant_mask_is_a_bound(constant, status):
+    net = Net((1, 2, 4, 6))
+    x = net.conv(net.x)
+    mask = net.weight(4, 6) if constant else net.relu(x)
+    made = net(p.Pointwise(function="where"), mask, x, net.weight(1))
+    report = rfgraph.analyze(lower(net.build.program([made])))
+    assert report[list(report)[-1]].status == status

@@ -15,6 +15,17 @@ from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops import KINDS, Op, kind_of
 from rfgraph.ops.base import Affine
 
+#: Rows of ops whose sizes or windows depend on where the map ends.
+MORE_CASES = [
+    *CASES,
+    ("slice", {"start": 2, "stop": 5}),
+    ("slice", {"start": -4, "stop": -1}),
+    ("slice", {"start": 1, "stop": -2, "step": 2}),
+    ("slice", {"start": -6, "stop": 9}),
+    ("pad", {"padding": [[2, 3]], "mode": "reflect"}),
+    ("pad", {"padding": [[3, 2]], "mode": "symmetric"}),
+]
+
 
 def test_norms_read_totals_in_a_second_slot():
     norms = [kind_of("group_norm").parse({"mixes": mixes}, 0, 2) for mixes in ([True, False], False)]
@@ -83,6 +94,27 @@ def test_the_law_of_a_size_is_what_the_op_says_at_every_size(op, attributes):
                 parsed.size((n,))
         else:
             assert parsed.size((n,)) == size
+
+
+def _size(op, n):
+    try:
+        return op.size((n,))
+    except SizeError:
+        return None
+
+
+@pytest.mark.parametrize(("op", "attributes"), [c[:2] for c in MORE_CASES], ids=lambda v: str(v)[:60])
+def test_sizes_and_windows_repeat_as_an_op_says(op, attributes):
+    parsed = kind_of(op).parse(attributes, 0, 1)
+    if parsed.arity != "one" or op == "gather":
+        return
+    inputs, outputs = parsed.cycle
+    for n in range(parsed.settles_at, parsed.settles_at + 2 * inputs + 3):
+        size = _size(parsed, n)
+        assert _size(parsed, n + inputs) == (None if size is None else size + outputs)
+        later = n + parsed.window_cycle * inputs
+        if parsed.window_cycle and size and not parsed.heeds_size:
+            assert parsed.window(0, (n,)) == parsed.window(0, (later,))
 
 
 def _has_weights(op, attributes):

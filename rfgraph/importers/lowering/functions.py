@@ -26,6 +26,13 @@ MIXING = {
 @place.register
 def _pointwise(primitive: program.Pointwise, maps: Maps, step: Instruction, operands: Operands) -> Placed:
     known = [p for p in operands if p is not None]
+    why = primitive.bound
+    if primitive.function == "trilu" or (primitive.function == "where" and len(operands) == 3 and operands[0] is None):
+        why = why or program.MASKED
+    if why:
+        known = [maps.at_most(p, f"{step.name}/read", why) for p in known]
+        made = iter(known)
+        operands = [None if p is None else next(made) for p in operands]
     rank = None if step.output.shape is None else len(step.output.shape)
     if len(operands) == 1 or (len(known) == 1 and (rank is None or known[0].view is None)):
         p = maps.as_map(known[0], fold=False)
@@ -55,6 +62,9 @@ def _reduce(primitive: program.Reduce, maps: Maps, step: Instruction, operands: 
     p = first(operands)
     if p.view is None:
         return maps.unknown(step, operands, "the dimensions that it reduces cannot be followed")
+    if primitive.bound:
+        p = maps.at_most(p, f"{step.name}/read", primitive.bound)
+    assert p.view is not None
     whole = {d: p.view.whole(d) for d in primitive.dims}
     reach = mixed(p.view, primitive.dims)
     if maps.probe is not None:

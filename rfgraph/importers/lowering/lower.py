@@ -25,7 +25,7 @@ from rfgraph.importers.lowering.counts import Counts, held
 from rfgraph.importers.lowering.invariants import checked, settle
 from rfgraph.importers.lowering.layout import Axes, Layout, Probe
 from rfgraph.importers.lowering.maps import Maps, Placed
-from rfgraph.importers.lowering.numbers import Moves, read_back
+from rfgraph.importers.lowering.numbers import Moves, Reading, read_back
 from rfgraph.importers.lowering.rules import Operands, place
 from rfgraph.importers.lowering.taken import overlaps, take
 from rfgraph.importers.program.folding import given
@@ -208,7 +208,7 @@ def _by_number(
     """Return what a step takes of the tensor whose elements it moves, found by their numbers where that says more.
 
     It does where no rule follows the step; where frames that overlap are put side by side, or rows of the axes ``rows``
-    that were taken one by one; and where constants are written over some rows of a map.
+    that were taken one by one; where positions are stacked; and where constants are written over some rows of a map.
     """
     numbers = None if base.view is None else moves.numbers(step, value)
     reading = None if base.view is None or numbers is None else read_back(base.view, value.shape or (), numbers)
@@ -216,10 +216,20 @@ def _by_number(
         return made
     if not maps.gave_up and made.view is not None and not moves.writes(step):
         kept = {axis for axis in made.view.axes if made.view.extent(axis) != 1} - rows
-        if kept >= {axis for axis in reading.first if reading.along(axis)} and not overlaps(reading):
+        same = kept >= {axis for axis in reading.first if reading.along(axis)}
+        if same and not overlaps(reading) and not _stacks(step, reading):
             return made
     maps.take_back()
     return take(maps, step, base, reading)
+
+
+def _stacks(step: Instruction, reading: Reading) -> bool:
+    """Return whether a step lays tensors along a new dimension that read other positions of the same map."""
+    if not isinstance(step.primitive, Concat):
+        return False
+    d = step.primitive.dim
+    new = all(value.shape is not None and value.shape[d] == 1 for value in step.inputs)
+    return new and any(digit.steps for digit in reading.digits[d])
 
 
 def _taken(step: Instruction, operands: Operands, made: Placed) -> frozenset[tuple[int, int]]:
@@ -243,10 +253,12 @@ def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
     """Return a tensor with the axes of which positions lie among its channels, unless the step mixes those."""
     match step.primitive:
         case Slide(channel=int(), groups=1, apart=False) | SlideTransposed(channel=int(), groups=1) | Whole():
-            return replace(made, folded=frozenset())
+            return replace(made, folded=frozenset(), beside=False)
         case Contract(operands=labels, output=output) if not set().union(*labels) <= set(output):
-            return replace(made, folded=frozenset())
-    return replace(made, folded=made.folded.union(*(p.folded for p in operands if p is not None)))
+            return replace(made, folded=frozenset(), beside=False)
+    known = [p for p in operands if p is not None]
+    beside = made.beside or any(p.beside for p in known)
+    return replace(made, folded=made.folded.union(*(p.folded for p in known)), beside=beside)
 
 
 def _inputs(program: Program, layout: Layout, maps: Maps, counts: Counts | None) -> dict[str, Placed]:

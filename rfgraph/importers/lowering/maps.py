@@ -18,6 +18,8 @@ MAX_TABLE = 1 << 16
 
 #: Why channels laid out in space may read less than their node says.
 FOLDED = "its channels hold different positions that nothing has mixed"
+#: Why channels of different maps laid out in space may read less than their node says.
+BESIDE = "its channels come from different maps that nothing has mixed"
 #: Why an op that mixes part of an axis may read less than all of it.
 APART = "only positions a fixed distance apart are mixed"
 #: Why a map that several blocks read alike may be read only in part by each position.
@@ -37,6 +39,8 @@ class Placed:
     label: str = ""
     #: Axes of which positions lie among the channels, each channel holding some of them.
     folded: frozenset[int] = frozenset()
+    #: Whether some of its channels come from other maps than others do.
+    beside: bool = False
     #: Axes of which one position was taken, and which.
     taken: frozenset[tuple[int, int]] = frozenset()
 
@@ -86,6 +90,11 @@ def _innermost(parts: Sequence[Part]) -> int | None:
             return None
         block *= part.size
     return block
+
+
+def unmixed(p: Placed) -> dict[str, str]:
+    """Return the attribute that says why channels of a tensor may each read less than all of them do."""
+    return {"bound": FOLDED} if p.folded else {"bound": BESIDE} if p.beside else {}
 
 
 class Maps:
@@ -201,6 +210,10 @@ class Maps:
             return None
         return [order.index(p.node) + 1 for p in found if p is not None], list(distinct.values())
 
+    def at_most(self, p: Placed, name: str, why: str) -> Placed:
+        """Return a tensor of which less may be read, for the reason ``why``, than what stands there."""
+        return replace(p, node=self.emit("slice", name, [p], bound=why))
+
     def each(self, op: str, step: Instruction, inputs: Sequence[Placed], **told: Any) -> str:
         """Add a node of an op of one input for every input, and one that reads them all."""
         if len(inputs) == 1:
@@ -250,8 +263,7 @@ class Maps:
         for axis, block in blocks.items():
             for d, part in p.view.places(axis):
                 view = view.replaced(d, along(axis, part.size * block))
-        why = {"bound": FOLDED} if p.folded else {}
-        node = self.emit("depth_to_space", name, [p], block=self.per_axis(blocks, 1), **why)
+        node = self.emit("depth_to_space", name, [p], block=self.per_axis(blocks, 1), **unmixed(p))
         return replace(p, node=node, view=view)
 
     def collapse(

@@ -365,8 +365,8 @@ def _beside(maps: Maps, step: Instruction, operands: Operands, known: Sequence[P
     full = frozenset.intersection(*(p.full for p in placed))
     folded = frozenset(view.axes) if len(known) < len(operands) else frozenset[int]()  # constants read nothing
     beside = [(value, range(len(sizes))) for p, value in zip(operands, step.inputs, strict=True) if p is None]
-    return Placed(maps.node("concat", step, [*grown, *constants(maps, step, view, range(len(sizes)), beside)]), view,
-                  full, step.name, folded)  # fmt: skip
+    node = maps.node("concat", step, [*grown, *constants(maps, step, view, range(len(sizes)), beside)])
+    return Placed(node, view, full, step.name, folded, beside=len({p.node for p in known}) > 1)
 
 
 def _as_large(maps: Maps, p: Placed, view: View, name: str) -> Placed:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.lowering.maps import FOLDED, Maps, Placed
+from rfgraph.importers.lowering.maps import FOLDED, Maps, Placed, unmixed
 from rfgraph.importers.lowering.rules import Operands, first, place, sizes_of
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient
@@ -17,7 +17,30 @@ Window = program.Slide | program.SlideTransposed
 Exchange = program.DepthToSpace | program.SpaceToDepth
 
 AT_MOST = "its window slides over positions of several axes, or of blocks, of which it reads some"
+LOST = "it slides over {} positions of dimension {}, which an op before it mixed: no axis tells them apart any more"
 APART = "the axes that it works on cannot be told apart"
+
+
+def _lost(maps: Maps, view: View | None, sliding: Ints, dims: Ints) -> str:
+    """Return why what slides over dimensions that carry no axis is not followed, "" if it is: they are channels.
+
+    They can only be channels where every axis is among the other dimensions that the window has, or has one position;
+    and only of a window that has more or fewer dimensions than the map has axes.
+    """
+    if view is None or maps.probe is not None:
+        return ""
+    bare = [d for d in sliding if not view.dims[d].axes and view.dims[d].size != 1]
+    alive = {axis for axis in view.axes if view.extent(axis) != 1}
+    elsewhere = alive - set().union(*(view.dims[d].axes for d in dims))
+    if bare and (elsewhere or len(dims) == maps.axes):
+        return LOST.format(view.dims[bare[0]].size, bare[0])
+    return ""
+
+
+def _forgotten(maps: Maps, step: Instruction, operands: Operands, why: str) -> Placed:
+    """Return an unknown node in place of what the step has added, as of a step whose dimensions are lost."""
+    maps.take_back()
+    return maps.unknown(step, operands, why)
 
 
 @place.register
@@ -26,6 +49,9 @@ def _slide(primitive: program.Slide, maps: Maps, step: Instruction, operands: Op
     if found is None:
         return _within(primitive, maps, step, operands)
     p, axes, strides = found
+    lost = _lost(maps, p.view, _sliding(primitive), primitive.dims)
+    if lost:
+        return _forgotten(maps, step, operands, lost)
     taken = {axis: i for i, d in enumerate(primitive.dims) if (axis := axes.get(d)) is not None}
     if any(primitive.stride[taken[axis]] > 1 or isinstance(primitive.padding, str) for axis in strides):
         return maps.unknown(step, operands, "it strides over an axis of which some positions are in the batch")
@@ -57,6 +83,9 @@ def _slide_transposed(primitive: program.SlideTransposed, maps: Maps, step: Inst
     if found is None or found[2]:
         return maps.unknown(step, operands, APART)
     p, axes, _ = found
+    lost = _lost(maps, p.view, _sliding(primitive), primitive.dims)
+    if lost:
+        return _forgotten(maps, step, operands, lost)
     taken = {axis: i for i, d in enumerate(primitive.dims) if (axis := axes.get(d)) is not None}
     attributes: dict[str, Any] = {
         "kernel": maps.per_axis({axis: primitive.kernel[i] for axis, i in taken.items()}, 1),
@@ -138,6 +167,9 @@ def _within(primitive: program.Slide, maps: Maps, step: Instruction, operands: O
     assert view is not None
     sizes = sizes_of(step, view.rank)
     sliding = _sliding(primitive)
+    lost = _lost(maps, view, sliding, primitive.dims)
+    if lost:
+        return _forgotten(maps, step, operands, lost)
     cells = {}
     for i, d in enumerate(primitive.dims):
         if d in sliding and view.dims[d].axes:
@@ -248,6 +280,9 @@ def _resize(primitive: program.Resize, maps: Maps, step: Instruction, operands: 
     view = p.view
     assert view is not None
     sizes = sizes_of(step, view.rank)
+    lost = _lost(maps, view, tuple(d for d in primitive.dims if sizes[d] != view.dims[d].size), primitive.dims)
+    if lost:
+        return _forgotten(maps, step, operands, lost)
     before = step.inputs[0].shape
     scales: dict[int, Any] = dict.fromkeys(range(maps.axes), 1)
     fixed: dict[int, Dim] = {axis: view.extent(axis) for axis in range(maps.axes)}
@@ -323,6 +358,9 @@ def _adaptive_pool(primitive: program.AdaptivePool, maps: Maps, step: Instructio
     p, axes, _ = found
     view = p.view
     assert view is not None
+    lost = _lost(maps, view, primitive.dims, primitive.dims)
+    if lost:
+        return _forgotten(maps, step, operands, lost)
     sizes = {axes[d]: size for d, size in zip(primitive.dims, primitive.sizes, strict=True) if d in axes}
     for d, axis in axes.items():
         view = view.replaced(d, along(axis, sizes[axis]))
@@ -352,12 +390,15 @@ def _exchanged(op: str, primitive: Exchange, maps: Maps, step: Instruction, oper
     p, axes, _ = found
     view = p.view
     assert view is not None
+    lost = _lost(maps, view, primitive.dims, primitive.dims)
+    if lost:
+        return _forgotten(maps, step, operands, lost)
     sizes = sizes_of(step, view.rank)
     for d in primitive.dims:
         view = view.replaced(d, along(axes[d], sizes[d]) if d in axes else other(sizes[d]))
     view = view.replaced(primitive.channel, other(sizes[primitive.channel]))
     blocks = {axes[d]: block for d, block in zip(primitive.dims, primitive.blocks, strict=True) if d in axes}
-    bound = {"bound": FOLDED} if op == "depth_to_space" and p.folded else {}
+    bound = unmixed(p) if op == "depth_to_space" else {}
     node = maps.node(op, step, [p], block=maps.per_axis(blocks, 1), **bound)
     apart = p.folded | set(blocks) if op == "space_to_depth" else p.folded
     return Placed(node, view, p.full, folded=apart)

@@ -16,6 +16,7 @@ from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.sampling import (
     at_each,
+    at_stated,
     grid_of,
     numbers_of,
     read_whole,
@@ -53,7 +54,8 @@ def _gather_elements(node: Node, build: Builder) -> Made:
     taken = rows_alike(node.input(1), d, data[d])
     if taken is not None:
         return build(program.Take(dim=d), rows, build.constant(taken))
-    read = build(program.Reduce(function="gather", dims=(d,)), rows, part="gathered")
+    gathered = program.Reduce(function="gather", dims=(d,), bound=at_stated(node.input(1)))
+    read = build(gathered, rows, part="gathered")
     return at_each(build, read, node.input(1), at)
 
 
@@ -71,7 +73,8 @@ def _gather_nd(node: Node, build: Builder) -> Made:
             return take_grid(build, node.input(0), 0, grid, (*at[:-1], *rest))
         if depth == 1:
             return build(program.Take(dim=0), node.input(0), build.constant(numbers[..., 0].tolist()))
-    gathered = program.Reduce(function="gather", dims=tuple(range(batch, batch + depth)), keepdims=False)
+    taken = tuple(range(batch, batch + depth))
+    gathered = program.Reduce(function="gather", dims=taken, keepdims=False, bound=at_stated(node.input(1)))
     read = build(gathered, node.input(0), part="gathered")
     read = build(program.Unsqueeze(dims=tuple(range(batch, len(at) - 1))), read, part="gathered/rows")
     entries = build(program.Reduce(function="at", dims=(len(at) - 1,), keepdims=False), node.input(1), part="indices")
@@ -99,15 +102,16 @@ def _scatter_elements(node: Node, build: Builder) -> Made:
     adds = node.get("reduction", "none") != "none"
     if places is not None and fits and node.shape(1) == node.shape(2) and not adds:
         return write_places(build, node.input(0), node.input(2), d, places, adds=adds)
+    bound = at_stated(node.input(1))
     written = [node.input(0)]
     for i, part in ((2, "updates"), (1, "indices")):
         found = node.shape(i)
         if len(found) != len(data):
             raise ValueError(f"its {part} have {len(found)} dimensions, not the {len(data)} of its input")
         if not node.input(i).constant:
-            rows = build(program.Reduce(function="scatter", dims=(d,)), node.input(i), part=part)
+            rows = build(program.Reduce(function="scatter", dims=(d,), bound=bound), node.input(i), part=part)
             written.append(_as_large(build, rows, data, d, part))
-    return build(program.Pointwise(function="where"), *written)
+    return build(program.Pointwise(function="where", bound="" if adds else bound), *written)
 
 
 @HANDLERS.handles("TensorScatter")
@@ -115,14 +119,15 @@ def _tensor_scatter(node: Node, build: Builder) -> Made:
     data = node.shape(0)
     d = axis_of(node.get("axis", -2), len(data))
     written = [node.input(0)]
-    if not node.input(1).constant:
-        rows = build(program.Reduce(function="scatter", dims=(d,)), node.input(1), part="updates")
-        written.append(_as_large(build, rows, data, d, "updates"))
     at = node.optional(2)
+    bound = at_stated(*([] if at is None else [at]))
+    if not node.input(1).constant:
+        rows = build(program.Reduce(function="scatter", dims=(d,), bound=bound), node.input(1), part="updates")
+        written.append(_as_large(build, rows, data, d, "updates"))
     if at is not None and not at.constant:
         each = build(program.Unsqueeze(dims=tuple(range(1, len(data)))), at, part="indices")
         written.append(each)
-    return build(program.Pointwise(function="where"), *written)
+    return build(program.Pointwise(function="where", bound=bound), *written)
 
 
 def _as_large(build: Builder, rows: Value, shape: Shape, d: int, part: str) -> Value:
@@ -148,11 +153,13 @@ def _scatter_nd(node: Node, build: Builder) -> Made:
         return write_grid(build, node.input(0), rows, grid, adds=adds)
     written = [node.input(0)]
     if not node.input(2).constant:
-        all_rows = program.Reduce(function="scatter", dims=tuple(range(len(at) - 1)), keepdims=False)
+        rows_of = tuple(range(len(at) - 1))
+        all_rows = program.Reduce(function="scatter", dims=rows_of, keepdims=False, bound=at_stated(node.input(1)))
         written.append(build(all_rows, node.input(2), part="updates"))
     if not node.input(1).constant:
         written.append(build(program.Whole(shape=()), node.input(1), part="indices"))
-    return build(program.Pointwise(function="where"), *written)
+    bound = "" if adds else at_stated(node.input(1))
+    return build(program.Pointwise(function="where", bound=bound), *written)
 
 
 @HANDLERS.handles("ReverseSequence")

@@ -4,6 +4,7 @@ This room knows shapes, symbolic dimensions and constants; it knows no format an
 """
 
 from rfgraph.importers.program.primitives import (
+    MASKED,
     NOTHING,
     AdaptivePool,
     Concat,
@@ -42,6 +43,7 @@ from rfgraph.importers.program.primitives import (
 )
 
 __all__ = [
+    "MASKED",
     "NOTHING",
     "AdaptivePool",
     "Concat",

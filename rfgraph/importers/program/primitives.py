@@ -207,11 +207,19 @@ class AdaptivePool(Primitive):
 # What reads one position, or all of them.
 
 
+#: Why elements under a mask that is constant may read less.
+MASKED = "under its mask, which is constant, it may read nothing"
+
+
 @_primitive
 class Pointwise(Primitive):
-    """A function of elements at the same index; operands broadcast as in numpy."""
+    """A function of elements at the same index; operands broadcast as in numpy.
+
+    ``bound`` says why an element may read fewer of its operands, as one that is overwritten.
+    """
 
     function: str
+    bound: str = ""
 
 
 @_primitive
@@ -221,11 +229,15 @@ class Either(Primitive):
 
 @_primitive
 class Reduce(Primitive):
-    """One number from all of ``dims``, which stay with size 1 or go."""
+    """One number from all of ``dims``, which stay with size 1 or go.
+
+    ``bound`` says why it may read less than all, as one row of them.
+    """
 
     function: str
     dims: Ints
     keepdims: bool = True
+    bound: str = ""
 
 
 @_primitive

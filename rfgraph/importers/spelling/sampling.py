@@ -23,6 +23,15 @@ from rfgraph.importers.spelling.handlers import UnspelledError
 BY_INDEX = "which positions are meant is said by another tensor"
 
 
+#: Why fewer rows may be read, and fewer be written over, than where a network computes the indices.
+STATED = "its indices are constants, which are not followed row by row"
+
+
+def at_stated(*indices: Value) -> str:
+    """Return why what is read at ``indices`` may be less than all, "" where the network computes some of them."""
+    return STATED if all(value.constant for value in indices) else ""
+
+
 def read_whole(build: Builder, x: Value, shape: Shape, part: str = "sampled") -> Value:
     """Return a tensor of one position that reads any of ``x``."""
     return build(program.Whole(shape=shape, bound=BY_INDEX), x, part=part)

@@ -20,6 +20,7 @@ from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.sampling import (
     BY_INDEX,
     at_each,
+    at_stated,
     grid_of,
     numbers_of,
     read_whole,
@@ -98,7 +99,8 @@ def _gather(node: Node, build: Builder) -> Made:
         made = build(program.Take(dim=d), rows, build.constant(taken), part="" if _taken_shape(rows, d, taken) == shape
                      else "rows/taken")  # fmt: skip
         return made if made.shape == shape else build(program.Expand(shape=shape), made)
-    read = build(program.Reduce(function="gather", dims=(d,)), rows, part=_part(index, "gathered"))
+    gathered = program.Reduce(function="gather", dims=(d,), bound=at_stated(index))
+    read = build(gathered, rows, part=_part(index, "gathered"))
     return at_each(build, read, index, shape)
 
 
@@ -151,7 +153,9 @@ def _index(node: Node, build: Builder) -> Made:
     if adjacent and (flat := _flat_rows(node, indices, shape)) is not None:
         sizes = (*node.shape[:first], product(node.shape[d] for d in dims), *node.shape[dims[-1] + 1 :])
         return build(program.Take(dim=first), build(program.Reshape(shape=sizes), node.x, part="flat"), flat)
-    read = build(program.Reduce(function="gather", dims=tuple(dims), keepdims=False), node.x, part="gathered")
+    bound = at_stated(*indices.values())
+    gathered = program.Reduce(function="gather", dims=tuple(dims), keepdims=False, bound=bound)
+    read = build(gathered, node.x, part="gathered")
     if shape:
         read = build(program.Unsqueeze(dims=tuple(range(first, first + len(shape)))), read, part="gathered/rows")
     for k, d in enumerate(dims):
@@ -197,7 +201,8 @@ def _rows(node: Node, build: Builder, x: Value, d: int, index: Value) -> Value:
     numbers = _numbers(index)
     if numbers is not None:
         return _taken_rows(build, x, d, numbers) if len(at) == 1 else build(program.Take(dim=d), x, index)
-    read = build(program.Reduce(function="gather", dims=(d,), keepdims=False), x, part=_part(index, "gathered"))
+    gathered = program.Reduce(function="gather", dims=(d,), keepdims=False, bound=at_stated(index))
+    read = build(gathered, x, part=_part(index, "gathered"))
     if at:
         read = build(program.Unsqueeze(dims=tuple(range(d, d + len(at)))), read, part="gathered/rows")
     each = index if index.constant else _behind(build, index, len(shape) - 1 - d, "index")
@@ -295,12 +300,12 @@ def _scatter(node: Node, build: Builder) -> Made:
                 stops = tuple(at[e] for e in fewer)
                 cut = program.Slice(dims=fewer, starts=(0,) * len(fewer), stops=stops, steps=(1,) * len(fewer))
                 value = build(cut, value, part=f"{part}/rows")
-            rows = build(program.Reduce(function="scatter", dims=(d,)), value, part=part)
+            rows = build(program.Reduce(function="scatter", dims=(d,), bound=at_stated(index)), value, part=part)
             amounts: list[tuple[Dim, Dim]] = [(0, 0 if e == d else node.shape[e] - at[e]) for e in range(len(at))]
             if any(after != 0 for _, after in amounts):
                 rows = build(program.Pad(amounts=tuple(amounts)), rows, part=f"{part}/padded")
             written.append(rows)
-    return build(program.Pointwise(function="where"), *written)
+    return build(program.Pointwise(function="where", bound="" if adds else at_stated(index)), *written)
 
 
 @HANDLERS.handles("index_add", "index_copy")
@@ -312,10 +317,11 @@ def _index_add(node: Node, build: Builder) -> Made:
     if places is not None and not adds:
         return write_places(build, node.x, source, d, places, adds=adds)
     if not source.constant:
-        written.append(build(program.Reduce(function="scatter", dims=(d,)), source, part="source"))
+        scattered = program.Reduce(function="scatter", dims=(d,), bound=at_stated(index))
+        written.append(build(scattered, source, part="source"))
     if not index.constant:
         written.append(build(program.Whole(shape=()), index, part="index"))
-    return build(program.Pointwise(function="where"), *written)
+    return build(program.Pointwise(function="where", bound="" if adds else at_stated(index)), *written)
 
 
 @HANDLERS.handles("index_put", "_index_put_impl")

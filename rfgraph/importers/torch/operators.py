@@ -178,7 +178,11 @@ def _several(node: Node, build: Builder) -> Made:
         raise UnspelledError("how many positions it finds depends on what the network computes")
     if node.op in ("prelu", "_prelu_kernel") and operands[1].constant:
         operands = operands[:1]  # one slope per channel, whichever dimension that is
-    return build(program.Pointwise(function=SEVERAL[node.op]), *operands)
+    bound = ""
+    if node.op in ("where", "masked_fill"):
+        mask = node.get("mask" if node.op == "masked_fill" else "condition")
+        bound = program.MASKED if isinstance(mask, Value) and mask.constant else ""
+    return build(program.Pointwise(function=SEVERAL[node.op], bound=bound), *operands)
 
 
 #: Of integers these are exact, and the same in PyTorch as in the evaluator of constants.
