@@ -143,7 +143,7 @@ def test_the_questions_of_the_table_have_answers():
     report = rfgraph.analyze("zoo:vgg_16", input_size=224)
     table = README[README.index("| question | answer |") : README.index("## On the command line")]
     names = re.findall(r"`report\.(\w+)", table)
-    assert len(names) == 13
+    assert len(names) == 14
     assert all(hasattr(report, name) for name in names)
     assert all(hasattr(report["vgg_16/pool5"], name) for name in ("channels", "parameters", "macs"))
     assert all(hasattr(report.numbers(), name) for name in ("size", "stride", "padding"))
