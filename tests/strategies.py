@@ -124,7 +124,9 @@ def _fits_everywhere(row):
     op, attributes, unsized, _, _ = row
     regular = isinstance(unsized, Window) and unsized.is_local and unsized.exact
     moves = KINDS[op].arity == "one" and not KINDS[op].own_position  # functions of one position are all alike
-    return regular and moves and op != "gather" and attributes.get("coordinates") is None
+    stated = "stride" in attributes or op != "conv_transpose"
+    sizeless = not isinstance(attributes.get("padding", 0), str) and attributes.get("coordinates") is None
+    return regular and moves and op != "gather" and sizeless and stated
 
 
 #: Rows of ops of which random networks are made too, so that a new op is tried in them by its row alone.

@@ -535,6 +535,8 @@ def _reason(compiled: Compiled, v: int, axis: int, inside: set[int]) -> tuple[st
                     "it concatenates along this axis, so what an output reads depends on where it is",
                     "tile its inputs",
                 )
+            if op.border == "wrap":
+                return "at a border it reads the other end of the whole map", "pad the image by hand, and tile that"
             if op.window_cycle == 0:
                 return "what it reads depends on the size of its whole map", "give it a scale, or run it on the whole"
             if read.is_unknown and op.window_cycle == 1:

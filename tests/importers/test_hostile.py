@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import rfgraph
 from rfgraph import cli
+from rfgraph.cli import commands
 from rfgraph.errors import AttributeValueError
 from rfgraph.importers import node_link, program
 from rfgraph.importers.program.builder import Builder
@@ -89,7 +91,7 @@ def test_an_error_that_no_one_foresaw_has_its_own_exit_code(monkeypatch, capsys)
     def broken(*arguments, **options):
         raise AttributeError("'list' object has\nno attribute 'terms'")
 
-    monkeypatch.setattr(cli, "_load", broken)
+    monkeypatch.setattr(commands, "_load", broken)
     for command in ("summary", "check", "sizes", "trace"):
         assert cli.main([command, "zoo:vgg_16"]) == cli.UNFORESEEN
         said = capsys.readouterr().err
@@ -103,7 +105,7 @@ def test_an_error_that_no_one_foresaw_has_its_own_exit_code(monkeypatch, capsys)
 SLIDE = {"function": "conv", "dims": (2,), "kernel": (3,), "stride": (1,), "padding": ((0, 0),), "dilation": (1,)}
 
 #: Something for a field of each type.
-RIGHT = ("conv", 1, (1,), ((1, 1),), ("a",), (("a",),), True)
+RIGHT = ("conv", 1, (1,), ((1, 1),), ("a",), (("a",),), True, "forward", Fraction(3, 4))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_fields_by_residue_are_those_at_every_size(graph, more):
             continue
         assert table.window(size) == concrete[node].field[0]
         if table.window(size).status == "exact":
-            assert concrete[node].status == "exact"
+            assert concrete[node].field[0].status == "exact"
 
 
 @settings(suppress_health_check=[HealthCheck.filter_too_much])

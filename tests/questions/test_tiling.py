@@ -329,6 +329,7 @@ ALIGNED_CORNERS = chain(("resize", {"size": 40, "mode": "linear", "coordinates":
         (chain(("unknown", {"of": "GridSample"})), "unknown0", "is not known"),
         (chain(("slice", {"stop": 8})), "slice0", "one size, whatever the image's"),
         (joined(), "both", "concatenates along this axis"),
+        (chain(("pad", {"padding": 1, "mode": "wrap"})), "pad0", "the other end of the whole map"),
     ],
 )  # fmt: skip
 def test_what_forbids_it_is_named(graph, node, why):

@@ -27,7 +27,9 @@ MIXING = {
 def _pointwise(primitive: program.Pointwise, maps: Maps, step: Instruction, operands: Operands) -> Placed:
     known = [p for p in operands if p is not None]
     why = primitive.bound
-    if primitive.function == "trilu" or (primitive.function == "where" and len(operands) == 3 and operands[0] is None):
+    masked = primitive.function == "where" and len(operands) == 3 and operands[0] is None
+    # One number for all elements hides none of them: libraries guard a division so.
+    if primitive.function == "trilu" or (masked and step.inputs[0].shape not in ((), None)):
         why = why or program.MASKED
     if why:
         known = [maps.at_most(p, f"{step.name}/read", why) for p in known]

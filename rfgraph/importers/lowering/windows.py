@@ -24,15 +24,15 @@ APART = "the axes that it works on cannot be told apart"
 def _lost(maps: Maps, view: View | None, sliding: Ints, dims: Ints) -> str:
     """Return why what slides over dimensions that carry no axis is not followed, "" if it is: they are channels.
 
-    They can only be channels where every axis is among the other dimensions that the window has, or has one position;
-    and only of a window that has more or fewer dimensions than the map has axes.
+    They can only be channels where the window has all axes of more than one position beside them, or none; and only
+    of a window that has more or fewer dimensions than the map has axes.
     """
     if view is None or maps.probe is not None:
         return ""
     bare = [d for d in sliding if not view.dims[d].axes and view.dims[d].size != 1]
     alive = {axis for axis in view.axes if view.extent(axis) != 1}
-    elsewhere = alive - set().union(*(view.dims[d].axes for d in dims))
-    if bare and (elsewhere or len(dims) == maps.axes):
+    inside = alive & set().union(*(view.dims[d].axes for d in dims))
+    if bare and ((inside and inside != alive) or len(dims) == maps.axes):
         return LOST.format(view.dims[bare[0]].size, bare[0])
     return ""
 
