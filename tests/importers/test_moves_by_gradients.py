@@ -106,7 +106,9 @@ def test_random_moves_agree_with_gradients(program):
     check_against(program, found, lambda spatial: {name: masks_of(model, program.inputs[0].shape, spatial)})
 
 
-@pytest.mark.xfail(strict=False, reason="a program of transposes read live has a map of another size; not yet understood")
+@pytest.mark.xfail(
+    strict=False, reason="a program of transposes read live has a map of another size; not yet understood"
+)
 @settings(max_examples=10)
 @given(moving_programs(elements=120))
 def test_random_moves_are_read_alike_from_torch(program):
