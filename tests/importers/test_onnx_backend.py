@@ -172,6 +172,7 @@ UNKNOWN = {
     "Reshape": "its shape cuts through positions",
     "Resize": "its scale makes no whole size|keeping its aspect ratio|half_pixel_symmetric",
     "Scan": "it is a Scan of opset 8",
+    "STFT": "which an op before it mixed",
     "Constant": "it slices a dimension that carries several axes",  # the body of a RotaryEmbedding of one tensor
 }
 
