@@ -126,7 +126,8 @@ def _fits_everywhere(row):
     moves = KINDS[op].arity == "one" and not KINDS[op].own_position  # functions of one position are all alike
     stated = "stride" in attributes or op != "conv_transpose"
     sizeless = not isinstance(attributes.get("padding", 0), str) and attributes.get("coordinates") is None
-    return regular and moves and op != "gather" and sizeless and stated
+    local = not KINDS[op].parse({"op": op, **attributes}, 0, 1).totals  # its second slot reads the whole axis besides
+    return regular and local and moves and op != "gather" and sizeless and stated
 
 
 #: Rows of ops of which random networks are made too, so that a new op is tried in them by its row alone.

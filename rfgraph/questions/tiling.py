@@ -23,9 +23,9 @@ from rfgraph.algebra.window import Number, Window, as_number
 from rfgraph.errors import AttributeValueError, SizeError, TilingError, UnknownFieldError
 from rfgraph.graph.network import Layers
 from rfgraph.passes.compiled import Compiled, compile_layers
-from rfgraph.passes.exact_outputs import exact_outputs
+from rfgraph.passes.exact_outputs import ExactOutputs, exact_outputs
 from rfgraph.passes.fields import forward
-from rfgraph.passes.fold import between
+from rfgraph.passes.fold import between, fold
 from rfgraph.questions.findings import Finding, named_axes
 
 if TYPE_CHECKING:
@@ -488,6 +488,30 @@ class Tiler:
             self._rules[axis, image] = _rule(self, axis, image)
         return self._rules[axis, image]
 
+    def mirrors(self, axis: int, tile: int, at_start: bool, at_end: bool) -> bool:
+        """Return whether all that is mirrored at a border of the image, which a tile keeps, is exact in the tile.
+
+        A border that is mirrored reads positions inside the map; the tile's other end must not have spoilt these.
+        """
+        mirroring = [v for v in self.between[1:] if self.layers.ops[v][axis].border != "constant"]
+        if not mirroring:
+            return True
+        compiled = self.compiled(self.alike(axis, tile))
+        domain = ExactOutputs(compiled, axis, self.source)
+        exact = fold(self.layers, self.source, domain, to=self.between)
+        for v in mirroring:
+            for tail, read in zip(self.layers.tails[v], compiled.reads[axis][v], strict=True):
+                if tail not in exact or not read.is_local:
+                    continue
+                first, last = exact[tail]
+                size, outputs = domain.sizes[tail], domain.sizes[v]
+                before = -min(interval[0] for y in range(read.period) if (interval := read.interval(y)))
+                ends = [interval[1] for y in range(outputs - read.period, outputs) if (interval := read.interval(y))]
+                after = max(ends) - (size - 1) if ends else 0
+                if (at_start and before > 0 and last < before) or (at_end and after > 0 and first > size - 1 - after):
+                    return False
+        return True
+
     def windows(self, axis: int, size: int) -> list[Window]:
         """Return every window on the way, at an input of ``size``."""
         reads = self.compiled(self.alike(axis, size)).reads[axis]
@@ -677,6 +701,7 @@ def _cut(
             or stop_kept <= kept
             or (is_last and offset + outputs != whole)
             or ((index == 0 or is_last) and tiler.windows(axis, stop - start) != windows)
+            or (count > 1 and not tiler.mirrors(axis, stop - start, index == 0, is_last))
         ):
             raise TilingError(
                 f"axis {general.axis}: the tile {start}:{stop} of an image of {image} does not agree with the whole; "
@@ -823,6 +848,3 @@ def given(name: str, value: int | Sequence[int] | None, axes: Sequence[str]) -> 
     if len(entries) != len(axes) or any(not isinstance(entry, int) or entry < (name == "tile") for entry in entries):
         raise AttributeValueError(f"{name} {value!r} is not a number of pixels, or one for each of {', '.join(axes)}")
     return entries
-
-
-__all__ = ["AxisTiling", "Blocker", "Tile", "TileBox", "Tiler", "Tiling", "blockers", "given", "plan"]

@@ -235,6 +235,23 @@ def check_random(graph, tile, image):
     check_tiles(graph, image, plan)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "symmetric", "edge"])
+@pytest.mark.parametrize("crooked", [[0, 3], [6, 0]])
+@pytest.mark.parametrize("padding", [[4, 0], [0, 4], [2, 5]])
+def test_borders_that_are_mirrored_read_nothing_that_the_other_end_spoils(mode, crooked, padding):
+    conv = ("conv", {"kernel": max(crooked) + 1, "padding": [crooked]})
+    graph = chain(conv, ("pad", {"padding": [padding], "mode": mode}))
+    planned = 0
+    for tile in range(1, 30):
+        try:
+            plan = plan_of(graph, 40, tile)
+        except (TilingError, SizeError):
+            continue
+        check_tiles(graph, 40, plan)
+        planned += 1
+    assert planned
+
+
 # Against torch, in numbers.
 
 
