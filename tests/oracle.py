@@ -158,12 +158,14 @@ def output_size(attributes, axis, sizes):
         before, after = pads_of(attributes, axis, size)
         stride, span = stride_of(attributes, axis), span_of(attributes, axis)
         end = size + before + after
-        # With ceil_mode a window may hang over the end by less than a stride, if it starts before the right padding.
+        # With ceil_mode a last window may hang over the end by less than a stride, but not start in the padding after.
         ceil_mode = attributes.get("ceil_mode")
         over = stride - 1 if ceil_mode else 0
         count = 0
-        while count * stride + span <= end + over and (not ceil_mode or count * stride < size + before):
+        while count * stride + span <= end + over:
             count += 1
+        if ceil_mode and count and (count - 1) * stride >= size + before:
+            count -= 1
         return count
     if op == "conv_transpose":
         stride, span = stride_of(attributes, axis), span_of(attributes, axis)
