@@ -152,7 +152,9 @@ def test_a_map_is_mirrored_once(mode, smallest):
 
 
 @pytest.mark.parametrize("mode", ["constant", "edge"])
-@pytest.mark.parametrize(("padding", "smallest"), [([-2, 3], 2), ([3, -2], 2), ([-1, -1], 3), ([-3, 1], 3), ([0, 3], 1)])
+@pytest.mark.parametrize(
+    ("padding", "smallest"), [([-2, 3], 2), ([3, -2], 2), ([-1, -1], 3), ([-3, 1], 3), ([0, 3], 1)], ids=str
+)
 def test_what_is_cropped_has_to_be_there(padding, smallest, mode):
     net = Network(axes=1)
     net.pad("pad", net.input("x"), padding=[padding], mode=mode)
