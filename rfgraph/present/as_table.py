@@ -42,6 +42,8 @@ def _plain(sheet: Sheet) -> str:
     elif rows:
         lines += _aligned(sheet.columns, rows)
         lines.append("")
+    if sheet.drawing:
+        lines += [*map(printable, sheet.drawing), ""]
     lines += map(printable, sheet.notes)
     return "\n".join(lines) + "\n"
 

@@ -38,6 +38,8 @@ class Sheet:
     notes: tuple[str, ...] = ()
     #: Whether a terminal shows each row as a paragraph, the first cell as its head and the second as a sentence.
     stacked: bool = False
+    #: Lines that stand between rows and notes as they are.
+    drawing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
