@@ -101,7 +101,7 @@ def read_baseline(path: str) -> Baseline:
     try:
         if document["command"] != "check":
             raise PolicyError(f"{path}: {_WANTED} (it is of the command {document['command']!r})")
-        for one in document["models"] if "models" in document else [document]:
+        for one in document.get("models", [document]):
             known = models.setdefault(str(one["model"]), Known(path))
             known.findings.update(_key(finding) for finding in one["findings"])
             known.unchecked.update((str(entry["first"]), str(entry["why"])) for entry in one["unchecked"])

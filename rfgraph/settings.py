@@ -175,9 +175,8 @@ def _treatments(value: Any) -> dict[str, str]:
         raise PolicyError(f'treat: {value!r} is not a table of patterns, as {{"GridSample" = "identity"}}')
     for pattern, how in value.items():
         if how not in TREATMENTS:
-            raise PolicyError(
-                f"treat: {pattern!r} is {how!r}, which is not one of {', '.join(TREATMENTS)}{near(str(how), TREATMENTS)}"
-            )
+            known = ", ".join(TREATMENTS)
+            raise PolicyError(f"treat: {pattern!r} is {how!r}, which is not one of {known}{near(str(how), TREATMENTS)}")
     return dict(value)
 
 
@@ -213,9 +212,7 @@ def _budget(value: Any, before: Budget) -> Budget:
         raise PolicyError(f"budget: {value!r} is not a table, as {{min-r = 200}}")
     for key in value:
         if key not in _DEMANDS:
-            raise PolicyError(
-                f"budget: {key!r} is no key of it{near(key, _DEMANDS)}; there are {', '.join(_DEMANDS)}"
-            )
+            raise PolicyError(f"budget: {key!r} is no key of it{near(key, _DEMANDS)}; there are {', '.join(_DEMANDS)}")
     try:
         return replace(before, **{_DEMANDS[key]: demand for key, demand in value.items()})
     except AttributeValueError as error:

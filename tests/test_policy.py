@@ -162,7 +162,8 @@ def test_a_project_says_how_its_models_are_read(tmp_path: Path) -> None:
     settings = project(
         tmp_path,
         '[tool.rfgraph]\ninput-size = [224, 320]\nalignment = ["causal", "center"]\ncausal = "t"\n'
-        'treat = {"Grid*" = "identity"}\nbudget = {min-r = 9, max-look-ahead = 0, max-parameters = 5, tile-multiple = 8}',
+        'treat = {"Grid*" = "identity"}\n'
+        "budget = {min-r = 9, max-look-ahead = 0, max-parameters = 5, tile-multiple = 8}",
     )
     assert settings == Settings(
         input_size=(224, 320), alignment=("causal", "center"), causal="t", treat={"Grid*": "identity"},
@@ -219,7 +220,10 @@ def test_what_is_said_of_one_model_comes_first(tmp_path: Path, monkeypatch: pyte
         ("models = 3", "models: it is not a table"),
         ('models = {"a*" = 3}', r"\[tool.rfgraph.models.'a\*'\]: it is not a table"),
         ('models = {"a*" = {fail-on = "note"}}', r"\[tool.rfgraph.models.'a\*'\]: 'fail-on' is no key of it"),
-        ('models = {"a*" = {budget = {min-rr = 1}}}', r"models.'a\*'\]: budget: 'min-rr' is no key of it \(near: min-r\)"),
+        (
+            'models = {"a*" = {budget = {min-rr = 1}}}',
+            r"models.'a\*'\]: budget: 'min-rr' is no key of it \(near: min-r\)",
+        ),
     ],
 )
 def test_what_a_project_says_wrongly_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -49,7 +49,7 @@ def _errors(checks: Checks) -> list[str]:
 def _told(alerts: Sequence[Alert]) -> tuple[str, str, Place | None]:
     """Return title, message and place of findings that are alike."""
     first, count = alerts[0], len(alerts)
-    title = f"{first.rule} {first.title}" + (f" ({count} times)" if count > 1 else "")
+    title = first.head + (f" ({count} times)" if count > 1 else "")
     lines = [first.message, first.advice] if first.advice else [first.message]
     if count > 1:
         nodes = list(dict.fromkeys(alert.node for alert in alerts[1:]))
@@ -63,7 +63,7 @@ def _told(alerts: Sequence[Alert]) -> tuple[str, str, Place | None]:
 def _rest(groups: Sequence[Sequence[Alert]]) -> str:
     counts: dict[tuple[str, str], int] = {}
     for alerts in groups:
-        key = printable(alerts[0].model), f"{alerts[0].rule} {alerts[0].title}"
+        key = printable(alerts[0].model), alerts[0].head
         counts[key] = counts.get(key, 0) + len(alerts)
     return "\n".join(f"{model}: {rule}, {counted(count, 'time')}" for (model, rule), count in counts.items())
 

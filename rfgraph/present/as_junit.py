@@ -20,9 +20,9 @@ def text(checks: Checks) -> str:
     lines.append(f'<testsuite name="rfgraph check" {counts} skipped="0">')
     for model, found in alerts.items():
         lines.append(f'<testcase classname="rfgraph.check" name={_quoted(model)}>')
-        lines += _failure(found) if model in failed else []
-        rest = [alert for alert in found if alert.accepted_by is not None] if model in failed else found
-        if rest:
+        serious = [alert for alert in found if alert.accepted_by is None and checks.is_serious(alert.severity)]
+        lines += _failure(serious) if serious else []
+        if rest := [alert for alert in found if alert not in serious]:
             lines.append(f"<system-out>{_listed(rest)}</system-out>")
         lines.append("</testcase>")
     for model, error in checks.errors.items():
@@ -33,10 +33,9 @@ def text(checks: Checks) -> str:
 
 
 def _failure(alerts: Sequence[Alert]) -> list[str]:
-    counting = [alert for alert in alerts if alert.accepted_by is None]
-    first, more = counting[0], len(counting) - 1
-    message = f"{first.rule} {first.title}: {first.message}" + (f" (and {more} more)" if more else "")
-    return [f"<failure type={_quoted(first.rule)} message={_quoted(message)}>{_listed(counting)}</failure>"]
+    first, more = alerts[0], len(alerts) - 1
+    message = f"{first.head}: {first.message}" + (f" (and {more} more)" if more else "")
+    return [f"<failure type={_quoted(first.rule)} message={_quoted(message)}>{_listed(alerts)}</failure>"]
 
 
 def _listed(alerts: Sequence[Alert]) -> str:
@@ -44,7 +43,7 @@ def _listed(alerts: Sequence[Alert]) -> str:
     for alert in alerts:
         by = "" if alert.accepted_by is None else f" (accepted by {alert.accepted_by})"
         place = "" if alert.place is None or alert.place.line is None else f"{alert.place}: "
-        lines.append(f"{place}{alert.severity} {alert.rule} {alert.title}{by}: {alert.message}")
+        lines.append(f"{place}{alert.severity} {alert.head}{by}: {alert.message}")
         lines += [f"  {alert.advice}"] if alert.advice else []
     return "\n".join(escape(printable(line)) for line in lines)
 

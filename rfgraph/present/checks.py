@@ -15,6 +15,9 @@ from rfgraph.present.several import Several
 from rfgraph.present.sizes import unchecked_text
 from rfgraph.questions.findings import SEVERITIES, Severity
 
+#: What ``check`` is written as for other tools.
+CI_FORMS = ("concise", "github", "sarif", "junit")
+
 #: Takes the place of a rule's id where merges could not be checked.
 UNCHECKED = "unchecked"
 
@@ -32,7 +35,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing to tell: a finding, or that something could not be checked. Its texts hold nothing that a terminal obeys."""
+    """One thing to tell: a finding, or what could not be checked. Its texts hold nothing that a terminal obeys."""
 
     model: str
     severity: Severity
@@ -46,6 +49,11 @@ class Alert:
     place: Place | None
     #: What accepts it, ``None`` if it counts.
     accepted_by: str | None = None
+
+    @property
+    def head(self) -> str:
+        """What it is in a few words."""
+        return self.title if self.rule == UNCHECKED else f"{self.rule} {self.title}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,11 @@ class Checks(Several):
     def fails(self, model: str) -> bool:
         """Return whether a model fails: something of it is at or above ``fail_on``, and not accepted."""
         worst = self.checks[model].worst
-        return worst is not None and SEVERITIES.index(worst) >= SEVERITIES.index(self.fail_on)
+        return worst is not None and self.is_serious(worst)
+
+    def is_serious(self, severity: Severity) -> bool:
+        """Return whether what is of this severity fails a check."""
+        return SEVERITIES.index(severity) >= SEVERITIES.index(self.fail_on)
 
     def verdict(self) -> str:
         """Return the models counted: those that pass, fail, and cannot be read."""

@@ -196,21 +196,21 @@ EXPLAINED = {
         "Add layers, strides or dilation before the output, or lower min-r.",
         _SETTINGS,
         Example(_centred, [("conv", 2)], budget=Budget(min_r=5)),
-        "budget = {min-r = 5}",
+        "budget = {min-r = 5} in [tool.rfgraph]",
     ),
     "RF012": Explained(
         "The project allows an output to read less of the future than this one does; a stream waits that long.",
         "Pad before the map and not after it, or raise max-look-ahead.",
         _SETTINGS,
         Example(_centred, [("conv", 2), ("x", 2)], budget=Budget(max_look_ahead=0)),
-        "budget = {max-look-ahead = 0}",
+        "budget = {max-look-ahead = 0} in [tool.rfgraph]",
     ),
     "RF013": Explained(
         "The project allows fewer parameters than the network has, or they cannot all be told.",
         "Take fewer channels or layers, or raise max-parameters.",
         _SETTINGS,
         Example(_centred, budget=Budget(max_parameters=2)),
-        "budget = {max-parameters = 2}",
+        "budget = {max-parameters = 2} in [tool.rfgraph]",
     ),
     "RF014": Explained(
         "Tiles that are run one by one must start at multiples of the network's own stride on the way, and those of "
@@ -218,7 +218,7 @@ EXPLAINED = {
         "Make tile-multiple a multiple of what the finding names, or change the strides.",
         _SETTINGS,
         Example(_halved, [("conv", 0), ("conv", 1)], budget=Budget(tile_multiple=6)),
-        "budget = {tile-multiple = 6}",
+        "budget = {tile-multiple = 6} in [tool.rfgraph]",
     ),
     "RF015": Explained(
         "Some positions of the input are read by no feature of any output: a stride larger than its kernel skips "
@@ -240,7 +240,8 @@ def drawing(example: Example) -> list[str]:
     for node, name, op in zip(graph, names, ops, strict=True):
         tails = ", ".join(str(tail) for tail in graph.predecessors(node))
         lines.append(f"{name:<{wide}}  {op:<{long}}  {f'reads {tails}' if tails else ''}".rstrip())
-    for size in (example.drawn_at or [example.input_size]) if example.features else ():
+    sizes: list[int | None] = [*example.drawn_at] or [example.input_size]
+    for size in sizes if example.features else ():
         lines += ["", *_reading(example.report(size), example.features, size)]
     return lines
 

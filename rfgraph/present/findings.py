@@ -64,9 +64,7 @@ class Check:
         matters = self.judged.policy.looks_at_alignment
         found = unchecked_reasons(self.report) if matters else []
         known = self.known
-        return [
-            (reason, known is not None and known.has_unchecked(str(reason.first), reason.why)) for reason in found
-        ]
+        return [(reason, known is not None and known.has_unchecked(str(reason.first), reason.why)) for reason in found]
 
     @property
     def unchecked(self) -> list[Reason]:

@@ -160,7 +160,8 @@ def _looks_ahead(compiled: Compiled, v: int, source: int, axis: int, limit: int)
             yield OverBudget("RF012", node, (name,), limit=limit, value=None, said=where + said, todo=todo)
         elif Fraction(found.look_ahead) > limit:
             at_most = "" if found.exact else "up to "
-            said = f"it looks {at_most}{found.look_ahead} input samples ahead, more than max-look-ahead = {limit}"
+            samples = f"{found.look_ahead} input sample{'' if found.look_ahead == 1 else 's'}"
+            said = f"it looks {at_most}{samples} ahead, more than max-look-ahead = {limit}"
             yield OverBudget("RF012", node, (name,), limit=limit, value=found.look_ahead, said=where + said, todo=todo)
     except RFGraphError as error:
         said = f"how far it looks ahead is not known: {error}"

@@ -95,7 +95,9 @@ def test_parameters() -> None:
     net.conv("b", x, kernel=3)
     assert over(rfgraph.analyze(net), max_parameters=23) == [("RF013", "b", ("t",), 24)]
     assert over(rfgraph.analyze(net), max_parameters=24) == [("RF013", "b", ("t",), None)]
-    assert "it has at least 24, and 'b' does not tell" in rfgraph.analyze(net).over(Budget(max_parameters=24))[0].message
+    assert (
+        "it has at least 24, and 'b' does not tell" in rfgraph.analyze(net).over(Budget(max_parameters=24))[0].message
+    )
 
 
 def test_tiles() -> None:
