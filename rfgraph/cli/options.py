@@ -194,7 +194,23 @@ def _summary_options(summary: argparse.ArgumentParser) -> None:
     _measured(summary)
     _alignment(summary)
     _policy(summary)
-    summary.add_argument("--all", action="store_true", help="show layers that do not depend on the source too")
+    summary.add_argument(
+        "--all",
+        action="store_true",
+        help="show layers that do not depend on the source too, and on a terminal those that change none of n, r, S, P",
+    )
+    summary.add_argument(
+        "--depth",
+        metavar="N",
+        type=_natural,
+        help="show modules that lie inside N others as one row; 0 folds all (default: every layer is shown)",
+    )
+    summary.add_argument(
+        "--columns",
+        metavar="NAMES",
+        type=_rules,
+        help="columns to show, in their order, as layer,r,S,MACs (default: what is known, on a terminal what fits)",
+    )
     summary.add_argument(
         "--effective", action="store_true", help="show how far the gradient of each layer is spread, at random weights"
     )
