@@ -18,7 +18,7 @@ SEVERITIES = ("note", "warning", "error")
 MODEL = "a model file (.onnx, .pt2, .keras, .pb, .tflite, .json, ...), zoo:NAME, or path/to/file.py:function"
 
 _EPILOG = """\
-MODEL is a model file (.onnx; .pt2 of PyTorch; .keras; .pb, .pbtxt or a
+MODEL is a model file (.onnx; .pt2 of PyTorch; .keras, .h5; .pb, .pbtxt or a
 SavedModel of TensorFlow; .tflite; a networkx node-link .json), zoo:NAME for
 a published network (see `rfgraph zoo`), or path/to/file.py:function for a
 function that returns a graph; that file is run.
