@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rfgraph.present.accuracy import AccuracyRow
     from rfgraph.present.rows import View
+    from rfgraph.present.several import Several
     from rfgraph.present.zoo import ZooRow
     from rfgraph.report import Report
     from rfgraph.settings import Settings
@@ -378,11 +379,32 @@ def _written(size: Any) -> str:
     return "x".join(map(str, size)) if isinstance(size, (list, tuple)) else str(size)
 
 
-Run = Callable[[argparse.Namespace], "tuple[View | File, int]"]
+def _several(run: Callable[[argparse.Namespace], tuple[View, int]]) -> Run:
+    """Return a command on all models that ``options.models`` names; the exit code is the worst of theirs."""
+
+    def run_all(options: argparse.Namespace) -> tuple[View | File | Several, int]:
+        from rfgraph.cli.several import each_model
+        from rfgraph.present.several import Several
+
+        views, errors, worst = {}, {}, CLEAN
+        for outcome in each_model(options, run):
+            if outcome.answer is None:
+                errors[outcome.model] = outcome.error
+            else:
+                views[outcome.model] = outcome.answer
+            worst = max(worst, outcome.code)
+        if len(views) == 1 and not errors:
+            return next(iter(views.values())), worst
+        return Several(options.command, views, errors), worst
+
+    return run_all
+
+
+Run = Callable[[argparse.Namespace], "tuple[View | File | Several, int]"]
 
 #: Name of a command -> what it does.
 COMMANDS: dict[str, Run] = {
-    "summary": _summary,
+    "summary": _several(_summary),
     "check": _check,
     "sizes": _sizes,
     "region": _region,

@@ -16,6 +16,10 @@ from rfgraph import __version__
 SEVERITIES = ("note", "warning", "error")
 
 MODEL = "a model file (.onnx, .pt2, .keras, .pb, .tflite, .json, ...), zoo:NAME, or path/to/file.py:function"
+#: What stands for several of them.
+MODELS = (
+    "of several, each; a folder stands for all model files below it, a pattern for what fits, - for a list on stdin"
+)
 
 _EPILOG = """\
 MODEL is a model file (.onnx; .pt2 of PyTorch; .keras, .h5; .pb, .pbtxt or a
@@ -186,7 +190,7 @@ def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _summary_options(summary: argparse.ArgumentParser) -> None:
-    _model(summary)
+    _model(summary, several=True)
     _measured(summary)
     _alignment(summary)
     _policy(summary)
@@ -287,8 +291,11 @@ def _made(command: argparse.ArgumentParser, forms: Sequence[str]) -> None:
     command.add_argument("-o", dest="output_file", metavar="FILE", help="write to FILE instead")
 
 
-def _model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", help=MODEL)
+def _model(command: argparse.ArgumentParser, several: bool = False) -> None:
+    if several:
+        command.add_argument("models", metavar="MODEL", nargs="+", help=f"{MODEL}; {MODELS}")
+    else:
+        command.add_argument("model", metavar="MODEL", help=MODEL)
     command.add_argument(
         "--treat",
         metavar="PATTERN=HOW",
