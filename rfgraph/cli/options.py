@@ -22,7 +22,7 @@ MODELS = (
 )
 
 _EPILOG = """\
-MODEL is a model file (.onnx; .pt2 of PyTorch; .keras; .pb, .pbtxt or a
+MODEL is a model file (.onnx; .pt2 of PyTorch; .keras, .h5; .pb, .pbtxt or a
 SavedModel of TensorFlow; .tflite; a networkx node-link .json), zoo:NAME for
 a published network (see `rfgraph zoo`), or path/to/file.py:function for a
 function that returns a graph; that file is run.
