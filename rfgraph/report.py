@@ -667,6 +667,45 @@ class Report(Mapping[Hashable, Layer]):
             raise UnknownFieldError(extents.obstacle(self._compiled, v, self._source))
         return extents.reach_all(self._compiled, v, self._source)
 
+    def region_ranges(self) -> dict[Hashable, tuple[tuple[int, int] | None, ...]]:
+        """Return the sizes of the smallest and the largest region, per axis, of layers whose field is not known.
+
+        Where branches of unequal strides meet there is no one receptive field, but at an input size each feature has
+        its region. Layers where that cannot be told are left out.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("drifting", axes=1)
+        >>> x = net.input("x")
+        >>> out = net.add("add", net.conv("conv", x, kernel=1, stride=2), net.slice("slice", x, stop=4))
+        >>> analyze(net, input_size=8).region_ranges()
+        {'add': ((1, 4),)}
+        """
+        if all(size is None for size in self._sizes[self._layers.id_of(self.source)]):
+            return {}
+        unknown = [node for node, layer in self.items() if any(window.is_unknown for window in layer.field)]
+        if not unknown:
+            return {}
+        from rfgraph.passes import extents
+
+        ids = [self._layers.id_of(node) for node in unknown]
+        ranges = extents.size_ranges(self._compiled, self._source, ids)
+        return {self._layers.nodes[v]: sizes for v, sizes in ranges.items()}
+
+    def tails(self, node: Hashable) -> tuple[Hashable, ...]:
+        """Return what ``node`` reads, by slot.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3)
+        >>> analyze(net).tails("conv")
+        ('x',)
+        """
+        return tuple(self._layers.nodes[tail] for tail in self._layers.tails[self._layers.id_of(node)])
+
     def features(self, layer: Hashable, box: Sequence[Sequence[Pixel]], how: How = "meets") -> Features:
         """Return the features of ``layer`` whose field meets a box of source pixels: the inverse of ``regions``.
 

@@ -59,7 +59,11 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
     for entry in options.accept:
         again += ["--accept", entry]
     judged = judge(report.findings, settings.policy)
-    flags = (options.all, options.verbose, options.effective)
+    flags = (options.all, options.verbose, options.effective, options.depth, options.columns)
+    if options.format == "json" and (options.depth is not None or options.columns is not None):
+        raise RFGraphError("--depth and --columns are for tables; json has every layer and number")
+    if options.format == "csv" and options.depth is not None:
+        raise RFGraphError("--depth is for people's tables; csv has every layer")
     return Summary(report, judged, options.model, shlex.join(again), *flags), CLEAN
 
 

@@ -24,7 +24,7 @@ MODELS = (
 )
 
 _EPILOG = """\
-MODEL is a model file (.onnx; .pt2 of PyTorch; .keras; .pb, .pbtxt or a
+MODEL is a model file (.onnx; .pt2 of PyTorch; .keras, .h5; .pb, .pbtxt or a
 SavedModel of TensorFlow; .tflite; a networkx node-link .json), zoo:NAME for
 a published network (see `rfgraph zoo`), or path/to/file.py:function for a
 function that returns a graph; that file is run.
@@ -202,7 +202,23 @@ def _summary_options(summary: argparse.ArgumentParser) -> None:
     _measured(summary)
     _alignment(summary)
     _policy(summary)
-    summary.add_argument("--all", action="store_true", help="show layers that do not depend on the source too")
+    summary.add_argument(
+        "--all",
+        action="store_true",
+        help="show layers that do not depend on the source too, and on a terminal those that change none of n, r, S, P",
+    )
+    summary.add_argument(
+        "--depth",
+        metavar="N",
+        type=_natural,
+        help="show modules that lie inside N others as one row; 0 folds all (default: every layer is shown)",
+    )
+    summary.add_argument(
+        "--columns",
+        metavar="NAMES",
+        type=_rules,
+        help="columns to show, in their order, as layer,r,S,MACs (default: what is known, on a terminal what fits)",
+    )
     summary.add_argument(
         "--effective", action="store_true", help="show how far the gradient of each layer is spread, at random weights"
     )
