@@ -38,6 +38,7 @@ FILES = {
     "onnx": [SEEDS / "small.onnx"],
     "pt2": [SEEDS / "small.pt2", SEEDS / "dynamic.pt2"],
     "keras": [SEEDS / "small.keras"],
+    "h5": [DATA / "keras" / f"{name}.h5" for name in ("unet", "functions")],
     "pb": [SEEDS / "small.pb", SEEDS / "lowered.pb"],
     "pbtxt": [SEEDS / "small.pbtxt", SEEDS / "lowered.pbtxt"],
     "saved_model": [SEEDS / "saved" / "saved_model.pb"],
@@ -201,6 +202,21 @@ def members(rng: random.Random, data: bytes) -> bytes:
             if how == 3:
                 archive.writestr(name, contents)
     return made.getvalue()
+
+
+# HDF5: its bytes, and the JSON that one of its attributes is.
+
+
+def attribute(rng: random.Random, data: bytes) -> bytes:
+    """Change the config of a model: its attribute gets a heap of its own, at the end of the file."""
+    start = data.index(b'{"class_name"')
+    _, length = json.JSONDecoder().raw_decode(data[start:].decode("latin-1"))
+    heap = data.rindex(b"GCOL", 0, start)
+    changed = rng.choice((tree, tree, tree, tree, *BYTES))(rng, data[start : start + length])
+    room = -(-len(changed) // 8) * 8
+    added = b"GCOL\1\0\0\0" + struct.pack("<QHHIQ", 32 + room, 1, 1, 0, len(changed)) + changed.ljust(room, b"\0")
+    (before,) = (old for index in range(1, 9) if (old := struct.pack("<IQI", length, heap, index)) in data)
+    return data.replace(before, struct.pack("<IQI", len(changed), len(data), 1)) + added
 
 
 # Messages of protobuf, by what their descriptors say they hold.
@@ -425,6 +441,7 @@ def mutators(kind: str) -> tuple[Mutate, ...]:
         ),
         "pt2": lambda: (members,),
         "keras": lambda: (members,),
+        "h5": lambda: (attribute,),
         "pb": lambda: (tensorflow_messages("GraphDef"),),
         "pbtxt": lambda: (lines, tensorflow_messages("GraphDef", text=True)),
         "saved_model": lambda: (tensorflow_messages("SavedModel"),),

@@ -185,6 +185,8 @@ def _format_of(path: Path) -> str:
         return ".keras" if _has_member(path, "config.json") else ".pt2"
     if start[4:8] == b"TFL3":
         return ".tflite"
+    if start.startswith(b"\x89HDF"):
+        return ".h5"
     return ".json" if start.lstrip().startswith(b"{") else ".onnx"
 
 
@@ -243,6 +245,12 @@ def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize, ax
     return keras_config.lowered(keras_config.read(path), treat, input_size, axes=axes)
 
 
+def _hdf5(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
+    from rfgraph.importers.keras import reader as keras_config
+
+    return keras_config.lowered(keras_config.read_hdf5(path), treat, input_size, axes=axes)
+
+
 def _tflite(
     path: str,
     treat: Mapping[str, str] | None,
@@ -278,6 +286,8 @@ FORMATS: dict[str, Reader] = {
     ".onnx": _onnx,
     ".pt2": _pt2,
     ".keras": _keras,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
     ".tflite": _tflite,
     ".pb": _tensorflow,
     ".pbtxt": _tensorflow,

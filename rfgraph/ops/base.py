@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
-from math import trunc
+from math import floor, log10, trunc
 from numbers import Rational
 from operator import index
 from typing import Any, ClassVar, Literal, TypeVar, cast
@@ -313,7 +313,8 @@ class Op:
     def parse(cls, attributes: Mapping[str, Any], axis: int, axes: int) -> Op:
         """Return the op that ``attributes`` of a node describe on ``axis`` of ``axes``."""
         known = {f.metadata["name"] or f.name: f for f in fields(cls)}
-        for name in attributes:
+        for name, value in attributes.items():
+            check_digits(name, value)
             if name not in known and name not in METADATA and name not in cls.extra:
                 allowed = sorted((set(known) | cls.extra) - {"bound"})
                 raise AttributeValueError(
@@ -345,6 +346,31 @@ def near(name: str, known: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f" (near: {', '.join(close)})" if close else ""
+
+
+#: Numbers of more digits are refused where they are read, so that those that follow from them can be written out.
+MOST_DIGITS = 100
+
+
+def check_digits(name: str, value: Any) -> None:
+    """Refuse numbers of more than ``MOST_DIGITS`` digits, and lists that hold one.
+
+    Examples
+    --------
+    >>> check_digits("kernel", [3, 10**6000])
+    Traceback (most recent call last):
+    rfgraph.errors.AttributeValueError: kernel has a number of some 6001 digits; those of up to 100 are followed
+    """
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            check_digits(name, item)
+    elif isinstance(value, Rational):
+        bits = max(int(value.numerator).bit_length(), int(value.denominator).bit_length())
+        if bits > 64 and bits * log10(2) > MOST_DIGITS:
+            digits = floor(bits * log10(2)) + 1
+            raise AttributeValueError(
+                f"{name} has a number of some {digits} digits; those of up to {MOST_DIGITS} are followed"
+            )
 
 
 # Readers: (name, value on one axis) -> value of the field.
@@ -414,6 +440,7 @@ def ratio(name: str, value: Any) -> Number:
         number = Fraction(0)
     if number <= 0:
         raise AttributeValueError(f'{name} {value!r} is not a positive number; write 2, 0.5 or "4/3"')
+    check_digits(name, number)
     return as_number(number)
 
 
