@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from rfgraph.cli.options import parser
+from rfgraph.cli.options import CI_FORMS, parser
 from rfgraph.errors import RFGraphError
 
 if TYPE_CHECKING:
@@ -132,6 +132,10 @@ def _text(view: View | Several, form: str, width: int | None) -> str:
         from rfgraph.present import as_csv
 
         return as_csv.text(view.records())
+    if form in CI_FORMS:
+        from importlib import import_module
+
+        return str(import_module(f"rfgraph.present.as_{form}").text(view))
     sheets = view.sheets() if isinstance(view, Several) else [view.sheet()]
     if form == "md":
         from rfgraph.present import as_markdown
