@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rfgraph.measure import MeasuredField, Strongest, measure_field, strongest
     from rfgraph.ops.costs import Cost
     from rfgraph.passes.extents import Regions
+    from rfgraph.questions.budget import Budget, OverBudget
     from rfgraph.questions.context import GlobalContext
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
     from rfgraph.questions.features import Features
@@ -41,6 +42,7 @@ __all__ = [
     "IDENTITY",
     "ArrayFields",
     "Branch",
+    "Budget",
     "Cost",
     "EffectiveField",
     "EffectiveSize",
@@ -54,6 +56,7 @@ __all__ = [
     "Misalignment",
     "Network",
     "Numbers",
+    "OverBudget",
     "Paths",
     "RFGraphError",
     "Region",
@@ -88,6 +91,7 @@ _HOMES = {
     "analysis": ("analyze", "load", "trace"),
     "report": ("Report",),
     "measure": ("MeasuredField", "Strongest", "measure_field", "strongest"),
+    "questions.budget": ("Budget", "OverBudget"),
     "questions.effective": ("EffectiveField", "EffectiveSize"),
     "fast.arrays": ("ArrayFields", "solve_arrays"),
     "algebra.closed_form": ("single_path",),

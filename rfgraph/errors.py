@@ -86,3 +86,7 @@ class ModelFileError(RFGraphError):
 
 class MissingExtraError(RFGraphError, ImportError):
     """An optional package is needed; the message gives the command that installs it."""
+
+
+class ColumnError(RFGraphError):
+    """A table has no column of that name; those that it has are listed."""

@@ -35,9 +35,11 @@ SECONDS, GROWTH = 60, 400 << 20
 #: Format -> the files that are damaged.
 FILES = {
     "json": [SEEDS / "small.json"],
+    "tfjs": [DATA / "tfjs" / name / "model.json" for name in ("functions", "tcn")],
     "onnx": [SEEDS / "small.onnx"],
     "pt2": [SEEDS / "small.pt2", SEEDS / "dynamic.pt2"],
     "keras": [SEEDS / "small.keras"],
+    "h5": [DATA / "keras" / f"{name}.h5" for name in ("unet", "functions")],
     "pb": [SEEDS / "small.pb", SEEDS / "lowered.pb"],
     "pbtxt": [SEEDS / "small.pbtxt", SEEDS / "lowered.pbtxt"],
     "saved_model": [SEEDS / "saved" / "saved_model.pb"],
@@ -201,6 +203,21 @@ def members(rng: random.Random, data: bytes) -> bytes:
             if how == 3:
                 archive.writestr(name, contents)
     return made.getvalue()
+
+
+# HDF5: its bytes, and the JSON that one of its attributes is.
+
+
+def attribute(rng: random.Random, data: bytes) -> bytes:
+    """Change the config of a model: its attribute gets a heap of its own, at the end of the file."""
+    start = data.index(b'{"class_name"')
+    _, length = json.JSONDecoder().raw_decode(data[start:].decode("latin-1"))
+    heap = data.rindex(b"GCOL", 0, start)
+    changed = rng.choice((tree, tree, tree, tree, *BYTES))(rng, data[start : start + length])
+    room = -(-len(changed) // 8) * 8
+    added = b"GCOL\1\0\0\0" + struct.pack("<QHHIQ", 32 + room, 1, 1, 0, len(changed)) + changed.ljust(room, b"\0")
+    (before,) = (old for index in range(1, 9) if (old := struct.pack("<IQI", length, heap, index)) in data)
+    return data.replace(before, struct.pack("<IQI", len(changed), len(data), 1)) + added
 
 
 # Messages of protobuf, by what their descriptors say they hold.
@@ -415,6 +432,7 @@ def mutators(kind: str) -> tuple[Mutate, ...]:
     """Return what damages files of a format; three in four of the damages keep their syntax."""
     structure: dict[str, Callable[[], tuple[Mutate, ...]]] = {
         "json": lambda: (tree,),
+        "tfjs": lambda: (tree,),
         "onnx": lambda: (
             onnx_messages(),
             onnx_messages(),
@@ -425,6 +443,7 @@ def mutators(kind: str) -> tuple[Mutate, ...]:
         ),
         "pt2": lambda: (members,),
         "keras": lambda: (members,),
+        "h5": lambda: (attribute,),
         "pb": lambda: (tensorflow_messages("GraphDef"),),
         "pbtxt": lambda: (lines, tensorflow_messages("GraphDef", text=True)),
         "saved_model": lambda: (tensorflow_messages("SavedModel"),),
@@ -458,6 +477,9 @@ def _too_long(signum: int, frame: FrameType | None) -> None:
 
 def placed(kind: str, folder: Path) -> tuple[Path, Path]:
     """Return where the bytes of a damaged file go, and what is then read."""
+    if kind == "tfjs":
+        shutil.copy(DATA / "tfjs" / "functions" / "weights.bin", folder)
+        return folder / "model.json", folder / "model.json"
     if kind != "saved_model":
         return folder / f"damaged.{kind}", folder / f"damaged.{kind}"
     shutil.copytree(SEEDS / "saved", folder / "saved", dirs_exist_ok=True)

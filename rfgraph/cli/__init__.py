@@ -13,15 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from rfgraph.cli.options import parser
+from rfgraph.cli.options import CI_FORMS, parser
 from rfgraph.errors import RFGraphError
 
 if TYPE_CHECKING:
     from rfgraph.present.rows import View
+    from rfgraph.present.several import Several
 
 __all__ = ["main", "run"]
 
-UNREADABLE, UNFORESEEN, INTERRUPTED = 2, 3, 130
+INTERRUPTED = 130
 
 #: New objects between two looks for cyclic garbage. Importing and reading make many objects and hardly a cycle, so that
 #: to look as often as Python does takes a fifth of a short run.
@@ -64,17 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _emit(view, options.format, options.output_file)
         return int(code)
-    except (RFGraphError, OSError) as error:
-        return _refuse(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # 1 means found, and nothing else may end with it
-        return _report(error)
+        return _refuse(error)
     finally:
         sys.set_int_max_str_digits(limit)
 
 
-def _emit(view: View, form: str, path: str | None) -> None:
+def _emit(view: View | Several, form: str, path: str | None) -> None:
     """Write a view, made whole before anything is opened, so that a failure leaves an existing file alone."""
     if path is not None:
         Path(path).write_text(_text(view, form, None), encoding="utf-8", newline="")
@@ -122,7 +121,9 @@ def _write(data: bytes, path: str | None) -> None:
         binary.flush()
 
 
-def _text(view: View, form: str, width: int | None) -> str:
+def _text(view: View | Several, form: str, width: int | None) -> str:
+    from rfgraph.present.several import Several
+
     if form in ("json", "bioimageio", "monai"):
         from rfgraph.present import as_json
 
@@ -131,40 +132,23 @@ def _text(view: View, form: str, width: int | None) -> str:
         from rfgraph.present import as_csv
 
         return as_csv.text(view.records())
+    if form in CI_FORMS:
+        from importlib import import_module
+
+        return str(import_module(f"rfgraph.present.as_{form}").text(view))
+    sheets = view.sheets() if isinstance(view, Several) else [view.sheet()]
     if form == "md":
         from rfgraph.present import as_markdown
 
-        return as_markdown.text(view.sheet())
+        return "\n".join(map(as_markdown.text, sheets))
     from rfgraph.present import as_table
 
-    return as_table.text(view.sheet(), width)
+    return "\n".join(as_table.text(sheet, width) for sheet in sheets)
 
 
-def _refuse(error: RFGraphError | OSError) -> int:
-    from rfgraph.present.rows import printable
+def _refuse(error: Exception) -> int:
+    from rfgraph.cli.refusals import refusal
 
-    said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-    for argument, option in (("pass source=", "pass --source NAME"), ("pass output=", "pass --output NAME")):
-        said = said.replace(argument, option)
-    print(f"rfgraph: {printable(' '.join(said.splitlines()))}", file=sys.stderr)
-    return UNREADABLE
-
-
-def _report(error: Exception) -> int:
-    """Say what no one foresaw in one paragraph, with the place in the code for those who will repair it."""
-    import traceback
-
-    from rfgraph.present.rows import printable
-
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if f"{os.sep}rfgraph{os.sep}" in frame.filename] or list(frames)
-    place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
-    said = " ".join(str(error).split())[:300]
-    print(
-        printable(
-            f"rfgraph: an error in rfgraph itself, {type(error).__name__}{place}: {said or 'it says no more'}; "
-            "please report it with the command and, if you can, the model"
-        ),
-        file=sys.stderr,
-    )
-    return UNFORESEEN
+    said, code = refusal(error)
+    print(f"rfgraph: {said}", file=sys.stderr)
+    return code

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Hashable
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rfgraph.cli.options import SEVERITIES, Size
+from rfgraph.cli.asked import analyzed, input_sizes, loaded, modes_of, named, settings_of, settled, written
+from rfgraph.cli.checks import CLEAN, FOUND, WAYS_OUT, check
 from rfgraph.errors import RFGraphError
 
 if TYPE_CHECKING:
-    import networkx as nx
-
     from rfgraph.present.rows import View
+    from rfgraph.present.several import Several
     from rfgraph.present.zoo import ZooRow
-    from rfgraph.report import Report
-    from rfgraph.settings import Settings
-
-CLEAN, FOUND = 0, 1
 
 
 class File(NamedTuple):
@@ -30,12 +25,6 @@ class File(NamedTuple):
 
     data: bytes
 
-
-#: What the reason why something is not known speaks of -> the option for it.
-WAYS_OUT = {
-    "input size": "give an input size, as --input-size 224",
-    "treat=": "say what it reads, as --treat NODE=identity (or global, or cut)",
-}
 
 #: Tile sizes that are shown beside the best one, for a person to choose from.
 _USUAL_TILES = (128, 256, 384, 512, 768, 1024, 1536, 2048)
@@ -48,11 +37,11 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.policy import judge
     from rfgraph.present.views import Summary
 
-    settings = _settings(options)
-    report = _analyze(options)
+    settings = settings_of(options)
+    report = analyzed(settled(options, settings))
     again = ["rfgraph", "check", options.model]
     for name, size in options.input_size:
-        again += ["--input-size", ("" if name is None else f"{name}=") + _written(size)]
+        again += ["--input-size", ("" if name is None else f"{name}=") + written(size)]
     for pattern, how in options.treat:
         again += ["--treat", f"{pattern}={how}"]
     for name, letters in options.axes:
@@ -69,61 +58,28 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
     for entry in options.accept:
         again += ["--accept", entry]
     judged = judge(report.findings, settings.policy)
-    flags = (options.all, options.verbose, options.effective)
+    flags = (options.all, options.verbose, options.effective, options.depth, options.columns)
+    if options.format == "json" and (options.depth is not None or options.columns is not None):
+        raise RFGraphError("--depth and --columns are for tables; json has every layer and number")
+    if options.format == "csv" and options.depth is not None:
+        raise RFGraphError("--depth is for people's tables; csv has every layer")
     return Summary(report, judged, options.model, shlex.join(again), *flags), CLEAN
-
-
-def _check(options: argparse.Namespace) -> tuple[View, int]:
-    from rfgraph.policy import judge
-    from rfgraph.present.findings import Check
-
-    settings = _settings(options)
-    report = _analyze(options)
-    found = report.findings
-    if options.causal is not None or settings.policy.rules & {"RF009", "RF010"}:
-        from rfgraph.questions.findings import worst_first
-
-        found = worst_first([*found, *report.asked(settings.policy.rules, options.causal)])
-    view = Check(report, judge(found, settings.policy), options.model, WAYS_OUT, options.all)
-    fail_on = options.fail_on or settings.fail_on
-    failed = view.worst is not None and SEVERITIES.index(view.worst) >= SEVERITIES.index(fail_on)
-    return view, FOUND if failed else CLEAN
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    """Return the settings of the project that this runs in, with what the options say: they come first."""
-    from dataclasses import replace
-
-    from rfgraph.errors import PolicyError
-    from rfgraph.policy import Policy
-    from rfgraph.settings import read_settings
-
-    said = {name: tuple(getattr(options, name)) for name in ("select", "ignore") if getattr(options, name) is not None}
-    try:
-        asked = Policy(**said, accept=tuple(options.accept))
-    except PolicyError as error:
-        raise PolicyError(f"--{error}") from error
-    settings = read_settings(Path.cwd())
-    accept = (*settings.policy.accept, *asked.accept)
-    if getattr(options, "causal", None) is not None:
-        said["select"] = (*(said.get("select") or settings.policy.select), "RF010")
-    return replace(settings, policy=replace(settings.policy, **said, accept=accept))
 
 
 def _sizes(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.present.sizes import Sizes
 
-    graph = _load(options).copy()
+    graph = loaded(options).copy()
     inputs = {node: attributes for node, attributes in graph.nodes(data=True) if attributes.get("op") == "input"}
-    stated = {node: _written(attributes.pop("size")) for node, attributes in inputs.items() if "size" in attributes}
-    return Sizes(_analyze(options, graph), options.model, stated, len(inputs), WAYS_OUT), CLEAN
+    stated = {node: written(attributes.pop("size")) for node, attributes in inputs.items() if "size" in attributes}
+    return Sizes(analyzed(options, graph), options.model, stated, len(inputs), WAYS_OUT), CLEAN
 
 
 def _region(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.present.views import RegionView
 
-    report = _analyze(options)
-    layer = _named(report, options.layer)
+    report = analyzed(options)
+    layer = named(report, options.layer)
     try:
         region = report.region(layer, options.index)
     except IndexError as error:
@@ -135,11 +91,11 @@ def _trace(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.analysis import trace
     from rfgraph.present.views import TraceView
 
-    graph = _load(options)
+    graph = loaded(options)
     found = trace(
         graph,
-        _named(graph, options.output),
-        _input_sizes(options, graph),
+        named(graph, options.output),
+        input_sizes(options, graph),
         dict(options.treat),
         options.batch_norm,
     )
@@ -150,8 +106,8 @@ def _tile(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.errors import SizeError, TilingError
     from rfgraph.present.tiling import EXPORTS, Export, TilingView
 
-    report = _analyze(options)
-    layer = _named(report, options.layer)
+    report = analyzed(options)
+    layer = named(report, options.layer)
     whole = report.tiling(layer, options.tile[0] if options.tile else None, options.overlap, options.memory)
     plans = [whole]
     if whole.axes and whole.axes[0].tile is not None:
@@ -173,8 +129,8 @@ def _tile(options: argparse.Namespace) -> tuple[View, int]:
 def _latency(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.present.latency import LatencyView
 
-    report = _analyze(options)
-    found = report.latency(_named(report, options.layer), options.sample_rate, options.chunk, options.axis)
+    report = analyzed(options)
+    found = report.latency(named(report, options.layer), options.sample_rate, options.chunk, options.axis)
     slow = options.max_ms is not None and not found.blockers and found.milliseconds > options.max_ms
     return LatencyView(report, found, options.model), FOUND if found.blockers or slow else CLEAN
 
@@ -183,13 +139,13 @@ def _draw(options: argparse.Namespace) -> tuple[File, int]:
     from rfgraph.present.drawing import FORMS, Picture, form_of
 
     form = options.format or form_of(options.output_file) or FORMS[0]
-    return File(Picture(_analyze(options), options.model, options.depth).data(form)), CLEAN
+    return File(Picture(analyzed(options), options.model, options.depth).data(form)), CLEAN
 
 
 def _report(options: argparse.Namespace) -> tuple[File, int]:
     from rfgraph.present.page import Page
 
-    return File(Page(_analyze(options), options.model, options.sample_rate).text().encode()), CLEAN
+    return File(Page(analyzed(options), options.model, options.sample_rate).text().encode()), CLEAN
 
 
 def _sweep(options: argparse.Namespace) -> tuple[View, int]:
@@ -199,8 +155,7 @@ def _sweep(options: argparse.Namespace) -> tuple[View, int]:
     if options.keep is not None and options.best is None:
         raise RFGraphError("--keep says how many designs --best keeps; give --best too, as --best macs")
     choices = spelling.merged(options.set, options.designs)
-    graph = _load(options)
-    modes = options.alignment.split(",")
+    graph = loaded(options)
     found = sweep(
         graph,
         choices,
@@ -209,10 +164,10 @@ def _sweep(options: argparse.Namespace) -> tuple[View, int]:
         seed=options.seed,
         where=options.where,
         best=(options.best, options.keep) if options.keep is not None else options.best,
-        nodes=None if options.node is None else [_named(graph, name) for name in options.node],
-        input_size=_input_sizes(options, graph),
-        source=_named(graph, options.source),
-        alignment=modes if len(modes) > 1 else modes[0],
+        nodes=None if options.node is None else [named(graph, name) for name in options.node],
+        input_size=input_sizes(options, graph),
+        source=named(graph, options.source),
+        alignment=modes_of(options),
         treat=dict(options.treat),
         batch_norm=options.batch_norm,
         to=options.to,
@@ -225,15 +180,13 @@ def _sweep(options: argparse.Namespace) -> tuple[View, int]:
 def _field(options: argparse.Namespace) -> tuple[View | File, int]:
     from rfgraph.present.effective import FieldView
 
-    report = _analyze(options)
+    report = analyzed(options)
     words = [said for said in options.weights if isinstance(said, str)]
     if words and len(options.weights) > 1:
         raise RFGraphError(f"--weights {words[0]} is for all layers; beside others write PATTERN={words[0]}")
     weights: Any = words[0] if words else dict(options.weights) or "random"
     try:
-        field = report.effective_field(
-            _named(report, options.layer), options.index, weights, options.gate, options.skip
-        )
+        field = report.effective_field(named(report, options.layer), options.index, weights, options.gate, options.skip)
     except IndexError as error:
         raise RFGraphError(str(error)) from error
     if options.output_file is not None and options.output_file.endswith(".npy"):
@@ -286,6 +239,19 @@ def _strongest(options: argparse.Namespace) -> tuple[View | File, int]:
     return StrongestView(options.model, options.layer, found), CLEAN
 
 
+def _rule(options: argparse.Namespace) -> tuple[View, int]:
+    from rfgraph.present.explained import EXPLAINED, Rules, RuleView
+
+    if options.rule is None:
+        return Rules(), CLEAN
+    rule = options.rule.upper()
+    if rule not in EXPLAINED:
+        from rfgraph.ops import near
+
+        raise RFGraphError(f"{options.rule!r} is no rule{near(rule, EXPLAINED)}; there are {', '.join(EXPLAINED)}")
+    return RuleView(rule), CLEAN
+
+
 def _zoo(options: argparse.Namespace) -> tuple[View, int]:
     if options.accuracy:
         from rfgraph.present.accuracy import published
@@ -312,75 +278,34 @@ def _zoo_rows() -> list[ZooRow]:
     return rows
 
 
-def _analyze(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) -> Report:
-    from rfgraph.analysis import analyze
+def _several(run: Callable[[argparse.Namespace], tuple[View, int]]) -> Run:
+    """Return a command on all models that ``options.models`` names; the exit code is the worst of theirs."""
 
-    graph = _load(options) if graph is None else graph
-    modes = getattr(options, "alignment", "auto").split(",")
-    return analyze(
-        graph,
-        input_size=_input_sizes(options, graph),
-        source=_named(graph, options.source),
-        alignment=modes if len(modes) > 1 else modes[0],
-        treat=dict(options.treat),
-        batch_norm=options.batch_norm,
-    )
+    def run_all(options: argparse.Namespace) -> tuple[View | File | Several, int]:
+        from rfgraph.cli.several import each_model
+        from rfgraph.present.several import Several
 
+        views, errors, worst = {}, {}, CLEAN
+        for outcome in each_model(options, run):
+            if outcome.answer is None:
+                errors[outcome.model] = outcome.error
+            else:
+                views[outcome.model] = outcome.answer
+            worst = max(worst, outcome.code)
+        if len(views) == 1 and not errors:
+            return next(iter(views.values())), worst
+        return Several(options.command, views, errors), worst
 
-def _load(options: argparse.Namespace) -> nx.DiGraph[Any]:
-    from rfgraph import importers
-
-    return importers.load(
-        options.model, dict(options.treat), _input_sizes(options), dict(options.set_input), _stated_axes(options)
-    )
+    return run_all
 
 
-def _stated_axes(options: argparse.Namespace) -> dict[str, str] | str | None:
-    """Return the axes given: by input, or one text for all."""
-    given: list[tuple[str | None, str]] = options.axes
-    if not given:
-        return None
-    if len(given) == 1 and given[0][0] is None:
-        return given[0][1]
-    named = {name: letters for name, letters in given if name is not None}
-    if len(named) < len(given):
-        raise RFGraphError("--axes is given several times; give it once, or once per input as 'NAME: ..HW'")
-    return named
-
-
-def _input_sizes(
-    options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None
-) -> int | tuple[int, ...] | dict[Hashable, int | tuple[int, ...]] | None:
-    """Return the sizes given; those by name under the nodes of ``graph``, under the names given if there is none."""
-    sizes: list[Size] = options.input_size
-    if not sizes:
-        return None
-    if len(sizes) == 1 and sizes[0][0] is None:
-        return sizes[0][1]
-    named = {_named(graph or (), name): size for name, size in sizes if name is not None}
-    if len(named) < len(sizes):
-        raise RFGraphError("--input-size is given several times; give it once, or once per input as NAME=224")
-    return named
-
-
-def _named(nodes: Any, name: str | None) -> Hashable:
-    """Return the node that an argument names; graphs from Python may have names that are no strings."""
-    if name is None or name in nodes:
-        return name
-    same = [node for node in nodes if str(node) == name]
-    return same[0] if len(same) == 1 else name
-
-
-def _written(size: Any) -> str:
-    return "x".join(map(str, size)) if isinstance(size, (list, tuple)) else str(size)
-
-
-Run = Callable[[argparse.Namespace], "tuple[View | File, int]"]
+Run = Callable[[argparse.Namespace], "tuple[View | File | Several, int]"]
 
 #: Name of a command -> what it does.
 COMMANDS: dict[str, Run] = {
-    "summary": _summary,
-    "check": _check,
+    "summary": _several(_summary),
+    "check": check,
+    "rule": _rule,
     "sizes": _sizes,
     "region": _region,
     "trace": _trace,

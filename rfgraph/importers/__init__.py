@@ -185,6 +185,8 @@ def _format_of(path: Path) -> str:
         return ".keras" if _has_member(path, "config.json") else ".pt2"
     if start[4:8] == b"TFL3":
         return ".tflite"
+    if start.startswith(b"\x89HDF"):
+        return ".h5"
     return ".json" if start.lstrip().startswith(b"{") else ".onnx"
 
 
@@ -213,9 +215,23 @@ def _zoo(name: str) -> nx.DiGraph[Any]:
 
 
 def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
+    """Read JSON as what it holds: a model of TensorFlow.js, the config of a Keras model, or a network of our own."""
     from rfgraph.importers import node_link
 
-    return stated(node_link.read(path), axes)
+    data = node_link.parsed(path)
+    entries = data if isinstance(data, dict) else {}
+    topology = entries.get("modelTopology", entries)
+    if isinstance(topology, dict) and "modelTopology" in entries and "node" in topology:
+        reader = _needing(
+            "google.protobuf", "rfgraph.importers.tensorflow.javascript", "reading TensorFlow.js files", "tensorflow"
+        )
+        graph: nx.DiGraph[Any] = reader.graph_of(path, data, treat, input_size, axes=axes)
+        return graph
+    if "modelTopology" in entries or {"class_name", "config"} <= entries.keys():
+        from rfgraph.importers.keras import reader as keras_config
+
+        return keras_config.lowered(keras_config.of_json(path, topology), treat, input_size, axes=axes)
+    return stated(node_link.graph_of(data, path), axes)
 
 
 def _onnx(
@@ -241,6 +257,12 @@ def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize, ax
     from rfgraph.importers.keras import reader as keras_config
 
     return keras_config.lowered(keras_config.read(path), treat, input_size, axes=axes)
+
+
+def _hdf5(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
+    from rfgraph.importers.keras import reader as keras_config
+
+    return keras_config.lowered(keras_config.read_hdf5(path), treat, input_size, axes=axes)
 
 
 def _tflite(
@@ -278,6 +300,8 @@ FORMATS: dict[str, Reader] = {
     ".onnx": _onnx,
     ".pt2": _pt2,
     ".keras": _keras,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
     ".tflite": _tflite,
     ".pb": _tensorflow,
     ".pbtxt": _tensorflow,

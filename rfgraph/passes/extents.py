@@ -207,6 +207,46 @@ def reach_all(compiled: Compiled, node: int, source: int) -> Regions:
     return Regions(layers.nodes[node], layers.axes, sizes[node], sizes[source], tuple(reached.products), status)
 
 
+def size_ranges(compiled: Compiled, source: int, nodes: Sequence[int]) -> dict[int, tuple[Interval | None, ...]]:
+    """Return the sizes of the smallest and the largest region that features of each of ``nodes`` read, per axis.
+
+    It needs the sizes of all maps on the way, and what every op there reads. Nodes where it cannot be told are left
+    out, as are all where there are more than ``MAX_POSITIONS`` positions to follow.
+
+    Examples
+    --------
+    >>> from rfgraph.graph.network import Network
+    >>> from rfgraph.passes.compiled import compile_graph
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv", net.input("x"), kernel=3, padding=1)
+    >>> size_ranges(compile_graph(net.graph, 4), 0, [1])
+    {1: ((2, 3),)}
+    """
+    layers, axes = compiled.layers, range(len(compiled.layers.axes))
+    reached_from = set(compiled.between(nodes, source))
+    followed = set()
+    for v in sorted(reached_from):
+        slots = [slot for slot, tail in enumerate(layers.tails[v]) if tail in reached_from and v != source]
+        reads = (compiled.reads[axis][v][slot] for axis in axes for slot in slots)
+        on = all(layers.tails[v][slot] in followed for slot in slots)
+        if on and None not in compiled.sizes[v] and not any(read.is_unknown for read in reads):
+            followed.add(v)
+    asked = sorted(followed.intersection(nodes))
+    way = compiled.between(asked, source) if asked else []
+    if not asked or sum(size or 0 for v in way for size in compiled.sizes[v]) > MAX_POSITIONS:
+        return {}
+    sizes = {v: _whole_size(compiled, v) for v in way}
+    ranges: dict[int, tuple[Interval | None, ...]] = {}
+    for v, reached in folded(layers, source, Extents(compiled, source, sizes), asked):
+        if v in asked and len(reached.products) == 1:  # of several groups, a feature may read along one axis alone
+            ranges[v] = tuple(
+                (int(met.min()), int(met.max()))
+                for extent in reached.products[0]
+                for met in [(extent.last - extent.first + 1)[extent.alive]]
+            )
+    return ranges
+
+
 class Ends(Domain[Extent]):
     """The ends of what every index of a map surely reads of ``source`` along one axis."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import gcd
 
 from rfgraph.algebra.window import FULL, IDENTITY, Window
 from rfgraph.passes.compiled import Compiled
@@ -20,8 +21,14 @@ from rfgraph.passes.fold import Domain
 #: field, stay exact.
 MAX_LENGTHS = 4096
 
-#: More shapes than this at one node are not followed: the fields of the paths that pass there are unknown.
-MAX_SHAPES = 256
+#: So many lengths are followed over a whole walk. As they are used up, ranges at a node become fewer and wider.
+MAX_STATES = 1 << 21
+
+#: What is left of them is spent by this share at a node, and so many are kept apart at any.
+SHARE, FEWEST = 1 << 9, 16
+
+#: Shapes at one node with more phases than this in all are not followed: the fields of the paths there are unknown.
+MAX_PHASES = 1 << 10
 
 Lengths = dict[tuple[int, int], int]  # (shortest, longest) -> how many paths lie between, both included
 Group = tuple[Window, int, Lengths]  # shape, by how much all of the lengths are longer than told, lengths
@@ -86,27 +93,46 @@ class PathDomain(Domain[PathLengths]):
             window = unplaced if unplaced is not None and shape.period == 1 else read
             step = self.steps.get((window, shape))
             if step is None:
-                step = self.steps[window, shape] = _step(window, shape)
+                step = self.steps[window, shape] = self._step(v, window, shape)
             if not step[0].exact and step[0].is_local:
                 why = why or step[0].why
             groups.append((step[0], step[1] + longer, lengths))
         return PathLengths(tuple(groups), why)
 
     def join(self, v: int, values: list[PathLengths]) -> PathLengths:
+        unknown = None if self.counted else next(filter(_is_unknown, values), None)
+        if unknown is not None:  # then no extreme is known, and nothing else is asked
+            return unknown
         shapes = _joined(group for value in values for group in value.groups)
         why = next((value.why for value in values if value.why), "")
-        if len(shapes) > MAX_SHAPES:
-            name = self.compiled.layers.describe(v, self.axis)
+        if sum(shape.period for shape in shapes) > MAX_PHASES:
             total = sum(count for lengths in shapes.values() for count in lengths.values())
-            unknown = Window.unknown(f"{name}: paths of more than {MAX_SHAPES} shapes meet here")
-            shapes = {unknown: {(0, 0): total}}
-        elif sum(map(len, shapes.values())) > self.most:
-            share = max(1, self.most // len(shapes))
-            if any(len(lengths) > share for lengths in shapes.values()):
-                shapes = {shape: _ranges(lengths, share) for shape, lengths in shapes.items()}
-                why = why or f"path fields are given in ranges: more than {self.most} sizes meet at a node"
-        self.states += sum(map(len, shapes.values()))
+            shapes = {self._too_many_phases(v): {(0, 0): total}}
+        states = sum(map(len, shapes.values()))
+        most = min(self.most, max(FEWEST, (MAX_STATES - self.states) // SHARE))
+        share = max(1, most // len(shapes))
+        if states > most and any(len(lengths) > share for lengths in shapes.values()):
+            shapes = {shape: _ranges(lengths, share) for shape, lengths in shapes.items()}
+            where = f"{MAX_STATES} sizes on the way" if most < self.most else f"{most} sizes meet at a node"
+            why = why or f"path fields are given in ranges: more than {where}"
+        self.states += states
         return PathLengths(tuple((shape, 0, lengths) for shape, lengths in shapes.items()), why)
+
+    def _step(self, v: int, read: Window, shape: Window) -> tuple[Window, int]:
+        """Return the shape of what reads ``shape`` through ``read`` at node ``v``, and how much longer it is."""
+        if read.is_local and shape.is_local:
+            turns = shape.period // gcd(shape.period, read.step)
+            if read.period * turns > MAX_PHASES:
+                return self._too_many_phases(v), 0
+        return _step(read, shape)
+
+    def _too_many_phases(self, v: int) -> Window:
+        name = self.compiled.layers.describe(v, self.axis)
+        return Window.unknown(f"{name}: paths with more than {MAX_PHASES} phases in all meet here")
+
+
+def _is_unknown(paths: PathLengths) -> bool:
+    return any(shape.is_unknown for shape, _, _ in paths.groups)
 
 
 def _step(read: Window, shape: Window) -> tuple[Window, int]:

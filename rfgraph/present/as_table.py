@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rfgraph.present.layout import GAP, Rows, cells, printable_rows, stacked, widths
+from rfgraph.present.layout import GAP, Rows, cells, for_terminal, printable_rows, stacked, widths
 from rfgraph.present.rows import Column, Sheet, printable
 
 #: A table of more rows is written plainly even on a terminal: nobody looks at it all, and rich takes 0.5 ms a row.
 MOST_DRAWN = 2000
 
 
-def text(sheet: Sheet, width: int | None = None) -> str:
+def text(sheet: Sheet, width: int | None = None, styled: bool = True) -> str:
     """Return the sheet as text.
 
     Parameters
@@ -23,9 +23,16 @@ def text(sheet: Sheet, width: int | None = None) -> str:
     sheet
         What to show.
     width
-        Columns of the terminal it is for, ``None`` where it is for no terminal.
+        Columns of the terminal it is for, into which it is fitted; ``None`` where it is for no terminal and complete.
+    styled
+        Whether a terminal gets colours.
     """
-    if width is None or len(sheet.rows) > MOST_DRAWN:
+    if width is None:
+        return _plain(sheet)
+    if styled and len(sheet.rows) - len(sheet.hidden) > MOST_DRAWN:
+        return _plain(sheet)
+    sheet = for_terminal(sheet, width)
+    if not styled:
         return _plain(sheet)
     from rfgraph.present.terminal import drawn  # rich takes longer to import than most tables to make
 
@@ -33,7 +40,8 @@ def text(sheet: Sheet, width: int | None = None) -> str:
 
 
 def _plain(sheet: Sheet) -> str:
-    lines = [printable(sheet.title), ""] if sheet.title else []
+    blank = [] if sheet.dense else [""]
+    lines = [printable(sheet.title), *blank] if sheet.title else []
     rows = printable_rows(sheet)
     if sheet.stacked:
         for row in rows:
@@ -41,7 +49,9 @@ def _plain(sheet: Sheet) -> str:
             lines.append("")
     elif rows:
         lines += _aligned(sheet.columns, rows)
-        lines.append("")
+        lines += blank
+    if sheet.drawing:
+        lines += [*map(printable, sheet.drawing), ""]
     lines += map(printable, sheet.notes)
     return "\n".join(lines) + "\n"
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import partial
 from types import MappingProxyType
 from typing import Literal
 
 from rfgraph.algebra.residues import BySize, named_residues
 from rfgraph.algebra.window import Number, Window
+from rfgraph.errors import ColumnError
 from rfgraph.graph.costs import Total
 from rfgraph.present.rows import (
     SCHEMA_VERSION,
@@ -55,30 +58,120 @@ def layer_sheet(
     title: str,
     notes: tuple[str, ...],
     more: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    chosen: Sequence[str] | None = None,
+    ranges: Mapping[Hashable, Sequence[tuple[int, int] | None]] = MappingProxyType({}),
 ) -> Sheet:
     """Return the table of layers for people; there are columns for sizes of maps and for costs where they are known.
 
-    ``more`` holds other columns: a cell per layer under each heading.
+    Parameters
+    ----------
+    layers, title, notes
+        The rows, and what is said above and below them.
+    more
+        Other columns: a cell per layer under each heading.
+    chosen
+        Headings of the columns to show, in their order; by default those of which something is known.
+    ranges
+        Layer -> the smallest and the largest field that a feature of it has per axis, for fields that are not known.
+
+    Raises
+    ------
+    RFGraphError
+        If there is no column that is chosen.
     """
+    numbers: list[tuple[str, ...]] = []
+
+    def number_texts(place: int) -> Callable[[], list[str]]:
+        def texts() -> list[str]:
+            if not numbers:
+                numbers.extend(field_texts(layer, ranges.get(layer.name)) for layer in layers)
+            return [row[place] for row in numbers]
+
+        return texts
+
+    def costs(name: str) -> Callable[[], list[str]]:
+        return lambda: [cost_text(getattr(layer, name)) for layer in layers]
+
+    def phases(say: Callable[[Window], str]) -> Callable[[], list[str]]:
+        return lambda: [across([_phase_text(field, say) for field in fields_of(layer)]) for layer in layers]
+
     sized = any(size not in (None, 1) for layer in layers for size in layer.map_size)  # a global pool makes 1 of all
-    columns = [Column("layer"), Column("op"), *([Column("n", "right")] if sized else [])]
-    before, after = cost_columns(layers, ("channels",)), cost_columns(layers, ("parameters", "macs"))
-    columns += [Column(heading, "right") for heading in (*before, *NUMBERS, *more, *(COSTS[name] for name in after))]
-    phased = has_phases(layers)
+    phased, known = has_phases(layers), cost_columns(layers)
+    columns: list[tuple[Column, bool, Callable[[], Sequence[str]]]] = [
+        (Column("layer", names=True), True, lambda: [str(layer.name) for layer in layers]),
+        (Column("op", rank=4), True, lambda: [layer.op for layer in layers]),
+        (Column("n", "right", rank=1), sized, lambda: [_map_text(layer) for layer in layers]),
+        (Column("channels", "right", rank=7, counts=True), "channels" in known, costs("channels")),
+        *(
+            (Column(heading, "right", rank=_RANKS.get(heading, 0)), True, number_texts(place))
+            for place, heading in enumerate(NUMBERS)
+        ),
+        *((Column(heading, "right"), True, partial(list, cells)) for heading, cells in more.items()),
+        (Column("parameters", "right", rank=5, counts=True), "parameters" in known, costs("parameters")),
+        (Column(COSTS["macs"], "right", rank=6, counts=True), "macs" in known, costs("macs")),
+        (Column("T", "right", rank=3), phased, phases(_period)),
+        (Column("reach", "right", rank=9), phased, phases(_reach)),
+        (Column("status"), False, lambda: [layer.status for layer in layers]),
+        (Column("location"), False, lambda: [layer.location for layer in layers]),
+    ]
+    by_heading = {column.heading: (replace(column, rank=0), True, cells) for column, _, cells in columns}
+    if chosen is not None:
+        columns = [by_heading[heading] for heading in _headings(chosen, list(by_heading))]
+    shown = [(column, cells()) for column, is_shown, cells in columns if is_shown]
     if phased:
-        columns += [Column("T", "right"), Column("reach", "right")]
         notes = (*notes, PHASES)
-    rows = []
-    for place, layer in enumerate(layers):
-        sizes = [across(["?" if size is None else number(size) for size in layer.map_size])] if sized else []
-        sizes += [cost_text(getattr(layer, name)) for name in before]
-        costs = [cost_text(getattr(layer, name)) for name in after]
-        others = [cells[place] for cells in more.values()]
-        phases = [across([_phase_text(field, say) for field in fields_of(layer)]) for say in (_period, _reach)]
-        rows.append(
-            (str(layer.name), layer.op, *sizes, *field_texts(layer), *others, *costs, *(phases if phased else []))
-        )
-    return Sheet(title, tuple(columns), rows, notes)
+    rows = list(zip(*(cells for _, cells in shown), strict=True))
+    return Sheet(title, tuple(column for column, _ in shown), rows, notes)
+
+
+#: Numbers of a field that are left out where there is no room, the highest first.
+_RANKS = {"P": 2, "start": 8}
+
+
+def _headings(chosen: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return the headings that are chosen; how they are capitalised does not matter where only one is meant."""
+    headings = []
+    for name in chosen:
+        same = [heading for heading in known if heading == name] or [
+            heading for heading in known if heading.lower() == name.lower()
+        ]
+        if not same:
+            near = get_close_matches(name, known, 1)
+            hint = f" (near: {near[0]})" if near else ""
+            raise ColumnError(f"there is no column {name!r}{hint}; there are {', '.join(known)}")
+        headings.append(same[0])
+    return headings
+
+
+def chosen_records(records: Records, chosen: Sequence[str]) -> Records:
+    """Return the columns of a table for spreadsheets that are chosen; a number is chosen on all axes, as r for r_y."""
+    known = list(dict.fromkeys(name.rpartition("_")[0] or name for name in records.header))
+    known = [name for name in known if name not in records.header] + list(records.header)
+    places = []
+    for heading in _headings(chosen, known):
+        places += [i for i, name in enumerate(records.header) if heading in (name, name.rpartition("_")[0])]
+    return Records(tuple(records.header[i] for i in places), [tuple(row[i] for i in places) for row in records.rows])
+
+
+def _map_text(layer: Layer) -> str:
+    return across(["?" if size is None else number(size) for size in layer.map_size])
+
+
+def changes_nothing(layer: Layer, tails: Sequence[Layer]) -> bool:
+    """Return whether n, r, S and P of a layer are those of all that it reads."""
+    return bool(tails) and all(_seen(tail) == _seen(layer) for tail in tails)
+
+
+def _seen(layer: Layer) -> tuple[object, ...]:
+    """Return what the columns n, r, S and P show of a layer; where phases differ, all of them count."""
+    fields = [_window_seen(window) for field in fields_of(layer) for window in _windows(field)]
+    return layer.map_size, layer.is_global, *fields
+
+
+def _window_seen(window: Window) -> object:
+    if not window.is_local:
+        return window.side, window.is_unknown
+    return (window.size, window.stride, window.padding) if window.period == 1 else (window.stride, window.intervals)
 
 
 #: What a row means where a network upsamples.
@@ -86,6 +179,10 @@ PHASES = (
     "T: outputs after which what is read repeats; r is that of the widest of them, P and start are those of output 0; "
     "reach: how far output y reads before and after y*S, at the output that reads furthest (all are in --format json)"
 )
+
+
+#: The same in short.
+PHASES_BRIEF = "T: phases, after which what is read repeats; r: the widest one's, P and start: those of output 0"
 
 
 def has_phases(layers: Sequence[Layer]) -> bool:
@@ -124,11 +221,18 @@ def cost_text(count: int | None) -> str:
     return "?" if count is None else f"{count:,}"
 
 
-def field_texts(layer: Layer) -> tuple[str, ...]:
-    """Return r, S, P and start of a layer for people."""
+def field_texts(layer: Layer, ranges: Sequence[tuple[int, int] | None] | None = None) -> tuple[str, ...]:
+    """Return r, S, P and start of a layer for people.
+
+    Where a field is not known, r is the range of what its features read, if ``ranges`` has one for the axis.
+    """
     fields = fields_of(layer)
     same = all(field is fields[0] for field in fields)  # axes that read alike share their windows
-    axes = [_texts(field) for field in (fields[:1] if same else fields)]
+    axes = [_texts(field) for field in (fields[:1] if same and ranges is None else fields)]
+    for axis, met in enumerate(ranges or ()):
+        if met is not None and axes[axis][0] == "?":
+            least, most = map(number, met)
+            axes[axis] = (least if least == most else f"{least}..{most}", *axes[axis][1:])
     size, *rest = (across(texts) for texts in zip(*axes, strict=True))
     marked = [
         axis
@@ -163,9 +267,12 @@ def _range(values: Sequence[Number]) -> str:
     return number(values[0]) if len(values) == 1 else f"{number(values[0])}..{number(values[-1])}"
 
 
-def field_line(layer: Layer) -> str:
-    """Return r, S and P of a layer in a sentence."""
-    return ", ".join(f"{name} {text}" for name, text in zip(NUMBERS, field_texts(layer)[:3], strict=False))
+def field_line(layer: Layer, ranges: Sequence[tuple[int, int] | None] | None = None) -> str:
+    """Return r, S and P of a layer in a sentence; ``ranges`` as for ``field_texts``."""
+    periods = {window.period for field in fields_of(layer) for window in _windows(field) if window.is_local}
+    most = max(periods, default=1)
+    told = [f"{name} {text}" for name, text in zip(NUMBERS, field_texts(layer, ranges)[:3], strict=False)]
+    return ", ".join(told if most == 1 else [f"{told[0]} at the widest of {most} phases", *told[1:]])
 
 
 def layer_records(layers: Sequence[Layer], axes: Sequence[str]) -> Records:
@@ -241,6 +348,10 @@ def reason_lines(reasons: Sequence[Reason]) -> list[str]:
     if len(reasons) > NAMED:
         lines.append(f"and {len(reasons) - NAMED} other reasons (see --format json)")
     return lines
+
+
+#: What r means where a field is not known but each feature's region is.
+RANGES = "r from a..b: paths drift apart; at this input size the features' regions are a to b long"
 
 
 def size_lines(outputs: Sequence[Layer]) -> list[str]:

@@ -57,13 +57,15 @@ def paths_document(paths: Paths) -> Document:
     return {"layer": str(paths.layer), "count": paths.count, "axes": axes}
 
 
-def resolution_lines(resolutions: Sequence[Resolutions]) -> list[str]:
-    """Return the input sizes that a network makes use of, for people."""
+def resolution_lines(resolutions: Sequence[Resolutions], brief: bool = False) -> list[str]:
+    """Return the input sizes that a network makes use of, for people; ``brief`` does not say what that means."""
     least = [axis.smallest for axis in resolutions if axis.smallest is not None]
     most = [axis.largest for axis in resolutions if axis.largest is not None]
     if len(least) < len(resolutions) or len(most) < len(resolutions) or max(least) == 1:
         return []
     ends = f"{across(list(map(number, least)))} to {across(list(map(number, most)))}"
+    if brief:
+        return [f"resolutions: {ends} pixels"]
     return [
         f"resolutions: {ends} pixels; on smaller images "
         "some convolution adds no context, of larger ones no layer sees the whole along its paths"

@@ -26,6 +26,12 @@ class Column:
 
     heading: str
     align: Literal["left", "right"] = "left"
+    #: Where a terminal has no room, columns are left out: those of the highest number first, those of 0 never.
+    rank: int = 0
+    #: Whether it holds names, which a terminal shortens in the middle.
+    names: bool = False
+    #: Whether it holds counts, of which a terminal shows three digits.
+    counts: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,14 @@ class Sheet:
     notes: tuple[str, ...] = ()
     #: Whether a terminal shows each row as a paragraph, the first cell as its head and the second as a sentence.
     stacked: bool = False
+    #: Lines that stand between rows and notes as they are.
+    drawing: tuple[str, ...] = ()
+    #: Rows that a terminal does not show, by their places.
+    hidden: frozenset[int] = frozenset()
+    #: What a terminal says below the table in place of ``notes``: as many to a line as fit.
+    brief: tuple[str, ...] = ()
+    #: Whether there are no empty lines around the table.
+    dense: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rfgraph.policy import Judged
 from rfgraph.present.effective import size_document, size_lines_of, size_texts, with_sizes
 from rfgraph.present.findings import holes_document, severities, verdict
+from rfgraph.present.folding import folded
 from rfgraph.present.layers import (
     NAMED,
+    PHASES_BRIEF,
+    RANGES,
     Reason,
+    changes_nothing,
+    chosen_records,
     cost_lines,
     field_line,
     has_global_path,
+    has_phases,
     head,
     layer_records,
     layer_sheet,
@@ -27,6 +33,7 @@ from rfgraph.present.layers import (
     title,
     total_document,
 )
+from rfgraph.present.layout import with_short_counts
 from rfgraph.present.reach import counted_paths, path_lines, paths_document, resolution_document, resolution_lines
 from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted, digits, number, truth
 from rfgraph.questions.holes import Holes
@@ -37,6 +44,9 @@ from rfgraph.report import Report
 
 if TYPE_CHECKING:  # numpy is imported when it is asked for
     from rfgraph.questions.effective import EffectiveSize
+
+#: The smallest and the largest field of a layer's features, per axis.
+Ranges = Sequence[tuple[int, int] | None]
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,10 @@ class Summary:
         Whether it is said what solved the network, and why.
     effective
         Whether it is shown how far the gradient of each layer is spread.
+    depth
+        How many modules may lie around one that people see as one row; ``None`` shows every layer.
+    columns
+        Headings of the columns to show, in their order; by default those of which something is known.
     """
 
     report: Report
@@ -68,6 +82,8 @@ class Summary:
     everything: bool = False
     verbose: bool = False
     effective: bool = False
+    depth: int | None = None
+    columns: Sequence[str] | None = None
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -86,13 +102,49 @@ class Summary:
 
     def sheet(self) -> Sheet:
         """Return it for people."""
-        more = {"effective": size_texts(self.layers, self._effective)} if self.effective else {}
-        return layer_sheet(self.layers, title(self.report, self.name), self._notes(), more)
+        layers, ranges = self.layers, self.report.region_ranges()
+        shows: dict[Hashable, Hashable] = {}
+        if self.depth is not None:
+            ends = {self.report[name].name for name in self.report.outputs}
+            rows = folded(layers, self._tails, ends, self.depth)
+            layers, shows = rows.layers, rows.shows
+            ranges |= {row: ranges[shown] for row, shown in shows.items() if shown in ranges}
+        more = {}
+        if self.effective:
+            sizes = dict(self._effective)
+            sizes |= {row: sizes[shown] for row, shown in shows.items() if shown in sizes}
+            more = {"effective": size_texts(layers, sizes)}
+        sheet = layer_sheet(layers, title(self.report, self.name), self._notes(ranges), more, self.columns, ranges)
+        hidden = frozenset() if self.everything else self._hidden(layers, shows, ranges)
+        said = []
+        if hidden:
+            said.append(f"hidden: {len(hidden)} of {len(layers)} rows, which change none of n, r, S, P (see --all)")
+        return replace(sheet, hidden=hidden, brief=(*said, *self._notes(ranges, brief=True)))
+
+    @cached_property
+    def _tails(self) -> dict[Hashable, list[Hashable]]:
+        """What each layer reads."""
+        return {layer.name: list(self.report.tails(layer.name)) for layer in self.layers}
+
+    def _hidden(
+        self, layers: Sequence[Layer], modules: Mapping[Hashable, Hashable], ranges: Mapping[Hashable, Ranges]
+    ) -> frozenset[int]:
+        """Return the places of rows that a person learns nothing from; those of modules stay."""
+        by_name = {layer.name: layer for layer in self.layers}
+        places = []
+        for place, layer in enumerate(layers):
+            tails = [by_name[tail] for tail in self._tails.get(layer.name, ()) if tail in by_name]
+            same = all(ranges.get(tail.name) == ranges.get(layer.name) for tail in tails)
+            if layer.name not in modules and same and changes_nothing(layer, tails):
+                places.append(place)
+        return frozenset(places)
 
     def records(self) -> Records:
         """Return it for spreadsheets."""
         records = layer_records(self.layers, self.report.axes)
-        return with_sizes(records, self.layers, self.report.axes, self._effective) if self.effective else records
+        if self.effective:
+            records = with_sizes(records, self.layers, self.report.axes, self._effective)
+        return records if self.columns is None else chosen_records(records, self.columns)
 
     @cached_property
     def _effective(self) -> dict[Hashable, EffectiveSize]:
@@ -126,7 +178,8 @@ class Summary:
         ends = {self.report[name].name for name in self.report.outputs}
         return [f for f in self.report.findings if isinstance(f, Holes) and f.node in ends]
 
-    def _notes(self) -> tuple[str, ...]:
+    def _notes(self, ranges: Mapping[Hashable, Ranges], brief: bool = False) -> tuple[str, ...]:
+        """Return what is said below the table; the ``brief`` form is for a terminal."""
         report = self.report
         notes = []
         left_out = len(report) - len(self.layers)
@@ -142,21 +195,23 @@ class Summary:
             notes.append(f"+global: some path reads {read} besides; r, S and P are those of the other paths")
         notes += taken_lines(report)
         notes += reason_lines(self.reasons)
+        notes += [RANGES] if ranges else []
+        notes += [PHASES_BRIEF] if brief and has_phases(self.layers) else []
         shown = [report[name] for name in report.outputs[:NAMED]]
         if any(any(layer.by_size) for layer in self.layers):
             notes.append("a..b: from a to b, by the input size n; --input-size gives one number")
             notes += size_lines(shown)
         outputs = [
-            f"{name if name == layer.name else f'{name} = {layer.name}'} ({field_line(layer)})"
+            f"{name if name == layer.name else f'{name} = {layer.name}'} ({field_line(layer, ranges.get(layer.name))})"
             for name, layer in zip(report.outputs, shown, strict=False)
         ]
         more = len(report.outputs) - len(outputs)
         said = ", ".join(outputs) + (f" and {more} more" if more else "")
         notes.append(f"{'output' if len(report.outputs) == 1 else 'outputs'}: {said}")
         notes += size_lines_of(self.layers, self._effective) if self.effective else []
-        notes += cost_lines(report)
-        notes += path_lines(self.paths)
-        notes += resolution_lines(report.productivity.axes)
+        notes += cost_lines(report) if not brief else map(with_short_counts, cost_lines(report))
+        notes += path_lines(self.paths) if not brief or self.verbose else []
+        notes += resolution_lines(report.productivity.axes, brief)
         notes += [f"holes: {holes.message}" for holes in self._holes[:NAMED]]
         notes.append(
             f"findings: {verdict(report, self.judged)}"

@@ -589,6 +589,7 @@ def test_an_equalisation_changes_nothing_at_inference():
 def test_every_handler_has_a_row():
     rows = {case.ops for case in CASES} | {*keras_layers.ELEMENTWISE, *keras_layers.AUGMENTATIONS}
     rows |= {*keras_layers.NOT_FOLLOWED}
+    rows |= {"TFOpLambda", "SlicingOpLambda"}  # of Keras 2: test_keras_2.py
     tables = (keras_ops.UNARY, keras_ops.SEVERAL, keras_ops.REDUCTIONS, keras_ops.NOT_FOLLOWED)
     rows |= {f"ops.{name}" for table in tables for name in table}
     for twin, op in TWINS.items():

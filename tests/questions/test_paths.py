@@ -207,8 +207,8 @@ def test_same_padding_after_upsampling_needs_one():
     assert rfgraph.analyze(net, input_size=8).paths(last).axes[0].status == "exact"
 
 
-def test_too_many_strides_are_not_followed(monkeypatch):
-    monkeypatch.setattr(lengths, "MAX_SHAPES", 3)
+def test_too_many_phases_are_not_followed(monkeypatch):
+    monkeypatch.setattr(lengths, "MAX_PHASES", 3)
     net = Network(axes=1)
     x = net.input("x")
     for i in range(3):
@@ -216,7 +216,49 @@ def test_too_many_strides_are_not_followed(monkeypatch):
     found = rfgraph.analyze(net).paths(x)
     assert found.count == 8
     assert found.axes[0].unknown == 8
-    assert found.axes[0].why == "node 'a2' (add), axis t: paths of more than 3 shapes meet here"
+    assert found.axes[0].why == "node 'a2' (add), axis t: paths with more than 3 phases in all meet here"
+    up = net.resize("up", "x", scale=4)
+    assert rfgraph.analyze(net).paths(up).axes[0].why.startswith("node 'up' (resize), axis t: paths with more than 3")
+
+
+def ladder(blocks, kernel=3):
+    """Blocks of two branches after each other, which have one field size more after each block."""
+    net = Network(axes=1)
+    x = net.input("x")
+    for i in range(blocks):
+        x = net.add(f"a{i}", x, net.conv(f"c{i}", x, kernel=kernel, padding=kernel // 2))
+    return compile_graph(net.graph), x
+
+
+def test_what_a_walk_costs_is_capped_and_counts_and_extremes_stay_exact(monkeypatch):
+    compiled, end = ladder(60)
+    (exact,) = paths.between(compiled, 0, compiled.layers.id_of(end)).axes
+    assert [(p.smallest, p.count) for p in exact.sizes][:2] == [(1, 1), (3, 60)]
+    assert exact.status == "exact"
+    monkeypatch.setattr(lengths, "MAX_STATES", 1 << 12)
+    for blocks in (200, 400):
+        compiled, end = ladder(blocks)
+        node = compiled.layers.id_of(end)
+        (bound,) = paths.between(compiled, 0, node).axes
+        assert (bound.smallest, bound.largest, bound.status) == (1, 1 + 2 * blocks, "bound")
+        assert bound.why == "path fields are given in ranges: more than 4096 sizes on the way"
+        assert sum(p.count for p in bound.sizes) == 2**blocks
+        domain = lengths.PathDomain(compiled, 0)
+        fold(compiled.layers, 0, domain, [node])
+        assert domain.states < (1 << 12) + 3 * lengths.FEWEST * len(compiled.layers.nodes)
+
+
+def test_behind_a_path_that_is_unknown_no_extreme_is_looked_for():
+    net = Network(axes=1)
+    x = net.input("x")
+    x = net.add("merge", x, net.unknown("odd", x, of="Odd"))
+    for i in range(4):
+        x = net.add(f"a{i}", x, net.conv(f"c{i}", x, kernel=1, stride=2))
+    compiled = compile_graph(net.graph)
+    domain = lengths.PathDomain(compiled, 0, counted=False)
+    last = fold(compiled.layers, 0, domain, [len(compiled.layers.nodes) - 1])
+    assert [shape.is_unknown for value in last.values() for shape, _, _ in value.groups] == [True]
+    assert set(paths.extremes(compiled, 0, 0).unknown) == set(range(1, len(compiled.layers.nodes)))
 
 
 def test_a_layer_that_does_not_read_the_source_has_no_paths():

@@ -1,6 +1,7 @@
 """Configs of Keras models, read into a tensor program; this module does not need keras.
 
 A ``.keras`` file is a zip with a ``config.json``: layers with their configs, and what each call of them is called with.
+An ``.h5`` file of Keras 1 or 2 holds the like as an attribute, and what ``model.to_json()`` makes is the like too.
 Nothing is deserialised, no weights are read and no function that a model holds is run. A live model is brought to the
 same config first, so that there is one reader and one table of handlers for both.
 """
@@ -17,8 +18,11 @@ import networkx as nx
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
+from rfgraph.importers.keras import functions as keras_functions  # noqa: F401  they register handlers
+from rfgraph.importers.keras import hdf5
 from rfgraph.importers.keras import operations as keras_ops  # noqa: F401  they register handlers
 from rfgraph.importers.keras import sequences as keras_sequences  # noqa: F401  they register handlers
+from rfgraph.importers.keras.before import modern
 from rfgraph.importers.keras.nodes import HANDLERS, MAX_PIECES, Made, Node, flat, leaves, pointwise, whole_number
 from rfgraph.importers.keras.weights import learned
 from rfgraph.importers.lowering.layout import Axes
@@ -101,9 +105,73 @@ def read(path: str | os.PathLike[str]) -> Model:
     with archive.refusing(name, "a model saved by Keras"):
         data = json.loads(archive.member(name, r"config\.json", "holds no config.json; save the model by Keras 3's "
                                          "model.save('name.keras'), or pass the live model"))  # fmt: skip
-        if not isinstance(data, dict) or not isinstance(data.get("config"), dict):
-            raise ValueError("its config.json is not the config of a model")
-        return Model(name, data)
+        return model_of(name, data, "its config.json")
+
+
+def read_hdf5(path: str | os.PathLike[str]) -> Model:
+    """Return the model that an ``.h5`` file of Keras holds.
+
+    Raises
+    ------
+    ModelFileError
+        If it cannot be read, or holds weights without the layers that they are of.
+    """
+    name = os.fspath(path)
+    with archive.refusing(name, "an HDF5 file that Keras saves"):
+        found = hdf5.attributes(name, archive.MAX_BYTES)
+        if "model_config" not in found:
+            raise ModelFileError(
+                f"{name}: it has no model_config: these are weights, without the layers that they are of; "
+                "make the model in Python again and save it whole:\n"
+                f"    model.load_weights({os.path.basename(name)!r})\n"
+                "    model.save('model.keras')"
+            )
+        return model_of(name, json.loads(found["model_config"]), "its model_config")
+
+
+def of_json(path: str, data: Any) -> Model:
+    """Return the model of a JSON file: what ``model.to_json()`` makes, or the topology that TensorFlow.js stores.
+
+    Parameters
+    ----------
+    path
+        The file.
+    data
+        What it holds; it is changed.
+
+    Raises
+    ------
+    ModelFileError
+        If it is not the config of a model.
+    """
+    with archive.refusing(path, "the config of a Keras model"):
+        inner = data.get("model_config", data) if isinstance(data, dict) else data
+        return model_of(path, inner, "its JSON")
+
+
+def model_of(name: str, data: Any, what: str) -> Model:
+    """Return the model whose config some JSON is, as any version of Keras writes it.
+
+    Parameters
+    ----------
+    name
+        The file, as errors call it.
+    data
+        What the JSON holds; it is changed.
+    what
+        What errors call it.
+
+    Raises
+    ------
+    ModelFileError, ValueError
+        If it is not the config of a model.
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("config"), (dict, list)):
+        raise ValueError(f"{what} is not the config of a model")
+    layer = modern(data)
+    if not isinstance(layer["config"], dict):
+        raise ModelFileError(f"{name}: a model of class {layer.get('class_name')!r}, whose config is a list")
+    return Model(name, layer)
 
 
 def program_of(model: Model, shapes: Mapping[str, Shape] | None = None) -> Program:
@@ -487,7 +555,7 @@ def op_of(layer: Layer) -> str:
     if module is None:
         own = "module" not in layer  # Keras 2 leaves it out of what is its own
     else:
-        own = module == "keras" or module.startswith(("keras.layers", "keras.src.", "keras.engine"))
+        own = module == "keras" or module.startswith(("keras.layers", "keras.src.", "keras.engine", "tf_keras."))
     return kind if own or kind not in HANDLERS else f"{_cut(module or 'custom')}.{kind}"
 
 
@@ -639,16 +707,21 @@ def _call(call: Any, layers: Mapping[str, Layer]) -> Call:
             raise ValueError("what a layer is called with is not a list and a mapping")
         return Call(args, kwargs)
     # As Keras 2 writes it: a list of tensors, each with the keywords of the call.
-    tensors = [call] if _is_history(call) else call
-    if not isinstance(tensors, (list, tuple)) or not all(_is_history(item) for item in tensors):
+    tensors = [call] if _is_history(call) or _is_number(call) else call
+    if not isinstance(tensors, (list, tuple)) or not all(_is_history(item) or _is_number(item) for item in tensors):
         raise ValueError("a call of a layer is not a list of tensors")
-    refs = tuple(_legacy(item, layers) for item in tensors)
+    refs = tuple(item[2] if _is_number(item) else _legacy(item, layers) for item in tensors)
     keywords = tensors[0][3] if tensors and len(tensors[0]) == 4 else {}
     if not isinstance(keywords, Mapping):
         raise ValueError("the keywords of a call are not a mapping")
     return Call(
         (refs[0] if len(refs) == 1 else refs,), {key: _legacy(value, layers) for key, value in keywords.items()}
     )
+
+
+def _is_number(item: Any) -> bool:
+    """Return whether an argument is written as Keras 2 writes one that is no tensor of a layer."""
+    return isinstance(item, (list, tuple)) and len(item) == 4 and item[0] == "_CONSTANT_VALUE"
 
 
 def _legacy(item: Any, layers: Mapping[str, Layer]) -> Any:

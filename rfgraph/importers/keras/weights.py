@@ -200,7 +200,7 @@ def cell_weights(kind: str, config: Mapping[str, Any], channels: Dim) -> tuple[S
     matrices: Shapes = [(channels, wide), (units, wide)]
     if not config.get("use_bias", True):
         return matrices, []
-    twice = kind == "GRU" and config.get("reset_after", True)
+    twice = config.get("reset_after", True) if kind == "GRU" else config.get("two_biases", False)
     return matrices, [(2, wide) if twice else (wide,)]
 
 

@@ -1,0 +1,35 @@
+"""What is said on the standard error where a command ends without its answer, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+
+from rfgraph.errors import RFGraphError
+from rfgraph.present.rows import printable
+
+#: Exit codes: the request or the model cannot be read; an error in rfgraph itself.
+UNREADABLE, UNFORESEEN = 2, 3
+
+
+def refusal(error: Exception) -> tuple[str, int]:
+    """Return one paragraph on an error, and the exit code: 1 means found, and no error ends with it."""
+    if not isinstance(error, (RFGraphError, OSError)):
+        return _report(error), UNFORESEEN
+    said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+    for argument, option in (("pass source=", "pass --source NAME"), ("pass output=", "pass --output NAME")):
+        said = said.replace(argument, option)
+    return printable(" ".join(said.splitlines())), UNREADABLE
+
+
+def _report(error: Exception) -> str:
+    """Say what no one foresaw, with the place in the code for those who will repair it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if f"{os.sep}rfgraph{os.sep}" in frame.filename] or list(frames)
+    place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    said = " ".join(str(error).split())[:300]
+    return printable(
+        f"an error in rfgraph itself, {type(error).__name__}{place}: {said or 'it says no more'}; "
+        "please report it with the command and, if you can, the model"
+    )

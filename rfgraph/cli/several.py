@@ -1,0 +1,59 @@
+"""One command on several models: each is done on its own, and the exit code is the worst of theirs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from rfgraph.cli.refusals import refusal
+from rfgraph.cli.targets import expanded
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Answer]):
+    """What a command has to say of one model."""
+
+    model: str
+    code: int
+    #: ``None`` where the model cannot be read.
+    answer: Answer | None
+    #: Why there is no answer.
+    error: str = ""
+
+
+def each_model(
+    options: argparse.Namespace, run: Callable[[argparse.Namespace], tuple[Answer, int]]
+) -> Iterator[Outcome[Answer]]:
+    """Yield what ``run`` says of each model that ``options.models`` names; folders, patterns and ``-`` stand for many.
+
+    ``run`` gets the options with one model in ``options.model``. Where there is just one model, what it raises is
+    raised here too. Of several, one that cannot be read is named on the standard error, and the others go on.
+
+    Raises
+    ------
+    ModelFileError
+        If a name stands for no model; then nothing is run.
+    """
+    models = expanded(options.models)
+    for model in models:
+        one = copy(options)
+        one.model = model
+        if len(models) == 1:
+            answer, code = run(one)
+            yield Outcome(model, code, answer)
+            return
+        try:
+            answer, code = run(one)
+        except Exception as error:  # whatever it is, the other models go on
+            said, code = refusal(error)
+            said = said if model in said else f"{model}: {said}"
+            print(f"rfgraph: {said}", file=sys.stderr)
+            yield Outcome(model, code, None, said)
+        else:
+            yield Outcome(model, code, answer)
