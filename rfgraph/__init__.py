@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rfgraph import plot as plot
     from rfgraph.algebra.closed_form import single_path
     from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
     from rfgraph.analysis import analyze, load, trace
@@ -76,6 +77,7 @@ __all__ = [
     "analyze",
     "load",
     "measure_field",
+    "plot",
     "roi",
     "single_path",
     "solve_arrays",
@@ -118,6 +120,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "plot":  # a room whose functions are called by their full names: rfgraph.plot.region
+        return import_module("rfgraph.plot")
     for home, names in _HOMES.items():
         if name in names:
             value: object = getattr(import_module(f"rfgraph.{home}"), name)

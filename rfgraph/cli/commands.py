@@ -15,7 +15,6 @@ from rfgraph.cli.checks import CLEAN, FOUND, WAYS_OUT, check
 from rfgraph.errors import RFGraphError
 
 if TYPE_CHECKING:
-    from rfgraph.present.accuracy import AccuracyRow
     from rfgraph.present.rows import View
     from rfgraph.present.several import Several
     from rfgraph.present.zoo import ZooRow
@@ -206,10 +205,19 @@ def _field(options: argparse.Namespace) -> tuple[View | File, int]:
             index=field.index,
             progress=sys.stderr.isatty(),
         )
+    if _wants_png(options):
+        from rfgraph.plot import canvas, effective
+
+        shown = measured or field
+        return File(canvas.png(lambda ax: effective(shown, axes=shown.axes[-2:], ax=ax))), CLEAN
     return FieldView(report, field, options.model, measured), CLEAN
 
 
-def _strongest(options: argparse.Namespace) -> tuple[View, int]:
+def _wants_png(options: argparse.Namespace) -> bool:
+    return options.output_file is not None and str(options.output_file).lower().endswith(".png")
+
+
+def _strongest(options: argparse.Namespace) -> tuple[View | File, int]:
     from rfgraph.measure import strongest
     from rfgraph.present.effective import StrongestView
 
@@ -222,6 +230,12 @@ def _strongest(options: argparse.Namespace) -> tuple[View, int]:
         except ValueError as error:
             raise RFGraphError(f"{image}: {error}") from error
     found = strongest(options.model, image, options.layer, options.channel, options.top)
+    if _wants_png(options):
+        from rfgraph.plot import canvas
+        from rfgraph.plot import strongest as overlay
+
+        axes = "zyx"[-len(found[0].index) :][-2:] if len(found[0].index) > 1 else "t"
+        return File(canvas.png(lambda ax: overlay(found, image, axes=tuple(axes), ax=ax), height=6.4)), CLEAN
     return StrongestView(options.model, options.layer, found), CLEAN
 
 
@@ -240,29 +254,12 @@ def _rule(options: argparse.Namespace) -> tuple[View, int]:
 
 def _zoo(options: argparse.Namespace) -> tuple[View, int]:
     if options.accuracy:
-        from rfgraph.present.accuracy import Accuracies
+        from rfgraph.present.accuracy import published
 
-        return Accuracies(_accuracy_rows()), CLEAN
+        return published(), CLEAN
     from rfgraph.present.zoo import Zoo
 
     return Zoo(_zoo_rows()), CLEAN
-
-
-def _accuracy_rows() -> list[AccuracyRow]:
-    from rfgraph.analysis import analyze
-    from rfgraph.models import ARTICLE, MODELS
-    from rfgraph.present.accuracy import AccuracyRow
-
-    rows = []
-    for model in MODELS.values():
-        said = model.accuracy
-        if said is None:
-            continue
-        report = analyze(model.build(), input_size=said.input_size)
-        size = report[model.node].size[0]
-        macs, plotted = report.macs.count, model.name in ARTICLE
-        rows.append(AccuracyRow(model.name, float(said.top1), size, macs, said.input_size, said.source, plotted))
-    return rows
 
 
 def _zoo_rows() -> list[ZooRow]:

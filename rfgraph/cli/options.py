@@ -131,7 +131,8 @@ mean square of its gradient over random weights, or the gradient itself where
 weights are fixed. The theoretical field says what can matter, this one what does.
 
 With --input-size it is cut at the borders of all maps. A FILE that ends in .npy
-is the map itself; csv has a row per position.
+is the map itself, one that ends in .png a heat map, which needs matplotlib: pip
+install 'rfgraph[plot]'; csv has a row per position.
 """
 
 _SWEEP = """\

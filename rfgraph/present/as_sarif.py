@@ -96,7 +96,10 @@ def _invocation(checks: Checks) -> Document:
 
 
 def _result(alert: Alert, index: int) -> Document:
-    said = f"{alert.message}\n{alert.advice}" if alert.advice else alert.message
+    lines = [alert.message, alert.advice]
+    if alert.location and (alert.place is None or alert.place.line is None):
+        lines.append(f"called at {alert.location}")
+    said = "\n".join(filter(None, lines))
     model = printable(alert.model)
     logical = {"name": alert.node, "fullyQualifiedName": f"{model}::{alert.node}", "kind": "member"}
     location: Document = {"logicalLocations": [logical]}
