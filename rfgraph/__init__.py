@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rfgraph.measure import MeasuredField, Strongest, measure_field, strongest
     from rfgraph.ops.costs import Cost
     from rfgraph.passes.extents import Regions
+    from rfgraph.present.notebook import page
     from rfgraph.questions.budget import Budget, OverBudget
     from rfgraph.questions.context import GlobalContext
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
@@ -77,6 +78,7 @@ __all__ = [
     "analyze",
     "load",
     "measure_field",
+    "page",
     "plot",
     "roi",
     "single_path",
@@ -99,6 +101,7 @@ _HOMES = {
     "ops.costs": ("Cost",),
     "errors": ("RFGraphError",),
     "passes.extents": ("Regions",),
+    "present.notebook": ("page",),
     "questions.features": ("Features",),
     "graph.network": ("Network",),
     "questions.paths": ("Paths",),
