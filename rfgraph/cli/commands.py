@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rfgraph.cli.options import SEVERITIES, Size
-from rfgraph.errors import RFGraphError
+from rfgraph.cli.progress import doing
+from rfgraph.errors import MissingExtraError, RFGraphError
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -131,7 +132,7 @@ def _region(options: argparse.Namespace) -> tuple[View, int]:
     report = _analyze(options)
     layer = _named(report, options.layer)
     try:
-        region = report.region(layer, options.index)
+        region = report.region(layer, _from_end(report, layer, options.index) or ())
     except IndexError as error:
         raise RFGraphError(str(error)) from error
     return RegionView(report, region, options.model), CLEAN
@@ -237,8 +238,9 @@ def _field(options: argparse.Namespace) -> tuple[View | File, int]:
         raise RFGraphError(f"--weights {words[0]} is for all layers; beside others write PATTERN={words[0]}")
     weights: Any = words[0] if words else dict(options.weights) or "random"
     try:
+        layer = _named(report, options.layer)
         field = report.effective_field(
-            _named(report, options.layer), options.index, weights, options.gate, options.skip
+            layer, _from_end(report, layer, options.index), weights, options.gate, options.skip
         )
     except IndexError as error:
         raise RFGraphError(str(error)) from error
@@ -287,6 +289,28 @@ def _zoo(options: argparse.Namespace) -> tuple[View, int]:
     return Zoo(_zoo_rows()), CLEAN
 
 
+#: Arguments that are files.
+_FILES = ("model", "models", "output_file", "designs", "images", "image")
+
+
+def _completion(options: argparse.Namespace) -> tuple[File, int]:
+    try:
+        import shtab
+    except ModuleNotFoundError as error:
+        if error.name != "shtab":
+            raise
+        raise MissingExtraError("completion needs shtab: pip install 'rfgraph[completion]'") from error
+    from rfgraph.cli.options import COMMANDS as ALL
+    from rfgraph.cli.options import parser
+
+    whole = parser(list(ALL))
+    for command in whole.commands.values():
+        for action in command._actions:
+            if action.dest in _FILES:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return File(shtab.complete(whole, options.shell).encode()), CLEAN
+
+
 def _accuracy_rows() -> list[AccuracyRow]:
     from rfgraph.analysis import analyze
     from rfgraph.models import ARTICLE, MODELS
@@ -325,6 +349,7 @@ def _analyze(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) 
 
     graph = _load(options) if graph is None else graph
     modes = getattr(options, "alignment", "auto").split(",")
+    doing(f"solving {len(graph)} nodes of {options.model}")
     return analyze(
         graph,
         input_size=_input_sizes(options, graph),
@@ -338,6 +363,7 @@ def _analyze(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) 
 def _load(options: argparse.Namespace) -> nx.DiGraph[Any]:
     from rfgraph import importers
 
+    doing(f"reading {options.model}")
     return importers.load(
         options.model, dict(options.treat), _input_sizes(options), dict(options.set_input), _stated_axes(options)
     )
@@ -369,6 +395,19 @@ def _input_sizes(
     if len(named) < len(sizes):
         raise RFGraphError("--input-size is given several times; give it once, or once per input as NAME=224")
     return named
+
+
+def _from_end(report: Report, layer: Hashable, index: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Return the index of a feature, with negative entries counted from the end of the map."""
+    if index is None or min(index) >= 0 or layer not in report or len(report.axes) != len(index):
+        return index
+    sizes = report[layer].map_size
+    if any(y < 0 and size is None for y, size in zip(index, sizes, strict=True)):
+        raise RFGraphError(
+            f"index {','.join(map(str, index))} counts from the end of the map of {layer!r}, whose size is not known; "
+            "give an input size, as --input-size 224"
+        )
+    return tuple(y + (size or 0) if -(size or 0) <= y < 0 else y for y, size in zip(index, sizes, strict=True))
 
 
 def _named(nodes: Any, name: str | None) -> Hashable:
@@ -421,4 +460,5 @@ COMMANDS: dict[str, Run] = {
     "field": _field,
     "strongest": _strongest,
     "zoo": _zoo,
+    "completion": _completion,
 }
