@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rfgraph import plot as plot
     from rfgraph.algebra.closed_form import single_path
     from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
     from rfgraph.analysis import analyze, load, trace
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rfgraph.measure import MeasuredField, Strongest, measure_field, strongest
     from rfgraph.ops.costs import Cost
     from rfgraph.passes.extents import Regions
+    from rfgraph.questions.budget import Budget, OverBudget
     from rfgraph.questions.context import GlobalContext
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
     from rfgraph.questions.features import Features
@@ -40,6 +42,7 @@ __all__ = [
     "IDENTITY",
     "ArrayFields",
     "Branch",
+    "Budget",
     "Cost",
     "EffectiveField",
     "EffectiveSize",
@@ -53,6 +56,7 @@ __all__ = [
     "Misalignment",
     "Network",
     "Numbers",
+    "OverBudget",
     "Paths",
     "RFGraphError",
     "Region",
@@ -73,6 +77,7 @@ __all__ = [
     "analyze",
     "load",
     "measure_field",
+    "plot",
     "roi",
     "single_path",
     "solve_arrays",
@@ -86,6 +91,7 @@ _HOMES = {
     "analysis": ("analyze", "load", "trace"),
     "report": ("Report",),
     "measure": ("MeasuredField", "Strongest", "measure_field", "strongest"),
+    "questions.budget": ("Budget", "OverBudget"),
     "questions.effective": ("EffectiveField", "EffectiveSize"),
     "fast.arrays": ("ArrayFields", "solve_arrays"),
     "algebra.closed_form": ("single_path",),
@@ -114,6 +120,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "plot":  # a room whose functions are called by their full names: rfgraph.plot.region
+        return import_module("rfgraph.plot")
     for home, names in _HOMES.items():
         if name in names:
             value: object = getattr(import_module(f"rfgraph.{home}"), name)

@@ -5,7 +5,7 @@ A report has all of its findings, whatever the policy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,7 +90,7 @@ class Judged:
     findings
         Those of the rules that are looked at, accepted or not, worst first.
     accepted_by
-        For each of them the entry of ``accept`` that is about it, ``None`` where none is.
+        For each of them the entry of ``accept`` that is about it, or what else accepts it; ``None`` where nothing does.
     left_out
         Those of other rules.
     idle
@@ -115,7 +115,9 @@ class Judged:
         return tuple((finding, entry) for finding, entry in pairs if entry is not None)
 
 
-def judge(findings: Iterable[Finding], policy: Policy) -> Judged:
+def judge(
+    findings: Iterable[Finding], policy: Policy, known: Callable[[Finding], str | None] = lambda finding: None
+) -> Judged:
     """Return findings under a policy; none gets lost.
 
     Parameters
@@ -124,6 +126,8 @@ def judge(findings: Iterable[Finding], policy: Policy) -> Judged:
         The findings of a report, in order.
     policy
         What to look at, and what to accept.
+    known
+        Returns what else accepts a finding, such as a baseline that has it, ``None`` if nothing does.
 
     Examples
     --------
@@ -142,6 +146,6 @@ def judge(findings: Iterable[Finding], policy: Policy) -> Judged:
             left_out.append(finding)
             continue
         shown.append(finding)
-        accepted_by.append(entries[0] if entries else None)
+        accepted_by.append(entries[0] if entries else known(finding))
     idle = tuple(dict.fromkeys(entry for entry in policy.accept if entry not in met))
     return Judged(policy, tuple(shown), tuple(accepted_by), tuple(left_out), idle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from rfgraph.passes.extents import Regions
     from rfgraph.passes.size_rule import SizeRule
     from rfgraph.passes.weighing import Gate, Weights
+    from rfgraph.questions.budget import Budget
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
     from rfgraph.questions.features import Features, How, Pixel
     from rfgraph.questions.latency import Frames, Latency
@@ -241,8 +242,7 @@ class Report(Mapping[Hashable, Layer]):
         if not self._solved.reads_all:
             unread = unreads.find(self._layers, self._solved.sizes, lambda: self._compiled, self._source, self._ends)
         found = worst_first([*misaligned, *self._behind[0], *self._unproductive, *whole, *skips, *unread])
-        located = [(finding, self._location(finding.node)) for finding in found]
-        return tuple(replace(finding, location=location) if location else finding for finding, location in located)
+        return self._located(found)
 
     @cached_property
     def _behind(self) -> tuple[list[Finding], list[int]]:
@@ -1061,7 +1061,44 @@ class Report(Mapping[Hashable, Layer]):
             from rfgraph.questions import tiling
 
             found += tiling.find(compile_layers(self._layers), self._ends, self._source)
-        located = [(finding, self._location(finding.node)) for finding in found]
+        return self._located(found)
+
+    def over(self, budget: Budget, axis: str | None = None) -> tuple[Finding, ...]:
+        """Return what does not keep to a budget, or of which that cannot be told: ``RF011`` to ``RF014``.
+
+        Parameters
+        ----------
+        budget
+            What is demanded.
+        axis
+            Name of the axis that is streamed; the first one by default.
+
+        Examples
+        --------
+        >>> from rfgraph import Budget, Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3, padding=1)
+        >>> print(*analyze(net).over(Budget(min_r=5, max_look_ahead=1)))
+        output 'conv', axis t: r is 3 pixels, less than min-r = 5
+        """
+        from rfgraph.passes.compiled import compile_layers
+        from rfgraph.questions import budget as budgets
+
+        found = budgets.find(
+            budget,
+            self._compiled,
+            lambda: compile_layers(self._layers),
+            lambda v: self[self._layers.nodes[v]],
+            lambda: self.parameters,
+            self._ends,
+            self._source,
+            self._axis(axis),
+        )
+        return self._located(found)
+
+    def _located(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+        """Return findings with the places in the code of their nodes."""
+        located = [(finding, self._location(finding.node)) for finding in findings]
         return tuple(replace(finding, location=location) if location else finding for finding, location in located)
 
     def _output(self, layer: Hashable | None) -> int:

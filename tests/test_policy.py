@@ -8,6 +8,7 @@ import pytest
 
 from rfgraph.errors import PolicyError
 from rfgraph.policy import Policy, judge
+from rfgraph.questions.budget import Budget
 from rfgraph.questions.findings import RULES, Finding
 from rfgraph.settings import Settings, read_settings
 
@@ -147,3 +148,85 @@ def test_settings_that_are_no_text(tmp_path: Path) -> None:
 def test_files_without_settings(tmp_path: Path, text: str) -> None:
     write(tmp_path, text)
     assert read_settings(tmp_path) == Settings()
+
+
+# What a project says of how its models are read, and of some alone.
+
+
+def project(folder: Path, text: str) -> Settings:
+    (folder / "pyproject.toml").write_text(text, encoding="utf-8")
+    return read_settings(folder)
+
+
+def test_a_project_says_how_its_models_are_read(tmp_path: Path) -> None:
+    settings = project(
+        tmp_path,
+        '[tool.rfgraph]\ninput-size = [224, 320]\nalignment = ["causal", "center"]\ncausal = "t"\n'
+        'treat = {"Grid*" = "identity"}\n'
+        "budget = {min-r = 9, max-look-ahead = 0, max-parameters = 5, tile-multiple = 8}",
+    )
+    assert settings == Settings(
+        input_size=(224, 320), alignment=("causal", "center"), causal="t", treat={"Grid*": "identity"},
+        budget=Budget(min_r=9, max_look_ahead=0, max_parameters=5, tile_multiple=8),
+    )  # fmt: skip
+    assert settings.budget.rules == ("RF011", "RF012", "RF013", "RF014")
+    assert Budget().rules == ()
+    assert project(tmp_path, "[tool.rfgraph.input-size]\nleft = 64\nright = [8, 9]").input_size == {
+        "left": 64,
+        "right": (8, 9),
+    }
+
+
+def test_what_is_said_of_one_model_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = project(
+        tmp_path,
+        '[tool.rfgraph]\ninput-size = 224\nignore = ["RF006"]\naccept = ["RF002:a"]\ntreat = {"*" = "cut"}\n'
+        "budget = {min-r = 9, max-parameters = 5}\n"
+        '[tool.rfgraph.models."audio/*.onnx"]\ninput-size = 16000\nignore = []\naccept = ["RF003:b"]\n'
+        'treat = {"g" = "global"}\nbudget = {min-r = 1}\n'
+        '[tool.rfgraph.models."zoo:*"]\ncausal = "x"\n',
+    )
+    own = settings.of("audio/a.onnx")
+    assert (own.input_size, own.policy.ignore, own.policy.accept) == (16000, (), ("RF002:a", "RF003:b"))
+    assert list(own.treat.items()) == [("g", "global"), ("*", "cut")]  # the first that fits counts
+    assert own.budget == Budget(min_r=1, max_parameters=5)
+    for other in ("a.onnx", "audio/a.keras"):
+        assert settings.of(other) == settings
+    assert settings.of("zoo:vgg_16").causal == "x"
+    inner = tmp_path / "audio"
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    assert settings.of("a.onnx").input_size == 16000  # by its path from the project's folder
+    assert settings.of(str(inner / "a.onnx")).input_size == 16000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("inputsize = 3", r"'inputsize' is no key of it \(near: input-size\); there are select, "),
+        ("input-size = 0", "input-size: 0 is no size; write 224"),
+        ("input-size = [3, true]", r"input-size: \[3, True\] is no size"),
+        ("input-size = {x = 1.5}", "input-size: 1.5 is no size"),
+        ('alignment = "centre"', r"alignment: 'centre' is not one of auto, center, causal \(near: center\)"),
+        ("alignment = [1]", "alignment: 1 is not one of"),
+        ("causal = 0", "causal: 0 is not the name of an axis"),
+        ('treat = "x"', "treat: 'x' is not a table of patterns"),
+        ('treat = {a = "identiti"}', r"treat: 'a' is 'identiti', .* \(near: identity\)"),
+        ("budget = 3", "budget: 3 is not a table"),
+        ("budget = {min_r = 3}", r"budget: 'min_r' is no key of it \(near: min-r\); there are min-r, max-look-ahead"),
+        ("budget = {min-r = -1}", "budget: min-r -1 is not an integer from 0 up"),
+        ("budget = {tile-multiple = 0}", "budget: tile-multiple 0 is not an integer from 1 up"),
+        ("budget = {max-parameters = true}", "budget: max-parameters True is not an integer"),
+        ("models = 3", "models: it is not a table"),
+        ('models = {"a*" = 3}', r"\[tool.rfgraph.models.'a\*'\]: it is not a table"),
+        ('models = {"a*" = {fail-on = "note"}}', r"\[tool.rfgraph.models.'a\*'\]: 'fail-on' is no key of it"),
+        (
+            'models = {"a*" = {budget = {min-rr = 1}}}',
+            r"models.'a\*'\]: budget: 'min-rr' is no key of it \(near: min-r\)",
+        ),
+    ],
+)
+def test_what_a_project_says_wrongly_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(PolicyError, match=message) as caught:
+        project(tmp_path, f"[tool.rfgraph]\n{text}")
+    assert str(caught.value).startswith(f"{tmp_path / 'pyproject.toml'}, [tool.rfgraph")

@@ -28,6 +28,9 @@ Side = Literal["", "past", "future", "both"]
 #: Windows with more phases than this are not followed: a bound on time and memory that no published network meets.
 MAX_PERIOD = 1 << 16
 
+#: Strides and sizes of maps are followed up to here, some 3000 digits: Python writes no number of more than 4300.
+LARGEST = 1 << 10_000
+
 _SIDES: dict[str, Side] = {"past": "past", "future": "future", "full": "both"}
 #: Kinds of windows that step from output to output.
 _STEPPED = ("local", "past", "future")
@@ -418,6 +421,8 @@ class Window:
             if len(self.intervals) == len(inner.intervals) == 1:
                 (a, b), (first, last) = self.intervals[0], inner.intervals[0]  # type: ignore[misc]
                 step = inner.step
+                if step > 1 < self.step and self.step * step > LARGEST:
+                    return _TOO_LARGE
                 return _make(
                     "local",
                     ((first + a * step, last + b * step),),
@@ -519,6 +524,9 @@ FULL = _make("full", (), 0, False, True, "")
 EMPTY = _make("empty", (None,), 1, False, True, "")
 
 
+_TOO_LARGE = Window.unknown("its stride has more than 3000 digits")
+
+
 def _read(intervals: tuple[Interval | None, ...]) -> list[Interval]:
     return [interval for interval in intervals if interval is not None]
 
@@ -580,6 +588,8 @@ def _compose(outer: Window, inner: Window) -> Window:
             several = several or a < b
             reach = 0 if monotone else min((b - a) // every, cycle - 1)
             intervals.append(_ends(inner, a, b, reach, every))
+    if outer.step * turns * inner.step > LARGEST:
+        return _TOO_LARGE
     # Only where it is not known which outputs of ``inner`` are skipped, the interval may be wider than what is read.
     bound = not outer.spacing and not monotone
     return Window.periodic(
@@ -651,6 +661,8 @@ def _compose_others(outer: Window, inner: Window) -> Window:
             ends.append(min((end[0] for i in near if (end := _read_at(inner, i)) is not None), default=None))
     exact = outer.exact and inner.exact and (monotone or not outer.holes)
     step = outer.step * turns * inner.step // period
+    if step > LARGEST:
+        return FULL.at_most(_TOO_LARGE.why)
     return _one_sided(
         "past" if side == "past" else "future", tuple(ends), step, exact, "" if exact else why or _SKIPPED
     )

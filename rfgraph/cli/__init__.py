@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from rfgraph.cli.options import parse
+from rfgraph.cli.options import CI_FORMS, parse
 from rfgraph.cli.progress import progress_line
 from rfgraph.cli.writing import standard_output, unless_closed, write_bytes, write_file, write_text
 
@@ -117,6 +117,10 @@ def _text(view: View | Several, options: Namespace) -> str:
         from rfgraph.present import as_csv
 
         return as_csv.text(view.records())
+    if form in CI_FORMS:
+        from importlib import import_module
+
+        return str(import_module(f"rfgraph.present.as_{form}").text(view))
     width = _width(options.output_file)
     sheets = view.sheets() if isinstance(view, Several) else [view.sheet()]
     if form == "md":

@@ -15,6 +15,8 @@ from rfgraph.cli.parsing import Parser, nearest
 
 #: As ``rfgraph.questions.findings.SEVERITIES``, which would import networkx.
 SEVERITIES = ("note", "warning", "error")
+#: As ``rfgraph.present.checks.CI_FORMS``.
+CI_FORMS = ("concise", "github", "sarif", "junit")
 
 MODEL = "a model file (.onnx, .pt2, .keras, .pb, .tflite, .json, ...), zoo:NAME, or path/to/file.py:function"
 #: What stands for several of them.
@@ -71,8 +73,14 @@ when it is known to be clean. Give --treat or --input-size to know more, or
 --fail-on error to let it pass.
 
 [tool.rfgraph] in the pyproject.toml of this folder, or of the nearest above it
-that has one, may hold select, ignore and accept, which are lists, and fail-on.
+that has one, may hold select, ignore and accept, which are lists, fail-on,
+input-size, alignment, causal, treat (a table of patterns), and budget, a table
+of min-r, max-look-ahead, max-parameters and tile-multiple: not to keep to it is
+an error. [tool.rfgraph.models."audio/*"] holds the same for some models alone.
 The options come first; what --accept says is added.
+
+The formats concise, github, sarif and junit are for editors, annotations of
+GitHub, code scanning, and test reports. `rfgraph rule RF002` explains a rule.
 """
 
 _SIZES = """\
@@ -125,7 +133,8 @@ mean square of its gradient over random weights, or the gradient itself where
 weights are fixed. The theoretical field says what can matter, this one what does.
 
 With --input-size it is cut at the borders of all maps. A FILE that ends in .npy
-is the map itself; csv has a row per position.
+is the map itself, one that ends in .png a heat map, which needs matplotlib: pip
+install 'rfgraph[plot]'; csv has a row per position.
 """
 
 _SWEEP = """\
@@ -299,7 +308,7 @@ def _summary_options(summary: argparse.ArgumentParser) -> None:
 
 
 def _check_options(check: argparse.ArgumentParser) -> None:
-    _model(check)
+    _model(check, several=True)
     _measured(check)
     _alignment(check)
     _policy(check)
@@ -312,6 +321,16 @@ def _check_options(check: argparse.ArgumentParser) -> None:
         "--causal", metavar="AXIS", help="what looks ahead along this axis is a finding too (RF010), as for streaming"
     )
     check.add_argument("--fail-on", choices=SEVERITIES, help="exit 1 from this severity up (default: warning)")
+    check.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found; 2 where a model is not read")
+    check.add_argument(
+        "--baseline",
+        metavar="FILE",
+        help="what was found before (the JSON of an earlier check) is accepted, so that only what is new fails",
+    )
+
+
+def _rule_options(rule: argparse.ArgumentParser) -> None:
+    rule.add_argument("rule", metavar="RULE", nargs="?", help="the id of a rule, as RF002 (default: all, one a row)")
 
 
 def _sizes_options(sizes: argparse.ArgumentParser) -> None:
@@ -454,7 +473,6 @@ def _alignment(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--alignment",
         metavar="MODE",
-        default="auto",
         help="what lines up: center, causal (branches end at the same index), or auto (default: centres, but what is "
         "causal on purpose is a note); one for all axes or one per axis as causal,center",
     )
@@ -619,7 +637,8 @@ def _weights(text: str) -> str | tuple[str, str | list[float]]:
 #: Name of a command -> what it takes. Those that do it stand in ``commands.COMMANDS``.
 COMMANDS = {
     "summary": Command(_summary_options, "what every layer sees of the input", _SUMMARY),
-    "check": Command(_check_options, "merges whose branches do not line up", _CHECK),
+    "check": Command(_check_options, "merges whose branches do not line up", _CHECK, CI_FORMS),
+    "rule": Command(_rule_options, "what a rule of check is about, with an example and how to mend it"),
     "sizes": Command(_sizes_options, "the input sizes at which a network works and lines up", _SIZES),
     "region": Command(_region_options, "the box of pixels that one feature of a layer reads"),
     "trace": Command(_trace_options, "what one output reads of every layer before it"),

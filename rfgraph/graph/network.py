@@ -370,7 +370,10 @@ class _Interned:
             key: Hashable = tuple(item for item in attributes.items() if item[0] == "op" or item[0] not in METADATA)
             ops = self.known.get(key)
         except TypeError:  # a list among the values
-            key = repr([item for item in attributes.items() if item[0] == "op" or item[0] not in METADATA])
+            try:
+                key = repr([item for item in attributes.items() if item[0] == "op" or item[0] not in METADATA])
+            except ValueError:  # a number that is too long to be written
+                return self._parse(node, attributes)
             ops = self.known.get(key)
         if ops is None:
             ops = self.known[key] = self._parse(node, attributes)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
+from rfgraph.algebra.window import LARGEST
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.graph.network import Layers
 from rfgraph.ops import Size
-from rfgraph.ops.base import positive
+from rfgraph.ops.base import check_digits, positive
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -62,6 +63,8 @@ def infer_axis(layers: Layers, axis: int, given: Mapping[int, int]) -> list[Size
                 f"{layers.describe(v, axis)}: its map would have size {size}{_inputs(layers, tails, inputs)}; "
                 "the input is too small"
             )
+        if size is not None and size > LARGEST:
+            raise SizeError(f"{layers.describe(v, axis)}: its map would have a size of more than 3000 digits")
         known[key] = size
         sizes.append(size)
     return sizes
@@ -114,6 +117,7 @@ def per_axis(names: Sequence[str], size: int | Sequence[int]) -> tuple[int, ...]
         If it is not a positive integer, or has the wrong number of entries.
     """
     axes = len(names)
+    check_digits("input_size", size)
     entries: tuple[object, ...] = tuple(size) if isinstance(size, (list, tuple)) else (size,) * axes
     if len(entries) != axes:
         raise AttributeValueError(f"input_size {size!r} has {len(entries)} entries, but the network has {axes} axes")

@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
-from math import trunc
+from math import floor, log10, trunc
 from numbers import Rational
 from operator import index
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
+from rfgraph.algebra.runs import Runs, united
 from rfgraph.algebra.window import IDENTITY, Number, Window, as_number
 from rfgraph.errors import AttributeValueError, UnknownOpError
 
@@ -312,7 +313,8 @@ class Op:
     def parse(cls, attributes: Mapping[str, Any], axis: int, axes: int) -> Op:
         """Return the op that ``attributes`` of a node describe on ``axis`` of ``axes``."""
         known = {f.metadata["name"] or f.name: f for f in fields(cls)}
-        for name in attributes:
+        for name, value in attributes.items():
+            check_digits(name, value)
             if name not in known and name not in METADATA and name not in cls.extra:
                 allowed = sorted((set(known) | cls.extra) - {"bound"})
                 raise AttributeValueError(
@@ -344,6 +346,31 @@ def near(name: str, known: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f" (near: {', '.join(close)})" if close else ""
+
+
+#: Numbers of more digits are refused where they are read, so that those that follow from them can be written out.
+MOST_DIGITS = 100
+
+
+def check_digits(name: str, value: Any) -> None:
+    """Refuse numbers of more than ``MOST_DIGITS`` digits, and lists that hold one.
+
+    Examples
+    --------
+    >>> check_digits("kernel", [3, 10**6000])
+    Traceback (most recent call last):
+    rfgraph.errors.AttributeValueError: kernel has a number of some 6001 digits; those of up to 100 are followed
+    """
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            check_digits(name, item)
+    elif isinstance(value, Rational):
+        bits = max(int(value.numerator).bit_length(), int(value.denominator).bit_length())
+        if bits > 64 and bits * log10(2) > MOST_DIGITS:
+            digits = floor(bits * log10(2)) + 1
+            raise AttributeValueError(
+                f"{name} has a number of some {digits} digits; those of up to {MOST_DIGITS} are followed"
+            )
 
 
 # Readers: (name, value on one axis) -> value of the field.
@@ -413,6 +440,7 @@ def ratio(name: str, value: Any) -> Number:
         number = Fraction(0)
     if number <= 0:
         raise AttributeValueError(f'{name} {value!r} is not a positive number; write 2, 0.5 or "4/3"')
+    check_digits(name, number)
     return as_number(number)
 
 
@@ -462,16 +490,45 @@ def at_border(border: Border, position: Any, size: int) -> Any:
     """
     if border == "constant":
         return position
-    if border == "wrap":
-        return position % size
+    if border == "edge":
+        before, after = position < 0, position >= size
+        return position * (1 - before) * (1 - after) + (size - 1) * after
+    inside = position % _border_period(border, size)
     if border == "reflect":
-        turn = max(2 * (size - 1), 1)
-        return size - 1 - abs(size - 1 - position % turn)
-    if border == "symmetric":
-        inside = position % (2 * size)
-        return inside + (inside >= size) * (2 * size - 1 - 2 * inside)
-    before, after = position < 0, position >= size
-    return position * (1 - before) * (1 - after) + (size - 1) * after
+        return size - 1 - abs(size - 1 - inside)
+    return inside + (inside >= size) * (2 * size - 1 - 2 * inside)
+
+
+def runs_at_border(border: Border, positions: Runs, size: int) -> Runs | None:
+    """Return which of ``size`` positions are read in the place of ``positions``, ``None`` if none are.
+
+    Those beyond a ``constant`` border are left out.
+
+    Raises
+    ------
+    TooManyRunsError
+        If they have more holes than are followed.
+    """
+    inside = positions.clipped(0, size - 1)
+    if border == "constant" or inside is positions:
+        return inside
+    parts = [inside]
+    for beyond in (positions.clipped(positions.first, -1), positions.clipped(size, positions.last)):
+        if beyond is None:
+            continue
+        if border == "edge":
+            place = at_border(border, beyond.first, size)
+            parts.append(Runs.of(place, place))
+            continue
+        folded = beyond.folded(_border_period(border, size))
+        back = folded.clipped(size, folded.last)  # only a mirrored border has any
+        parts += [folded.clipped(0, size - 1), back and back.scaled(-1, size + at_border(border, size, size))]
+    return united(part for part in parts if part is not None)
+
+
+def _border_period(border: Border, size: int) -> int:
+    """Return after how many positions beyond a border the same ones are read again."""
+    return {"wrap": size, "symmetric": 2 * size}.get(border) or max(2 * (size - 1), 1)
 
 
 #: Every op name of the graph format -> its class.

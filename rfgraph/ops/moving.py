@@ -58,10 +58,12 @@ class Pad(Op):
 
     @property
     def settles_at(self) -> int:
-        # A map is mirrored or wound round once: its border pixel is no part of its mirror image where it reflects.
+        # What is cropped has to be there, whatever is added at the other side. A map is mirrored or wound round once:
+        # its border pixel is no part of its mirror image where it reflects.
+        cropped = max(-self.padding[0], 0) + max(-self.padding[1], 0)
         if self.mode in ("constant", "edge"):
-            return 1
-        return max(*self.padding, 1 - (self.mode == "reflect")) + (self.mode == "reflect")
+            return max(cropped, 1)
+        return max(*self.padding, cropped, 1 - (self.mode == "reflect")) + (self.mode == "reflect")
 
     @property
     def size_law(self) -> Affine | None:
@@ -70,12 +72,15 @@ class Pad(Op):
     def size(self, sizes: Sizes) -> Size:
         if sizes[0] is None:
             return None
-        if sizes[0] < self.settles_at:
+        size = sizes[0] + sum(self.padding)
+        if size > 0 and sizes[0] < self.settles_at:
+            if self.mode in ("constant", "edge"):
+                raise SizeError(f"{list(self.padding)} crops more than the {sizes[0]} positions there are")
             raise SizeError(
                 f"mode {self.mode!r} repeats positions of the map once, and {list(self.padding)} takes more than the "
                 f"{sizes[0]} there are; give an input of at least {self.settles_at} there"
             )
-        return sizes[0] + sum(self.padding)
+        return size
 
     def weights(self, read: Window, y: int) -> dict[int, Fraction]:
         return even_weights(self.taps(read, y))

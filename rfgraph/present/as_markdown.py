@@ -19,6 +19,8 @@ def text(sheet: Sheet) -> str:
         lines += [_row([escaped(column.heading) for column in sheet.columns]), _row(rules)]
         lines += [_row([escaped(cell) for cell in row]) for row in sheet.rows]
         lines.append("")
+    if sheet.drawing:
+        lines += [*(f"    {printable(line)}".rstrip() for line in sheet.drawing), ""]
     lines += [f"- {escaped(note)}" for note in sheet.notes]
     return "\n".join(lines) + "\n"
 

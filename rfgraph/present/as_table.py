@@ -60,6 +60,8 @@ def _plain(sheet: Sheet) -> str:
     elif rows:
         lines += _aligned(sheet.columns, rows)
         lines += blank
+    if sheet.drawing:
+        lines += [*map(printable, sheet.drawing), ""]
     lines += map(printable, sheet.notes)
     return "\n".join(lines) + "\n"
 

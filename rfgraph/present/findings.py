@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from rfgraph.baseline import Known
 from rfgraph.policy import Judged
 from rfgraph.present.layers import NAMED, Reason, head, taken_lines, title
 from rfgraph.present.reach import unproductive_document
@@ -23,7 +24,7 @@ from rfgraph.report import Report
 
 #: Notes and accepted findings of one rule that people are shown in full: what a design does on purpose, it does in each
 #: of its blocks.
-_FEW = 3
+FEW = 3
 
 #: Nodes that people are shown at each end of a path.
 _ENDS = 3
@@ -54,13 +55,24 @@ class Check:
     name: str
     hints: Mapping[str, str] = field(default_factory=dict)
     everything: bool = False
+    #: What an earlier check found, which is taken for known; its findings are among those accepted.
+    known: Known | None = None
 
     @cached_property
-    def unchecked(self) -> list[Reason]:
-        """Why some merges cannot be checked, if that matters."""
-        return unchecked_reasons(self.report) if self.judged.policy.looks_at_alignment else []
+    def _reasons(self) -> list[tuple[Reason, bool]]:
+        """Why some merges cannot be checked, if that matters, and whether that was known before."""
+        matters = self.judged.policy.looks_at_alignment
+        found = unchecked_reasons(self.report) if matters else []
+        known = self.known
+        return [(reason, known is not None and known.has_unchecked(str(reason.first), reason.why)) for reason in found]
 
-    def _hint(self, reason: Reason) -> str:
+    @property
+    def unchecked(self) -> list[Reason]:
+        """Why some merges cannot be checked, where that matters and is new."""
+        return [reason for reason, known in self._reasons if not known]
+
+    def hint(self, reason: Reason) -> str:
+        """Return what to do about what is not known."""
         return way_out(reason, self.hints)
 
     @property
@@ -76,7 +88,7 @@ class Check:
         rows = [self._row(finding) for finding in serious]
         for reason in self.unchecked:
             place = self.report[reason.first].location
-            rows.append(("warning not checked", unchecked_text(reason), place, "", "", self._hint(reason)))
+            rows.append(("warning not checked", unchecked_text(reason), place, "", "", self.hint(reason)))
         rows += self._few([(finding, None) for finding in self.judged.open if finding.severity == "note"])
         rows += self._few(self.judged.accepted)
         columns = tuple(map(Column, ("finding", "message", "location", "reference", "branch", "advice")))
@@ -88,11 +100,20 @@ class Check:
         judged = self.judged
         notes = taken_lines(self.report)
         notes += [f"accept {entry!r} accepts nothing" for entry in judged.idle]
+        if self.known is not None:
+            notes.append(self._known_line(self.known))
         if judged.left_out:
             rules = ", ".join(sorted({finding.rule for finding in judged.left_out}))
             notes.append(f"left out by select or ignore: {counted(len(judged.left_out), 'finding')} of {rules}")
         notes.append(f"findings: {verdict(self.report, judged)}")
         return notes + (lines_up_lines(self.report) if judged.policy.looks_at_alignment else [])
+
+    def _known_line(self, baseline: Known) -> str:
+        """Return what of the baseline was met again, and what was not."""
+        entry = f"baseline {baseline.path}"
+        met = sum(by == entry for by in self.judged.accepted_by) + sum(known for _, known in self._reasons)
+        mended = f", {baseline.mended} of it mended" if baseline.mended else ""
+        return f"{entry}: {met} known{mended}"
 
     def _few(self, findings: Iterable[tuple[Finding, str | None]]) -> list[tuple[str, ...]]:
         """Return rows for the first few findings of each rule, and one for the others."""
@@ -101,7 +122,7 @@ class Check:
             by_rule.setdefault(finding.rule, []).append((finding, entry))
         rows = []
         for alike in by_rule.values():
-            shown = len(alike) if self.everything else _FEW
+            shown = len(alike) if self.everything else FEW
             rows += [self._row(finding, entry) for finding, entry in alike[:shown]]
             if len(alike) > shown:
                 rows.append(_rest(*zip(*alike[shown:], strict=True)))
@@ -112,9 +133,9 @@ class Check:
         branches = ("", "")
         if isinstance(finding, Misalignment):
             branches = (self._branch_line(finding, finding.reference), self._branch_line(finding, finding.branch))
-        return head, finding.message, finding.location, *branches, self._advice(finding)
+        return head, finding.message, finding.location, *branches, self.advice(finding)
 
-    def _advice(self, finding: Finding) -> str:
+    def advice(self, finding: Finding) -> str:
         """Return what to do about a finding, and where in the code that is."""
         place = self._repaired_at(finding)
         return f"{finding.advice} (at {place})" if place else finding.advice
@@ -161,37 +182,39 @@ class Check:
                 truth(entry is not None),
                 finding.location,
             )
-            for finding, entry in self._entries
+            for finding, entry in self.entries
         ]
-        for reason in self.unchecked:
+        for reason, known in self._reasons:
             place = ("", "not checked", "warning", str(reason.first), "")
             where = self.report[reason.first].location
-            rows.append((*place, unchecked_text(reason), self._hint(reason), *[""] * 10, truth(False), where))
+            rows.append((*place, unchecked_text(reason), self.hint(reason), *[""] * 10, truth(known), where))
         return Records(header, rows)
 
     def document(self) -> Document:
         """Return it for programs."""
         return {
             **head("check", self.report, self.name),
+            "model": self.name,
             "aligned": self.report.aligned,
             "counts": severities(self.judged.open),
             "accepted": len(self.judged.accepted),
             "left_out": len(self.judged.left_out),
             "accepts_nothing": list(self.judged.idle),
-            "findings": [self._finding_document(finding, entry) for finding, entry in self._entries],
+            "findings": [self._finding_document(finding, entry) for finding, entry in self.entries],
             "unchecked": [
                 {
                     "merges": reason.layers,
                     "first": str(reason.first),
                     "location": self.report[reason.first].location,
                     "why": reason.why,
+                    "accepted": known,
                 }
-                for reason in self.unchecked
+                for reason, known in self._reasons
             ],
         }
 
     @property
-    def _entries(self) -> Iterable[tuple[Finding, str | None]]:
+    def entries(self) -> Iterable[tuple[Finding, str | None]]:
         """Each finding, with the entry that accepts it."""
         return zip(self.judged.findings, self.judged.accepted_by, strict=True)
 

@@ -44,6 +44,8 @@ class Sheet:
     notes: tuple[str, ...] = ()
     #: Whether a terminal shows each row as a paragraph, the first cell as its head and the second as a sentence.
     stacked: bool = False
+    #: Lines that stand between rows and notes as they are.
+    drawing: tuple[str, ...] = ()
     #: Rows that a terminal does not show, by their places.
     hidden: frozenset[int] = frozenset()
     #: What a terminal says below the table in place of ``notes``: as many to a line as fit.

@@ -31,7 +31,11 @@ def drawn(sheet: Sheet, width: int) -> str:
         if sheet.title and not sheet.dense:
             console.print()
         console.print(_table(sheet, width))
-    if sheet.rows and sheet.notes and not sheet.dense:
+    if sheet.rows and (sheet.drawing or sheet.notes) and not sheet.dense:
+        console.print()
+    for line in sheet.drawing:
+        console.print(Text(printable(line)), no_wrap=True, crop=False)
+    if sheet.drawing and sheet.notes:
         console.print()
     for note in sheet.notes:
         console.print(Text(printable(note)))

@@ -33,6 +33,10 @@ RULES = {
     "RF008": Rule("note", "global context"),
     "RF009": Rule("note", "cannot be tiled exactly", asked=True),
     "RF010": Rule("warning", "looks ahead", asked=True),
+    "RF011": Rule("error", "field too small", asked=True),
+    "RF012": Rule("error", "looks ahead too far", asked=True),
+    "RF013": Rule("error", "too many parameters", asked=True),
+    "RF014": Rule("error", "tiles do not fit", asked=True),
     "RF015": Rule("note", "unread input"),
 }
 

@@ -127,6 +127,16 @@ def test_an_axis_whose_halves_lie_in_two_dimensions_is_whole():
     check_moves(program, found)
 
 
+def test_an_axis_of_which_a_part_was_taken_twice_is_whole():
+    """Half of the rows, the first of them twice: no part of the dimension is as large, so all of it is the axis."""
+    net = Net((1, 2, 4, 3))
+    halves = net.reshape(net.transpose(net.reshape(net.x, 1, 2, 2, 2, 3), 0, 4, 2, 3, 1), 1, 6, 2, 2)
+    program = net.build.program([net.conv(take(net, halves, 2, [0, 0, 1]))])
+    found = layout_of(program)
+    assert found.views["x"] == Layout.given(program, {"x": (1, 2)}).views["x"]
+    check_moves(program, found)
+
+
 def test_constants_between_positions_are_positions():
     """Every second row and column of zeros is written: what lies between is no channel that reads the same."""
     net = Net((1, 2, 5, 6))

@@ -1402,6 +1402,33 @@ def test_a_module_that_cannot_be_traced_so_is_traced_anew_at_a_size():
     assert report.input_sizes == (None, None)
 
 
+class Closed(torch.nn.Module):
+    """It resizes to a size of its own, beside a map of three positions: the exporter closes the size of its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(2, 2, 1)
+
+    def forward(self, x):
+        y = self.conv(x)
+        y = F.interpolate(y, size=y.shape[2:], mode="linear")
+        return F.adaptive_avg_pool1d(y, 3) + y
+
+
+def test_a_size_that_the_exporter_closed_is_not_taken_for_any_other():
+    with torch.device("meta"):
+        assert [n for n in range(1, 9) if runs(Closed(), n)] == [1, 3]
+    assert rfgraph.analyze(Closed().eval(), example=(1, 2, 3)).input_sizes == (None,)
+
+
+def runs(module, n):
+    try:
+        module(torch.zeros(1, 2, n))
+    except RuntimeError:
+        return False
+    return True
+
+
 class Attending(nn.Module):
     """Attention over all positions, with the path beside it inside the module, as users write it."""
 

@@ -47,6 +47,48 @@ def test_windows_and_sizes(op, attributes, unsized, sized, size):
     assert parsed.size((10,)) == size
 
 
+def test_numbers_that_are_too_long_to_be_written_are_refused_where_they_are_read():
+    tried = set()
+    for op, attributes, *_ in CASES:
+        for name, value in [*attributes.items(), ("channels", 1)]:
+            huge = [[10**6000, 0]] if isinstance(value, list) else 10**6000
+            if (op, name) in tried or isinstance(value, (bool, str, type(None))):
+                continue
+            tried.add((op, name))
+            net = Network(axes=1)
+            feeds = [] if kind_of(op).arity == "none" else [net.input("x")]
+            net.node(op, "node", *feeds, **{**attributes, name: huge})
+            with pytest.raises(AttributeValueError, match=rf"'node' .*axis t: {name} has a number of some 6001 digits"):
+                rfgraph.analyze(net)
+    assert len(tried) > 50
+    net = Network(axes=1)
+    net.conv("conv", net.input("x"), kernel=3)
+    with pytest.raises(AttributeValueError, match="input_size has a number of some 6001 digits; those of up to 100"):
+        rfgraph.analyze(net, 10**6000)
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "why"),
+    [
+        ("conv", {"kernel": 3, "stride": 10**99}, "conv.* its stride has more than 3000 digits"),
+        ("resize", {"scale": 10**99}, "resize.* its map would have a size of more than 3000 digits"),
+    ],
+)
+def test_numbers_that_grow_too_long_name_the_node(op, attributes, why):
+    net = Network(axes=1)
+    last = net.input("x", size=8) if op == "resize" else net.input("x")
+    for i in range(50):
+        last = net.node(op, f"n{i}", last, **attributes)
+    if op == "resize":
+        with pytest.raises(SizeError, match=why):
+            rfgraph.analyze(net)
+        return
+    report = rfgraph.analyze(net)
+    assert (report["n20"].status, report[last].status) == ("exact", "unknown")
+    assert re.search("'n3[0-9]' .*" + why, report[last].why)
+    assert str(report.to_dict())
+
+
 @pytest.mark.parametrize(("op", "attributes", "sized"), [(c[0], c[1], c[3]) for c in CASES], ids=lambda v: str(v)[:60])
 def test_taps_are_the_oracles_and_weights_sum_to_one(op, attributes, sized):
     if (

@@ -151,6 +151,20 @@ def test_a_map_is_mirrored_once(mode, smallest):
             rfgraph.analyze(net, smallest - 1)
 
 
+@pytest.mark.parametrize("mode", ["constant", "edge"])
+@pytest.mark.parametrize(
+    ("padding", "smallest"), [([-2, 3], 2), ([3, -2], 2), ([-1, -1], 3), ([-3, 1], 3), ([0, 3], 1)], ids=str
+)
+def test_what_is_cropped_has_to_be_there(padding, smallest, mode):
+    net = Network(axes=1)
+    net.pad("pad", net.input("x"), padding=[padding], mode=mode)
+    (found,) = rfgraph.analyze(net).input_sizes
+    assert str(found) == f"any size from {smallest}"
+    if padding == [-2, 3]:
+        with pytest.raises(SizeError, match=r"\[-2, 3\] crops more than the 1 positions there are"):
+            rfgraph.analyze(net, 1)
+
+
 @pytest.mark.parametrize("after", ["conv", "relu", "adaptive_avg_pool", "add"])
 def test_past_an_unknown_op_no_size_is_claimed(after):
     net = Network(axes=1)
@@ -323,7 +337,7 @@ def test_numbers_beyond_64_bits_are_not_followed_by_residue():
     net = rfgraph.Network("far", axes=1)
     x = net.input("x")
     same = net.conv("same", x, kernel=3, stride=2, padding="same")
-    far = net.conv("far", net.pad("pad", x, padding=[[2**70, -(2**70)]]), kernel=1, stride=2)
+    far = net.conv("far", x, kernel=2**71 + 1, stride=2, padding=[[2**71, 0]])
     net.add("add", same, far)
     report = rfgraph.analyze(net)
     assert report["add"].why.endswith("its numbers are too large to follow by residue; give an input size")

@@ -285,7 +285,8 @@ class Probe:
             if name == value.name:
                 group = self.find(axis)
                 parts = sorted(spans.get(group, ()), key=lambda span: str(span[1]).rjust(99), reverse=True)
-                found += [(d, (group, span)) for span in ([WHOLE] if WHOLE in parts else parts)]
+                apart = WHOLE not in parts and _split((value.shape or ())[d], [(span, 0) for span in parts]) is not None
+                found += [(d, (group, span)) for span in (parts if apart or not parts else [WHOLE])]
         return found
 
 
@@ -298,18 +299,21 @@ def _view(value: Value, spatial: Sequence[tuple[int, Span, int]]) -> View | None
         if len(here) == 1 and here[0][0] == WHOLE:
             dims[d] = along(here[0][1], size)
         elif here:
-            dims[d] = _split(size, here)
+            dims[d] = _split(size, here) or dims[d]
     return View(tuple(dims))
 
 
-def _split(size: Dim, spans: Sequence[tuple[Span, int]]) -> Dimension:
-    """Return a dimension that holds several axes, as flat images do: the gaps between them are channels."""
+def _split(size: Dim, spans: Sequence[tuple[Span, int]]) -> Dimension | None:
+    """Return a dimension that holds several axes, as flat images do: the gaps between them are channels.
+
+    ``None`` where they do not lie in it as they are, as those of which rows were taken twice do not.
+    """
     parts: list[Part] = []
     left = size
     for (extent, stride), axis in spans:
         before = exact_quotient(left, extent * stride)
         if before is None:
-            return other(size)
+            return None
         parts += [Part(before)] if before != 1 else []
         parts.append(Part(extent, axis))
         left = stride

@@ -235,9 +235,10 @@ def _graph(module: Any) -> Graph:
     return Graph(tuple(inputs_), tuple(steps), outputs, shapes, frozenset(masks))
 
 
-def _symbol(size: Any) -> str | None:
+def _symbol(size: Any) -> int | str | None:
+    """Return a size that the exporter left open, or closed after all because some map must have it."""
     text = str(size)
-    return text if text.isidentifier() else None
+    return int(text) if text.isdecimal() else text if text.isidentifier() else None
 
 
 def _step(node: Any, value: Any, names: dict[Any, Any]) -> Step:

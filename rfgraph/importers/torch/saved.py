@@ -215,7 +215,10 @@ def _extent(size: Mapping[str, Any]) -> int | str | None:
     """Return a size: a number, the name of a symbol, or ``None`` for a formula."""
     if "as_int" in size:
         return _integer(size["as_int"])
-    found = re.fullmatch(r"Symbol\('(\w{1,64})'.{0,200}\)|([a-z]\w{0,63})", str(size["as_expr"]["expr_str"]))
+    formula = str(size["as_expr"]["expr_str"])
+    if re.fullmatch(r"\d{1,18}", formula):  # a size that was closed after all
+        return int(formula)
+    found = re.fullmatch(r"Symbol\('(\w{1,64})'.{0,200}\)|([a-z]\w{0,63})", formula)
     return None if found is None else found[1] or found[2]
 
 
