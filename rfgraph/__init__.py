@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rfgraph import plot as plot
     from rfgraph.algebra.closed_form import single_path
     from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
     from rfgraph.analysis import analyze, load, trace
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rfgraph.measure import MeasuredField, Strongest, measure_field, strongest
     from rfgraph.ops.costs import Cost
     from rfgraph.passes.extents import Regions
+    from rfgraph.present.notebook import page
     from rfgraph.questions.budget import Budget, OverBudget
     from rfgraph.questions.context import GlobalContext
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
@@ -80,6 +82,8 @@ __all__ = [
     "diff",
     "load",
     "measure_field",
+    "page",
+    "plot",
     "roi",
     "single_path",
     "solve_arrays",
@@ -102,6 +106,7 @@ _HOMES = {
     "ops.costs": ("Cost",),
     "errors": ("RFGraphError",),
     "passes.extents": ("Regions",),
+    "present.notebook": ("page",),
     "questions.features": ("Features",),
     "graph.network": ("Network",),
     "questions.paths": ("Paths",),
@@ -123,6 +128,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "plot":  # a room whose functions are called by their full names: rfgraph.plot.region
+        return import_module("rfgraph.plot")
     for home, names in _HOMES.items():
         if name in names:
             value: object = getattr(import_module(f"rfgraph.{home}"), name)

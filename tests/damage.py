@@ -35,6 +35,7 @@ SECONDS, GROWTH = 60, 400 << 20
 #: Format -> the files that are damaged.
 FILES = {
     "json": [SEEDS / "small.json"],
+    "tfjs": [DATA / "tfjs" / name / "model.json" for name in ("functions", "tcn")],
     "onnx": [SEEDS / "small.onnx"],
     "pt2": [SEEDS / "small.pt2", SEEDS / "dynamic.pt2"],
     "keras": [SEEDS / "small.keras"],
@@ -431,6 +432,7 @@ def mutators(kind: str) -> tuple[Mutate, ...]:
     """Return what damages files of a format; three in four of the damages keep their syntax."""
     structure: dict[str, Callable[[], tuple[Mutate, ...]]] = {
         "json": lambda: (tree,),
+        "tfjs": lambda: (tree,),
         "onnx": lambda: (
             onnx_messages(),
             onnx_messages(),
@@ -475,6 +477,9 @@ def _too_long(signum: int, frame: FrameType | None) -> None:
 
 def placed(kind: str, folder: Path) -> tuple[Path, Path]:
     """Return where the bytes of a damaged file go, and what is then read."""
+    if kind == "tfjs":
+        shutil.copy(DATA / "tfjs" / "functions" / "weights.bin", folder)
+        return folder / "model.json", folder / "model.json"
     if kind != "saved_model":
         return folder / f"damaged.{kind}", folder / f"damaged.{kind}"
     shutil.copytree(SEEDS / "saved", folder / "saved", dirs_exist_ok=True)

@@ -215,9 +215,23 @@ def _zoo(name: str) -> nx.DiGraph[Any]:
 
 
 def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
+    """Read JSON as what it holds: a model of TensorFlow.js, the config of a Keras model, or a network of our own."""
     from rfgraph.importers import node_link
 
-    return stated(node_link.read(path), axes)
+    data = node_link.parsed(path)
+    entries = data if isinstance(data, dict) else {}
+    topology = entries.get("modelTopology", entries)
+    if isinstance(topology, dict) and "modelTopology" in entries and "node" in topology:
+        reader = _needing(
+            "google.protobuf", "rfgraph.importers.tensorflow.javascript", "reading TensorFlow.js files", "tensorflow"
+        )
+        graph: nx.DiGraph[Any] = reader.graph_of(path, data, treat, input_size, axes=axes)
+        return graph
+    if "modelTopology" in entries or {"class_name", "config"} <= entries.keys():
+        from rfgraph.importers.keras import reader as keras_config
+
+        return keras_config.lowered(keras_config.of_json(path, topology), treat, input_size, axes=axes)
+    return stated(node_link.graph_of(data, path), axes)
 
 
 def _onnx(

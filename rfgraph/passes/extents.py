@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from itertools import product
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -59,6 +61,17 @@ class Extent:
 
 
 Group = tuple[Extent, ...]  # [A]
+
+#: Maps of more features than this are not laid out feature by feature; what is read is told per axis.
+MAX_FEATURES = 1 << 25
+
+
+@dataclass(frozen=True)
+class Block:
+    """Features that read over the same paths: those at each of ``indices`` on every axis, with the ends per axis."""
+
+    indices: tuple[Positions, ...]  # [A][k], k of its own on every axis
+    ends: Group  # [A] of extents with an entry per index
 
 
 @dataclass(frozen=True)
@@ -121,32 +134,63 @@ class Regions:
         >>> analyze(net, input_size=8).regions("conv").box((0,))
         ((0, 1),)
         """
-        if not self.reads[tuple(index)]:
+        place = tuple(index)
+        ends = [
+            [(int(extent.first[y]), int(extent.last[y])) for extent, y in zip(group, place, strict=True)]
+            for group in self.groups
+        ]
+        alive = [along for along in ends if all(last >= 0 for _, last in along)]
+        if not alive:
             return None
-        ends = zip(self.first[tuple(index)].tolist(), self.last[tuple(index)].tolist(), strict=True)
-        return tuple((first, last) for first, last in ends)
+        return tuple((min(a for a, _ in along), max(b for _, b in along)) for along in zip(*alive, strict=True))
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """All features that read anything, each in one block."""
+        if len(self.groups) < 2:
+            return tuple(_block(group, [np.flatnonzero(extent.alive) for extent in group]) for group in self.groups)
+        # Per axis, indices that the same groups are alive at: any of these on each axis make a block.
+        classes = [_classes([group[axis].alive for group in self.groups]) for axis in range(len(self.axes))]
+        blocks = []
+        for choice in product(*classes):
+            alive = frozenset.intersection(*(some for some, _ in choice))
+            if alive:
+                joined = [reduce(Extent.joined, (self.groups[g][a] for g in alive)) for a in range(len(choice))]
+                blocks.append(_block(joined, [indices for _, indices in choice]))
+        return tuple(blocks)
 
     @cached_property
     def _grid(self) -> tuple[Marks, Positions, Positions]:
         axes = len(self.axes)
+        if prod(self.map_size) > MAX_FEATURES:
+            raise SizeError(
+                f"layer {self.layer!r}: a map of {' x '.join(map(str, self.map_size))} has more than the "
+                f"{MAX_FEATURES} features that are laid out one by one; ask box(index), or read the ends in blocks"
+            )
         reads = np.zeros(self.map_size, dtype=bool)
-        first = np.empty((*self.map_size, axes), dtype=np.int64)
-        first[...] = self.source_size
+        first = np.zeros((*self.map_size, axes), dtype=np.int64)
         last = np.full((*self.map_size, axes), -1, dtype=np.int64)
-        for group in self.groups:
-            alive = np.ones(self.map_size, dtype=bool)
-            for axis, extent in enumerate(group):
-                alive &= _along(extent.alive, axis, axes)
-            reads |= alive
-            for axis, (extent, size) in enumerate(zip(group, self.source_size, strict=True)):
-                first_here = np.where(alive, _along(extent.first, axis, axes), size)
-                last_here = np.where(alive, _along(extent.last, axis, axes), -1)
-                np.minimum(first[..., axis], first_here, out=first[..., axis])
-                np.maximum(last[..., axis], last_here, out=last[..., axis])
-        first[~reads] = 0
+        for block in self.blocks:
+            place = np.ix_(*block.indices)
+            reads[place] = True
+            for axis, ends in enumerate(block.ends):
+                first[..., axis][place] = _along(ends.first, axis, axes)
+                last[..., axis][place] = _along(ends.last, axis, axes)
         for array in (reads, first, last):
             array.flags.writeable = False
         return reads, first, last
+
+
+def _block(group: Sequence[Extent], indices: list[Positions]) -> Block:
+    ends = (Extent(extent.first[some], extent.last[some]) for extent, some in zip(group, indices, strict=True))
+    return Block(tuple(indices), tuple(ends))
+
+
+def _classes(alive: list[Marks]) -> list[tuple[frozenset[int], Positions]]:
+    """Return the sets of groups that are alive at some index of an axis, with the indices of each."""
+    patterns, which = np.unique(np.array(alive), axis=1, return_inverse=True)
+    sets = (frozenset(np.flatnonzero(pattern).tolist()) for pattern in patterns.T)
+    return [(some, np.flatnonzero(which.ravel() == number)) for number, some in enumerate(sets)]
 
 
 class Extents(ProductDomain[Extent]):

@@ -129,6 +129,26 @@ def read_hdf5(path: str | os.PathLike[str]) -> Model:
         return model_of(name, json.loads(found["model_config"]), "its model_config")
 
 
+def of_json(path: str, data: Any) -> Model:
+    """Return the model of a JSON file: what ``model.to_json()`` makes, or the topology that TensorFlow.js stores.
+
+    Parameters
+    ----------
+    path
+        The file.
+    data
+        What it holds; it is changed.
+
+    Raises
+    ------
+    ModelFileError
+        If it is not the config of a model.
+    """
+    with archive.refusing(path, "the config of a Keras model"):
+        inner = data.get("model_config", data) if isinstance(data, dict) else data
+        return model_of(path, inner, "its JSON")
+
+
 def model_of(name: str, data: Any, what: str) -> Model:
     """Return the model whose config some JSON is, as any version of Keras writes it.
 

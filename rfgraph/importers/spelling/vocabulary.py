@@ -223,7 +223,7 @@ SEVERAL: Table = {
     "polygamma": Names(tensorflow="Polygamma", jax="polygamma"),
     "pow": Names(onnx="Pow", tensorflow="Pow", tflite="POW", keras="Power", torch="pow float_power",
         jax="pow integer_pow"),
-    "prelu": Names(tflite="PRELU", torch="prelu _prelu_kernel"),
+    "prelu": Names(tensorflow="Prelu", tflite="PRELU", torch="prelu _prelu_kernel"),
     "squared_difference": Names(tensorflow="SquaredDifference", tflite="SQUARED_DIFFERENCE"),
     "sub": Names(onnx="Sub", tensorflow="Sub", tflite="SUB", keras="Subtract", torch="sub rsub subtract", jax="sub"),
     "where": Names(onnx="Where", tensorflow="SelectV2", tflite="SELECT_V2", keras="Where", torch="where masked_fill",

@@ -25,6 +25,8 @@ LEARNED = {
     "BatchNormWithGlobalNormalization": (3, 4),
     "Einsum": (0, 1),
     "_FusedConv2D": (1, 2),
+    "FusedDepthwiseConv2dNative": (1, 2),
+    "Prelu": (1,),
     "_FusedMatMul": (1, 2),
 }  # fmt: skip
 _STATISTICS = re.compile(r"(moving_|running_|pop_)?(mean|variance|var|avg)(/\w+)?(_\d+)?$", re.I)

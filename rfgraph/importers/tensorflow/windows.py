@@ -147,11 +147,13 @@ def _depthwise(node: Node, build: Builder) -> Made:
     return with_range(node, build, _convolved(node, build, node.input(0), node.input(1), 2, depthwise=True))
 
 
-@HANDLERS.handles("_FusedConv2D")
+@HANDLERS.handles("_FusedConv2D", "FusedDepthwiseConv2dNative")
 def _fused(node: Node, build: Builder) -> Made:
     functions = node.get("fused_ops") or []
     added = [value for value in node.tensors(2) if not value.constant]
-    made = _convolved(node, build, node.input(0), node.input(1), 2, part="conv" if functions else "")
+    depthwise = node.op != "_FusedConv2D"
+    part = "conv" if functions else ""
+    made = _convolved(node, build, node.input(0), node.input(1), 2, depthwise=depthwise, part=part)
     if not functions:
         return made
     return build(program.Pointwise(function="add" if added else "elementwise"), made, *added)
