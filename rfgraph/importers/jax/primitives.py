@@ -22,6 +22,7 @@ from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
+from rfgraph.importers.spelling.node import Call
 from rfgraph.importers.spelling.shared import KEYS
 from rfgraph.ops.resampling import RADIUS, Resize
 
@@ -43,11 +44,9 @@ class Operand:
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(Call):
     """One equation: its parameters as JAX calls them, what it reads, and the shapes of what it makes."""
 
-    name: str
-    op: str
     parameters: Mapping[str, Any]
     operands: tuple[Operand, ...]
     shapes: tuple[Shape | None, ...]
