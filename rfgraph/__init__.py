@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from rfgraph.algebra.closed_form import single_path
     from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
     from rfgraph.analysis import analyze, load, trace
+    from rfgraph.comparison import Diff, LayerDiff, diff
     from rfgraph.errors import RFGraphError
     from rfgraph.fast.arrays import ArrayFields, solve_arrays
     from rfgraph.fast.numbers import Numbers
@@ -45,6 +46,7 @@ __all__ = [
     "Branch",
     "Budget",
     "Cost",
+    "Diff",
     "EffectiveField",
     "EffectiveSize",
     "Features",
@@ -52,6 +54,7 @@ __all__ = [
     "GlobalContext",
     "Holes",
     "Layer",
+    "LayerDiff",
     "LooksAhead",
     "MeasuredField",
     "Misalignment",
@@ -76,6 +79,7 @@ __all__ = [
     "Untileable",
     "Window",
     "analyze",
+    "diff",
     "load",
     "measure_field",
     "page",
@@ -92,6 +96,7 @@ __all__ = [
 _HOMES = {
     "analysis": ("analyze", "load", "trace"),
     "report": ("Report",),
+    "comparison": ("Diff", "LayerDiff", "diff"),
     "measure": ("MeasuredField", "Strongest", "measure_field", "strongest"),
     "questions.budget": ("Budget", "OverBudget"),
     "questions.effective": ("EffectiveField", "EffectiveSize"),
