@@ -192,7 +192,7 @@ def strongest(
     if top < 1:
         raise AttributeValueError(f"top {top!r} is not a positive number")
     running = probe(model, layer, channels)
-    pixels = _picture(Path(image)) if isinstance(image, (str, Path)) else np.asarray(image, dtype=np.float64)
+    pixels = picture(Path(image)) if isinstance(image, (str, Path)) else np.asarray(image, dtype=np.float64)
     made = running.features(pixels[None])[0]
     if channel is not None and not 0 <= channel < made.shape[0]:
         raise AttributeValueError(f"channel {channel} is not one of the {made.shape[0]} of layer {layer!r}")
@@ -272,7 +272,7 @@ def _images(
         if not paths:
             raise AttributeValueError(f"{images}: there is no image in that folder")
         for number in range(samples):
-            yield _picture(paths[number % len(paths)])
+            yield picture(paths[number % len(paths)])
         return
     array = np.asarray(images, dtype=np.float64)
     if array.ndim < 3 or not len(array):
@@ -281,7 +281,7 @@ def _images(
         yield array[number % len(array)]
 
 
-def _picture(path: Path) -> Floats:
+def picture(path: Path) -> Floats:
     """Return an image with channels first, from 0 to 1."""
     from rfgraph.probes import _imported
 

@@ -810,7 +810,6 @@ def test_input_sizes_that_cannot_be(capsys: pytest.CaptureFixture[str], aligned:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "required: COMMAND"),
         (("explain",), "invalid choice: 'explain'"),
         (("summary",), "required: MODEL"),
         (("summary", "m.json", "--input-size", "big"), "'big' is not a size; write 224, 224x320 or NAME=224"),

@@ -138,7 +138,10 @@ class Layers:
         try:
             return self.ids[node] if node in self.ids else self.ids[self.returned[node]]
         except (KeyError, TypeError):
+            same = [known for known in self.nodes if str(known) == str(node)]  # 0 and "0"
             hint = near(str(node), map(str, self.nodes)) or f"; it has {_listed(self.nodes)}"
+            if same:
+                hint = f", a name of type {type(node).__name__}; it has {same[0]!r} of type {type(same[0]).__name__}"
             raise UnknownNodeError(f"the network has no node {node!r}{hint}") from None
 
     def source(self, name: Hashable | None) -> int:

@@ -109,5 +109,22 @@ class Accuracies:
         }
 
 
+def published() -> Accuracies:
+    """Return the networks of the zoo whose accuracy was published, each as it sees the images that it was tried on."""
+    from rfgraph.analysis import analyze
+    from rfgraph.models import ARTICLE, MODELS
+
+    rows = []
+    for model in MODELS.values():
+        said = model.accuracy
+        if said is None:
+            continue
+        report = analyze(model.build(), input_size=said.input_size)
+        size = report[model.node].size[0]
+        macs, plotted = report.macs.count, model.name in ARTICLE
+        rows.append(AccuracyRow(model.name, float(said.top1), size, macs, said.input_size, said.source, plotted))
+    return Accuracies(rows)
+
+
 def _said(fit: Line) -> str:
     return f"top-1 = {fit.at_1:.3f} + {fit.per_decade:.3f} log10 r, R^2 {fit.r_squared:.2f}"
