@@ -45,6 +45,7 @@ FILES = {
     "pbtxt": [SEEDS / "small.pbtxt", SEEDS / "lowered.pbtxt"],
     "saved_model": [SEEDS / "saved" / "saved_model.pb"],
     "xml": [DATA / "openvino" / f"{name}.xml" for name in ("operations", "unet")],
+    "param": [DATA / "ncnn" / f"{name}.param" for name in ("convnext", "tcn")],
     "tflite": [DATA / "tflite" / f"{name}.tflite" for name in ("inverted", "inverted_int8", "segmenter", "control")],
 }
 
@@ -466,6 +467,26 @@ def lines(rng: random.Random, data: bytes) -> bytes:
     return b"\n".join(rows)
 
 
+def parameters(rng: random.Random, data: bytes) -> bytes:
+    """Change the numbers of a line of words, and its words to one another."""
+    rows = data.decode().split("\n")
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        at = rng.randrange(2, len(rows))
+        words_ = rows[at].split() or ["x"]
+        k = rng.randrange(len(words_))
+        how = rng.randrange(4)
+        if how == 0:
+            words_[k] = rng.choice(rng.choice(rows).split() or ["0=1"])
+        elif how == 1:
+            words_.append(f"{rng.choice((0, 1, 2, 3, 4, 5, 6, 11, 13, 19, 20, -23300, -23303))}={rng.choice(EXTREMES)}")
+        else:
+            key, equals, _ = words_[k].partition("=")
+            number = str(rng.choice((*EXTREMES, 5, 9, -233, -234, "1.5", "1e30", "2,1,2", "nan")))
+            words_[k] = f"{key}={number}" if equals else words_[k]
+        rows[at] = " ".join(words_)
+    return "\n".join(rows).encode()
+
+
 def mutators(kind: str) -> tuple[Mutate, ...]:
     """Return what damages files of a format; three in four of the damages keep their syntax."""
     structure: dict[str, Callable[[], tuple[Mutate, ...]]] = {
@@ -482,6 +503,7 @@ def mutators(kind: str) -> tuple[Mutate, ...]:
         "pt2": lambda: (members,),
         "keras": lambda: (members,),
         "xml": lambda: (elements,),
+        "param": lambda: (parameters, parameters, lines),
         "h5": lambda: (attribute,),
         "pb": lambda: (tensorflow_messages("GraphDef"),),
         "pbtxt": lambda: (lines, tensorflow_messages("GraphDef", text=True)),

@@ -187,6 +187,8 @@ def _format_of(path: Path) -> str:
         return ".tflite"
     if start.lstrip().startswith(b"<?xml") or start.lstrip().startswith(b"<net"):
         return ".xml"
+    if start.startswith(b"7767517"):
+        return ".param"
     if start.startswith(b"\x89HDF"):
         return ".h5"
     return ".json" if start.lstrip().startswith(b"{") else ".onnx"
@@ -280,6 +282,18 @@ def _tflite(
     return graph
 
 
+def _ncnn(
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any]:
+    from rfgraph.importers.ncnn import reader
+
+    return reader.graph_of(path, treat, input_size, inputs, axes)
+
+
 def _openvino(
     path: str,
     treat: Mapping[str, str] | None,
@@ -318,13 +332,14 @@ FORMATS: dict[str, Reader] = {
     ".hdf5": _hdf5,
     ".tflite": _tflite,
     ".xml": _openvino,
+    ".param": _ncnn,
     ".pb": _tensorflow,
     ".pbtxt": _tensorflow,
 }
 
 
 #: What reads files of which the user may say what inputs hold.
-SETTABLE = (_onnx, _tflite, _openvino, _tensorflow)
+SETTABLE = (_onnx, _tflite, _openvino, _ncnn, _tensorflow)
 
 #: A directory with one of these is a TensorFlow SavedModel.
 SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
