@@ -18,6 +18,9 @@ from rfgraph.report import Report
 #: Operators whose attribute ``pads`` is what rfgraph calls padding.
 PADDED = frozenset({"Conv", "FusedConv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"})
 
+#: Those whose padding is zeros, as a Pad before them makes them.
+_PAD_WITH_ZEROS = frozenset({"Conv", "FusedConv"})
+
 #: Field of the graph that holds its stored tensors.
 _INITIALIZER = 5
 
@@ -94,7 +97,11 @@ def _with_repair(data: bytes, model: onnx.ModelProto, origins: Origins, repair: 
             f"node {repair.node!r}: the file has no padding of it that could be changed (it is a {node.op_type} there)"
         )
     pads = [amount for side in (0, 1) for amount in (pair[side] for pair in repair.padding)]
-    if min(pads) < 0:
+    before = more = b""
+    if min(pads) < 0 and node.op_type in _PAD_WITH_ZEROS:  # a node before it pads and crops instead
+        pad, more = _pad_node(model, node, 0, repair)
+        before, pads = _field(pad), [0] * len(pads)
+    elif min(pads) < 0:
         raise ModelFileError(
             f"node {repair.node!r} ({node.op_type}): {repair}; ONNX has no negative pads there, so crop before it"
         )
@@ -104,7 +111,9 @@ def _with_repair(data: bytes, model: onnx.ModelProto, origins: Origins, repair: 
     kept = [attribute for attribute in changed.attribute if attribute.name not in ("pads", "auto_pad")]
     del changed.attribute[:]
     changed.attribute.extend([*kept, helper.make_attribute("pads", pads)])
-    return wire.with_nodes(data, lambda i, _: _field(changed) if i == place else None)
+    if before:
+        changed.input[0] = pad.output[0]
+    return wire.with_nodes(data, lambda i, _: before + _field(changed) if i == place else None, more)
 
 
 def _check_pads(node: onnx.NodeProto, repair: Repair) -> None:
@@ -153,6 +162,14 @@ def _pads(model: onnx.ModelProto, name: str, pads: Sequence[int]) -> tuple[dict[
     return {}, [tensor.name], wire.field(_INITIALIZER, tensor.SerializeToString())
 
 
+def _pad_node(model: onnx.ModelProto, node: onnx.NodeProto, slot: int, repair: Repair) -> tuple[onnx.NodeProto, bytes]:
+    """Return a node that pads an input of another with zeros, and the fields of the graph that it needs."""
+    pads = [0, 0, *(pair[0] for pair in repair.padding), 0, 0, *(pair[1] for pair in repair.padding)]
+    name = _unique(model, f"{node.name or node.output[0]}/pad_{slot}")
+    attributes, inputs, more = _pads(model, name, pads)
+    return helper.make_node("Pad", [node.input[slot], *inputs], [name], name, mode="constant", **attributes), more
+
+
 def _with_pad(data: bytes, model: onnx.ModelProto, origins: Origins, repair: Repair, place: int) -> bytes:
     """Return a model with a pad before one of the inputs of a node; batch and channels come first, as ONNX has them."""
     merge, source = model.graph.node[place], origins.places.get(str(repair.node))
@@ -162,13 +179,10 @@ def _with_pad(data: bytes, model: onnx.ModelProto, origins: Origins, repair: Rep
     read = [i for i, name in enumerate(merge.input) if name in made]
     if len(read) != 1:
         raise ModelFileError(f"node {merge.name or merge.op_type!r}: {repair}; the file has no place for it")
-    pads = [0, 0, *(pair[0] for pair in repair.padding), 0, 0, *(pair[1] for pair in repair.padding)]
-    name = _unique(model, f"{merge.name or merge.output[0]}/pad_{read[0]}")
-    attributes, inputs, more = _pads(model, name, pads)
-    pad = helper.make_node("Pad", [merge.input[read[0]], *inputs], [name], name, mode="constant", **attributes)
+    pad, more = _pad_node(model, merge, read[0], repair)
     changed = onnx.NodeProto()
     changed.CopyFrom(merge)
-    changed.input[read[0]] = name
+    changed.input[read[0]] = pad.output[0]
     return wire.with_nodes(data, lambda i, _: _field(pad) + _field(changed) if i == place else None, more)
 
 
