@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from rfgraph.passes.extents import Regions
     from rfgraph.passes.size_rule import SizeRule
     from rfgraph.passes.weighing import Gate, Weights
+    from rfgraph.present.notebook import Table
     from rfgraph.questions.budget import Budget
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
     from rfgraph.questions.features import Features, How, Pixel
@@ -171,6 +172,45 @@ class Report(Mapping[Hashable, Layer]):
         return (
             f"<Report of {self.name!r}: {len(self)} nodes, axes {', '.join(self.axes)}, {len(self.findings)} findings>"
         )
+
+    def __str__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        from rfgraph.present.notebook import html
+
+        return html(self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return what may stand in ``report[...]``, for shells that complete it: nodes and outputs by their names."""
+        return list(dict.fromkeys(str(name) for name in (*self, *self.outputs)))
+
+    def summary(self, depth: int | None = None, columns: Sequence[str] | None = None) -> Table:
+        """Return the table of layers, which is shown where it is printed, by shells and in notebooks.
+
+        Parameters
+        ----------
+        depth
+            How many modules may lie around one that is shown as one row; every layer is shown by default.
+        columns
+            Headings of the columns, in their order, as ``["layer", "r", "S"]``; those of which something is known by
+            default.
+
+        Raises
+        ------
+        RFGraphError
+            If there is no such column, when it is shown.
+
+        Examples
+        --------
+        >>> from rfgraph import analyze
+        >>> report = analyze("zoo:resnet_v1_50", input_size=224)
+        >>> print(str(report.summary(depth=0, columns=["layer", "op", "r", "S"]))[:200])  # doctest: +ELLIPSIS
+        resnet_v1_50...
+        """
+        from rfgraph.present.notebook import Table
+
+        return Table(self, depth, columns)
 
     def _location(self, node: Hashable) -> str:
         """Return where the code calls a node, as the graph tells, empty if it does not."""

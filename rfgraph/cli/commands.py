@@ -241,6 +241,32 @@ def _strongest(options: argparse.Namespace) -> tuple[View | File, int]:
     return StrongestView(options.model, options.layer, found), CLEAN
 
 
+def _diff(options: argparse.Namespace) -> tuple[View, int]:
+    from copy import copy
+
+    from rfgraph.cli.refusals import refusal
+    from rfgraph.comparison import compared
+    from rfgraph.present.comparison import DiffView
+
+    reports = []
+    for model in (options.model, options.other):
+        one = copy(options)
+        one.model = model
+        one.treat, one.project_treat = [], dict(options.treat)  # what fits one of the two is enough
+        try:
+            reports.append(analyzed(one))
+        except RFGraphError as error:
+            said, _ = refusal(error)
+            raise RFGraphError(said if model in said else f"{model}: {said}") from error
+    fitting = {treatment.pattern for report in reports for treatment in report.treated}
+    for pattern, _ in options.treat:
+        if pattern not in fitting:
+            raise RFGraphError(f"--treat pattern {pattern!r} fits no node and no op of either model")
+    found = compared(*reports)
+    view = DiffView(found, (options.model, options.other), options.tolerate, options.all)
+    return view, FOUND if found.differs(options.tolerate) else CLEAN
+
+
 def _rule(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.present.explained import EXPLAINED, Rules, RuleView
 
@@ -330,6 +356,7 @@ COMMANDS: dict[str, Run] = {
     "summary": _several(_summary),
     "check": check,
     "rule": _rule,
+    "diff": _diff,
     "sizes": _sizes,
     "region": _region,
     "trace": _trace,

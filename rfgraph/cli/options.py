@@ -83,6 +83,22 @@ The formats concise, github, sarif and junit are for editors, annotations of
 GitHub, code scanning, and test reports. `rfgraph rule RF002` explains a rule.
 """
 
+_DIFF = """\
+Show what layers of two models see differently: map size n, field r, stride S and
+padding P, as first -> second, and the shift of their centres in input pixels;
+which layers, outputs and findings only one of them has, and the parameters.
+
+Layers are matched by name where the models share half of their names, as two
+versions do; else by place in the graph, as two formats of one model are, whose
+layers that hand on what they read are not compared then.
+
+  rfgraph diff frozen.pb ported.onnx --input-size 224
+  rfgraph diff main.onnx branch.onnx --format md
+
+Exit code 1 where they differ: layers by more than --tolerate pixels in n, r, P
+or centre, or anything else at all.
+"""
+
 _SIZES = """\
 Show the input sizes at which a network works, per axis: at others, maps that
 meet differ in size or are shrunk to nothing. Beside them stand those at which
@@ -331,6 +347,21 @@ def _check_options(check: argparse.ArgumentParser) -> None:
 
 def _rule_options(rule: argparse.ArgumentParser) -> None:
     rule.add_argument("rule", metavar="RULE", nargs="?", help="the id of a rule, as RF002 (default: all, one a row)")
+
+
+def _diff_options(diff: argparse.ArgumentParser) -> None:
+    _model(diff)
+    diff.add_argument("other", metavar="OTHER", help="the model that it is compared with: another version, or format")
+    _measured(diff)
+    _alignment(diff)
+    diff.add_argument(
+        "--tolerate",
+        metavar="PIXELS",
+        type=_natural,
+        default=0,
+        help="pixels by which n, r, P and centres of a layer may differ (default: 0)",
+    )
+    diff.add_argument("--all", action="store_true", help="show each layer that differs, on a terminal too")
 
 
 def _sizes_options(sizes: argparse.ArgumentParser) -> None:
@@ -639,6 +670,7 @@ COMMANDS = {
     "summary": Command(_summary_options, "what every layer sees of the input", _SUMMARY),
     "check": Command(_check_options, "merges whose branches do not line up", _CHECK, CI_FORMS),
     "rule": Command(_rule_options, "what a rule of check is about, with an example and how to mend it"),
+    "diff": Command(_diff_options, "what two models differ in: versions, or formats of one", _DIFF),
     "sizes": Command(_sizes_options, "the input sizes at which a network works and lines up", _SIZES),
     "region": Command(_region_options, "the box of pixels that one feature of a layer reads"),
     "trace": Command(_trace_options, "what one output reads of every layer before it"),

@@ -302,6 +302,7 @@ function mark() {
   }
 }
 function zoom(factor, x, y) {
+  G.touched = true;
   const { width, height } = $("#graph .view").getBoundingClientRect(), before = G.zoom;
   G.zoom = clamp(G.zoom * factor, 0.02, 4);
   G.x += (x ?? width / 2) * (1 / before - 1 / G.zoom);
@@ -313,6 +314,7 @@ function fit() {
   G.zoom = clamp(width / (G.width + 20), 0.3, 1.2);
   G.x = (G.width - width / G.zoom) / 2;
   G.y = -6;
+  G.touched = false;
   later(moved);
 }
 /** Unfold what holds a node, and bring it into view. */
@@ -320,6 +322,7 @@ function reveal(v) {
   for (let m = PARENT[v]; m; m = PARENT[-m]) G.open.add(m);
   if (!G.box.has(v)) build();
   const { width, height } = $("#graph .view").getBoundingClientRect(), box = G.box.get(v);
+  G.touched = true;
   G.zoom = Math.max(G.zoom, 0.6);
   G.x = box.x + box.width / 2 - width / G.zoom / 2;
   G.y = box.y + box.height / 2 - height / G.zoom / 2;
@@ -332,7 +335,7 @@ function startGraph() {
   addEventListener("pointermove", (event) => {
     if (!from) return;
     const [x, y, left, top] = from, [dx, dy] = [event.clientX - x, event.clientY - y];
-    if (Math.abs(dx) + Math.abs(dy) > 4) G.dragged = true;
+    if (Math.abs(dx) + Math.abs(dy) > 4) G.dragged = G.touched = true;
     G.x = left - dx / G.zoom; G.y = top - dy / G.zoom;
     later(moved);
   });
@@ -349,7 +352,7 @@ function startGraph() {
     const at = view.getBoundingClientRect();
     zoom(Math.exp(-event.deltaY / 300), event.clientX - at.left, event.clientY - at.top);
   }, { passive: false });
-  const move = (x, y) => () => { G.x += x / G.zoom; G.y += y / G.zoom; later(moved); };
+  const move = (x, y) => () => { G.touched = true; G.x += x / G.zoom; G.y += y / G.zoom; later(moved); };
   const keys = { "+": () => zoom(1.3), "-": () => zoom(1 / 1.3), 0: fit,
     ArrowLeft: move(-60, 0), ArrowRight: move(60, 0), ArrowUp: move(0, -60), ArrowDown: move(0, 60) };
   view.addEventListener("keydown", (event) => { if (keys[event.key]) { keys[event.key](); event.preventDefault(); } });
@@ -377,7 +380,7 @@ function startGraph() {
     reveal(last);
     $("#graph [role=status]").textContent = `${hits.indexOf(last) + 1} of ${hits.length}: ${NODES[last].name}`;
   });
-  new ResizeObserver(() => later(moved)).observe(view);
+  new ResizeObserver(() => (G.touched ? later(moved) : fit())).observe(view);
   build();
   fit();
 }
