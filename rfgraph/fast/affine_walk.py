@@ -261,9 +261,7 @@ class Plain:
             extremes.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
         return extremes
 
-    def _extremes(
-        self, sizes: Sequence[Size], fields: Sequence[int], choose: Callable[[list[int]], int]
-    ) -> list[int]:
+    def _extremes(self, sizes: Sequence[Size], fields: Sequence[int], choose: Callable[[list[int]], int]) -> list[int]:
         """Return what is chosen of the fields of all paths to each node, [V].
 
         Parameters
