@@ -34,7 +34,8 @@ import networkx as nx
 
 from rfgraph.algebra.window import FULL, Window
 from rfgraph.errors import RFGraphError
-from rfgraph.fast.interning import Frames, NotPlainError, Table, TooWideError, forget, lanes_of, table_of
+from rfgraph.fast.interning import Frames, NotPlainError, Table, TooWideError, forget, table_of
+from rfgraph.fast.lanes import lanes_of
 from rfgraph.graph.network import Layers, axis_names, returned, topological
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size

@@ -15,7 +15,7 @@ from rfgraph.fast.numbers import Numbers
 from rfgraph.passes.results import Fields
 
 if TYPE_CHECKING:
-    from rfgraph.fast.interning import Lanes
+    from rfgraph.fast.lanes import Lanes
     from rfgraph.fast.numbers import IntegerArray
 
 #: Numbers below it leave room for a sum in 64 bits.

@@ -20,6 +20,7 @@ from rfgraph.errors import SizeError
 from rfgraph.fast import affine_walk as plain
 from rfgraph.fast import interning as numbered
 from rfgraph.fast.field_arrays import of_fields
+from rfgraph.fast.lanes import Lanes, lanes_of
 from rfgraph.models import MODELS
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import compile_graph, compile_layers
@@ -316,7 +317,7 @@ def test_attributes_of_equal_number_but_other_names_are_told_apart():
 def test_labels_and_locations_of_every_node_grow_no_table():
     layers = [("conv", {"kernel": 3, "location": f"net.py:{k}"}) for k in range(50)]
     plain.solve(chain(*layers).graph)
-    table = numbered._TABLES[numbered.lanes_of(2, wide=False)]
+    table = numbered._TABLES[lanes_of(2, wide=False)]
     before = len(table.specs)
     plain.solve(chain(*(("conv", {"kernel": 3, "location": f"other.py:{k}"}) for k in range(50))).graph)
     assert len(table.specs) == before
@@ -332,15 +333,15 @@ def test_numbers_beyond_a_lane_are_exact():
     assert report.numbers().size.dtype == object
     after = rfgraph.analyze(chain(("conv", {"kernel": 3}), axes=1))  # and other networks are none the worse for it
     assert after.numbers().size.dtype == np.int64
-    assert numbered._TABLES[numbered.lanes_of(1, wide=False)].widest == 3 - 1
+    assert numbered._TABLES[lanes_of(1, wide=False)].widest == 3 - 1
 
 
 @given(networks(axes=st.integers(1, 2), layers=PLAIN, inputs=st.just(1), most=14))
 def test_networks_are_walked_again_where_a_number_does_not_fit_its_lane(graph):
     axes = graph.graph["axes"]
-    wide, narrow = numbered.Lanes(axes, 64, 64), numbered.Lanes(axes, 8, 8)
+    wide, narrow = Lanes(axes, 64, 64), Lanes(axes, 8, 8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain, "lanes_of", lambda axes, *, wide: numbered.Lanes(axes, *((64, 64) if wide else (8, 8))))
+        patch.setattr(plain, "lanes_of", lambda axes, *, wide: Lanes(axes, *((64, 64) if wide else (8, 8))))
         solved = plain.solve(graph)
     if solved is not None:
         largest = max(field.size for node in solved.states for field in solved.field(node))
@@ -361,7 +362,7 @@ def test_branches_far_apart_are_covered_exactly():
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("below", range(-2, 8))
 def test_fields_that_outgrow_a_lane_behind_a_wide_merge_are_exact(axes, below):
-    far = (1 << numbered.lanes_of(axes, wide=False).size - 2) - below
+    far = (1 << lanes_of(axes, wide=False).size - 2) - below
     net = rfgraph.Network("far", axes=axes)
     image = net.input("x")
     x = net.add("add", image, net.pad("far", image, padding=[[far, -far]] * axes))
@@ -379,7 +380,7 @@ def test_tables_are_given_up_when_they_grow_large(monkeypatch):
     for stride in range(1, 40):
         graph = chain(("conv", {"kernel": 1, "stride": stride}), axes=1).graph
         assert rfgraph.analyze(graph)["n0"].stride == (stride,)
-    assert len(numbered._TABLES[numbered.lanes_of(1, wide=False)].frames) <= 22
+    assert len(numbered._TABLES[lanes_of(1, wide=False)].frames) <= 22
 
 
 @pytest.mark.parametrize("network", ["chain", "unpadded", "misaligned"])
