@@ -191,6 +191,8 @@ def _format_of(path: Path) -> str:
         return ".keras" if _has_member(path, "config.json") else ".pt2"
     if start[4:8] == b"TFL3":
         return ".tflite"
+    if start.lstrip().startswith(b"<?xml") or start.lstrip().startswith(b"<net"):
+        return ".xml"
     if start.startswith(b"\x89HDF"):
         return ".h5"
     return ".json" if start.lstrip().startswith(b"{") else ".onnx"
@@ -285,6 +287,18 @@ def _tflite(
     return graph
 
 
+def _openvino(
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any]:
+    from rfgraph.importers.openvino import reader
+
+    return reader.graph_of(path, treat, input_size, inputs, axes)
+
+
 def _tensorflow(
     path: str,
     treat: Mapping[str, str] | None,
@@ -310,13 +324,14 @@ FORMATS: dict[str, Reader] = {
     ".h5": _hdf5,
     ".hdf5": _hdf5,
     ".tflite": _tflite,
+    ".xml": _openvino,
     ".pb": _tensorflow,
     ".pbtxt": _tensorflow,
 }
 
 
 #: What reads files of which the user may say what inputs hold.
-SETTABLE = (_onnx, _tflite, _tensorflow)
+SETTABLE = (_onnx, _tflite, _openvino, _tensorflow)
 
 #: A directory with one of these is a TensorFlow SavedModel.
 SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")

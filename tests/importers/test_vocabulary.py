@@ -19,6 +19,7 @@ HANDLERS = {
     "layers": ("keras.layers", "keras.nodes"),
     "torch": ("torch.operators",),
     "jax": ("jax.primitives",),
+    "openvino": ("openvino.operators", "openvino.nodes"),
 }
 FORMATS = tuple(Names.__annotations__)
 
