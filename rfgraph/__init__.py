@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from rfgraph.algebra.closed_form import single_path
     from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
     from rfgraph.analysis import analyze, load, trace
+    from rfgraph.comparison import Diff, LayerDiff, diff
     from rfgraph.errors import RFGraphError
     from rfgraph.fast.arrays import ArrayFields, solve_arrays
     from rfgraph.fast.numbers import Numbers
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rfgraph.measure import MeasuredField, Strongest, measure_field, strongest
     from rfgraph.ops.costs import Cost
     from rfgraph.passes.extents import Regions
+    from rfgraph.present.notebook import page
     from rfgraph.questions.budget import Budget, OverBudget
     from rfgraph.questions.context import GlobalContext
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
@@ -44,6 +46,7 @@ __all__ = [
     "Branch",
     "Budget",
     "Cost",
+    "Diff",
     "EffectiveField",
     "EffectiveSize",
     "Features",
@@ -51,6 +54,7 @@ __all__ = [
     "GlobalContext",
     "Holes",
     "Layer",
+    "LayerDiff",
     "LooksAhead",
     "MeasuredField",
     "Misalignment",
@@ -75,8 +79,10 @@ __all__ = [
     "Untileable",
     "Window",
     "analyze",
+    "diff",
     "load",
     "measure_field",
+    "page",
     "plot",
     "roi",
     "single_path",
@@ -90,6 +96,7 @@ __all__ = [
 _HOMES = {
     "analysis": ("analyze", "load", "trace"),
     "report": ("Report",),
+    "comparison": ("Diff", "LayerDiff", "diff"),
     "measure": ("MeasuredField", "Strongest", "measure_field", "strongest"),
     "questions.budget": ("Budget", "OverBudget"),
     "questions.effective": ("EffectiveField", "EffectiveSize"),
@@ -99,6 +106,7 @@ _HOMES = {
     "ops.costs": ("Cost",),
     "errors": ("RFGraphError",),
     "passes.extents": ("Regions",),
+    "present.notebook": ("page",),
     "questions.features": ("Features",),
     "graph.network": ("Network",),
     "questions.paths": ("Paths",),

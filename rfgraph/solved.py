@@ -340,8 +340,7 @@ class Walked:
         """Return what is found of a node."""
         if not self.plain.has_no_holes:
             return self.general.seen(node)
-        frames = self.plain.frames(node)
-        map_size, is_global = tuple(f.map_size for f in frames), tuple(f.is_global for f in frames)
+        map_size, is_global = self.plain.map_size(node), self.plain.is_global(node)
         if any(is_global) and not self.plain.gets_to_ends:  # what reads a whole map may not read the whole axis
             return self.general.seen(node)
         beyond = tuple(FULL if whole else EMPTY for whole in is_global)
@@ -366,7 +365,7 @@ class Walked:
 
     def may_be_global(self, nodes: Collection[Hashable]) -> bool:
         """Return whether one of ``nodes`` reads a whole axis."""
-        return any(f.is_global for node in nodes for f in self.plain.frames(node))
+        return any(any(self.plain.is_global(node)) for node in nodes)
 
     def may_see_all(self) -> bool:
         """Return whether some field may be larger than the image."""

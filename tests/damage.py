@@ -29,6 +29,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 from unittest.mock import patch
+from xml.etree import ElementTree
 
 DATA = Path(__file__).parent / "data"
 SEEDS = DATA / "seeds"
@@ -47,6 +48,8 @@ FILES = {
     "pb": [SEEDS / "small.pb", SEEDS / "lowered.pb"],
     "pbtxt": [SEEDS / "small.pbtxt", SEEDS / "lowered.pbtxt"],
     "saved_model": [SEEDS / "saved" / "saved_model.pb"],
+    "xml": [DATA / "openvino" / f"{name}.xml" for name in ("operations", "unet")],
+    "param": [DATA / "ncnn" / f"{name}.param" for name in ("convnext", "tcn")],
     "tflite": [DATA / "tflite" / f"{name}.tflite" for name in ("inverted", "inverted_int8", "segmenter", "control")],
 }
 
@@ -339,6 +342,42 @@ def attribute(rng: random.Random, data: bytes) -> bytes:
     return data.replace(before, struct.pack("<IQI", len(changed), len(data), 1)) + added
 
 
+# XML: elements and their attributes.
+
+TEXTS = ("", "0", "-1", "1", "2, 2", "0, 0, 0", "99999999999999999999", "nan", "true", "same_upper", "ceil", "1" * 5000)
+
+
+def elements(rng: random.Random, data: bytes) -> bytes:
+    """Change numbers and attributes of a document, drop, repeat and move its elements."""
+    root = ElementTree.fromstring(data)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        parents = [one for one in root.iter() if len(one)] or [root]
+        parent = rng.choice(parents)
+        one = rng.choice(list(parent) or [parent])
+        how = rng.randrange(6)
+        if how == 0 and len(parent):
+            parent.remove(one)
+        elif how == 1:
+            for _ in range(rng.choice((1, 3, 50))):
+                parent.insert(rng.randrange(len(parent) + 1), copy.deepcopy(one))
+        elif how == 2 and one.attrib:
+            other = rng.choice(list(root.iter()))
+            name = rng.choice(list(one.attrib))
+            one.set(name, rng.choice([*other.attrib.values(), *TEXTS]))
+        elif how == 3 and one.attrib:
+            one.attrib.pop(rng.choice(list(one.attrib)))
+        else:
+            numbers = list(root.iter("dim"))
+            data_ = [item for item in root.iter("data") if item.attrib]
+            if numbers and rng.random() < 0.3:
+                rng.choice(numbers).text = rng.choice(("-1", "0", "1", "7", str(2**31), str(2**63), "x", ""))
+            elif data_:
+                item = rng.choice(data_)
+                name = rng.choice(list(item.attrib))
+                item.set(name, re.sub(r"-?\d+", str(rng.choice((*EXTREMES, 5, 9))), item.get(name, ""), count=1))
+    return ElementTree.tostring(root)
+
+
 # Messages of protobuf, by what their descriptors say they hold.
 
 
@@ -547,6 +586,26 @@ def lines(rng: random.Random, data: bytes) -> bytes:
     return b"\n".join(rows)
 
 
+def parameters(rng: random.Random, data: bytes) -> bytes:
+    """Change the numbers of a line of words, and its words to one another."""
+    rows = data.decode().split("\n")
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        at = rng.randrange(2, len(rows))
+        words_ = rows[at].split() or ["x"]
+        k = rng.randrange(len(words_))
+        how = rng.randrange(4)
+        if how == 0:
+            words_[k] = rng.choice(rng.choice(rows).split() or ["0=1"])
+        elif how == 1:
+            words_.append(f"{rng.choice((0, 1, 2, 3, 4, 5, 6, 11, 13, 19, 20, -23300, -23303))}={rng.choice(EXTREMES)}")
+        else:
+            key, equals, _ = words_[k].partition("=")
+            number = str(rng.choice((*EXTREMES, 5, 9, -233, -234, "1.5", "1e30", "2,1,2", "nan")))
+            words_[k] = f"{key}={number}" if equals else words_[k]
+        rows[at] = " ".join(words_)
+    return "\n".join(rows).encode()
+
+
 def mutators(kind: str) -> tuple[Mutate, ...]:
     """Return what damages files of a format; three in four of the damages keep their syntax."""
     structure: dict[str, Callable[[], tuple[Mutate, ...]]] = {
@@ -562,6 +621,8 @@ def mutators(kind: str) -> tuple[Mutate, ...]:
         ),
         "pt2": lambda: (members,),
         "keras": lambda: (members,),
+        "xml": lambda: (elements,),
+        "param": lambda: (parameters, parameters, lines),
         "h5": lambda: (attribute,),
         "pb": lambda: (tensorflow_messages("GraphDef"),),
         "pbtxt": lambda: (lines, tensorflow_messages("GraphDef", text=True)),
@@ -596,6 +657,8 @@ def _too_long(signum: int, frame: FrameType | None) -> None:
 
 def placed(kind: str, folder: Path) -> tuple[Path, Path]:
     """Return where the bytes of a damaged file go, and what is then read."""
+    if kind == "xml":
+        shutil.copy(DATA / "openvino" / "operations.bin", folder / "damaged.bin")
     if kind == "tfjs":
         shutil.copy(DATA / "tfjs" / "functions" / "weights.bin", folder)
         return folder / "model.json", folder / "model.json"

@@ -23,6 +23,7 @@ from rfgraph.graph.network import Network
 
 if TYPE_CHECKING:
     from rfgraph.importers.lowering.layout import Axes
+    from rfgraph.importers.onnx.reader import Origins
 
 InputSize = int | Sequence[int] | Mapping[Any, Any] | None
 
@@ -33,6 +34,7 @@ def load(
     input_size: InputSize = None,
     inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
+    origins: Origins | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph that ``target`` stands for.
 
@@ -50,6 +52,8 @@ def load(
         What inputs hold, as for ``rfgraph.analyze``.
     axes
         Which dimensions of the inputs are axes, as for ``rfgraph.analyze``.
+    origins
+        Where to put which node of an ONNX file each node of the network comes from.
 
     Raises
     ------
@@ -88,6 +92,8 @@ def load(
         raise ModelFileError(f"{text}: there is no such file")
     if not path.is_dir() and not path.is_file():  # a pipe or a device has no end that one could wait for
         raise ModelFileError(f"{text}: it is no regular file; save the model to one")
+    if origins is not None and reader is _onnx:
+        return _onnx(text, treat, input_size, inputs, axes, origins)
     if not inputs:
         return reader(text, treat, input_size, axes=axes)
     if reader not in SETTABLE:
@@ -185,6 +191,10 @@ def _format_of(path: Path) -> str:
         return ".keras" if _has_member(path, "config.json") else ".pt2"
     if start[4:8] == b"TFL3":
         return ".tflite"
+    if start.lstrip().startswith(b"<?xml") or start.lstrip().startswith(b"<net"):
+        return ".xml"
+    if start.startswith(b"7767517"):
+        return ".param"
     if start.startswith(b"\x89HDF"):
         return ".h5"
     return ".json" if start.lstrip().startswith(b"{") else ".onnx"
@@ -240,9 +250,10 @@ def _onnx(
     input_size: InputSize,
     inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
+    origins: Origins | None = None,
 ) -> nx.DiGraph[Any]:
     onnx = _needing("onnx", "rfgraph.importers.onnx.reader", "reading .onnx files")
-    graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size, inputs, axes)
+    graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size, inputs, axes, origins)
     return graph
 
 
@@ -278,6 +289,30 @@ def _tflite(
     return graph
 
 
+def _ncnn(
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any]:
+    from rfgraph.importers.ncnn import reader
+
+    return reader.graph_of(path, treat, input_size, inputs, axes)
+
+
+def _openvino(
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any]:
+    from rfgraph.importers.openvino import reader
+
+    return reader.graph_of(path, treat, input_size, inputs, axes)
+
+
 def _tensorflow(
     path: str,
     treat: Mapping[str, str] | None,
@@ -303,13 +338,15 @@ FORMATS: dict[str, Reader] = {
     ".h5": _hdf5,
     ".hdf5": _hdf5,
     ".tflite": _tflite,
+    ".xml": _openvino,
+    ".param": _ncnn,
     ".pb": _tensorflow,
     ".pbtxt": _tensorflow,
 }
 
 
 #: What reads files of which the user may say what inputs hold.
-SETTABLE = (_onnx, _tflite, _tensorflow)
+SETTABLE = (_onnx, _tflite, _openvino, _ncnn, _tensorflow)
 
 #: A directory with one of these is a TensorFlow SavedModel.
 SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")

@@ -11,12 +11,12 @@ joined at once, and as usual networks have no path that dies alone, they keep on
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import product
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -292,12 +292,30 @@ def size_ranges(compiled: Compiled, source: int, nodes: Sequence[int]) -> dict[i
 
 
 class Ends(Domain[Extent]):
-    """The ends of what every index of a map surely reads of ``source`` along one axis."""
+    """The ends of what every index of a map surely reads of ``source`` along one axis.
 
-    def __init__(self, compiled: Compiled, axis: int, source: int) -> None:
-        self.layers, self.axis = compiled.layers, axis
-        self.reads, self.sizes = compiled.reads[axis], [size[axis] for size in compiled.sizes]
+    Behind the last op that may leave some of its input out, one extent stands for a whole map: the hull of all.
+
+    Parameters
+    ----------
+    covers
+        What each op reads of its inputs for sure.
+    source, nodes
+        Where the walk starts, and the nodes that are asked for.
+    """
+
+    def __init__(self, compiled: Compiled, covers: Covers, source: int, nodes: Iterable[int]) -> None:
+        self.layers, self.axis = compiled.layers, covers.axis
+        self.reads, self.sizes = compiled.reads[self.axis], [size[self.axis] for size in compiled.sizes]
         self.size = self.sizes[source] or 0
+        partly = {
+            tail
+            for v in compiled.between(list(nodes), source)
+            for slot, tail in enumerate(self.layers.tails[v])
+            if not covers.is_whole(v, slot)
+        }
+        #: Nodes whose indices are told apart.
+        self.apart = frozenset(compiled.between(list(partly), source))
 
     @property
     def start(self) -> Extent:
@@ -305,26 +323,44 @@ class Ends(Domain[Extent]):
 
     def through(self, v: int, slot: int, value: Extent) -> Extent | None:
         op, outputs = self.layers.ops[v][self.axis], self.sizes[v]
+        if self.layers.tails[v][slot] not in self.apart:
+            return value if len(value.first) == 1 else _hull(value)
         if op.alternatives or not op.reads_all or not outputs or outputs > MAX_POSITIONS:
             return None
         read = self.reads[v][slot]
-        return None if read.is_unknown else _ends(op, read, value, outputs, self.size)
+        if read.is_unknown:
+            return None
+        extent = value if op.keeps_all else _ends(op, read, value, outputs, self.size)
+        return extent if v in self.apart else _hull(extent)
 
     def join(self, v: int, values: list[Extent]) -> Extent:
         return reduce(Extent.joined, values)
 
 
-def reads_ends(compiled: Compiled, axis: int, source: int, nodes: Sequence[int]) -> dict[int, tuple[bool, bool]]:
+def _hull(extent: Extent) -> Extent:
+    return Extent(extent.first.min(keepdims=True), extent.last.max(keepdims=True))
+
+
+class Covers(Protocol):
+    """What ops read of their inputs along one axis."""
+
+    axis: int
+
+    def is_whole(self, v: int, slot: int) -> bool:
+        """Return whether the features of ``v`` surely read all of the map in ``slot``."""
+
+
+def reads_ends(compiled: Compiled, covers: Covers, source: int, nodes: Sequence[int]) -> dict[int, tuple[bool, bool]]:
     """Return whether each of ``nodes`` surely reads the first, and the last position of ``source`` by some feature.
 
     Nodes on the way to which sizes are not known are left out, and so are those that surely read nothing.
     """
-    size = compiled.sizes[source][axis] or 0
+    size = compiled.sizes[source][covers.axis] or 0
     if not 0 < size <= MAX_POSITIONS:
         return {}
-    found = folded(compiled.layers, source, Ends(compiled, axis, source), nodes)
     asked = set(nodes)
-    return {v: (bool(ends.first.min() == 0), bool(ends.last.max() == size - 1)) for v, ends in found if v in asked}
+    extents = folded(compiled.layers, source, Ends(compiled, covers, source, nodes), nodes)
+    return {v: (bool(ends.first.min() == 0), bool(ends.last.max() == size - 1)) for v, ends in extents if v in asked}
 
 
 def obstacle(compiled: Compiled, node: int, source: int) -> str:

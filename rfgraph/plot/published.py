@@ -94,7 +94,7 @@ def accuracy(found: Accuracies | None = None, *, ax: Axes | None = None) -> Axes
             "color": QUIET,
         }
         entries.append((matplotlib("lines").Line2D([], [], **look), f"{macs}e9 multiply-accumulates"))
-    legend(ax, entries, loc="lower right", labelspacing=0.7)
+    legend(ax, entries, loc="lower right", labelspacing=1.0, borderpad=0.9)
     _label(ax, found.rows)
     title(
         ax,
@@ -132,7 +132,7 @@ def _label(ax: Axes, rows: Sequence[AccuracyRow]) -> None:
             bottom = y + dy - {"bottom": 0, "center": height / 2, "top": height}[va]
             box = (left, bottom, left + width, bottom + height)
             hidden = width * height - _common(box, inside) + sum(_common(box, other) for other in taken)
-            choices.append((hidden, rank, box, (dx, dy, ha, va)))
+            choices.append((round(hidden, 3), rank, box, (dx, dy, ha, va)))
         _, _, box, (dx, dy, ha, va) = min(choices)
         taken.append(box)
         ax.annotate(

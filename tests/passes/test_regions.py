@@ -19,6 +19,8 @@ from rfgraph.ops import KINDS
 from rfgraph.ops.base import attribute, choice
 from rfgraph.ops.sliding import Sliding
 from rfgraph.passes import extents, products, regions
+from rfgraph.passes.compiled import compile_graph
+from rfgraph.passes.covers import Covered
 
 
 @given(networks(same=True, drift=True, axes=st.integers(1, 3)), st.data())
@@ -385,3 +387,23 @@ def test_beyond_the_cap_one_region_is_a_bound_that_says_so(monkeypatch):
     monkeypatch.setattr(products, "MAX_PRODUCTS", 1)
     bound = two_that_die_apart().region("add", (3, 3))
     assert (exact.status, bound.status) == ("exact", "bound")
+
+
+def test_behind_the_last_op_that_leaves_pixels_out_one_extent_stands_for_a_map():
+    net = Network(axes=1)
+    x = net.conv("stem", net.input("x", size=224), kernel=1, stride=2)
+    for i in range(3):
+        x = net.conv(f"c{i}", x, kernel=3, padding=1)
+        x = net.mul(f"m{i}", x, net.global_avg_pool(f"p{i}", x))
+    compiled = compile_graph(net.graph)
+    covers = Covered(compiled, 0)
+    pooled = [compiled.layers.id_of(f"c{i}") for i in range(3)]
+    assert extents.Ends(compiled, covers, 0, pooled).apart == {0}
+    assert extents.reads_ends(compiled, covers, 0, pooled) == dict.fromkeys(pooled, (True, False))  # not pixel 223
+    cut = net.crop("cut", x, padding=[[-1, 0]])
+    net.mul("last", cut, net.global_avg_pool("whole", cut))
+    compiled = compile_graph(net.graph)
+    covers, end = Covered(compiled, 0), compiled.layers.id_of("cut")
+    assert end not in extents.Ends(compiled, covers, 0, [end]).apart
+    assert compiled.layers.id_of("m2") in extents.Ends(compiled, covers, 0, [end]).apart
+    assert extents.reads_ends(compiled, covers, 0, [end]) == {end: (True, False)}
