@@ -396,7 +396,18 @@ def _places_of(shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Untileable(Finding):
-    """The output ``node`` cannot be tiled exactly, for what ``blockers`` say."""
+    """The output ``node`` cannot be tiled exactly, for what ``blockers`` say.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> x = net.input("x")
+    >>> out = net.mul("gated", x, net.global_avg_pool("pool", x))
+    >>> (finding,) = analyze(net).asked({"RF009"})
+    >>> finding.node, [blocker.node for blocker in finding.blockers]
+    ('gated', ['pool'])
+    """
 
     blockers: tuple[Blocker, ...]
 
