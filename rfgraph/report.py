@@ -539,6 +539,10 @@ class Report(Mapping[Hashable, Layer]):
         ------
         MissingExtraError
             If pandas is not installed.
+
+        Examples
+        --------
+        >>> analyze("zoo:alexnet_v2").to_dataframe().loc["alexnet_v2/pool5"]  # doctest: +SKIP
         """
         try:
             from pandas import DataFrame

@@ -42,6 +42,15 @@ class Unread(Finding):
 
     With ``modulus`` 0, ``positions`` are all of them, at the input size that was given. Else no size was given, and
     they are residues: positions of which none is read, whatever the size.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv", net.input("x", size=8), kernel=3, stride=3)
+    >>> (finding,) = analyze(net).findings
+    >>> finding.node, finding.positions
+    ('x', (6, 7))
     """
 
     positions: tuple[int, ...]

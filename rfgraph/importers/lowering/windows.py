@@ -268,17 +268,26 @@ def _channels(primitive: Window) -> dict[str, int]:
     return {**known, **({"groups": primitive.groups} if primitive.groups != 1 else {})}
 
 
-@place.register
-def _resize(primitive: program.Resize, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _on_axes(
+    primitive: program.Resize | program.AdaptivePool, maps: Maps, step: Instruction, operands: Operands
+) -> tuple[Placed, View, Mapping[int, int]] | None:
+    """Return what a primitive changes the sizes of, how it lies, and the axis of each dimension that carries one."""
     p = first(operands)
     if maps.probe is not None:
         maps.probe.slid(p.view, primitive.dims)
     found = maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims))
     if found is None or found[2]:
-        return maps.unknown(step, operands, APART)
+        return None
     p, axes, _ = found
-    view = p.view
-    assert view is not None
+    return None if p.view is None else (p, p.view, axes)
+
+
+@place.register
+def _resize(primitive: program.Resize, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+    found = _on_axes(primitive, maps, step, operands)
+    if found is None:
+        return maps.unknown(step, operands, APART)
+    p, view, axes = found
     sizes = sizes_of(step, view.rank)
     lost = _lost(maps, view, tuple(d for d in primitive.dims if sizes[d] != view.dims[d].size), primitive.dims)
     if lost:
@@ -349,15 +358,10 @@ def _split_ratio(after: Dim, before: Dim) -> int | str | None:
 
 @place.register
 def _adaptive_pool(primitive: program.AdaptivePool, maps: Maps, step: Instruction, operands: Operands) -> Placed:
-    p = first(operands)
-    if maps.probe is not None:
-        maps.probe.slid(p.view, primitive.dims)
-    found = maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims))
-    if found is None or found[2]:
+    found = _on_axes(primitive, maps, step, operands)
+    if found is None:
         return maps.unknown(step, operands, APART)
-    p, axes, _ = found
-    view = p.view
-    assert view is not None
+    p, view, axes = found
     lost = _lost(maps, view, primitive.dims, primitive.dims)
     if lost:
         return _forgotten(maps, step, operands, lost)
