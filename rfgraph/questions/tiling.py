@@ -611,16 +611,26 @@ def _rule(tiler: Tiler, axis: int, image: int | None) -> AxisTiling:
     return AxisTiling(tiler.layers.axes[axis], multiple, before, after, as_number(stride), overlap, same, image)
 
 
+#: Input sizes that are tried for a field that is not known at any.
+_TRIES = 5
+
+
 def _fields(tiler: Tiler, axis: int, image: int | None) -> list[Window]:
     """Return the fields of all nodes on the way, the output's last; their strides do not depend on the size."""
+    undecided = 0
     for size in (image, *_sizes(1, 0)):
         try:
             compiled = tiler.compiled(None if size is None else tiler.alike(axis, size))
         except SizeError:
             continue
         local = forward(compiled, axis, tiler.source).local
-        if all(local[v].is_local or local[v].is_empty for v in tiler.between):
+        unknown = [v for v in tiler.between if not (local[v].is_local or local[v].is_empty)]
+        if not unknown:
             return [local[v] for v in tiler.between]
+        # No size decides what is not known though the sizes of all that it reads are.
+        undecided += all(compiled.sizes[tail][axis] is not None for tail in tiler.layers.tails[unknown[0]])
+        if undecided > _TRIES:
+            break
     raise TilingError(f"axis {tiler.layers.axes[axis]}: no size at which the network runs was found; give a tile")
 
 
