@@ -12,22 +12,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rfgraph.cli.asked import analyzed, from_end, input_sizes, loaded, modes_of, named, settings_of, settled, written
 from rfgraph.cli.checks import CLEAN, FOUND, WAYS_OUT, check
+from rfgraph.cli.edits import annotate, repair
 from rfgraph.errors import MissingExtraError, RFGraphError
 
 if TYPE_CHECKING:
     from rfgraph.present.rows import View
     from rfgraph.present.several import Several
     from rfgraph.present.zoo import ZooRow
+    from rfgraph.questions.tiling import Tiling
 
 
 class File(NamedTuple):
     """What is written as it is."""
 
     data: bytes
-
-
-#: Tile sizes that are shown beside the best one, for a person to choose from.
-_USUAL_TILES = (128, 256, 384, 512, 768, 1024, 1536, 2048)
 
 
 def _summary(options: argparse.Namespace) -> tuple[View, int]:
@@ -102,25 +100,22 @@ def _trace(options: argparse.Namespace) -> tuple[View, int]:
     return TraceView(found, str(graph.graph.get("name") or options.model)), CLEAN
 
 
+def _is_planned(plan: Tiling) -> bool:
+    return bool(plan.axes) and plan.axes[0].tile is not None
+
+
 def _tile(options: argparse.Namespace) -> tuple[View, int]:
-    from rfgraph.errors import SizeError, TilingError
-    from rfgraph.present.tiling import EXPORTS, Export, TilingView
+    from rfgraph.present.tiling import EXPORTS, Export, TilingView, usual_plans
 
     report = analyzed(options)
     layer = named(report, options.layer)
     whole = report.tiling(layer, options.tile[0] if options.tile else None, options.overlap, options.memory)
     plans = [whole]
-    if whole.axes and whole.axes[0].tile is not None:
-        others = options.tile[1:] if options.tile else _USUAL_TILES
-        for tile in others:
-            try:
-                plan = report.tiling(layer, tile, options.overlap)
-            except (TilingError, SizeError):
-                if options.tile:
-                    raise
-                continue
-            if plan.count != 1:
-                plans.append(plan)
+    if options.tile:
+        more = [report.tiling(layer, tile, options.overlap) for tile in options.tile[1:] if _is_planned(whole)]
+        plans += [plan for plan in more if plan.count != 1]
+    elif _is_planned(whole):
+        plans += usual_plans(report, layer, options.overlap)
     view = TilingView(report, options.model, plans)
     code = FOUND if whole.blockers else CLEAN
     return (Export(view, options.format) if options.format in EXPORTS else view), code
@@ -357,6 +352,8 @@ COMMANDS: dict[str, Run] = {
     "check": check,
     "rule": _rule,
     "diff": _diff,
+    "annotate": annotate,
+    "repair": repair,
     "sizes": _sizes,
     "region": _region,
     "trace": _trace,

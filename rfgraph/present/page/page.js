@@ -175,6 +175,7 @@ function later(task) {
 // Graph. Modules are laid out one by one; `place` puts together those that are open, as `drawing.arrange` does.
 
 const G = { open: new Set(D.open), box: new Map(), zoom: 1, x: 0, y: 0, scene: null, way: new Set() };
+const PAPER = 2600; // pixels down that the graph takes on paper at most
 const BOX = 34, HEAD = 20, RANK_GAP = 24, COLUMN_GAP = 14, LANE = 9, ROUND = 10, CANVAS_FROM = 1500, SHOWN = 26;
 const MODULE = D.modules;
 const PARENT = {};
@@ -380,6 +381,15 @@ function startGraph() {
     reveal(last);
     $("#graph [role=status]").textContent = `${hits.indexOf(last) + 1} of ${hits.length}: ${NODES[last].name}`;
   });
+  addEventListener("beforeprint", () => { // on paper the whole graph is seen: nothing scrolls there
+    const wide = view.getBoundingClientRect().width;
+    G.screen = [G.zoom, G.x, G.y];
+    G.zoom = Math.min(wide / (G.width + 20), PAPER / (G.height + 20), 1);
+    view.style.height = `${(G.height + 20) * G.zoom}px`;
+    G.x = (G.width - wide / G.zoom) / 2; G.y = -10;
+    moved();
+  });
+  addEventListener("afterprint", () => { view.style.height = ""; [G.zoom, G.x, G.y] = G.screen; moved(); });
   new ResizeObserver(() => (G.touched ? later(moved) : fit())).observe(view);
   build();
   fit();
@@ -519,7 +529,8 @@ function showChain(found) {
   }
   const rows = path.filter((v, i) => !i || v === D.source || !isPointwise(v));
   const ends = rows.map((v) => boxOf(found.get(v))?.[axis]);
-  const width = 560, label = 190, high = 26, svg = s("svg", { width: width + label, height: rows.length * high + 8, role: "img", "aria-label": "cross-section" });
+  const width = 560, label = 190, high = 26, tall = Math.min(rows.length, 80) * high + 8;
+  const svg = s("svg", { viewBox: `0 0 ${width + label + 2} ${tall}`, role: "img", "aria-label": "cross-section" });
   let above = null;
   rows.slice(0, 80).forEach((v, i) => {
     const y = i * high + 4, n = NODES[v].size[axis], [a, b] = ends[i] ?? [0, -1];
