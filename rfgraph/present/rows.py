@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from math import floor, log10
 from typing import Any, Literal, Protocol
 
-from rfgraph import __version__
 from rfgraph.algebra.window import Number
+from rfgraph.version import __version__
 
 #: Version of the JSON documents: raised when a key changes its meaning or goes, not when one is added.
 SCHEMA_VERSION = 2
