@@ -23,7 +23,7 @@ from rfgraph.errors import (
 )
 from rfgraph.fast.numbers import Numbers
 from rfgraph.graph.costs import Costs, Total
-from rfgraph.graph.network import BatchNorm, Layers
+from rfgraph.graph.network import BatchNorm, OrderedNetwork
 from rfgraph.graph.outputs import beginnings, outputs, with_axes
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat, Treatment
@@ -125,7 +125,7 @@ class Report(Mapping[Hashable, Layer]):
         return self._general.source_id
 
     @property
-    def _layers(self) -> Layers:
+    def _layers(self) -> OrderedNetwork:
         return self._solved.layers
 
     @property
@@ -539,6 +539,10 @@ class Report(Mapping[Hashable, Layer]):
         ------
         MissingExtraError
             If pandas is not installed.
+
+        Examples
+        --------
+        >>> analyze("zoo:alexnet_v2").to_dataframe().loc["alexnet_v2/pool5"]  # doctest: +SKIP
         """
         try:
             from pandas import DataFrame
@@ -1102,6 +1106,23 @@ class Report(Mapping[Hashable, Layer]):
 
             found += tiling.find(compile_layers(self._layers), self._ends, self._source)
         return self._located(found)
+
+    def paddings(self, node: Hashable) -> tuple[tuple[int, int] | None, ...]:
+        """Return how much a node pads before and after its map, per axis; ``None`` where it does not pad, or by size.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=2)
+        >>> out = net.conv("conv", net.input("x"), kernel=3, padding=[[0, 1], [1, 1]])
+        >>> analyze(net).paddings("conv"), analyze(net).paddings("x")
+        (((0, 1), (1, 1)), (None, None))
+        """
+        v = self._layers.id_of(node)
+        tails = self._layers.tails[v]
+        if not tails:
+            return (None,) * len(self.axes)
+        return tuple(op.padding_at(size) for op, size in zip(self._layers.ops[v], self._sizes[tails[0]], strict=True))
 
     def over(self, budget: Budget, axis: str | None = None) -> tuple[Finding, ...]:
         """Return what does not keep to a budget, or of which that cannot be told: ``RF011`` to ``RF014``.

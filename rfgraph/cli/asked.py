@@ -15,6 +15,7 @@ from rfgraph.errors import RFGraphError
 if TYPE_CHECKING:
     import networkx as nx
 
+    from rfgraph.importers.onnx.reader import Origins
     from rfgraph.report import Report
     from rfgraph.settings import Settings
 
@@ -79,15 +80,23 @@ def analyzed(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) 
     )
 
 
-def loaded(options: argparse.Namespace) -> nx.DiGraph[Any]:
-    """Return the network graph of the model."""
+def loaded(options: argparse.Namespace, origins: Origins | None = None, model: Any = None) -> nx.DiGraph[Any]:
+    """Return the network graph of the model; of an ONNX model, note in ``origins`` where its nodes come from.
+
+    ``model`` is an ONNX model in memory that is read in place of the file.
+    """
     from rfgraph import importers
 
     doing(f"reading {options.model}")
     treat = dict(options.treat)
     for pattern, how in getattr(options, "project_treat", {}).items():
         treat.setdefault(pattern, how)  # after those of the options: the first that fits counts
-    return importers.load(options.model, treat, input_sizes(options), dict(options.set_input), _stated_axes(options))
+    asked = treat, input_sizes(options), dict(options.set_input), _stated_axes(options), origins
+    if model is not None:
+        from rfgraph.importers.onnx import reader
+
+        return reader.graph_of(model, *asked)
+    return importers.load(options.model, *asked)
 
 
 def _fitting(options: argparse.Namespace, graph: nx.DiGraph[Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rfgraph.cli.asked import analyzed, from_end, input_sizes, loaded, modes_of, named, settings_of, settled, written
 from rfgraph.cli.checks import CLEAN, FOUND, WAYS_OUT, check
+from rfgraph.cli.edits import annotate, repair
 from rfgraph.errors import MissingExtraError, RFGraphError
 
 if TYPE_CHECKING:
@@ -351,6 +352,8 @@ COMMANDS: dict[str, Run] = {
     "check": check,
     "rule": _rule,
     "diff": _diff,
+    "annotate": annotate,
+    "repair": repair,
     "sizes": _sizes,
     "region": _region,
     "trace": _trace,

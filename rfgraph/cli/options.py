@@ -99,6 +99,36 @@ Exit code 1 where they differ: layers by more than --tolerate pixels in n, r, P
 or centre, or anything else at all.
 """
 
+_ANNOTATE = """\
+Write what was found into a copy of a model, for viewers of graphs:
+
+  rfgraph annotate model.onnx -o annotated.onnx   for Netron, which shows it as
+                                                  metadata of each node
+  rfgraph annotate model.onnx -o r.json           node data for Model Explorer
+
+r, S, P, n, the status and findings stand under keys that begin with "rfgraph.";
+those of an earlier annotation are replaced, and every other byte of the model
+stays as it is. Weights in files of their own are not touched: put the copy
+beside them.
+"""
+
+_REPAIR = """\
+Write a copy of a model with the changes of padding that findings advise, and show
+what was changed, and what is left and why. Each change was tried: the copy is
+solved again, and has none of the findings that were mended, nor serious new ones.
+
+  rfgraph repair model.onnx -o repaired.onnx
+  rfgraph repair net.json -o repaired.json --select RF002 --node 'block3/*'
+
+FILE is .json, for networks, or .onnx, for ONNX models. Of the findings that
+--select, --ignore and --accept choose those are repaired that say how.
+
+Weights were trained with the old paddings: train or tune them again.
+
+Exit code 1 where something that was chosen is left. Nothing is written where
+there is nothing to repair.
+"""
+
 _SIZES = """\
 Show the input sizes at which a network works, per axis: at others, maps that
 meet differ in size or are shrunk to nothing. Beside them stand those at which
@@ -196,6 +226,8 @@ class Command(NamedTuple):
     forms: tuple[str, ...] = ()
     #: Whether what it makes is a file of a form of its own: what ``--format`` takes then, the first by default.
     makes: tuple[str, ...] = ()
+    #: Whether it writes a model of its own, to the FILE of ``-o``, and shows what it did.
+    edits: bool = False
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -278,7 +310,9 @@ def parser(arguments: Sequence[str]) -> _Parser:
         )
         parser.commands[name] = added
         if name in arguments:
-            if command.makes:
+            if command.edits:
+                _edited(added)
+            elif command.makes:
                 _made(added, command.makes)
             else:
                 _output(added, command.forms)
@@ -430,6 +464,36 @@ def _report_options(report: argparse.ArgumentParser) -> None:
     _measured(report)
     _alignment(report)
     report.add_argument("--sample-rate", metavar="HZ", type=_natural, help="samples per second, for the latency in ms")
+
+
+def _edited(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--format", choices=("table", "json"), default="table", help="of what is shown (default: table)"
+    )
+    command.add_argument("-o", dest="result_file", metavar="FILE", required=True, help="the file to write")
+    command.add_argument("--overwrite", action="store_true", help="write FILE though it is the model itself")
+    command.set_defaults(output_file=None)
+
+
+def _annotate_options(annotate: argparse.ArgumentParser) -> None:
+    _model(annotate)
+    _measured(annotate)
+    _alignment(annotate)
+
+
+def _repair_options(repair: argparse.ArgumentParser) -> None:
+    _model(repair)
+    _measured(repair)
+    _alignment(repair)
+    _policy(repair)
+    repair.add_argument("--causal", metavar="AXIS", help="make what looks ahead along this axis causal (RF010)")
+    repair.add_argument(
+        "--node",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="repair findings at these nodes alone; several may be given (default: all)",
+    )
 
 
 def _made(command: argparse.ArgumentParser, forms: Sequence[str]) -> None:
@@ -671,6 +735,10 @@ COMMANDS = {
     "check": Command(_check_options, "merges whose branches do not line up", _CHECK, CI_FORMS),
     "rule": Command(_rule_options, "what a rule of check is about, with an example and how to mend it"),
     "diff": Command(_diff_options, "what two models differ in: versions, or formats of one", _DIFF),
+    "annotate": Command(
+        _annotate_options, "write r, S, P and findings into a model file, for viewers", _ANNOTATE, edits=True
+    ),
+    "repair": Command(_repair_options, "write a model with the paddings that findings advise", _REPAIR, edits=True),
     "sizes": Command(_sizes_options, "the input sizes at which a network works and lines up", _SIZES),
     "region": Command(_region_options, "the box of pixels that one feature of a layer reads"),
     "trace": Command(_trace_options, "what one output reads of every layer before it"),

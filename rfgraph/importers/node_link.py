@@ -66,6 +66,21 @@ def save(graph: nx.DiGraph[Any], path: str | os.PathLike[str]) -> None:
     ModelFileError
         If an attribute has no JSON form, or the file cannot be written.
     """
+    text = written(graph, os.fspath(path))
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ModelFileError(f"{os.fspath(path)}: it cannot be written ({error.strerror or error})") from error
+
+
+def written(graph: nx.DiGraph[Any], name: str) -> str:
+    """Return a graph as the text of a node-link JSON file, which errors call ``name``.
+
+    Raises
+    ------
+    ModelFileError
+        If an attribute has no JSON form.
+    """
     edges = graph.edges(keys=True, data=True) if graph.is_multigraph() else graph.edges(data=True)
     data = {
         "directed": graph.is_directed(),
@@ -78,12 +93,9 @@ def save(graph: nx.DiGraph[Any], path: str | os.PathLike[str]) -> None:
         ],
     }
     try:
-        text = json.dumps(data, indent=1, ensure_ascii=False, default=_plain)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        return json.dumps(data, indent=1, ensure_ascii=False, default=_plain) + "\n"
     except (TypeError, ValueError) as error:
-        raise ModelFileError(f"{os.fspath(path)}: the graph cannot be written as JSON ({error})") from error
-    except OSError as error:
-        raise ModelFileError(f"{os.fspath(path)}: it cannot be written ({error.strerror or error})") from error
+        raise ModelFileError(f"{name}: the graph cannot be written as JSON ({error})") from error
 
 
 def _too_deep(data: Any) -> bool:
