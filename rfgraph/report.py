@@ -23,7 +23,7 @@ from rfgraph.errors import (
 )
 from rfgraph.fast.numbers import Numbers
 from rfgraph.graph.costs import Costs, Total
-from rfgraph.graph.network import BatchNorm, Layers
+from rfgraph.graph.network import BatchNorm, OrderedNetwork
 from rfgraph.graph.outputs import beginnings, outputs, with_axes
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat, Treatment
@@ -125,7 +125,7 @@ class Report(Mapping[Hashable, Layer]):
         return self._general.source_id
 
     @property
-    def _layers(self) -> Layers:
+    def _layers(self) -> OrderedNetwork:
         return self._solved.layers
 
     @property

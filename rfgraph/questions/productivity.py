@@ -18,7 +18,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from rfgraph.graph.network import Layers
+from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Extremes, Fields
@@ -134,7 +134,7 @@ class Unproductive(Finding):
 
 
 def judge(
-    layers: Layers, sizes: Sequence[tuple[Size, ...]], extremes: Sequence[Extremes], source: int
+    layers: OrderedNetwork, sizes: Sequence[tuple[Size, ...]], extremes: Sequence[Extremes], source: int
 ) -> list[Convolution]:
     """Return the convolutions that read more than one position, in topological order.
 

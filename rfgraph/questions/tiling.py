@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rfgraph.algebra.window import Number, Window, as_number
 from rfgraph.errors import AttributeValueError, SizeError, TilingError, UnknownFieldError
-from rfgraph.graph.network import Layers
+from rfgraph.graph.network import OrderedNetwork
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.exact_outputs import ExactOutputs, exact_outputs
 from rfgraph.passes.fields import forward
@@ -454,7 +454,7 @@ def find(compiled: Compiled, outputs: Sequence[int], source: int) -> list[Untile
 class Tiler:
     """A network that is to be tiled: its halos by size, each worked out once."""
 
-    layers: Layers
+    layers: OrderedNetwork
     node: int
     source: int
     _compiled: dict[tuple[int, ...], Compiled] = field(default_factory=dict, repr=False)

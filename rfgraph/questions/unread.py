@@ -15,7 +15,7 @@ from operator import or_
 from typing import TYPE_CHECKING
 
 from rfgraph.algebra.window import Window
-from rfgraph.graph.network import Layers
+from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Op, Size
 from rfgraph.ops.base import at_border
 from rfgraph.passes.compiled import Compiled
@@ -93,7 +93,7 @@ def _runs(positions: Sequence[int]) -> list[str]:
     return named
 
 
-def reads_all(layers: Layers, sizes: Sequence[tuple[Size, ...]], source: int, outputs: Sequence[int]) -> bool:
+def reads_all(layers: OrderedNetwork, sizes: Sequence[tuple[Size, ...]], source: int, outputs: Sequence[int]) -> bool:
     """Return whether there is a path from ``source`` to an output on whose ops every position of it is read.
 
     Then nothing is unread. The search follows each node once, and ends at the first such path.
@@ -150,7 +150,7 @@ def _read_on(
 
 
 def find(
-    layers: Layers,
+    layers: OrderedNetwork,
     sizes: Sequence[tuple[Size, ...]],
     compiled_if_needed: Callable[[], Compiled],
     source: int,
