@@ -25,13 +25,15 @@ from rfgraph.importers.lowering.counts import Counts, held
 from rfgraph.importers.lowering.invariants import checked, settle
 from rfgraph.importers.lowering.layout import Axes, Layout, Probe
 from rfgraph.importers.lowering.maps import Maps, Placed
-from rfgraph.importers.lowering.numbers import Moves, Reading, read_back
+from rfgraph.importers.lowering.numbers import MOVES, Moves, Reading, read_back
+from rfgraph.importers.lowering.origins import Lost, Origins, after, joined, laid
 from rfgraph.importers.lowering.rules import Operands, place
 from rfgraph.importers.lowering.taken import overlaps, take
 from rfgraph.importers.program.folding import given
 from rfgraph.importers.program.primitives import (
     Concat,
     Contract,
+    Either,
     Instruction,
     Pointwise,
     Program,
@@ -250,15 +252,48 @@ def _taken(step: Instruction, operands: Operands, made: Placed) -> frozenset[tup
 
 
 def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
-    """Return a tensor with the axes of which positions lie among its channels, unless the step mixes those."""
+    """Return a tensor with the axes of which positions lie among its channels, and the maps that these come from."""
+    known = [p for p in operands if p is not None]
+    folded = frozenset[int]() if _mixes(step) else made.folded.union(*(p.folded for p in known))
+    told = made.origins is not None and all(made.origins is not p.origins for p in known)
+    if told or not any(p.beside for p in known):
+        return replace(made, folded=folded, beside=made.beside or told)
+    try:
+        origins = _origins(step, operands)
+    except Lost:
+        return replace(made, folded=folded, beside=not _mixes(step))
+    return replace(made, folded=folded, beside=origins.differ, origins=origins if origins.differ else None)
+
+
+def _mixes(step: Instruction) -> bool:
+    """Return whether a step mixes channels."""
     match step.primitive:
         case Slide(channel=int(), groups=1, apart=False) | SlideTransposed(channel=int(), groups=1) | Whole():
-            return replace(made, folded=frozenset(), beside=False)
-        case Contract(operands=labels, output=output) if not set().union(*labels) <= set(output):
-            return replace(made, folded=frozenset(), beside=False)
+            return True
+        case Contract(operands=labels, output=output):
+            return not set().union(*labels) <= set(output)
+    return False
+
+
+def _origins(step: Instruction, operands: Operands) -> Origins:
+    """Return which maps the channels of what a step makes come from."""
     known = [p for p in operands if p is not None]
-    beside = made.beside or any(p.beside for p in known)
-    return replace(made, folded=made.folded.union(*(p.folded for p in known)), beside=beside)
+    if any(p.beside and p.origins is None for p in known):
+        raise Lost
+    primitive = step.primitive
+    if len(known) == 1 or isinstance(primitive, Whole):
+        p = next(p for p in known if p.origins is not None)
+        assert p.origins is not None
+        made = after(primitive, p.origins, step)
+        return made if isinstance(primitive, MOVES) else made.computed(step.name)
+    parts = [(p.origins, p.node) for p in known]
+    if isinstance(primitive, Contract):
+        labels = [names for p, names in zip(operands, primitive.operands, strict=True) if p is not None]
+        parts = [(laid(origins, names, primitive.output), node) for (origins, node), names in zip(parts, labels, strict=True)]
+        return joined(step.name, parts)
+    if not isinstance(primitive, Pointwise | Either):
+        raise Lost
+    return joined(step.name, parts)
 
 
 def _inputs(program: Program, layout: Layout, maps: Maps, counts: Counts | None) -> dict[str, Placed]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rfgraph.importers.lowering.maps import FOLDED, Maps, Placed
+from rfgraph.importers.lowering.maps import Maps, Placed, unmixed
 from rfgraph.importers.lowering.numbers import Digit, Numbers, Reading, Table, read_back
 from rfgraph.importers.lowering.views import Dimension, Part, View, joined
 from rfgraph.importers.program.primitives import Instruction
@@ -100,8 +100,8 @@ def take_positions(
     maps: Maps, step: Instruction, p: Placed, tables: Mapping[int, Table], sizes: Mapping[int, Any], name: str
 ) -> str:
     """Return the node that takes positions along some axes of a map: a slice or padding where it is one."""
-    if p.folded:
-        p = replace(p, node=maps.emit("slice", f"{step.name}/channels", [p], bound=FOLDED))
+    if p.folded or p.beside:
+        p = replace(p, node=maps.emit("slice", f"{step.name}/channels", [p], **unmixed(p)))
     changed = {axis: table for axis, table in tables.items() if table != tuple(range(sizes[axis]))}
     if not changed:
         return p.node
