@@ -188,6 +188,76 @@ def test_channels_that_hold_positions_are_a_bound_once_they_are_laid_out():
     assert report.region("depthtospace3", (1, 1)).status == "bound"
 
 
+# Maps side by side.
+
+
+def beside(net):
+    """A map and what a convolution makes of it, side by side: what the first channels read, and what all read."""
+    x = net.conv(net.x)
+    return net.concat(1, x, net.conv(x))
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "status"),
+    [
+        ("first", 3, "exact"),
+        ("second", 5, "exact"),
+        ("some of both", 5, "exact"),
+        ("half of a shuffled map", 5, "exact"),
+        ("shuffled twice", 3, "exact"),
+        ("by index", 3, "exact"),
+        ("stacked", 3, "exact"),
+        ("of three", 3, "exact"),
+        ("after a function", 5, "bound"),
+        ("after a convolution of each channel", 7, "bound"),
+        ("after a sum over part of the channels", 5, "bound"),
+        ("after a convolution of all channels", 7, "exact"),
+        ("added to another map", 5, "bound"),
+        ("moved in space", 5, "bound"),
+    ],
+)
+def test_some_channels_of_maps_side_by_side_read_their_own(kind, size, status):
+    net = Net((1, 2, 8, 8))
+    x = beside(net)
+    match kind:
+        case "first":
+            x = slice_(net, x, 1, 0, 4)
+        case "second":
+            x = slice_(net, x, 1, 5, 7)
+        case "some of both":
+            x = slice_(net, x, 1, 2, 6)
+        case "half of a shuffled map" | "shuffled twice":
+            for groups in (2, 4) if kind == "shuffled twice" else (2,):
+                apart = net.transpose(net.reshape(x, 1, groups, 8 // groups, 8, 8), 0, 2, 1, 3, 4)
+                x = net.reshape(apart, 1, 8, 8, 8)
+            x = slice_(net, x, 1, 0, 4)
+        case "by index":
+            x = take(net, x, 1, [3, 0, 2])
+        case "stacked":
+            both = net.concat(1, *(net(p.Unsqueeze(dims=(1,)), slice_(net, x, 1, i, i + 4)) for i in (0, 4)))
+            x = take(net, both, 1, 0)
+        case "of three":
+            x = slice_(net, net.concat(1, net.relu(x), slice_(net, x, 1, 0, 4)), 1, 8)
+        case "after a function":
+            x = slice_(net, net.relu(x), 1, 0, 4)
+        case "after a convolution of each channel":
+            x = slice_(net, sliding(net, x, 3, 8, 8), 1, 0, 4)
+        case "after a sum over part of the channels":
+            x = slice_(net, net.reduce(net.reshape(x, 1, 2, 4, 8, 8), 2, keepdims=False), 1, 0, 1)
+        case "after a convolution of all channels":
+            x = slice_(net, net.conv(x), 1, 0, 2)
+        case "added to another map":
+            x = slice_(net, net.add(x, beside(net)), 1, 0, 4)
+        case "moved in space":
+            x = net(p.Slice(dims=(1, 2), starts=(0, 1), stops=(4, 7), steps=(1, 1)), net.relu(x))
+    program = net.build.program([net.conv(x, kernel=1, padding=0)])
+    graph = lower(program)
+    layer = rfgraph.analyze(graph)[list(graph)[-1]]
+    assert (layer.size, layer.status) == ((size, size), status)
+    assert status == "exact" or "channels come from different maps" in layer.why
+    check_moves(program, layout_of(program))
+
+
 # Random programs of moves.
 
 

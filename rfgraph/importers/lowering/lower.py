@@ -259,7 +259,7 @@ def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
     if told or not any(p.beside for p in known):
         return replace(made, folded=folded, beside=made.beside or told)
     try:
-        origins = _origins(step, operands)
+        origins = _origins(step, operands, made)
     except Lost:
         return replace(made, folded=folded, beside=not _mixes(step))
     return replace(made, folded=folded, beside=origins.differ, origins=origins if origins.differ else None)
@@ -275,7 +275,7 @@ def _mixes(step: Instruction) -> bool:
     return False
 
 
-def _origins(step: Instruction, operands: Operands) -> Origins:
+def _origins(step: Instruction, operands: Operands, made: Placed) -> Origins:
     """Return which maps the channels of what a step makes come from."""
     known = [p for p in operands if p is not None]
     if any(p.beside and p.origins is None for p in known):
@@ -284,16 +284,17 @@ def _origins(step: Instruction, operands: Operands) -> Origins:
     if len(known) == 1 or isinstance(primitive, Whole):
         p = next(p for p in known if p.origins is not None)
         assert p.origins is not None
-        made = after(primitive, p.origins, step)
-        return made if isinstance(primitive, MOVES) else made.computed(step.name)
-    parts = [(p.origins, p.node) for p in known]
+        origins = after(primitive, p.origins, step)
+        if isinstance(primitive, Pointwise) and primitive.function == "identity":
+            return replace(origins, node=made.node) if origins.node == p.node else origins
+        return origins if isinstance(primitive, MOVES) else origins.computed(step.name)
     if isinstance(primitive, Contract):
         labels = [names for p, names in zip(operands, primitive.operands, strict=True) if p is not None]
-        parts = [(laid(origins, names, primitive.output), node) for (origins, node), names in zip(parts, labels, strict=True)]
-        return joined(step.name, parts)
+        factors = zip(known, labels, strict=True)
+        return joined(step.name, [(laid(p.origins, names, primitive.output), p.node) for p, names in factors])
     if not isinstance(primitive, Pointwise | Either):
         raise Lost
-    return joined(step.name, parts)
+    return joined(step.name, [(p.origins, p.node) for p in known])
 
 
 def _inputs(program: Program, layout: Layout, maps: Maps, counts: Counts | None) -> dict[str, Placed]:

@@ -372,13 +372,13 @@ def _beside(maps: Maps, step: Instruction, operands: Operands, known: Sequence[P
     node = maps.node("concat", step, [*grown, *constants(maps, step, view, range(len(sizes)), fixed)])
     made = Placed(node, view, full, step.name, folded)
     read = iter(zip(known, grown, strict=True))
-    parts = [(None, value) if p is None else (next(read), value) for p, value in zip(operands, step.inputs, strict=True)]
+    parts = [
+        (None, value) if p is None else (next(read), value) for p, value in zip(operands, step.inputs, strict=True)
+    ]
     return made if maps.probe is not None else _from_sources(made, parts, d)
 
 
-def _from_sources(
-    made: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | None, Value]], d: int
-) -> Placed:
+def _from_sources(made: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | None, Value]], d: int) -> Placed:
     """Return a tensor of several that lie side by side, and which of its channels come from which of them.
 
     ``parts`` are its operands, as they were and as its node reads them, and ``None`` for constants.

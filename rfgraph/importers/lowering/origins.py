@@ -1,10 +1,10 @@
 """Which maps the channels of a tensor come from, where tensors were laid side by side and nothing has mixed them since.
 
-The field of a node is what all its channels read together. Where only some of them are taken, less may be read. So each
-channel of a concatenation carries a *mask*: one bit for each *source*, a map that it holds. Moves move the masks as they
-move the elements, and what computes joins them as it joins the elements. Channels that have all sources read what the
-node reads; others read the maps of their own sources, or, once something was computed of them, at most what the node
-reads.
+The field of a node is what all its channels read together. Where only some of them are taken, less may be read. So
+each channel of a concatenation carries a *mask*: one bit for each *source*, a map that it holds. Moves move the masks
+as they move the elements, and what computes joins them as it joins the elements. Channels that have all sources read
+what the node reads; others read the maps of their own sources, or, once something was computed of them, at most what
+the node reads.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Origins:
 
     def computed(self, name: str) -> Origins:
         """Return the same sources once a step has computed something of each channel."""
-        return replace(self, sources=tuple(Source(f"{name}<{source.node}") for source in self.sources))
+        return replace(self, sources=tuple(Source(f"{name}:{bit}") for bit in range(len(self.sources))))
 
 
 class Lost(Exception):  # noqa: N818  no error: which maps channels come from is not followed any further
@@ -105,7 +105,7 @@ def beside(node: str, parts: Sequence[tuple[Origins | None, Source | None, int]]
     for origins, source, size in parts:
         if origins is not None:
             kept = source is not None and origins.node == source.node
-            names = [one if kept else replace(one, node=f"{node}<{one.node}", is_map=False) for one in origins.sources]
+            names = origins.sources if kept or source is None else origins.computed(source.node).sources
             masks = _renamed(origins.masks, names, sources)
         elif source is not None:
             masks = _renamed(np.ones((1,) * rank, dtype=np.int64), [source], sources)
@@ -180,9 +180,7 @@ def _each(primitive: program.Primitive, origins: Origins, step: Instruction) -> 
 
 @after.register(program.Slide)
 @after.register(program.SlideTransposed)
-def _slide(
-    primitive: program.Slide | program.SlideTransposed, origins: Origins, step: Instruction
-) -> Origins:
+def _slide(primitive: program.Slide | program.SlideTransposed, origins: Origins, step: Instruction) -> Origins:
     masks, d = origins.masks, primitive.channel
     if d is None or masks.shape[d] == 1:
         return origins
