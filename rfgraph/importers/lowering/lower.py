@@ -121,11 +121,13 @@ def lower_for(
             raise ModelFileError(
                 f"{program.name}: it has no input {name!r} to be set; its inputs are {known or 'none'}"
             )
+    spatial = None
     if input_size is not None:
-        shapes = layout_of(program, treat, axes).resized(program, input_size)
-        if shapes:
-            program = read({**numbers, **shapes})
-    graph = lower(program, treat, axes=axes)
+        layout = layout_of(program, treat, axes)
+        shapes = layout.resized(program, input_size)
+        if shapes:  # the axes are where they were, also if the model states sizes of maps that do not follow
+            program, spatial = read({**numbers, **shapes}), layout.spatial
+    graph = lower(program, treat, spatial, axes)
     for node, attributes in graph.nodes(data=True):
         if location := locations.get(node):
             attributes["location"] = location
