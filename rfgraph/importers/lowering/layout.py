@@ -104,7 +104,7 @@ class Layout:
 
     @property
     def spatial(self) -> dict[str, list[int]] | None:
-        """The dimensions of each input that are its axes, in order; ``None`` where one is not a dimension of its own."""
+        """The dimensions of each input that are its axes, in order; ``None`` where one is no dimension of its own."""
         found: dict[str, list[int]] = {}
         for name, view in self.views.items():
             places = [] if view is None else [view.places(axis) for axis in range(self.axes)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import networkx as nx
 
@@ -37,6 +37,7 @@ from rfgraph.importers.program.primitives import (
     Instruction,
     Pointwise,
     Program,
+    Reduce,
     Slice,
     Slide,
     SlideTransposed,
@@ -190,7 +191,8 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
                 made = _by_number(moves, maps, step, made, placed[base], values[base], rows)
             if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:
                 made = rules_moves.among_blocks(maps, step, operands[0], step.primitive.dim) or made
-            made = checked(maps, step, operands, replace(made, taken=_taken(step, operands, made)))
+            made = replace(made, taken=_taken(step, operands, made), weighs=_weighs(step, operands, made))
+            made = checked(maps, step, operands, made)
             if maps.gave_up and maps.probe is not None:
                 maps.probe.lost(value.name for value in step.inputs)
             if counts is not None:
@@ -251,6 +253,14 @@ def _taken(step: Instruction, operands: Operands, made: Placed) -> frozenset[tup
     if isinstance(first, int) and p is not None and p.view is not None and (axis := p.view.whole(d)) is not None:
         rows.add((axis, first))
     return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1 and axis not in made.full)
+
+
+def _weighs(step: Instruction, operands: Operands, made: Placed) -> Literal["", "all", "some"]:
+    """Return whether a tensor holds weights of a product, and whether some may be 0: moves and functions keep that."""
+    if isinstance(step.primitive, Contract | Reduce) or _mixes(step):
+        return made.weighs
+    kinds = {made.weighs, *(p.weighs for p in operands if p is not None)}
+    return "some" if "some" in kinds else "all" if "all" in kinds else ""
 
 
 def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:

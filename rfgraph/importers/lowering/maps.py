@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from rfgraph.graph.network import Network
 from rfgraph.graph.treatments import matches, modules
@@ -44,6 +44,8 @@ class Placed:
     beside: bool = False
     #: Which of them come from which, as far as that is followed.
     origins: Origins | None = None
+    #: Whether its elements are weights that a product of two tensors gave, and whether some may be 0 under a mask.
+    weighs: Literal["", "all", "some"] = ""
     #: Axes of which one position was taken, and which.
     taken: frozenset[tuple[int, int]] = frozenset()
 
