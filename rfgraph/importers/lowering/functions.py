@@ -44,10 +44,8 @@ def _pointwise(primitive: program.Pointwise, maps: Maps, step: Instruction, oper
     rank = None if step.output.shape is None else len(step.output.shape)
     if len(operands) == 1 or (len(known) == 1 and (rank is None or known[0].view is None)):
         p = maps.as_map(known[0], fold=False)
-        weighs = "some" if why else ""
-        return Placed(
-            maps.node(function_kind(primitive.function, 1), step, [p]), p.view, p.full, p.label, weighs=weighs
-        )
+        alone = Placed(maps.node(function_kind(primitive.function, 1), step, [p]), p.view, p.full, p.label)
+        return replace(alone, weighs="some") if why else alone
     read = list(zip(operands, step.inputs, strict=True))
     labels = [_from_the_right(p, value.shape, rank) for p, value in read if p is not None]
     fixed = [(value, _from_the_right(None, value.shape, rank)) for value in beside]

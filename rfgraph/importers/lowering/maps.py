@@ -519,6 +519,13 @@ class Maps:
                     owner[axis] = self._home(view, labels[i], axis)
                     extents[axis] = view.extent(axis)
         axes = set(owner) - set(joined_axes)
+        for i, p in enumerate(placed):  # channels that lie on positions are not read alike by each of them
+            pairs = zip(labels[i], p.view.dims if p.view is not None else (), strict=False)
+            laid = any(
+                not dim.axes and dim.size != 1 and label in carried and carried[label].axes for label, dim in pairs
+            )
+            if laid and (p.folded or p.beside):
+                placed[i] = self.at_most(p, f"{name}/{i}/channels", unmixed(p)["bound"])
         placed = [self._broadcast(p, axes, f"{name}/{i}") for i, p in enumerate(placed)]
         return placed, carried
 
