@@ -1,4 +1,4 @@
-"""Networks of any size to measure on: chains, inception-like blocks, random DAGs that line up, and ones that do not.
+"""Networks of any size to measure on: chains, unpadded and inception-like blocks, random DAGs, aligned and not.
 
 They look like what importers make: string names, a dict of attributes per node, few distinct sets of attributes, slots
 on the edges into merges. Each halves its maps five times at even distances, as published networks do, however long it
@@ -86,6 +86,21 @@ def chain(nodes: int) -> nx.DiGraph:
     return net.graph
 
 
+def unpadded(nodes: int) -> nx.DiGraph:
+    """Return residual blocks without padding, as U-Nets on cells have them: what is added is cropped first."""
+    square, crop = ("conv", {"kernel": 3, "channels": 64}), ("crop", {"padding": -2})
+    net = _Growing("unpadded", nodes)
+    x = net.add(("input", {}))
+    while net.room:
+        if net.halves_now():
+            x = net.add(("max_pool", {"kernel": 2, "stride": 2}), x)
+        elif net.room < 4:
+            x = net.add(square, x)
+        else:
+            x = net.add(("add", {}), net.add(square, net.add(square, x)), net.add(crop, x))
+    return net.graph
+
+
 def inception(nodes: int) -> nx.DiGraph:
     """Return blocks of four branches that meet in a concat; nine nodes and twelve edges a block.
 
@@ -155,6 +170,7 @@ def _random(name: str, nodes: int, seed: int, layers: tuple[Layer, ...]) -> nx.D
 #: Name -> generator, from a number of nodes.
 NETWORKS: dict[str, Callable[[int], nx.DiGraph]] = {
     "chain": chain,
+    "unpadded": unpadded,
     "inception": inception,
     "random": random,
     "misaligned": misaligned,

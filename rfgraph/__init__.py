@@ -4,9 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rfgraph import plot as plot
     from rfgraph.algebra.closed_form import single_path
     from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
     from rfgraph.analysis import analyze, load, trace
+    from rfgraph.comparison import Diff, LayerDiff, diff
     from rfgraph.errors import RFGraphError
     from rfgraph.fast.arrays import ArrayFields, solve_arrays
     from rfgraph.fast.numbers import Numbers
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from rfgraph.measure import MeasuredField, Strongest, measure_field, strongest
     from rfgraph.ops.costs import Cost
     from rfgraph.passes.extents import Regions
+    from rfgraph.present.notebook import page
     from rfgraph.questions.budget import Budget, OverBudget
     from rfgraph.questions.context import GlobalContext
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from rfgraph.report import Report
     from rfgraph.sweeps import Sweep, sweep
 
-__version__ = "0.1.0"
+from rfgraph.version import __version__ as __version__
 
 __all__ = [
     "EMPTY",
@@ -43,6 +46,7 @@ __all__ = [
     "Branch",
     "Budget",
     "Cost",
+    "Diff",
     "EffectiveField",
     "EffectiveSize",
     "Features",
@@ -50,6 +54,7 @@ __all__ = [
     "GlobalContext",
     "Holes",
     "Layer",
+    "LayerDiff",
     "LooksAhead",
     "MeasuredField",
     "Misalignment",
@@ -74,8 +79,11 @@ __all__ = [
     "Untileable",
     "Window",
     "analyze",
+    "diff",
     "load",
     "measure_field",
+    "page",
+    "plot",
     "roi",
     "single_path",
     "solve_arrays",
@@ -88,6 +96,7 @@ __all__ = [
 _HOMES = {
     "analysis": ("analyze", "load", "trace"),
     "report": ("Report",),
+    "comparison": ("Diff", "LayerDiff", "diff"),
     "measure": ("MeasuredField", "Strongest", "measure_field", "strongest"),
     "questions.budget": ("Budget", "OverBudget"),
     "questions.effective": ("EffectiveField", "EffectiveSize"),
@@ -97,6 +106,7 @@ _HOMES = {
     "ops.costs": ("Cost",),
     "errors": ("RFGraphError",),
     "passes.extents": ("Regions",),
+    "present.notebook": ("page",),
     "questions.features": ("Features",),
     "graph.network": ("Network",),
     "questions.paths": ("Paths",),
@@ -118,6 +128,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "plot":  # a room whose functions are called by their full names: rfgraph.plot.region
+        return import_module("rfgraph.plot")
     for home, names in _HOMES.items():
         if name in names:
             value: object = getattr(import_module(f"rfgraph.{home}"), name)

@@ -37,7 +37,16 @@ _IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", "
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredField(EffectiveField):
-    """The effective field of a feature as measured: the mean over samples, summed over the channels of the image."""
+    """The effective field of a feature as measured: the mean over samples, summed over the channels of the image.
+
+    Examples
+    --------
+    >>> def double(image):  # a JAX function of one image, channels last
+    ...     return 2 * image
+    >>> field = measure_field(double, None, shape=(1, 9), samples=3)
+    >>> field.samples, field.map.tolist(), field.error.tolist()
+    (3, [4.0], [0.0])
+    """
 
     #: Standard error of each entry of ``map``; NaN if there is one sample.
     error: Floats
@@ -146,7 +155,12 @@ def measure_field(
 
 @dataclass(frozen=True)
 class Strongest:
-    """One of the strongest features of a layer, and where it looked."""
+    """One of the strongest features of a layer, and where it looked.
+
+    Examples
+    --------
+    >>> [one.box for one in strongest(model, "cat.jpg", "layer4", channel=7)]  # doctest: +SKIP
+    """
 
     channel: int
     index: tuple[int, ...]
@@ -188,11 +202,15 @@ def strongest(
     References
     ----------
     The strongest activation of the last map and its receptive field find the region of the input that made it.
+
+    Examples
+    --------
+    >>> [one.index for one in strongest(model, "cat.jpg", "layer4", channel=7)]  # doctest: +SKIP
     """
     if top < 1:
         raise AttributeValueError(f"top {top!r} is not a positive number")
     running = probe(model, layer, channels)
-    pixels = _picture(Path(image)) if isinstance(image, (str, Path)) else np.asarray(image, dtype=np.float64)
+    pixels = picture(Path(image)) if isinstance(image, (str, Path)) else np.asarray(image, dtype=np.float64)
     made = running.features(pixels[None])[0]
     if channel is not None and not 0 <= channel < made.shape[0]:
         raise AttributeValueError(f"channel {channel} is not one of the {made.shape[0]} of layer {layer!r}")
@@ -272,7 +290,7 @@ def _images(
         if not paths:
             raise AttributeValueError(f"{images}: there is no image in that folder")
         for number in range(samples):
-            yield _picture(paths[number % len(paths)])
+            yield picture(paths[number % len(paths)])
         return
     array = np.asarray(images, dtype=np.float64)
     if array.ndim < 3 or not len(array):
@@ -281,7 +299,7 @@ def _images(
         yield array[number % len(array)]
 
 
-def _picture(path: Path) -> Floats:
+def picture(path: Path) -> Floats:
     """Return an image with channels first, from 0 to 1."""
     from rfgraph.probes import _imported
 

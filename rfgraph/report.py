@@ -23,7 +23,7 @@ from rfgraph.errors import (
 )
 from rfgraph.fast.numbers import Numbers
 from rfgraph.graph.costs import Costs, Total
-from rfgraph.graph.network import BatchNorm, Layers
+from rfgraph.graph.network import BatchNorm, OrderedNetwork
 from rfgraph.graph.outputs import beginnings, outputs, with_axes
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat, Treatment
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from rfgraph.passes.extents import Regions
     from rfgraph.passes.size_rule import SizeRule
     from rfgraph.passes.weighing import Gate, Weights
+    from rfgraph.present.notebook import Table
     from rfgraph.questions.budget import Budget
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
     from rfgraph.questions.features import Features, How, Pixel
@@ -124,7 +125,7 @@ class Report(Mapping[Hashable, Layer]):
         return self._general.source_id
 
     @property
-    def _layers(self) -> Layers:
+    def _layers(self) -> OrderedNetwork:
         return self._solved.layers
 
     @property
@@ -171,6 +172,45 @@ class Report(Mapping[Hashable, Layer]):
         return (
             f"<Report of {self.name!r}: {len(self)} nodes, axes {', '.join(self.axes)}, {len(self.findings)} findings>"
         )
+
+    def __str__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        from rfgraph.present.notebook import html
+
+        return html(self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return what may stand in ``report[...]``, for shells that complete it: nodes and outputs by their names."""
+        return list(dict.fromkeys(str(name) for name in (*self, *self.outputs)))
+
+    def summary(self, depth: int | None = None, columns: Sequence[str] | None = None) -> Table:
+        """Return the table of layers, which is shown where it is printed, by shells and in notebooks.
+
+        Parameters
+        ----------
+        depth
+            How many modules may lie around one that is shown as one row; every layer is shown by default.
+        columns
+            Headings of the columns, in their order, as ``["layer", "r", "S"]``; those of which something is known by
+            default.
+
+        Raises
+        ------
+        RFGraphError
+            If there is no such column, when it is shown.
+
+        Examples
+        --------
+        >>> from rfgraph import analyze
+        >>> report = analyze("zoo:resnet_v1_50", input_size=224)
+        >>> print(str(report.summary(depth=0, columns=["layer", "op", "r", "S"]))[:200])  # doctest: +ELLIPSIS
+        resnet_v1_50...
+        """
+        from rfgraph.present.notebook import Table
+
+        return Table(self, depth, columns)
 
     def _location(self, node: Hashable) -> str:
         """Return where the code calls a node, as the graph tells, empty if it does not."""
@@ -499,6 +539,10 @@ class Report(Mapping[Hashable, Layer]):
         ------
         MissingExtraError
             If pandas is not installed.
+
+        Examples
+        --------
+        >>> analyze("zoo:alexnet_v2").to_dataframe().loc["alexnet_v2/pool5"]  # doctest: +SKIP
         """
         try:
             from pandas import DataFrame
@@ -1062,6 +1106,23 @@ class Report(Mapping[Hashable, Layer]):
 
             found += tiling.find(compile_layers(self._layers), self._ends, self._source)
         return self._located(found)
+
+    def paddings(self, node: Hashable) -> tuple[tuple[int, int] | None, ...]:
+        """Return how much a node pads before and after its map, per axis; ``None`` where it does not pad, or by size.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=2)
+        >>> out = net.conv("conv", net.input("x"), kernel=3, padding=[[0, 1], [1, 1]])
+        >>> analyze(net).paddings("conv"), analyze(net).paddings("x")
+        (((0, 1), (1, 1)), (None, None))
+        """
+        v = self._layers.id_of(node)
+        tails = self._layers.tails[v]
+        if not tails:
+            return (None,) * len(self.axes)
+        return tuple(op.padding_at(size) for op, size in zip(self._layers.ops[v], self._sizes[tails[0]], strict=True))
 
     def over(self, budget: Budget, axis: str | None = None) -> tuple[Finding, ...]:
         """Return what does not keep to a budget, or of which that cannot be told: ``RF011`` to ``RF014``.

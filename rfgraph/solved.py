@@ -13,7 +13,7 @@ from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import BySize
 from rfgraph.algebra.window import EMPTY, FULL, Window
 from rfgraph.fast.affine_walk import Plain, walked
-from rfgraph.graph.network import BatchNorm, Layers
+from rfgraph.graph.network import BatchNorm, OrderedNetwork
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat
 from rfgraph.ops import Size
@@ -25,7 +25,7 @@ from rfgraph.questions.alignment import is_off
 
 if TYPE_CHECKING:
     from rfgraph.fast.numbers import Numbers
-    from rfgraph.passes.by_size import Solution
+    from rfgraph.passes.by_size import SolutionBySize
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Solved(Protocol):
         """The node in whose indices fields are given."""
 
     @property
-    def layers(self) -> Layers:
+    def layers(self) -> OrderedNetwork:
         """The network, checked."""
 
     @property
@@ -176,7 +176,7 @@ class General:
         return self.layers.nodes[self.source_id]
 
     @property
-    def layers(self) -> Layers:
+    def layers(self) -> OrderedNetwork:
         """The network, checked."""
         return self.compiled.layers
 
@@ -216,7 +216,7 @@ class General:
         return self.compiled.per_axis(lambda axis: engine.forward(self.compiled, axis, self.source_id))
 
     @cached_property
-    def solutions(self) -> list[Solution | None]:
+    def solutions(self) -> list[SolutionBySize | None]:
         """Fields by residue of the input size, for axes on which no size is given and it decides."""
         if not any(field.kind == "unknown" for fields in self.fields for field in fields.local):
             return [None] * len(self.axes)
@@ -301,7 +301,7 @@ class Walked:
         return self.plain.source
 
     @cached_property
-    def layers(self) -> Layers:
+    def layers(self) -> OrderedNetwork:
         """The network, checked."""
         return self.plain.layers()
 
@@ -340,8 +340,7 @@ class Walked:
         """Return what is found of a node."""
         if not self.plain.has_no_holes:
             return self.general.seen(node)
-        frames = self.plain.frames(node)
-        map_size, is_global = tuple(f.map_size for f in frames), tuple(f.is_global for f in frames)
+        map_size, is_global = self.plain.map_size(node), self.plain.is_global(node)
         if any(is_global) and not self.plain.gets_to_ends:  # what reads a whole map may not read the whole axis
             return self.general.seen(node)
         beyond = tuple(FULL if whole else EMPTY for whole in is_global)
@@ -366,7 +365,7 @@ class Walked:
 
     def may_be_global(self, nodes: Collection[Hashable]) -> bool:
         """Return whether one of ``nodes`` reads a whole axis."""
-        return any(f.is_global for node in nodes for f in self.plain.frames(node))
+        return any(any(self.plain.is_global(node)) for node in nodes)
 
     def may_see_all(self) -> bool:
         """Return whether some field may be larger than the image."""

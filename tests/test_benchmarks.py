@@ -151,7 +151,7 @@ def test_the_table_of_the_terminal_shows_every_column_in_full(capsys: pytest.Cap
     ("arguments", "message"),
     [
         (["--sizes", "1000,7"], f"7 nodes are too few; the smallest network has {SMALLEST}"),
-        (["--networks", "chian"], "'chian' is not one of chain, inception, random, misaligned"),
+        (["--networks", "chian"], "'chian' is not one of chain, unpadded, inception, random, misaligned"),
         (["--runs", "0"], "0 is not a positive number of runs"),
         (
             ["--parts", "engine,speed"],

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfgraph.cli.options import Size
+from rfgraph.cli.progress import doing
 from rfgraph.errors import RFGraphError
 
 if TYPE_CHECKING:
     import networkx as nx
 
+    from rfgraph.importers.onnx.reader import Origins
     from rfgraph.report import Report
     from rfgraph.settings import Settings
 
@@ -67,6 +69,7 @@ def analyzed(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) 
     from rfgraph.analysis import analyze
 
     graph = loaded(options) if graph is None else graph
+    doing(f"solving {len(graph)} nodes of {options.model}")
     return analyze(
         graph,
         input_size=input_sizes(options, graph),
@@ -77,14 +80,23 @@ def analyzed(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) 
     )
 
 
-def loaded(options: argparse.Namespace) -> nx.DiGraph[Any]:
-    """Return the network graph of the model."""
+def loaded(options: argparse.Namespace, origins: Origins | None = None, model: Any = None) -> nx.DiGraph[Any]:
+    """Return the network graph of the model; of an ONNX model, note in ``origins`` where its nodes come from.
+
+    ``model`` is an ONNX model in memory that is read in place of the file.
+    """
     from rfgraph import importers
 
+    doing(f"reading {options.model}")
     treat = dict(options.treat)
     for pattern, how in getattr(options, "project_treat", {}).items():
         treat.setdefault(pattern, how)  # after those of the options: the first that fits counts
-    return importers.load(options.model, treat, input_sizes(options), dict(options.set_input), _stated_axes(options))
+    asked = treat, input_sizes(options), dict(options.set_input), _stated_axes(options), origins
+    if model is not None:
+        from rfgraph.importers.onnx import reader
+
+        return reader.graph_of(model, *asked)
+    return importers.load(options.model, *asked)
 
 
 def _fitting(options: argparse.Namespace, graph: nx.DiGraph[Any]) -> dict[str, str]:
@@ -130,6 +142,19 @@ def input_sizes(
     if len(by_input) < len(sizes):
         raise RFGraphError("--input-size is given several times; give it once, or once per input as NAME=224")
     return by_input
+
+
+def from_end(report: Report, layer: Hashable, index: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Return the index of a feature, with negative entries counted from the end of the map."""
+    if index is None or min(index) >= 0 or layer not in report or len(report.axes) != len(index):
+        return index
+    sizes = report[layer].map_size
+    if any(y < 0 and size is None for y, size in zip(index, sizes, strict=True)):
+        raise RFGraphError(
+            f"index {','.join(map(str, index))} counts from the end of the map of {layer!r}, whose size is not known; "
+            "give an input size, as --input-size 224"
+        )
+    return tuple(y + (size or 0) if -(size or 0) <= y < 0 else y for y, size in zip(index, sizes, strict=True))
 
 
 def named(nodes: Any, name: str | None) -> Hashable:

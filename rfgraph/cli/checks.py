@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rfgraph.cli.asked import analyzed, settings_of, settled
-from rfgraph.cli.refusals import refusal
+from rfgraph.cli.refusals import refusal, refuse
 from rfgraph.cli.several import each_model
 
 if TYPE_CHECKING:
@@ -49,8 +48,7 @@ def check(options: argparse.Namespace) -> tuple[View | Checks, int]:
     except Exception as error:  # of the only model; what CI reads tells it too
         if options.format not in CI_FORMS:
             raise
-        said, worst = refusal(error)
-        print(f"rfgraph: {said}", file=sys.stderr)
+        said, worst = refusal(error)[0], refuse(error, options.verbose)
         errors[options.models[0]] = said
     fail_on = options.fail_on or read_settings(Path.cwd()).fail_on
     view = Checks(options.command, checks, errors, fail_on)

@@ -10,25 +10,22 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rfgraph.cli.asked import analyzed, input_sizes, loaded, modes_of, named, settings_of, settled, written
+from rfgraph.cli.asked import analyzed, from_end, input_sizes, loaded, modes_of, named, settings_of, settled, written
 from rfgraph.cli.checks import CLEAN, FOUND, WAYS_OUT, check
-from rfgraph.errors import RFGraphError
+from rfgraph.cli.edits import annotate, repair
+from rfgraph.errors import MissingExtraError, RFGraphError
 
 if TYPE_CHECKING:
-    from rfgraph.present.accuracy import AccuracyRow
     from rfgraph.present.rows import View
     from rfgraph.present.several import Several
     from rfgraph.present.zoo import ZooRow
+    from rfgraph.questions.tiling import Tiling
 
 
 class File(NamedTuple):
     """What is written as it is."""
 
     data: bytes
-
-
-#: Tile sizes that are shown beside the best one, for a person to choose from.
-_USUAL_TILES = (128, 256, 384, 512, 768, 1024, 1536, 2048)
 
 
 def _summary(options: argparse.Namespace) -> tuple[View, int]:
@@ -82,7 +79,7 @@ def _region(options: argparse.Namespace) -> tuple[View, int]:
     report = analyzed(options)
     layer = named(report, options.layer)
     try:
-        region = report.region(layer, options.index)
+        region = report.region(layer, from_end(report, layer, options.index) or ())
     except IndexError as error:
         raise RFGraphError(str(error)) from error
     return RegionView(report, region, options.model), CLEAN
@@ -100,28 +97,25 @@ def _trace(options: argparse.Namespace) -> tuple[View, int]:
         dict(options.treat),
         options.batch_norm,
     )
-    return TraceView(found, str(graph.graph.get("name") or options.model)), CLEAN
+    return TraceView(found, str(graph.graph.get("name") or options.model), options.model), CLEAN
+
+
+def _is_planned(plan: Tiling) -> bool:
+    return bool(plan.axes) and plan.axes[0].tile is not None
 
 
 def _tile(options: argparse.Namespace) -> tuple[View, int]:
-    from rfgraph.errors import SizeError, TilingError
-    from rfgraph.present.tiling import EXPORTS, Export, TilingView
+    from rfgraph.present.tiling import EXPORTS, Export, TilingView, usual_plans
 
     report = analyzed(options)
     layer = named(report, options.layer)
     whole = report.tiling(layer, options.tile[0] if options.tile else None, options.overlap, options.memory)
     plans = [whole]
-    if whole.axes and whole.axes[0].tile is not None:
-        others = options.tile[1:] if options.tile else _USUAL_TILES
-        for tile in others:
-            try:
-                plan = report.tiling(layer, tile, options.overlap)
-            except (TilingError, SizeError):
-                if options.tile:
-                    raise
-                continue
-            if plan.count != 1:
-                plans.append(plan)
+    if options.tile:
+        more = [report.tiling(layer, tile, options.overlap) for tile in options.tile[1:] if _is_planned(whole)]
+        plans += [plan for plan in more if plan.count != 1]
+    elif _is_planned(whole):
+        plans += usual_plans(report, layer, options.overlap)
     view = TilingView(report, options.model, plans)
     code = FOUND if whole.blockers else CLEAN
     return (Export(view, options.format) if options.format in EXPORTS else view), code
@@ -187,7 +181,9 @@ def _field(options: argparse.Namespace) -> tuple[View | File, int]:
         raise RFGraphError(f"--weights {words[0]} is for all layers; beside others write PATTERN={words[0]}")
     weights: Any = words[0] if words else dict(options.weights) or "random"
     try:
-        field = report.effective_field(named(report, options.layer), options.index, weights, options.gate, options.skip)
+        layer = named(report, options.layer)
+        index = from_end(report, layer, options.index)
+        field = report.effective_field(layer, index, weights, options.gate, options.skip)
     except IndexError as error:
         raise RFGraphError(str(error)) from error
     if options.output_file is not None and options.output_file.endswith(".npy"):
@@ -206,10 +202,19 @@ def _field(options: argparse.Namespace) -> tuple[View | File, int]:
             index=field.index,
             progress=sys.stderr.isatty(),
         )
+    if _wants_png(options):
+        from rfgraph.plot import canvas, effective
+
+        shown = measured or field
+        return File(canvas.png(lambda ax: effective(shown, axes=shown.axes[-2:], ax=ax))), CLEAN
     return FieldView(report, field, options.model, measured), CLEAN
 
 
-def _strongest(options: argparse.Namespace) -> tuple[View, int]:
+def _wants_png(options: argparse.Namespace) -> bool:
+    return options.output_file is not None and str(options.output_file).lower().endswith(".png")
+
+
+def _strongest(options: argparse.Namespace) -> tuple[View | File, int]:
     from rfgraph.measure import strongest
     from rfgraph.present.effective import StrongestView
 
@@ -222,7 +227,39 @@ def _strongest(options: argparse.Namespace) -> tuple[View, int]:
         except ValueError as error:
             raise RFGraphError(f"{image}: {error}") from error
     found = strongest(options.model, image, options.layer, options.channel, options.top)
+    if _wants_png(options):
+        from rfgraph.plot import canvas
+        from rfgraph.plot import strongest as overlay
+
+        axes = "zyx"[-len(found[0].index) :][-2:] if len(found[0].index) > 1 else "t"
+        return File(canvas.png(lambda ax: overlay(found, image, axes=tuple(axes), ax=ax), height=6.4)), CLEAN
     return StrongestView(options.model, options.layer, found), CLEAN
+
+
+def _diff(options: argparse.Namespace) -> tuple[View, int]:
+    from copy import copy
+
+    from rfgraph.cli.refusals import refusal
+    from rfgraph.comparison import compared
+    from rfgraph.present.comparison import DiffView
+
+    reports = []
+    for model in (options.model, options.other):
+        one = copy(options)
+        one.model = model
+        one.treat, one.project_treat = [], dict(options.treat)  # what fits one of the two is enough
+        try:
+            reports.append(analyzed(one))
+        except RFGraphError as error:
+            said, _ = refusal(error)
+            raise RFGraphError(said if model in said else f"{model}: {said}") from error
+    fitting = {treatment.pattern for report in reports for treatment in report.treated}
+    for pattern, _ in options.treat:
+        if pattern not in fitting:
+            raise RFGraphError(f"--treat pattern {pattern!r} fits no node and no op of either model")
+    found = compared(*reports)
+    view = DiffView(found, (options.model, options.other), options.tolerate, options.all)
+    return view, FOUND if found.differs(options.tolerate) else CLEAN
 
 
 def _rule(options: argparse.Namespace) -> tuple[View, int]:
@@ -240,29 +277,34 @@ def _rule(options: argparse.Namespace) -> tuple[View, int]:
 
 def _zoo(options: argparse.Namespace) -> tuple[View, int]:
     if options.accuracy:
-        from rfgraph.present.accuracy import Accuracies
+        from rfgraph.present.accuracy import published
 
-        return Accuracies(_accuracy_rows()), CLEAN
+        return published(), CLEAN
     from rfgraph.present.zoo import Zoo
 
     return Zoo(_zoo_rows()), CLEAN
 
 
-def _accuracy_rows() -> list[AccuracyRow]:
-    from rfgraph.analysis import analyze
-    from rfgraph.models import ARTICLE, MODELS
-    from rfgraph.present.accuracy import AccuracyRow
+#: Arguments that are files.
+_FILES = ("model", "models", "output_file", "designs", "images", "image")
 
-    rows = []
-    for model in MODELS.values():
-        said = model.accuracy
-        if said is None:
-            continue
-        report = analyze(model.build(), input_size=said.input_size)
-        size = report[model.node].size[0]
-        macs, plotted = report.macs.count, model.name in ARTICLE
-        rows.append(AccuracyRow(model.name, float(said.top1), size, macs, said.input_size, said.source, plotted))
-    return rows
+
+def _completion(options: argparse.Namespace) -> tuple[File, int]:
+    try:
+        import shtab
+    except ModuleNotFoundError as error:
+        if error.name != "shtab":
+            raise
+        raise MissingExtraError("completion needs shtab: pip install 'rfgraph[completion]'") from error
+    from rfgraph.cli.options import COMMANDS as ALL
+    from rfgraph.cli.options import parser
+
+    whole = parser(list(ALL))
+    for command in whole.commands.values():
+        for action in command._actions:
+            if action.dest in _FILES:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return File(shtab.complete(whole, options.shell).encode()), CLEAN
 
 
 def _zoo_rows() -> list[ZooRow]:
@@ -309,6 +351,9 @@ COMMANDS: dict[str, Run] = {
     "summary": _several(_summary),
     "check": check,
     "rule": _rule,
+    "diff": _diff,
+    "annotate": annotate,
+    "repair": repair,
     "sizes": _sizes,
     "region": _region,
     "trace": _trace,
@@ -320,4 +365,5 @@ COMMANDS: dict[str, Run] = {
     "field": _field,
     "strongest": _strongest,
     "zoo": _zoo,
+    "completion": _completion,
 }

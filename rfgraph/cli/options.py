@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from rfgraph import __version__
+from rfgraph.cli.parsing import Parser, nearest
+from rfgraph.version import __version__
 
 #: As ``rfgraph.questions.findings.SEVERITIES``, which would import networkx.
 SEVERITIES = ("note", "warning", "error")
@@ -40,7 +41,8 @@ examples:
   rfgraph check model.onnx --fail-on error
   rfgraph sizes zoo:xception
   rfgraph region zoo:vgg_16 vgg_16/pool5 3,5 --input-size 224
-  rfgraph trace zoo:vgg_16 --format csv -o trace.csv
+  rfgraph trace zoo:vgg_16 -o trace.csv
+  rfgraph check models/*.onnx
 """
 
 _SUMMARY = """\
@@ -79,6 +81,52 @@ The options come first; what --accept says is added.
 
 The formats concise, github, sarif and junit are for editors, annotations of
 GitHub, code scanning, and test reports. `rfgraph rule RF002` explains a rule.
+"""
+
+_DIFF = """\
+Show what layers of two models see differently: map size n, field r, stride S and
+padding P, as first -> second, and the shift of their centres in input pixels;
+which layers, outputs and findings only one of them has, and the parameters.
+
+Layers are matched by name where the models share half of their names, as two
+versions do; else by place in the graph, as two formats of one model are, whose
+layers that hand on what they read are not compared then.
+
+  rfgraph diff frozen.pb ported.onnx --input-size 224
+  rfgraph diff main.onnx branch.onnx --format md
+
+Exit code 1 where they differ: layers by more than --tolerate pixels in n, r, P
+or centre, or anything else at all.
+"""
+
+_ANNOTATE = """\
+Write what was found into a copy of a model, for viewers of graphs:
+
+  rfgraph annotate model.onnx -o annotated.onnx   for Netron, which shows it as
+                                                  metadata of each node
+  rfgraph annotate model.onnx -o r.json           node data for Model Explorer
+
+r, S, P, n, the status and findings stand under keys that begin with "rfgraph.";
+those of an earlier annotation are replaced, and every other byte of the model
+stays as it is. Weights in files of their own are not touched: put the copy
+beside them.
+"""
+
+_REPAIR = """\
+Write a copy of a model with the changes of padding that findings advise, and show
+what was changed, and what is left and why. Each change was tried: the copy is
+solved again, and has none of the findings that were mended, nor serious new ones.
+
+  rfgraph repair model.onnx -o repaired.onnx
+  rfgraph repair net.json -o repaired.json --select RF002 --node 'block3/*'
+
+FILE is .json, for networks, or .onnx, for ONNX models. Of the findings that
+--select, --ignore and --accept choose those are repaired that say how.
+
+Weights were trained with the old paddings: train or tune them again.
+
+Exit code 1 where something that was chosen is left. Nothing is written where
+there is nothing to repair.
 """
 
 _SIZES = """\
@@ -131,7 +179,8 @@ mean square of its gradient over random weights, or the gradient itself where
 weights are fixed. The theoretical field says what can matter, this one what does.
 
 With --input-size it is cut at the borders of all maps. A FILE that ends in .npy
-is the map itself; csv has a row per position.
+is the map itself, one that ends in .png a heat map, which needs matplotlib: pip
+install 'rfgraph[plot]'; csv has a row per position.
 """
 
 _SWEEP = """\
@@ -151,6 +200,18 @@ nodes, or r[0], r["y"], r["node"]; it knows aligned, is_global, works, and, or,
 not. What is not known does not fit.
 """
 
+_COMPLETION = """\
+Write the script by which a shell completes commands, options and files; it needs
+shtab (pip install 'rfgraph[completion]').
+
+  bash  rfgraph completion bash > ~/.local/share/bash-completion/completions/rfgraph
+  zsh   rfgraph completion zsh > a folder of $fpath, as the file _rfgraph
+  fish  rfgraph completion fish > ~/.config/fish/completions/rfgraph.fish
+"""
+
+#: Shells that are served.
+SHELLS = ("bash", "zsh", "fish")
+
 Size = tuple[str | None, int | tuple[int, ...]]
 Options = Callable[[argparse.ArgumentParser], None]
 
@@ -165,11 +226,71 @@ class Command(NamedTuple):
     forms: tuple[str, ...] = ()
     #: Whether what it makes is a file of a form of its own: what ``--format`` takes then, the first by default.
     makes: tuple[str, ...] = ()
+    #: Whether it writes a model of its own, to the FILE of ``-o``, and shows what it did.
+    edits: bool = False
 
 
-def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return what the arguments ask for.
+
+    Raises
+    ------
+    SystemExit
+        By ``--help``, ``--version`` and without arguments with code 0, and where they cannot be read with code 2.
+    """
+    whole = parser(arguments)
+    if not arguments:
+        whole.print_help()
+        raise SystemExit(0)
+    name = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if name is not None and name not in COMMANDS:
+        hint = nearest(name, COMMANDS)
+        if not hint and (":" in name or "." in name):
+            hint = f"; do you mean rfgraph summary {name}?"
+        whole.error(f"argument COMMAND: invalid choice: {name!r} (choose from {', '.join(COMMANDS)}){hint}")
+    if name is not None:
+        command = whole.commands[name]
+        command.refuse_unknown(arguments[list(arguments).index(name) + 1 :])
+        options, others = whole.parse_known_args(arguments)
+        if others:
+            command.error(f"unrecognized arguments: {' '.join(others)}")
+    else:
+        options = whole.parse_args(arguments)
+    if options.format is None and not COMMANDS[options.command].makes:
+        options.format = form_of(options.output_file, ("table", *FORMS, *COMMANDS[options.command].forms))
+    return options
+
+
+#: What every view can be written as, beside the table for people.
+FORMS = ("json", "csv", "md")
+
+#: What files of a format end in besides its name.
+_ENDINGS = {"markdown": "md", "txt": "table"}
+
+
+def form_of(path: str | None, forms: Sequence[str]) -> str:
+    """Return which of ``forms`` a file is in by what its name ends in; the first where it does not tell.
+
+    Examples
+    --------
+    >>> form_of("table.json", ("table", "json")), form_of("table.xyz", ("table", "json")), form_of(None, ("table",))
+    ('json', 'table', 'table')
+    """
+    ending = "" if path is None else path.rpartition(".")[2].lower()
+    form = _ENDINGS.get(ending, ending)
+    return form if form in forms else forms[0]
+
+
+class _Parser(Parser):
+    """The parser of all commands."""
+
+    #: Name of a command -> its own parser.
+    commands: dict[str, Parser]
+
+
+def parser(arguments: Sequence[str]) -> _Parser:
     """Return what reads ``arguments``; commands that they do not name get no options, which take a while to make."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="rfgraph",
         description="Exact receptive fields of convolutional networks, and every merge whose\npaths do not line up.",
         epilog=_EPILOG,
@@ -177,8 +298,8 @@ def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"rfgraph {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    parser.commands = {}
     for name, command in COMMANDS.items():
         added = commands.add_parser(
             name,
@@ -187,14 +308,26 @@ def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter if command.description else argparse.HelpFormatter,
             allow_abbrev=False,
         )
+        parser.commands[name] = added
         if name in arguments:
-            if command.makes:
+            if command.edits:
+                _edited(added)
+            elif command.makes:
                 _made(added, command.makes)
             else:
                 _output(added, command.forms)
             command.options(added)
+            _remarks(added)
             added.set_defaults(command=name)
     return parser
+
+
+def _remarks(command: argparse.ArgumentParser) -> None:
+    """Add what is said on the standard error besides the answer."""
+    command.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    command.add_argument(
+        "-v", "--verbose", action="store_true", help="say what solved the network, and where an error comes from"
+    )
 
 
 def _summary_options(summary: argparse.ArgumentParser) -> None:
@@ -222,7 +355,6 @@ def _summary_options(summary: argparse.ArgumentParser) -> None:
     summary.add_argument(
         "--effective", action="store_true", help="show how far the gradient of each layer is spread, at random weights"
     )
-    summary.add_argument("--verbose", action="store_true", help="say which engine solved the network, and why")
 
 
 def _check_options(check: argparse.ArgumentParser) -> None:
@@ -251,6 +383,21 @@ def _rule_options(rule: argparse.ArgumentParser) -> None:
     rule.add_argument("rule", metavar="RULE", nargs="?", help="the id of a rule, as RF002 (default: all, one a row)")
 
 
+def _diff_options(diff: argparse.ArgumentParser) -> None:
+    _model(diff)
+    diff.add_argument("other", metavar="OTHER", help="the model that it is compared with: another version, or format")
+    _measured(diff)
+    _alignment(diff)
+    diff.add_argument(
+        "--tolerate",
+        metavar="PIXELS",
+        type=_natural,
+        default=0,
+        help="pixels by which n, r, P and centres of a layer may differ (default: 0)",
+    )
+    diff.add_argument("--all", action="store_true", help="show each layer that differs, on a terminal too")
+
+
 def _sizes_options(sizes: argparse.ArgumentParser) -> None:
     _model(sizes)
     _source(sizes)
@@ -261,7 +408,9 @@ def _sizes_options(sizes: argparse.ArgumentParser) -> None:
 def _region_options(region: argparse.ArgumentParser) -> None:
     _model(region)
     region.add_argument("layer", metavar="LAYER", help="name of a node")
-    region.add_argument("index", metavar="INDEX", type=_index, help="its feature, one entry per axis: 3,5")
+    region.add_argument(
+        "index", metavar="INDEX", type=_index, help="its feature, one entry per axis: 3,5; -1 is the last"
+    )
     _measured(region)
 
 
@@ -293,8 +442,8 @@ def _latency_options(latency: argparse.ArgumentParser) -> None:
 
 
 def _output(command: argparse.ArgumentParser, more: Sequence[str] = ()) -> None:
-    forms = ("table", "json", "csv", "md", *more)
-    command.add_argument("--format", choices=forms, default="table", help="default: a table for people")
+    forms = ("table", *FORMS, *more)
+    command.add_argument("--format", choices=forms, help="default: what FILE ends in, else a table for people")
     command.add_argument("-o", dest="output_file", metavar="FILE", help="write to FILE instead")
 
 
@@ -315,6 +464,36 @@ def _report_options(report: argparse.ArgumentParser) -> None:
     _measured(report)
     _alignment(report)
     report.add_argument("--sample-rate", metavar="HZ", type=_natural, help="samples per second, for the latency in ms")
+
+
+def _edited(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--format", choices=("table", "json"), default="table", help="of what is shown (default: table)"
+    )
+    command.add_argument("-o", dest="result_file", metavar="FILE", required=True, help="the file to write")
+    command.add_argument("--overwrite", action="store_true", help="write FILE though it is the model itself")
+    command.set_defaults(output_file=None)
+
+
+def _annotate_options(annotate: argparse.ArgumentParser) -> None:
+    _model(annotate)
+    _measured(annotate)
+    _alignment(annotate)
+
+
+def _repair_options(repair: argparse.ArgumentParser) -> None:
+    _model(repair)
+    _measured(repair)
+    _alignment(repair)
+    _policy(repair)
+    repair.add_argument("--causal", metavar="AXIS", help="make what looks ahead along this axis causal (RF010)")
+    repair.add_argument(
+        "--node",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="repair findings at these nodes alone; several may be given (default: all)",
+    )
 
 
 def _made(command: argparse.ArgumentParser, forms: Sequence[str]) -> None:
@@ -371,8 +550,8 @@ def _input_size(command: argparse.ArgumentParser) -> None:
         type=_size,
         action="append",
         default=[],
-        help="size of the input in pixels: 224, or one per axis as 224x320 (y before x); NAME=224, once per input, "
-        "where inputs differ",
+        help="size of the input in pixels: 224, or one per axis as 224x320 (y before x); a full shape as 1,3,224,320; "
+        "NAME=224, once per input, where inputs differ",
     )
 
 
@@ -454,9 +633,12 @@ def _rules(text: str) -> list[str]:
 
 def _size(text: str) -> Size:
     name, found, size = text.rpartition("=")
-    if not re.fullmatch(r"[0-9]{1,18}(x[0-9]{1,18})*", size):
+    if not re.fullmatch(r"[0-9]{1,18}([x,] ?[0-9]{1,18})*", size.strip("()[] ")):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 224, 224x320 or NAME=224")
-    entries = tuple(map(int, size.split("x")))
+    entries = tuple(map(int, re.split("[x,]", size.strip("()[] "))))
+    if len(entries) > 3:  # the full shape, as torchinfo takes it: with images, and channels first or last
+        last = entries[-1] <= 4 < entries[1]
+        entries = entries[1:-1] if last else entries[2:]
     return name if found else None, entries if len(entries) > 1 else entries[0]
 
 
@@ -501,7 +683,9 @@ def _index(text: str) -> tuple[int, ...]:
 def _field_options(field: argparse.ArgumentParser) -> None:
     _model(field)
     field.add_argument("layer", metavar="LAYER", help="name of a node")
-    field.add_argument("--index", metavar="INDEX", type=_index, help="its feature, as 3,5 (default: the middle one)")
+    field.add_argument(
+        "--index", metavar="INDEX", type=_index, help="its feature, as 3,5 or -1,-1 (default: the middle one)"
+    )
     field.add_argument(
         "--weights",
         metavar="[PATTERN=]WEIGHTS",
@@ -531,6 +715,10 @@ def _zoo_options(zoo: argparse.ArgumentParser) -> None:
     zoo.add_argument("--accuracy", action="store_true", help="show published accuracy beside r and MACs instead")
 
 
+def _completion_options(completion: argparse.ArgumentParser) -> None:
+    completion.add_argument("shell", choices=SHELLS, help="the shell that completes commands and options")
+
+
 def _weights(text: str) -> str | tuple[str, str | list[float]]:
     pattern, found, said = text.rpartition("=")
     if not found:
@@ -546,6 +734,11 @@ COMMANDS = {
     "summary": Command(_summary_options, "what every layer sees of the input", _SUMMARY),
     "check": Command(_check_options, "merges whose branches do not line up", _CHECK, CI_FORMS),
     "rule": Command(_rule_options, "what a rule of check is about, with an example and how to mend it"),
+    "diff": Command(_diff_options, "what two models differ in: versions, or formats of one", _DIFF),
+    "annotate": Command(
+        _annotate_options, "write r, S, P and findings into a model file, for viewers", _ANNOTATE, edits=True
+    ),
+    "repair": Command(_repair_options, "write a model with the paddings that findings advise", _REPAIR, edits=True),
     "sizes": Command(_sizes_options, "the input sizes at which a network works and lines up", _SIZES),
     "region": Command(_region_options, "the box of pixels that one feature of a layer reads"),
     "trace": Command(_trace_options, "what one output reads of every layer before it"),
@@ -559,4 +752,7 @@ COMMANDS = {
     "field": Command(_field_options, "how strongly one feature feels each position of the input", _FIELD),
     "strongest": Command(_strongest_options, "the strongest features of a layer, and the pixels they looked at"),
     "zoo": Command(_zoo_options, "the published networks, computed, beside what was published"),
+    "completion": Command(
+        _completion_options, "a script by which a shell completes commands", _COMPLETION, makes=("script",)
+    ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from pathlib import Path
 
@@ -11,6 +12,22 @@ from rfgraph.present.rows import printable
 
 #: Exit codes: the request or the model cannot be read; an error in rfgraph itself.
 UNREADABLE, UNFORESEEN = 2, 3
+
+
+def refuse(error: Exception, verbose: bool = False, model: str = "") -> int:
+    """Say why there is no answer, of ``model`` if there are several, and return the exit code."""
+    said, code = refusal(error)
+    say(said if not model or model in said else f"{model}: {said}")
+    if verbose:
+        for line in traceback.format_exception(error):
+            print(printable(line.rstrip("\n")).replace("\\n", "\n"), file=sys.stderr)
+    return code
+
+
+def say(text: str) -> None:
+    """Write a line to the standard error, if it is open."""
+    if sys.stderr is not None:
+        print(f"rfgraph: {text}", file=sys.stderr)
 
 
 def refusal(error: Exception) -> tuple[str, int]:

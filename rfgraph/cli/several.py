@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from rfgraph.cli.refusals import refusal
+from rfgraph.cli.refusals import refusal, refuse
 from rfgraph.cli.targets import expanded
 
 Answer = TypeVar("Answer")
@@ -51,9 +50,7 @@ def each_model(
         try:
             answer, code = run(one)
         except Exception as error:  # whatever it is, the other models go on
-            said, code = refusal(error)
-            said = said if model in said else f"{model}: {said}"
-            print(f"rfgraph: {said}", file=sys.stderr)
-            yield Outcome(model, code, None, said)
+            said, _ = refusal(error)
+            yield Outcome(model, refuse(error, options.verbose, model), None, said)
         else:
             yield Outcome(model, code, answer)

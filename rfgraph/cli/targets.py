@@ -46,6 +46,8 @@ def expanded(arguments: Sequence[str], listed: Iterable[str] | None = None) -> l
     models: dict[str, None] = {}
     for argument in arguments:
         if argument == STDIN:
+            if listed is None and sys.stdin is None:
+                raise ModelFileError("the standard input is closed; give the list of models there, or no -")
             lines = [line.strip() for line in (sys.stdin if listed is None else listed)]
             named = [line for line in lines if line]
             if not named:

@@ -4,17 +4,18 @@ Twin of the domain ``rfgraph.passes.fields``, of ``rfgraph.graph.sizes`` and of 
 ``rfgraph.questions.alignment``, held against them by
 ``tests/fast/test_affine_walk.py::test_what_is_solved_of_any_network_is_right``.
 
-A network is plain if it has one input, and every op reads one interval per output or the whole axis. The field of a
-node is then two things: its *frame* and its size on each axis. The frame holds, for every axis, the effective stride,
-twice the centre of output 0, the size of the map, and whether some path reads the whole axis. The frame alone decides
-what an op does: it gives the next frame, and what is added to the sizes. Branches with equal frames line up; their
-merge has the same frame, and on each axis the larger size.
+A network is plain if it has one input, and every op reads one interval per output or the whole axis. On each axis the
+field of a node is then its effective stride and two numbers: how far output 0 begins before the input (``before``, the
+padding), and where it ends (``last``). An op adds to both what its stride decides. Branches line up if the centres are
+the same, that is if ``before`` and ``last`` differ by the same number; their merge holds the larger of both.
 
-The state of a node is one integer of A + 1 lanes. The lowest lane holds the number of the frame, and above it stands
-one lane for each axis, with the size less one. An op is a table from frame to the number that is added to the state.
-A merge compares all lanes of two states at once. A network has few distinct frames and few distinct sets of
-attributes; both are numbered by ``rfgraph.fast.interning``. All lanes together have 64 bits; if a number does not fit
-its lane, the network is walked again with 64 bits for each lane.
+The state of a node is one integer. Its lowest lane holds the number of the *frame*: for every axis the stride, whether
+the size of the map is known, and whether some path reads the whole axis. Above it stand the lanes of ``before`` and of
+``last`` of every axis, and above them those of the sizes of the map. An op is a table from frame to the number that is
+added to the state; one that heeds the size of its map has a table from frame and sizes. A merge compares all lanes of
+two states at once. A network has few distinct frames and few distinct sets of attributes, however many nodes it has;
+both are numbered by ``rfgraph.fast.interning``. If a number does not fit its lane of 32 bits, the network is walked
+again with 64 bits for each lane.
 
 ``solve`` returns ``None`` if a network is not plain or not well formed, and the general passes take over. So messages
 are written in one place, by ``rfgraph.graph.network.read`` and ``rfgraph.graph.sizes``.
@@ -33,8 +34,9 @@ import networkx as nx
 
 from rfgraph.algebra.window import FULL, Window
 from rfgraph.errors import RFGraphError
-from rfgraph.fast.interning import Frame, Frames, NotPlainError, Table, TooWideError, forget, lanes_of, table_of
-from rfgraph.graph.network import Layers, axis_names, returned, topological
+from rfgraph.fast.interning import Frames, NotPlainError, Table, TooWideError, forget, table_of
+from rfgraph.fast.lanes import lanes_of
+from rfgraph.graph.network import OrderedNetwork, axis_names, returned, topological
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size
 from rfgraph.passes.covers import EVERYTHING, read_ends
@@ -45,9 +47,6 @@ if TYPE_CHECKING:
 
 #: So many nodes are read and walked at a time: what there is to read of them stays near the processor.
 BLOCK = 1 << 10
-
-#: Fields on so many axes, at the most, are laid out in 64 bits at first.
-FEW_AXES = 3
 
 
 class _UnorderedError(Exception):
@@ -109,21 +108,28 @@ class Plain:
         return not any(_leave_a_gap(sides) for merge in self.misaligned for sides in self.branches(merge))
 
     @cached_property
+    def _read_maps(self) -> list[tuple[int, tuple[Size, ...]]]:
+        """What reads maps, and their sizes on every axis: every op that is no identity with each that it meets."""
+        table, states, feeds = self._table, self.states, self.feeds
+        keys, met, at = table.lanes.frames | table.lanes.sizes, dict[tuple[int, int], int](), 0
+        for spec, degree in zip(self.specs, self.degrees, strict=True):
+            if degree == 1 and table.steps[spec] is not None:
+                state = states[feeds[at]]
+                met[spec, state & keys] = state
+            at += degree
+        return [(spec, table.map_sizes(state)) for (spec, _), state in met.items()]
+
+    @cached_property
     def reads_all(self) -> bool:
         """Whether every op surely reads every position of its input, so that no position of the image is unread.
 
         It is asked of the ops and sizes that occur, not of each node; ``rfgraph.questions.unread`` tells of the rest.
         """
-        table, numbers = self._table, set(self._numbers)
-        for spec in set(self.specs):
-            step = table.steps[spec]
-            if step is None or table.specs[spec].merges:
-                continue
-            for number in numbers.intersection(step):
-                sizes = tuple([frame.map_size for frame in table.frames[number]])
-                if not all(read.covers(size) for read, size in zip(table.reads[spec, sizes], sizes, strict=True)):
-                    return False
-        return True
+        return all(
+            read.covers(size)
+            for spec, sizes in self._read_maps
+            for read, size in zip(self._table.reads_at(spec, sizes), sizes, strict=True)
+        )
 
     @cached_property
     def gets_to_ends(self) -> bool:
@@ -131,48 +137,45 @@ class Plain:
 
         Asked as ``reads_all`` is; of a size that is not known, it holds at every one from some size on.
         """
-        table, numbers = self._table, set(self._numbers)
-        known: dict[tuple[int, tuple[Size, ...]], bool] = {}
-        for spec in set(self.specs):
-            step, ops = table.steps[spec], table.specs[spec].ops
-            if step is None or table.specs[spec].merges:
-                continue
-            for number in numbers.intersection(step):
-                sizes = tuple([frame.map_size for frame in table.frames[number]])
-                if (spec, sizes) not in known:
-                    ends = (read_ends(op, 0, (size,)) for op, size in zip(ops, sizes, strict=True))
-                    known[spec, sizes] = all(end == EVERYTHING for end in ends)
-                if not known[spec, sizes]:
-                    return False
-        return True
+        return all(
+            read_ends(op, 0, (size,)) == EVERYTHING
+            for spec, sizes in self._read_maps
+            for op, size in zip(self._table.specs[spec].ops, sizes, strict=True)
+        )
 
-    def frames(self, node: Hashable) -> Frames:
-        """Return where the field of a node lies and how large its map is, one entry per axis."""
+    def map_size(self, node: Hashable) -> tuple[Size, ...]:
+        """Return the size of a node's map, one entry per axis."""
+        return self._table.map_sizes(self.states[node])
+
+    def is_global(self, node: Hashable) -> tuple[bool, ...]:
+        """Return whether some path to a node reads the whole axis, one entry per axis."""
+        return tuple([frame.is_global for frame in self._frames(node)])
+
+    def _frames(self, node: Hashable) -> Frames:
         return self._table.frames[self.states[node] & self._table.lanes.frames]
 
     def field(self, node: Hashable) -> tuple[Window, ...]:
         """Return the receptive field of a node, one entry per axis; right only where there are no holes."""
         state, lanes = self.states[node], self._table.lanes
-        windows = []
-        for axis, frame in enumerate(self.frames(node)):
-            size_less_one = lanes.size_less_one(state, axis)
-            windows.append(
-                Window(size_less_one + 1, frame.stride, (size_less_one - frame.center2) // 2) if frame.stride else FULL
-            )
-        return tuple(windows)
+        return tuple(
+            [
+                Window(lanes.size_less_one(state, axis) + 1, frame.stride, lanes.padding(state, axis))
+                if frame.stride
+                else FULL
+                for axis, frame in enumerate(self._frames(node))
+            ]
+        )
 
     def branches(self, merge: Hashable) -> tuple[tuple[Window, ...], ...]:
         """Return the local fields of what a merge reads, for each axis; right but for their holes."""
         end = self._ends[self._ids[merge]]
         tails = self.feeds[end - self.degrees[self._ids[merge]] : end]
-        branches = []
-        for axis, of_axis in enumerate(zip(*map(self.field, tails), strict=True)):
-            size = self.frames(merge)[axis].map_size  # all of a map of another size is read
-            sides = zip(tails, of_axis, strict=True)
-            branches.append(
-                tuple(side for tail, side in sides if side.is_local and self.frames(tail)[axis].map_size == size)
-            )
-        return tuple(branches)
+        fields, sizes = zip(*map(self.field, tails), strict=True), zip(*map(self.map_size, tails), strict=True)
+        return tuple(
+            # All of a map of another size is read.
+            tuple([side for side, of_side in zip(sides, of_axis, strict=True) if side.is_local and of_side == size])
+            for sides, of_axis, size in zip(fields, sizes, self.map_size(merge), strict=True)
+        )
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -199,7 +202,7 @@ class Plain:
         frames = self._table.lanes.frames
         return [state & frames for state in self.states.values()]
 
-    def layers(self) -> Layers:
+    def layers(self) -> OrderedNetwork:
         """Return the network as the general passes read it."""
         known = self._table.specs
         twice = {number for number in set(self.specs) if any(op.totals for op in known[number].ops)}
@@ -209,13 +212,18 @@ class Plain:
             tails.append(read * 2 if number in twice else read)
         specs = [known[number] for number in self.specs]
         kinds, ops = [spec.kind for spec in specs], [spec.ops for spec in specs]
-        return Layers(self.name, self.axes, self.nodes, kinds, ops, tails, returned=self.returned)
+        return OrderedNetwork(self.name, self.axes, self.nodes, kinds, ops, tails, returned=self.returned)
 
     def sizes(self) -> list[tuple[Size, ...]]:
         """Return the size of every node's map on every axis, [V][A]."""
-        known = self._table.frames
-        sizes = {number: tuple(frame.map_size for frame in known[number]) for number in set(self._numbers)}
-        return [sizes[number] for number in self._numbers]
+        table, keys, known = self._table, self._table.lanes.frames | self._table.lanes.sizes, dict[int, Any]()
+        sizes = []
+        for state in self.states.values():
+            of_map = known.get(state & keys)
+            if of_map is None:
+                known[state & keys] = of_map = table.map_sizes(state)
+            sizes.append(of_map)
+        return sizes
 
     @cached_property
     def collapses(self) -> bool:
@@ -230,39 +238,37 @@ class Plain:
     def may_see_all(self) -> bool:
         """Return whether some field may be larger than the image."""
         lanes, together = self._table.lanes, reduce(or_, self.states.values())
-        sizes = [frame.map_size for frame in self.frames(self.source)]
-        return any(size is not None and lanes.size_less_one(together, axis) >= size for axis, size in enumerate(sizes))
+        sizes = enumerate(self.map_size(self.source))
+        return any(size is not None and lanes.size_less_one(together, axis) >= size for axis, size in sizes)
 
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""
-        lanes, known = self._table.lanes, self._table.frames
+        lanes, known, of_maps = self._table.lanes, self._table.frames, self.sizes()
         extremes: list[Extremes] = []
-        walked: list[tuple[list[Frame], list[int]]] = []  # frames and fields of each axis
+        walked: list[tuple[list[Size], list[int]]] = []  # sizes of maps and fields, of each axis
         for axis in range(len(self.axes)):
-            frames = [known[number][axis] for number in self._numbers]
-            pairs = zip(self.states.values(), frames, strict=True)
-            shift, size = lanes.shift(axis), (1 << lanes.size) - 1
-            fields = [(state >> shift & size) + 1 if frame.stride else 0 for state, frame in pairs]
-            same = next((other for other, seen in enumerate(walked) if seen == (frames, fields)), None)
-            walked.append((frames, fields))
+            is_local = [bool(frames[axis].stride) for frames in known]
+            states = zip(self.states.values(), self._numbers, strict=True)
+            fields = [lanes.size_less_one(state, axis) + 1 if is_local[number] else 0 for state, number in states]
+            sizes = [size[axis] for size in of_maps]
+            same = next((other for other, seen in enumerate(walked) if seen == (sizes, fields)), None)
+            walked.append((sizes, fields))
             if same is not None:
                 extremes.append(extremes[same])
                 continue
-            smallest = self._extremes(frames, fields, min)
+            smallest = self._extremes(sizes, fields, min)
             # Where all merges line up, the largest is the field itself.
-            largest = self._extremes(frames, fields, max) if self.misaligned else fields
+            largest = self._extremes(sizes, fields, max) if self.misaligned else fields
             extremes.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
         return extremes
 
-    def _extremes(
-        self, frames: Sequence[Frame], fields: Sequence[int], choose: Callable[[list[int]], int]
-    ) -> list[int]:
+    def _extremes(self, sizes: Sequence[Size], fields: Sequence[int], choose: Callable[[list[int]], int]) -> list[int]:
         """Return what is chosen of the fields of all paths to each node, [V].
 
         Parameters
         ----------
-        frames, fields
-            Of each node, along one axis; fields are 0 where there is no local one.
+        sizes, fields
+            Of the map of each node, and of each node, along one axis; fields are 0 where there is no local one.
         choose
             Says which.
         """
@@ -274,7 +280,7 @@ class Plain:
                 tail = feeds[at]
                 chosen.append(chosen[tail] + size - fields[tail])
             else:  # all of a map of another size is read
-                tails = [tail for tail in feeds[at : at + degree] if frames[tail].map_size == frames[v].map_size]
+                tails = [tail for tail in feeds[at : at + degree] if sizes[tail] == sizes[v]]
                 chosen.append(choose([chosen[tail] for tail in tails if chosen[tail]]))
             at += degree
         return chosen
@@ -283,12 +289,11 @@ class Plain:
         """Return size, stride and padding of all fields as arrays."""
         from rfgraph.fast.field_arrays import integers, of_states  # numpy is imported when it is first needed
 
-        table, lanes, places = self._table, self._table.lanes, self._table.places
-        if places is None or places.shape[2] < len(table.frames):
-            of_axes = list(zip(*table.frames, strict=True))
-            center2 = [[frame.center2 for frame in of_axis] for of_axis in of_axes]
-            places = table.places = integers([center2, [[frame.stride for frame in of_axis] for of_axis in of_axes]])
-        return of_states(self.axes, self.nodes, self.states.values(), places, lanes.number, lanes.size)
+        table, lanes, strides = self._table, self._table.lanes, self._table.strides
+        if strides is None or strides.shape[1] < len(table.frames):
+            of_axes = [[frame.stride for frame in of_axis] for of_axis in zip(*table.frames, strict=True)]
+            strides = table.strides = integers(of_axes)
+        return of_states(self.axes, self.nodes, self.states.values(), strides, lanes)
 
 
 def _leave_a_gap(sides: Sequence[Window]) -> bool:
@@ -328,8 +333,7 @@ def walked(
         if isinstance(input_size, Mapping):
             return None, "input sizes are given by name"
         given = None if input_size is None else per_axis(axes, input_size)
-        solved = _in_any_order(graph, axes, given, wide=False) if len(axes) <= FEW_AXES else None
-        solved = solved or _in_any_order(graph, axes, given, wide=True)
+        solved = _in_any_order(graph, axes, given, wide=False) or _in_any_order(graph, axes, given, wide=True)
         return solved, "" if solved else "fields are larger than 64 bits"
     except (NotPlainError, RFGraphError, TypeError, KeyError) as error:  # the passes refuse what is malformed
         return None, str(error) or "the graph is not well formed"
@@ -392,9 +396,15 @@ def _solve(
         feeds += tails
     if not states or len(states) < len(nodes):
         raise NotPlainError("other nodes than the input read nothing")
-    # Sizes that run over their lane show in its guard bit first, as no step adds more than half of what it holds.
-    if len(nodes) * table.widest >> table.lanes.size - 1 and reduce(or_, states.values()) & table.lanes.guards:
-        raise TooWideError
+    # A number that leaves its lane shows in the guard bit first, as no step adds more than a quarter of what it holds.
+    lanes = table.lanes
+    may_overrun = len(nodes) * table.widest >= lanes.zero
+    if may_overrun or table.shrinks:
+        together = reduce(or_, states.values())
+        if together & lanes.guards or (may_overrun and together & lanes.size_guards):
+            raise TooWideError
+        if together & lanes.size_guards:
+            raise NotPlainError("an op leaves nothing of a map")
     name = str(graph.graph.get("name", ""))
     return Plain(name, axes, given, tuple(misaligned), nodes, states, specs, degrees, feeds, table, returned(graph))
 
@@ -429,9 +439,9 @@ def _walk(
     table
         What specs and states mean.
     """
-    known, steps, lanes = table.specs, table.steps, table.lanes
-    frames, guards, sign = lanes.frames, lanes.guards, lanes.size - 1
-    watched = guards | frames
+    known, steps, local, lanes = table.specs, table.steps, table.local, table.lanes
+    frames, guards, across, sign = lanes.frames, lanes.guards, lanes.across, lanes.size - 1
+    unlike = frames | lanes.sizes
     misaligned: list[Hashable] = []
     # A node pulls its first tail here, a merge the others below.
     columns, tails = [iter(column) for column in (nodes, specs, degrees, above)], iter(feeds)
@@ -453,7 +463,7 @@ def _walk(
                     try:
                         state += step[state & frames]
                     except KeyError:
-                        state += table.step(spec, state & frames)
+                        state += table.step(spec, state)
             else:
                 if not degree:
                     raise NotPlainError("it has several inputs, or constants")
@@ -468,17 +478,19 @@ def _walk(
                         raise _UnslottedError
                     if slot:
                         other = states[next(tails)]
-                        if other > state:
-                            state, other = other, state
-                        differing = state - other & watched
-                        if differing:  # else the frames are equal, and ``state`` is the larger on every axis
-                            if differing & frames:
-                                state, differ = table.merged(spec, degree, state, other)
-                                if differ and (not misaligned or misaligned[-1] is not node):
-                                    misaligned.append(node)
-                            else:
-                                smaller = differing - (differing >> sign)  # of guard bits, the lanes below them
-                                state ^= (state ^ other) & smaller
+                        apart = state ^ other
+                        if not apart:
+                            continue
+                        if apart & unlike:
+                            state, differ = table.merged(spec, degree, state, other)
+                        else:  # as in ``Table.merged``, where frames and sizes leave nothing
+                            over = (state | guards) - other
+                            differ = (over >> across ^ over) & local[state & frames]
+                            larger = over & guards
+                            if larger != guards:
+                                state = other ^ apart & (larger - (larger >> sign)) if larger else other
+                        if differ and (not misaligned or misaligned[-1] is not node):
+                            misaligned.append(node)
             states[node] = state
     except KeyError:  # of a tail, or of a slot
         raise _UnorderedError from None

@@ -15,6 +15,7 @@ from rfgraph.fast.numbers import Numbers
 from rfgraph.passes.results import Fields
 
 if TYPE_CHECKING:
+    from rfgraph.fast.lanes import Lanes
     from rfgraph.fast.numbers import IntegerArray
 
 #: Numbers below it leave room for a sum in 64 bits.
@@ -25,9 +26,8 @@ def of_states(
     axes: tuple[str, ...],
     nodes: tuple[Hashable, ...],
     states: Collection[int],
-    places: IntegerArray,
-    number: int,
-    size: int,
+    strides: IntegerArray,
+    lanes: Lanes,
 ) -> Numbers:
     """Return the numbers of a plain network.
 
@@ -36,32 +36,26 @@ def of_states(
     axes, nodes
         Their names.
     states
-        One integer for each node: in its lowest ``number`` bits that of its frame, and above it for each axis the size
-        less one in ``size`` bits. All fit into 64, or each has 64.
-    places
-        Twice the centre of output 0 and the effective stride, by axis and number of the frame: [2, A, F].
+        One integer for each node.
+    strides
+        The effective stride, by axis and number of the frame: [A, F].
+    lanes
+        How states are laid out, in lanes of whole bytes.
     """
-    if size == 64:
-        lanes = b"".join([state.to_bytes((len(axes) + 1) * 8, "little") for state in states])
-        rows = np.frombuffer(lanes, dtype=np.dtype("<i8")).reshape(-1, len(axes) + 1).T
-        frame, size_less_one = rows[0], rows[1:]
-    else:
-        packed = np.fromiter(states, np.uint64, len(states)).view(np.int64)
-        frame = packed & (1 << number) - 1
-        size_less_one = packed >> number + size * np.arange(len(axes))[:, None]
-        size_less_one &= (1 << size) - 1
-    if places.dtype == object:  # those met here alone may be smaller
+    width, count = lanes.size // 8, 1 + 3 * len(axes)
+    bits = b"".join([state.to_bytes(width * count, "little") for state in states])
+    rows = np.frombuffer(bits, dtype=f"<u{width}").reshape(-1, count).T[: 1 + 2 * len(axes)].astype(np.int64)
+    frame, before, last = rows[0], rows[1 : 1 + len(axes)], rows[1 + len(axes) :]
+    if strides.dtype == object:  # those met here alone may be smaller
         used, frame = np.unique(frame, return_inverse=True)
-        places = integers(places[..., used])
-    padding, stride = places.take(frame, axis=2)  # each [A, V]; in place of the centres come paddings
-    sizes = size_less_one.astype(places.dtype, copy=size == 64)
-    np.subtract(sizes, padding, out=padding)
-    padding >>= 1
-    sizes += 1
+        strides = integers(strides[..., used])
+    stride = strides.take(frame, axis=1)
+    size = (before + last - (2 * lanes.zero - 1)).astype(strides.dtype, copy=False)
+    padding = (before - lanes.zero).astype(strides.dtype, copy=False)
     known = stride > 0
     if not known.all():
-        sizes[~known] = padding[~known] = 0
-    return Numbers(nodes, axes, sizes.T, stride.T, padding.T, known.T)
+        size[~known] = padding[~known] = 0
+    return Numbers(nodes, axes, size.T, stride.T, padding.T, known.T)
 
 
 def of_fields(nodes: tuple[Hashable, ...], axes: tuple[str, ...], fields: Sequence[Fields]) -> Numbers:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from math import inf
 from operator import itemgetter
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rfgraph.algebra.window import Window
+from rfgraph.fast.lanes import Lanes
 from rfgraph.ops import METADATA, Op, Size, kind_of
+from rfgraph.ops.base import Affine, check_digits
 
 if TYPE_CHECKING:
     from rfgraph.fast.numbers import IntegerArray
@@ -34,14 +35,13 @@ class TooWideError(Exception):
 
 
 class Frame(NamedTuple):
-    """All that is known of a node along one axis but the size of its field.
+    """All that decides what an op does to a node's numbers along one axis, but for the size of its map.
 
-    Where every path reads the whole axis there is no local field: ``stride`` is 0, and no one looks at its size.
+    Where every path reads the whole axis there is no local field: ``stride`` is 0, and no one looks at its lanes.
     """
 
-    center2: int
     stride: int
-    map_size: Size
+    is_sized: bool  # whether the size of the map is known
     is_global: bool
 
 
@@ -76,53 +76,31 @@ class Read(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
-    """How a state is laid out: bits of the number of its frame, and above it of the size less one on every axis.
-
-    The highest bit of each lane of a size stays clear, so that a difference shows there which of two is larger.
-    """
-
-    axes: int
-    number: int
-    size: int
-
-    @property
-    def frames(self) -> int:
-        """The bits of the number of a frame."""
-        return (1 << self.number) - 1
-
-    @property
-    def guards(self) -> int:
-        """The highest bit of every size."""
-        return sum(1 << self.shift(axis + 1) - 1 for axis in range(self.axes))
-
-    def shift(self, axis: int) -> int:
-        """Return where the lane of an axis begins."""
-        return self.number + self.size * axis
-
-    def size_less_one(self, state: int, axis: int) -> int:
-        """Return the size less one that a state holds on an axis."""
-        return state >> self.shift(axis) & (1 << self.size) - 1
-
-
-@cache
-def lanes_of(axes: int, *, wide: bool) -> Lanes:
-    """Return the layout of states of so many axes: all in 64 bits, or 64 for each lane."""
-    return Lanes(axes, 64, 64) if wide else Lanes(axes, 12, (64 - 12) // axes)
-
-
-@dataclass(frozen=True, slots=True)
 class Spec:
     """What a set of attributes says: an op on every axis."""
 
     kind: str
     ops: tuple[Op, ...]
     merges: bool  # whether its inputs are read at the same position
+    #: What it adds to the size of its map on every axis, if it does so and reads the same at every size; else ``None``.
+    grows: tuple[int, ...] | None
 
     @property
     def keeps_all(self) -> bool:
         """Whether the field of a node of one input is that of its input, and its map as large."""
         return all(op.keeps_all for op in self.ops)
+
+
+class Meeting(NamedTuple):
+    """How the states of two inputs of unequal frames or map sizes make that of their merge."""
+
+    state: int  # the number of the frame
+    #: The lanes that are those of one input alone, and those that hold the larger of both.
+    from_first: int
+    from_second: int
+    both: int
+    #: The lanes of ``before`` of the axes on which both have a local field.
+    compared: int
 
 
 #: What tells sets of attributes apart, and the number of the spec by what it returns.
@@ -135,7 +113,8 @@ class Table:
 
     lanes: Lanes
     specs: list[Spec] = field(default_factory=list)
-    #: By spec, what it adds to a state, by the number of the state's frame; ``None`` for the identity.
+    #: By spec, what it adds to a state, by the number of the state's frame; ``None`` for the identity. Where it heeds
+    #: sizes of maps that are known, what it adds is kept in ``sized_steps``.
     steps: list[dict[int, int] | None] = field(default_factory=list)
     #: By spec, the axes on which it reads several positions, and how many strides its input has to read there for no
     #: position between to be skipped.
@@ -144,17 +123,22 @@ class Table:
     spec_of_op: dict[str, int] = field(default_factory=dict)  # op -> spec of nodes that have no other attribute
     layouts: dict[str, dict[int, Layout]] = field(default_factory=dict)  # by op and number of attributes
     frames: list[Frames] = field(default_factory=list)
+    #: By the number of frames, the lanes of ``before`` of those axes that have a local field.
+    local: list[int] = field(default_factory=list)
     numbers: dict[Frames, int] = field(default_factory=dict)
     reads: dict[tuple[int, tuple[Size, ...]], tuple[Read, ...]] = field(default_factory=dict)  # by spec and map sizes
-    places: IntegerArray | None = None  # centres and strides of the frames, when they were last asked for
-    widest: int = 0  # most that any step adds to any size, or that any hull holds
+    sized_steps: dict[tuple[int, int], int] = field(default_factory=dict)  # by spec, and frame and sizes of a state
+    meetings: dict[tuple[int, bool, int, int], Meeting] = field(default_factory=dict)
+    strides: IntegerArray | None = None  # of the frames, when they were last asked for
+    widest: int = 0  # most that any step adds to any lane, or takes away
+    shrinks: bool = False  # whether any step makes a map smaller
     lock: Any = field(default_factory=RLock)
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to begin another, with room for the frames of a network."""
         most = min(MAX_FRAMES, self.lanes.frames // 2)
-        return len(self.specs) > MAX_SPECS or len(self.frames) > most
+        return len(self.specs) > MAX_SPECS or max(map(len, (self.frames, self.sized_steps, self.meetings))) > most
 
     def frame(self, frames: Frames) -> int:
         """Return the number of the frames of all axes."""
@@ -165,6 +149,9 @@ class Table:
                 if number > self.lanes.frames:
                     raise TooWideError
                 if number == len(self.frames):
+                    lanes = self.lanes
+                    local = (lanes.lane << lanes.before(axis) for axis, frame in enumerate(frames) if frame.stride)
+                    self.local.append(sum(local))
                     self.frames.append(frames)
                     self.numbers[frames] = number
         return number
@@ -187,6 +174,8 @@ class Table:
 
     def spec(self, attributes: Mapping[str, Any]) -> int:
         """Return the number of what a set of attributes says, and lay down how to find it next time."""
+        for name in METADATA & attributes.keys():
+            check_digits(name, attributes[name])
         matters = [item for item in attributes.items() if item[0] == "op" or item[0] not in METADATA]
         settings = tuple([(name, _frozen(value)) for name, value in matters])
         number = self.spec_of_attributes.get(settings)
@@ -225,48 +214,92 @@ class Table:
         if self.specs[spec].kind != "input":
             raise NotPlainError("it does not begin with its only input")
         sizes = [op.size(()) for op in self.specs[spec].ops] if given is None else given
-        return self.frame(tuple(Frame(0, 1, size, False) for size in sizes))
+        state, lanes = self.frame(tuple([Frame(1, size is not None, False) for size in sizes])), self.lanes
+        for axis, size in enumerate(sizes):
+            state += lanes.zero << lanes.before(axis) | lanes.zero << lanes.last(axis)
+            if size is not None:
+                state += self._in_lane(size - 1, lanes.map_size(axis))
+        return state
 
-    def step(self, spec: int, number: int) -> int:
-        """Return what a spec that is no identity adds to a state in the frame of a number, and keep it in ``steps``.
+    def map_sizes(self, state: int) -> tuple[Size, ...]:
+        """Return the size of the map on every axis."""
+        lanes = self.lanes
+        return tuple(
+            [
+                (state >> lanes.map_size(axis) & lanes.lane) + 1 if frame.is_sized else None
+                for axis, frame in enumerate(self.frames[state & lanes.frames])
+            ]
+        )
+
+    def step(self, spec: int, state: int) -> int:
+        """Return what a spec that is no identity adds to a state, and keep it.
 
         Raises
         ------
         NotPlainError
             If it is not plain, or takes no input, or leaves nothing of a map.
         """
-        step, inner = self.steps[spec], self.frames[number]
+        number, step = state & self.lanes.frames, self.steps[spec]
         if step is None:
             raise NotPlainError("an op reads what a node without inputs should")
-        added, new = 0, []
-        reads = self._reads_at(spec, tuple([frame.map_size for frame in inner]))
-        for axis, (read, (center2, stride, _, is_global)) in enumerate(zip(reads, inner, strict=True)):
-            if read.is_full or not stride:
-                new.append(Frame(0, 0, read.map_size, True))
-                continue
-            center2 += (2 * read.first + read.grows) * stride
-            new.append(Frame(center2, stride * read.step, read.map_size, is_global or read.totals))
-            added += self._in_lane(read.grows * stride, axis)
-        added += self.frame(tuple(new)) - number
-        step[number] = added
-        return added
+        if self.specs[spec].grows is not None or not any(frame.is_sized for frame in self.frames[number]):
+            step[number] = added = self._step(spec, state)
+            return added
+        key = spec, state & (self.lanes.frames | self.lanes.sizes)
+        kept = self.sized_steps.get(key)
+        if kept is None:
+            self.sized_steps[key] = kept = self._step(spec, state)
+        return kept
 
-    def _reads_at(self, spec: int, map_sizes: tuple[Size, ...]) -> tuple[Read, ...]:
+    def _step(self, spec: int, state: int) -> int:
+        """Return what a spec adds to a state."""
+        lanes, grows = self.lanes, self.specs[spec].grows
+        number, sizes = state & lanes.frames, self.map_sizes(state)
+        added, new = 0, []
+        for axis, (read, frame) in enumerate(zip(self.reads_at(spec, sizes), self.frames[number], strict=True)):
+            (stride, is_sized, is_global), size = frame, sizes[axis]
+            if grows is not None:
+                change = grows[axis] if is_sized else 0
+            else:
+                is_sized = read.map_size is not None
+                change = (read.map_size or 1) - (size or 1)
+            added += self._in_lane(change, lanes.map_size(axis))
+            self.shrinks = self.shrinks or change < 0
+            if read.is_full or not stride:
+                new.append(Frame(0, is_sized, True))
+                continue
+            new.append(Frame(stride * read.step, is_sized, is_global or read.totals))
+            added += self._in_lane(-read.first * stride, lanes.before(axis))
+            added += self._in_lane((read.first + read.grows) * stride, lanes.last(axis))
+        return added + self.frame(tuple(new)) - number
+
+    def reads_at(self, spec: int, map_sizes: tuple[Size, ...]) -> tuple[Read, ...]:
         """Return what an op reads of a map, one entry per axis."""
-        reads = self.reads.get((spec, map_sizes))
+        grows = self.specs[spec].grows
+        asked = map_sizes if grows is None else (None,) * len(map_sizes)
+        reads = self.reads.get((spec, asked))
         if reads is None:
             ops, needs = self.specs[spec].ops, self.needs[spec]
             kind = self.specs[spec].kind
-            reads = tuple([_read(op, map_size, kind) for op, map_size in zip(ops, map_sizes, strict=True)])
+            reads = tuple([_read(op, map_size, kind) for op, map_size in zip(ops, asked, strict=True)])
             with self.lock:
                 for axis, read in enumerate(reads):
                     if read.grows:
                         needs[axis] = max(needs.get(axis, 0), read.spacing)
-                self.reads[spec, map_sizes] = reads
-        return reads
+                self.reads[spec, asked] = reads
+        if grows is None or map_sizes == asked:
+            return reads
+        return tuple(
+            [
+                read if size is None else read._replace(map_size=size + more)
+                for read, size, more in zip(reads, map_sizes, grows, strict=True)
+            ]
+        )
 
-    def merged(self, spec: int, degree: int, a: int, b: int) -> tuple[int, bool]:
-        """Return the state of a merge of two inputs of unequal frames, and whether these differ in centre.
+    def merged(self, spec: int, degree: int, a: int, b: int) -> tuple[int, int]:
+        """Return the state of a merge of two inputs of unequal frames or map sizes, and bits that say how they are off.
+
+        These are 0 where both have the same centre on every axis on which both have a local field.
 
         Raises
         ------
@@ -274,46 +307,58 @@ class Table:
             If their strides differ, so that nothing covers both, or their maps in any way but that a map of size 1 is
             read by every output.
         """
-        lanes, differ = self.lanes, False
-        state, new = 0, []
-        frames = zip(self.frames[a & lanes.frames], self.frames[b & lanes.frames], strict=True)
-        for axis, (op, (one, two)) in enumerate(zip(self.specs[spec].ops, frames, strict=True)):
-            more, other = lanes.size_less_one(a, axis), lanes.size_less_one(b, axis)
-            if one == two:
-                more = max(more, other)
-            elif one.map_size != two.map_size:
-                # The whole of a map of size 1 is read by every output.
-                if one.map_size == 1:
-                    one, more, two = two, other, one
-                is_certain = one.map_size is not None or not two.stride
-                if two.map_size != 1 or degree > 2 or not is_certain or not op.broadcasts:
-                    raise NotPlainError(
-                        f"maps of sizes {one.map_size} and {two.map_size} meet in {self.specs[spec].kind!r}"
-                    )
-                one = one._replace(is_global=True)
-            elif not one.stride or not two.stride:
-                one, more = (one, more) if one.stride else (two, other)
-                one = one._replace(is_global=True)
-            else:
-                if one.stride != two.stride:
-                    raise NotPlainError(f"branches of strides {one.stride} and {two.stride} meet")
-                (here, stride, map_size, is_global), there = one, two.center2
-                differ = differ or here != there
-                twice_first, twice_last = min(here - more, there - other), max(here + more, there + other)
-                more = (twice_last - twice_first) // 2
-                one = Frame((twice_first + twice_last) // 2, stride, map_size, is_global or two.is_global)
-            new.append(one)
-            state += self._in_lane(more, axis)
-        return state + self.frame(tuple(new)), differ
+        lanes = self.lanes
+        ends, guards, keys = lanes.ends, lanes.guards, lanes.frames | lanes.sizes
+        key = spec, degree > 2, a & keys, b & keys
+        meeting = self.meetings.get(key)
+        if meeting is None:
+            self.meetings[key] = meeting = self._meet(spec, degree, a, b)
+        over = (a & ends | guards) - (b & ends)
+        larger = over & guards
+        hull = b ^ (a ^ b) & (larger - (larger >> lanes.size - 1))
+        state = meeting.state | hull & meeting.both | a & meeting.from_first | b & meeting.from_second
+        return state, (over >> lanes.across ^ over) & meeting.compared
 
-    def _in_lane(self, size_less_one: int, axis: int) -> int:
-        """Return a part of a state: what a size is, or grows by, on an axis."""
-        if size_less_one >> self.lanes.size - 1:
+    def _meet(self, spec: int, degree: int, a: int, b: int) -> Meeting:
+        """Return how the states of two inputs make that of their merge."""
+        lanes = self.lanes
+        new, masks, compared = list[Frame](), [0, 0, 0], 0  # from the first alone, from the second alone, from both
+        sides = zip(self.frames[a & lanes.frames], self.map_sizes(a), strict=True)
+        others = zip(self.frames[b & lanes.frames], self.map_sizes(b), strict=True)
+        for axis, (op, one, two) in enumerate(zip(self.specs[spec].ops, sides, others, strict=True)):
+            (frame, size), (other, other_size) = one, two
+            of_ends = lanes.lane << lanes.before(axis) | lanes.lane << lanes.last(axis)
+            of_size = lanes.lane << lanes.map_size(axis)
+            taken = 0
+            if size != other_size:
+                # The whole of a map of size 1 is read by every output.
+                if size == 1:
+                    (frame, size), (other, other_size), taken = two, one, 1
+                is_certain = size is not None or not other.stride
+                if other_size != 1 or degree > 2 or not is_certain or not op.broadcasts:
+                    raise NotPlainError(f"maps of sizes {size} and {other_size} meet in {self.specs[spec].kind!r}")
+                frame = frame._replace(is_global=True)
+            elif not frame.stride or not other.stride:
+                frame, taken = (frame, 0) if frame.stride else (other, 1)
+                frame = frame._replace(is_global=True)
+            else:
+                if frame.stride != other.stride:
+                    raise NotPlainError(f"branches of strides {frame.stride} and {other.stride} meet")
+                frame, taken = frame._replace(is_global=frame.is_global or other.is_global), 2
+                compared |= lanes.lane << lanes.before(axis)
+            new.append(frame)
+            masks[taken] |= of_ends
+            masks[taken % 2] |= of_size  # both are as large, unless one is taken
+        return Meeting(self.frame(tuple(new)), masks[0], masks[1], masks[2], compared)
+
+    def _in_lane(self, number: int, shift: int) -> int:
+        """Return a part of a state: what is added in one lane, which may be less than nothing."""
+        if abs(number) >> self.lanes.size - 2:
             raise TooWideError
-        if size_less_one > self.widest:
+        if abs(number) > self.widest:
             with self.lock:
-                self.widest = max(self.widest, size_less_one)
-        return size_less_one << self.lanes.shift(axis)
+                self.widest = max(self.widest, abs(number))
+        return number << shift
 
 
 _TABLES: dict[Lanes, Table] = {}
@@ -337,7 +382,21 @@ def _parsed(attributes: Mapping[str, Any], axes: int) -> Spec:
     ops = tuple(kind.parse(attributes, axis, axes) for axis in range(axes))
     if not all(op.reads_all for op in ops):
         raise NotPlainError(f"op {attributes['op']!r} may read less than its window")
-    return Spec(attributes["op"], ops, all(op.merges for op in ops))
+    grows = [_grows(op) for op in ops]
+    steady = tuple([more for more in grows if more is not None])
+    return Spec(attributes["op"], ops, all(op.merges for op in ops), steady if len(steady) == axes else None)
+
+
+def _grows(op: Op) -> int | None:
+    """Return what an op adds to the size of any map, where it reads the same of every one; else ``None``."""
+    law = op.size_law
+    if op.heeds_size or law is None:
+        return None
+    if isinstance(law, Affine):
+        return law.plus if law.times == 1 else None
+    if law.stride > 1 or law.ceil_mode:
+        return None
+    return 0 if isinstance(law.padding, str) else sum(law.padding) - law.span + 1
 
 
 def _read(op: Op, map_size: Size, kind: str) -> Read:

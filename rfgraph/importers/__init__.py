@@ -23,6 +23,7 @@ from rfgraph.graph.network import Network
 
 if TYPE_CHECKING:
     from rfgraph.importers.lowering.layout import Axes
+    from rfgraph.importers.onnx.reader import Origins
 
 InputSize = int | Sequence[int] | Mapping[Any, Any] | None
 
@@ -33,6 +34,7 @@ def load(
     input_size: InputSize = None,
     inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
+    origins: Origins | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph that ``target`` stands for.
 
@@ -50,6 +52,8 @@ def load(
         What inputs hold, as for ``rfgraph.analyze``.
     axes
         Which dimensions of the inputs are axes, as for ``rfgraph.analyze``.
+    origins
+        Where to put which node of an ONNX file each node of the network comes from.
 
     Raises
     ------
@@ -71,6 +75,8 @@ def load(
         return _returned(text, python_file.run(file, function), treat, input_size, axes)
     path = Path(text)
     reader = FORMATS.get(path.suffix.lower())
+    if reader is None and (kind := _refused(path)) is not None:
+        raise ModelFileError(f"{text}: {kind.refusal(path)}")
     if path.is_dir():
         if not any((path / name).exists() for name in SAVED_MODELS):
             raise ModelFileError(f"{text}: it is a directory; name the model file in it")
@@ -80,14 +86,14 @@ def load(
         found = (
             f"suffix {path.suffix!r} is not one of {known}" if path.suffix else f"it has none of the suffixes {known}"
         )
-        if path.suffix.lower() in PICKLES:
-            raise ModelFileError(f"{text}: {_not_read(path)}")
         hint = f"; to run a function of it, write {text}:FUNCTION" if path.suffix == ".py" else ""
         raise ModelFileError(f"{text}: {found}, nor is it zoo:NAME or file.py:function{hint}")
     if not path.exists():
         raise ModelFileError(f"{text}: there is no such file")
     if not path.is_dir() and not path.is_file():  # a pipe or a device has no end that one could wait for
         raise ModelFileError(f"{text}: it is no regular file; save the model to one")
+    if origins is not None and reader is _onnx:
+        return _onnx(text, treat, input_size, inputs, axes, origins)
     if not inputs:
         return reader(text, treat, input_size, axes=axes)
     if reader not in SETTABLE:
@@ -134,19 +140,11 @@ def stated(graph: nx.DiGraph[Any], axes: Axes | None) -> nx.DiGraph[Any]:
     return graph
 
 
-#: Suffixes of what PyTorch pickles: TorchScript, whole modules, weights.
-PICKLES = (".pt", ".pth", ".ts", ".jit", ".torchscript", ".ckpt", ".pkl", ".pickle", ".bin", ".safetensors")
+def _refused(path: Path) -> Any:
+    """Return what a file is that is not read, ``None`` if nothing is known of it."""
+    from rfgraph.importers import refused
 
-
-def _not_read(path: Path) -> str:
-    """Say why what PyTorch pickles is not read, and what to save instead."""
-    return (
-        f"{path.suffix} files hold weights, a pickle or TorchScript, which are not read (to open a pickle runs what "
-        "is in it); save the module itself, where it is at hand:\n"
-        "    import torch\n"
-        "    program = torch.export.export(module.eval(), (torch.zeros(1, 3, 224, 224),))\n"
-        f"    torch.export.save(program, {path.with_suffix('.pt2').name!r})"
-    )
+    return refused.kind_of(path)
 
 
 def opened(
@@ -169,7 +167,7 @@ def opened(
         copy = Path(folder, base or "model")
         with copy.open("wb") as file:
             shutil.copyfileobj(stream, file)
-        if copy.suffix.lower() not in FORMATS:
+        if copy.suffix.lower() not in FORMATS and _refused(copy) is None:
             copy = copy.rename(copy.with_name(copy.name + _format_of(copy)))
         try:
             return load(copy, treat, input_size, inputs, axes)
@@ -185,6 +183,10 @@ def _format_of(path: Path) -> str:
         return ".keras" if _has_member(path, "config.json") else ".pt2"
     if start[4:8] == b"TFL3":
         return ".tflite"
+    if start.lstrip().startswith(b"<?xml") or start.lstrip().startswith(b"<net"):
+        return ".xml"
+    if start.startswith(b"7767517"):
+        return ".param"
     if start.startswith(b"\x89HDF"):
         return ".h5"
     return ".json" if start.lstrip().startswith(b"{") else ".onnx"
@@ -215,9 +217,23 @@ def _zoo(name: str) -> nx.DiGraph[Any]:
 
 
 def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
+    """Read JSON as what it holds: a model of TensorFlow.js, the config of a Keras model, or a network of our own."""
     from rfgraph.importers import node_link
 
-    return stated(node_link.read(path), axes)
+    data = node_link.parsed(path)
+    entries = data if isinstance(data, dict) else {}
+    topology = entries.get("modelTopology", entries)
+    if isinstance(topology, dict) and "modelTopology" in entries and "node" in topology:
+        reader = _needing(
+            "google.protobuf", "rfgraph.importers.tensorflow.javascript", "reading TensorFlow.js files", "tensorflow"
+        )
+        graph: nx.DiGraph[Any] = reader.graph_of(path, data, treat, input_size, axes=axes)
+        return graph
+    if "modelTopology" in entries or {"class_name", "config"} <= entries.keys():
+        from rfgraph.importers.keras import reader as keras_config
+
+        return keras_config.lowered(keras_config.of_json(path, topology), treat, input_size, axes=axes)
+    return stated(node_link.graph_of(data, path), axes)
 
 
 def _onnx(
@@ -226,9 +242,10 @@ def _onnx(
     input_size: InputSize,
     inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
+    origins: Origins | None = None,
 ) -> nx.DiGraph[Any]:
     onnx = _needing("onnx", "rfgraph.importers.onnx.reader", "reading .onnx files")
-    graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size, inputs, axes)
+    graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size, inputs, axes, origins)
     return graph
 
 
@@ -248,6 +265,7 @@ def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize, ax
 def _hdf5(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
     from rfgraph.importers.keras import reader as keras_config
 
+    _needing("h5py", "rfgraph.importers.keras.hdf5", "reading .h5 files", "hdf5")
     return keras_config.lowered(keras_config.read_hdf5(path), treat, input_size, axes=axes)
 
 
@@ -262,6 +280,30 @@ def _tflite(
         path, treat, input_size, inputs, axes
     )
     return graph
+
+
+def _ncnn(
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any]:
+    from rfgraph.importers.ncnn import reader
+
+    return reader.graph_of(path, treat, input_size, inputs, axes)
+
+
+def _openvino(
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any]:
+    from rfgraph.importers.openvino import reader
+
+    return reader.graph_of(path, treat, input_size, inputs, axes)
 
 
 def _tensorflow(
@@ -289,13 +331,15 @@ FORMATS: dict[str, Reader] = {
     ".h5": _hdf5,
     ".hdf5": _hdf5,
     ".tflite": _tflite,
+    ".xml": _openvino,
+    ".param": _ncnn,
     ".pb": _tensorflow,
     ".pbtxt": _tensorflow,
 }
 
 
 #: What reads files of which the user may say what inputs hold.
-SETTABLE = (_onnx, _tflite, _tensorflow)
+SETTABLE = (_onnx, _tflite, _openvino, _ncnn, _tensorflow)
 
 #: A directory with one of these is a TensorFlow SavedModel.
 SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")

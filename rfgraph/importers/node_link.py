@@ -30,6 +30,17 @@ def read(path: str | os.PathLike[str]) -> nx.DiGraph[Any]:
     ModelFileError
         If the file is not JSON, or not node-link.
     """
+    return graph_of(parsed(path), os.fspath(path))
+
+
+def parsed(path: str | os.PathLike[str]) -> Any:
+    """Return what a JSON file holds.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is not JSON, or larger than any graph.
+    """
     name = os.fspath(path)
     try:
         with open(path, "rb") as file:
@@ -38,16 +49,13 @@ def read(path: str | os.PathLike[str]) -> nx.DiGraph[Any]:
             raise ModelFileError(f"{name}: it has more than {MAX_BYTES} bytes, too many for a graph")
         if re.search(rb"\d{%d}" % (MAX_DIGITS + 1), content):
             raise ModelFileError(f"{name}: it holds a number of more than {MAX_DIGITS} digits")
-        data = json.loads(content)
-        if _too_deep(data):
-            raise ModelFileError(f"{name}: its JSON is nested too deep for a graph")
+        return json.loads(content)
     except OSError as error:
         raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
     except RecursionError as error:
         raise ModelFileError(f"{name}: its JSON is nested too deep for a graph") from error
     except ValueError as error:  # bad JSON, or bytes that are no text
         raise ModelFileError(f"{name}: not JSON, or truncated ({error})") from error
-    return _graph(data, name)
 
 
 def save(graph: nx.DiGraph[Any], path: str | os.PathLike[str]) -> None:
@@ -57,6 +65,21 @@ def save(graph: nx.DiGraph[Any], path: str | os.PathLike[str]) -> None:
     ------
     ModelFileError
         If an attribute has no JSON form, or the file cannot be written.
+    """
+    text = written(graph, os.fspath(path))
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ModelFileError(f"{os.fspath(path)}: it cannot be written ({error.strerror or error})") from error
+
+
+def written(graph: nx.DiGraph[Any], name: str) -> str:
+    """Return a graph as the text of a node-link JSON file, which errors call ``name``.
+
+    Raises
+    ------
+    ModelFileError
+        If an attribute has no JSON form.
     """
     edges = graph.edges(keys=True, data=True) if graph.is_multigraph() else graph.edges(data=True)
     data = {
@@ -70,12 +93,9 @@ def save(graph: nx.DiGraph[Any], path: str | os.PathLike[str]) -> None:
         ],
     }
     try:
-        text = json.dumps(data, indent=1, ensure_ascii=False, default=_plain)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        return json.dumps(data, indent=1, ensure_ascii=False, default=_plain) + "\n"
     except (TypeError, ValueError) as error:
-        raise ModelFileError(f"{os.fspath(path)}: the graph cannot be written as JSON ({error})") from error
-    except OSError as error:
-        raise ModelFileError(f"{os.fspath(path)}: it cannot be written ({error.strerror or error})") from error
+        raise ModelFileError(f"{name}: the graph cannot be written as JSON ({error})") from error
 
 
 def _too_deep(data: Any) -> bool:
@@ -101,7 +121,16 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} has no JSON form")
 
 
-def _graph(data: Any, name: str) -> nx.DiGraph[Any]:
+def graph_of(data: Any, name: str) -> nx.DiGraph[Any]:
+    """Return the graph that the JSON of a file holds.
+
+    Raises
+    ------
+    ModelFileError
+        If it is not node-link.
+    """
+    if _too_deep(data):
+        raise ModelFileError(f"{name}: its JSON is nested too deep for a graph")
     nodes = data.get("nodes") if isinstance(data, dict) else None
     edges = data.get("edges", data.get("links")) if isinstance(data, dict) else None
     if not isinstance(nodes, list) or not isinstance(edges, list):

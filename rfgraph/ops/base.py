@@ -15,6 +15,7 @@ from numbers import Rational
 from operator import index
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
+from rfgraph.algebra.runs import Runs, united
 from rfgraph.algebra.window import IDENTITY, Number, Window, as_number
 from rfgraph.errors import AttributeValueError, UnknownOpError
 
@@ -489,16 +490,45 @@ def at_border(border: Border, position: Any, size: int) -> Any:
     """
     if border == "constant":
         return position
-    if border == "wrap":
-        return position % size
+    if border == "edge":
+        before, after = position < 0, position >= size
+        return position * (1 - before) * (1 - after) + (size - 1) * after
+    inside = position % _border_period(border, size)
     if border == "reflect":
-        turn = max(2 * (size - 1), 1)
-        return size - 1 - abs(size - 1 - position % turn)
-    if border == "symmetric":
-        inside = position % (2 * size)
-        return inside + (inside >= size) * (2 * size - 1 - 2 * inside)
-    before, after = position < 0, position >= size
-    return position * (1 - before) * (1 - after) + (size - 1) * after
+        return size - 1 - abs(size - 1 - inside)
+    return inside + (inside >= size) * (2 * size - 1 - 2 * inside)
+
+
+def runs_at_border(border: Border, positions: Runs, size: int) -> Runs | None:
+    """Return which of ``size`` positions are read in the place of ``positions``, ``None`` if none are.
+
+    Those beyond a ``constant`` border are left out.
+
+    Raises
+    ------
+    TooManyRunsError
+        If they have more holes than are followed.
+    """
+    inside = positions.clipped(0, size - 1)
+    if border == "constant" or inside is positions:
+        return inside
+    parts = [inside]
+    for beyond in (positions.clipped(positions.first, -1), positions.clipped(size, positions.last)):
+        if beyond is None:
+            continue
+        if border == "edge":
+            place = at_border(border, beyond.first, size)
+            parts.append(Runs.of(place, place))
+            continue
+        folded = beyond.folded(_border_period(border, size))
+        back = folded.clipped(size, folded.last)  # only a mirrored border has any
+        parts += [folded.clipped(0, size - 1), back and back.scaled(-1, size + at_border(border, size, size))]
+    return united(part for part in parts if part is not None)
+
+
+def _border_period(border: Border, size: int) -> int:
+    """Return after how many positions beyond a border the same ones are read again."""
+    return {"wrap": size, "symmetric": 2 * size}.get(border) or max(2 * (size - 1), 1)
 
 
 #: Every op name of the graph format -> its class.

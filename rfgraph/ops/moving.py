@@ -67,7 +67,8 @@ class Pad(Op):
 
     @property
     def size_law(self) -> Affine | None:
-        return Affine(1, sum(self.padding)) if self.settles_at == 1 else None
+        only_crops = max(self.padding) <= 0 and self.mode in ("constant", "edge")
+        return Affine(1, sum(self.padding)) if self.settles_at == 1 or only_crops else None
 
     def size(self, sizes: Sizes) -> Size:
         if sizes[0] is None:

@@ -38,7 +38,8 @@ class Covered(Domain[int]):
 
     def __init__(self, compiled: Compiled, axis: int) -> None:
         self.layers, self.sizes, self.axis = compiled.layers, compiled.sizes, axis
-        self.known: dict[tuple[int, int, tuple[Size, ...]], int] = {}
+        self.reads = compiled.reads[axis]
+        self.known: dict[int, list[int]] = {}  # id of what nodes of one op and input sizes read -> ends by slot
 
     def through(self, v: int, slot: int, value: int) -> int | None:
         return value & self.edge(v, slot) or None
@@ -51,25 +52,42 @@ class Covered(Domain[int]):
 
     def edge(self, v: int, slot: int) -> int:
         """Return which ends of the map in ``slot`` the features of ``v`` surely read, and all positions up to there."""
-        op, axis, sizes = self.layers.ops[v][self.axis], self.axis, self.sizes
-        key = id(op), slot, tuple([sizes[tail][axis] for tail in self.layers.tails[v]])
-        ends = self.known.get(key)
+        ends = self.known.get(id(self.reads[v]))
         if ends is None:
-            ends = self.known[key] = EVERYTHING if op.keeps_all else read_ends(op, slot, key[2])
-        return ends
+            op, sizes = (
+                self.layers.ops[v][self.axis],
+                tuple(self.sizes[tail][self.axis] for tail in self.layers.tails[v]),
+            )
+            slots = range(len(sizes))
+            ends = [EVERYTHING if op.keeps_all else read_ends(op, one, sizes) for one in slots]
+            self.known[id(self.reads[v])] = ends
+        return ends[slot]
+
+    def is_whole(self, v: int, slot: int) -> bool:
+        """Return whether the features of ``v`` surely read all of the map in ``slot``."""
+        return self.edge(v, slot) == EVERYTHING
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether every op reads its inputs from their first to their last position, so that no walk is needed."""
+        nodes = {id(reads): v for v, reads in enumerate(self.reads) if reads}  # one of each kind
+        return all(self.is_whole(v, slot) for v in nodes.values() for slot in range(len(self.reads[v])))
 
 
 def covered(compiled: Compiled, axis: int, source: int, nodes: Iterable[int]) -> Mapping[int, int]:
     """Return which ends of ``source`` are read by all features of each of ``nodes`` together.
 
-    Nodes of which none is surely read are left out.
+    Nodes of which none is surely read are left out, those that do not depend on ``source`` perhaps not.
     """
-    ends = fold(compiled.layers, source, Covered(compiled, axis))
+    domain = Covered(compiled, axis)
+    if domain.is_everything:
+        return dict.fromkeys(nodes, EVERYTHING)
+    ends = fold(compiled.layers, source, domain)
     open_ended = [v for v in nodes if ends.get(v) != EVERYTHING]
     if open_ended and compiled.sizes[source][axis] is not None:
         from rfgraph.passes.extents import reads_ends  # numpy is imported when it is first needed
 
-        for v, (first, last) in reads_ends(compiled, axis, source, open_ended).items():
+        for v, (first, last) in reads_ends(compiled, domain, source, open_ended).items():
             ends[v] = FIRST * first | LAST * last | BOTH * (first and last)
     return ends
 

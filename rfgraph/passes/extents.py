@@ -11,10 +11,12 @@ joined at once, and as usual networks have no path that dies alone, they keep on
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Any, Literal
+from itertools import product
+from math import prod
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +61,17 @@ class Extent:
 
 
 Group = tuple[Extent, ...]  # [A]
+
+#: Maps of more features than this are not laid out feature by feature; what is read is told per axis.
+MAX_FEATURES = 1 << 25
+
+
+@dataclass(frozen=True)
+class Block:
+    """Features that read over the same paths: those at each of ``indices`` on every axis, with the ends per axis."""
+
+    indices: tuple[Positions, ...]  # [A][k], k of its own on every axis
+    ends: Group  # [A] of extents with an entry per index
 
 
 @dataclass(frozen=True)
@@ -121,32 +134,63 @@ class Regions:
         >>> analyze(net, input_size=8).regions("conv").box((0,))
         ((0, 1),)
         """
-        if not self.reads[tuple(index)]:
+        place = tuple(index)
+        ends = [
+            [(int(extent.first[y]), int(extent.last[y])) for extent, y in zip(group, place, strict=True)]
+            for group in self.groups
+        ]
+        alive = [along for along in ends if all(last >= 0 for _, last in along)]
+        if not alive:
             return None
-        ends = zip(self.first[tuple(index)].tolist(), self.last[tuple(index)].tolist(), strict=True)
-        return tuple((first, last) for first, last in ends)
+        return tuple((min(a for a, _ in along), max(b for _, b in along)) for along in zip(*alive, strict=True))
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """All features that read anything, each in one block."""
+        if len(self.groups) < 2:
+            return tuple(_block(group, [np.flatnonzero(extent.alive) for extent in group]) for group in self.groups)
+        # Per axis, indices that the same groups are alive at: any of these on each axis make a block.
+        classes = [_classes([group[axis].alive for group in self.groups]) for axis in range(len(self.axes))]
+        blocks = []
+        for choice in product(*classes):
+            alive = frozenset.intersection(*(some for some, _ in choice))
+            if alive:
+                joined = [reduce(Extent.joined, (self.groups[g][a] for g in alive)) for a in range(len(choice))]
+                blocks.append(_block(joined, [indices for _, indices in choice]))
+        return tuple(blocks)
 
     @cached_property
     def _grid(self) -> tuple[Marks, Positions, Positions]:
         axes = len(self.axes)
+        if prod(self.map_size) > MAX_FEATURES:
+            raise SizeError(
+                f"layer {self.layer!r}: a map of {' x '.join(map(str, self.map_size))} has more than the "
+                f"{MAX_FEATURES} features that are laid out one by one; ask box(index), or read the ends in blocks"
+            )
         reads = np.zeros(self.map_size, dtype=bool)
-        first = np.empty((*self.map_size, axes), dtype=np.int64)
-        first[...] = self.source_size
+        first = np.zeros((*self.map_size, axes), dtype=np.int64)
         last = np.full((*self.map_size, axes), -1, dtype=np.int64)
-        for group in self.groups:
-            alive = np.ones(self.map_size, dtype=bool)
-            for axis, extent in enumerate(group):
-                alive &= _along(extent.alive, axis, axes)
-            reads |= alive
-            for axis, (extent, size) in enumerate(zip(group, self.source_size, strict=True)):
-                first_here = np.where(alive, _along(extent.first, axis, axes), size)
-                last_here = np.where(alive, _along(extent.last, axis, axes), -1)
-                np.minimum(first[..., axis], first_here, out=first[..., axis])
-                np.maximum(last[..., axis], last_here, out=last[..., axis])
-        first[~reads] = 0
+        for block in self.blocks:
+            place = np.ix_(*block.indices)
+            reads[place] = True
+            for axis, ends in enumerate(block.ends):
+                first[..., axis][place] = _along(ends.first, axis, axes)
+                last[..., axis][place] = _along(ends.last, axis, axes)
         for array in (reads, first, last):
             array.flags.writeable = False
         return reads, first, last
+
+
+def _block(group: Sequence[Extent], indices: list[Positions]) -> Block:
+    ends = (Extent(extent.first[some], extent.last[some]) for extent, some in zip(group, indices, strict=True))
+    return Block(tuple(indices), tuple(ends))
+
+
+def _classes(alive: list[Marks]) -> list[tuple[frozenset[int], Positions]]:
+    """Return the sets of groups that are alive at some index of an axis, with the indices of each."""
+    patterns, which = np.unique(np.array(alive), axis=1, return_inverse=True)
+    sets = (frozenset(np.flatnonzero(pattern).tolist()) for pattern in patterns.T)
+    return [(some, np.flatnonzero(which.ravel() == number)) for number, some in enumerate(sets)]
 
 
 class Extents(ProductDomain[Extent]):
@@ -248,12 +292,30 @@ def size_ranges(compiled: Compiled, source: int, nodes: Sequence[int]) -> dict[i
 
 
 class Ends(Domain[Extent]):
-    """The ends of what every index of a map surely reads of ``source`` along one axis."""
+    """The ends of what every index of a map surely reads of ``source`` along one axis.
 
-    def __init__(self, compiled: Compiled, axis: int, source: int) -> None:
-        self.layers, self.axis = compiled.layers, axis
-        self.reads, self.sizes = compiled.reads[axis], [size[axis] for size in compiled.sizes]
+    Behind the last op that may leave some of its input out, one extent stands for a whole map: the hull of all.
+
+    Parameters
+    ----------
+    covers
+        What each op reads of its inputs for sure.
+    source, nodes
+        Where the walk starts, and the nodes that are asked for.
+    """
+
+    def __init__(self, compiled: Compiled, covers: Covers, source: int, nodes: Iterable[int]) -> None:
+        self.layers, self.axis = compiled.layers, covers.axis
+        self.reads, self.sizes = compiled.reads[self.axis], [size[self.axis] for size in compiled.sizes]
         self.size = self.sizes[source] or 0
+        partly = {
+            tail
+            for v in compiled.between(list(nodes), source)
+            for slot, tail in enumerate(self.layers.tails[v])
+            if not covers.is_whole(v, slot)
+        }
+        #: Nodes whose indices are told apart.
+        self.apart = frozenset(compiled.between(list(partly), source))
 
     @property
     def start(self) -> Extent:
@@ -261,26 +323,44 @@ class Ends(Domain[Extent]):
 
     def through(self, v: int, slot: int, value: Extent) -> Extent | None:
         op, outputs = self.layers.ops[v][self.axis], self.sizes[v]
+        if self.layers.tails[v][slot] not in self.apart:
+            return value if len(value.first) == 1 else _hull(value)
         if op.alternatives or not op.reads_all or not outputs or outputs > MAX_POSITIONS:
             return None
         read = self.reads[v][slot]
-        return None if read.is_unknown else _ends(op, read, value, outputs, self.size)
+        if read.is_unknown:
+            return None
+        extent = value if op.keeps_all else _ends(op, read, value, outputs, self.size)
+        return extent if v in self.apart else _hull(extent)
 
     def join(self, v: int, values: list[Extent]) -> Extent:
         return reduce(Extent.joined, values)
 
 
-def reads_ends(compiled: Compiled, axis: int, source: int, nodes: Sequence[int]) -> dict[int, tuple[bool, bool]]:
+def _hull(extent: Extent) -> Extent:
+    return Extent(extent.first.min(keepdims=True), extent.last.max(keepdims=True))
+
+
+class Covers(Protocol):
+    """What ops read of their inputs along one axis."""
+
+    axis: int
+
+    def is_whole(self, v: int, slot: int) -> bool:
+        """Return whether the features of ``v`` surely read all of the map in ``slot``."""
+
+
+def reads_ends(compiled: Compiled, covers: Covers, source: int, nodes: Sequence[int]) -> dict[int, tuple[bool, bool]]:
     """Return whether each of ``nodes`` surely reads the first, and the last position of ``source`` by some feature.
 
     Nodes on the way to which sizes are not known are left out, and so are those that surely read nothing.
     """
-    size = compiled.sizes[source][axis] or 0
+    size = compiled.sizes[source][covers.axis] or 0
     if not 0 < size <= MAX_POSITIONS:
         return {}
-    found = folded(compiled.layers, source, Ends(compiled, axis, source), nodes)
     asked = set(nodes)
-    return {v: (bool(ends.first.min() == 0), bool(ends.last.max() == size - 1)) for v, ends in found if v in asked}
+    extents = folded(compiled.layers, source, Ends(compiled, covers, source, nodes), nodes)
+    return {v: (bool(ends.first.min() == 0), bool(ends.last.max() == size - 1)) for v, ends in extents if v in asked}
 
 
 def obstacle(compiled: Compiled, node: int, source: int) -> str:

@@ -125,26 +125,28 @@ class _Beyond(Domain[Window]):
     def __init__(self, compiled: Compiled, axis: int, local: list[Window], source: int) -> None:
         self.layers, self.axis, self.local = compiled.layers, axis, local
         self.reads = compiled.reads[axis]
-        edges = zip(self.layers.tails, self.reads, strict=True)
+        kinds = {id(reads): reads for reads in self.reads}  # of ops, with the sizes of their inputs
+        unbounded = {kind for kind, reads in kinds.items() if any(read.is_unbounded for read in reads)}
         feeding = {
             tail
-            for tails, reads in edges
+            for tails, reads in zip(self.layers.tails, self.reads, strict=True)
+            if id(reads) in unbounded
             for tail, read in zip(tails, reads, strict=True)
-            if read.kind != "local" and read.is_unbounded
+            if read.is_unbounded
         }
         self.ends = covered(compiled, axis, source, feeding)
 
     def through(self, v: int, slot: int, value: Window) -> Window:
         read = self.reads[v][slot]
         if read.kind == "local" or not read.is_unbounded:
-            return EMPTY if value.kind == "empty" else _composed(read, value)
+            return value if value is EMPTY else _composed(read, value)
         tail = self.layers.tails[v][slot]
         ends = self.ends.get(tail, 0)
         return self.reading(v, read, value, ends).hull(self.reading(v, read, self.local[tail], ends))
 
     def join(self, v: int, values: list[Window]) -> Window:
-        field = EMPTY
-        for value in values:
+        field = values[0]
+        for value in values[1:]:
             field = field.hull(value)
         if field.kind != "empty" and self.layers.ops[v][self.axis].alternatives:
             return field.at_most(f"{self.layers.nodes[v]!r} is one of its inputs, decided when the model runs")
@@ -194,16 +196,16 @@ class _BeyondBack(_Beyond):
         return window.hull(_composed(self.local[v], read))
 
     def join(self, v: int, values: list[Window]) -> Window:
-        field = EMPTY
-        for value in values:
+        field = values[0]
+        for value in values[1:]:
             field = field.hull(value)
         return field
 
 
 def _composed(outer: Window, inner: Window) -> Window:
     """Return ``outer.through(inner)``; in most cases nothing is to be composed."""
-    if outer.is_empty or inner.is_empty:
+    if outer.kind == "empty" or inner.kind == "empty":
         return EMPTY
-    if inner.is_full and outer.is_local and outer.exact:
+    if inner.kind == "full" and outer.kind == "local" and outer.exact:
         return inner
     return outer.through(inner)

@@ -1,25 +1,20 @@
 """Regions: the positions that one feature reads, cut at the border of every map on the way, not only at the image.
 
-Along one axis they are kept as runs, so that a feature that reads millions of pixels costs no more than one that reads
-a few.
+Along one axis they are kept as runs, so that a feature that reads billions of pixels costs no more than one that reads
+a few, holes or not.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rfgraph.algebra.runs import Runs, TooManyRunsError, united
 from rfgraph.algebra.window import Interval, Window
 from rfgraph.ops import Op
-from rfgraph.ops.base import at_border
+from rfgraph.ops.base import runs_at_border
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import fold_back
 from rfgraph.passes.products import ProductDomain, Products
-
-Runs = tuple[Interval, ...]  # sorted closed intervals with gaps between them
 
 
 class Region(ProductDomain[Runs]):
@@ -29,30 +24,39 @@ class Region(ProductDomain[Runs]):
     ----------
     compiled
         A network whose sizes are known on the way.
-    node, index
-        The feature: a node id, and one index per axis inside its map.
+    index
+        The feature: one index per axis inside the map at which the walk starts.
     """
 
     def __init__(self, compiled: Compiled, index: Sequence[int]) -> None:
         super().__init__(compiled)
         self.index = index
+        #: Whether the holes of some set were more than are followed, so that its hull stands in its place.
+        self.widened = False
 
     @property
     def first(self) -> tuple[Runs, ...]:
-        return tuple(((y, y),) for y in self.index)
+        return tuple(Runs.of(y, y) for y in self.index)
 
     def read(self, v: int, slot: int, axis: int, part: Runs) -> Runs | None:
         layers = self.compiled.layers
+        op, read = layers.ops[v][axis], self.compiled.reads[axis][v][slot]
         size = self.compiled.sizes[layers.tails[v][slot]][axis] or 0
-        return _read(layers.ops[v][axis], self.compiled.reads[axis][v][slot], part, size) or None
+        try:
+            return _read(op, read, part, size)
+        except TooManyRunsError:
+            self.widened = True
+            return _bound(op, read, part, size)
 
     def covers(self, one: Runs, other: Runs) -> bool:
-        firsts = [first for first, _ in one]
-        places = ((bisect_right(firsts, first) - 1, last) for first, last in other)
-        return all(place >= 0 and last <= one[place][1] for place, last in places)
+        return one.covers(other)
 
     def hull(self, one: Runs, other: Runs) -> Runs:
-        return _merged([*one, *other])
+        try:
+            return united([one, other])
+        except TooManyRunsError:
+            self.widened = True
+            return united([one.hull, other.hull]).hull
 
 
 def reach(compiled: Compiled, node: int, index: Sequence[int], source: int) -> Products[Runs]:
@@ -67,7 +71,9 @@ def reach(compiled: Compiled, node: int, index: Sequence[int], source: int) -> P
     source
         Node id of what is read.
     """
-    return fold_back(compiled.layers, node, Region(compiled, index), source).get(source, Products([], True))
+    domain = Region(compiled, index)
+    reached = fold_back(compiled.layers, node, domain, source).get(source, Products([], True))
+    return Products(reached.products, reached.exact and not domain.widened)
 
 
 def box(reached: Products[Runs]) -> tuple[Interval, ...] | None:
@@ -75,86 +81,45 @@ def box(reached: Products[Runs]) -> tuple[Interval, ...] | None:
     if not reached.products:
         return None
     along = zip(*reached.products, strict=True)
-    return tuple((min(runs[0][0] for runs in parts), max(runs[-1][1] for runs in parts)) for parts in along)
+    return tuple((min(runs.first for runs in parts), max(runs.last for runs in parts)) for parts in along)
 
 
-def _read(op: Op, read: Window, outputs: Runs, size: int) -> Runs:
-    """Return which of ``size`` inputs the ``outputs`` read."""
+def _read(op: Op, read: Window, outputs: Runs, size: int) -> Runs | None:
+    """Return which of ``size`` inputs the ``outputs`` read, ``None`` if they read none."""
+    if not (read.is_local or read.is_unbounded):
+        return None
+    if read.is_unbounded or (outputs.is_interval and op.spacing == 1 and not op.skips and read.seamless):
+        return _between(op, read, outputs, size)
+    parts: list[Runs] = []
+    for phase, turns in outputs.phases(read.period).items():
+        interval = read.intervals[phase]
+        if interval is None:
+            continue
+        taps = op.taps(read, phase)
+        at = turns.scaled(read.step)
+        if isinstance(taps, range):
+            parts.append(at.scaled(1, taps[0]).swept(taps.step, len(taps)))
+        else:
+            parts.append(united(at.scaled(1, tap) for tap in taps))
+    return runs_at_border(op.border, united(parts), size) if parts else None
+
+
+def _between(op: Op, read: Window, outputs: Runs, size: int) -> Runs | None:
+    """Return all inputs from the first to the last that ``outputs`` read, which one period at their ends tells."""
     if read.is_full:
-        return ((0, size - 1),)
-    if read.side:
-        return _on_to_an_end(read, outputs, size)
-    if not read.is_local:
-        return ()
-    solid = op.spacing == 1 and not op.skips
-    inputs: list[Interval] = []
-    for a, b in outputs:
-        if solid and (a == b or read.seamless):
-            ends = _ends(read, a, b)
-            inputs += [] if ends is None else _within(op, *ends, size)
-        elif read.period == read.step == 1 and not op.skips:  # each tap reads a run as long as that of the outputs
-            for tap in op.taps(read, a):
-                inputs += _within(op, tap, tap + b - a, size)
-        else:
-            for y in range(a, b + 1):
-                for tap in _inside(op.taps(read, y), size) if op.border == "constant" else op.taps(read, y):
-                    inputs += _within(op, tap, tap, size)
-    return _merged(inputs)
+        return Runs.of(0, size - 1)
+    ends = [end for y in outputs.at_ends(read.period) if (end := read.ends(y)) is not None]
+    if not ends:
+        return None
+    first = min(0 if first is None else first for first, _ in ends)
+    last = max(size - 1 if last is None else last for _, last in ends)
+    if read.side:  # it begins or ends with the map
+        return Runs.of(max(first, 0), min(last, size - 1)) if first < size and last >= 0 else None
+    return runs_at_border(op.border, Runs.of(first, last), size)
 
 
-def _on_to_an_end(read: Window, outputs: Runs, size: int) -> Runs:
-    """Return what outputs read of all that comes before or after them: one period of each run tells."""
-    ends = []
-    for a, b in outputs:
-        for y in (*range(a, min(b, a + read.period) + 1), *range(max(a, b - read.period), b + 1)):
-            ends.append(read.ends(y))
-    told = [end for end in ends if end is not None]
-    first = min((0 if first is None else max(first, 0) for first, _ in told), default=size)
-    last = max((size - 1 if last is None else min(last, size - 1) for _, last in told), default=-1)
-    return ((first, last),) if first <= last else ()
-
-
-def _ends(read: Window, a: int, b: int) -> Interval | None:
-    """Return the least first and greatest last index that outputs ``a`` to ``b`` read: one period of them tells."""
-    reach = min(b - a, read.period - 1)
-    intervals = [read.interval(y) for y in (*range(a, a + reach + 1), *range(b - reach, b + 1))]
-    ends = [interval for interval in intervals if interval is not None]
-    return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else None
-
-
-def _within(op: Op, first: int, last: int, size: int) -> Iterable[Interval]:
-    """Return what is read in the place of all positions from ``first`` to ``last``."""
-    if op.border == "edge":
-        return [(at_border("edge", first, size), at_border("edge", last, size))]
-    inside = (max(first, 0), min(last, size - 1))
-    runs = [inside] if inside[0] <= inside[1] else []
+def _bound(op: Op, read: Window, outputs: Runs, size: int) -> Runs | None:
+    """Return an interval that holds all inputs that ``outputs`` read."""
     if op.border != "constant":
-        for start, stop in ((first, min(last + 1, 0)), (max(first, size), last + 1)):
-            if stop - start >= 2 * size:  # mirrored or repeated, that is all of the map
-                return [(0, size - 1)]
-            if start < stop:
-                runs += _runs(np.unique(at_border(op.border, np.arange(start, stop), size)))
-    return runs
-
-
-def _inside(taps: Sequence[int], size: int) -> Sequence[int]:
-    """Return the taps inside a map, without a look at each of the others."""
-    if not isinstance(taps, range):
-        return taps
-    return taps[max(-(taps.start // taps.step), 0) : max(-((taps.start - size) // taps.step), 0)]
-
-
-def _runs(positions: NDArray[np.int64]) -> list[Interval]:
-    breaks = np.flatnonzero(np.diff(positions) > 1) + 1
-    return [(int(run[0]), int(run[-1])) for run in np.split(positions, breaks)]
-
-
-def _merged(runs: list[Interval]) -> Runs:
-    """Return runs sorted, and joined where there is no gap between them."""
-    merged: list[Interval] = []
-    for first, last in sorted(runs):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = merged[-1][0], max(merged[-1][1], last)
-        else:
-            merged.append((first, last))
-    return tuple(merged)
+        return Runs.of(0, size - 1)
+    return _between(op, read, outputs.hull, size)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log10
 
-from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted
+from rfgraph.present.rows import Column, Document, Records, Sheet, counted, envelope
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,27 @@ class Accuracies:
             for fit in self.lines
         ]
         return {
-            "schema_version": SCHEMA_VERSION,
-            "command": "zoo",
+            **envelope("zoo"),
             "models": [{name: getattr(row, name) for name in names} for row in self.rows],
             "lines": dict(zip(("article", "without_alexnet"), lines, strict=True)),
         }
+
+
+def published() -> Accuracies:
+    """Return the networks of the zoo whose accuracy was published, each as it sees the images that it was tried on."""
+    from rfgraph.analysis import analyze
+    from rfgraph.models import ARTICLE, MODELS
+
+    rows = []
+    for model in MODELS.values():
+        said = model.accuracy
+        if said is None:
+            continue
+        report = analyze(model.build(), input_size=said.input_size)
+        size = report[model.node].size[0]
+        macs, plotted = report.macs.count, model.name in ARTICLE
+        rows.append(AccuracyRow(model.name, float(said.top1), size, macs, said.input_size, said.source, plotted))
+    return Accuracies(rows)
 
 
 def _said(fit: Line) -> str:

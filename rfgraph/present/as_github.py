@@ -57,6 +57,8 @@ def _told(alerts: Sequence[Alert]) -> tuple[str, str, Place | None]:
         lines.append(f"also at {', '.join(nodes[:_NAMED])}{more}")
     if first.place is None or first.place.line is not None:
         lines.append(f"model: {printable(first.model)}")
+    elif first.location:
+        lines.append(f"called at {first.location}")
     return title, "\n".join(lines), first.place
 
 

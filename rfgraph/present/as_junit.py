@@ -42,7 +42,7 @@ def _listed(alerts: Sequence[Alert]) -> str:
     lines = []
     for alert in alerts:
         by = "" if alert.accepted_by is None else f" (accepted by {alert.accepted_by})"
-        place = "" if alert.place is None or alert.place.line is None else f"{alert.place}: "
+        place = f"{alert.location}: " if alert.location else ""
         lines.append(f"{place}{alert.severity} {alert.head}{by}: {alert.message}")
         lines += [f"  {alert.advice}"] if alert.advice else []
     return "\n".join(escape(printable(line)) for line in lines)

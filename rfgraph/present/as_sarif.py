@@ -16,11 +16,11 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
-from rfgraph import __version__
 from rfgraph.present.checks import UNCHECKED, Alert, Checks, Place
 from rfgraph.present.explained import EXPLAINED
 from rfgraph.present.rows import Document, printable
 from rfgraph.questions.findings import RULES
+from rfgraph.version import __version__
 
 _LEVELS = {"error": "error", "warning": "warning", "note": "note"}
 
@@ -96,7 +96,10 @@ def _invocation(checks: Checks) -> Document:
 
 
 def _result(alert: Alert, index: int) -> Document:
-    said = f"{alert.message}\n{alert.advice}" if alert.advice else alert.message
+    lines = [alert.message, alert.advice]
+    if alert.location and (alert.place is None or alert.place.line is None):
+        lines.append(f"called at {alert.location}")
+    said = "\n".join(filter(None, lines))
     model = printable(alert.model)
     logical = {"name": alert.node, "fullyQualifiedName": f"{model}::{alert.node}", "kind": "member"}
     location: Document = {"logicalLocations": [logical]}

@@ -39,6 +39,16 @@ def text(sheet: Sheet, width: int | None = None, styled: bool = True) -> str:
     return drawn(sheet, width)
 
 
+def coloured(sheet: Sheet) -> str:
+    """Return the whole sheet with the control codes of a terminal, however wide it is."""
+    from rfgraph.present.terminal import drawn
+
+    if sheet.stacked:
+        return drawn(sheet, 120)
+    wide = widths(sheet.columns, printable_rows(sheet)) if sheet.rows else []
+    return drawn(sheet, max([sum(wide) + GAP * len(wide), *map(cells, (sheet.title, *sheet.notes))]) + 1)
+
+
 def _plain(sheet: Sheet) -> str:
     blank = [] if sheet.dense else [""]
     lines = [printable(sheet.title), *blank] if sheet.title else []

@@ -45,8 +45,10 @@ class Alert:
     axes: tuple[str, ...]
     message: str
     advice: str
-    #: The code that calls the node, else the file of the model; ``None`` if it is no file.
+    #: The code that calls the node where it is here, else the file of the model; ``None`` if that is no file.
     place: Place | None
+    #: The code that calls the node as the model tells it, empty where it does not.
+    location: str
     #: What accepts it, ``None`` if it counts.
     accepted_by: str | None = None
 
@@ -114,7 +116,8 @@ def _alerts(model: str, check: Check) -> Iterator[Alert]:
         text, location = unchecked_text(reason), check.report[reason.first].location
         place = place_of(model, location)
         told = printable(text), printable(check.hint(reason))
-        yield Alert(model, "warning", UNCHECKED, "not checked", printable(str(reason.first)), (), *told, place)
+        node = printable(str(reason.first))
+        yield Alert(model, "warning", UNCHECKED, "not checked", node, (), *told, place, printable(location))
     for finding, entry in check.entries:
         yield Alert(
             model,
@@ -126,19 +129,23 @@ def _alerts(model: str, check: Check) -> Iterator[Alert]:
             printable(finding.message),
             printable(check.advice(finding)),
             place_of(model, finding.location),
+            printable(finding.location),
             entry,
         )
 
 
 def place_of(model: str, location: str = "") -> Place | None:
-    """Return where an editor may look: at ``location``, a ``file:line``, else at the file of the model.
+    """Return where an editor may look: at ``location``, a ``file:line``, if it is here; else at the file of the model.
+
+    Many a model was written elsewhere, and there is nothing to look at then.
 
     Examples
     --------
-    >>> print(place_of("model.onnx", "net.py:12"), place_of("net.py:build"), place_of("zoo:vgg_16"))
-    net.py:12 net.py None
+    >>> print(place_of("model.onnx", "/elsewhere/net.py:12"), place_of("net.py:build"), place_of("zoo:vgg_16"))
+    model.onnx net.py None
     """
-    if located := re.fullmatch(r"(.+):(\d{1,9})", printable(location)):
+    located = re.fullmatch(r"(.+):(\d{1,9})", printable(location))
+    if located and os.path.isfile(located[1]):
         return Place(_relative(located[1]), int(located[2]) or None)
     if model.startswith("zoo:"):
         return None

@@ -24,7 +24,7 @@ from rfgraph.report import Report
 
 #: Notes and accepted findings of one rule that people are shown in full: what a design does on purpose, it does in each
 #: of its blocks.
-_FEW = 3
+FEW = 3
 
 #: Nodes that people are shown at each end of a path.
 _ENDS = 3
@@ -122,7 +122,7 @@ class Check:
             by_rule.setdefault(finding.rule, []).append((finding, entry))
         rows = []
         for alike in by_rule.values():
-            shown = len(alike) if self.everything else _FEW
+            shown = len(alike) if self.everything else FEW
             rows += [self._row(finding, entry) for finding, entry in alike[:shown]]
             if len(alike) > shown:
                 rows.append(_rest(*zip(*alike[shown:], strict=True)))
@@ -194,7 +194,6 @@ class Check:
         """Return it for programs."""
         return {
             **head("check", self.report, self.name),
-            "model": self.name,
             "aligned": self.report.aligned,
             "counts": severities(self.judged.open),
             "accepted": len(self.judged.accepted),

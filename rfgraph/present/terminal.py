@@ -37,7 +37,6 @@ def drawn(sheet: Sheet, width: int) -> str:
         console.print(Text(printable(line)), no_wrap=True, crop=False)
     if sheet.drawing and sheet.notes:
         console.print()
-        console.print()
     for note in sheet.notes:
         console.print(Text(printable(note)))
     return stream.getvalue()

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from rfgraph.errors import SizeError, TilingError
 from rfgraph.present.layers import head, title
 from rfgraph.present.rows import Column, Document, Records, Sheet, across, digits
 from rfgraph.questions.records import exact
 from rfgraph.questions.tiling import AxisTiling, Tiling
 from rfgraph.report import Report
+
+#: Tile sizes that are shown beside the best one, for a person to choose from.
+USUAL_TILES = (128, 256, 384, 512, 768, 1024, 1536, 2048)
+
+
+def usual_plans(report: Report, layer: Hashable | None, overlap: Sequence[int] | int | None = None) -> list[Tiling]:
+    """Return the plans of usual tile sizes that can be carried out and take more than one tile."""
+    plans = []
+    for tile in USUAL_TILES:
+        try:
+            plan = report.tiling(layer, tile, overlap)
+        except (TilingError, SizeError):
+            continue
+        if plan.count != 1:
+            plans.append(plan)
+    return plans
 
 
 @dataclass(frozen=True)

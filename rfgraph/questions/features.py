@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import ceil, floor, prod
 from numbers import Rational
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Pixel = int | float | Fraction
 How = Literal["meets", "inside", "center"]
 Marks = NDArray[np.bool_]
+Indices = NDArray[np.int64]
 PixelBox = tuple[tuple[Fraction, Fraction], ...]  # [A]
 
 #: Boxes of more features than this are refused.
@@ -36,8 +38,7 @@ MAX_FEATURES = 1 << 28
 class Features:
     """The features of a layer that a box of source pixels picks.
 
-    ``box`` is the smallest box of indices that holds them, one closed interval per axis, ``None`` if there are none;
-    ``marks`` tells which features in it are picked, [*size of box]. In most networks that is all of them.
+    They are held per axis, and laid out feature by feature only where ``marks`` or ``indices`` ask for it.
 
     Examples
     --------
@@ -52,25 +53,57 @@ class Features:
     how: How
     axes: tuple[str, ...]
     pixels: PixelBox
-    box: tuple[Interval, ...] | None
-    marks: Marks
+    #: Blocks of features, none in two of them: those at each of the indices on every axis, ascending, [A] of arrays.
+    blocks: tuple[tuple[Indices, ...], ...]
     #: Whether fields were cut at the borders; else the map is taken to go on beyond every border.
     clipped: bool
     status: Literal["exact", "bound"]
 
+    @cached_property
+    def box(self) -> tuple[Interval, ...] | None:
+        """The smallest box of indices that holds them, one closed interval per axis, ``None`` if there are none."""
+        if not self.blocks:
+            return None
+        along = zip(*self.blocks, strict=True)
+        return tuple((min(int(some[0]) for some in parts), max(int(some[-1]) for some in parts)) for parts in along)
+
+    @cached_property
+    def marks(self) -> Marks:
+        """Which features in ``box`` are picked, [*size of box]: in most networks all of them.
+
+        Raises
+        ------
+        UnboundedError
+            If the box has more than 2**28 features.
+        """
+        box = self.box or ((0, -1),) * len(self.axes)
+        shape = [last - first + 1 for first, last in box]
+        if prod(shape) > MAX_FEATURES:
+            raise _too_many()
+        marks = np.zeros(shape, dtype=bool)
+        for block in self.blocks:
+            marks[np.ix_(*(some - first for some, (first, _) in zip(block, box, strict=True)))] = True
+        return marks
+
     @property
     def is_box(self) -> bool:
         """Whether every feature in ``box`` is picked."""
-        return bool(self.marks.all())
+        return self.count == prod(last - first + 1 for first, last in self.box or ((0, -1),))
 
     @property
     def count(self) -> int:
         """How many features are picked."""
-        return int(self.marks.sum())
+        return sum(prod(map(len, block)) for block in self.blocks)
 
     @property
-    def indices(self) -> NDArray[np.int64]:
-        """The picked features, [count, A], in row-major order."""
+    def indices(self) -> Indices:
+        """The picked features, [count, A], in row-major order.
+
+        Raises
+        ------
+        UnboundedError
+            As by ``marks``.
+        """
         origin = [first for first, _ in self.box] if self.box else [0] * len(self.axes)
         return np.argwhere(self.marks) + np.array(origin, dtype=np.int64)
 
@@ -109,26 +142,24 @@ def on_map(layer: Hashable, regions: Regions, fields: Sequence[Window], pixels: 
     UnboundedError, UnknownFieldError
         If centres are asked for and the layer has no field to have one.
     """
-    picked = regions.reads.copy()
-    for axis, (low, high) in enumerate(pixels):
-        first, last = regions.first[..., axis], regions.last[..., axis]
-        if how == "meets":
-            picked &= (first <= floor(high)) & (last >= ceil(low)) & (ceil(low) <= floor(high))
-        elif how == "inside":
-            picked &= (first >= ceil(low)) & (last <= floor(high))
-        else:
-            size = regions.map_size[axis]
-            start, marks = _along(fields[axis], how, low, high, (0, size - 1))
-            here = np.zeros(size, dtype=bool)
-            here[start : start + len(marks)] = marks
-            picked &= here.reshape([-1 if other == axis else 1 for other in range(len(pixels))])
-    box = None
-    if picked.any():
-        others = [tuple(a for a in range(len(pixels)) if a != axis) for axis in range(len(pixels))]
-        along = [np.flatnonzero(picked.any(axis=away)) for away in others]
-        box = tuple((int(some[0]), int(some[-1])) for some in along)
-    marks = picked[tuple(slice(a, b + 1) for a, b in box or ((0, -1),) * len(pixels))]
-    return Features(layer, how, regions.axes, pixels, box, marks, True, regions.status)
+    centred = [
+        _along(fields[axis], how, low, high, (0, regions.map_size[axis] - 1)) if how == "center" else None
+        for axis, (low, high) in enumerate(pixels)
+    ]
+    blocks = []
+    for block in regions.blocks:
+        picked: list[Indices] = []
+        for indices, ends, inside, (low, high) in zip(block.indices, block.ends, centred, pixels, strict=True):
+            if inside is not None:
+                marks = np.isin(indices, inside, assume_unique=True)
+            elif how == "meets":
+                marks = (ends.first <= floor(high)) & (ends.last >= ceil(low)) & (ceil(low) <= floor(high))
+            else:
+                marks = (ends.first >= ceil(low)) & (ends.last <= floor(high))
+            picked.append(indices[marks])
+        if all(map(len, picked)):
+            blocks.append(tuple(picked))
+    return Features(layer, how, regions.axes, pixels, tuple(blocks), True, regions.status)
 
 
 def on_plane(layer: Hashable, axes: tuple[str, ...], fields: Sequence[Window], pixels: PixelBox, how: How) -> Features:
@@ -137,25 +168,18 @@ def on_plane(layer: Hashable, axes: tuple[str, ...], fields: Sequence[Window], p
     Raises
     ------
     UnboundedError
-        If the field reads a whole axis, or more than 2**28 features lie in the box of those picked.
+        If the field reads a whole axis, or those picked along one axis span more than 2**28 features.
     UnknownFieldError
         If the field is not known.
     """
-    along = [_along(field, how, low, high) for field, (low, high) in zip(fields, pixels, strict=True)]
-    picked = all(len(marks) for _, marks in along)
-    if picked and prod(len(marks) for _, marks in along) > MAX_FEATURES:
-        raise _too_many()
-    shape = [len(marks) if picked else 0 for _, marks in along]
-    marks = np.ones(shape, dtype=bool)
-    for axis, (_, here) in enumerate(along if picked else ()):
-        marks &= here.reshape([-1 if other == axis else 1 for other in range(len(pixels))])
-    box = tuple((start, start + len(here) - 1) for start, here in along) if picked else None
+    along = tuple(_along(field, how, low, high) for field, (low, high) in zip(fields, pixels, strict=True))
+    blocks = (along,) if all(map(len, along)) else ()
     exact = all(field.exact for field in fields)
-    return Features(layer, how, axes, pixels, box, marks, False, "exact" if exact else "bound")
+    return Features(layer, how, axes, pixels, blocks, False, "exact" if exact else "bound")
 
 
-def _along(field: Window, how: How, low: Fraction, high: Fraction, within: Interval | None = None) -> tuple[int, Marks]:
-    """Return the first output that an interval picks along one axis, and which ones from it to the last are picked.
+def _along(field: Window, how: How, low: Fraction, high: Fraction, within: Interval | None = None) -> Indices:
+    """Return the outputs that an interval picks along one axis, in ascending order.
 
     Output ``phase + turn * period`` reads ``[first + turn * step, last + turn * step]``: each phase picks a range of
     turns.
@@ -181,14 +205,14 @@ def _along(field: Window, how: How, low: Fraction, high: Fraction, within: Inter
         if turns[0] <= turns[1] and low <= high:
             spans.append((phase + turns[0] * field.period, phase + turns[1] * field.period))
     if not spans:
-        return 0, np.zeros(0, dtype=bool)
+        return np.zeros(0, dtype=np.int64)
     origin, size = min(a for a, _ in spans), max(b for _, b in spans) - min(a for a, _ in spans) + 1
     if size > MAX_FEATURES:
         raise _too_many()
     marks = np.zeros(size, dtype=bool)
     for a, b in spans:
         marks[a - origin : b - origin + 1 : field.period] = True
-    return origin, marks
+    return np.flatnonzero(marks) + origin
 
 
 def _too_many() -> UnboundedError:

@@ -36,7 +36,7 @@ def said_of(options: Namespace) -> tuple[str, int]:
 
 
 def test_each_model_is_done_and_what_fails_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    outcomes = list(each_model(Namespace(models=["a", "broken", "odd", "bb"]), said_of))
+    outcomes = list(each_model(Namespace(models=["a", "broken", "odd", "bb"], verbose=False), said_of))
     assert outcomes[0] == Outcome("a", 1, "A")
     assert outcomes[1] == Outcome("broken", 2, None, "broken: it is broken")
     assert (outcomes[2].code, outcomes[2].answer) == (3, None)

@@ -14,11 +14,13 @@ from strategies import GATED, PLAIN, SAME, networks
 
 import rfgraph
 import rfgraph.solved
-from benchmarks.graphs import misaligned
+from benchmarks.graphs import NETWORKS, misaligned
 from rfgraph.algebra.window import Window
+from rfgraph.errors import SizeError
 from rfgraph.fast import affine_walk as plain
 from rfgraph.fast import interning as numbered
 from rfgraph.fast.field_arrays import of_fields
+from rfgraph.fast.lanes import Lanes, lanes_of
 from rfgraph.models import MODELS
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import compile_graph, compile_layers
@@ -48,8 +50,8 @@ def check_solved(graph, solved):
     for v, node in enumerate(layers.nodes):
         assert solved.field(node) == tuple(of_axis.field(v) for of_axis in fields)
         assert solved.kind(node) == layers.kinds[v]
-        assert tuple(frame.map_size for frame in solved.frames(node)) == compiled.sizes[v]
-        assert tuple(frame.is_global for frame in solved.frames(node)) == tuple(f.is_global[v] for f in fields)
+        assert solved.map_size(node) == compiled.sizes[v]
+        assert solved.is_global(node) == tuple(f.is_global[v] for f in fields)
     assert solved.has_global == any(any(of_axis.is_global) for of_axis in fields)
     found = find(compiled, fields, source, ["center"] * len(fields))
     assert list(solved.misaligned) == list(dict.fromkeys(finding.node for finding in found))
@@ -85,11 +87,14 @@ def test_what_is_solved_of_any_network_is_right(graph):
         check_solved(graph, solved)
 
 
-input_sizes = st.one_of(st.none(), st.integers(1, 40), st.lists(st.integers(1, 40), min_size=2, max_size=2))
+input_sizes = st.one_of(
+    st.none(), st.integers(1, 40), st.integers(40, 400), st.lists(st.integers(1, 40), min_size=2, max_size=2)
+)
 
 
 @given(
     networks(axes=st.just(2), layers=GATED, inputs=st.just(1), most=14)
+    | networks(axes=st.just(2), layers=PLAIN, inputs=st.just(1), most=14)
     | networks(axes=st.just(2), layers=[*PLAIN, *SAME, *GATED], inputs=st.just(1), most=6),
     input_sizes,
 )
@@ -192,7 +197,7 @@ def test_sizes_that_are_given_by_name_are_left_to_the_general_passes():
 def test_the_input_may_say_its_size_itself():
     net = chain(("conv", {"kernel": 3, "stride": 2, "padding": "same"}))
     net.graph.nodes["x"]["size"] = [8, 9]
-    assert [frame.map_size for frame in plain.solve(net.graph).frames("n0")] == [4, 5]
+    assert plain.solve(net.graph).map_size("n0") == (4, 5)
     assert plain.solve(net.graph, input_size=11).sizes() == [(11, 11), (6, 6)]
 
 
@@ -241,7 +246,7 @@ def test_gates_keep_the_local_field(input_size):
     solved = plain.solve(graph, input_size=input_size)
     check_solved(graph, solved)
     assert solved.field("after") == (Window(3, 1, 1),) * 2
-    assert all(frame.is_global for frame in solved.frames("after"))
+    assert all(solved.is_global("after"))
     assert solved.misaligned == ()
 
 
@@ -312,7 +317,7 @@ def test_attributes_of_equal_number_but_other_names_are_told_apart():
 def test_labels_and_locations_of_every_node_grow_no_table():
     layers = [("conv", {"kernel": 3, "location": f"net.py:{k}"}) for k in range(50)]
     plain.solve(chain(*layers).graph)
-    table = numbered._TABLES[numbered.lanes_of(2, wide=False)]
+    table = numbered._TABLES[lanes_of(2, wide=False)]
     before = len(table.specs)
     plain.solve(chain(*(("conv", {"kernel": 3, "location": f"other.py:{k}"}) for k in range(50))).graph)
     assert len(table.specs) == before
@@ -328,19 +333,19 @@ def test_numbers_beyond_a_lane_are_exact():
     assert report.numbers().size.dtype == object
     after = rfgraph.analyze(chain(("conv", {"kernel": 3}), axes=1))  # and other networks are none the worse for it
     assert after.numbers().size.dtype == np.int64
-    assert numbered._TABLES[numbered.lanes_of(1, wide=False)].widest == 3 - 1
+    assert numbered._TABLES[lanes_of(1, wide=False)].widest == 3 - 1
 
 
 @given(networks(axes=st.integers(1, 2), layers=PLAIN, inputs=st.just(1), most=14))
 def test_networks_are_walked_again_where_a_number_does_not_fit_its_lane(graph):
     axes = graph.graph["axes"]
-    wide, narrow = numbered.Lanes(axes, 64, 64), numbered.Lanes(axes, 2, 5)
+    wide, narrow = Lanes(axes, 64, 64), Lanes(axes, 8, 8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain, "lanes_of", lambda axes, *, wide: numbered.Lanes(axes, *((64, 64) if wide else (2, 5))))
+        patch.setattr(plain, "lanes_of", lambda axes, *, wide: Lanes(axes, *((64, 64) if wide else (8, 8))))
         solved = plain.solve(graph)
     if solved is not None:
         largest = max(field.size for node in solved.states for field in solved.field(node))
-        assert solved._table.lanes == wide or (solved._table.lanes == narrow and largest <= 1 << 4)
+        assert solved._table.lanes == wide or (solved._table.lanes == narrow and largest < 1 << 7)
         check_solved(graph, solved)
 
 
@@ -357,7 +362,7 @@ def test_branches_far_apart_are_covered_exactly():
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("below", range(-2, 8))
 def test_fields_that_outgrow_a_lane_behind_a_wide_merge_are_exact(axes, below):
-    far = (1 << numbered.lanes_of(axes, wide=False).size - 1) - below
+    far = (1 << lanes_of(axes, wide=False).size - 2) - below
     net = rfgraph.Network("far", axes=axes)
     image = net.input("x")
     x = net.add("add", image, net.pad("far", image, padding=[[far, -far]] * axes))
@@ -372,10 +377,35 @@ def test_fields_that_outgrow_a_lane_behind_a_wide_merge_are_exact(axes, below):
 def test_tables_are_given_up_when_they_grow_large(monkeypatch):
     monkeypatch.setattr(numbered, "MAX_FRAMES", 20)
     monkeypatch.setattr(numbered, "_TABLES", {})
-    for shift in range(40):
-        graph = chain(("pad", {"padding": [[shift, 0]]}), axes=1).graph
-        assert rfgraph.analyze(graph)["n0"].padding == (shift,)
-    assert len(numbered._TABLES[numbered.lanes_of(1, wide=False)].frames) <= 22
+    for stride in range(1, 40):
+        graph = chain(("conv", {"kernel": 1, "stride": stride}), axes=1).graph
+        assert rfgraph.analyze(graph)["n0"].stride == (stride,)
+    assert len(numbered._TABLES[lanes_of(1, wide=False)].frames) <= 22
+
+
+@pytest.mark.parametrize("network", ["chain", "unpadded", "misaligned"])
+@pytest.mark.parametrize("input_size", [None, 1 << 20])
+def test_tables_grow_with_the_kinds_of_layers_and_not_with_the_nodes(monkeypatch, network, input_size):
+    """However deep a network, padded or not, what is asked of its ops is asked once."""
+    grown = []
+    for nodes in (200, 2000):
+        monkeypatch.setattr(numbered, "_TABLES", {})
+        graph = NETWORKS[network](nodes)
+        solved = plain.solve(graph, input_size=input_size)
+        table = solved._table
+        grown.append((len(table.frames), len(table.reads), len(table.sized_steps), len(table.meetings)))
+        if nodes == 200:
+            check_solved(graph, solved)
+    assert grown[0] == grown[1]
+
+
+def test_a_map_that_shrinks_to_nothing_is_refused_by_name():
+    graph = chain(*[("conv", {"kernel": 3})] * 6).graph
+    assert plain.solve(graph, input_size=13).map_size("n5") == (1, 1)
+    for size in (1, 2, 3, 11, 12):
+        assert plain.solve(graph, input_size=size) is None
+        with pytest.raises(SizeError, match=r"node 'n\d'"):
+            rfgraph.analyze(graph, size)
 
 
 def test_a_graph_may_be_changed_after_it_was_read():

@@ -30,7 +30,8 @@ MUTANTS = int(os.environ.get("RFGRAPH_MUTANTS") or (20_000 if os.environ.get("HY
 #: Formats of which one file takes long, to damage or to read: fewer of theirs.
 SLOW = {"pbtxt": 2, "saved_model": 2}
 
-NEEDS = {"onnx": "onnx", "pb": "google.protobuf", "pbtxt": "google.protobuf", "saved_model": "google.protobuf"}
+NEEDS = {"onnx": "onnx", "pb": "google.protobuf", "pbtxt": "google.protobuf", "saved_model": "google.protobuf",
+         "tfjs": "google.protobuf"}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", damage.FILES)
@@ -52,7 +53,7 @@ def test_damaged_files_are_read_or_refused(kind):
 def test_every_format_is_damaged():
     other_names = {".hdf5": ".h5"}
     read = set(importers.FORMATS) - set(other_names)
-    assert {f".{kind}" for kind in damage.FILES} - {".saved_model"} == read
+    assert {f".{kind}" for kind in damage.FILES} - {".saved_model", ".tfjs"} == read
     assert all(importers.FORMATS[one] is importers.FORMATS[other] for one, other in other_names.items())
 
 

@@ -720,7 +720,11 @@ def one_op(op):
     return run
 
 
-@pytest.mark.parametrize("op", [*sorted(UNARY), *sorted(SEVERAL)])
+#: Ops that TensorFlow.js has besides, which TensorFlow does not run: test_tfjs.py reads them.
+OF_TENSORFLOW_JS = {"FusedDepthwiseConv2dNative", "Prelu"}
+
+
+@pytest.mark.parametrize("op", [*sorted(UNARY), *sorted(set(SEVERAL) - OF_TENSORFLOW_JS)])
 def test_a_function_of_elements_reads_its_own_position(op):
     case = Case(op, one_op(op), x=(1, 2, 3, 4), exact=op not in COARSE)
     assert op in ops_of(built(case)[0].as_graph_def())
@@ -754,13 +758,13 @@ def test_every_op_has_a_row():
     rows = {*UNARY, *SEVERAL, *NOT_FOLLOWED, *STATISTICS}
     for case in CASES:
         rows |= ops_of(built(case)[0].as_graph_def())
-    assert sorted(set(HANDLERS) - rows - set(TWINS)) == []
+    assert sorted(set(HANDLERS) - rows - set(TWINS) - OF_TENSORFLOW_JS) == []
     for twin, op in TWINS.items():
         assert HANDLERS.get(twin) is HANDLERS.get(op)
 
 
 def test_outputs_are_called_as_tensorflow_calls_them():
-    for op in HANDLERS:
+    for op in set(HANDLERS) - OF_TENSORFLOW_JS:
         names = tuple(argument.name for argument in op_def_registry.get(op).output_arg)
         assert OUTPUTS.get(op, names[:1]) == names, op
 
@@ -860,3 +864,26 @@ def test_what_is_computed_from_open_sizes_is_read_for_the_size_that_is_given(nam
     assert whys
     assert "depend" in whys[0]
     assert whys[0].endswith("on the input size; give one")
+
+
+def test_a_convolution_that_pads_or_resizes_first_learns_its_filter(tmp_path):
+    weights = np.full((3, 3, 4, 2), 0.5, "f4")
+    pads = [[0, 0], [1, 1], [1, 1], [0, 0]]
+    kept = {"mode": "REFLECT", "strides": [1, 1, 1, 1], "padding": "VALID"}
+    calls = {
+        "pad": lambda x: raw.FusedPadConv2D(input=x, paddings=pads, filter=weights, **kept),
+        "both": lambda x: raw.FusedResizeAndPadConv2D(input=x, size=[6, 14], paddings=pads, filter=weights, **kept),
+        "dilation": lambda x: raw.Dilation2D(
+            input=x, filter=weights[..., 0], strides=[1, 1, 1, 1], rates=[1, 1, 1, 1], padding="SAME"
+        ),
+    }
+    for name, call in calls.items():
+        path = tmp_path / f"{name}.pb"
+        path.write_bytes(frozen(call, lower_control_flow=True).SerializeToString())
+        assert rfgraph.analyze(path).parameters.count == weights.size // (2 if name == "dilation" else 1), name
+
+
+def test_every_op_that_is_called_after_its_weights_says_which_they_are():
+    called = ("Conv", "MatMul", "Bias", "BatchNorm", "Dilation", "Gather")
+    silent = [op for op in HANDLERS if any(word in op for word in called) and HANDLERS.learns(op) is None]
+    assert [op for op in silent if not op.startswith("TensorArray") and not op.endswith("GatherNd")] == []

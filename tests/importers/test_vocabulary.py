@@ -19,6 +19,8 @@ HANDLERS = {
     "layers": ("keras.layers", "keras.nodes"),
     "torch": ("torch.operators",),
     "jax": ("jax.primitives",),
+    "openvino": ("openvino.operators", "openvino.nodes"),
+    "ncnn": ("ncnn.operators", "ncnn.nodes"),
 }
 FORMATS = tuple(Names.__annotations__)
 

@@ -14,10 +14,13 @@ from strategies import DIRECTED, networks, readable, shifted_paths, sized
 
 import rfgraph
 from rfgraph import Network
+from rfgraph.algebra import runs as algebra_runs
 from rfgraph.ops import KINDS
 from rfgraph.ops.base import attribute, choice
 from rfgraph.ops.sliding import Sliding
-from rfgraph.passes import extents, products
+from rfgraph.passes import extents, products, regions
+from rfgraph.passes.compiled import compile_graph
+from rfgraph.passes.covers import Covered
 
 
 @given(networks(same=True, drift=True, axes=st.integers(1, 3)), st.data())
@@ -235,15 +238,49 @@ def test_kernels_over_every_border_are_followed_tap_by_tap(one, two, size, data)
         assert report.regions("second").box((y,)) == expected
 
 
-def test_a_feature_that_reads_millions_of_pixels_is_told_at_once():
+HUGE = 2 * 10**9
+#: A network whose last map a gate reads all of, for an image of n, and how many pixels at its end are left out.
+CODED = {
+    "dilated": (lambda net, x, n: net.conv("c", x, kernel=3, dilation=2, padding=2), 0),
+    "strided": (lambda net, x, n: net.conv("c", x, kernel=1, stride=2), 1),
+    "holes": (lambda net, x, n: net.conv("c", x, kernel=3, stride=2, dilation=3), 1),
+    "far": (lambda net, x, n: net.conv("c", x, kernel=3, dilation=n // 7), 0),
+    "mirrored": (lambda net, x, n: net.conv("c", net.pad("p", x, padding=9, mode="reflect"), kernel=3), 0),
+    "gaps": (lambda net, x, n: net.conv("c", net.conv_transpose("u", x, kernel=1, stride=4), kernel=2, stride=8), 1),
+    "resized": (lambda net, x, n: net.conv("c", net.resize("u", x, scale=2, mode="linear"), kernel=1, stride=3), 0),
+    "crossed": (lambda net, x, n: net.conv("c", net.conv("d", x, kernel=2, stride=7), kernel=5, stride=3), None),
+}
+
+
+@pytest.mark.parametrize("size", [HUGE, 210])
+@pytest.mark.parametrize("name", CODED)
+def test_what_is_read_of_billions_of_pixels_is_kept_as_a_few_runs(name, size):
+    build, left = CODED[name]
     net = Network(axes=1)
-    conv = net.conv("conv", net.input("x", size=20_000_000), kernel=3, padding=1)
-    thin = net.conv("thin", conv, kernel=3, dilation=2, padding=2)
-    net.mul("gated", thin, net.global_avg_pool("pool", thin))
+    coded = build(net, net.input("x", size=size), size)
+    net.mul("gated", coded, net.global_avg_pool("pool", coded))
     report = rfgraph.analyze(net)
-    start = time.process_time()
-    assert report.region("gated", 0).box == ((0, 20_000_000 - 1),)
-    assert time.process_time() - start < 1
+    region = report.region("gated", 1)
+    assert region.status == "exact"
+    if left is not None:
+        assert region.box == ((0, size - 1 - left),)
+    compiled = report._compiled
+    reached = regions.reach(compiled, compiled.layers.id_of("gated"), (1,), 0)
+    assert sum(len(turns) for (runs,) in reached.products for turns in runs.turns.values()) < 50
+    if size < HUGE:
+        read = {(i,) for (runs,) in reached.products for a, b in runs for i in range(a, b + 1)}
+        assert read == oracle.clipped(net.graph, "gated", "x", (1,))
+
+
+def test_more_holes_than_are_followed_leave_a_bound_that_says_so(monkeypatch):
+    net = Network(axes=1)
+    x = net.conv("far", net.input("x", size=40_000), kernel=2, stride=100, dilation=99)
+    net.global_avg_pool("pool", net.conv("c", x, kernel=1, stride=7))
+    exact = rfgraph.analyze(net).region("pool", 0)
+    monkeypatch.setattr(algebra_runs, "MAX_RUNS", 1)
+    bound = rfgraph.analyze(net).region("pool", 0)
+    assert (exact.status, bound.status) == ("exact", "bound")
+    assert bound.box[0][0] <= exact.box[0][0] <= exact.box[0][1] <= bound.box[0][1]
 
 
 def test_taps_of_weight_zero_are_not_read():
@@ -350,3 +387,23 @@ def test_beyond_the_cap_one_region_is_a_bound_that_says_so(monkeypatch):
     monkeypatch.setattr(products, "MAX_PRODUCTS", 1)
     bound = two_that_die_apart().region("add", (3, 3))
     assert (exact.status, bound.status) == ("exact", "bound")
+
+
+def test_behind_the_last_op_that_leaves_pixels_out_one_extent_stands_for_a_map():
+    net = Network(axes=1)
+    x = net.conv("stem", net.input("x", size=224), kernel=1, stride=2)
+    for i in range(3):
+        x = net.conv(f"c{i}", x, kernel=3, padding=1)
+        x = net.mul(f"m{i}", x, net.global_avg_pool(f"p{i}", x))
+    compiled = compile_graph(net.graph)
+    covers = Covered(compiled, 0)
+    pooled = [compiled.layers.id_of(f"c{i}") for i in range(3)]
+    assert extents.Ends(compiled, covers, 0, pooled).apart == {0}
+    assert extents.reads_ends(compiled, covers, 0, pooled) == dict.fromkeys(pooled, (True, False))  # not pixel 223
+    cut = net.crop("cut", x, padding=[[-1, 0]])
+    net.mul("last", cut, net.global_avg_pool("whole", cut))
+    compiled = compile_graph(net.graph)
+    covers, end = Covered(compiled, 0), compiled.layers.id_of("cut")
+    assert end not in extents.Ends(compiled, covers, 0, [end]).apart
+    assert compiled.layers.id_of("m2") in extents.Ends(compiled, covers, 0, [end]).apart
+    assert extents.reads_ends(compiled, covers, 0, [end]) == {end: (True, False)}

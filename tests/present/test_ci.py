@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import string
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from xml.etree import ElementTree
 
 import networkx as nx
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rfgraph
@@ -28,6 +29,15 @@ SCHEMA = Path(__file__).parent.parent / "data/sarif/sarif-2.1.0-rtm.5.json"
 
 #: Names that break what is put together of them without care.
 NAMES = st.text(st.sampled_from([*string.printable, *"\0\x1b\ud800\ufffe\u2028é漢<>&]%:,"]), min_size=1, max_size=8)
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder in which there is code of the user's."""
+    monkeypatch.chdir(tmp_path)
+    Path("src").mkdir()
+    for file in ("net.py", "src/net.py"):
+        Path(file).touch()
 
 
 def check(net: Network | nx.DiGraph, model: str = "model.onnx", policy: Policy | None = None) -> Check:
@@ -126,8 +136,7 @@ def test_fingerprints_are_of_rule_and_node_alone() -> None:
     assert len(set(prints(off(3)))) == 4
 
 
-def test_a_model_that_lies_elsewhere_has_an_absolute_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_model_that_lies_elsewhere_has_an_absolute_address(tmp_path: Path) -> None:
     for model, uri in (
         (str(tmp_path / "a b.onnx"), "a%20b.onnx"),
         ("/elsewhere/a.onnx", "file:///elsewhere/a.onnx"),
@@ -243,15 +252,44 @@ def test_concise_is_a_line_a_finding() -> None:
     assert as_concise.text(checks(check(clean()))) == "1 model: 1 passed, 0 failed; nothing found\n"
 
 
-def test_a_place_in_a_file_is_no_command_to_a_runner() -> None:
-    (line, *_) = as_concise.text(checks(check(off(1, "::error::x:1")))).splitlines()
-    assert line.startswith("./::error::x:1: warning")
+def test_notes_of_one_rule_are_cut_short_but_with_all() -> None:
+    net = Network("past", axes=1)
+    x = net.input("x")
+    for i in range(5):
+        x = net.add(f"add{i}", x, net.conv(f"conv{i}", x, kernel=2, padding=[[1, 0]]))
+    view = check(net)
+    lines = as_concise.text(checks(view)).splitlines()
+    assert len(lines) == 5
+    assert lines[3:] == [
+        "model.onnx: note RF004 causally aligned: 2 more (each is shown with --all)",
+        "1 model: 1 passed, 0 failed; 5 notes",
+    ]
+    assert len(as_concise.text(checks(replace(view, everything=True))).splitlines()) == 6
+
+
+def test_a_place_is_no_command_to_a_runner() -> None:
+    (line, *_) = as_concise.text(checks(check(off(), "::error::x"))).splitlines()
+    assert line.startswith("./::error::x: warning")
+
+
+def test_code_that_is_not_here_is_told_but_no_place() -> None:
+    view = checks(check(off(1, "/elsewhere/net.py:1{}")))
+    (line, *_) = as_concise.text(view).splitlines()
+    assert line.startswith("model.onnx: warning RF002 ")
+    assert line.endswith(" (/elsewhere/net.py:10)")
+    (_, place, message), _ = annotations(as_github.text(view))
+    assert place["file"] == "model.onnx"
+    assert message.endswith("\ncalled at /elsewhere/net.py:10")
+    result = sarif(view)["results"][0]
+    assert result["message"]["text"].endswith("\ncalled at /elsewhere/net.py:10")
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "model.onnx"
+    assert "/elsewhere/net.py:10: warning RF002" in as_junit.text(view)
 
 
 # All
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(node=NAMES, model=NAMES, location=NAMES)
 def test_no_name_breaks_a_form(node: str, model: str, location: str) -> None:
     net = unknown(f"o{node}")
@@ -272,7 +310,8 @@ def test_no_name_breaks_a_form(node: str, model: str, location: str) -> None:
 
 def test_places() -> None:
     assert place_of("zoo:vgg_16") is None
-    assert str(place_of("zoo:vgg_16", "a.py:3")) == "a.py:3"
-    assert str(place_of("model.onnx", "a.py")) == "model.onnx"
+    assert str(place_of("zoo:vgg_16", "net.py:3")) == "net.py:3"
+    assert str(place_of("zoo:vgg_16", str(Path("net.py").absolute()) + ":3")) == "net.py:3"
+    assert str(place_of("model.onnx", "net.py")) == "model.onnx"
     assert str(place_of("a/../model.onnx")) == "model.onnx"
     assert set(CI_FORMS) == {"concise", "github", "sarif", "junit"}

@@ -451,3 +451,65 @@ def test_it_prints_light_and_whole(show: Shown) -> None:
     assert page.evaluate(
         "[...document.querySelectorAll('.scroll')].every(one => one.scrollHeight <= one.clientHeight + 1)"
     )
+
+
+def test_the_whole_graph_is_printed_and_the_screen_is_as_before(show: Shown) -> None:
+    page = show(report_of(*MODELS["resnet"]))
+    settle(page)
+    seen = page.get_attribute("#graph svg", "viewBox")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    x, y, width, height = map(float, str(page.get_attribute("#graph svg", "viewBox")).split())
+    drawn = page.evaluate(
+        "(() => { const {x, y, width, height} = $('#graph svg').getBBox(); return [x, y, width, height]; })()"
+    )
+    assert x <= drawn[0]
+    assert y <= drawn[1]
+    assert x + width >= drawn[0] + drawn[2]
+    assert y + height >= drawn[1] + drawn[3] - 20
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    settle(page)
+    assert page.get_attribute("#graph svg", "viewBox") == seen
+
+
+def shapes(part: dict[str, Any], look: str) -> list[dict[str, Any]]:
+    """Return the attributes of the rectangles of a drawing that look so."""
+    return [attributes for tag, attributes, _ in part["shapes"] if tag == "rect" and attributes["class"] == look]
+
+
+def test_a_timeline_shows_what_layers_wait_for() -> None:
+    data = data_of(Page(report_of(tcn, 256), "model", 16000).text())
+    (drawn,) = [value for kind, value in data["panels"]["latency"] if kind == "picture"]
+    # Block b reads 2 * 2**b samples before those of the block above it; the head one to each side.
+    past = [2 * (2 ** (block + 1) - 1) for block in range(4)]
+    rows = [
+        past[0],
+        past[0],
+        past[1],
+        past[0],
+        past[1],
+        past[2],
+        past[1],
+        past[2],
+        past[3],
+        past[2],
+        past[3],
+        past[3] + 1,
+    ]
+    widths = [one["width"] for one in shapes(drawn, "on")]
+    (ahead,) = shapes(drawn, "other")
+    assert [round(width / ahead["width"]) for width in widths] == rows
+    assert {round(one["x"] + one["width"], 1) for one in shapes(drawn, "on")} == {round(ahead["x"], 1)}
+    assert "31 before to 1 after" in drawn["about"]
+
+
+def test_tiles_of_usual_sizes_stand_beside_the_best_one() -> None:
+    report = analyze("zoo:unet_2x2", input_size=1024)
+    parts = data_of(Page(report, "model").text())["panels"]["tiling"]
+    (table,) = [value for kind, value in parts if kind == "table"]
+    plans = {int(row[0]): int(row[4]) for row in table["rows"]}
+    assert plans == {1024: 1, **{tile: report.tiling(tile=tile).count for tile in plans if tile < 1024}}
+    assert 512 in plans
+    (drawn,) = [value for kind, value in parts if kind == "picture"]
+    largest = max(tile for tile in plans if tile < 1024)
+    assert f"tiles of {largest} along y and x" in drawn["about"]
+    assert len(shapes(drawn, "on")) == plans[largest]

@@ -162,9 +162,26 @@ def test_a_layer_that_reads_everything_has_no_centre():
 def test_too_many_features_are_refused(monkeypatch):
     monkeypatch.setattr(features, "MAX_FEATURES", 20)
     assert plain().features("c", [(0, 5), (0, 5)]).box == ((0, 3), (0, 3))
-    for box in ([(0, 9), (0, 9)], [(0, 60), (0, 1)]):
+    many = plain().features("c", [(0, 9), (0, 9)])
+    assert (many.box, many.count, many.is_box) == (((0, 5), (0, 5)), 36, True)  # known per axis, and not laid out
+    for listed in (lambda: many.marks, lambda: many.indices, lambda: plain().features("c", [(0, 60), (0, 1)])):
         with pytest.raises(rfgraph.RFGraphError, match="more than the 20 features that are listed"):
-            plain().features("c", box)
+            listed()
+
+
+def test_features_of_a_large_map_are_known_per_axis(monkeypatch):
+    report = plain((100_000, 100_000))
+    found = report.features("c", [(7, 99_990), (10, 99_999)])
+    least, most = (
+        report.features("c", [(7, 7), (10, 10)]).box,
+        report.features("c", [(99_990, 99_990), (99_999, 99_999)]).box,
+    )
+    assert found.box == tuple((a, b) for (a, _), (_, b) in zip(least, most, strict=True))
+    assert found.count == (found.box[0][1] - found.box[0][0] + 1) * (found.box[1][1] - found.box[1][0] + 1)
+    regions = report.regions("c")
+    assert regions.box((31_000, 7)) == report.region("c", (31_000, 7)).box
+    with pytest.raises(rfgraph.RFGraphError, match=r"layer 'c': a map of .* has more than the 33554432 features"):
+        regions.reads.any()
 
 
 # Regions of interest

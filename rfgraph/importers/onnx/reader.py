@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -51,10 +52,26 @@ DOMAINS = ("", "ai.onnx", "com.microsoft")
 NOT_INTEGERS = (1, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 23, 24)
 
 
+@dataclass
+class Origins:
+    """Which node of a file's graph, by its place there, the instructions of its program spell."""
+
+    #: Name of an instruction -> place.
+    places: dict[str, int] = field(default_factory=dict)
+    #: Place -> the instruction that makes its first output; of another node where it hands one on.
+    first: dict[int, str] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.places.clear()
+        self.first.clear()
+
+
 def read(
     path: str | os.PathLike[str] | onnx.ModelProto,
     given: Mapping[str, Given] | None = None,
     locations: dict[str, str] | None = None,
+    origins: Origins | None = None,
 ) -> Program:
     """Return the tensor program of an ONNX file.
 
@@ -66,6 +83,8 @@ def read(
         Shapes of inputs that replace those of the file, and what inputs hold.
     locations
         Where to put the ``file:line`` of the user's code that made each instruction, as far as the file tells.
+    origins
+        Where to put which node of the file's graph each instruction spells.
 
     Raises
     ------
@@ -80,7 +99,7 @@ def read(
     if not model.graph.node and not model.functions:
         raise ModelFileError(f"{name}: not an ONNX model, or a truncated one (its graph has no nodes)")
     try:
-        return read_model(model, name, given, locations)
+        return read_model(model, name, given, locations, origins)
     except MALFORMED as error:  # what no node is to blame for, such as names that are no text
         raise ModelFileError(f"{name}: not an ONNX model, or a damaged one ({error})") from error
 
@@ -99,9 +118,12 @@ def read_model(
     name: str = "model",
     given: Mapping[str, Given] | None = None,
     locations: dict[str, str] | None = None,
+    origins: Origins | None = None,
 ) -> Program:
     """Return the tensor program of an ONNX model in memory."""
     reader = Reader(model, name, given or {}, {} if locations is None else locations)
+    reader.origins = Origins() if origins is None else origins
+    reader.origins.clear()  # of a reading for another input size
     graph = model.graph
     scope: dict[str, Item | None] = {}
     weights = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
@@ -109,7 +131,8 @@ def read_model(
         if info.name not in weights:
             scope[info.name] = reader.input(info)
     reader.constants(graph, scope)
-    reader.nodes(graph.node, scope, {}, "")
+    reader.top = graph.node
+    reader.nodes(reader.top, scope, {}, "")
     outputs: list[Value] = []
     titles: list[str] = []
     for info in graph.output:
@@ -130,6 +153,7 @@ def graph_of(
     input_size: Any = None,
     inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
+    origins: Origins | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of an ONNX file; nodes carry the ``location`` of the user's code if the file tells it.
 
@@ -139,9 +163,11 @@ def graph_of(
         The file, or the model in memory.
     treat, input_size, inputs, axes
         As for ``rfgraph.importers.load``.
+    origins
+        Where to put which node of the file's graph each node of the network comes from.
     """
     locations: dict[str, str] = {}
-    return lower_for(lambda given: read(path, given, locations), treat, input_size, locations, inputs, axes)
+    return lower_for(lambda given: read(path, given, locations, origins), treat, input_size, locations, inputs, axes)
 
 
 class Reader(Base):
@@ -159,6 +185,9 @@ class Reader(Base):
         resized = any(not isinstance(told, Data) for told in given.values())
         self.known = {} if resized else {info.name: _shape(info) for info in model.graph.value_info}
         self.locations = locations
+        self.origins = Origins()
+        #: The nodes of the graph itself, and not of a function or body.
+        self.top: Sequence[onnx.NodeProto] = ()
         self.count = 0
         self.called_nodes = 0
         self.unrolled = 0
@@ -204,7 +233,7 @@ class Reader(Base):
         """Read nodes into ``scope``, under attributes ``given`` by the call of the function that they are in."""
         weights = {name for name, item in scope.items() if isinstance(item, Value) and item.constant}
         names = onnx_names.shown(nodes, weights, scope.keys() - weights)
-        for proto, name in zip(nodes, names, strict=True):
+        for place, (proto, name) in enumerate(zip(nodes, names, strict=True)):
             self.count += 1
             if self.count > MAX_NODES:
                 raise self.fail(f"it unfolds to more than {MAX_NODES} nodes")
@@ -225,6 +254,11 @@ class Reader(Base):
                     scope[output] = (
                         outputs[k] if k < len(outputs) else self.opaque(node, k, "this output is not followed")
                     )
+            if nodes is self.top:
+                for instruction in self.build.instructions[before:]:
+                    self.origins.places.setdefault(instruction.name, place)
+                if outputs and isinstance(outputs[0], Value):
+                    self.origins.first[place] = outputs[0].name
             if location := user_line(_metadata(proto, "pkg.torch.onnx.stack_trace")):
                 for instruction in self.build.instructions[before:]:
                     self.locations.setdefault(instruction.name, location)

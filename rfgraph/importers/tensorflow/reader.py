@@ -189,8 +189,25 @@ def _saved_model(name: str, message: Any) -> Model:
     meta = graphs[0]
     known = {key: signature for key, signature in meta.signature_def.items() if not key.startswith("__")}
     chosen = [known["serving_default"]] if "serving_default" in known else [known[key] for key in sorted(known)]
+    return signed(name, meta.graph_def, chosen, known)
+
+
+def signed(name: str, graph: Any, chosen: Sequence[Any], known: Collection[str]) -> Model:
+    """Return a graph that is fed and read as signatures say.
+
+    Parameters
+    ----------
+    name
+        The file.
+    graph
+        The graph.
+    chosen
+        The signatures.
+    known
+        What all signatures of the file are called.
+    """
     if not chosen:
-        return Model(name, meta.graph_def)
+        return Model(name, graph)
     feeds: dict[str, tuple[str, Shape | None]] = {}
     outputs: dict[str, str] = {}
     for signature in chosen:
@@ -203,7 +220,7 @@ def _saved_model(name: str, message: Any) -> Model:
         for key, info in sorted(signature.outputs.items(), key=lambda item: _natural(item[0])):
             if info.name:
                 outputs.setdefault(info.name, key)
-    return Model(name, meta.graph_def, feeds, tuple(outputs), tuple(outputs.values()))
+    return Model(name, graph, feeds, tuple(outputs), tuple(outputs.values()))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -27,9 +27,10 @@ from rfgraph.present.modules import Module, parts
 from rfgraph.present.reach import counted_paths, path_lines, resolution_lines
 from rfgraph.present.rows import Sheet, across, counted, number, printable
 from rfgraph.present.sizes import lines_up_lines
-from rfgraph.present.tiling import TilingView
+from rfgraph.present.tiling import TilingView, usual_plans
 from rfgraph.questions.effective import EffectiveField
 from rfgraph.questions.findings import Finding
+from rfgraph.questions.latency import Latency
 from rfgraph.questions.layers import Read
 from rfgraph.questions.misalignment import Branch, Misalignment
 from rfgraph.questions.paths import AxisPaths, Paths
@@ -216,9 +217,11 @@ class Page:
             except RFGraphError as error:  # it has no numbers here, and says why
                 shown.append(("text", printable(str(error))))
                 continue
-            sheet = TilingView(report, self.name, [plan]).sheet()
+            plans = [plan, *(usual_plans(report, name) if plan.count else [])]
+            sheet = TilingView(report, self.name, plans).sheet()
             shown += [("heading", printable(str(name))), *_sheet(sheet)]
-            if picture := _tiles(plan):
+            pictures = (_tiles(plan) for plan in (plan, *reversed(plans[1:])))
+            if picture := next(filter(None, pictures), None):
                 shown.append(("picture", picture))
         return shown
 
@@ -235,6 +238,8 @@ class Page:
                 continue
             sheet = LatencyView(report, found, self.name).sheet()
             shown += [("heading", printable(str(name))), *_sheet(sheet)]
+            if picture := _timeline(found):
+                shown.append(("picture", picture))
         return shown
 
 
@@ -476,5 +481,31 @@ def _tiles(plan: Tiling) -> dict[str, Any] | None:
     down = [(tile.start * scale, tile.size * scale) for tile in axes[0].tiles] if len(axes) > 1 else [(0.0, 24.0)]
     right = [(tile.start * scale, tile.size * scale) for tile in axes[-1].tiles]
     shapes = [_rect(x, y, width, height, "on") for y, height in down for x, width in right]
-    about = f"tiles along {' and '.join(axis.axis for axis in axes)}; darker where they overlap"
+    sizes = across([str(axis.tile) for axis in axes])
+    about = f"tiles of {sizes} along {' and '.join(axis.axis for axis in axes)}; darker where they overlap"
     return _picture(about, 322, max(y + height for y, height in down) + 2, shapes)
+
+
+def _timeline(found: Latency) -> dict[str, Any] | None:
+    """Return what each layer has read and what it waits for, round its own position, where it reads not all before."""
+    rows = [row for row in found.layers if row.past or row.look_ahead > 0]
+    if not rows or any(row.past is None for row in rows):
+        return None
+    left_out = max(len(rows) - _BARS, 0)
+    rows = rows[left_out:]
+    before, after = max(row.past or 0 for row in rows), max(row.look_ahead for row in rows)
+    scale = 300 / float(before + max(after, 0) + 1)
+    now = 170 + float(before) * scale
+    shapes: list[Shape] = []
+    for place, row in enumerate(rows):
+        top, past = 18 * place + 3, float(row.past or 0) * scale
+        name = fitted(printable(str(row.node)), 150)
+        shapes += [_text(164, top + 10, name, "end"), _rect(now - past, top, past, 12, "on")]
+        if row.look_ahead > 0:
+            shapes.append(_rect(now, top, float(row.look_ahead) * scale, 12, "other"))
+    middle = round(now, 2)
+    shapes.append(("line", {"x1": middle, "x2": middle, "y1": 0, "y2": 18 * len(rows) + 2}, ""))
+    ends = f"{number(before)} before to {number(max(after, 0))} after"
+    hidden = f"; {left_out} layers before these are left out" if left_out else ""
+    about = f"samples that each layer reads round its own position, the line: {ends}; it waits for those after{hidden}"
+    return _picture(about, 480, 18 * len(rows) + 4, shapes)

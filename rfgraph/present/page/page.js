@@ -175,6 +175,7 @@ function later(task) {
 // Graph. Modules are laid out one by one; `place` puts together those that are open, as `drawing.arrange` does.
 
 const G = { open: new Set(D.open), box: new Map(), zoom: 1, x: 0, y: 0, scene: null, way: new Set() };
+const PAPER = 2600; // pixels down that the graph takes on paper at most
 const BOX = 34, HEAD = 20, RANK_GAP = 24, COLUMN_GAP = 14, LANE = 9, ROUND = 10, CANVAS_FROM = 1500, SHOWN = 26;
 const MODULE = D.modules;
 const PARENT = {};
@@ -302,6 +303,7 @@ function mark() {
   }
 }
 function zoom(factor, x, y) {
+  G.touched = true;
   const { width, height } = $("#graph .view").getBoundingClientRect(), before = G.zoom;
   G.zoom = clamp(G.zoom * factor, 0.02, 4);
   G.x += (x ?? width / 2) * (1 / before - 1 / G.zoom);
@@ -313,6 +315,7 @@ function fit() {
   G.zoom = clamp(width / (G.width + 20), 0.3, 1.2);
   G.x = (G.width - width / G.zoom) / 2;
   G.y = -6;
+  G.touched = false;
   later(moved);
 }
 /** Unfold what holds a node, and bring it into view. */
@@ -320,6 +323,7 @@ function reveal(v) {
   for (let m = PARENT[v]; m; m = PARENT[-m]) G.open.add(m);
   if (!G.box.has(v)) build();
   const { width, height } = $("#graph .view").getBoundingClientRect(), box = G.box.get(v);
+  G.touched = true;
   G.zoom = Math.max(G.zoom, 0.6);
   G.x = box.x + box.width / 2 - width / G.zoom / 2;
   G.y = box.y + box.height / 2 - height / G.zoom / 2;
@@ -332,7 +336,7 @@ function startGraph() {
   addEventListener("pointermove", (event) => {
     if (!from) return;
     const [x, y, left, top] = from, [dx, dy] = [event.clientX - x, event.clientY - y];
-    if (Math.abs(dx) + Math.abs(dy) > 4) G.dragged = true;
+    if (Math.abs(dx) + Math.abs(dy) > 4) G.dragged = G.touched = true;
     G.x = left - dx / G.zoom; G.y = top - dy / G.zoom;
     later(moved);
   });
@@ -349,7 +353,7 @@ function startGraph() {
     const at = view.getBoundingClientRect();
     zoom(Math.exp(-event.deltaY / 300), event.clientX - at.left, event.clientY - at.top);
   }, { passive: false });
-  const move = (x, y) => () => { G.x += x / G.zoom; G.y += y / G.zoom; later(moved); };
+  const move = (x, y) => () => { G.touched = true; G.x += x / G.zoom; G.y += y / G.zoom; later(moved); };
   const keys = { "+": () => zoom(1.3), "-": () => zoom(1 / 1.3), 0: fit,
     ArrowLeft: move(-60, 0), ArrowRight: move(60, 0), ArrowUp: move(0, -60), ArrowDown: move(0, 60) };
   view.addEventListener("keydown", (event) => { if (keys[event.key]) { keys[event.key](); event.preventDefault(); } });
@@ -377,7 +381,16 @@ function startGraph() {
     reveal(last);
     $("#graph [role=status]").textContent = `${hits.indexOf(last) + 1} of ${hits.length}: ${NODES[last].name}`;
   });
-  new ResizeObserver(() => later(moved)).observe(view);
+  addEventListener("beforeprint", () => { // on paper the whole graph is seen: nothing scrolls there
+    const wide = view.getBoundingClientRect().width;
+    G.screen = [G.zoom, G.x, G.y];
+    G.zoom = Math.min(wide / (G.width + 20), PAPER / (G.height + 20), 1);
+    view.style.height = `${(G.height + 20) * G.zoom}px`;
+    G.x = (G.width - wide / G.zoom) / 2; G.y = -10;
+    moved();
+  });
+  addEventListener("afterprint", () => { view.style.height = ""; [G.zoom, G.x, G.y] = G.screen; moved(); });
+  new ResizeObserver(() => (G.touched ? later(moved) : fit())).observe(view);
   build();
   fit();
 }
@@ -516,7 +529,8 @@ function showChain(found) {
   }
   const rows = path.filter((v, i) => !i || v === D.source || !isPointwise(v));
   const ends = rows.map((v) => boxOf(found.get(v))?.[axis]);
-  const width = 560, label = 190, high = 26, svg = s("svg", { width: width + label, height: rows.length * high + 8, role: "img", "aria-label": "cross-section" });
+  const width = 560, label = 190, high = 26, tall = Math.min(rows.length, 80) * high + 8;
+  const svg = s("svg", { viewBox: `0 0 ${width + label + 2} ${tall}`, role: "img", "aria-label": "cross-section" });
   let above = null;
   rows.slice(0, 80).forEach((v, i) => {
     const y = i * high + 4, n = NODES[v].size[axis], [a, b] = ends[i] ?? [0, -1];

@@ -1,0 +1,87 @@
+"""How the state of a node in the affine walk, one integer, is laid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """How a state is laid out: the number of its frame, and above it three lanes for each axis.
+
+    They hold how far the field of output 0 begins before the input (``before``, the padding) and where it ends
+    (``last``), both with ``zero`` added, and above them all the size of the map less one, 0 where it is not known. The
+    highest bit of each lane stays clear: it shows which of two numbers is larger, and where one leaves its lane.
+    """
+
+    axes: int
+    number: int
+    size: int
+
+    @property
+    def zero(self) -> int:
+        """What stands in a lane for the number 0."""
+        return 1 << self.size - 2
+
+    @property
+    def frames(self) -> int:
+        """The bits of the number of a frame."""
+        return (1 << self.number) - 1
+
+    @property
+    def ends(self) -> int:
+        """The bits of all lanes of ``before`` and ``last``."""
+        return (1 << 2 * self.across) - 1 << self.number
+
+    @property
+    def sizes(self) -> int:
+        """The bits of the sizes of maps."""
+        return (1 << self.across) - 1 << self.number + 2 * self.across
+
+    @property
+    def guards(self) -> int:
+        """The highest bit of every lane of ``before`` and ``last``."""
+        return sum(1 << self.number + (lane + 1) * self.size - 1 for lane in range(2 * self.axes))
+
+    @property
+    def size_guards(self) -> int:
+        """The highest bit of every size of a map."""
+        return sum(1 << self.map_size(axis) + self.size - 1 for axis in range(self.axes))
+
+    @property
+    def across(self) -> int:
+        """How many bits ``last`` stands above ``before``."""
+        return self.size * self.axes
+
+    def before(self, axis: int) -> int:
+        """Return where the lane of ``before`` begins."""
+        return self.number + self.size * axis
+
+    def last(self, axis: int) -> int:
+        """Return where the lane of ``last`` begins."""
+        return self.before(axis) + self.across
+
+    def map_size(self, axis: int) -> int:
+        """Return where the lane of the map size begins."""
+        return self.last(axis) + self.across
+
+    @property
+    def lane(self) -> int:
+        """The bits of one lane, the lowest at 0."""
+        return (1 << self.size) - 1
+
+    def padding(self, state: int, axis: int) -> int:
+        """Return how far the field of output 0 begins before the input."""
+        return (state >> self.before(axis) & self.lane) - self.zero
+
+    def size_less_one(self, state: int, axis: int) -> int:
+        """Return the size less one of the field."""
+        ends = (state >> self.before(axis) & self.lane) + (state >> self.last(axis) & self.lane)
+        return ends - 2 * self.zero
+
+
+@cache
+def lanes_of(axes: int, *, wide: bool) -> Lanes:
+    """Return the layout of states of so many axes: 64 bits for each lane, or 32."""
+    return Lanes(axes, 64, 64) if wide else Lanes(axes, 32, 32)

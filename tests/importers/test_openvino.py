@@ -1,0 +1,230 @@
+"""Models of OpenVINO: the one table, what each operation reads as its runtime told, and files that are none."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import itertools
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from architectures import ARCHITECTURES, row
+
+import rfgraph
+from rfgraph.errors import ModelFileError
+from rfgraph.importers.openvino import file, operators
+from rfgraph.importers.openvino.nodes import HANDLERS
+from rfgraph.importers.spelling import archive
+
+DATA = Path(__file__).parent.parent / "data" / "openvino"
+CASES = json.loads(gzip.decompress((DATA / "cases.json.gz").read_bytes()))
+KEPT = ("conv", "conv_transpose", "max_pool", "global_avg_pool", "concat", "input")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_architecture_has_the_one_table(name):
+    want = rfgraph.analyze(ARCHITECTURES[name].build(), input_size=ARCHITECTURES[name].size)
+    report = rfgraph.analyze(DATA / f"{name}.xml")
+    rows = [
+        Counter((table[node].op, *row(table[node])) for node in table if table[node].op in KEPT and node != "fc")
+        for table in (report, want)
+    ]
+    assert rows[0] == rows[1]
+    assert {row(report[node]) for node in report if report[node].op != "pad"} <= {row(want[node]) for node in want}
+    assert report[report.outputs[-1]].field == want[want.outputs[-1]].field
+    found, known = ([finding.rule for finding in table.findings] for table in (report, want))
+    assert found == known
+    # modules are called as in PyTorch, but where a norm was folded into what is before it
+    same = {node for node in want if want[node].op in KEPT and "conv" not in node and "." not in node}
+    assert {node for node in same if node in report and row(report[node]) == row(want[node])} >= same - {
+        "cat", "head", "depthwise.0", "expand.0"}  # fmt: skip
+
+
+def opened(case, tmp_path, change=lambda text: text):
+    path = tmp_path / "case.xml"
+    path.write_text(change(case["xml"]))
+    path.with_suffix(".bin").write_bytes(base64.b64decode(case["bin"]))
+    return path
+
+
+#: Of a single key, attention reads the value alone: what its query is does not matter there.
+NOT_ALL_FELT = ("attention",)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_operation_reads_what_the_runtime_reads(name, tmp_path):
+    case = CASES[name]
+    report = rfgraph.analyze(opened(case, tmp_path))
+    last = report.outputs[-1]
+    layer = report[last]
+    if name in UNKNOWN:
+        assert UNKNOWN[name] in layer.why
+        return
+    assert layer.status != "unknown", layer.why
+    assert list(layer.map_size) == case["size"]
+    for index, told in zip(itertools.product(*map(range, case["size"])), case["boxes"], strict=True):
+        box = report.region(last, index).box
+        if told is None:
+            assert box is None or layer.status == "bound"
+            continue
+        want = ((told[0], told[2]), (told[1], told[3]))
+        assert box is not None
+        assert all(b[0] <= w[0] and w[1] <= b[1] for b, w in zip(box, want, strict=True)), (index, box, want)
+        if layer.status == "exact" and name not in NOT_ALL_FELT:
+            assert box == want, (index, box, want)
+
+
+UNKNOWN = {"linear_antialias": "which taps its antialiasing has is not the same on all devices"}
+
+
+def test_sizes_that_are_open_stay_open():
+    report = rfgraph.analyze(DATA / "operations.xml")
+    assert report["x"].map_size == (None, 24)
+    assert {layer.status for layer in report.values()} <= {"exact", "bound"}
+    assert rfgraph.analyze(DATA / "operations.xml", input_size=(30, 24))["cut"].map_size == (14, 11)
+    assert report.parameters.count == 72 + 144 + 4 + 128
+    assert report.outputs == ("y",) or "norm" in report.outputs
+
+
+def test_another_size_is_read_anew():
+    report = rfgraph.analyze(DATA / "unet.xml", input_size=(64, 96))
+    assert report["up"].map_size == (64, 96)
+
+
+def test_without_the_weights_beside_it_numbers_are_not_guessed(tmp_path):
+    shutil.copy(DATA / "operations.xml", tmp_path)
+    graph = rfgraph.load(tmp_path / "operations.xml")
+    assert graph.nodes["cut"]["op"] == "unknown"
+    assert "not in the file" in graph.nodes["cut"]["why"]
+    (tmp_path / "elsewhere").write_bytes((DATA / "operations.bin").read_bytes())
+    (tmp_path / "operations.bin").symlink_to(tmp_path / "elsewhere")
+    assert rfgraph.load(tmp_path / "operations.xml").nodes["cut"]["op"] == "unknown"  # no link is followed
+    (tmp_path / "operations.bin").unlink()
+    (tmp_path / "operations.bin").write_bytes(b"")
+    assert rfgraph.load(tmp_path / "operations.xml").nodes["cut"]["op"] == "unknown"
+
+
+# What is not followed.
+
+
+def net(*layers, edges="", shape=(1, 4, 9, 8)):
+    """A model of layers that are called one after the other: (type, data attributes, output shape)."""
+    dims = lambda sizes: "".join(f"<dim>{size}</dim>" for size in sizes)  # noqa: E731
+    text = [f'<layer id="0" name="x" type="Parameter" version="opset1"><data shape="" element_type="f32"/>'
+            f'<output><port id="0" precision="FP32">{dims(shape)}</port></output></layer>']  # fmt: skip
+    wires = []
+    for k, (op, data, made) in enumerate(layers, 1):
+        output = "" if made is None else f'<output><port id="9">{dims(made)}</port></output>'
+        text.append(f'<layer id="{k}" name="n{k}" type="{op}" version="opset1"><data {data}/>'
+                    f'<input><port id="0"/></input>{output}</layer>')  # fmt: skip
+        wires.append(f'<edge from-layer="{k - 1}" from-port="{9 if k > 1 else 0}" to-layer="{k}" to-port="0"/>')
+    return f'<net name="n" version="11"><layers>{"".join(text)}</layers><edges>{"".join(wires)}{edges}</edges></net>'
+
+
+POOL = ("MaxPool", 'kernel="2, 2" strides="1, 1" pads_begin="0, 0" pads_end="0, 0"', (1, 4, 8, 7))
+END = ("Result", "", None)
+
+
+def read(text, tmp_path):
+    path = tmp_path / "net.xml"
+    path.write_text(text)
+    return rfgraph.load(path)
+
+
+@pytest.mark.parametrize("op", [*operators.NOT_FOLLOWED, "SomethingNew"])
+def test_what_is_not_followed_says_why(op, tmp_path):
+    graph = read(net(POOL, (op, "", (1, 4, 8, 7)), (*POOL[:2], (1, 4, 7, 6)), END), tmp_path)
+    assert graph.nodes["n2"]["op"] == "unknown"
+    assert graph.nodes["n2"]["of"] == op
+    assert graph.nodes["n2"].get("why", "") == operators.NOT_FOLLOWED.get(op, "")
+    assert rfgraph.analyze(graph, treat={op: "identity"})["n3"].size == (3, 3)
+
+
+def test_a_shape_that_cannot_be_is_not_believed(tmp_path):
+    graph = read(net(POOL, (*POOL[:2], (1, 4, 3, 3)), END), tmp_path)
+    (why,) = (why for _, why in graph.nodes(data="why") if why)
+    assert why == "its shape should be [1, 4, 3, 3], which is not [1, 4, 7, 6]"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ('kernel="2, 2" strides="1"', "strides"),
+        ('kernel=""', "its kernel has no axes"),
+        ('kernel="2, two"', "invalid literal"),
+        ('kernel="2, 2" strides="1, 1" auto_pad="perhaps"', "auto_pad 'perhaps' is none of"),
+        ('kernel="2, 2" strides="0, 1"', "stride"),
+    ],
+)
+def test_malformed_attributes_name_the_node(data, why, tmp_path):
+    with pytest.raises(ModelFileError, match=rf"(?s)node 'n1' \(MaxPool\).*{why}"):
+        read(net(("MaxPool", data, (1, 4, 8, 7)), END), tmp_path)
+
+
+def test_every_handler_is_tried():
+    tried = {op for name in (*ARCHITECTURES, "operations") for op in kinds((DATA / f"{name}.xml").read_text())}
+    tried |= {op for case in CASES.values() for op in kinds(case["xml"])}
+    tables = (operators.UNARY, operators.SEVERAL, operators.REDUCTIONS, operators.NOT_FOLLOWED)
+    tried |= {op for table in tables for op in table} | UNTRIED
+    assert sorted(set(HANDLERS) - tried) == []
+
+
+#: Handlers of one line, and those that say that all is read.
+UNTRIED = {
+    "Assign", "BatchNormInference", "BinaryConvolution", "Broadcast", "Convert", "ConvertLike", "DetectionOutput",
+    "Einsum", "Eye", "GRN", "GroupConvolutionBackpropData", "GroupNormalization", "Inverse", "LRN", "LSTMSequence",
+    "LogSoftmax", "MatrixNms", "MulticlassNms", "Multinomial", "NonMaxSuppression", "NonZero", "NormalizeL2", "OneHot",
+    "PSROIPooling", "Proposal", "RNNSequence", "ROIAlign", "ROIPooling", "RandomUniform", "Range", "ReadValue",
+    "Reverse", "ShapeOf", "SoftMax", "Softmax", "Tile", "TopK", "Unique", "Unsqueeze", "AdaptiveMaxPool",
+}  # fmt: skip
+
+
+def kinds(text):
+    return {part.split('"')[0] for part in text.split('type="')[1:]}
+
+
+# Files.
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "no XML, or cut off"),
+        ("<net><layers>", "no XML, or cut off"),
+        ("<html/>", "XML, but no model of OpenVINO"),
+        ("<net/>", "XML, but no model of OpenVINO"),
+        ('<!DOCTYPE net><net><layers/></net>', "a document type or entities"),
+        ('<!DOCTYPE n [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><net>&b;</net>', "a document type or entities"),
+        ('<!DOCTYPE n SYSTEM "file:///etc/passwd"><net/>', "a document type or entities"),
+        ("<net><layers><layer/></layers></net>", "KeyError"),
+        (net(POOL), "the model has no outputs"),
+        (net(POOL, END, edges='<edge from-layer="1" from-port="9" to-layer="1" to-port="0"/>'), "in a circle"),
+        (net(POOL, END).replace('from-port="9"', 'from-port="7"'), "reads port 7, which no layer has"),
+        (net(POOL, END).replace('to-layer="2"', 'to-layer="3"'), "nothing is connected to its port 0"),
+        (net(POOL, END).replace('id="1"', 'id="0"'), "two layers have the same id"),
+        (net(POOL, END, shape=(1, -2)), "a tensor has shape"),
+        ("<a>" * 300, "stand more than 200 deep"),
+    ],
+)  # fmt: skip
+def test_what_is_no_model_is_refused(text, why, tmp_path):
+    with pytest.raises(ModelFileError, match=why):
+        read(text, tmp_path)
+
+
+def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_BYTES", 100)
+    with pytest.raises(ModelFileError, match="it has more than 100 bytes"):
+        read(net(POOL, END), tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(file, "MAX_TAGS", 5)
+    with pytest.raises(ModelFileError, match="more than 5 elements"):
+        read(net(POOL, END), tmp_path)
+
+
+def test_an_open_file_is_known_by_its_first_bytes(tmp_path):
+    (tmp_path / "m").write_text(net(POOL, END))
+    with (tmp_path / "m").open("rb") as stream:
+        assert rfgraph.analyze(stream)["n1"].size == (2, 2)
