@@ -84,9 +84,10 @@ GitHub, code scanning, and test reports. `rfgraph rule RF002` explains a rule.
 """
 
 _DIFF = """\
-Show what layers of two models see differently: map size n, field r, stride S and
-padding P, as first -> second, and the shift of their centres in input pixels;
-which layers, outputs and findings only one of them has, and the parameters.
+Show what layers of two models see differently: map size n, field r, stride S
+and padding P, as first -> second, and the shift of their centres in input
+pixels; which layers, outputs and findings only one of them has, and the
+parameters.
 
 Layers are matched by name where the models share half of their names, as two
 versions do; else by place in the graph, as two formats of one model are, whose
@@ -113,9 +114,10 @@ beside them.
 """
 
 _REPAIR = """\
-Write a copy of a model with the changes of padding that findings advise, and show
-what was changed, and what is left and why. Each change was tried: the copy is
-solved again, and has none of the findings that were mended, nor serious new ones.
+Write a copy of a model with the changes of padding that findings advise, and
+show what was changed, and what is left and why. Each change was tried: the copy
+is solved again, and has none of the findings that were mended, nor serious new
+ones.
 
   rfgraph repair model.onnx -o repaired.onnx
   rfgraph repair net.json -o repaired.json --select RF002 --node 'block3/*'
