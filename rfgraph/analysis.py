@@ -127,12 +127,13 @@ def trace(
     example: Any = None,
     inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
+    trace: How = "run",
 ) -> Trace:
     """Return what one output reads of each of its ancestors: the reverse pass of the article.
 
     Parameters
     ----------
-    model, input_size, treat, batch_norm, example, inputs, axes
+    model, input_size, treat, batch_norm, example, inputs, axes, trace
         As for ``analyze``.
     output
         The node whose field is followed; the output if there is just one.
@@ -152,7 +153,7 @@ def trace(
     ((7,), (3,))
     """
     example, input_size = importers.as_example(model, example, input_size)
-    graph = _graph(model, treat, input_size, example, inputs, axes)
+    graph = _graph(model, treat, input_size, example, inputs, axes, trace)
     compiled = compile_graph(graph, input_size, treat, batch_norm)
     layers = compiled.layers
     if output is None:
@@ -176,6 +177,7 @@ def load(
     input_size: InputSize = None,
     inputs: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
+    trace: How = "run",
 ) -> nx.DiGraph[Any]:
     """Return the network graph that a file, ``"zoo:NAME"`` or ``"path/to/file.py:function"`` stands for.
 
@@ -185,7 +187,7 @@ def load(
         What names the model, or a live one of PyTorch, Keras or JAX; a graph stands for itself.
     treat
         As for ``analyze``; each node that a pattern fits gets it as its attribute ``treat``.
-    example, input_size, inputs, axes
+    example, input_size, inputs, axes, trace
         As for ``analyze``; the size matters to models that compute shapes.
 
     Raises
@@ -199,7 +201,7 @@ def load(
     2
     """
     example, input_size = importers.as_example(model, example, input_size)
-    graph = _graph(model, treat, input_size, example, inputs, axes)
+    graph = _graph(model, treat, input_size, example, inputs, axes, trace)
     if treat:
         graph = graph.copy()
         for node, treatment in chosen(graph.nodes(data=True), treat).items():

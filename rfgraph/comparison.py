@@ -93,6 +93,15 @@ class LayerDiff:
         ----------
         tolerate
             Pixels by which n, r, P and centres may differ.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, diff
+        >>> old, new = Network("old", axes=1), Network("new", axes=1)
+        >>> _ = old.conv("a", old.input("x"), kernel=3)
+        >>> _ = new.conv("a", new.input("x"), kernel=5)
+        >>> diff(old, new)["a"].differs(), diff(old, new)["a"].differs(tolerate=2)
+        (True, False)
         """
         return any(True for _ in self._above(tolerate))
 
@@ -145,7 +154,18 @@ def _alike(one: Field, two: Field) -> bool:
 
 @dataclass(frozen=True)
 class Diff:
-    """Two networks, layer by layer: a mapping from a layer's name in ``b``. ``rfgraph.diff`` makes it."""
+    """Two networks, layer by layer: a mapping from a layer's name in ``b``. ``rfgraph.diff`` makes it.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, diff
+    >>> old, new = Network("old", axes=1), Network("new", axes=1)
+    >>> _ = old.conv("a", old.input("x"), kernel=3)
+    >>> _ = new.conv("a", new.input("x"), kernel=5)
+    >>> found = diff(old, new)
+    >>> [layer.b.name for layer in found.differing()], [layer.b.name for layer in found.differing(tolerate=2)]
+    (['a'], [])
+    """
 
     a: Report
     b: Report
@@ -174,7 +194,17 @@ class Diff:
         return self.a.parameters, self.b.parameters
 
     def differing(self, tolerate: Number = 0) -> tuple[LayerDiff, ...]:
-        """Return the layers that differ by more than ``tolerate`` pixels, or in what is no number of pixels."""
+        """Return the layers that differ by more than ``tolerate`` pixels, or in what is no number of pixels.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, diff
+        >>> old, new = Network("old", axes=1), Network("new", axes=1)
+        >>> _ = old.conv("a", old.input("x"), kernel=3)
+        >>> _ = new.conv("a", new.input("x"), kernel=5)
+        >>> [layer.b.name for layer in diff(old, new).differing()]
+        ['a']
+        """
         return tuple(layer for layer in self.layers if layer.differs(tolerate))
 
     def differs(self, tolerate: Number = 0) -> bool:
@@ -184,6 +214,14 @@ class Diff:
         ----------
         tolerate
             As for ``LayerDiff.differs``.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, diff
+        >>> net = Network("net", axes=1)
+        >>> _ = net.conv("a", net.input("x"), kernel=3)
+        >>> diff(net, net).differs()
+        False
         """
         one, two = self.parameters
         lists = (self.only_a, self.only_b, self.new, self.mended, self.outputs_a, self.outputs_b)

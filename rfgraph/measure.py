@@ -37,7 +37,16 @@ _IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", "
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredField(EffectiveField):
-    """The effective field of a feature as measured: the mean over samples, summed over the channels of the image."""
+    """The effective field of a feature as measured: the mean over samples, summed over the channels of the image.
+
+    Examples
+    --------
+    >>> def double(image):  # a JAX function of one image, channels last
+    ...     return 2 * image
+    >>> field = measure_field(double, None, shape=(1, 9), samples=3)
+    >>> field.samples, field.map.tolist(), field.error.tolist()
+    (3, [4.0], [0.0])
+    """
 
     #: Standard error of each entry of ``map``; NaN if there is one sample.
     error: Floats
@@ -146,7 +155,12 @@ def measure_field(
 
 @dataclass(frozen=True)
 class Strongest:
-    """One of the strongest features of a layer, and where it looked."""
+    """One of the strongest features of a layer, and where it looked.
+
+    Examples
+    --------
+    >>> [one.box for one in strongest(model, "cat.jpg", "layer4", channel=7)]  # doctest: +SKIP
+    """
 
     channel: int
     index: tuple[int, ...]
@@ -188,6 +202,10 @@ def strongest(
     References
     ----------
     The strongest activation of the last map and its receptive field find the region of the input that made it.
+
+    Examples
+    --------
+    >>> [one.index for one in strongest(model, "cat.jpg", "layer4", channel=7)]  # doctest: +SKIP
     """
     if top < 1:
         raise AttributeValueError(f"top {top!r} is not a positive number")

@@ -23,7 +23,7 @@ from rfgraph.errors import (
 )
 from rfgraph.fast.numbers import Numbers
 from rfgraph.graph.costs import Costs, Total
-from rfgraph.graph.network import BatchNorm, Layers
+from rfgraph.graph.network import BatchNorm, OrderedNetwork
 from rfgraph.graph.outputs import beginnings, outputs, with_axes
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat, Treatment
@@ -125,7 +125,7 @@ class Report(Mapping[Hashable, Layer]):
         return self._general.source_id
 
     @property
-    def _layers(self) -> Layers:
+    def _layers(self) -> OrderedNetwork:
         return self._solved.layers
 
     @property
@@ -539,6 +539,10 @@ class Report(Mapping[Hashable, Layer]):
         ------
         MissingExtraError
             If pandas is not installed.
+
+        Examples
+        --------
+        >>> analyze("zoo:alexnet_v2").to_dataframe().loc["alexnet_v2/pool5"]  # doctest: +SKIP
         """
         try:
             from pandas import DataFrame

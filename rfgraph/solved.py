@@ -13,7 +13,7 @@ from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import BySize
 from rfgraph.algebra.window import EMPTY, FULL, Window
 from rfgraph.fast.affine_walk import Plain, walked
-from rfgraph.graph.network import BatchNorm, Layers
+from rfgraph.graph.network import BatchNorm, OrderedNetwork
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat
 from rfgraph.ops import Size
@@ -25,7 +25,7 @@ from rfgraph.questions.alignment import is_off
 
 if TYPE_CHECKING:
     from rfgraph.fast.numbers import Numbers
-    from rfgraph.passes.by_size import Solution
+    from rfgraph.passes.by_size import SolutionBySize
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Solved(Protocol):
         """The node in whose indices fields are given."""
 
     @property
-    def layers(self) -> Layers:
+    def layers(self) -> OrderedNetwork:
         """The network, checked."""
 
     @property
@@ -176,7 +176,7 @@ class General:
         return self.layers.nodes[self.source_id]
 
     @property
-    def layers(self) -> Layers:
+    def layers(self) -> OrderedNetwork:
         """The network, checked."""
         return self.compiled.layers
 
@@ -216,7 +216,7 @@ class General:
         return self.compiled.per_axis(lambda axis: engine.forward(self.compiled, axis, self.source_id))
 
     @cached_property
-    def solutions(self) -> list[Solution | None]:
+    def solutions(self) -> list[SolutionBySize | None]:
         """Fields by residue of the input size, for axes on which no size is given and it decides."""
         if not any(field.kind == "unknown" for fields in self.fields for field in fields.local):
             return [None] * len(self.axes)
@@ -301,7 +301,7 @@ class Walked:
         return self.plain.source
 
     @cached_property
-    def layers(self) -> Layers:
+    def layers(self) -> OrderedNetwork:
         """The network, checked."""
         return self.plain.layers()
 

@@ -10,6 +10,7 @@ import argparse
 import copy
 import io
 import json
+import pickle
 import random
 import re
 import resource
@@ -22,9 +23,12 @@ import traceback
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest.mock import patch
 from xml.etree import ElementTree
 
 DATA = Path(__file__).parent / "data"
@@ -45,6 +49,7 @@ FILES = {
     "pbtxt": [SEEDS / "small.pbtxt", SEEDS / "lowered.pbtxt"],
     "saved_model": [SEEDS / "saved" / "saved_model.pb"],
     "xml": [DATA / "openvino" / f"{name}.xml" for name in ("operations", "unet")],
+    "param": [DATA / "ncnn" / f"{name}.param" for name in ("convnext", "tcn")],
     "tflite": [DATA / "tflite" / f"{name}.tflite" for name in ("inverted", "inverted_int8", "segmenter", "control")],
 }
 
@@ -115,6 +120,121 @@ def words(rng: random.Random, data: bytes) -> bytes:
         new = rng.choice((rng.choice(WORDS), there, old + rng.choice((-8, -4, -1, 1, 4, 8)), at - other, -old))
         struct.pack_into(code, changed, at, new % (1 << 8 * size))
     return bytes(changed)
+
+
+# Tables of flatbuffers, by what a reader looks at: nothing in the file says where its numbers are.
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Where the reader of a flatbuffer looks, by the kind of what it finds there: positions, and bytes of numbers."""
+
+    numbers: list[tuple[int, int]]
+    #: Offsets to tables, vectors and texts, from where they stand.
+    offsets: list[int]
+    lengths: list[int]
+    #: Entries of tables of fields: where a field lies in its table, 0 where it has its default.
+    fields: list[int]
+    #: Texts, and how long they are.
+    texts: list[tuple[int, int]]
+
+
+def looks(data: bytes) -> Looks:
+    """Return where rfgraph's reader looks into a TFLite file."""
+    import flatbuffers
+    from flatbuffers.table import Table
+
+    from rfgraph.importers.tflite import file
+
+    seen = Looks([], [], [], [], [])
+    inner = {name: getattr(Table, name) for name in ("Offset", "Get", "Vector", "Indirect", "GetVectorAsNumpy")}
+    own = (flatbuffers.number_types.SOffsetTFlags, flatbuffers.number_types.VOffsetTFlags)
+
+    def offset(self: Any, slot: int) -> int:
+        seen.fields.append(self.Pos - inner["Get"](self, own[0], self.Pos) + slot)
+        return inner["Offset"](self, slot)
+
+    def get(self: Any, flags: Any, at: int) -> Any:
+        if flags not in own:
+            seen.numbers.append((at, flags.bytewidth))
+        return inner["Get"](self, flags, at)
+
+    def vector(self: Any, at: int) -> int:
+        start = inner["Vector"](self, at)
+        seen.offsets.append(self.Pos + at)
+        seen.lengths.append(start - 4)
+        return start
+
+    def indirect(self: Any, at: int) -> int:
+        seen.offsets.append(at)
+        return inner["Indirect"](self, at)
+
+    def elements(self: Any, flags: Any, at: int) -> Any:
+        start, (count,) = inner["Vector"](self, at), struct.unpack_from("<I", self.Bytes, inner["Vector"](self, at) - 4)
+        seen.numbers.extend((start + i * flags.bytewidth, flags.bytewidth) for i in range(min(count, 64)))
+        return inner["GetVectorAsNumpy"](self, flags, at)
+
+    def string(self: Any, at: int) -> bytes:
+        start = at + struct.unpack_from("<I", self.Bytes, at)[0]
+        seen.offsets.append(at)
+        seen.lengths.append(start)
+        seen.texts.append((start + 4, struct.unpack_from("<I", self.Bytes, start)[0]))
+        return plain_string(self, at)
+
+    plain_string = file._Bounded.String
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        path = Path(folder, "seed.tflite")
+        path.write_bytes(data)
+        spies = {"Offset": offset, "Get": get, "Vector": vector, "Indirect": indirect, "GetVectorAsNumpy": elements}
+        for name, spy in spies.items():
+            stack.enter_context(patch.object(Table, name, spy))
+        stack.enter_context(patch.object(file._Bounded, "String", string))
+        file.decode(path)
+    return Looks(
+        *([*dict.fromkeys(found)] for found in (seen.numbers, seen.offsets, seen.lengths, seen.fields, seen.texts))
+    )
+
+
+CODES = {1: "b", 2: "<h", 4: "<i", 8: "<q"}
+
+
+def tables(rng: random.Random, data: bytes) -> bytes:
+    """Change what a reader looks at: huge and negative numbers, fields of other types, names and tables used twice."""
+    where = LOOKS.get(data) or LOOKS.setdefault(data, looks(data))
+    changed = bytearray(data)
+
+    def put(at: int, width: int, value: int) -> None:
+        changed[at : at + width] = (value % (1 << 8 * width)).to_bytes(width, "little")
+
+    def value(at: int, width: int) -> int:
+        return int.from_bytes(changed[at : at + width], "little", signed=True)
+
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        how = rng.randrange(10)
+        if how < 5:
+            at, width = rng.choice(where.numbers)
+            other = rng.choice([one for one, size in where.numbers if size == width])
+            old = value(at, width)
+            small = (old + 1, old - 1, 2 * old, -old, 0, 1, 2, 3)
+            put(at, width, rng.choice((*small, *small, *EXTREMES, value(other, width), value(other, width))))
+        elif how == 5:
+            at, other = rng.choice(where.offsets), rng.choice(where.offsets)
+            put(at, 4, other + value(other, 4) - at)
+        elif how == 6:
+            at = rng.choice(where.lengths)
+            put(at, 4, rng.choice((0, value(at, 4) - 1, value(at, 4) + 1, 2 * value(at, 4), *WORDS)))
+        elif how == 7:
+            at, other = rng.choice(where.fields), rng.choice(where.fields)
+            put(at, 2, rng.choice((0, 0, value(other, 2), 4)))
+        elif where.texts:
+            (at, length), (other, size) = rng.choice(where.texts), rng.choice(where.texts)
+            shared = min(length, size)
+            changed[at : at + shared] = changed[other : other + shared]
+    return bytes(changed)
+
+
+#: Where the reader looks into each file that is damaged.
+LOOKS: dict[bytes, Looks] = {}
 
 
 # Trees of JSON.
@@ -466,6 +586,26 @@ def lines(rng: random.Random, data: bytes) -> bytes:
     return b"\n".join(rows)
 
 
+def parameters(rng: random.Random, data: bytes) -> bytes:
+    """Change the numbers of a line of words, and its words to one another."""
+    rows = data.decode().split("\n")
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        at = rng.randrange(2, len(rows))
+        words_ = rows[at].split() or ["x"]
+        k = rng.randrange(len(words_))
+        how = rng.randrange(4)
+        if how == 0:
+            words_[k] = rng.choice(rng.choice(rows).split() or ["0=1"])
+        elif how == 1:
+            words_.append(f"{rng.choice((0, 1, 2, 3, 4, 5, 6, 11, 13, 19, 20, -23300, -23303))}={rng.choice(EXTREMES)}")
+        else:
+            key, equals, _ = words_[k].partition("=")
+            number = str(rng.choice((*EXTREMES, 5, 9, -233, -234, "1.5", "1e30", "2,1,2", "nan")))
+            words_[k] = f"{key}={number}" if equals else words_[k]
+        rows[at] = " ".join(words_)
+    return "\n".join(rows).encode()
+
+
 def mutators(kind: str) -> tuple[Mutate, ...]:
     """Return what damages files of a format; three in four of the damages keep their syntax."""
     structure: dict[str, Callable[[], tuple[Mutate, ...]]] = {
@@ -482,11 +622,12 @@ def mutators(kind: str) -> tuple[Mutate, ...]:
         "pt2": lambda: (members,),
         "keras": lambda: (members,),
         "xml": lambda: (elements,),
+        "param": lambda: (parameters, parameters, lines),
         "h5": lambda: (attribute,),
         "pb": lambda: (tensorflow_messages("GraphDef"),),
         "pbtxt": lambda: (lines, tensorflow_messages("GraphDef", text=True)),
         "saved_model": lambda: (tensorflow_messages("SavedModel"),),
-        "tflite": lambda: (words,),
+        "tflite": lambda: (tables, tables, words),
     }
     own = structure[kind]()
     return (*own * (3 * len(BYTES) // len(own)), *BYTES)
@@ -578,6 +719,11 @@ def ask(report: Any, graph: Any, rng: random.Random) -> None:
         lambda: report.productivity,
         lambda: str(report.parameters) + str(report.macs),
         lambda: report.numbers(),
+        lambda: (report.to_records(), report.to_dict()),
+        lambda: report.map_size_of(chosen[0]) if chosen else None,
+        lambda: (report.region_ranges(), report.effective_sizes()),
+        lambda: report.asked({"RF009", "RF010"}, report.axes[0]),
+        lambda: pickle.loads(pickle.dumps(report)).outputs,
         lambda: [finding.message for finding in report.findings],
         lambda: rfgraph.trace(graph, output=chosen[-1] if chosen else None),
         *(
@@ -592,6 +738,9 @@ def ask(report: Any, graph: Any, rng: random.Random) -> None:
             lambda layer=layer: report.region(layer, index),
             lambda layer=layer: report.regions(layer).reads,
             lambda layer=layer: report.support(layer).coverage,
+            lambda layer=layer: (report.tiling(layer), report.tiling(layer, rng.choice((1, 8, 64)))),
+            lambda layer=layer: (report.latency(layer), report.frames(layer, 16_000)),
+            lambda layer=layer: report.effective_field(layer).std,
             *(
                 lambda layer=layer, how=how: report.features(layer, box, how).box
                 for how in ("meets", "inside", "center")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -190,3 +192,23 @@ def test_the_streams_of_the_readme_are_those_that_are_worked_out():
     assert round(codec.in_milliseconds(320 + 319), 1) == 26.6
     speech = latency((10, 5, 0), *[(3, 2, 0)] * 4, *[(2, 2, 0)] * 2)
     assert (speech.look_ahead, speech.multiple, speech.waits) == (399, 320, True)
+
+
+METHODS = (FunctionType, classmethod, staticmethod)
+
+
+def public() -> list[tuple[str, object]]:
+    """What users may call, by name: what ``rfgraph`` exports, and the methods of its classes; errors are left out."""
+    found: list[tuple[str, object]] = []
+    for name in rfgraph.__all__:
+        one = getattr(rfgraph, name)
+        if inspect.isfunction(one):
+            found.append((name, one))
+        elif inspect.isclass(one) and not issubclass(one, Exception):
+            methods = [m for m, held in vars(one).items() if m[0] != "_" and isinstance(held, METHODS)]
+            found += [(name, one), *((f"{name}.{method}", getattr(one, method)) for method in methods)]
+    return found
+
+
+def test_everything_public_has_an_example() -> None:
+    assert [name for name, one in public() if ">>> " not in (inspect.getdoc(one) or "")] == []

@@ -36,7 +36,7 @@ from rfgraph.algebra.window import FULL, Window
 from rfgraph.errors import RFGraphError
 from rfgraph.fast.interning import Frames, NotPlainError, Table, TooWideError, forget, table_of
 from rfgraph.fast.lanes import lanes_of
-from rfgraph.graph.network import Layers, axis_names, returned, topological
+from rfgraph.graph.network import OrderedNetwork, axis_names, returned, topological
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size
 from rfgraph.passes.covers import EVERYTHING, read_ends
@@ -202,7 +202,7 @@ class Plain:
         frames = self._table.lanes.frames
         return [state & frames for state in self.states.values()]
 
-    def layers(self) -> Layers:
+    def layers(self) -> OrderedNetwork:
         """Return the network as the general passes read it."""
         known = self._table.specs
         twice = {number for number in set(self.specs) if any(op.totals for op in known[number].ops)}
@@ -212,7 +212,7 @@ class Plain:
             tails.append(read * 2 if number in twice else read)
         specs = [known[number] for number in self.specs]
         kinds, ops = [spec.kind for spec in specs], [spec.ops for spec in specs]
-        return Layers(self.name, self.axes, self.nodes, kinds, ops, tails, returned=self.returned)
+        return OrderedNetwork(self.name, self.axes, self.nodes, kinds, ops, tails, returned=self.returned)
 
     def sizes(self) -> list[tuple[Size, ...]]:
         """Return the size of every node's map on every axis, [V][A]."""

@@ -35,6 +35,15 @@ class ArrayFields:
 
     ``phases`` is 1 where nothing upsamples. Output ``y + q * phases`` of a node reads
     ``[first[..., y] + q * step, last[..., y] + q * step]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rfgraph import Window, solve_arrays
+    >>> edges = {"starts": np.array([0, 0, 1]), "tails": np.array([0]), "ops": np.array([0, 0])}
+    >>> fields = solve_arrays(**edges, windows=[[Window(3, 2, 1)]])
+    >>> fields.size[:, 0].tolist(), fields.stride[:, 0].tolist()
+    ([1, 3], [1, 2])
     """
 
     phases: int
@@ -91,6 +100,15 @@ class ArrayFields:
             Id of a node.
         axis
             Index of an axis.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rfgraph import Window, solve_arrays
+        >>> edges = {"starts": np.array([0, 0, 1]), "tails": np.array([0]), "ops": np.array([0, 0])}
+        >>> fields = solve_arrays(**edges, windows=[[Window(3, 2, 1)]])
+        >>> fields.window(1, 0)
+        Window(size=3, stride=2, padding=1)
         """
         if not self.known[node]:
             return Window.unknown("branches drift apart") if self.state[node] & _DRIFTING else EMPTY

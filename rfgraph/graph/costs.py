@@ -10,7 +10,7 @@ from typing import Any
 import networkx as nx
 
 from rfgraph.errors import AttributeValueError
-from rfgraph.graph.network import Layers
+from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Size
 from rfgraph.ops.base import entry, natural
 from rfgraph.ops.costs import HOLDING, TELLING, Cost, Map, Settings, cost, settings_of
@@ -65,13 +65,13 @@ class Costs(Mapping[Hashable, Cost]):
     """
 
     def __init__(
-        self, measured: Callable[[], tuple[Layers, Sequence[tuple[Size, ...]]]], graph: nx.DiGraph[Any] | None
+        self, measured: Callable[[], tuple[OrderedNetwork, Sequence[tuple[Size, ...]]]], graph: nx.DiGraph[Any] | None
     ) -> None:
         self._measured = measured
         self._graph = graph
 
     @cached_property
-    def _layers(self) -> Layers:
+    def _layers(self) -> OrderedNetwork:
         return self._measured()[0]
 
     @cached_property

@@ -89,7 +89,7 @@ class Network(Methods):
 
 
 @dataclass(frozen=True)
-class Layers:
+class OrderedNetwork:
     """A checked network in topological order; node ids are positions in that order."""
 
     name: str
@@ -173,7 +173,7 @@ def _listed(names: Sequence[Hashable], most: int = 8) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def read(graph: nx.DiGraph[Any], treat: Treat | None = None, batch_norm: BatchNorm = "inference") -> Layers:
+def read(graph: nx.DiGraph[Any], treat: Treat | None = None, batch_norm: BatchNorm = "inference") -> OrderedNetwork:
     """Check a network graph and return its layers in topological order.
 
     Parameters
@@ -230,7 +230,7 @@ def read(graph: nx.DiGraph[Any], treat: Treat | None = None, batch_norm: BatchNo
     if twice:
         tails = [slots * 2 if node_ops in twice else slots for node_ops, slots in zip(layers_ops, tails, strict=True)]
     name = str(graph.graph.get("name", ""))
-    layers = Layers(name, axes, order, kinds, layers_ops, tails, treatments, batch_norm, returned(graph))
+    layers = OrderedNetwork(name, axes, order, kinds, layers_ops, tails, treatments, batch_norm, returned(graph))
     if not layers.inputs:
         raise EndpointError("the network has no input; give the node that takes the image op='input'")
     _check_outputs(layers)
@@ -258,7 +258,7 @@ def _checked(batch_norm: BatchNorm) -> BatchNorm:
     return batch_norm
 
 
-def _check_outputs(layers: Layers) -> None:
+def _check_outputs(layers: OrderedNetwork) -> None:
     """Refuse outputs that no input reaches: a network that ends in one was put together wrongly."""
     fed: list[bool] = []
     read = [False] * len(layers.nodes)

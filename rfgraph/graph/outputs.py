@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from rfgraph.errors import SizeError
-from rfgraph.graph.network import Layers
+from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Op
 
 
-def outputs(layers: Layers) -> dict[Hashable, int]:
+def outputs(layers: OrderedNetwork) -> dict[Hashable, int]:
     """Return the node id of every output, by its name.
 
     They are what the model returns, where the graph says so (attribute ``outputs``), as far as it has spatial axes. In
@@ -31,7 +31,7 @@ def outputs(layers: Layers) -> dict[Hashable, int]:
     return ends or {layers.nodes[v]: v for v in _last(layers, spatial)}
 
 
-def with_axes(layers: Layers) -> list[bool]:
+def with_axes(layers: OrderedNetwork) -> list[bool]:
     """Return whether the map of each node has spatial axes, [V].
 
     They end where an op reads all of every axis and leaves one position. They begin anew where several positions are
@@ -55,7 +55,7 @@ def with_axes(layers: Layers) -> list[bool]:
     return spatial
 
 
-def beginnings(layers: Layers, spatial: Iterable[bool]) -> list[int]:
+def beginnings(layers: OrderedNetwork, spatial: Iterable[bool]) -> list[int]:
     """Return the nodes at which spatial axes begin anew, by id."""
     here = list(spatial)
     return [v for v, tails in enumerate(layers.tails) if tails and here[v] and not any(here[tail] for tail in tails)]
@@ -70,7 +70,7 @@ def _spreads(op: Op, slots: int) -> bool:
     return size is not None and size > 1
 
 
-def _last(layers: Layers, spatial: list[bool]) -> list[int]:
+def _last(layers: OrderedNetwork, spatial: list[bool]) -> list[int]:
     """Return the nodes with spatial axes that no node with spatial axes comes after."""
     followed = [False] * len(spatial)
     for v in reversed(range(len(spatial))):
@@ -80,7 +80,7 @@ def _last(layers: Layers, spatial: list[bool]) -> list[int]:
     return [v for v, here in enumerate(spatial) if here and not followed[v]]
 
 
-def _before(layers: Layers, spatial: list[bool], v: int, seen: set[int]) -> list[int]:
+def _before(layers: OrderedNetwork, spatial: list[bool], v: int, seen: set[int]) -> list[int]:
     """Return the last nodes with spatial axes before ``v``, which has none; each of ``seen`` only once."""
     before, stack = [], [v]
     while stack:

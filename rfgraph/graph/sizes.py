@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from rfgraph.algebra.window import LARGEST
 from rfgraph.errors import AttributeValueError, SizeError
-from rfgraph.graph.network import Layers
+from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Size
 from rfgraph.ops.base import check_digits, positive
 
@@ -17,7 +17,7 @@ Name = TypeVar("Name", bound=Hashable)
 InputSize = int | Sequence[int] | Mapping[Hashable, int | Sequence[int]] | None
 
 
-def infer(layers: Layers, input_size: InputSize = None) -> list[tuple[Size, ...]]:
+def infer(layers: OrderedNetwork, input_size: InputSize = None) -> list[tuple[Size, ...]]:
     """Return the size of every node's map on every axis, [V][A]; ``None`` where the input size does not tell.
 
     Parameters
@@ -41,7 +41,7 @@ def infer(layers: Layers, input_size: InputSize = None) -> list[tuple[Size, ...]
     return list(zip(*per_axis, strict=True))
 
 
-def infer_axis(layers: Layers, axis: int, given: Mapping[int, int]) -> list[Size]:
+def infer_axis(layers: OrderedNetwork, axis: int, given: Mapping[int, int]) -> list[Size]:
     """Return the size of every node's map on one axis, [V], with the sizes of some nodes given by id."""
     sizes: list[Size] = []
     known: dict[tuple[int, tuple[Size, ...]], Size] = {}
@@ -70,7 +70,7 @@ def infer_axis(layers: Layers, axis: int, given: Mapping[int, int]) -> list[Size
     return sizes
 
 
-def given_sizes(layers: Layers, input_size: InputSize) -> dict[int, tuple[int, ...]]:
+def given_sizes(layers: OrderedNetwork, input_size: InputSize) -> dict[int, tuple[int, ...]]:
     """Return the sizes that ``input_size`` gives, one per axis, by node id."""
     if input_size is None:
         return {}
@@ -127,5 +127,5 @@ def per_axis(names: Sequence[str], size: int | Sequence[int]) -> tuple[int, ...]
         raise AttributeValueError(f"{error}; give pixels, as 224 or (224, 320)") from None
 
 
-def _inputs(layers: Layers, tails: Sequence[int], sizes: Sequence[Size]) -> str:
+def _inputs(layers: OrderedNetwork, tails: Sequence[int], sizes: Sequence[Size]) -> str:
     return " (" + ", ".join(f"{layers.nodes[t]!r} gives {size}" for t, size in zip(tails, sizes, strict=True)) + ")"

@@ -75,6 +75,8 @@ def load(
         return _returned(text, python_file.run(file, function), treat, input_size, axes)
     path = Path(text)
     reader = FORMATS.get(path.suffix.lower())
+    if reader is None and (kind := _refused(path)) is not None:
+        raise ModelFileError(f"{text}: {kind.refusal(path)}")
     if path.is_dir():
         if not any((path / name).exists() for name in SAVED_MODELS):
             raise ModelFileError(f"{text}: it is a directory; name the model file in it")
@@ -84,8 +86,6 @@ def load(
         found = (
             f"suffix {path.suffix!r} is not one of {known}" if path.suffix else f"it has none of the suffixes {known}"
         )
-        if path.suffix.lower() in PICKLES:
-            raise ModelFileError(f"{text}: {_not_read(path)}")
         hint = f"; to run a function of it, write {text}:FUNCTION" if path.suffix == ".py" else ""
         raise ModelFileError(f"{text}: {found}, nor is it zoo:NAME or file.py:function{hint}")
     if not path.exists():
@@ -140,19 +140,11 @@ def stated(graph: nx.DiGraph[Any], axes: Axes | None) -> nx.DiGraph[Any]:
     return graph
 
 
-#: Suffixes of what PyTorch pickles: TorchScript, whole modules, weights.
-PICKLES = (".pt", ".pth", ".ts", ".jit", ".torchscript", ".ckpt", ".pkl", ".pickle", ".bin", ".safetensors")
+def _refused(path: Path) -> Any:
+    """Return what a file is that is not read, ``None`` if nothing is known of it."""
+    from rfgraph.importers import refused
 
-
-def _not_read(path: Path) -> str:
-    """Say why what PyTorch pickles is not read, and what to save instead."""
-    return (
-        f"{path.suffix} files hold weights, a pickle or TorchScript, which are not read (to open a pickle runs what "
-        "is in it); save the module itself, where it is at hand:\n"
-        "    import torch\n"
-        "    program = torch.export.export(module.eval(), (torch.zeros(1, 3, 224, 224),))\n"
-        f"    torch.export.save(program, {path.with_suffix('.pt2').name!r})"
-    )
+    return refused.kind_of(path)
 
 
 def opened(
@@ -175,7 +167,7 @@ def opened(
         copy = Path(folder, base or "model")
         with copy.open("wb") as file:
             shutil.copyfileobj(stream, file)
-        if copy.suffix.lower() not in FORMATS:
+        if copy.suffix.lower() not in FORMATS and _refused(copy) is None:
             copy = copy.rename(copy.with_name(copy.name + _format_of(copy)))
         try:
             return load(copy, treat, input_size, inputs, axes)
@@ -193,6 +185,8 @@ def _format_of(path: Path) -> str:
         return ".tflite"
     if start.lstrip().startswith(b"<?xml") or start.lstrip().startswith(b"<net"):
         return ".xml"
+    if start.startswith(b"7767517"):
+        return ".param"
     if start.startswith(b"\x89HDF"):
         return ".h5"
     return ".json" if start.lstrip().startswith(b"{") else ".onnx"
@@ -271,6 +265,7 @@ def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize, ax
 def _hdf5(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
     from rfgraph.importers.keras import reader as keras_config
 
+    _needing("h5py", "rfgraph.importers.keras.hdf5", "reading .h5 files", "hdf5")
     return keras_config.lowered(keras_config.read_hdf5(path), treat, input_size, axes=axes)
 
 
@@ -285,6 +280,18 @@ def _tflite(
         path, treat, input_size, inputs, axes
     )
     return graph
+
+
+def _ncnn(
+    path: str,
+    treat: Mapping[str, str] | None,
+    input_size: InputSize,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any]:
+    from rfgraph.importers.ncnn import reader
+
+    return reader.graph_of(path, treat, input_size, inputs, axes)
 
 
 def _openvino(
@@ -325,13 +332,14 @@ FORMATS: dict[str, Reader] = {
     ".hdf5": _hdf5,
     ".tflite": _tflite,
     ".xml": _openvino,
+    ".param": _ncnn,
     ".pb": _tensorflow,
     ".pbtxt": _tensorflow,
 }
 
 
 #: What reads files of which the user may say what inputs hold.
-SETTABLE = (_onnx, _tflite, _openvino, _tensorflow)
+SETTABLE = (_onnx, _tflite, _openvino, _ncnn, _tensorflow)
 
 #: A directory with one of these is a TensorFlow SavedModel.
 SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")

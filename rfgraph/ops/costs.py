@@ -197,11 +197,16 @@ def _weighted(settings: Settings, c_in: Count | None, positions: Count | None) -
     weights = _times(*settings.kernel, c_in, c_out)
     fits: Any = True
     if weights is not None and not (isinstance(groups, int) and groups == 1):
-        fits = (c_in % groups == 0) & (c_out % groups == 0)
+        fits = _divides(groups, c_in) & _divides(groups, c_out)
         weights = weights // groups
         if isinstance(fits, bool) and not fits:
             return Cost(c_out, why=f"its {groups} groups do not divide {c_in} and {c_out} channels", fits=fits)
     return Cost(c_out, _with_bias(settings, weights, c_out), _times(weights, positions), fits=fits)
+
+
+def _divides(groups: Any, channels: Any) -> Any:
+    """Return whether groups divide channels, of each design in a sweep; of sizes that are open it is not known."""
+    return channels - channels // groups * groups == 0
 
 
 def _with_bias(settings: Settings, weights: Count | None, channels: Count | None, usual: bool = False) -> Count | None:

@@ -86,7 +86,7 @@ Field = Window | WindowBySize
 
 
 @dataclass(frozen=True)
-class Solution:
+class SolutionBySize:
     """What one axis of a network does at every residue of the input size modulo ``modulus``."""
 
     compiled: Compiled
@@ -168,7 +168,7 @@ class Solution:
         return _cases(self.compiled, self.axis, self.rule)
 
 
-def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solution | None:
+def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> SolutionBySize | None:
     """Return the fields of every node by residue of the input size, ``None`` if no residue decides anything.
 
     Parameters
@@ -193,7 +193,7 @@ def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solutio
     if not valid.any():
         return None
     local: list[Field] = list(fields.local)
-    solution = Solution(compiled, axis, modulus, valid, sizes, rule, local)
+    solution = SolutionBySize(compiled, axis, modulus, valid, sizes, rule, local)
     for v in range(source + 1, len(layers.nodes)):
         field = fields.local[v]
         if field.kind != "unknown":

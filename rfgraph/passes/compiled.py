@@ -10,7 +10,7 @@ import networkx as nx
 
 from rfgraph.algebra.window import Window
 from rfgraph.graph import sizes as shapes
-from rfgraph.graph.network import BatchNorm, Layers, read
+from rfgraph.graph.network import BatchNorm, OrderedNetwork, read
 from rfgraph.graph.treatments import Treat
 from rfgraph.ops import Size
 from rfgraph.passes.fold import between
@@ -24,7 +24,7 @@ Reads = list[tuple[Window, ...]]
 class Compiled:
     """What the passes walk over; node ids are in topological order."""
 
-    layers: Layers
+    layers: OrderedNetwork
     sizes: list[tuple[Size, ...]]  # [V][A]
     reads: list[Reads]  # [A][V][slots]; axes that read alike share one list
 
@@ -54,7 +54,7 @@ def compile_graph(
     return compile_layers(read(graph, treat, batch_norm), input_size)
 
 
-def compile_layers(layers: Layers, input_size: shapes.InputSize = None) -> Compiled:
+def compile_layers(layers: OrderedNetwork, input_size: shapes.InputSize = None) -> Compiled:
     """Work out the sizes of the maps of a checked network and the windows of its ops."""
     sizes = shapes.infer(layers, input_size)
     reads: list[Reads] = []
@@ -64,11 +64,11 @@ def compile_layers(layers: Layers, input_size: shapes.InputSize = None) -> Compi
     return Compiled(layers, sizes, reads)
 
 
-def _alike(layers: Layers, sizes: list[tuple[Size, ...]], a: int, b: int) -> bool:
+def _alike(layers: OrderedNetwork, sizes: list[tuple[Size, ...]], a: int, b: int) -> bool:
     return all(ops[a] == ops[b] for ops in layers.distinct.values()) and all(size[a] == size[b] for size in sizes)
 
 
-def _reads(layers: Layers, sizes: list[tuple[Size, ...]], axis: int) -> Reads:
+def _reads(layers: OrderedNetwork, sizes: list[tuple[Size, ...]], axis: int) -> Reads:
     known: dict[tuple[int, tuple[Size, ...]], tuple[Window, ...]] = {}
     reads: Reads = []
     for ops, tails in zip(layers.ops, layers.tails, strict=True):

@@ -276,7 +276,7 @@ class EffectiveMap(Domain[Gradient]):
             step, size = self._step(v, slot, axis), self._size(v, slot, axis)
             if step is not None:
                 runs = _runs(patch.first[axis + offset], patch.values.shape[axis + offset], op, step, size)
-                self._check(v, patch.values.size // patch.values.shape[axis + offset] * runs.length)
+                self._check(v, patch.values.size // max(patch.values.shape[axis + offset], 1) * runs.length)
                 patch = _pull(patch, axis + offset, runs, step.step, len(step.phases), power)
                 if runs.beyond and op.spreads_border:
                     name = self.compiled.layers.describe(v, axis)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rfgraph.algebra.residues import InputSizes, MapSize, shortest_period
 from rfgraph.errors import SizeError
-from rfgraph.graph.network import Layers
+from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Op
 
 Ints = NDArray[np.int64]
@@ -65,7 +65,7 @@ _FIXED = Fraction(0)
 class SizeRule:
     """How the sizes of all maps along one axis follow from the input size."""
 
-    layers: Layers
+    layers: OrderedNetwork
     axis: int
     #: Modulo what the input size decides whether maps fit, and paddings.
     modulus: int
@@ -195,7 +195,7 @@ def _last(marks: Flags) -> int:
     return int(marked[-1]) if len(marked) else 0
 
 
-def size_rule(layers: Layers, axis: int) -> SizeRule:
+def size_rule(layers: OrderedNetwork, axis: int) -> SizeRule:
     """Return how the sizes of all maps along an axis follow from the size of the inputs."""
     modulus, base = 1, 1
     lines: list[Line | None] = []
@@ -297,7 +297,7 @@ def _output(op: Op, size: int | None) -> int | None:
 
 
 def sizes_at(
-    layers: Layers, axis: int, inputs: Ints, lines: Sequence[Line | None]
+    layers: OrderedNetwork, axis: int, inputs: Ints, lines: Sequence[Line | None]
 ) -> tuple[list[Ints | None], Flags, Flags]:
     """Return the sizes of all maps at every one of the input sizes, [V][N].
 

@@ -35,7 +35,7 @@ from rfgraph.questions.misalignment import Branch, Drift, Misalignment, Repair, 
 from rfgraph.questions.repair import repair
 
 if TYPE_CHECKING:  # numpy is imported where it is needed
-    from rfgraph.passes.by_size import Field, Solution
+    from rfgraph.passes.by_size import Field, SolutionBySize
 
 #: Regions of more features than this are not looked through for the smallest and the largest one.
 MAX_FEATURES = 1 << 22
@@ -48,7 +48,7 @@ def find(
     fields: Sequence[Fields],
     source: int,
     modes: Sequence[Mode],
-    solutions: Sequence[Solution | None] = (),
+    solutions: Sequence[SolutionBySize | None] = (),
     merges: Iterable[int] | None = None,
 ) -> list[Finding]:
     """Return what does not line up, merge by merge.
@@ -93,7 +93,7 @@ def is_off(sides: Sequence[Window], mode: Mode) -> bool:
 
 
 def unchecked(
-    compiled: Compiled, fields: Sequence[Fields], source: int, solutions: Sequence[Solution | None]
+    compiled: Compiled, fields: Sequence[Fields], source: int, solutions: Sequence[SolutionBySize | None]
 ) -> list[int]:
     """Return the merges, by node id, at which the field of some branch is not known exactly on some axis.
 
@@ -243,7 +243,7 @@ def _is_unchecked(graph: Branches, v: int, axis: int) -> bool:
 
 
 def _by_size(
-    graph: Branches, merge: int, axis: int, sides: list[tuple[int, Field]], solution: Solution, mode: Mode
+    graph: Branches, merge: int, axis: int, sides: list[tuple[int, Field]], solution: SolutionBySize, mode: Mode
 ) -> Iterator[_Disagreement | _Dependence]:
     """Yield what breaks a rule at every residue of the input size, and the worst of the rest with those without it."""
     known: dict[tuple[Window, ...], list[_Disagreement]] = {}

@@ -37,6 +37,14 @@ class Budget:
     ------
     AttributeValueError
         If a demand is no integer from 0 up, or ``tile_multiple`` is 0.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv", net.input("x"), kernel=3)
+    >>> len(analyze(net).over(Budget(min_r=3))), len(analyze(net).over(Budget(min_r=5)))
+    (0, 1)
     """
 
     min_r: int | None = None
@@ -59,7 +67,17 @@ class Budget:
 
 @dataclass(frozen=True)
 class OverBudget(Finding):
-    """What does not keep to a budget, or of which that cannot be told: ``value`` is ``None`` then."""
+    """What does not keep to a budget, or of which that cannot be told: ``value`` is ``None`` then.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv", net.input("x"), kernel=3)
+    >>> (finding,) = analyze(net).over(Budget(min_r=5))
+    >>> finding.node, finding.limit, finding.value
+    ('conv', 5, 3)
+    """
 
     #: What was demanded.
     limit: int

@@ -20,7 +20,18 @@ _COMPARED = 64
 
 @dataclass(frozen=True)
 class GlobalContext(Finding):
-    """The output ``node`` reads the whole of ``axes``."""
+    """The output ``node`` reads the whole of ``axes``.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> x = net.input("x")
+    >>> out = net.mul("gated", x, net.global_avg_pool("pool", x))
+    >>> (finding,) = analyze(net).findings
+    >>> finding.node, finding.local, finding.side
+    ('gated', True, 'both')
+    """
 
     #: Whether it has a local field besides.
     local: bool

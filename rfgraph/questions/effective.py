@@ -218,7 +218,16 @@ class EffectiveField:
         return tuple(means)
 
     def along(self, axis: int) -> Floats:
-        """Return the shares summed over the other axes, [positions]."""
+        """Return the shares summed over the other axes, [positions].
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> out = net.conv("b", net.conv("a", net.input("x"), kernel=3), kernel=3)
+        >>> analyze(net).effective_field("b").along(0).round(3).tolist()
+        [0.111, 0.222, 0.333, 0.222, 0.111]
+        """
         others = tuple(other for other in range(self.map.ndim) if other != axis)
         shares: Floats = self.strength.sum(axis=others)
         return shares
@@ -265,7 +274,16 @@ class EffectiveField:
         return self.luo_size / side
 
     def box(self, share: float = 0.5) -> tuple[Interval, ...]:
-        """Return the smallest square that holds at least a share of the whole, where it holds most: ends per axis."""
+        """Return the smallest square that holds at least a share of the whole, where it holds most: ends per axis.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> out = net.conv("b", net.conv("a", net.input("x"), kernel=3), kernel=3)
+        >>> analyze(net).effective_field("b").box(0.6)
+        ((1, 3),)
+        """
         side = self.side(share)
         sums = self._sums(side)
         place = np.unravel_index(int(sums.argmax()), sums.shape)
@@ -275,7 +293,16 @@ class EffectiveField:
         )
 
     def side(self, share: float = 0.5) -> int:
-        """Return the side of the smallest square, wherever it lies, that holds at least a share of the whole."""
+        """Return the side of the smallest square, wherever it lies, that holds at least a share of the whole.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> out = net.conv("b", net.conv("a", net.input("x"), kernel=3), kernel=3)
+        >>> analyze(net).effective_field("b").side(0.6)
+        3
+        """
         _check_share(share)
         low, high = 1, max(self.map.shape)
         while low < high:
@@ -287,7 +314,16 @@ class EffectiveField:
         return low
 
     def area(self, share: float = 0.5) -> int:
-        """Return how many positions hold at least a share of the whole, the strongest first."""
+        """Return how many positions hold at least a share of the whole, the strongest first.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> out = net.conv("b", net.conv("a", net.input("x"), kernel=3), kernel=3)
+        >>> analyze(net).effective_field("b").area(0.3)
+        1
+        """
         _check_share(share)
         sums = np.cumsum(np.sort(self.strength, axis=None)[::-1])
         return min(int(np.searchsorted(sums, share - 1e-12)) + 1, self.map.size)

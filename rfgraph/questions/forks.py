@@ -17,7 +17,7 @@ from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
 
 if TYPE_CHECKING:  # numpy is imported where it is needed
-    from rfgraph.passes.by_size import Field, Solution
+    from rfgraph.passes.by_size import Field, SolutionBySize
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Branches:
     fields: Sequence[Fields]
     source: int
     #: Fields by residue of the input size of every axis, where they are solved.
-    solutions: Sequence[Solution | None] = ()
+    solutions: Sequence[SolutionBySize | None] = ()
 
     def live(self, v: int, axis: int) -> list[tuple[int, int, Window]]:
         """Return slot, tail and field of each input of ``v`` that carries a local field."""
@@ -43,7 +43,7 @@ class Branches:
                     sides.append((slot, tail, field))
         return sides
 
-    def solution(self, axis: int) -> Solution | None:
+    def solution(self, axis: int) -> SolutionBySize | None:
         """Return the fields by residue of the input size along ``axis``, if they are solved."""
         return self.solutions[axis] if self.solutions else None
 
@@ -54,7 +54,7 @@ class Branches:
             return [Case(self, axis)]
         return [Case(self, axis, solution, residue) for residue, valid in enumerate(solution.valid) if valid]
 
-    def solved(self, v: int, axis: int, solution: Solution) -> list[tuple[int, Field]]:
+    def solved(self, v: int, axis: int, solution: SolutionBySize) -> list[tuple[int, Field]]:
         """Return slot and field by residue of each input of ``v`` that carries a local field and is solved."""
         reads = self.compiled.reads[axis][v]
         sides = [(slot, solution.side(v, slot)) for slot in range(len(reads)) if not reads[slot].is_unbounded]
@@ -106,7 +106,7 @@ class Case:
 
     graph: Branches
     axis: int
-    solution: Solution | None = None
+    solution: SolutionBySize | None = None
     residue: int = 0
 
     def field(self, v: int) -> Window:

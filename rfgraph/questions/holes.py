@@ -24,6 +24,15 @@ class Holes(Finding):
 
     ``coverage`` is the share that is read along each of ``axes``, alike on all of them; ``None`` if there are too many
     positions to list, so that there may be holes and may be none. ``since`` is the first layer on the way that has any.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv", net.input("x"), kernel=2, dilation=3)
+    >>> (finding,) = analyze(net).findings
+    >>> finding.coverage, finding.size, finding.rates
+    (Fraction(1, 2), 4, (3,))
     """
 
     coverage: Fraction | None

@@ -413,6 +413,15 @@ class LooksAhead(Finding):
     """The op ``node`` reads beyond the step of its own output, in a network that is to be causal.
 
     ``steps`` is by how many positions of the map that it reads, ``samples`` the same in input samples.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv", net.input("x"), kernel=3, padding=1)
+    >>> (finding,) = analyze(net).asked({"RF010"})
+    >>> finding.node, finding.steps, finding.samples
+    ('conv', 1, 1)
     """
 
     steps: int

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
-from rfgraph.graph.network import Layers
+from rfgraph.graph.network import OrderedNetwork
 from rfgraph.passes.compiled import Compiled
 
 #: How two layers were matched.
@@ -48,7 +48,7 @@ class Side:
     _labels: dict[int, Hashable] = field(default_factory=dict, repr=False)
 
     @property
-    def layers(self) -> Layers:
+    def layers(self) -> OrderedNetwork:
         """The network."""
         return self.compiled.layers
 

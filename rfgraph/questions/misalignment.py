@@ -19,7 +19,18 @@ from rfgraph.questions.findings import Finding, named_axes, settled
 
 @dataclass(frozen=True)
 class Branch:
-    """One of the inputs of a merge, with all that feeds it."""
+    """One of the inputs of a merge, with all that feeds it.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> x = net.input("x")
+    >>> out = net.add("add", x, net.conv("conv", x, kernel=2))
+    >>> reference = analyze(net).findings[0].reference
+    >>> reference.slot, reference.tail, reference.field.size
+    (1, 'conv', 2)
+    """
 
     slot: int
     tail: Hashable
@@ -41,6 +52,15 @@ class Repair:
     """A change of padding that lines a merge up and keeps every size.
 
     ``node`` gets ``padding``; where ``before`` names a merge, a new pad node of that name goes between ``node`` and it.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> x = net.input("x")
+    >>> out = net.add("add", x, net.conv("conv", x, kernel=3, padding=[[2, 0]]))
+    >>> analyze(net, alignment="center").findings[0].repair
+    Repair(node='x', padding=((1, -1),), was=None, before=('add', 0))
     """
 
     node: Hashable
@@ -205,6 +225,17 @@ class SizeDependent(Finding):
 
     They do where ``n mod modulus`` is one of ``residues``, for every input size ``n >= smallest`` at which the network
     works; ``offset`` is the largest that is met elsewhere, in pixels of the source.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> x = net.input("x")
+    >>> same = net.conv("same", x, kernel=3, stride=2, padding="same")
+    >>> out = net.add("add", same, net.conv("fixed", x, kernel=3, stride=2, padding=1))
+    >>> (finding,) = analyze(net).findings
+    >>> finding.modulus, finding.residues
+    (2, (1,))
     """
 
     fork: Hashable

@@ -18,7 +18,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from rfgraph.graph.network import Layers
+from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Extremes, Fields
@@ -94,7 +94,18 @@ class Productivity:
 
 @dataclass(frozen=True)
 class Unproductive(Finding):
-    """The convolution ``node`` adds no context on ``axes``: the fields of its inputs exceed the image there."""
+    """The convolution ``node`` adds no context on ``axes``: the fields of its inputs exceed the image there.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> wide = net.conv("wide", net.input("x", size=8), kernel=9, padding=4)
+    >>> out = net.conv("late", wide, kernel=3, padding=1)
+    >>> (finding,) = analyze(net).findings
+    >>> finding.node, finding.narrowest, finding.image
+    ('late', (9,), (8,))
+    """
 
     op: str
     #: Smallest field of its inputs, and size of the image, for each of ``axes``.
@@ -123,7 +134,7 @@ class Unproductive(Finding):
 
 
 def judge(
-    layers: Layers, sizes: Sequence[tuple[Size, ...]], extremes: Sequence[Extremes], source: int
+    layers: OrderedNetwork, sizes: Sequence[tuple[Size, ...]], extremes: Sequence[Extremes], source: int
 ) -> list[Convolution]:
     """Return the convolutions that read more than one position, in topological order.
 

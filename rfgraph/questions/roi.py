@@ -52,7 +52,18 @@ class RoiAxis:
 
 @dataclass(frozen=True)
 class Roi:
-    """A box of pixels on a layer's map: as Fast R-CNN projects it, and as the receptive fields lie."""
+    """A box of pixels on a layer's map: as Fast R-CNN projects it, and as the receptive fields lie.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv", net.input("x"), kernel=3, stride=2)
+    >>> import rfgraph
+    >>> found = rfgraph.roi(analyze(net), "conv", [(3, 9)])
+    >>> found.projected, found.exact, found.worst_error
+    (((2, 5),), ((1, 4),), Fraction(2, 1))
+    """
 
     layer: Hashable
     axes: tuple[RoiAxis, ...]

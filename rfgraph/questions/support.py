@@ -171,6 +171,14 @@ class Support:
             If the hull has more than 2**28 positions, or every path reads the whole of some axis.
         UnknownFieldError
             If the paths have too many positions to be followed.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, analyze
+        >>> net = Network("block", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=2, dilation=3)
+        >>> analyze(net).support("conv").box().marks.tolist()
+        [True, False, False, True]
         """
         import numpy as np
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rfgraph.algebra.window import Number, Window, as_number
 from rfgraph.errors import AttributeValueError, SizeError, TilingError, UnknownFieldError
-from rfgraph.graph.network import Layers
+from rfgraph.graph.network import OrderedNetwork
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.exact_outputs import ExactOutputs, exact_outputs
 from rfgraph.passes.fields import forward
@@ -396,7 +396,18 @@ def _places_of(shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Untileable(Finding):
-    """The output ``node`` cannot be tiled exactly, for what ``blockers`` say."""
+    """The output ``node`` cannot be tiled exactly, for what ``blockers`` say.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> x = net.input("x")
+    >>> out = net.mul("gated", x, net.global_avg_pool("pool", x))
+    >>> (finding,) = analyze(net).asked({"RF009"})
+    >>> finding.node, [blocker.node for blocker in finding.blockers]
+    ('gated', ['pool'])
+    """
 
     blockers: tuple[Blocker, ...]
 
@@ -443,7 +454,7 @@ def find(compiled: Compiled, outputs: Sequence[int], source: int) -> list[Untile
 class Tiler:
     """A network that is to be tiled: its halos by size, each worked out once."""
 
-    layers: Layers
+    layers: OrderedNetwork
     node: int
     source: int
     _compiled: dict[tuple[int, ...], Compiled] = field(default_factory=dict, repr=False)
@@ -600,16 +611,26 @@ def _rule(tiler: Tiler, axis: int, image: int | None) -> AxisTiling:
     return AxisTiling(tiler.layers.axes[axis], multiple, before, after, as_number(stride), overlap, same, image)
 
 
+#: Input sizes that are tried for a field that is not known at any.
+_TRIES = 5
+
+
 def _fields(tiler: Tiler, axis: int, image: int | None) -> list[Window]:
     """Return the fields of all nodes on the way, the output's last; their strides do not depend on the size."""
+    undecided = 0
     for size in (image, *_sizes(1, 0)):
         try:
             compiled = tiler.compiled(None if size is None else tiler.alike(axis, size))
         except SizeError:
             continue
         local = forward(compiled, axis, tiler.source).local
-        if all(local[v].is_local or local[v].is_empty for v in tiler.between):
+        unknown = [v for v in tiler.between if not (local[v].is_local or local[v].is_empty)]
+        if not unknown:
             return [local[v] for v in tiler.between]
+        # No size decides what is not known though the sizes of all that it reads are.
+        undecided += all(compiled.sizes[tail][axis] is not None for tail in tiler.layers.tails[unknown[0]])
+        if undecided > _TRIES:
+            break
     raise TilingError(f"axis {tiler.layers.axes[axis]}: no size at which the network runs was found; give a tile")
 
 

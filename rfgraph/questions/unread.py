@@ -15,7 +15,7 @@ from operator import or_
 from typing import TYPE_CHECKING
 
 from rfgraph.algebra.window import Window
-from rfgraph.graph.network import Layers
+from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Op, Size
 from rfgraph.ops.base import at_border
 from rfgraph.passes.compiled import Compiled
@@ -42,6 +42,15 @@ class Unread(Finding):
 
     With ``modulus`` 0, ``positions`` are all of them, at the input size that was given. Else no size was given, and
     they are residues: positions of which none is read, whatever the size.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, analyze
+    >>> net = Network("block", axes=1)
+    >>> out = net.conv("conv", net.input("x", size=8), kernel=3, stride=3)
+    >>> (finding,) = analyze(net).findings
+    >>> finding.node, finding.positions
+    ('x', (6, 7))
     """
 
     positions: tuple[int, ...]
@@ -84,7 +93,7 @@ def _runs(positions: Sequence[int]) -> list[str]:
     return named
 
 
-def reads_all(layers: Layers, sizes: Sequence[tuple[Size, ...]], source: int, outputs: Sequence[int]) -> bool:
+def reads_all(layers: OrderedNetwork, sizes: Sequence[tuple[Size, ...]], source: int, outputs: Sequence[int]) -> bool:
     """Return whether there is a path from ``source`` to an output on whose ops every position of it is read.
 
     Then nothing is unread. The search follows each node once, and ends at the first such path.
@@ -141,7 +150,7 @@ def _read_on(
 
 
 def find(
-    layers: Layers,
+    layers: OrderedNetwork,
     sizes: Sequence[tuple[Size, ...]],
     compiled_if_needed: Callable[[], Compiled],
     source: int,

@@ -12,7 +12,7 @@ import numpy as np
 from rfgraph.analysis import analyze
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.graph.costs import Costs
-from rfgraph.graph.network import Layers
+from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Size
 from rfgraph.ops.costs import Cost, Count, Map, Settings, cost, settings_of
 from rfgraph.sweeps.designs import Choice, Digit, Keep
@@ -44,7 +44,7 @@ class CostPlan:
     safe: bool
 
 
-def released(graph: nx.DiGraph[Any], layers: Layers, choices: Sequence[Choice]) -> tuple[nx.DiGraph[Any], int]:
+def released(graph: nx.DiGraph[Any], layers: OrderedNetwork, choices: Sequence[Choice]) -> tuple[nx.DiGraph[Any], int]:
     """Return a graph whose nodes state no costs that follow from their attributes, so that these may change.
 
     Costs that do not follow from them stay as stated before all choices, and are not known after one of them. With the
@@ -72,7 +72,7 @@ def released(graph: nx.DiGraph[Any], layers: Layers, choices: Sequence[Choice]) 
     return free, told.unread
 
 
-def _costs(graph: nx.DiGraph[Any], layers: Layers) -> Costs:
+def _costs(graph: nx.DiGraph[Any], layers: OrderedNetwork) -> Costs:
     """Return the costs of the network as it stands, at the sizes that its inputs state."""
     source = layers.nodes[layers.inputs[0]]
     try:
@@ -88,7 +88,7 @@ def _costs(graph: nx.DiGraph[Any], layers: Layers) -> Costs:
 
 def cost_plan(
     graph: nx.DiGraph[Any],
-    layers: Layers,
+    layers: OrderedNetwork,
     choices: Sequence[Choice],
     unread: int,
     largest: Sequence[Sequence[Size]],
@@ -173,7 +173,7 @@ class _Hashed:
         return hash(repr(self.settings))
 
 
-def _merged(layers: Layers, v: int, variants: Sequence[Settings]) -> Settings:
+def _merged(layers: OrderedNetwork, v: int, variants: Sequence[Settings]) -> Settings:
     """Return one settings that stands for all variants, with tables where they differ."""
     first = variants[0]
     if len(variants) == 1:

@@ -15,7 +15,7 @@ import networkx as nx
 from rfgraph.algebra.alignment import Mode
 from rfgraph.analysis import analyze, load
 from rfgraph.errors import AttributeValueError, SizeError, SweepError
-from rfgraph.graph.network import BatchNorm, Layers, read
+from rfgraph.graph.network import BatchNorm, OrderedNetwork, read
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat
 from rfgraph.sweeps import cost_plan as totals
@@ -262,7 +262,7 @@ def prepare(
 
 def _plans(
     graph: nx.DiGraph[Any],
-    layers: Layers,
+    layers: OrderedNetwork,
     choices: tuple[numbering.Choice, ...],
     unread: int,
     question: Question,
@@ -291,7 +291,7 @@ def _outputs(
     raise SweepError(f"the network as it stands does not work ({failed}); pass nodes= to say which to tell of")
 
 
-def _modes(alignment: str | Sequence[str], layers: Layers) -> tuple[Mode, ...]:
+def _modes(alignment: str | Sequence[str], layers: OrderedNetwork) -> tuple[Mode, ...]:
     modes = (alignment,) * len(layers.axes) if isinstance(alignment, str) else tuple(alignment)
     if len(modes) != len(layers.axes) or any(mode not in get_args(Mode) for mode in modes):
         raise AttributeValueError(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rfgraph.algebra.window import Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.graph import sizes as shapes
-from rfgraph.graph.network import Layers, read_node
+from rfgraph.graph.network import OrderedNetwork, read_node
 from rfgraph.ops import METADATA, Op
 from rfgraph.ops.base import Affine, SizeLaw, Slid
 from rfgraph.sweeps.designs import Choice, Digit, Keep
@@ -198,13 +198,15 @@ Reader = Callable[[Hashable, Mapping[str, Any]], Value]
 class Variants(Generic[Value]):
     """Something that attributes say of every node, by variant: the distinct values, and which of them a design has."""
 
-    layers: Layers
+    layers: OrderedNetwork
     selectors: tuple[Selector, ...]
     selector_of: tuple[int | None, ...]  # [V]
     values: tuple[tuple[Value, ...], ...]  # [V][U]
 
 
-def ops_by_variant(graph: nx.DiGraph[Any], layers: Layers, choices: Sequence[Choice]) -> Variants[tuple[Op, ...]]:
+def ops_by_variant(
+    graph: nx.DiGraph[Any], layers: OrderedNetwork, choices: Sequence[Choice]
+) -> Variants[tuple[Op, ...]]:
     """Return the op of every node on each axis, by variant.
 
     Raises
@@ -227,7 +229,7 @@ def ops_by_variant(graph: nx.DiGraph[Any], layers: Layers, choices: Sequence[Cho
 
 def tabulate(
     graph: nx.DiGraph[Any],
-    layers: Layers,
+    layers: OrderedNetwork,
     choices: Sequence[Choice],
     reader: Reader[Value],
     heeds: Callable[[str], bool],
@@ -313,7 +315,7 @@ def _read_variants(
     return list(numbers), code
 
 
-def _check_inputs(layers: Layers, v: int, variants: Sequence[tuple[Op, ...]]) -> None:
+def _check_inputs(layers: OrderedNetwork, v: int, variants: Sequence[tuple[Op, ...]]) -> None:
     """Refuse ops that cannot take the inputs that the node has, as reading the design's graph would."""
     totals = any(op.totals for op in layers.ops[v])
     inputs = len(layers.tails[v]) // (2 if totals else 1)

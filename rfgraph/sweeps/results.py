@@ -40,6 +40,15 @@ class Sweep(Mapping[str, Array]):
     ``aligned`` stand for what is not known; ``status`` is an index into ``rfgraph.sweeps.STATUS``.
 
     ``rfgraph.sweep`` makes it.
+
+    Examples
+    --------
+    >>> from rfgraph import Network, sweep
+    >>> net = Network("one", axes=1)
+    >>> out = net.conv("conv", net.input("x"), kernel=3)
+    >>> found = sweep(net, each={"conv.kernel": [3, 5]})
+    >>> found["r"][:, 0, 0].tolist(), found["aligned"].tolist()
+    ([3, 5], [1, 1])
     """
 
     def __init__(
@@ -69,7 +78,17 @@ class Sweep(Mapping[str, Array]):
         return self._columns
 
     def chunks(self) -> Iterator[Columns]:
-        """Yield the arrays in chunks: those that are on disk, or all there is."""
+        """Yield the arrays in chunks: those that are on disk, or all there is.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, sweep
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3)
+        >>> found = sweep(net, each={"conv.kernel": [3, 5]})
+        >>> [chunk["r"].shape for chunk in found.chunks()]
+        [(2, 1, 1)]
+        """
         if self._stored is None:
             yield self.columns
         else:
@@ -132,24 +151,74 @@ class Sweep(Mapping[str, Array]):
         return {name: said for name, said in (("parameters", costs.no_parameters), ("macs", costs.no_macs)) if said}
 
     def options(self, index: int) -> dict[str, Any]:
-        """Return what the design in row ``index`` chooses: key -> value."""
+        """Return what the design in row ``index`` chooses: key -> value.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, sweep
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3)
+        >>> found = sweep(net, each={"conv.kernel": [3, 5]})
+        >>> found.options(1)
+        {'conv.kernel': 5}
+        """
         return self.options_at(int(self["position"][index]))
 
     def options_at(self, position: int) -> dict[str, Any]:
-        """Return what the design at a position in the sweep chooses, kept or not."""
+        """Return what the design at a position in the sweep chooses, kept or not.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, sweep
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3)
+        >>> found = sweep(net, each={"conv.kernel": [3, 5]})
+        >>> found.options_at(0)
+        {'conv.kernel': 3}
+        """
         return self._search.designs.options(position)
 
     @staticmethod
     def status_name(status: int) -> str:
-        """Return what an entry of ``status`` means."""
+        """Return what an entry of ``status`` means.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, sweep
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3)
+        >>> found = sweep(net, each={"conv.kernel": [3, 5]})
+        >>> found.status_name(found["status"][0, 0])
+        'exact'
+        """
         return STATUS[status]
 
     def graph(self, index: int) -> nx.DiGraph[Any]:
-        """Return the network of the design in row ``index``, ready for ``rfgraph.analyze``."""
+        """Return the network of the design in row ``index``, ready for ``rfgraph.analyze``.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, sweep
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3)
+        >>> found = sweep(net, each={"conv.kernel": [3, 5]})
+        >>> found.graph(1).nodes["conv"]["kernel"]
+        5
+        """
         return self._search.designs.network(int(self["position"][index]))
 
     def of(self, name: str, node: Hashable) -> Array:
-        """Return one quantity of one node: [N, A] for those per axis, [N] for its status."""
+        """Return one quantity of one node: [N, A] for those per axis, [N] for its status.
+
+        Examples
+        --------
+        >>> from rfgraph import Network, sweep
+        >>> net = Network("one", axes=1)
+        >>> out = net.conv("conv", net.input("x"), kernel=3)
+        >>> found = sweep(net, each={"conv.kernel": [3, 5]})
+        >>> found.of("r", "conv")[:, 0].tolist()
+        [3, 5]
+        """
         if name not in (*PER_AXIS, *PER_NODE):
             raise KeyError(f"{name} is no quantity of a node")
         return self[name][:, self.nodes.index(node)]

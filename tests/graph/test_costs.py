@@ -8,6 +8,7 @@ import pytest
 
 import rfgraph
 from rfgraph.errors import AttributeValueError
+from rfgraph.importers.program.dimensions import symbol
 from rfgraph.models import MODELS
 from rfgraph.ops import KINDS
 from rfgraph.ops.costs import FORMULAS, KEEPING, Cost, Map, Settings, cost, formula
@@ -369,3 +370,10 @@ def test_published_macs_of_the_zoo(name, size, left_out, published, source):
 def test_every_network_of_the_zoo_tells_its_parameters():
     for name, model in MODELS.items():
         assert rfgraph.analyze(f"zoo:{name}", input_size=model.input_size).parameters.complete, name
+
+
+def test_groups_of_an_open_number_of_features_are_not_counted():
+    size = symbol("n")
+    settings = Settings(op="dense", channels=4, groups=2, kernel=(), block=(), mixes=(True,), beside=True)
+    assert cost(settings, [Map(3, (size,))], [1]).macs is None
+    assert cost(settings, [Map(4, (size,))], [1]).channels == 4

@@ -16,7 +16,7 @@ from rfgraph.errors import ModelFileError
 from rfgraph.importers import program as p
 from rfgraph.importers.lowering.layout import Layout
 from rfgraph.importers.lowering.lower import layout_of, lower, place_all
-from rfgraph.importers.lowering.maps import Maps
+from rfgraph.importers.lowering.maps import LoweringBuilder
 from rfgraph.importers.lowering.views import View, along, other
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import exact_quotient, symbol
@@ -130,7 +130,7 @@ def check_tensors(program, found, spatial, exact):
 
     What is read must lie in the region; with ``exact``, its hull must be the region, wherever rfgraph calls it exact.
     """
-    maps = Maps(program.name, found.axes, {})
+    maps = LoweringBuilder(program.name, found.axes, {})
     placed = place_all(program, found, maps)
     graph = maps.network.graph
     report = rfgraph.analyze(graph)

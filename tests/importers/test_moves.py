@@ -15,7 +15,7 @@ from rfgraph.importers import program as p
 from rfgraph.importers.lowering.invariants import settle
 from rfgraph.importers.lowering.layout import Layout
 from rfgraph.importers.lowering.lower import layout_of, lower, place_all
-from rfgraph.importers.lowering.maps import Maps
+from rfgraph.importers.lowering.maps import LoweringBuilder
 
 
 def take(net, x, dim, rows):
@@ -206,7 +206,7 @@ def check_against(program, found, masks):
     if not spatial or view != Layout.given(program, {"x": spatial}).views["x"]:
         return  # not known, or several axes in one dimension, as in a flat image
     sizes = [program.inputs[0].shape[d] for d in spatial]
-    maps = Maps(program.name, found.axes, {})
+    maps = LoweringBuilder(program.name, found.axes, {})
     placed = place_all(program, found, maps)
     settle(maps, placed, placed)
     report = rfgraph.analyze(maps.network.graph)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from architectures import ARCHITECTURES, check_table
 from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 from perturbation import check_regions
@@ -1545,3 +1546,51 @@ def test_a_learned_input_that_no_handler_lists_leaves_the_count_unknown(monkeypa
     assert lower(read_model(model)).graph["parameters"] == 5 * 3 * 3 * 3
     monkeypatch.delitem(HANDLERS._learns, "Conv")
     assert lower(read_model(model)).graph.get("parameters") is None
+
+
+# The same architectures as in every other format.
+
+
+def written(architecture):
+    """An ONNX model of a network built by hand; its nodes keep their names."""
+    graph = architecture.build().graph
+    channels = {"x": architecture.shape[1]}
+    nodes, weights = [], []
+
+    def weight(name, *shape):
+        weights.append(numpy_helper.from_array(np.ones(shape, np.float32), name))
+        return name
+
+    for v in list(graph)[1:]:
+        data = graph.nodes[v]
+        tails = [tail for tail, _, _ in sorted(graph.in_edges(v, data="slot", default=0), key=lambda edge: edge[2])]
+        given, op, axes = channels[tails[0]], data["op"], len(architecture.size)
+        channels[v] = sum(channels[tail] for tail in tails) if op == "concat" else given
+        padding = data.get("padding", 0)
+        sides = padding if isinstance(padding, list) else [[padding, padding]] * axes
+        settings = {
+            "kernel_shape": [data.get("kernel", 1)] * axes,
+            "strides": [data.get("stride", data.get("kernel", 1) if op == "max_pool" else 1)] * axes,
+            "dilations": [data.get("dilation", 1)] * axes,
+            "pads": [before for before, _ in sides] + [after for _, after in sides],
+        }
+        name, settings = {
+            "conv": ("Conv", settings),
+            "conv_transpose": ("ConvTranspose", settings),
+            "max_pool": ("MaxPool", settings),
+            "concat": ("Concat", {"axis": 1}),
+            "add": ("Add", {}),
+            "global_avg_pool": ("GlobalAveragePool", {}),
+        }[op]
+        learned = [weight(f"{v}.w", given, given, *settings["kernel_shape"])] if name.startswith("Conv") else []
+        nodes.append(helper.make_node(name, [*tails, *learned], [v], v, **settings))
+    shapes = (helper.make_tensor_value_info("x", 1, architecture.shape), helper.make_tensor_value_info(v, 1, None))
+    return helper.make_model(helper.make_graph(nodes, "g", shapes[:1], shapes[1:], weights), opset_imports=[OPSET])
+
+
+OPSET = helper.make_opsetid("", 21)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_architecture_has_the_table_of_other_formats(name):
+    check_table(name, rfgraph.analyze(written(ARCHITECTURES[name])))

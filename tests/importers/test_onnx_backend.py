@@ -23,7 +23,7 @@ import rfgraph
 from rfgraph.errors import ModelFileError, SizeError
 from rfgraph.importers.lowering.layout import Layout
 from rfgraph.importers.lowering.lower import place_all
-from rfgraph.importers.lowering.maps import Maps
+from rfgraph.importers.lowering.maps import LoweringBuilder
 from rfgraph.importers.onnx.reader import read_model
 
 SMALL, LARGE, FEW = 400, 20_000, 6
@@ -83,7 +83,7 @@ def compared(image, model, evaluated, feed):
     x = feed[image]
     dims = tuple(range(2, x.ndim)) if x.ndim > 2 else (1,)
     program = read_model(model)
-    maps = Maps("m", len(dims), {})
+    maps = LoweringBuilder("m", len(dims), {})
     end = place_all(program, Layout.given(program, {image: dims}), maps).get(program.outputs[0].name)
     report = rfgraph.analyze(maps.network.graph, source=image)
     if end is None:

@@ -68,6 +68,30 @@ class Choosing(nn.Module):
         return self.large(x) if x.sum() > 0 else self.small(x)
 
 
+class Sharing(nn.Module):
+    """A module that several hold: it is called as the one that calls it holds it."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU())
+        self.blocks = nn.ModuleList(nn.ModuleDict({"own": nn.Conv2d(3, 3, 1), "body": self.shared}) for _ in range(2))
+        self.holders = nn.ModuleList(Holder(self.shared) for _ in range(2))
+
+    def forward(self, x):
+        for holder in self.holders:
+            x = holder(x)
+        return self.shared(x)
+
+
+class Holder(nn.Module):
+    def __init__(self, part):
+        super().__init__()
+        self.part, self.own = part, nn.Conv2d(3, 3, 5)
+
+    def forward(self, x):
+        return self.own(self.part(x))
+
+
 class Keeping(nn.Module):
     """A cache that a trace must not leave its own tensors in."""
 
@@ -88,7 +112,8 @@ def layers(report):
 
 
 @pytest.mark.parametrize(
-    ("made", "shape"), [(Net, (1, 3, 32, 32)), (Windowed, (1, 4, 16, 16)), (Keeping, (1, 3, 9, 9))]
+    ("made", "shape"),
+    [(Net, (1, 3, 32, 32)), (Windowed, (1, 4, 16, 16)), (Keeping, (1, 3, 9, 9)), (Sharing, (1, 3, 32, 32))],
 )
 @pytest.mark.parametrize("training", [False, True])
 def test_running_and_exporting_make_the_same_table(made, shape, training):
@@ -115,6 +140,26 @@ def test_what_the_example_holds_may_decide_and_the_report_says_so():
 def test_how_a_module_is_traced_is_one_of_two():
     with pytest.raises(ModelFileError, match="trace 'jit' is neither 'run' nor 'export'"):
         rfgraph.analyze(Keeping(), example=(1, 3, 9, 9), trace="jit")
+
+
+def test_what_is_shared_is_called_as_it_is_held():
+    names = list(rfgraph.analyze(Sharing(), example=(1, 3, 32, 32)))
+    assert names[1:5] == ["holders.0.part.0", "holders.0.part.1", "holders.0.own", "holders.1.part.0"]
+    assert names[-1] == "shared.1"
+
+
+@pytest.mark.parametrize("ask", [rfgraph.load, rfgraph.trace])
+def test_loading_and_the_reverse_pass_are_told_how_to_trace(ask, monkeypatch):
+    from rfgraph import importers
+
+    traced = []
+    live = importers.live
+    monkeypatch.setattr(importers, "live", lambda *given: traced.append(given[-1]) or live(*given))
+    made = [ask(Keeping(), example=(1, 3, 9, 9), **how) for how in ({}, {"trace": "run"}, {"trace": "export"})]
+    assert traced == ["run", "run", "export"]
+    assert len({len(one) for one in made}) == 1
+    with pytest.raises(ModelFileError, match="trace 'jit' is neither"):
+        ask(Keeping(), example=(1, 3, 9, 9), trace="jit")
 
 
 def test_a_module_is_left_as_it_was():

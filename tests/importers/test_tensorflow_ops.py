@@ -864,3 +864,26 @@ def test_what_is_computed_from_open_sizes_is_read_for_the_size_that_is_given(nam
     assert whys
     assert "depend" in whys[0]
     assert whys[0].endswith("on the input size; give one")
+
+
+def test_a_convolution_that_pads_or_resizes_first_learns_its_filter(tmp_path):
+    weights = np.full((3, 3, 4, 2), 0.5, "f4")
+    pads = [[0, 0], [1, 1], [1, 1], [0, 0]]
+    kept = {"mode": "REFLECT", "strides": [1, 1, 1, 1], "padding": "VALID"}
+    calls = {
+        "pad": lambda x: raw.FusedPadConv2D(input=x, paddings=pads, filter=weights, **kept),
+        "both": lambda x: raw.FusedResizeAndPadConv2D(input=x, size=[6, 14], paddings=pads, filter=weights, **kept),
+        "dilation": lambda x: raw.Dilation2D(
+            input=x, filter=weights[..., 0], strides=[1, 1, 1, 1], rates=[1, 1, 1, 1], padding="SAME"
+        ),
+    }
+    for name, call in calls.items():
+        path = tmp_path / f"{name}.pb"
+        path.write_bytes(frozen(call, lower_control_flow=True).SerializeToString())
+        assert rfgraph.analyze(path).parameters.count == weights.size // (2 if name == "dilation" else 1), name
+
+
+def test_every_op_that_is_called_after_its_weights_says_which_they_are():
+    called = ("Conv", "MatMul", "Bias", "BatchNorm", "Dilation", "Gather")
+    silent = [op for op in HANDLERS if any(word in op for word in called) and HANDLERS.learns(op) is None]
+    assert [op for op in silent if not op.startswith("TensorArray") and not op.endswith("GatherNd")] == []

@@ -20,6 +20,7 @@ HANDLERS = {
     "torch": ("torch.operators",),
     "jax": ("jax.primitives",),
     "openvino": ("openvino.operators", "openvino.nodes"),
+    "ncnn": ("ncnn.operators", "ncnn.nodes"),
 }
 FORMATS = tuple(Names.__annotations__)
 

@@ -7,7 +7,7 @@ and returns the values of the node's outputs. Nodes that no input reaches do not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -22,6 +22,7 @@ from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
+from rfgraph.importers.spelling.node import Call
 from rfgraph.importers.spelling.shared import KEYS
 from rfgraph.ops.resampling import RADIUS, Resize
 
@@ -43,11 +44,9 @@ class Operand:
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(Call):
     """One equation: its parameters as JAX calls them, what it reads, and the shapes of what it makes."""
 
-    name: str
-    op: str
     parameters: Mapping[str, Any]
     operands: tuple[Operand, ...]
     shapes: tuple[Shape | None, ...]
@@ -556,55 +555,80 @@ def _looked_up(node: Node, build: Builder) -> tuple[Value, list[Place]]:
     return made, layout
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What a gather at known indices takes of each dimension."""
+
+    starts: list[int]
+    stops: list[int]
+    #: Dimension -> its rows, over those dimensions of the indices along which they differ.
+    taken: dict[int, tuple[Ints, Any]]
+    #: The dimensions of the indices along which nothing differs, all of size 1.
+    left: Ints
+
+
 def _rows_taken(node: Node, build: Builder) -> tuple[Value, list[Place]]:
     """Take rows at indices that are known: a slice, or rows along several dimensions, each for itself."""
+    rows = _rows_of(node)
+    shape, made = node.shape(0), node.value(0)
+    if not rows.taken or (rows.starts, rows.stops) != ([0] * len(shape), list(shape)):
+        part = "slice" if rows.taken else ""
+        made = _sliced(build, made, tuple(rows.starts), tuple(rows.stops), part=part)
+    for k, (d, (_, column)) in enumerate(sorted(rows.taken.items(), reverse=True), 1):
+        made = _along_one(node, build, made, d, column, part="" if k == len(rows.taken) else str(k))
+    return _laid_out(node, build, made, rows)
+
+
+def _rows_of(node: Node) -> _Rows:
+    """Return what a gather takes, where the rows of no two dimensions differ along one dimension of the indices."""
     numbers, shape, sizes = node.parameters["dimension_numbers"], node.shape(0), node.integers("slice_sizes")
     indices = node.operands[1].numbers
     if indices is None:
         raise UnspelledError(SELECTED)
-    collapsed = set(numbers.collapsed_slice_dims)
-    rows = {d: _within(node, indices[..., k], shape[d] - sizes[d]) for k, d in enumerate(numbers.start_index_map)}
-    starts, stops = [0] * len(shape), list(shape)
-    takes: dict[int, tuple[int, ...]] = {}  # dimension -> those of the indices along which its rows differ
+    columns = {d: _within(node, indices[..., k], shape[d] - sizes[d]) for k, d in enumerate(numbers.start_index_map)}
+    rows = _Rows([0] * len(shape), list(shape), {}, ())
+    used: list[int] = []
+    batch = range(indices.ndim - 1)
     for d in range(len(shape)):
-        column = rows.get(d, np.zeros((1,) * (indices.ndim - 1), dtype=np.int64))
-        differ = tuple(b for b in range(column.ndim) if (column != column.take([0], b)).any())
-        if differ and d in collapsed:
-            takes[d] = differ
-        elif differ:
+        column = columns.get(d, np.zeros((1,) * len(batch), dtype=np.int64))
+        differ = tuple(b for b in batch if (column != column.take([0], b)).any())
+        if differ and d not in numbers.collapsed_slice_dims:
             raise UnspelledError(SELECTED)
+        if differ:
+            rows.taken[d] = differ, column[tuple(slice(None) if b in differ else 0 for b in batch)]
+            used += differ
         else:
-            starts[d] = int(column.flat[0])
-            stops[d] = starts[d] + sizes[d]
-    used = [b for differ in takes.values() for b in differ]
-    left = [b for b in range(indices.ndim - 1) if b not in used]
+            rows.starts[d] = int(column.flat[0])
+            rows.stops[d] = rows.starts[d] + sizes[d]
+    left = tuple(b for b in batch if b not in used)
     if len(set(used)) < len(used) or any(indices.shape[b] != 1 for b in left):
         raise UnspelledError(SELECTED)
-    simple = not takes
-    made = node.value(0)
-    if simple or (starts, stops) != ([0] * len(shape), list(shape)):
-        made = _sliced(build, made, tuple(starts), tuple(stops), part="" if simple else "slice")
-    for k, (d, differ) in enumerate(sorted(takes.items(), reverse=True), 1):
-        column = rows[d][tuple(slice(None) if b in differ else 0 for b in range(indices.ndim - 1))]
-        nearest = (
-            nearest_of(tuple(map(int, column)), shape[d]) if "resize" in node.within and column.ndim == 1 else None
-        )
-        part = "" if k == len(takes) else str(k)
-        if nearest is None:
-            made = build(program.Take(dim=d), made, build.constant(column.astype(object)), part=part)
-        else:  # said as what it is, it shows which dimension is spatial
-            resize = program.Resize(dims=(d,), sizes=(len(column),), coordinates=nearest[0], nearest_mode=nearest[1])
-            made = build(resize, made, part=part)
+    return replace(rows, left=left)
+
+
+def _along_one(node: Node, build: Builder, x: Value, d: int, rows: Any, part: str) -> Value:
+    """Take rows along one dimension; those that a resize takes are said as one, which shows that it is spatial."""
+    size = node.shape(0)[d]
+    nearest = nearest_of(tuple(map(int, rows)), size) if "resize" in node.within and rows.ndim == 1 else None
+    if nearest is None:
+        return build(program.Take(dim=d), x, build.constant(rows.astype(object)), part=part)
+    resize = program.Resize(dims=(d,), sizes=(len(rows),), coordinates=nearest[0], nearest_mode=nearest[1])
+    return build(resize, x, part=part)
+
+
+def _laid_out(node: Node, build: Builder, made: Value, rows: _Rows) -> tuple[Value, list[Place]]:
+    """Drop the dimensions of what was taken of which no position is left, and add those of the indices of size 1."""
+    collapsed = set(node.parameters["dimension_numbers"].collapsed_slice_dims)
     layout: list[Place] = []
-    for d in range(len(shape)):
-        layout += [("index", b) for b in takes[d]] if d in takes else [("operand", d)]
+    for d in range(len(node.shape(0))):
+        layout += [("index", b) for b in rows.taken[d][0]] if d in rows.taken else [("operand", d)]
     gone = tuple(k for k, (kind, d) in enumerate(layout) if kind == "operand" and d in collapsed)
     if gone:
         made = build(program.Squeeze(dims=gone), made, part="rows")
         layout = [place for k, place in enumerate(layout) if k not in gone]
-    if left:
-        made = build(program.Unsqueeze(dims=tuple(range(len(left)))), made, part="ones")
-        layout = [*(("index", b) for b in left), *layout]
+    if rows.left:
+        made = build(program.Unsqueeze(dims=tuple(range(len(rows.left)))), made, part="ones")
+        layout = [*(("index", b) for b in rows.left), *layout]
     return made, layout
 
 

@@ -26,6 +26,8 @@ from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.primitives import NOTHING, Learned, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.reader import MALFORMED
+from rfgraph.importers.spelling.reader import Reader as Base
 from rfgraph.importers.spelling.shared import either
 
 #: Primitives that call one function as it is -> the parameter that holds it.
@@ -45,8 +47,6 @@ NONE: frozenset[int] = frozenset()
 
 #: A function that unfolds to more steps than this is refused.
 MAX_STEPS = 200_000
-#: What handlers raise on parameters that they do not expect.
-MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError)
 
 #: The named scopes and functions that a step stands in, each with what tells this call from others.
 Path: TypeAlias = tuple[tuple[str, int], ...]
@@ -278,12 +278,12 @@ def hash_of(atom: Any) -> bool:
     return not hasattr(atom, "val")
 
 
-class Reader:
+class Reader(Base):
     """Reads a traced function into a builder."""
 
     def __init__(self, traced: Traced) -> None:
+        super().__init__(traced.name)
         self.traced = traced
-        self.build = Builder(traced.name)
         self.build.learned = traced.learned
         #: Where the user's code calls what makes an instruction.
         self.locations: dict[str, str] = {}
@@ -330,7 +330,7 @@ class Reader:
         """Read one step into ``scope``."""
         self.count += 1
         if self.count > MAX_STEPS:
-            raise ModelFileError(f"{self.traced.name}: its loops unroll to more than {MAX_STEPS} steps")
+            raise self.fail(f"its loops unroll to more than {MAX_STEPS} steps")
         operands = tuple(scope[number] for number in step.inputs)
         shapes = tuple(graph.shapes[number] for number in step.outputs)
         control = CONTROL.get(step.op)
@@ -347,26 +347,29 @@ class Reader:
         node = Node(name, step.op, step.parameters, operands, shapes, tuple(scope_name for scope_name, _ in step.path))
         before = len(self.build.instructions)
         self.build.at(name, step.op, () if control is not None else [operand.value for operand in operands])
-        try:
-            if control is not None:
-                found = control(self, node)
-            elif step.op in CALLS:
-                found = self.moved(node, step.parameters[CALLS[step.op]])
-            else:
-                handler = HANDLERS.get(step.op)
-                if handler is None:
-                    raise UnspelledError("")
-                made_ = handler(node, self.build)
-                found = [Operand(value) for value in ([made_] if isinstance(made_, Value) else made_)]
-            self._check(found, shapes)
-        except UnspelledError as error:
-            del self.build.instructions[before:]
-            found = [Operand(self.opaque(node, k, str(error))) for k in range(len(shapes))]
-        except MALFORMED as error:
-            raise ModelFileError(f"{self.traced.name}: node {name!r} ({step.op}): {error}") from error
+        outputs = self.spelt(
+            node,
+            lambda: self.handled(node, step),
+            lambda why: [Operand(self.opaque(node, k, why)) for k in range(len(shapes))],
+        )
         for instruction in self.build.instructions[before:]:
             self.locations.setdefault(instruction.name, step.location)
-        scope.update(zip(step.outputs, found, strict=True))
+        scope.update(zip(step.outputs, outputs, strict=True))
+
+    def handled(self, node: Node, step: Step) -> list[Operand]:
+        """Return the outputs of a step, once their shapes are those that JAX states."""
+        control, handler = CONTROL.get(step.op), HANDLERS.get(step.op)
+        if control is not None:
+            outputs = control(self, node)
+        elif step.op in CALLS:
+            outputs = self.moved(node, step.parameters[CALLS[step.op]])
+        elif handler is None:
+            raise UnspelledError("")
+        else:
+            made = handler(node, self.build)
+            outputs = [Operand(value) for value in ([made] if isinstance(made, Value) else made)]
+        self._check(outputs, node.shapes)
+        return outputs
 
     def _alike(self, node: Node) -> frozenset[int]:
         """Return the dimensions along which what a step makes of constants is the same at every index."""
@@ -385,11 +388,8 @@ class Reader:
 
     def opaque(self, node: Node, k: int, why: str) -> Value:
         """Return output ``k`` of a step of which nothing is known but its shape."""
-        self.build.at(node.name, node.op)
         tensors = [operand.value for operand in node.operands if not operand.value.constant]
-        if not tensors:
-            return self.build.weight(node.shapes[k])
-        return self.build(program.Opaque(why=why, shape=node.shapes[k]), *tensors, part=str(k) if k else "")
+        return self.unknown((node.name, node.op), why, node.shapes[k], tensors, part=str(k) if k else "")
 
     def moved(self, node: Node, body: Graph) -> list[Operand]:
         """Read a function that only moves elements by what it does to their coordinates, or else as it is."""

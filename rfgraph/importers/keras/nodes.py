@@ -11,6 +11,7 @@ from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
+from rfgraph.importers.spelling.node import Call
 from rfgraph.importers.spelling.shared import shape_of
 
 Made: TypeAlias = "Value | Sequence[Value]"
@@ -24,12 +25,9 @@ MAX_REPEATS = 64
 
 
 @dataclass(frozen=True)
-class Node:
-    """One call of a layer or of an operation of ``keras.ops``."""
+class Node(Call):
+    """One call of a layer or of an operation of ``keras.ops``; ``op`` names its class, or follows ``ops.``."""
 
-    name: str
-    #: Name of its class; that of an operation follows ``ops.``.
-    op: str
     config: Mapping[str, Any]
     #: What it is called with: values, numbers, text, slices, and tuples and mappings of these.
     args: tuple[Any, ...]

@@ -19,7 +19,6 @@ import networkx as nx
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.keras import functions as keras_functions  # noqa: F401  they register handlers
-from rfgraph.importers.keras import hdf5
 from rfgraph.importers.keras import operations as keras_ops  # noqa: F401  they register handlers
 from rfgraph.importers.keras import sequences as keras_sequences  # noqa: F401  they register handlers
 from rfgraph.importers.keras.before import modern
@@ -34,9 +33,7 @@ from rfgraph.importers.program.primitives import NOTHING, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling import archive
 from rfgraph.importers.spelling.handlers import UnspelledError
-
-#: What handlers raise on a malformed config.
-MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, MemoryError)
+from rfgraph.importers.spelling.reader import Reader as Base
 
 #: Models within models, deeper than this, are refused.
 MAX_DEPTH = 32
@@ -109,24 +106,26 @@ def read(path: str | os.PathLike[str]) -> Model:
 
 
 def read_hdf5(path: str | os.PathLike[str]) -> Model:
-    """Return the model that an ``.h5`` file of Keras holds.
+    """Return the model that an ``.h5`` file of Keras holds; it is read by h5py.
 
     Raises
     ------
     ModelFileError
         If it cannot be read, or holds weights without the layers that they are of.
     """
+    from rfgraph.importers.keras import hdf5
+
     name = os.fspath(path)
     with archive.refusing(name, "an HDF5 file that Keras saves"):
-        found = hdf5.attributes(name, archive.MAX_BYTES)
-        if "model_config" not in found:
+        config = hdf5.attribute(name, "model_config")
+        if config is None:
             raise ModelFileError(
                 f"{name}: it has no model_config: these are weights, without the layers that they are of; "
                 "make the model in Python again and save it whole:\n"
                 f"    model.load_weights({os.path.basename(name)!r})\n"
                 "    model.save('model.keras')"
             )
-        return model_of(name, json.loads(found["model_config"]), "its model_config")
+        return model_of(name, json.loads(config), "its model_config")
 
 
 def of_json(path: str, data: Any) -> Model:
@@ -193,23 +192,20 @@ def program_of(model: Model, shapes: Mapping[str, Shape] | None = None) -> Progr
         return Reader(model, shapes).program()
 
 
-class Reader:
+class Reader(Base):
     """Reads the config of one model into a builder."""
 
+    noun = "layer"
+
     def __init__(self, model: Model, shapes: Mapping[str, Shape] | None = None) -> None:
+        super().__init__(model.name)
         self.model = model
         self.shapes = shapes or {}
-        self.build = Builder(model.name.replace("\\", "/").rpartition("/")[2])
         self.build.learned = NOTHING  # of each layer it is told when it is read
-        self.calls = 0
-        self.depth = 0
+        self.called = 0  # layers, those of nested models each time counted
         self.resized = False
         #: Shapes that the model states of values, by their names, where they are read last.
         self.said: dict[str, tuple[int | None, ...]] = {}
-
-    def fail(self, why: object) -> ModelFileError:
-        """Return the error that names the model."""
-        return ModelFileError(f"{self.model.name}: {why}")
 
     def program(self) -> Program:
         """Return the program."""
@@ -270,18 +266,13 @@ class Reader:
         stated
             Shapes of its outputs, as far as the model states them.
         """
-        self.calls += 1
-        if self.calls > MAX_CALLS:
+        self.called += 1
+        if self.called > MAX_CALLS:
             raise self.fail(f"it calls more than {MAX_CALLS} layers, those of nested models each time counted")
         if not isinstance(layer, Mapping) or not isinstance(layer.get("config", {}), Mapping):
             raise self.fail(f"layer {name!r} is not the config of a layer")
-        if self.depth >= MAX_DEPTH:
-            raise self.fail(f"its models are nested more than {MAX_DEPTH} deep")
-        self.depth += 1
-        try:
+        with self.deeper(MAX_DEPTH, "its models are nested"):
             return self.made(layer, tuple(args), kwargs, _cut(name), stated)
-        finally:
-            self.depth -= 1
 
     def made(
         self, layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str,
@@ -299,7 +290,8 @@ class Reader:
         node = Node(name, op, layer.get("config") or {}, args, kwargs, self.resized, apply)
         before = len(self.build.instructions)
         self.build.at(name, op)
-        try:
+
+        def spell() -> list[Value]:
             if _functional(layer) or _sequential(layer):
                 return self.masked(node, self.nested(layer, args, kwargs, name), before)
             self.build.at(name, op, [learned(node, layer)])
@@ -309,11 +301,8 @@ class Reader:
             outputs = _outputs(known(node, self.build))
             outputs = self.masked(node, outputs, before)
             return self.checked(node, outputs, before, stated)
-        except UnspelledError as error:
-            del self.build.instructions[before:]
-            return self.opaque(node, str(error), stated, learned(node, layer))
-        except MALFORMED as error:
-            raise self.fail(f"layer {name!r} ({op}): {error}") from error
+
+        return self.spelt(node, spell, lambda why: self.opaque(node, why, stated, learned(node, layer)))
 
     def masked(self, node: Node, outputs: list[Value], before: int) -> list[Value]:
         """Return the outputs of a layer once its masks are read too: they come along with its tensors."""
@@ -367,11 +356,8 @@ class Reader:
         made = []
         for k, shape in enumerate(stated or (None,)):
             known = self.shape_like(shape, operands, f"{node.name}.{k}")
-            if all(value.constant for value in operands):
-                made.append(self.build.weight(known, node.name))
-                continue
-            self.build.at(node.name, node.op, [weights])
-            made.append(self.build(program.Opaque(why=why, shape=known), *operands, part=str(k) if k else ""))
+            part = str(k) if k else ""
+            made.append(self.unknown((node.name, node.op), why, known, operands, [weights], part))
         return made
 
     def shape_like(

@@ -13,7 +13,7 @@ from functools import singledispatch
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.lowering.maps import Maps, Placed
+from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.views import View
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
 from rfgraph.importers.program.primitives import NOTHING, Instruction, Learned, Program
@@ -96,7 +96,7 @@ class Counts:
         found = exact_quotient(product(sizes), self.batch)
         return found if isinstance(found, int) and found > 0 else None
 
-    def state(self, maps: Maps, step: Instruction, operands: Iterable[Placed | None], made: Placed) -> None:
+    def state(self, maps: LoweringBuilder, step: Instruction, operands: Iterable[Placed | None], made: Placed) -> None:
         """State what ``step`` holds and takes on the nodes that it added."""
         self._waiting |= step.learned - self._counted
         added, nodes = maps.added, maps.network.graph.nodes
@@ -124,7 +124,7 @@ class Counts:
         self._state_macs(maps, step, operands, made, attributes, main)
 
     def _state_macs(
-        self, maps: Maps, step: Instruction, operands: Iterable[Placed | None], made: Placed,
+        self, maps: LoweringBuilder, step: Instruction, operands: Iterable[Placed | None], made: Placed,
         attributes: dict[str, Any], main: str,
     ) -> None:  # fmt: skip
         """State multiply-accumulates where the formula of the node makes others of it."""
@@ -152,7 +152,7 @@ class Counts:
         if found != wanted:
             attributes["macs"] = wanted if isinstance(wanted, int) else None
 
-    def _map(self, maps: Maps, node: str, view: View | None) -> Map:
+    def _map(self, maps: LoweringBuilder, node: str, view: View | None) -> Map:
         if view is None:
             return Map(None, (None,) * self.axes)
         channels = maps.network.graph.nodes[node].get("channels")

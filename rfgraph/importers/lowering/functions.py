@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from rfgraph.importers import program
-from rfgraph.importers.lowering.maps import Maps, Placed, mixed
+from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, mixed
 from rfgraph.importers.lowering.rules import Operands, first, function_kind, merge, place, repeated, sizes_of
 from rfgraph.importers.lowering.views import Dimension, View, along, other
 from rfgraph.importers.program.dimensions import Dim, Shape
@@ -24,7 +24,7 @@ MIXING = {
 
 
 @place.register
-def _pointwise(primitive: program.Pointwise, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     known = [p for p in operands if p is not None]
     why = primitive.bound
     masked = primitive.function == "where" and len(operands) == 3 and operands[0] is None
@@ -46,7 +46,7 @@ def _pointwise(primitive: program.Pointwise, maps: Maps, step: Instruction, oper
 
 
 @place.register
-def _either(primitive: program.Either, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _either(primitive: program.Either, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     known = [p for p in operands if p is not None]
     rank = len(step.output.shape or ())
     return merge(maps, step, "either", known, [_from_the_right(p, None, rank) for p in known], range(rank))
@@ -60,7 +60,7 @@ def _from_the_right(p: Placed | None, shape: Shape | None, rank: int | None) -> 
 
 
 @place.register
-def _reduce(primitive: program.Reduce, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _reduce(primitive: program.Reduce, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
         return maps.unknown(step, operands, "the dimensions that it reduces cannot be followed")
@@ -88,7 +88,7 @@ def _reduce(primitive: program.Reduce, maps: Maps, step: Instruction, operands: 
 
 
 @place.register
-def _mix(primitive: program.Mix, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _mix(primitive: program.Mix, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
         return maps.unknown(step, operands, "the dimensions that it mixes cannot be followed")
@@ -106,7 +106,7 @@ def _mix(primitive: program.Mix, maps: Maps, step: Instruction, operands: Operan
 
 
 @place.register
-def _whole(primitive: program.Whole, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _whole(primitive: program.Whole, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     bound = {"bound": primitive.bound} if primitive.bound else {}
     node = maps.each("flatten", step, [p for p in operands if p is not None], **bound)
     shape = step.output.shape
@@ -115,7 +115,7 @@ def _whole(primitive: program.Whole, maps: Maps, step: Instruction, operands: Op
 
 
 @place.register
-def _contract(primitive: program.Contract, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _contract(primitive: program.Contract, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     output = primitive.output
     known = [(p, labels) for p, labels in zip(operands, primitive.operands, strict=True) if p is not None]
     if any(p.view is None for p, _ in known):
@@ -147,7 +147,7 @@ def _keeps_inner(view: View, labels: Sequence[Hashable], output: Sequence[Hashab
 
 
 def _times_weights(
-    primitive: program.Contract, maps: Maps, step: Instruction, p: Placed, labels: Sequence[str]
+    primitive: program.Contract, maps: LoweringBuilder, step: Instruction, p: Placed, labels: Sequence[str]
 ) -> Placed:
     """A product with weights: a 1x1 convolution over channels, a dense layer over positions."""
     view = p.view

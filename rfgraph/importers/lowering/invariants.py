@@ -13,14 +13,14 @@ from typing import Any
 import networkx as nx
 
 from rfgraph.errors import RFGraphError
-from rfgraph.importers.lowering.maps import Maps, Placed
+from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.views import View
 from rfgraph.importers.program.primitives import Instruction
 from rfgraph.importers.program.shapes import text
 from rfgraph.ops import kind_of
 
 
-def checked(maps: Maps, step: Instruction, operands: Sequence[Placed | None], made: Placed) -> Placed:
+def checked(maps: LoweringBuilder, step: Instruction, operands: Sequence[Placed | None], made: Placed) -> Placed:
     """Return what a step makes, unknown if its view is not one of its tensor."""
     broken = _broken(made.view, step)
     if not broken:
@@ -52,7 +52,7 @@ def _broken(view: View | None, step: Instruction) -> str:
     return ""
 
 
-def settle(maps: Maps, placed: Mapping[str, Placed], ends: Iterable[str]) -> None:
+def settle(maps: LoweringBuilder, placed: Mapping[str, Placed], ends: Iterable[str]) -> None:
     """Drop nodes that no end reads, and make nodes unknown whose maps are not as large as their tensors say."""
     graph = maps.network.graph
     needed = {placed[name].node for name in ends if name in placed}

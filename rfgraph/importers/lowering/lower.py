@@ -24,7 +24,7 @@ from rfgraph.importers.lowering import windows as rules_windows  # noqa: F401  t
 from rfgraph.importers.lowering.counts import Counts, held
 from rfgraph.importers.lowering.invariants import checked, settle
 from rfgraph.importers.lowering.layout import Axes, Layout, Probe
-from rfgraph.importers.lowering.maps import Maps, Placed
+from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.numbers import Moves, Reading, read_back
 from rfgraph.importers.lowering.rules import Operands, place
 from rfgraph.importers.lowering.taken import overlaps, take
@@ -72,7 +72,7 @@ def lower(
         If no output depends on an input, or nothing tells which dimensions are spatial.
     """
     layout = layout_of(program, treat, axes) if spatial is None else Layout.given(program, spatial)
-    maps = Maps(program.name, layout.axes, treat or {})
+    maps = LoweringBuilder(program.name, layout.axes, treat or {})
     placed = place_all(program, layout, maps)
     settle(maps, placed, [value.name for value in program.outputs])
     maps.network.graph.graph["parameters"] = held(program)
@@ -141,7 +141,7 @@ def layout_of(program: Program, treat: Treat | None = None, axes: Axes | None = 
     if axes is not None:
         return Layout.stated(program, axes)
     probe = Probe(program)
-    place_all(program, Layout(probe.axes, probe.views), Maps(program.name, probe.axes, treat or {}, probe))
+    place_all(program, Layout(probe.axes, probe.views), LoweringBuilder(program.name, probe.axes, treat or {}, probe))
     return probe.layout()
 
 
@@ -160,7 +160,7 @@ def returned(program: Program, placed: Mapping[str, Placed], nodes: Collection[s
     return outputs
 
 
-def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]:
+def place_all(program: Program, layout: Layout, maps: LoweringBuilder) -> dict[str, Placed]:
     """Place every tensor of a program that depends on an input, in order, and return them by name."""
     counts = Counts(program, layout.views, layout.axes) if maps.probe is None else None
     placed = _inputs(program, layout, maps, counts)
@@ -203,7 +203,7 @@ def place_all(program: Program, layout: Layout, maps: Maps) -> dict[str, Placed]
 
 
 def _by_number(
-    moves: Moves, maps: Maps, step: Instruction, made: Placed, base: Placed, value: Value, rows: set[int]
+    moves: Moves, maps: LoweringBuilder, step: Instruction, made: Placed, base: Placed, value: Value, rows: set[int]
 ) -> Placed:
     """Return what a step takes of the tensor whose elements it moves, found by their numbers where that says more.
 
@@ -261,7 +261,7 @@ def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
     return replace(made, folded=made.folded.union(*(p.folded for p in known)), beside=beside)
 
 
-def _inputs(program: Program, layout: Layout, maps: Maps, counts: Counts | None) -> dict[str, Placed]:
+def _inputs(program: Program, layout: Layout, maps: LoweringBuilder, counts: Counts | None) -> dict[str, Placed]:
     """Place the inputs; where some have spatial axes, those that have none are constants of the network."""
     views = layout.views
     spatial = [value for value in program.inputs if (view := views[value.name]) is None or view.axes]

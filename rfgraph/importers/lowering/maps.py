@@ -97,7 +97,7 @@ def unmixed(p: Placed) -> dict[str, str]:
     return {"bound": FOLDED} if p.folded else {"bound": BESIDE} if p.beside else {}
 
 
-class Maps:
+class LoweringBuilder:
     """A network under construction, and the moves on placed tensors that add nodes to it.
 
     Parameters

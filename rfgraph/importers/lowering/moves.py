@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from rfgraph.importers import program
-from rfgraph.importers.lowering.maps import Maps, Placed, mixed
+from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, mixed
 from rfgraph.importers.lowering.rows import repeating
 from rfgraph.importers.lowering.rules import Operands, constants, first, place, repeated, sizes_of
 from rfgraph.importers.lowering.taken import take_along
@@ -34,7 +34,7 @@ def _whole_or_none(view: View, dims: Collection[int]) -> bool:
 
 
 @place.register
-def _pad(primitive: program.Pad, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _pad(primitive: program.Pad, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
         return maps.unknown(step, operands, NO_DIMS)
@@ -76,7 +76,7 @@ def _sign(size: Dim) -> int:
 
 
 @place.register
-def _slice(primitive: program.Slice, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _slice(primitive: program.Slice, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
         return maps.unknown(step, operands, NO_DIMS)
@@ -90,7 +90,12 @@ def _slice(primitive: program.Slice, maps: Maps, step: Instruction, operands: Op
 
 
 def _cut(
-    maps: Maps, step: Instruction, operands: Operands, p: Placed, bounds: Mapping[int, Bounds], sizes: Sequence[Dim]
+    maps: LoweringBuilder,
+    step: Instruction,
+    operands: Operands,
+    p: Placed,
+    bounds: Mapping[int, Bounds],
+    sizes: Sequence[Dim],
 ) -> Placed:
     """Slice some dimensions of a tensor."""
     view = p.view
@@ -154,7 +159,7 @@ def _cut(
     return Placed(maps.node("slice", step, [p], start=starts, stop=stops, **more), view, p.full)
 
 
-def _by_rows(maps: Maps, step: Instruction, p: Placed, bounds: Mapping[int, Bounds]) -> Placed | None:
+def _by_rows(maps: LoweringBuilder, step: Instruction, p: Placed, bounds: Mapping[int, Bounds]) -> Placed | None:
     """Return what a slice of one dimension takes, row by row; ``None`` if it slices several, or sizes are not known."""
     if len(bounds) != 1 or p.view is None:
         return None
@@ -239,7 +244,7 @@ def _slice_of_part(
 
 
 @place.register
-def _take(primitive: program.Take, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _take(primitive: program.Take, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     rows, indices = operands
     at = step.inputs[1]
     d = primitive.dim
@@ -270,7 +275,9 @@ def _take(primitive: program.Take, maps: Maps, step: Instruction, operands: Oper
     return found or _taken_anywhere(maps, step, operands, rows, d, "it takes positions in an order that is no window's")
 
 
-def _taken_anywhere(maps: Maps, step: Instruction, operands: Operands, p: Placed, d: int, why: str) -> Placed:
+def _taken_anywhere(
+    maps: LoweringBuilder, step: Instruction, operands: Operands, p: Placed, d: int, why: str
+) -> Placed:
     """Add an unknown node: which rows it takes is not known, but the other dimensions stay, and ``d`` its axis."""
     view, at = p.view, step.inputs[1].shape
     assert view is not None
@@ -280,7 +287,7 @@ def _taken_anywhere(maps: Maps, step: Instruction, operands: Operands, p: Placed
     return maps.unknown(step, operands, why, View((*view.dims[:d], *rows, *view.dims[d + 1 :])))
 
 
-def among_blocks(maps: Maps, step: Instruction, p: Placed, d: int) -> Placed | None:
+def among_blocks(maps: LoweringBuilder, step: Instruction, p: Placed, d: int) -> Placed | None:
     """Return what takes rows among the positions of a block, as of a patch, that are told apart no more.
 
     ``None`` if the dimension is no such block, or which rows are taken depends on the input.
@@ -298,7 +305,7 @@ def among_blocks(maps: Maps, step: Instruction, p: Placed, d: int) -> Placed | N
     return Placed(maps.node("identity", step, [p]), view, p.full, step.name, p.folded)
 
 
-def _looked_up(primitive: program.Take, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _looked_up(primitive: program.Take, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     """A table of weights, looked up at each position."""
     indices = operands[1]
     assert indices is not None
@@ -323,7 +330,7 @@ def _progression(rows: Sequence[int]) -> Bounds | None:
 
 
 @place.register
-def _concat(primitive: program.Concat, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _concat(primitive: program.Concat, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     d = primitive.dim
     known = [maps.as_map(p, fold=False) for p in operands if p is not None]
     if any(p.view is None for p in known):
@@ -351,7 +358,7 @@ def _concat(primitive: program.Concat, maps: Maps, step: Instruction, operands: 
     return _beside(maps, step, operands, flat, d)
 
 
-def _beside(maps: Maps, step: Instruction, operands: Operands, known: Sequence[Placed], d: int) -> Placed:
+def _beside(maps: LoweringBuilder, step: Instruction, operands: Operands, known: Sequence[Placed], d: int) -> Placed:
     """Concatenation of channels."""
     sizes = sizes_of(step, max(p.view.rank for p in known if p.view is not None))
     labels: list[list[Hashable]] = [[f"{d}/{i}" if e == d else e for e in range(len(sizes))] for i in range(len(known))]
@@ -369,7 +376,7 @@ def _beside(maps: Maps, step: Instruction, operands: Operands, known: Sequence[P
     return Placed(node, view, full, step.name, folded, beside=len({p.node for p in known}) > 1)
 
 
-def _as_large(maps: Maps, p: Placed, view: View, name: str) -> Placed:
+def _as_large(maps: LoweringBuilder, p: Placed, view: View, name: str) -> Placed:
     """Lay a map of one position out to the size of those beside it."""
     assert p.view is not None
     blocks = {}
@@ -418,7 +425,7 @@ def _stacked(known: Sequence[Placed], d: int) -> tuple[list[Placed], int] | None
     return laid, axes[0]
 
 
-def _with_rows(maps: Maps, step: Instruction, operands: Operands, p: Placed, d: int) -> Placed:
+def _with_rows(maps: LoweringBuilder, step: Instruction, operands: Operands, p: Placed, d: int) -> Placed:
     """Concatenation with constants along positions: padding, or class tokens."""
     place_ = next(i for i, operand in enumerate(operands) if operand is not None)
     sizes = [symbol("unseen") if value.shape is None else value.shape[d] for value in step.inputs]
@@ -439,7 +446,7 @@ def _with_rows(maps: Maps, step: Instruction, operands: Operands, p: Placed, d: 
 
 
 def _with_tokens(
-    maps: Maps, step: Instruction, operands: Operands, known: Sequence[Placed], place_: int, d: int
+    maps: LoweringBuilder, step: Instruction, operands: Operands, known: Sequence[Placed], place_: int, d: int
 ) -> Placed:
     """Concatenation with rows that are computed but are no positions: each row reads all that made them."""
     p = known[place_]
@@ -452,7 +459,7 @@ def _with_tokens(
 
 
 def _end_to_end(
-    maps: Maps, step: Instruction, operands: Operands, known: Sequence[Placed], d: int, axis: int
+    maps: LoweringBuilder, step: Instruction, operands: Operands, known: Sequence[Placed], d: int, axis: int
 ) -> Placed:
     """Concatenation along one axis."""
     without = [replace(p, view=p.view.squeezed([d])) for p in known if p.view is not None]
@@ -468,7 +475,7 @@ def _end_to_end(
 
 
 @place.register
-def _roll(primitive: program.Roll, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _roll(primitive: program.Roll, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
         return maps.unknown(step, operands, NO_DIMS)
@@ -489,7 +496,7 @@ def _roll(primitive: program.Roll, maps: Maps, step: Instruction, operands: Oper
 
 
 @place.register
-def _expand(primitive: program.Expand, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _expand(primitive: program.Expand, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     shape = step.output.shape
     if p.view is None or shape is None:
@@ -500,7 +507,7 @@ def _expand(primitive: program.Expand, maps: Maps, step: Instruction, operands: 
 
 
 @place.register
-def _reshape(primitive: program.Reshape, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _reshape(primitive: program.Reshape, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
         return replace(p, label=step.name)
@@ -514,18 +521,18 @@ def _reshape(primitive: program.Reshape, maps: Maps, step: Instruction, operands
 
 
 @place.register
-def _squeeze(primitive: program.Squeeze, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _squeeze(primitive: program.Squeeze, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     return replace(p, view=None if p.view is None else p.view.squeezed(primitive.dims), label=step.name)
 
 
 @place.register
-def _unsqueeze(primitive: program.Unsqueeze, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _unsqueeze(primitive: program.Unsqueeze, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     return replace(p, view=None if p.view is None else p.view.unsqueezed(primitive.dims), label=step.name)
 
 
 @place.register
-def _transpose(primitive: program.Transpose, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _transpose(primitive: program.Transpose, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     return replace(p, view=None if p.view is None else p.view.transposed(primitive.permutation), label=step.name)

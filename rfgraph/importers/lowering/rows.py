@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, get_args
 
 from rfgraph.errors import SizeError
-from rfgraph.importers.lowering.maps import Maps, Placed
+from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.views import along
 from rfgraph.importers.program.primitives import Instruction
 from rfgraph.ops.base import Border, at_border
@@ -22,7 +22,7 @@ NEAREST = (
 )  # fmt: skip
 
 
-def repeating(maps: Maps, step: Instruction, p: Placed, d: int, rows: Sequence[int]) -> Placed | None:
+def repeating(maps: LoweringBuilder, step: Instruction, p: Placed, d: int, rows: Sequence[int]) -> Placed | None:
     """Return what takes ``rows`` along dimension ``d``, some of them repeatedly; ``None`` if nothing is known to."""
     view = p.view
     assert view is not None

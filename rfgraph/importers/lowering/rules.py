@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from functools import singledispatch
 
 from rfgraph.importers import program
-from rfgraph.importers.lowering.maps import Maps, Placed
+from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.views import Dimension, Part, View
 from rfgraph.importers.program.dimensions import Dim, Shape, product, symbol
 from rfgraph.importers.program.primitives import Instruction, Value
@@ -16,13 +16,13 @@ Operands = Sequence[Placed | None]  # None: a constant
 
 
 @singledispatch
-def place(primitive: program.Primitive, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def place(primitive: program.Primitive, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     """Return what ``step`` makes of its operands, of which at least one is placed."""
     raise TypeError(f"{type(primitive).__name__} has no rule")
 
 
 @place.register
-def _opaque(primitive: program.Opaque, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _opaque(primitive: program.Opaque, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     return maps.unknown(step, operands, primitive.why)
 
 
@@ -54,7 +54,7 @@ def repeated(dim: Dimension, size: Dim) -> Dimension:
 
 
 def merge(
-    maps: Maps,
+    maps: LoweringBuilder,
     step: Instruction,
     function: str,
     operands: Sequence[Placed],
@@ -95,7 +95,7 @@ def merge(
 
 
 def constants(
-    maps: Maps,
+    maps: LoweringBuilder,
     step: Instruction,
     view: View,
     output: Sequence[Hashable],

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rfgraph.importers.lowering.maps import FOLDED, Maps, Placed
+from rfgraph.importers.lowering.maps import FOLDED, LoweringBuilder, Placed
 from rfgraph.importers.lowering.numbers import Digit, Numbers, Reading, Table, read_back
 from rfgraph.importers.lowering.views import Dimension, Part, View, joined
 from rfgraph.importers.program.primitives import Instruction
@@ -32,7 +32,7 @@ def overlaps(reading: Reading) -> bool:
     return any(window is not None and window[1] < window[0] * window[2] for window in windows)
 
 
-def take(maps: Maps, step: Instruction, p: Placed, reading: Reading) -> Placed:
+def take(maps: LoweringBuilder, step: Instruction, p: Placed, reading: Reading) -> Placed:
     """Return the tensor that ``reading`` takes of ``p``."""
     view = p.view
     assert view is not None
@@ -54,7 +54,7 @@ def take(maps: Maps, step: Instruction, p: Placed, reading: Reading) -> Placed:
     return Placed(node, View(tuple(dims)), p.full, step.name, folded)
 
 
-def take_along(maps: Maps, step: Instruction, p: Placed, d: int, rows: Numbers) -> Placed | None:
+def take_along(maps: LoweringBuilder, step: Instruction, p: Placed, d: int, rows: Numbers) -> Placed | None:
     """Return the tensor that takes ``rows`` along one dimension, whose dimensions replace it.
 
     ``None`` if the axes that the dimension carries lie in others too, or are not taken each by itself.
@@ -97,7 +97,12 @@ def _listed(made: Placed | None, d: int, rows: Numbers) -> Placed | None:
 
 
 def take_positions(
-    maps: Maps, step: Instruction, p: Placed, tables: Mapping[int, Table], sizes: Mapping[int, Any], name: str
+    maps: LoweringBuilder,
+    step: Instruction,
+    p: Placed,
+    tables: Mapping[int, Table],
+    sizes: Mapping[int, Any],
+    name: str,
 ) -> str:
     """Return the node that takes positions along some axes of a map: a slice or padding where it is one."""
     if p.folded:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.lowering.maps import FOLDED, Maps, Placed, unmixed
+from rfgraph.importers.lowering.maps import FOLDED, LoweringBuilder, Placed, unmixed
 from rfgraph.importers.lowering.rules import Operands, first, place, sizes_of
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient
@@ -21,7 +21,7 @@ LOST = "it slides over {} positions of dimension {}, which an op before it mixed
 APART = "the axes that it works on cannot be told apart"
 
 
-def _lost(maps: Maps, view: View | None, sliding: Ints, dims: Ints) -> str:
+def _lost(maps: LoweringBuilder, view: View | None, sliding: Ints, dims: Ints) -> str:
     """Return why what slides over dimensions that carry no axis is not followed, "" if it is: they are channels.
 
     They can only be channels where the window has all axes of more than one position beside them, or none; and only
@@ -37,14 +37,14 @@ def _lost(maps: Maps, view: View | None, sliding: Ints, dims: Ints) -> str:
     return ""
 
 
-def _forgotten(maps: Maps, step: Instruction, operands: Operands, why: str) -> Placed:
+def _forgotten(maps: LoweringBuilder, step: Instruction, operands: Operands, why: str) -> Placed:
     """Return an unknown node in place of what the step has added, as of a step whose dimensions are lost."""
     maps.take_back()
     return maps.unknown(step, operands, why)
 
 
 @place.register
-def _slide(primitive: program.Slide, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _slide(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     found = _windowed(primitive, maps, step, operands)
     if found is None:
         return _within(primitive, maps, step, operands)
@@ -78,7 +78,9 @@ def _slide(primitive: program.Slide, maps: Maps, step: Instruction, operands: Op
 
 
 @place.register
-def _slide_transposed(primitive: program.SlideTransposed, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _slide_transposed(
+    primitive: program.SlideTransposed, maps: LoweringBuilder, step: Instruction, operands: Operands
+) -> Placed:
     found = _windowed(primitive, maps, step, operands)
     if found is None or found[2]:
         return maps.unknown(step, operands, APART)
@@ -107,7 +109,7 @@ def _slide_transposed(primitive: program.SlideTransposed, maps: Maps, step: Inst
 
 
 def _windowed(
-    primitive: Window, maps: Maps, step: Instruction, operands: Operands
+    primitive: Window, maps: LoweringBuilder, step: Instruction, operands: Operands
 ) -> tuple[Placed, dict[int, int], dict[int, int]] | None:
     """Bring what a window slides over to its axes; positions among the channels that it sums are mixed first.
 
@@ -126,13 +128,13 @@ def _windowed(
     return maps.on_axes(p, sliding, rank) if sliding else (maps.as_map(p, fold=False), {}, {})
 
 
-def _channels_mixed(primitive: Window, maps: Maps, step: Instruction, p: Placed) -> Placed:
+def _channels_mixed(primitive: Window, maps: LoweringBuilder, step: Instruction, p: Placed) -> Placed:
     if p.view is None or primitive.channel is None:
         return p
     return maps.collapse(p, {primitive.channel}, f"{step.name}/channels", "dense")
 
 
-def _seen(maps: Maps, step: Instruction, p: Placed, dims: Ints) -> Placed:
+def _seen(maps: LoweringBuilder, step: Instruction, p: Placed, dims: Ints) -> Placed:
     """Return a tensor of which only the shape is known as the map that a window of all its axes makes of it."""
     shape = step.inputs[0].shape
     if p.view is not None or maps.probe is not None or shape is None or len(dims) != maps.axes:
@@ -153,7 +155,7 @@ def _sliding(primitive: Window) -> Ints:
     )  # fmt: skip
 
 
-def _within(primitive: program.Slide, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _within(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     """A window slid over blocks of neighbouring positions, each for itself, or over positions of several axes in a row.
 
     A pooling that cuts blocks into smaller ones is one of the whole map. Of any other it is only told that an output
@@ -220,7 +222,9 @@ def _coarser(part: Part, cells: Mapping[int, int], primitive: program.Slide) -> 
     return Part(size, part.axis, step)
 
 
-def _within_bound(primitive: program.Slide, maps: Maps, step: Instruction, p: Placed, sizes: Shape) -> Placed:
+def _within_bound(
+    primitive: program.Slide, maps: LoweringBuilder, step: Instruction, p: Placed, sizes: Shape
+) -> Placed:
     """A window of which only is told what it can read at most: a block for itself, or all of some axes."""
     view = p.view
     assert view is not None
@@ -268,17 +272,26 @@ def _channels(primitive: Window) -> dict[str, int]:
     return {**known, **({"groups": primitive.groups} if primitive.groups != 1 else {})}
 
 
-@place.register
-def _resize(primitive: program.Resize, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _on_axes(
+    primitive: program.Resize | program.AdaptivePool, maps: LoweringBuilder, step: Instruction, operands: Operands
+) -> tuple[Placed, View, Mapping[int, int]] | None:
+    """Return what a primitive changes the sizes of, how it lies, and the axis of each dimension that carries one."""
     p = first(operands)
     if maps.probe is not None:
         maps.probe.slid(p.view, primitive.dims)
     found = maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims))
     if found is None or found[2]:
-        return maps.unknown(step, operands, APART)
+        return None
     p, axes, _ = found
-    view = p.view
-    assert view is not None
+    return None if p.view is None else (p, p.view, axes)
+
+
+@place.register
+def _resize(primitive: program.Resize, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
+    found = _on_axes(primitive, maps, step, operands)
+    if found is None:
+        return maps.unknown(step, operands, APART)
+    p, view, axes = found
     sizes = sizes_of(step, view.rank)
     lost = _lost(maps, view, tuple(d for d in primitive.dims if sizes[d] != view.dims[d].size), primitive.dims)
     if lost:
@@ -348,16 +361,13 @@ def _split_ratio(after: Dim, before: Dim) -> int | str | None:
 
 
 @place.register
-def _adaptive_pool(primitive: program.AdaptivePool, maps: Maps, step: Instruction, operands: Operands) -> Placed:
-    p = first(operands)
-    if maps.probe is not None:
-        maps.probe.slid(p.view, primitive.dims)
-    found = maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims))
-    if found is None or found[2]:
+def _adaptive_pool(
+    primitive: program.AdaptivePool, maps: LoweringBuilder, step: Instruction, operands: Operands
+) -> Placed:
+    found = _on_axes(primitive, maps, step, operands)
+    if found is None:
         return maps.unknown(step, operands, APART)
-    p, axes, _ = found
-    view = p.view
-    assert view is not None
+    p, view, axes = found
     lost = _lost(maps, view, primitive.dims, primitive.dims)
     if lost:
         return _forgotten(maps, step, operands, lost)
@@ -369,16 +379,20 @@ def _adaptive_pool(primitive: program.AdaptivePool, maps: Maps, step: Instructio
 
 
 @place.register
-def _depth_to_space(primitive: program.DepthToSpace, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _depth_to_space(
+    primitive: program.DepthToSpace, maps: LoweringBuilder, step: Instruction, operands: Operands
+) -> Placed:
     return _exchanged("depth_to_space", primitive, maps, step, operands)
 
 
 @place.register
-def _space_to_depth(primitive: program.SpaceToDepth, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _space_to_depth(
+    primitive: program.SpaceToDepth, maps: LoweringBuilder, step: Instruction, operands: Operands
+) -> Placed:
     return _exchanged("space_to_depth", primitive, maps, step, operands)
 
 
-def _exchanged(op: str, primitive: Exchange, maps: Maps, step: Instruction, operands: Operands) -> Placed:
+def _exchanged(op: str, primitive: Exchange, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if maps.probe is not None:
         maps.probe.slid(p.view, primitive.dims)

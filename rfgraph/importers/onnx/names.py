@@ -72,6 +72,27 @@ def shown(nodes: Sequence[NodeProto], weights: Collection[str], data: Collection
     data
         The names, outside of it, of what depends on the inputs.
     """
+    origins = _origins(nodes, weights, data)
+    calls = Counter(origin.call for origin in origins if origin is not None)
+    ops = [
+        origin.op if origin is not None and calls[origin.call] == 1 else _snake(node.op_type)
+        for node, origin in zip(nodes, origins, strict=True)
+    ]
+    modules = _Modules(origins, ops)
+    names: list[str | None] = []
+    for node, origin, op in zip(nodes, origins, ops, strict=True):
+        given = node.name or next(filter(None, node.output), "")
+        if origin is None or origin.path is None or not generated(given, node.op_type):
+            names.append(None)
+        elif not origin.path:
+            names.append(op)
+        else:
+            names.append(origin.path if modules.is_one_node(origin) else f"{origin.path}/{op}")
+    return names
+
+
+def _origins(nodes: Sequence[NodeProto], weights: Collection[str], data: Collection[str]) -> list[_Origin | None]:
+    """Return where each node comes from, ``None`` for those that depend on no input or tell only of shapes."""
     makers = {output: node for node in nodes if node.op_type in PASSED for output in node.output}
     depends = set(data)
     origins: list[_Origin | None] = []
@@ -81,33 +102,34 @@ def shown(nodes: Sequence[NodeProto], weights: Collection[str], data: Collection
             continue
         depends.update(filter(None, node.output))
         origins.append(_origin(node, weights, makers))
-    known = [origin for origin in origins if origin is not None and origin.path is not None]
-    at_path = Counter(origin.path for origin in known)
-    layers = Counter(origin.path for origin in known if origin.is_layer)
-    parents: set[str] = set()
-    for path in at_path:
-        while path and (path := path.rpartition(".")[0]) not in parents:
-            parents.add(path)
-    calls = Counter(origin.call for origin in origins if origin is not None)
-    ops = [
-        origin.op if origin is not None and calls[origin.call] == 1 else _snake(node.op_type)
-        for node, origin in zip(nodes, origins, strict=True)
-    ]
-    kinds: defaultdict[str | None, set[str]] = defaultdict(set)
-    for op, origin in zip(ops, origins, strict=True):
-        if origin is not None:
-            kinds[origin.path].add(op)
-    names: list[str | None] = []
-    for node, found, op in zip(nodes, origins, ops, strict=True):
-        given = node.name or next(filter(None, node.output), "")
-        if found is None or found.path is None or not generated(given, node.op_type):
-            names.append(None)
-            continue
-        # A module that makes one node is that node; so is the layer in it, and each call of one that is called again.
-        whole = len(kinds[found.path]) == 1 or (found.is_layer and layers[found.path] == 1)
-        alone = found.by_weight or at_path[found.path] == 1 or (whole and found.path not in parents)
-        names.append((found.path if alone else f"{found.path}/{op}") if found.path else op)
-    return names
+    return origins
+
+
+class _Modules:
+    """What is made in each module of a graph: how many nodes, how many layers, which ops."""
+
+    def __init__(self, origins: Sequence[_Origin | None], ops: Sequence[str]) -> None:
+        known = [(origin, op) for origin, op in zip(origins, ops, strict=True) if origin is not None]
+        self.ops: defaultdict[str | None, set[str]] = defaultdict(set)
+        for origin, op in known:
+            self.ops[origin.path].add(op)
+        self.nodes: Counter[str | None] = Counter(origin.path for origin, _ in known if origin.path is not None)
+        self.layers: Counter[str | None] = Counter(
+            origin.path for origin, _ in known if origin.path is not None and origin.is_layer
+        )
+        #: Modules that hold others.
+        self.parents: set[str] = set()
+        for path in filter(None, self.nodes):
+            while path and (path := path.rpartition(".")[0]) not in self.parents:
+                self.parents.add(path)
+
+    def is_one_node(self, origin: _Origin) -> bool:
+        """Return whether a node stands for its module: alone in it, its only layer, or a call of one called again."""
+        path = origin.path
+        if origin.by_weight or self.nodes[path] == 1:
+            return True
+        whole = len(self.ops[path]) == 1 or (origin.is_layer and self.layers[path] == 1)
+        return whole and path not in self.parents
 
 
 def _origin(node: NodeProto, weights: Collection[str], makers: Mapping[str, NodeProto]) -> _Origin:

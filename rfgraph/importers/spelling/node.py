@@ -16,11 +16,17 @@ from rfgraph.importers.spelling.shared import shape_of, whole_number
 
 
 @dataclass(frozen=True)
-class Node:
-    """One node of a model; what a format knows of it besides stands in a class of its own below this one."""
+class Call:
+    """One call of an op, as far as readers of all formats know it; what it is called with, each format says its way."""
 
     name: str
     op: str
+
+
+@dataclass(frozen=True)
+class Node(Call):
+    """A call whose inputs are known by their places; what a format knows besides stands in a class below this one."""
+
     #: Tensors, ``None`` for one that is left out, and what else the nodes of a format read.
     inputs: tuple[Any, ...]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
@@ -12,7 +12,7 @@ from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.node import Node
+from rfgraph.importers.spelling.node import Call
 
 #: What handlers raise on a malformed node.
 MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, MemoryError)
@@ -29,6 +29,9 @@ class Reader:
         The model, as errors call it: mostly the path of its file.
     """
 
+    #: What errors call a node.
+    noun: ClassVar[str] = "node"
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.build = Builder(name.replace("\\", "/").rpartition("/")[2])
@@ -38,7 +41,7 @@ class Reader:
         """Return the error that names the model."""
         return ModelFileError(f"{self.name}: {why}")
 
-    def spelt(self, node: Node, spell: Callable[[], Made], unspelt: Callable[[str], Made]) -> Made:
+    def spelt(self, node: Call, spell: Callable[[], Made], unspelt: Callable[[str], Made]) -> Made:
         """Return what ``spell`` makes of a node; where it cannot, nothing of it stays.
 
         Parameters
@@ -63,11 +66,11 @@ class Reader:
                 del self.build.instructions[before:]
                 return unspelt(str(error))
         except MALFORMED as error:
-            raise self.fail(f"node {node.name!r} ({node.op}): {error}") from error
+            raise self.fail(f"{self.noun} {node.name!r} ({node.op}): {error}") from error
 
     def unknown(
         self, at: tuple[str, str], why: str, shape: Shape | None, operands: Sequence[Value],
-        reads: Sequence[Value] = (), part: str = "",
+        reads: Sequence[Value] = (), part: str = "", name: str = "",
     ) -> Value:  # fmt: skip
         """Return an output of which nothing is known but perhaps its shape; of constants alone it is one too.
 
@@ -85,9 +88,11 @@ class Reader:
             What it reads as weights.
         part
             Tells it from other outputs of the node.
+        name
+            What it is called if it is a constant, the node's name by default.
         """
         if all(value.constant for value in operands):
-            return self.build.weight(shape, at[0])
+            return self.build.weight(shape, name or at[0])
         self.build.at(*at, reads)
         return self.build(program.Opaque(why=why, shape=shape), *operands, part=part)
 

@@ -30,7 +30,11 @@ PASSING = ("Identity", "StopGradient", "Snapshot", "EnsureShape", "RefIdentity",
 SEVERAL = vocabulary.names("tensorflow", vocabulary.SEVERAL)
 
 
-@HANDLERS.handles(*UNARY)
+BIASES = ("BiasAdd", "BiasAddV1")
+
+
+@HANDLERS.handles(*BIASES, weights=(1,))
+@HANDLERS.handles(*(op for op in UNARY if op not in BIASES))
 def _unary(node: Node, build: Builder) -> Made:
     made = build(program.Pointwise(function=UNARY[node.op]), node.input(0))
     if node.op in ("BiasAdd", "BiasAddV1") and not (bias := node.input(1)).constant:
@@ -66,7 +70,13 @@ def _enter(node: Node, build: Builder) -> Made:
     return node.inputs[0]
 
 
-@HANDLERS.handles(*SEVERAL)
+#: Those of which a constant is learned, in either place: a bias, a scale.
+SCALES = ("Add", "AddV2", "Mul")
+
+
+@HANDLERS.handles("Prelu", weights=(1,))
+@HANDLERS.handles(*SCALES, weights=(0, 1))
+@HANDLERS.handles(*(op for op in SEVERAL if op not in (*SCALES, "Prelu")))
 def _several(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function=SEVERAL[node.op]), *node.tensors())
 
@@ -97,7 +107,7 @@ def _cast(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function=function), node.input(0))
 
 
-@HANDLERS.handles("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+@HANDLERS.handles("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", weights=(1, 2))
 def _batch_norm(node: Node, build: Builder) -> Made:
     if not node.flag("is_training", True):
         return [build(program.Pointwise(function="batch_norm"), node.input(0))]
@@ -106,7 +116,7 @@ def _batch_norm(node: Node, build: Builder) -> Made:
     return [build(program.Mix(function="instance_norm", dims=dims), node.input(0))]
 
 
-@HANDLERS.handles("BatchNormWithGlobalNormalization")
+@HANDLERS.handles("BatchNormWithGlobalNormalization", weights=(3, 4))
 def _old_batch_norm(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function="batch_norm"), node.input(0))
 
@@ -225,8 +235,9 @@ def _selected(node: Node, build: Builder, shapes: Sequence[Shape | None]) -> lis
 # Products.
 
 
-@HANDLERS.handles("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "_FusedMatMul", "SparseMatMul",
-                  "QuantizedMatMul")  # fmt: skip
+@HANDLERS.handles("_FusedMatMul", weights=(1, 2))
+@HANDLERS.handles("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "SparseMatMul", "QuantizedMatMul",
+                  weights=(0, 1))  # fmt: skip
 def _matmul(node: Node, build: Builder) -> Made:
     left, right = node.input(0), node.input(1)
     plain = products.matmul(len(shape_of(left)), len(shape_of(right)))
@@ -244,7 +255,7 @@ def _matmul(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function="add" if added else "elementwise"), made, *added)
 
 
-@HANDLERS.handles("Einsum")
+@HANDLERS.handles("Einsum", weights=(0, 1))
 def _einsum(node: Node, build: Builder) -> Made:
     equation, tensors = node.text("equation"), node.tensors()
     primitive = products.einsum(equation, [len(shape_of(value)) for value in tensors])
@@ -332,7 +343,7 @@ def _concat(node: Node, build: Builder) -> Made:
     return with_range(node, build, made)
 
 
-@HANDLERS.handles("GatherV2", "Gather", "ResourceGather")
+@HANDLERS.handles("GatherV2", "Gather", "ResourceGather", weights=(0,))
 def _gather(node: Node, build: Builder) -> Made:
     if node.number("batch_dims", 0):
         raise UnspelledError("its indices differ along the batch")
@@ -554,7 +565,8 @@ QUANTISED = {
 }  # fmt: skip
 
 
-@HANDLERS.handles(*QUANTISED)
+@HANDLERS.handles("QuantizedBiasAdd", weights=(1,))
+@HANDLERS.handles(*(op for op in QUANTISED if op != "QuantizedBiasAdd"))
 def _quantised(node: Node, build: Builder) -> Made:
     made = build(program.Pointwise(function=QUANTISED[node.op]), node.input(0))
     return with_range(node, build, made)

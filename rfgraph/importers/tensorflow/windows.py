@@ -132,22 +132,22 @@ def _atrous(
     return tuple(dilation[d] for d in layout.dims), tuple(padding[d] for d in layout.dims)
 
 
-@HANDLERS.handles("Conv2D", "QuantizedConv2D")
+@HANDLERS.handles("Conv2D", "QuantizedConv2D", weights=(1,))
 def _conv2d(node: Node, build: Builder) -> Made:
     return with_range(node, build, _convolved(node, build, node.input(0), node.input(1), 2))
 
 
-@HANDLERS.handles("Conv3D")
+@HANDLERS.handles("Conv3D", weights=(1,))
 def _conv3d(node: Node, build: Builder) -> Made:
     return _convolved(node, build, node.input(0), node.input(1), 3)
 
 
-@HANDLERS.handles("DepthwiseConv2dNative", "QuantizedDepthwiseConv2D")
+@HANDLERS.handles("DepthwiseConv2dNative", "QuantizedDepthwiseConv2D", weights=(1,))
 def _depthwise(node: Node, build: Builder) -> Made:
     return with_range(node, build, _convolved(node, build, node.input(0), node.input(1), 2, depthwise=True))
 
 
-@HANDLERS.handles("_FusedConv2D", "FusedDepthwiseConv2dNative")
+@HANDLERS.handles("_FusedConv2D", "FusedDepthwiseConv2dNative", weights=(1, 2))
 def _fused(node: Node, build: Builder) -> Made:
     functions = node.get("fused_ops") or []
     added = [value for value in node.tensors(2) if not value.constant]
@@ -159,7 +159,8 @@ def _fused(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function="add" if added else "elementwise"), made, *added)
 
 
-@HANDLERS.handles("FusedPadConv2D", "FusedResizeAndPadConv2D")
+@HANDLERS.handles("FusedPadConv2D", weights=(2,))
+@HANDLERS.handles("FusedResizeAndPadConv2D", weights=(3,))
 def _padded(node: Node, build: Builder) -> Made:
     x = node.input(0)
     resized = node.op == "FusedResizeAndPadConv2D"
@@ -175,7 +176,7 @@ def _padded(node: Node, build: Builder) -> Made:
     return _convolved(node, build, x, node.input(2 + resized), 2)
 
 
-@HANDLERS.handles("Conv2DBackpropInput", "Conv3DBackpropInputV2", "DepthwiseConv2dNativeBackpropInput")
+@HANDLERS.handles("Conv2DBackpropInput", "Conv3DBackpropInputV2", "DepthwiseConv2dNativeBackpropInput", weights=(1,))
 def _transposed(node: Node, build: Builder) -> Made:
     axes = 3 if node.op.startswith("Conv3D") else 2
     layout, weight, x = layout_of(node, axes), node.input(1), node.input(2)
@@ -247,7 +248,7 @@ def _over_channels(node: Node, build: Builder, layout: Layout, x: Value, group: 
     return build(program.Reduce(function="max", dims=(len(shape),), keepdims=False), split)
 
 
-@HANDLERS.handles("Dilation2D")
+@HANDLERS.handles("Dilation2D", weights=(1,))
 def _dilation(node: Node, build: Builder) -> Made:
     layout, filters = Layout((1, 2), 3), node.shape(1)
     primitive = program.Slide(

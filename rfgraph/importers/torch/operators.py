@@ -23,17 +23,16 @@ from rfgraph.importers.program.shapes import broadcast, completed, text
 from rfgraph.importers.spelling import products, vocabulary
 from rfgraph.importers.spelling.attention import causal, is_self
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
+from rfgraph.importers.spelling.node import Call
 from rfgraph.importers.spelling.shared import KEYS, shape_of
 
 Made: TypeAlias = "Value | Dim | Sequence[Value | Dim]"
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(Call):
     """One call of an operator: its arguments by their names in the operator's schema, in order; defaults left out."""
 
-    name: str
-    op: str
     overload: str
     arguments: Mapping[str, Any]
     #: Whether a tensor of booleans is among its arguments.

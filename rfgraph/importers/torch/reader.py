@@ -15,22 +15,18 @@ from typing import Any, TypeAlias
 
 import networkx as nx
 
-from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
-from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape, symbol
 from rfgraph.importers.program.primitives import NOTHING, Instruction, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.reader import Reader as Base
 from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.torch import matrices, patches, signals  # noqa: F401  they register with ``HANDLERS``
 from rfgraph.importers.torch.indices import put_back
 from rfgraph.importers.torch.operators import HANDLERS, Made, Node
-
-#: What handlers raise on a malformed node.
-MALFORMED = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, MemoryError)
 
 #: Graphs that call graphs, deeper than this, are refused.
 MAX_CALLS = 64
@@ -130,13 +126,13 @@ FOLDED = frozenset(
 )  # fmt: skip
 
 
-class Reader:
+class Reader(Base):
     """Reads the steps of one exported model, in their order, into a builder."""
 
     def __init__(self, exported: Exported, shapes: Mapping[str, Shape] | None = None) -> None:
+        super().__init__(exported.name)
         self.exported = exported
         self.shapes = shapes or {}
-        self.build = Builder(exported.name.replace("\\", "/").rpartition("/")[2])
         #: Where the user's code calls what makes an instruction.
         self.locations: dict[str, str] = {}
         self.graph = exported.graph  # the one that is being read
@@ -145,7 +141,6 @@ class Reader:
         self.cuts: dict[
             str, tuple[str, Instruction]
         ] = {}  # tensor -> what it was cut out of or is numbered like, and how
-        self.calls = 0
         self.resized = any(self._fixed(name, shape) for name, shape in self.shapes.items())
 
     def _fixed(self, name: str, shape: Shape) -> bool:
@@ -210,19 +205,17 @@ class Reader:
 
     def body(self, graph: Graph, values: Sequence[Any], refs: Sequence[Any], outer: Scope) -> list[Any]:
         """Read a graph that a step calls, and return its outputs."""
-        if self.calls >= MAX_CALLS:
-            raise self.fail(f"its graphs call each other more than {MAX_CALLS} deep")
         if len(values) != len(graph.inputs):
             raise ValueError(f"its body takes {len(graph.inputs)} inputs, not {len(values)}")
         scope: Scope = dict(zip(graph.inputs, values, strict=True))
         data = {name for name, value in scope.items() if isinstance(value, Value) and not value.constant}
         around = self.graph, self.roots, self.views, self.cuts
-        self.graph, self.roots, self.views, self.cuts, self.calls = graph, {}, {}, {}, self.calls + 1
-        try:
-            made = self.run(graph, data, scope)
-        finally:
-            self.graph, self.roots, self.views, self.cuts = around
-            self.calls -= 1
+        with self.deeper(MAX_CALLS, "its graphs call each other"):
+            self.graph, self.roots, self.views, self.cuts = graph, {}, {}, {}
+            try:
+                made = self.run(graph, data, scope)
+            finally:
+                self.graph, self.roots, self.views, self.cuts = around
         for name, before, ref in zip(graph.inputs, values, refs, strict=False):
             if scope[name] is not before and isinstance(ref, Ref):
                 self.written("body", "body", ref.name, scope[name], outer)
@@ -251,10 +244,6 @@ class Reader:
             merged.append(either(self.build, [a, b], read, str(k) if k else ""))
         return merged
 
-    def fail(self, why: object) -> ModelFileError:
-        """Return the error that names the model."""
-        return ModelFileError(f"{self.exported.name}: {why}")
-
     def resolved(self, argument: Any, scope: Scope, reader: str) -> Any:
         """Return an argument with the values in scope for their names."""
         if isinstance(argument, Ref):
@@ -281,18 +270,13 @@ class Reader:
         node = Node(name, op, overload, arguments, masks, self.resized)
         before = len(self.build.instructions)
         self.build.at(name, op, node.tensors())
-        try:
+
+        def spell() -> list[Any]:
             if any(isinstance(value, Graph) for value in arguments.values()):
-                made = self.called(node, step, scope)
-            elif known is None:
-                made = self.opaque(node, step, "")
-            else:
-                made = self.checked(known(node, self.build), step)
-        except UnspelledError as error:
-            del self.build.instructions[before:]
-            made = self.opaque(node, step, str(error))
-        except MALFORMED as error:
-            raise self.fail(f"node {name!r} ({op}): {error}") from error
+                return self.called(node, step, scope)
+            return self.opaque(node, step, "") if known is None else self.checked(known(node, self.build), step)
+
+        made = self.spelt(node, spell, lambda why: self.opaque(node, step, why))
         for instruction in self.build.instructions[before:]:
             self.locations.setdefault(instruction.name, step.location)
         for k, output in enumerate(step.outputs):
@@ -333,10 +317,8 @@ class Reader:
         shape = None if self.shapes else self.stated(output)
         if shape is not None and any(not isinstance(size, int) for size in shape):
             shape = None  # its symbols are not those of the inputs
-        if all(value.constant for value in operands):
-            return self.build.weight(shape, output)
-        self.build.at(node.name, node.op, operands)
-        return self.build(program.Opaque(why=why, shape=shape), *operands, part=str(k) if k else "")
+        part = str(k) if k else ""
+        return self.unknown((node.name, node.op), why, shape, operands, operands, part, output)
 
     def written(self, by: str, op: str, target: str, value: Any, scope: Scope) -> None:
         """Note that ``by`` wrote into a tensor: names that share its memory hold something else from now on.

@@ -49,6 +49,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.real = real
         self.paths = {id(part): path for path, part in root.named_modules()}
         self.running: list[tuple[str, str]] = []  # path and call of the modules that run, outermost first
+        self._held: dict[str, dict[int, str]] = {"": self.paths}  # path of a module -> its parts, by id
         self.names = names
         self.steps: list[Step] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -77,6 +78,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if path is None:
                 self.running.append(self.running[-1] if self.running else ("", ""))
                 return
+            # One that is held in several places is called as the module that calls it holds it.
+            caller = self.running[-1][0] if self.running else ""
+            inner = self._held.get(caller, {}).get(id(module))
+            path = f"{caller}.{inner}" if caller and inner else path
+            if path not in self._held:
+                self._held[path] = {id(part): name for name, part in module.named_modules()}
             number = self._calls.get(path, 0)
             self._calls[path] = number + 1
             self.running.append((path, f"{path}@{number}"))

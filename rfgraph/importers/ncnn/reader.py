@@ -1,0 +1,152 @@
+"""Networks of ncnn, read into a tensor program; this module does not need ncnn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import networkx as nx
+
+from rfgraph.importers.lowering.layout import Axes
+from rfgraph.importers.lowering.lower import lower_for
+from rfgraph.importers.ncnn.file import Layer, Model, decode
+from rfgraph.importers.ncnn.nodes import HANDLERS, Made, Node
+from rfgraph.importers.ncnn.operators import inner_channels, learned, rank_of
+from rfgraph.importers.program.dimensions import Dim, Shape, symbol
+from rfgraph.importers.program.primitives import NOTHING, Given, Program, Value
+from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.reader import Reader as Base
+
+#: Layers through which a blob goes with all its dimensions.
+SAME_RANK = frozenset({"Split", "Padding", "ReLU", "Noop", "Scale", "Bias", "BinaryOp", "BatchNorm", "Dropout", "Crop",
+                       "PReLU", "UnaryOp", "Interp"})  # fmt: skip
+
+
+def graph_of(
+    path: str,
+    treat: Mapping[str, str] | None = None,
+    input_size: Any = None,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any]:
+    """Return the network graph of a network of ncnn; arguments as for ``rfgraph.importers.load``."""
+    model = decode(path)
+    return lower_for(lambda given: Reader(model, given).program(), treat, input_size, inputs=inputs, axes=axes)
+
+
+def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:
+    """Return the tensor program of a network of ncnn.
+
+    Raises
+    ------
+    ModelFileError
+        If it cannot be read, or is no network of ncnn.
+    """
+    return Reader(decode(path), shapes).program()
+
+
+class Reader(Base):
+    """Reads the layers of one network, in their order, into a builder."""
+
+    def __init__(self, model: Model, given: Mapping[str, Given] | None = None) -> None:
+        super().__init__(model.name)
+        self.model = model
+        self.given = given or {}
+        self.build.learned = NOTHING
+        self.scope: dict[str, Value] = {}
+
+    def program(self) -> Program:
+        """Return the program.
+
+        Raises
+        ------
+        ModelFileError
+            If a layer is malformed, or what an input holds cannot be told.
+        """
+        read = {blob for layer in self.model.layers for blob in layer.inputs}
+        for layer in self.model.layers:
+            if layer.op == "Input":
+                self.input(layer)
+            else:
+                self.layer(layer)
+        ends = [blob for blob in self.scope if blob not in read]
+        if not ends:
+            raise self.fail("the network has no outputs")
+        return self.build.program([self.scope[blob] for blob in ends], ends)
+
+    def put(self, blob: str, value: Value) -> None:
+        """Note what a blob holds."""
+        if blob in self.scope:
+            raise self.fail(f"two layers make blob {blob[:80]!r}")
+        self.scope[blob] = value
+
+    def input(self, layer: Layer) -> None:
+        """Add an input of the shape that it states, or else that the layers that read it need."""
+        if len(layer.outputs) != 1:
+            raise self.fail(f"input {layer.name[:80]!r} has {len(layer.outputs)} blobs, not one")
+        name = layer.outputs[0]
+        sizes = [layer.parameters.get(number, 0) for number in (2, 11, 1, 0)]  # c, d, h, w
+        if not all(isinstance(size, int) and 0 <= size < 2**31 for size in sizes):
+            raise self.fail(f"input {layer.name[:80]!r}: its sizes {sizes} are no sizes")
+        stated: list[Dim] = [size for size in sizes if size]
+        if not stated:
+            stated = self.needed(name)
+        told = self.given.get(name)
+        self.put(name, self.build.input(name, tuple(stated), told))
+
+    def needed(self, blob: str) -> list[Dim]:
+        """Return the shape of an input that states none: the first window that reads it tells its rank and channels."""
+        alike, rank, channels = {blob}, 0, None
+        for layer in self.model.layers:
+            if not alike.intersection(layer.inputs[:1]):
+                continue
+            rank = rank or rank_of(layer)
+            channels = inner_channels(layer) if channels is None else channels
+            if rank and channels is not None:
+                break
+            if layer.op in SAME_RANK:
+                alike.update(layer.outputs)
+        if not rank:
+            raise self.fail(
+                f"its input {blob[:80]!r} states no size, and nothing tells how many dimensions it has; "
+                "write them into the file: 0=width 1=height 2=channels behind the Input"
+            )
+        sizes: list[Dim] = [symbol(f"{blob}.{axis}") for axis in "cdhw"]
+        if channels is not None:
+            sizes[0] = channels
+        return [sizes[0], *sizes[5 - rank :]]
+
+    def layer(self, layer: Layer) -> None:
+        """Read one layer."""
+        values = []
+        for blob in layer.inputs:
+            if blob not in self.scope:
+                raise self.fail(
+                    f"layer {layer.name[:80]!r} ({layer.op}) reads {blob[:80]!r}, which nothing before it makes"
+                )
+            values.append(self.scope[blob])
+        names = tuple(f"{layer.name}:{k}" if k else layer.name for k in range(len(layer.outputs)))
+        node = Node(layer.name, layer.op, tuple(values), layer.parameters, names)
+        made = self.spelt(node, partial(self.made, node), partial(self.opaque_all, node))
+        for k, blob in enumerate(layer.outputs):
+            self.put(blob, made[k] if k < len(made) else self.opaque(node, k, "this output is not followed"))
+
+    def made(self, node: Node) -> Sequence[Value]:
+        """Return what a layer makes, as many of its outputs as are followed."""
+        handler = HANDLERS.get(node.op)
+        if handler is None:
+            raise UnspelledError
+        self.build.at(node.name, node.op, [learned(node)])
+        made: Made = handler(node, self.build)
+        return [made] if isinstance(made, Value) else made
+
+    def opaque_all(self, node: Node, why: str) -> Sequence[Value]:
+        """Return the outputs of a layer that is not followed."""
+        return [self.opaque(node, k, why) for k in range(len(node.outputs))]
+
+    def opaque(self, node: Node, k: int, why: str) -> Value:
+        """Return output ``k`` of a layer of which nothing is known."""
+        weights = [learned(node)] if not k else []
+        return self.unknown((node.outputs[k], node.op), why, None, node.tensors(), weights)
