@@ -283,6 +283,16 @@ def form_of(path: str | None, forms: Sequence[str]) -> str:
     return form if form in forms else forms[0]
 
 
+class _Versions(argparse.Action):
+    """Shows the version, and those of what is needed and of what reads models."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from rfgraph.cli.versions import lines
+
+        print(f"rfgraph {__version__}", *lines(), sep="\n")
+        parser.exit()
+
+
 class _Parser(Parser):
     """The parser of all commands."""
 
@@ -299,7 +309,7 @@ def parser(arguments: Sequence[str]) -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"rfgraph {__version__}")
+    parser.add_argument("--version", action=_Versions, nargs=0, help="show versions, of readers too, and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     parser.commands = {}
     for name, command in COMMANDS.items():
