@@ -97,7 +97,7 @@ def _trace(options: argparse.Namespace) -> tuple[View, int]:
         dict(options.treat),
         options.batch_norm,
     )
-    return TraceView(found, str(graph.graph.get("name") or options.model)), CLEAN
+    return TraceView(found, str(graph.graph.get("name") or options.model), options.model), CLEAN
 
 
 def _is_planned(plan: Tiling) -> bool:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from rfgraph import __version__
 from rfgraph.cli.parsing import Parser, nearest
+from rfgraph.version import __version__
 
 #: As ``rfgraph.questions.findings.SEVERITIES``, which would import networkx.
 SEVERITIES = ("note", "warning", "error")

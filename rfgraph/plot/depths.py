@@ -126,6 +126,8 @@ def growth(
     seen = [number(n) if (n := _size(size, axis)) is not None else "no size" for axis in chosen]
     hidden = sum(all(sizes[position] is None for sizes in groups) for position in range(len(order)))
     left_out = f"; {hidden} layers without a size are left out" if hidden else ""
+    if any(size.is_global[axis] for axis in chosen):
+        left_out += "; some path reads the whole axis besides"
     heading = f"{report.name or 'network'}: growth of the receptive field"
     title(ax, heading, f"r {across(seen)} at {named(end)}{left_out}; S, the effective stride, above", up=10)
     return ax

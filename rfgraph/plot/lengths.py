@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from rfgraph.questions.paths import Paths
 
+#: Sizes up to which each has a bar; more are lines, which take no time to draw.
+_BARS = 400
+
 #: An image that is more times as large as any field is not drawn: all bars would stand at one end.
 _FAR = 2
 
@@ -59,10 +62,14 @@ def paths(report: Report, layer: Hashable, *, axis: str | None = None, ax: Axes 
     starts = [size.smallest for size in along.sizes]
     width = 0.8 * min(least_gap(starts), max(starts[-1] - starts[0], 1))
     ax = axes_for(ax, 7.2, 4.2)
-    for size in along.sizes:
-        share = 100 * float(Fraction(size.count, answer.count))  # counts may be too large for floats
-        middle, span = (size.smallest + size.largest) / 2, size.largest - size.smallest
-        ax.bar(middle, share, width=span + width, color=BLUE, edgecolor="none", gid="paths", zorder=2)
+    middles = [(size.smallest + size.largest) / 2 for size in along.sizes]
+    shares = [100 * float(Fraction(size.count, answer.count)) for size in along.sizes]  # counts may be beyond floats
+    if len(middles) > _BARS:
+        ax.vlines(middles, 0, shares, color=BLUE, linewidth=1, zorder=2, gid="paths")
+        ax.set_ylim(0, 1.05 * max(shares))
+    else:
+        widths = [size.largest - size.smallest + width for size in along.sizes]
+        ax.bar(middles, shares, width=widths, color=BLUE, edgecolor="none", zorder=2, gid="paths")
     entries: list[tuple[Any, str]] = []
     window = report[layer].field[place]
     if window.is_local:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfgraph.algebra.window import Window
-from rfgraph.errors import AttributeValueError, UnknownFieldError
+from rfgraph.errors import AttributeValueError, UnboundedError, UnknownFieldError
 from rfgraph.plot import canvas
 from rfgraph.plot.canvas import BLUE, CYCLE, INK, ORANGE, Plane, axes_for, indexed, legend, named, places_of, title
 from rfgraph.present.effective import decimal
@@ -60,8 +60,8 @@ def feature_maps(
 
     Raises
     ------
-    UnknownFieldError
-        If sizes or fields are not known.
+    UnknownFieldError, UnboundedError
+        If sizes or fields are not known, or a field has no two ends.
     AttributeValueError
         If the map has more than 2**17 features, or the axes cannot be drawn.
 
@@ -85,6 +85,9 @@ def feature_maps(
     places = places_of(report.axes, axes)
     sizes = _known(report, layer)
     seen = report[layer]
+    for place in places:
+        if not seen.field[place].is_local:
+            raise UnboundedError(f"layer {layer!r}, axis {report.axes[place]}: its field has no centre that is known")
     centers = [_centers(window, sizes[1][place]) for place, window in enumerate(seen.field)]
     count = 1
     for place in places:
@@ -364,6 +367,8 @@ class _Shown:
     region: Region
     #: Its field without borders; ``None`` where it has none with two ends on each axis.
     unclipped: tuple[Ends, ...] | None
+    #: Whether some path reads a whole axis besides.
+    is_global: bool
 
     @classmethod
     def of(cls, report: Report, layer: Hashable, index: Index | None) -> _Shown:
@@ -374,7 +379,7 @@ class _Shown:
         for window, y in zip(report[layer].field, region.index, strict=True):
             ends.append(window.interval(y) if window.is_local else None)
         unclipped = None if None in ends else tuple(end for end in ends if end is not None)
-        return cls(region, unclipped)
+        return cls(region, unclipped, any(report[layer].is_global))
 
     @property
     def boxes(self) -> list[Sequence[Ends]]:
@@ -414,9 +419,11 @@ class _Shown:
         read = ", ".join(
             f"{name} {first}..{last}" for name, (first, last) in zip(axes, _closed(region.box), strict=True)
         )
-        if self.unclipped is None or not region.clipped:
-            return f"reads {most}{read}"
-        return f"reads {most}{read}; without borders {times([last - first + 1 for first, last in self.unclipped])}"
+        said = f"reads {most}{read}"
+        if self.unclipped is not None and region.clipped:
+            said += f"; without borders {times([last - first + 1 for first, last in self.unclipped])}"
+            said += ", where no path reads a whole axis" if self.is_global else ""
+        return said
 
 
 def _closed(box: Sequence[tuple[int | None, int | None]]) -> tuple[Ends, ...]:

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from rfgraph.present.layers import NAMED, head, title
-from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, across, counted
+from rfgraph.present.rows import Column, Document, Records, Sheet, across, counted, envelope
 from rfgraph.questions.layers import Layer
 from rfgraph.report import Report
 
@@ -243,7 +243,7 @@ class StrongestView:
             for one in self.found
         ]
         return {
-            "schema_version": SCHEMA_VERSION, "command": "strongest", "model": self.model, "layer": self.layer,
+            **envelope("strongest", self.model), "layer": self.layer,
             "features": features,
         }  # fmt: skip
 

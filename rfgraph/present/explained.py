@@ -11,7 +11,7 @@ import networkx as nx
 
 from rfgraph.analysis import analyze
 from rfgraph.graph.network import Network
-from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, number, truth
+from rfgraph.present.rows import Column, Document, Records, Sheet, envelope, number, truth
 from rfgraph.questions.budget import Budget
 from rfgraph.questions.findings import RULES, Finding
 from rfgraph.questions.records import finding_document
@@ -321,8 +321,7 @@ class RuleView:
         """Return it for programs; the example is a node-link graph."""
         (entry,) = Rules((self.rule,)).document()["rules"]
         return {
-            "schema_version": SCHEMA_VERSION,
-            "command": "rule",
+            **envelope("rule"),
             **entry,
             "example": {
                 "graph": _node_link(self.explained.example.graph),
@@ -369,8 +368,7 @@ class Rules:
     def document(self) -> Document:
         """Return it for programs."""
         return {
-            "schema_version": SCHEMA_VERSION,
-            "command": "rule",
+            **envelope("rule"),
             "rules": [self._entry(rule) for rule in self.rules],
         }
 

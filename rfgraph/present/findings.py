@@ -194,7 +194,6 @@ class Check:
         """Return it for programs."""
         return {
             **head("check", self.report, self.name),
-            "model": self.name,
             "aligned": self.report.aligned,
             "counts": severities(self.judged.open),
             "accepted": len(self.judged.accepted),

@@ -15,7 +15,14 @@ from oracle import clipped, unclipped
 
 from rfgraph import Network, Strongest, analyze, plot
 from rfgraph.cli import main
-from rfgraph.errors import AttributeValueError, LatencyError, MissingExtraError, TilingError, UnknownFieldError
+from rfgraph.errors import (
+    AttributeValueError,
+    LatencyError,
+    MissingExtraError,
+    TilingError,
+    UnboundedError,
+    UnknownFieldError,
+)
 from rfgraph.models import ACCURACIES, ARTICLE, MODELS
 
 pytest.importorskip("matplotlib")
@@ -120,7 +127,11 @@ def test_features_stand_at_the_centres_that_the_oracle_counts(ops: list[str], si
 
 def test_three_axes_are_refused_unless_two_are_named(ax: Any) -> None:
     report = analyze(volumes(), input_size=9)
-    for draw in (plot.feature_maps, plot.region, plot.support):
+    drawn = {
+        lambda *_, ax: plot.effective(report.effective_field("conv"), ax=ax),
+        lambda *_, ax: plot.tiling(report.tiling(tile=8), ax=ax),
+    }
+    for draw in (plot.feature_maps, plot.region, plot.support, *drawn):
         with pytest.raises(AttributeValueError, match=r"axes z, y, x, and a picture two; pass axes=\('y', 'x'\)"):
             draw(report, "conv", ax=ax)
     with pytest.raises(AttributeValueError, match="are not one or two of z, y, x"):
@@ -190,6 +201,29 @@ def test_a_signal_lies_under_its_samples(ax: Any) -> None:
     (line,) = of(ax, "signal")
     assert line.get_xdata().tolist() == list(range(10))
     assert all(np.diff(line.get_ydata()) < 0)  # what is larger is drawn higher; the axis points down
+
+
+def test_a_path_that_reads_a_whole_axis_is_told(ax: Any) -> None:
+    net = Network("gated", axes=1)
+    x = net.conv("conv", net.input("x", size=20), kernel=3, padding=1)
+    net.mul("gated", x, net.sigmoid("gate", net.global_avg_pool("pool", x)))
+    plot.region(analyze(net), "gated", 5, ax=ax)
+    assert box(of(ax, "clipped")[0])[:2] == (-0.5, 19.5)
+    assert box(of(ax, "unclipped")[0])[:2] == (3.5, 6.5)
+    assert "reads t 0..19; without borders 3, where no path reads a whole axis" in said(ax)
+    plot.growth(analyze(net), ax=(grown := fresh()))
+    assert "r 3 at 'gated'; 2 layers without a size are left out; some path reads the whole axis besides" in said(
+        grown
+    ).replace("\n", " ")
+
+
+def test_a_field_without_two_ends_has_no_centre(ax: Any) -> None:
+    net = Network("recurrent", axes=1)
+    net.recurrent("lstm", net.input("x", size=9), direction="forward")
+    with pytest.raises(UnboundedError, match="layer 'lstm', axis t: its field has no centre that is known"):
+        plot.feature_maps(analyze(net), "lstm", ax=ax)
+    plot.region(analyze(net), "lstm", 4, ax=ax)
+    assert box(of(ax, "clipped")[0])[:2] == (-0.5, 4.5)
 
 
 # Support
@@ -398,6 +432,17 @@ def test_paths_are_a_histogram_of_shares(ax: Any) -> None:
     assert set(of(ax, "r")[0].get_xdata()) == {13}
     assert set(of(ax, "image")[0].get_xdata()) == {12}
     assert "64 paths from 'x'" in said(ax)
+
+
+def test_many_sizes_are_lines(ax: Any) -> None:
+    net = Network("blocks", axes=1)
+    x = net.input("x")
+    for i in range(9):
+        x = net.add(f"add{i}", x, net.conv(f"conv{i}", x, kernel=3, dilation=2**i))
+    plot.paths(analyze(net), x, ax=ax)
+    (lines,) = of(ax, "paths")
+    assert [line[:, 0].tolist() for line in lines.get_segments()] == [[1 + 2 * k] * 2 for k in range(2**9)]
+    assert {round(float(line[1, 1]), 6) for line in lines.get_segments()} == {round(100 / 2**9, 6)}
 
 
 def test_more_paths_than_floats_hold(ax: Any) -> None:
