@@ -644,14 +644,14 @@ def _rules(text: str) -> list[str]:
 
 
 def _size(text: str) -> Size:
-    name, found, size = text.rpartition("=")
+    name, separator, size = text.rpartition("=")
     if not re.fullmatch(r"[0-9]{1,18}([x,] ?[0-9]{1,18})*", size.strip("()[] ")):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 224, 224x320 or NAME=224")
     entries = tuple(map(int, re.split("[x,]", size.strip("()[] "))))
     if len(entries) > 3:  # the full shape, as torchinfo takes it: with images, and channels first or last
         last = entries[-1] <= 4 < entries[1]
         entries = entries[1:-1] if last else entries[2:]
-    return name if found else None, entries if len(entries) > 1 else entries[0]
+    return name if separator else None, entries if len(entries) > 1 else entries[0]
 
 
 def _pixels(text: str) -> int | tuple[int, ...]:
@@ -662,16 +662,16 @@ def _pixels(text: str) -> int | tuple[int, ...]:
 
 
 def _axes(text: str) -> tuple[str | None, str]:
-    name, found, letters = text.rpartition(":")
-    return name.strip() if found else None, letters.strip()
+    name, separator, letters = text.rpartition(":")
+    return name.strip() if separator else None, letters.strip()
 
 
 def _setting(text: str) -> tuple[str, Any]:
     import json
 
-    name, found, value = text.rpartition("=")
+    name, separator, value = text.rpartition("=")
     try:
-        held = json.loads(value) if found else None
+        held = json.loads(value) if separator else None
     except (ValueError, RecursionError):
         held = None
     if held is None or isinstance(held, (str, dict)):
@@ -680,8 +680,8 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _treatment(text: str) -> tuple[str, str]:
-    pattern, found, how = text.rpartition("=")
-    if not found:
+    pattern, separator, how = text.rpartition("=")
+    if not separator:
         raise argparse.ArgumentTypeError(f"{text!r} is not a treatment; write PATTERN=identity, =global or =cut")
     return pattern, how
 
@@ -732,8 +732,8 @@ def _completion_options(completion: argparse.ArgumentParser) -> None:
 
 
 def _weights(text: str) -> str | tuple[str, str | list[float]]:
-    pattern, found, said = text.rpartition("=")
-    if not found:
+    pattern, separator, said = text.rpartition("=")
+    if not separator:
         return said
     try:
         return pattern, [float(tap) for tap in said.split(",")]

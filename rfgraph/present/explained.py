@@ -46,8 +46,8 @@ class Example:
     def finding(self, rule: str) -> Finding:
         """Return the first finding of a rule."""
         report = self.report()
-        found = (*report.findings, *report.asked({rule}), *report.over(self.budget))
-        return next(finding for finding in found if finding.rule == rule)
+        findings = (*report.findings, *report.asked({rule}), *report.over(self.budget))
+        return next(finding for finding in findings if finding.rule == rule)
 
 
 @dataclass(frozen=True)
