@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rfgraph.report import Report
     from rfgraph.sweeps import Sweep, sweep
 
-__version__ = "0.1.0"
+from rfgraph.version import __version__ as __version__
 
 __all__ = [
     "EMPTY",

@@ -204,9 +204,9 @@ def test_all_of_a_summary(capsys: pytest.CaptureFixture[str], save: Save) -> Non
 
 
 def test_alignment(capsys: pytest.CaptureFixture[str], causal: str, save: Save) -> None:
-    assert run_json(capsys, "summary", causal)["findings"] == {"error": 0, "warning": 0, "note": 5}
+    assert run_json(capsys, "summary", causal)["counts"] == {"error": 0, "warning": 0, "note": 5}
     centred = run_json(capsys, "summary", causal, "--alignment", "center")
-    assert centred["findings"] == {"error": 0, "warning": 5, "note": 0}
+    assert centred["counts"] == {"error": 0, "warning": 5, "note": 0}
     assert run_json(capsys, "check", causal, "--alignment", "causal")["findings"] == []
     net = Network("video", axes=("t", "y", "x"))
     clip = net.input("clip")
@@ -377,8 +377,8 @@ def test_select_and_ignore(capsys: pytest.CaptureFixture[str], causal: str, misa
     assert cli.main(["check", misaligned, "--ignore", "RF001, RF002"]) == 0
     assert cli.main(["check", misaligned, "--ignore", "RF001"]) == 1
     capsys.readouterr()
-    assert run_json(capsys, "summary", causal, "--ignore", "RF004")["findings"]["note"] == 0
-    assert run_json(capsys, "summary", causal, "--select", "RF00")["findings"]["note"] == 5
+    assert run_json(capsys, "summary", causal, "--ignore", "RF004")["counts"]["note"] == 0
+    assert run_json(capsys, "summary", causal, "--select", "RF00")["counts"]["note"] == 5
     assert run_json(capsys, "check", causal, "--select", "RF001")["left_out"] == 5
     for option in ("--select", "--ignore"):
         said = refused(capsys, "check", misaligned, option, "RF002,RF099")
@@ -395,7 +395,7 @@ def test_accept(capsys: pytest.CaptureFixture[str], misaligned: str) -> None:
     assert cli.main(["check", misaligned, "--accept", "RF002:add", "--fail-on", "note"]) == 0
     capsys.readouterr()
     summary = run_json(capsys, "summary", misaligned, "--accept", "RF002:add")
-    assert (summary["findings"], summary["accepted"]) == ({"error": 0, "warning": 0, "note": 0}, 1)
+    assert (summary["counts"], summary["accepted"]) == ({"error": 0, "warning": 0, "note": 0}, 1)
     assert "--accept: 'add' does not say what to accept where" in refused(
         capsys, "check", misaligned, "--accept", "add"
     )

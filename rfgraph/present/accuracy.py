@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log10
 
-from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted
+from rfgraph.present.rows import Column, Document, Records, Sheet, counted, envelope
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,7 @@ class Accuracies:
             for fit in self.lines
         ]
         return {
-            "schema_version": SCHEMA_VERSION,
-            "command": "zoo",
+            **envelope("zoo"),
             "models": [{name: getattr(row, name) for name in names} for row in self.rows],
             "lines": dict(zip(("article", "without_alexnet"), lines, strict=True)),
         }

@@ -16,11 +16,11 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
-from rfgraph import __version__
 from rfgraph.present.checks import UNCHECKED, Alert, Checks, Place
 from rfgraph.present.explained import EXPLAINED
 from rfgraph.present.rows import Document, printable
 from rfgraph.questions.findings import RULES
+from rfgraph.version import __version__
 
 _LEVELS = {"error": "error", "warning": "warning", "note": "note"}
 

@@ -11,7 +11,6 @@ from rfgraph.comparison import NUMBERS, Diff, LayerDiff
 from rfgraph.graph.costs import Total
 from rfgraph.present.layers import NAMED, field_texts
 from rfgraph.present.rows import (
-    SCHEMA_VERSION,
     Column,
     Document,
     Records,
@@ -19,6 +18,7 @@ from rfgraph.present.rows import (
     across,
     counted,
     digits,
+    envelope,
     number,
     times,
     truth,
@@ -127,8 +127,7 @@ class DiffView:
         """Return it for programs."""
         diff = self.diff
         return {
-            "schema_version": SCHEMA_VERSION,
-            "command": "diff",
+            **envelope("diff"),
             "models": [_model(name, report) for name, report in zip(self.names, (diff.a, diff.b), strict=True)],
             "axes": list(diff.b.axes),
             "differs": diff.differs(self.tolerate),

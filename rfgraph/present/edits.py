@@ -45,7 +45,7 @@ class Annotation:
             "file": self.file,
             "told": self.told,
             "nodes": self.nodes,
-            "findings": len(self.report.findings),
+            "findings": [finding_document(finding) for finding in self.report.findings],
             "external_weights": self.external,
         }
 

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from rfgraph.present.layers import NAMED, head, title
-from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, across, counted
+from rfgraph.present.rows import Column, Document, Records, Sheet, across, counted, envelope
 from rfgraph.questions.layers import Layer
 from rfgraph.report import Report
 
@@ -142,10 +142,10 @@ class FieldView:
             rows = "; ".join(", ".join(decimal(float(value)) for value in row) for row in field.covariance)
             notes.append(f"covariance: {rows}")
         if self.measured is not None:
-            found = self.measured
-            most = "; by differences, which may miss some of it" if found.lower_bound else ""
-            sides = ", ".join(f"{share:.0%} in {found.side(share)}" for share in SHARES)
-            notes.append(f"measured: {found.measure} over {counted(found.samples, 'sample')}{most}; {sides}")
+            measured = self.measured
+            most = "; by differences, which may miss some of it" if measured.lower_bound else ""
+            sides = ", ".join(f"{share:.0%} in {measured.side(share)}" for share in SHARES)
+            notes.append(f"measured: {measured.measure} over {counted(measured.samples, 'sample')}{most}; {sides}")
         return [*notes, *(f"approximate: {why}" for why in field.reasons)]
 
     def records(self) -> Records:
@@ -243,7 +243,7 @@ class StrongestView:
             for one in self.found
         ]
         return {
-            "schema_version": SCHEMA_VERSION, "command": "strongest", "model": self.model, "layer": self.layer,
+            **envelope("strongest", self.model), "layer": self.layer,
             "features": features,
         }  # fmt: skip
 

@@ -11,7 +11,7 @@ import networkx as nx
 
 from rfgraph.analysis import analyze
 from rfgraph.graph.network import Network
-from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, number, truth
+from rfgraph.present.rows import Column, Document, Records, Sheet, envelope, number, truth
 from rfgraph.questions.budget import Budget
 from rfgraph.questions.findings import RULES, Finding
 from rfgraph.questions.records import finding_document
@@ -46,8 +46,8 @@ class Example:
     def finding(self, rule: str) -> Finding:
         """Return the first finding of a rule."""
         report = self.report()
-        found = (*report.findings, *report.asked({rule}), *report.over(self.budget))
-        return next(finding for finding in found if finding.rule == rule)
+        findings = (*report.findings, *report.asked({rule}), *report.over(self.budget))
+        return next(finding for finding in findings if finding.rule == rule)
 
 
 @dataclass(frozen=True)
@@ -321,15 +321,29 @@ class RuleView:
         """Return it for programs; the example is a node-link graph."""
         (entry,) = Rules((self.rule,)).document()["rules"]
         return {
-            "schema_version": SCHEMA_VERSION,
-            "command": "rule",
+            **envelope("rule"),
             **entry,
             "example": {
-                "graph": nx.node_link_data(self.explained.example.graph, edges="edges"),
+                "graph": _node_link(self.explained.example.graph),
                 "drawing": drawing(self.explained.example),
                 "finding": finding_document(self.finding),
             },
         }
+
+
+def _node_link(graph: nx.DiGraph[Any]) -> Document:
+    """Return a graph as networkx writes it; how it is called to do so differs by its version."""
+    edges = graph.edges(keys=True, data=True) if graph.is_multigraph() else graph.edges(data=True)
+    return {
+        "directed": True,
+        "multigraph": graph.is_multigraph(),
+        "graph": dict(graph.graph),
+        "nodes": [{**attributes, "id": node} for node, attributes in graph.nodes(data=True)],
+        "edges": [
+            {**attributes, "source": tail, "target": head, **({"key": key[0]} if key else {})}
+            for tail, head, *key, attributes in edges
+        ],
+    }
 
 
 @dataclass(frozen=True)
@@ -354,8 +368,7 @@ class Rules:
     def document(self) -> Document:
         """Return it for programs."""
         return {
-            "schema_version": SCHEMA_VERSION,
-            "command": "rule",
+            **envelope("rule"),
             "rules": [self._entry(rule) for rule in self.rules],
         }
 

@@ -14,7 +14,6 @@ from rfgraph.algebra.window import Number, Window
 from rfgraph.errors import ColumnError
 from rfgraph.graph.costs import Total
 from rfgraph.present.rows import (
-    SCHEMA_VERSION,
     Column,
     Document,
     Records,
@@ -22,6 +21,7 @@ from rfgraph.present.rows import (
     across,
     counted,
     digits,
+    envelope,
     number,
     times,
     truth,
@@ -439,15 +439,19 @@ def taken_lines(report: Report) -> list[str]:
     return lines
 
 
+def input_documents(layers: Iterable[Layer]) -> list[Document]:
+    """Return the inputs of a network for programs."""
+    return [{"name": str(layer.name), "size": list(layer.map_size)} for layer in layers]
+
+
 def head(command: str, report: Report, name: str) -> Document:
     """Return what the document of every command on one network begins with."""
+    inputs = [layer for layer in report.values() if layer.op == "input"]
     return {
-        "schema_version": SCHEMA_VERSION,
-        "command": command,
+        **envelope(command, name, input_documents(inputs), str(report.source), report[report.source].map_size),
         "name": report.name or name,
         "axes": list(report.axes),
-        "source": str(report.source),
-        "input_size": list(report[report.source].map_size),
         "batch_norm": report.batch_norm,
+        "as_run": list(report.as_run),
         "treated": [{"node": str(t.node), "as": t.how, "pattern": t.pattern} for t in report.treated],
     }

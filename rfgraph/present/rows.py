@@ -13,11 +13,34 @@ from math import floor, log10
 from typing import Any, Literal, Protocol
 
 from rfgraph.algebra.window import Number
+from rfgraph.version import __version__
 
 #: Version of the JSON documents: raised when a key changes its meaning or goes, not when one is added.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Document = dict[str, Any]
+
+
+def envelope(
+    command: str,
+    model: str | None = None,
+    inputs: Sequence[Document] = (),
+    source: str | None = None,
+    input_size: Sequence[int | None] | None = None,
+) -> Document:
+    """Return what the document of every command begins with; what a command has none of is ``None``.
+
+    The JSON Schema of all documents is ``schema.json`` beside this module.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": "rfgraph", "version": __version__},
+        "command": command,
+        "model": model,
+        "inputs": list(inputs),
+        "source": source,
+        "input_size": None if input_size is None else list(input_size),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rfgraph.present.rows import SCHEMA_VERSION, Document, Records, Sheet, View
+from rfgraph.present.rows import Document, Records, Sheet, View, envelope
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ class Several:
     def document(self) -> Document:
         """Return it for programs."""
         return {
-            "schema_version": SCHEMA_VERSION,
-            "command": self.command,
+            **envelope(self.command),
             "models": [view.document() for view in self.views.values()],
             "errors": [{"model": model, "error": error} for model, error in self.errors.items()],
         }

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rfgraph.present.rows import (
-    SCHEMA_VERSION,
     Column,
     Document,
     Records,
@@ -15,6 +14,7 @@ from rfgraph.present.rows import (
     across,
     counted,
     digits,
+    envelope,
     number,
     truth,
 )
@@ -186,8 +186,7 @@ class SweepView:
                 "status": row.status,
             }
         return {
-            "schema_version": SCHEMA_VERSION,
-            "command": "sweep",
+            **envelope("sweep", self.name),
             "name": sweep.name or self.name,
             "axes": list(sweep.axes),
             "choices": list(sweep.choices),

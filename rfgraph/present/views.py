@@ -23,6 +23,7 @@ from rfgraph.present.layers import (
     has_global_path,
     has_phases,
     head,
+    input_documents,
     layer_records,
     layer_sheet,
     reads_nothing,
@@ -35,7 +36,7 @@ from rfgraph.present.layers import (
 )
 from rfgraph.present.layout import with_short_counts
 from rfgraph.present.reach import counted_paths, path_lines, paths_document, resolution_document, resolution_lines
-from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, counted, digits, number, truth
+from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, envelope, number, truth
 from rfgraph.questions.holes import Holes
 from rfgraph.questions.layers import Layer, Region, Trace
 from rfgraph.questions.paths import Paths
@@ -163,7 +164,7 @@ class Summary:
             "macs": total_document(self.report.macs),
             "outputs": [str(name) for name in self.report.outputs],
             "aligned": self.report.aligned,
-            "findings": severities(self.judged.open),
+            "counts": severities(self.judged.open),
             "accepted": len(self.judged.accepted),
             "unchecked": [str(name) for name in self.report.unchecked],
             "inexact": [reason.document() for reason in self.reasons],
@@ -293,6 +294,8 @@ class TraceView:
 
     trace: Trace
     name: str
+    #: What names the model, where that is not its name.
+    model: str = ""
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -310,9 +313,9 @@ class TraceView:
 
     def document(self) -> Document:
         """Return it for programs."""
+        inputs = [layer for layer in self.layers if layer.op == "input"]
         return {
-            "schema_version": SCHEMA_VERSION,
-            "command": "trace",
+            **envelope("trace", self.model or self.name, input_documents(inputs)),
             "name": self.name,
             "axes": list(self.layers[0].axes),
             "output": str(self.trace.output),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rfgraph.present.layers import axis_texts, field_texts
-from rfgraph.present.rows import SCHEMA_VERSION, Column, Document, Records, Sheet, digits, number, truth
+from rfgraph.present.rows import Column, Document, Records, Sheet, digits, envelope, number, truth
 from rfgraph.questions.layers import Layer
 from rfgraph.questions.records import layer_document
 
@@ -107,4 +107,4 @@ class Zoo:
                     "published": published,
                 }
             )
-        return {"schema_version": SCHEMA_VERSION, "command": "zoo", "models": models}
+        return {**envelope("zoo"), "models": models}

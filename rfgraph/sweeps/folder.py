@@ -115,9 +115,9 @@ class Folder:
         """
         path = self._file(chunk)
         try:
-            found = _load_npz(path) if self.form == "npz" else _load_parquet(path, self.shape)
-            counts = Counts(*found.pop("counts").tolist())
-            columns = restored(found)
+            stored = _load_npz(path) if self.form == "npz" else _load_parquet(path, self.shape)
+            counts = Counts(*stored.pop("counts").tolist())
+            columns = restored(stored)
             rows = len(columns["position"])
             for name, column in columns.items():
                 shape = (rows, *(self.shape if name in PER_AXIS else self.shape[:1] if name in PER_NODE else ()))

@@ -184,7 +184,7 @@ def test_node_data_for_model_explorer() -> None:
 def test_what_is_said_as_json(capsys: Capture) -> None:
     assert cli.main(["annotate", "m.onnx", "-o", "out.onnx", "--format", "json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert (document["file"], document["told"], document["nodes"], document["findings"]) == ("out.onnx", 4, 5, 1)
+    assert (document["file"], document["told"], document["nodes"], len(document["findings"])) == ("out.onnx", 4, 5, 1)
 
 
 @pytest.mark.parametrize(

@@ -194,8 +194,8 @@ def test_json_of_a_summary_is_the_report(everything: bool, size: tuple[int, int]
     view = summary(mixed(), everything, input_size=size)
     report = view.report
     document = json.loads(as_json.text(view.document()))
-    assert list(document)[:3] == ["schema_version", "command", "name"]
-    assert (document["schema_version"], document["command"], document["name"]) == (1, "summary", "mixed")
+    assert list(document)[:3] == ["schema_version", "tool", "command"]
+    assert (document["schema_version"], document["command"], document["name"]) == (2, "summary", "mixed")
     assert document["axes"] == ["y", "x"]
     assert document["source"] == "image"
     assert document["input_size"] == list(size or (None, None))
@@ -217,7 +217,7 @@ def test_json_of_a_summary_is_the_report(everything: bool, size: tuple[int, int]
         assert (entry["status"], entry["why"]) == (layer.status, layer.why)
     assert document["outputs"] == list(report.outputs)
     assert document["aligned"] is report.aligned
-    assert document["findings"] == {"error": 0, "warning": 0, "note": 3}  # global twice, holes once
+    assert document["counts"] == {"error": 0, "warning": 0, "note": 3}  # global twice, holes once
 
 
 def test_json_says_fractions_exactly_and_global_as_null() -> None:
@@ -319,7 +319,7 @@ def test_nothing_is_explained_that_is_not_there() -> None:
 def test_findings_are_counted_with_the_command_that_shows_them() -> None:
     notes = summary(residual(kernel=3)).sheet().notes
     assert notes[-1] == "findings: 2 warnings (see `rfgraph check model`)"
-    assert summary(residual(kernel=3)).document()["findings"] == {"error": 0, "warning": 2, "note": 0}
+    assert summary(residual(kernel=3)).document()["counts"] == {"error": 0, "warning": 2, "note": 0}
 
 
 def test_layers_that_do_not_read_the_source_are_shown_on_demand() -> None:
