@@ -84,9 +84,10 @@ GitHub, code scanning, and test reports. `rfgraph rule RF002` explains a rule.
 """
 
 _DIFF = """\
-Show what layers of two models see differently: map size n, field r, stride S and
-padding P, as first -> second, and the shift of their centres in input pixels;
-which layers, outputs and findings only one of them has, and the parameters.
+Show what layers of two models see differently: map size n, field r, stride S
+and padding P, as first -> second, and the shift of their centres in input
+pixels; which layers, outputs and findings only one of them has, and the
+parameters.
 
 Layers are matched by name where the models share half of their names, as two
 versions do; else by place in the graph, as two formats of one model are, whose
@@ -113,9 +114,10 @@ beside them.
 """
 
 _REPAIR = """\
-Write a copy of a model with the changes of padding that findings advise, and show
-what was changed, and what is left and why. Each change was tried: the copy is
-solved again, and has none of the findings that were mended, nor serious new ones.
+Write a copy of a model with the changes of padding that findings advise, and
+show what was changed, and what is left and why. Each change was tried: the copy
+is solved again, and has none of the findings that were mended, nor serious new
+ones.
 
   rfgraph repair model.onnx -o repaired.onnx
   rfgraph repair net.json -o repaired.json --select RF002 --node 'block3/*'
@@ -281,6 +283,16 @@ def form_of(path: str | None, forms: Sequence[str]) -> str:
     return form if form in forms else forms[0]
 
 
+class _Versions(argparse.Action):
+    """Shows the version, and those of what is needed and of what reads models."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from rfgraph.cli.versions import lines
+
+        print(f"rfgraph {__version__}", *lines(), sep="\n")
+        parser.exit()
+
+
 class _Parser(Parser):
     """The parser of all commands."""
 
@@ -297,7 +309,7 @@ def parser(arguments: Sequence[str]) -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"rfgraph {__version__}")
+    parser.add_argument("--version", action=_Versions, nargs=0, help="show versions, of readers too, and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     parser.commands = {}
     for name, command in COMMANDS.items():
