@@ -135,11 +135,11 @@ def _differences(one: Field, two: Field) -> list[Ends]:
     if pairs is None or any(a.is_local != b.is_local for a, b in pairs):
         return [None] * len(NUMBERS)
     local = [(a, b) for a, b in pairs if a.is_local]
-    found: list[Ends] = []
+    ends: list[Ends] = []
     for attribute in NUMBERS.values():
         steps = [getattr(b, attribute) - getattr(a, attribute) for a, b in local] or [0]
-        found.append((min(steps), max(steps)))
-    return found
+        ends.append((min(steps), max(steps)))
+    return ends
 
 
 def _alike(one: Field, two: Field) -> bool:

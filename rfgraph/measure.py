@@ -124,11 +124,11 @@ def measure_field(
     place: tuple[int, ...] = ()
     try:
         for image in _shown(given, samples, progress):
-            made = running.features(image[None])
-            if made.ndim < 3:
-                raise ModelFileError(f"layer {layer!r} makes {list(made.shape)}, which is no feature map")
-            place = _place(index, made.shape[2:])
-            channel = int(random.integers(made.shape[1]))
+            features = running.features(image[None])
+            if features.ndim < 3:
+                raise ModelFileError(f"layer {layer!r} makes {list(features.shape)}, which is no feature map")
+            place = _place(index, features.shape[2:])
+            channel = int(random.integers(features.shape[1]))
             felt = np.asarray(reduced(running.gradient(image, channel, place))).sum(axis=0)
             total, squares, taken = total + felt, squares + felt**2, taken + 1
     except KeyboardInterrupt:
@@ -211,32 +211,32 @@ def strongest(
         raise AttributeValueError(f"top {top!r} is not a positive number")
     running = probe(model, layer, channels)
     pixels = picture(Path(image)) if isinstance(image, (str, Path)) else np.asarray(image, dtype=np.float64)
-    made = running.features(pixels[None])[0]
-    if channel is not None and not 0 <= channel < made.shape[0]:
-        raise AttributeValueError(f"channel {channel} is not one of the {made.shape[0]} of layer {layer!r}")
-    values = made if channel is None else made[channel : channel + 1]
+    features = running.features(pixels[None])[0]
+    if channel is not None and not 0 <= channel < features.shape[0]:
+        raise AttributeValueError(f"channel {channel} is not one of the {features.shape[0]} of layer {layer!r}")
+    values = features if channel is None else features[channel : channel + 1]
     flat = np.sort(values, axis=None)[::-1]
     least = flat[min(top, flat.size) - 1]
     report = _report(model, (1, *pixels.shape))
     node = _node(report, layer)
-    if report[node].map_size != made.shape[1:]:
+    if report[node].map_size != features.shape[1:]:
         raise ModelFileError(
-            f"layer {layer!r} makes a map of {made.shape[1:]}, but {node!r} is {report[node].map_size}"
+            f"layer {layer!r} makes a map of {features.shape[1:]}, but {node!r} is {report[node].map_size}"
         )
     strong = np.argwhere(values >= least)
     if len(strong) > MAX_TIES + top:
         raise AttributeValueError(
             f"{len(strong)} features of layer {layer!r} are at least {least:g}: too many are as strong; ask for fewer"
         )
-    found = []
+    places = []
     for place in strong:
         of = int(place[0]) if channel is None else channel
         index = tuple(int(at) for at in place[1:])
         felt = np.square(running.gradient(pixels, of, index)).sum(axis=0)
         field = EffectiveField(layer, index, report.axes, "E[g^2]", (0,) * felt.ndim, felt, felt.shape, True)
         half = field.box(0.5) if felt.any() else None
-        found.append(Strongest(of, index, float(values[tuple(place)]), report.region(node, index).box, half))
-    return sorted(found, key=lambda one: -one.value)
+        places.append(Strongest(of, index, float(values[tuple(place)]), report.region(node, index).box, half))
+    return sorted(places, key=lambda one: -one.value)
 
 
 def _theory(

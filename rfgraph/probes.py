@@ -128,8 +128,8 @@ class _Torch:
         x = self._tensor(image[None]).requires_grad_()
         made = self._run(x)[(0, channel, *index)]
         (gradient,) = self.torch.autograd.grad(made, x, allow_unused=True)
-        found = np.zeros(image.shape) if gradient is None else gradient[0].detach().cpu().numpy()
-        return np.asarray(found, dtype=np.float64)
+        result = np.zeros(image.shape) if gradient is None else gradient[0].detach().cpu().numpy()
+        return np.asarray(result, dtype=np.float64)
 
 
 class _Keras:
@@ -263,7 +263,7 @@ class _Onnx:
         return np.concatenate(found)
 
     def gradient(self, image: Floats, channel: int, index: Sequence[int]) -> Floats:
-        found = np.zeros(image.size)
+        result = np.zeros(image.size)
         place: Any = (slice(None), channel, *index)
         base = float(self.features(image[None])[place][0])
         some = max(1, min(256, MAX_VALUES // image.size))
@@ -272,5 +272,5 @@ class _Onnx:
             changed = np.repeat(image.reshape(1, -1), count, axis=0)
             changed[np.arange(count), start + np.arange(count)] += self.step
             made = self.features(changed.reshape(count, *image.shape))[place]
-            found[start : start + count] = (made - base) / self.step
-        return found.reshape(image.shape)
+            result[start : start + count] = (made - base) / self.step
+        return result.reshape(image.shape)

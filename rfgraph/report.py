@@ -281,8 +281,8 @@ class Report(Mapping[Hashable, Layer]):
         unread: list[Finding] = []
         if not self._solved.reads_all:
             unread = unreads.find(self._layers, self._solved.sizes, lambda: self._compiled, self._source, self._ends)
-        found = worst_first([*misaligned, *self._behind[0], *self._unproductive, *whole, *skips, *unread])
-        return self._located(found)
+        findings = worst_first([*misaligned, *self._behind[0], *self._unproductive, *whole, *skips, *unread])
+        return self._located(findings)
 
     @cached_property
     def _behind(self) -> tuple[list[Finding], list[int]]:
@@ -363,8 +363,10 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:xception").aligned_sizes[0])
         n mod 32 is 7 or 8, from 7
         """
-        found = [finding for finding in self._anywhere.findings if isinstance(finding, SizeDependent)]
-        return tuple(common_sizes(axis, [finding for finding in found if axis in finding.axes]) for axis in self.axes)
+        dependent = [finding for finding in self._anywhere.findings if isinstance(finding, SizeDependent)]
+        return tuple(
+            common_sizes(axis, [finding for finding in dependent if axis in finding.axes]) for axis in self.axes
+        )
 
     @cached_property
     def _anywhere(self) -> Report:
@@ -475,8 +477,8 @@ class Report(Mapping[Hashable, Layer]):
         ((3,), (True,), (('pool',),))
         """
         v = self._layers.id_of(node)
-        found = [context.culprits(self._compiled, fields, axis, v) for axis, fields in enumerate(self._fields)]
-        return tuple(tuple(self._layers.nodes[u] for u in blamed) for blamed in found)
+        along = [context.culprits(self._compiled, fields, axis, v) for axis, fields in enumerate(self._fields)]
+        return tuple(tuple(self._layers.nodes[u] for u in blamed) for blamed in along)
 
     @cached_property
     def productivity(self) -> Productivity:
@@ -674,9 +676,9 @@ class Report(Mapping[Hashable, Layer]):
             return Region(layer, place, self.axes, regions.box(reached), True, "exact" if reached.exact else "bound")
         windows = [self._whole(v, axis) for axis in range(len(self.axes))]
         ends = [window.ends(y) for window, y in zip(windows, place, strict=True)]
-        found = None if None in ends else tuple(end for end in ends if end is not None)
+        box = None if None in ends else tuple(end for end in ends if end is not None)
         exact = all(window.exact for window in windows)
-        return Region(layer, place, self.axes, found, False, "exact" if exact else "bound")
+        return Region(layer, place, self.axes, box, False, "exact" if exact else "bound")
 
     def regions(self, layer: Hashable) -> Regions:
         """Return the boxes of source pixels that all features of ``layer`` read: ``region`` of each, in one pass.
@@ -1073,9 +1075,9 @@ class Report(Mapping[Hashable, Layer]):
         from rfgraph.questions.latency import Frames
 
         index = self._axis(axis)
-        found = self[layer]
-        _ = found.field[index].size  # a field without numbers says so
-        return Frames(layer, found.field[index], sample_rate, found.map_size[index])
+        seen = self[layer]
+        _ = seen.field[index].size  # a field without numbers says so
+        return Frames(layer, seen.field[index], sample_rate, seen.map_size[index])
 
     def asked(self, rules: Collection[str], axis: str | None = None) -> tuple[Finding, ...]:
         """Return findings of rules that are looked for only where they are asked for: ``RF009`` and ``RF010``.
@@ -1095,17 +1097,17 @@ class Report(Mapping[Hashable, Layer]):
         >>> [finding.rule for finding in analyze(net).asked({"RF010"})]
         ['RF010']
         """
-        found: list[Finding] = []
+        findings: list[Finding] = []
         if "RF010" in rules:
             from rfgraph.questions import latency
 
-            found += latency.find(self._compiled, self._axis(axis), self._ends, self._source)
+            findings += latency.find(self._compiled, self._axis(axis), self._ends, self._source)
         if "RF009" in rules:
             from rfgraph.passes.compiled import compile_layers
             from rfgraph.questions import tiling
 
-            found += tiling.find(compile_layers(self._layers), self._ends, self._source)
-        return self._located(found)
+            findings += tiling.find(compile_layers(self._layers), self._ends, self._source)
+        return self._located(findings)
 
     def paddings(self, node: Hashable) -> tuple[tuple[int, int] | None, ...]:
         """Return how much a node pads before and after its map, per axis; ``None`` where it does not pad, or by size.
@@ -1145,7 +1147,7 @@ class Report(Mapping[Hashable, Layer]):
         from rfgraph.passes.compiled import compile_layers
         from rfgraph.questions import budget as budgets
 
-        found = budgets.find(
+        findings = budgets.find(
             budget,
             self._compiled,
             lambda: compile_layers(self._layers),
@@ -1155,7 +1157,7 @@ class Report(Mapping[Hashable, Layer]):
             self._source,
             self._axis(axis),
         )
-        return self._located(found)
+        return self._located(findings)
 
     def _located(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """Return findings with the places in the code of their nodes."""

@@ -78,13 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with progress_line(options.quiet):
             view, code = COMMANDS[options.command](options)
             # The answer is made whole before anything is opened: a failure leaves an existing file alone.
-            made = view.data if isinstance(view, File) else _text(view, options)
+            text = view.data if isinstance(view, File) else _text(view, options)
         if options.output_file is not None:
-            write_file(options.output_file, made if isinstance(made, bytes) else made.encode())
-        elif isinstance(made, bytes):
-            write_bytes(made)
+            write_file(options.output_file, text if isinstance(text, bytes) else text.encode())
+        elif isinstance(text, bytes):
+            write_bytes(text)
         else:
-            write_text(made)
+            write_text(text)
         return int(code)
     except KeyboardInterrupt:
         return INTERRUPTED

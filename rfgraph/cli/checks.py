@@ -66,12 +66,12 @@ def _check(options: argparse.Namespace, baseline: Baseline | None, alone: bool) 
 
     settings = settings_of(options)
     report = analyzed(settled(options, settings))
-    found = list(report.findings)
+    findings = list(report.findings)
     rules = settings.policy.rules
     if rules & {"RF009", "RF010"}:
-        found += report.asked(rules, settings.causal)
+        findings += report.asked(rules, settings.causal)
     if settings.budget.rules:
-        found += report.over(settings.budget, settings.causal)
+        findings += report.over(settings.budget, settings.causal)
     known = None if baseline is None else baseline.of(options.model, alone)
-    judged = judge(worst_first(found), settings.policy, *([] if known is None else [known.has]))
+    judged = judge(worst_first(findings), settings.policy, *([] if known is None else [known.has]))
     return Check(report, judged, options.model, WAYS_OUT, options.all, known)

@@ -90,14 +90,14 @@ def _trace(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.present.views import TraceView
 
     graph = loaded(options)
-    found = trace(
+    traced = trace(
         graph,
         named(graph, options.output),
         input_sizes(options, graph),
         dict(options.treat),
         options.batch_norm,
     )
-    return TraceView(found, str(graph.graph.get("name") or options.model), options.model), CLEAN
+    return TraceView(traced, str(graph.graph.get("name") or options.model), options.model), CLEAN
 
 
 def _is_planned(plan: Tiling) -> bool:
@@ -125,9 +125,9 @@ def _latency(options: argparse.Namespace) -> tuple[View, int]:
     from rfgraph.present.latency import LatencyView
 
     report = analyzed(options)
-    found = report.latency(named(report, options.layer), options.sample_rate, options.chunk, options.axis)
-    slow = options.max_ms is not None and not found.blockers and found.milliseconds > options.max_ms
-    return LatencyView(report, found, options.model), FOUND if found.blockers or slow else CLEAN
+    timing = report.latency(named(report, options.layer), options.sample_rate, options.chunk, options.axis)
+    slow = options.max_ms is not None and not timing.blockers and timing.milliseconds > options.max_ms
+    return LatencyView(report, timing, options.model), FOUND if timing.blockers or slow else CLEAN
 
 
 def _draw(options: argparse.Namespace) -> tuple[File, int]:
@@ -151,7 +151,7 @@ def _sweep(options: argparse.Namespace) -> tuple[View, int]:
         raise RFGraphError("--keep says how many designs --best keeps; give --best too, as --best macs")
     choices = spelling.merged(options.set, options.designs)
     graph = loaded(options)
-    found = sweep(
+    designs = sweep(
         graph,
         choices,
         each=spelling.merged(options.each),
@@ -169,7 +169,7 @@ def _sweep(options: argparse.Namespace) -> tuple[View, int]:
         form=options.to_format,
         jobs=options.jobs,
     )
-    return SweepView(found, options.model, options.to), CLEAN
+    return SweepView(designs, options.model, options.to), CLEAN
 
 
 def _field(options: argparse.Namespace) -> tuple[View | File, int]:
@@ -226,14 +226,14 @@ def _strongest(options: argparse.Namespace) -> tuple[View | File, int]:
             image = np.load(image, allow_pickle=False)
         except ValueError as error:
             raise RFGraphError(f"{image}: {error}") from error
-    found = strongest(options.model, image, options.layer, options.channel, options.top)
+    features = strongest(options.model, image, options.layer, options.channel, options.top)
     if _wants_png(options):
         from rfgraph.plot import canvas
         from rfgraph.plot import strongest as overlay
 
-        axes = "zyx"[-len(found[0].index) :][-2:] if len(found[0].index) > 1 else "t"
-        return File(canvas.png(lambda ax: overlay(found, image, axes=tuple(axes), ax=ax), height=6.4)), CLEAN
-    return StrongestView(options.model, options.layer, found), CLEAN
+        axes = "zyx"[-len(features[0].index) :][-2:] if len(features[0].index) > 1 else "t"
+        return File(canvas.png(lambda ax: overlay(features, image, axes=tuple(axes), ax=ax), height=6.4)), CLEAN
+    return StrongestView(options.model, options.layer, features), CLEAN
 
 
 def _diff(options: argparse.Namespace) -> tuple[View, int]:
@@ -257,9 +257,9 @@ def _diff(options: argparse.Namespace) -> tuple[View, int]:
     for pattern, _ in options.treat:
         if pattern not in fitting:
             raise RFGraphError(f"--treat pattern {pattern!r} fits no node and no op of either model")
-    found = compared(*reports)
-    view = DiffView(found, (options.model, options.other), options.tolerate, options.all)
-    return view, FOUND if found.differs(options.tolerate) else CLEAN
+    difference = compared(*reports)
+    view = DiffView(difference, (options.model, options.other), options.tolerate, options.all)
+    return view, FOUND if difference.differs(options.tolerate) else CLEAN
 
 
 def _rule(options: argparse.Namespace) -> tuple[View, int]:

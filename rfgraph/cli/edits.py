@@ -41,18 +41,18 @@ def annotate(options: argparse.Namespace) -> tuple[View, int]:
     data = Path(options.model).read_bytes()
     names, external = _names(data)
     made_by = _made_by(origins, report)
-    found: dict[int, list[Finding]] = {}
+    findings_at: dict[int, list[Finding]] = {}
     for finding in report.findings:
         if (place := origins.places.get(str(finding.node))) is not None:
-            found.setdefault(place, []).append(finding)
+            findings_at.setdefault(place, []).append(finding)
     if form == ".json":
         called: dict[Hashable, list[str]] = {}
         for place, node in made_by.items():
             called.setdefault(node, []).extend(names[place])
-        made = editing.node_data(report, called).encode()
+        content = editing.node_data(report, called).encode()
     else:
-        made = editing.annotated(data, report, made_by, found)
-    write_file(options.result_file, made)
+        content = editing.annotated(data, report, made_by, findings_at)
+    write_file(options.result_file, content)
     external = external and form == ".onnx"
     return Annotation(report, options.model, options.result_file, len(made_by), len(names), external), CLEAN
 
@@ -103,10 +103,10 @@ def _chosen(report: Report, options: argparse.Namespace, settings: Any) -> Seque
     from rfgraph.policy import judge
     from rfgraph.questions.findings import worst_first
 
-    found = list(report.findings)
+    findings = list(report.findings)
     if "RF010" in settings.policy.rules:
-        found += report.asked({"RF010"}, settings.causal)
-    judged = judge(worst_first(found), settings.policy)
+        findings += report.asked({"RF010"}, settings.causal)
+    judged = judge(worst_first(findings), settings.policy)
     return [
         finding
         for finding in judged.open

@@ -84,9 +84,10 @@ GitHub, code scanning, and test reports. `rfgraph rule RF002` explains a rule.
 """
 
 _DIFF = """\
-Show what layers of two models see differently: map size n, field r, stride S and
-padding P, as first -> second, and the shift of their centres in input pixels;
-which layers, outputs and findings only one of them has, and the parameters.
+Show what layers of two models see differently: map size n, field r, stride S
+and padding P, as first -> second, and the shift of their centres in input
+pixels; which layers, outputs and findings only one of them has, and the
+parameters.
 
 Layers are matched by name where the models share half of their names, as two
 versions do; else by place in the graph, as two formats of one model are, whose
@@ -113,9 +114,10 @@ beside them.
 """
 
 _REPAIR = """\
-Write a copy of a model with the changes of padding that findings advise, and show
-what was changed, and what is left and why. Each change was tried: the copy is
-solved again, and has none of the findings that were mended, nor serious new ones.
+Write a copy of a model with the changes of padding that findings advise, and
+show what was changed, and what is left and why. Each change was tried: the copy
+is solved again, and has none of the findings that were mended, nor serious new
+ones.
 
   rfgraph repair model.onnx -o repaired.onnx
   rfgraph repair net.json -o repaired.json --select RF002 --node 'block3/*'
@@ -281,6 +283,16 @@ def form_of(path: str | None, forms: Sequence[str]) -> str:
     return form if form in forms else forms[0]
 
 
+class _Versions(argparse.Action):
+    """Shows the version, and those of what is needed and of what reads models."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from rfgraph.cli.versions import lines
+
+        print(f"rfgraph {__version__}", *lines(), sep="\n")
+        parser.exit()
+
+
 class _Parser(Parser):
     """The parser of all commands."""
 
@@ -297,7 +309,7 @@ def parser(arguments: Sequence[str]) -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"rfgraph {__version__}")
+    parser.add_argument("--version", action=_Versions, nargs=0, help="show versions, of readers too, and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     parser.commands = {}
     for name, command in COMMANDS.items():
@@ -632,14 +644,14 @@ def _rules(text: str) -> list[str]:
 
 
 def _size(text: str) -> Size:
-    name, found, size = text.rpartition("=")
+    name, separator, size = text.rpartition("=")
     if not re.fullmatch(r"[0-9]{1,18}([x,] ?[0-9]{1,18})*", size.strip("()[] ")):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 224, 224x320 or NAME=224")
     entries = tuple(map(int, re.split("[x,]", size.strip("()[] "))))
     if len(entries) > 3:  # the full shape, as torchinfo takes it: with images, and channels first or last
         last = entries[-1] <= 4 < entries[1]
         entries = entries[1:-1] if last else entries[2:]
-    return name if found else None, entries if len(entries) > 1 else entries[0]
+    return name if separator else None, entries if len(entries) > 1 else entries[0]
 
 
 def _pixels(text: str) -> int | tuple[int, ...]:
@@ -650,16 +662,16 @@ def _pixels(text: str) -> int | tuple[int, ...]:
 
 
 def _axes(text: str) -> tuple[str | None, str]:
-    name, found, letters = text.rpartition(":")
-    return name.strip() if found else None, letters.strip()
+    name, separator, letters = text.rpartition(":")
+    return name.strip() if separator else None, letters.strip()
 
 
 def _setting(text: str) -> tuple[str, Any]:
     import json
 
-    name, found, value = text.rpartition("=")
+    name, separator, value = text.rpartition("=")
     try:
-        held = json.loads(value) if found else None
+        held = json.loads(value) if separator else None
     except (ValueError, RecursionError):
         held = None
     if held is None or isinstance(held, (str, dict)):
@@ -668,8 +680,8 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _treatment(text: str) -> tuple[str, str]:
-    pattern, found, how = text.rpartition("=")
-    if not found:
+    pattern, separator, how = text.rpartition("=")
+    if not separator:
         raise argparse.ArgumentTypeError(f"{text!r} is not a treatment; write PATTERN=identity, =global or =cut")
     return pattern, how
 
@@ -720,8 +732,8 @@ def _completion_options(completion: argparse.ArgumentParser) -> None:
 
 
 def _weights(text: str) -> str | tuple[str, str | list[float]]:
-    pattern, found, said = text.rpartition("=")
-    if not found:
+    pattern, separator, said = text.rpartition("=")
+    if not separator:
         return said
     try:
         return pattern, [float(tap) for tap in said.split(",")]

@@ -112,8 +112,8 @@ class SolutionBySize:
         field = self.fields[v]
         if not isinstance(field, WindowBySize):
             return None
-        found = self._told.get(id(field))
-        if found is None:
+        told = self._told.get(id(field))
+        if told is None:
             known: dict[bytes, Window] = {}
             windows = []
             rows = np.concatenate([field.first, field.last, field.reads, field.told[:, np.newaxis]], axis=1)
@@ -126,8 +126,8 @@ class SolutionBySize:
                     known[key] = field.window(residue)
                 windows.append(known[key])
             period = shortest_period(windows)
-            found = self._told[id(field)] = BySize(period, tuple(windows[:period]), self.smallest)
-        return found
+            told = self._told[id(field)] = BySize(period, tuple(windows[:period]), self.smallest)
+        return told
 
     @cached_property
     def _told(self) -> dict[int, BySize]:

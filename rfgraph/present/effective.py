@@ -142,10 +142,10 @@ class FieldView:
             rows = "; ".join(", ".join(decimal(float(value)) for value in row) for row in field.covariance)
             notes.append(f"covariance: {rows}")
         if self.measured is not None:
-            found = self.measured
-            most = "; by differences, which may miss some of it" if found.lower_bound else ""
-            sides = ", ".join(f"{share:.0%} in {found.side(share)}" for share in SHARES)
-            notes.append(f"measured: {found.measure} over {counted(found.samples, 'sample')}{most}; {sides}")
+            measured = self.measured
+            most = "; by differences, which may miss some of it" if measured.lower_bound else ""
+            sides = ", ".join(f"{share:.0%} in {measured.side(share)}" for share in SHARES)
+            notes.append(f"measured: {measured.measure} over {counted(measured.samples, 'sample')}{most}; {sides}")
         return [*notes, *(f"approximate: {why}" for why in field.reasons)]
 
     def records(self) -> Records:

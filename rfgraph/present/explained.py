@@ -46,8 +46,8 @@ class Example:
     def finding(self, rule: str) -> Finding:
         """Return the first finding of a rule."""
         report = self.report()
-        found = (*report.findings, *report.asked({rule}), *report.over(self.budget))
-        return next(finding for finding in found if finding.rule == rule)
+        findings = (*report.findings, *report.asked({rule}), *report.over(self.budget))
+        return next(finding for finding in findings if finding.rule == rule)
 
 
 @dataclass(frozen=True)
@@ -324,11 +324,26 @@ class RuleView:
             **envelope("rule"),
             **entry,
             "example": {
-                "graph": nx.node_link_data(self.explained.example.graph, edges="edges"),
+                "graph": _node_link(self.explained.example.graph),
                 "drawing": drawing(self.explained.example),
                 "finding": finding_document(self.finding),
             },
         }
+
+
+def _node_link(graph: nx.DiGraph[Any]) -> Document:
+    """Return a graph as networkx writes it; how it is called to do so differs by its version."""
+    edges = graph.edges(keys=True, data=True) if graph.is_multigraph() else graph.edges(data=True)
+    return {
+        "directed": True,
+        "multigraph": graph.is_multigraph(),
+        "graph": dict(graph.graph),
+        "nodes": [{**attributes, "id": node} for node, attributes in graph.nodes(data=True)],
+        "edges": [
+            {**attributes, "source": tail, "target": head, **({"key": key[0]} if key else {})}
+            for tail, head, *key, attributes in edges
+        ],
+    }
 
 
 @dataclass(frozen=True)

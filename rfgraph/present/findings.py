@@ -62,9 +62,11 @@ class Check:
     def _reasons(self) -> list[tuple[Reason, bool]]:
         """Why some merges cannot be checked, if that matters, and whether that was known before."""
         matters = self.judged.policy.looks_at_alignment
-        found = unchecked_reasons(self.report) if matters else []
+        reasons = unchecked_reasons(self.report) if matters else []
         known = self.known
-        return [(reason, known is not None and known.has_unchecked(str(reason.first), reason.why)) for reason in found]
+        return [
+            (reason, known is not None and known.has_unchecked(str(reason.first), reason.why)) for reason in reasons
+        ]
 
     @property
     def unchecked(self) -> list[Reason]:

@@ -124,16 +124,16 @@ def find(
         Index of the axis that is streamed.
     """
     reached = [v for v in outputs if compiled.between([v], source)]
-    found: list[Finding] = []
+    findings: list[Finding] = []
     if budget.min_r is not None:
-        found += [finding for v in reached for finding in _small_fields(layer(v), budget.min_r)]
+        findings += [finding for v in reached for finding in _small_fields(layer(v), budget.min_r)]
     if budget.max_look_ahead is not None:
-        found += [f for v in reached for f in _looks_ahead(compiled, v, source, axis, budget.max_look_ahead)]
+        findings += [f for v in reached for f in _looks_ahead(compiled, v, source, axis, budget.max_look_ahead)]
     if budget.max_parameters is not None:
-        found += _parameters(compiled, parameters(), outputs, budget.max_parameters)
+        findings += _parameters(compiled, parameters(), outputs, budget.max_parameters)
     if budget.tile_multiple is not None:
-        found += [f for v in reached for f in _tiles(without_size(), v, source, budget.tile_multiple)]
-    return found
+        findings += [f for v in reached for f in _tiles(without_size(), v, source, budget.tile_multiple)]
+    return findings
 
 
 def _small_fields(layer: Layer, limit: int) -> Iterator[OverBudget]:
@@ -171,16 +171,16 @@ def _looks_ahead(compiled: Compiled, v: int, source: int, axis: int, limit: int)
     where = f"output {node!r}, axis {name}: "
     todo = f"pad convolutions before their maps alone, or raise max-look-ahead = {limit}"
     try:
-        found = latency.latency(compiled, axis, v, source)
-        if found.blockers:
-            said = f"how far it looks ahead has no limit or is not known: {found.blockers[0]}"
-            todo = f"change {found.blockers[0].node!r}, or give up max-look-ahead = {limit}"
+        timing = latency.latency(compiled, axis, v, source)
+        if timing.blockers:
+            said = f"how far it looks ahead has no limit or is not known: {timing.blockers[0]}"
+            todo = f"change {timing.blockers[0].node!r}, or give up max-look-ahead = {limit}"
             yield OverBudget("RF012", node, (name,), limit=limit, value=None, said=where + said, todo=todo)
-        elif Fraction(found.look_ahead) > limit:
-            at_most = "" if found.exact else "up to "
-            samples = f"{found.look_ahead} input sample{'' if found.look_ahead == 1 else 's'}"
+        elif Fraction(timing.look_ahead) > limit:
+            at_most = "" if timing.exact else "up to "
+            samples = f"{timing.look_ahead} input sample{'' if timing.look_ahead == 1 else 's'}"
             said = f"it looks {at_most}{samples} ahead, more than max-look-ahead = {limit}"
-            yield OverBudget("RF012", node, (name,), limit=limit, value=found.look_ahead, said=where + said, todo=todo)
+            yield OverBudget("RF012", node, (name,), limit=limit, value=timing.look_ahead, said=where + said, todo=todo)
     except RFGraphError as error:
         said = f"how far it looks ahead is not known: {error}"
         yield OverBudget("RF012", node, (name,), limit=limit, value=None, said=where + said, todo=todo)

@@ -95,14 +95,14 @@ def written(columns: Columns) -> Columns:
 
 def restored(columns: Columns) -> Columns:
     """Return columns as they were before they were ``written``."""
-    found: Columns = {}
+    original: Columns = {}
     for name, column in columns.items():
         if column.dtype.kind != "U":
-            found[name] = column
+            original[name] = column
             continue
         exact = np.empty(column.shape, dtype=object)
         for place, text in np.ndenumerate(column):
             value = Fraction(str(text))
             exact[place] = value.numerator if value.denominator == 1 else value
-        found[name] = exact
-    return found
+        original[name] = exact
+    return original

@@ -65,8 +65,8 @@ def released(graph: nx.DiGraph[Any], layers: OrderedNetwork, choices: Sequence[C
     for node, tails in zip(layers.nodes, layers.tails, strict=True):
         after.append(node in chosen or any(after[tail] for tail in tails))
         for name in ("parameters", "macs"):
-            said, found = getattr(told[node], name), getattr(computed[node], name)
-            if said == found or (said and after[-1] and found is None):
+            said, expected = getattr(told[node], name), getattr(computed[node], name)
+            if said == expected or (said and after[-1] and expected is None):
                 continue
             free.nodes[node][name] = None if said and after[-1] else said
     return free, told.unread

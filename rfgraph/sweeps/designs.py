@@ -334,16 +334,16 @@ def read(
     AttributeValueError
         If a key has no attribute or no values, or two choices set the same attribute of the same node.
     """
-    found: list[Choice] = []
+    chosen: list[Choice] = []
     if isinstance(choices, Mapping):
-        found += [_choice(graph, key, values) for key, values in choices.items()]
+        chosen += [_choice(graph, key, values) for key, values in choices.items()]
     elif choices:
-        found.append(_listed(graph, choices))
+        chosen.append(_listed(graph, choices))
     for key, values in each.items():
-        found += _split(_choice(graph, key, values))
-    _check_apart(found)
+        chosen += _split(_choice(graph, key, values))
+    _check_apart(chosen)
     place = {node: v for v, node in enumerate(order)}
-    return tuple(sorted(found, key=lambda choice: min(place[node] for nodes, _ in choice.targets for node in nodes)))
+    return tuple(sorted(chosen, key=lambda choice: min(place[node] for nodes, _ in choice.targets for node in nodes)))
 
 
 def _choice(graph: nx.DiGraph[Any], key: Key, values: Any) -> Choice:

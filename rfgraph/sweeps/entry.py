@@ -120,10 +120,10 @@ def sweep(
     >>> from rfgraph import Network
     >>> net = Network("two", axes=1)
     >>> out = net.conv("c2", net.conv("c1", net.input("x", channels=1), kernel=3, channels=8), kernel=3, channels=8)
-    >>> found = sweep(net, each={"c*.kernel": [3, 5, 7]}, where="r >= 9", best="macs", input_size=64)
-    >>> found["r"][:3, 0, 0].tolist(), found["macs"][:3].tolist()
+    >>> designs = sweep(net, each={"c*.kernel": [3, 5, 7]}, where="r >= 9", best="macs", input_size=64)
+    >>> designs["r"][:3, 0, 0].tolist(), designs["macs"][:3].tolist()
     ([9, 9, 11], [14000, 20320, 20528])
-    >>> found.options(0)
+    >>> designs.options(0)
     {'c1.kernel': 7, 'c2.kernel': 3}
     """
     search = prepare(
@@ -268,9 +268,9 @@ def _plans(
     question: Question,
 ) -> tuple[Plan | None, totals.CostPlan | None, str]:
     try:
-        made = make_plan(ops_by_variant(graph, layers, choices), layers.id_of(question.source), question.input_size)
-        largest = list(zip(*(made.axes[axis].largest for axis in made.axis_of), strict=True))
-        return made, totals.cost_plan(graph, layers, choices, unread, largest), ""
+        plan = make_plan(ops_by_variant(graph, layers, choices), layers.id_of(question.source), question.input_size)
+        largest = list(zip(*(plan.axes[axis].largest for axis in plan.axis_of), strict=True))
+        return plan, totals.cost_plan(graph, layers, choices, unread, largest), ""
     except NoPlan as reason:
         return None, None, str(reason)
 

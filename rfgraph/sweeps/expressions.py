@@ -91,16 +91,16 @@ class Expression:
 
     def number(self, columns: Columns) -> tuple[Array, NDArray[np.bool_]]:
         """Return its number for each design, and where that is known."""
-        found = _Evaluation(self, columns).value(self._tree())
-        if found.is_truth:
+        result = _Evaluation(self, columns).value(self._tree())
+        if result.is_truth:
             raise self._error("is a condition, not a number to sort by; name one, as 'macs'")
         designs = len(columns["position"])
-        value = np.asarray(found.value)
+        value = np.asarray(result.value)
         if value.ndim > 1:
             if (several := prod(value.shape[1:])) != 1:
                 raise self._error(f"has {several} numbers per design, one per axis and node; pick one, as 'r[0]'")
             value = value.reshape(designs)
-        known = np.broadcast_to(np.asarray(found.known).reshape(-1), (designs,))
+        known = np.broadcast_to(np.asarray(result.known).reshape(-1), (designs,))
         return np.broadcast_to(value, (designs,)), known
 
     def checked(self, is_truth: bool) -> Expression:
@@ -195,7 +195,7 @@ class _Evaluation:
 
     def compared(self, part: ast.Compare) -> Value:
         sides = [self.value(side) for side in (part.left, *part.comparators)]
-        found = []
+        truths = []
         for sign, one, two in zip(part.ops, sides, sides[1:], strict=False):
             if type(sign) not in _COMPARISONS:
                 raise self.refused(part)
@@ -203,8 +203,8 @@ class _Evaluation:
                 raise self.expression._error(f"compares a condition in {ast.unparse(part)!r}")
             one, two = (_all(side) if side.is_truth else side for side in (one, two))
             value = _COMPARISONS[type(sign)](one.value, two.value)
-            found.append(_all(Value(np.asarray(value, dtype=np.bool_), one.known & two.known, True)))
-        return reduce(_and, found)
+            truths.append(_all(Value(np.asarray(value, dtype=np.bool_), one.known & two.known, True)))
+        return reduce(_and, truths)
 
     def arithmetic(self, part: ast.BinOp) -> Value:
         if type(part.op) not in _ARITHMETIC:

@@ -148,12 +148,12 @@ class Folder:
         """
         path = self._file(chunk)
         try:
-            found = _load_npz(path) if self.form == "npz" else _load_parquet(path, self.shape)
-            if found["checksum"].tobytes() != self._checksum(chunk, found):
+            stored = _load_npz(path) if self.form == "npz" else _load_parquet(path, self.shape)
+            if stored["checksum"].tobytes() != self._checksum(chunk, stored):
                 raise ValueError("its checksum is another: it was changed, or is no chunk of this place")
-            del found["checksum"]
-            counts = Counts(*found.pop("counts").tolist())
-            columns = restored(found)
+            del stored["checksum"]
+            counts = Counts(*stored.pop("counts").tolist())
+            columns = restored(stored)
             rows = len(columns["position"])
             for name, column in columns.items():
                 shape = (rows, *(self.shape if name in PER_AXIS else self.shape[:1] if name in PER_NODE else ()))

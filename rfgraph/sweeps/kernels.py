@@ -196,7 +196,7 @@ def _mixed(value: Any) -> Any:
 def permuted(numbers: Any, total: Any, half: Any, keys: Any) -> Any:
     """Do what ``rfgraph.sweeps.designs`` does in numpy: take each number where a random permutation takes it."""
     mask = (np.uint64(1) << half) - np.uint64(1)
-    found = np.empty_like(numbers)
+    order = np.empty_like(numbers)
     for i in range(numbers.shape[0]):
         inside = numbers[i]
         while True:
@@ -206,5 +206,5 @@ def permuted(numbers: Any, total: Any, half: Any, keys: Any) -> Any:
             inside = (high << half) | low
             if inside < total:
                 break
-        found[i] = inside
-    return found
+        order[i] = inside
+    return order

@@ -46,8 +46,8 @@ class Sweep(Mapping[str, Array]):
     >>> from rfgraph import Network, sweep
     >>> net = Network("one", axes=1)
     >>> out = net.conv("conv", net.input("x"), kernel=3)
-    >>> found = sweep(net, each={"conv.kernel": [3, 5]})
-    >>> found["r"][:, 0, 0].tolist(), found["aligned"].tolist()
+    >>> designs = sweep(net, each={"conv.kernel": [3, 5]})
+    >>> designs["r"][:, 0, 0].tolist(), designs["aligned"].tolist()
     ([3, 5], [1, 1])
     """
 
@@ -85,8 +85,8 @@ class Sweep(Mapping[str, Array]):
         >>> from rfgraph import Network, sweep
         >>> net = Network("one", axes=1)
         >>> out = net.conv("conv", net.input("x"), kernel=3)
-        >>> found = sweep(net, each={"conv.kernel": [3, 5]})
-        >>> [chunk["r"].shape for chunk in found.chunks()]
+        >>> designs = sweep(net, each={"conv.kernel": [3, 5]})
+        >>> [chunk["r"].shape for chunk in designs.chunks()]
         [(2, 1, 1)]
         """
         if self._stored is None:
@@ -158,8 +158,8 @@ class Sweep(Mapping[str, Array]):
         >>> from rfgraph import Network, sweep
         >>> net = Network("one", axes=1)
         >>> out = net.conv("conv", net.input("x"), kernel=3)
-        >>> found = sweep(net, each={"conv.kernel": [3, 5]})
-        >>> found.options(1)
+        >>> designs = sweep(net, each={"conv.kernel": [3, 5]})
+        >>> designs.options(1)
         {'conv.kernel': 5}
         """
         return self.options_at(int(self["position"][index]))
@@ -172,8 +172,8 @@ class Sweep(Mapping[str, Array]):
         >>> from rfgraph import Network, sweep
         >>> net = Network("one", axes=1)
         >>> out = net.conv("conv", net.input("x"), kernel=3)
-        >>> found = sweep(net, each={"conv.kernel": [3, 5]})
-        >>> found.options_at(0)
+        >>> designs = sweep(net, each={"conv.kernel": [3, 5]})
+        >>> designs.options_at(0)
         {'conv.kernel': 3}
         """
         return self._search.designs.options(position)
@@ -187,8 +187,8 @@ class Sweep(Mapping[str, Array]):
         >>> from rfgraph import Network, sweep
         >>> net = Network("one", axes=1)
         >>> out = net.conv("conv", net.input("x"), kernel=3)
-        >>> found = sweep(net, each={"conv.kernel": [3, 5]})
-        >>> found.status_name(found["status"][0, 0])
+        >>> designs = sweep(net, each={"conv.kernel": [3, 5]})
+        >>> designs.status_name(designs["status"][0, 0])
         'exact'
         """
         return STATUS[status]
@@ -201,8 +201,8 @@ class Sweep(Mapping[str, Array]):
         >>> from rfgraph import Network, sweep
         >>> net = Network("one", axes=1)
         >>> out = net.conv("conv", net.input("x"), kernel=3)
-        >>> found = sweep(net, each={"conv.kernel": [3, 5]})
-        >>> found.graph(1).nodes["conv"]["kernel"]
+        >>> designs = sweep(net, each={"conv.kernel": [3, 5]})
+        >>> designs.graph(1).nodes["conv"]["kernel"]
         5
         """
         return self._search.designs.network(int(self["position"][index]))
@@ -215,8 +215,8 @@ class Sweep(Mapping[str, Array]):
         >>> from rfgraph import Network, sweep
         >>> net = Network("one", axes=1)
         >>> out = net.conv("conv", net.input("x"), kernel=3)
-        >>> found = sweep(net, each={"conv.kernel": [3, 5]})
-        >>> found.of("r", "conv")[:, 0].tolist()
+        >>> designs = sweep(net, each={"conv.kernel": [3, 5]})
+        >>> designs.of("r", "conv")[:, 0].tolist()
         [3, 5]
         """
         if name not in (*PER_AXIS, *PER_NODE):

@@ -275,13 +275,13 @@ class Counts:
 
 def _picked(block: Block, places: Ints) -> list[Digit]:
     """Return the digits of some designs of a block, by their places in it."""
-    found = np.unravel_index(places, block.shape)
+    coordinates = np.unravel_index(places, block.shape)
     digits: list[Digit] = []
     for digit in block.digits:
         if isinstance(digit, int):
             digits.append(digit)
         else:
-            at = tuple(place if length > 1 else 0 for place, length in zip(found, digit.shape, strict=True))
+            at = tuple(place if length > 1 else 0 for place, length in zip(coordinates, digit.shape, strict=True))
             digits.append(np.broadcast_to(digit[at], places.shape))
     return digits
 

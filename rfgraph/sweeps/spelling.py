@@ -35,8 +35,8 @@ def choice(text: str) -> tuple[Key, list[Any]]:
     >>> choice("up.scale=[2, [2, 4]]")
     ('up.scale', [2, [2, 4]])
     """
-    left, found, right = text.rpartition("=")
-    if not (found and left.strip() and right.strip()):
+    left, separator, right = text.rpartition("=")
+    if not (separator and left.strip() and right.strip()):
         raise AttributeValueError(f"{text!r} is no choice; write PATTERN.ATTRIBUTE=VALUE,VALUE, as conv*.kernel=3,5,7")
     keys = [key.strip() for key in left.split(TOGETHER)]
     if right.lstrip().startswith("["):

@@ -254,3 +254,12 @@ def test_what_is_no_baseline_is_refused(capsys: Capture, content: str | None, sa
     assert out == ""
     assert err.startswith("rfgraph: known.json: ")
     assert said in err
+
+
+@pytest.mark.parametrize("command", ["check", "rule", "diff", "annotate", "repair"])
+def test_help_fits_into_a_terminal(capsys: Capture, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "--help"])
+    assert caught.value.code == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

@@ -141,8 +141,7 @@ def test_a_folder_that_another_process_writes_is_refused_by_its_number(stored):
     code = """
         import sys
         from pathlib import Path
-        from rfgraph.sweeps.folder import Folder
-from rfgraph.sweeps.lock import held
+        from rfgraph.sweeps.lock import held
         with held(Path(sys.argv[1])):
             print("held", flush=True)
             sys.stdin.read()

@@ -158,7 +158,7 @@ class Page:
         yield "layers", str(len(report))
 
     def _finding(self, finding: Finding, ids: dict[Any, int]) -> dict[str, Any]:
-        found: dict[str, Any] = {
+        document: dict[str, Any] = {
             "rule": finding.rule,
             "title": finding.title,
             "severity": finding.severity,
@@ -171,9 +171,9 @@ class Page:
         }
         if isinstance(finding, Misalignment):
             sides = {"reference": finding.reference, "branch": finding.branch}
-            found["branches"] = [f"{name}: {_branch(side)}" for name, side in sides.items()]
-            found["picture"] = self._bars(finding)
-        return found
+            document["branches"] = [f"{name}: {_branch(side)}" for name, side in sides.items()]
+            document["picture"] = self._bars(finding)
+        return document
 
     def _bars(self, finding: Misalignment) -> dict[str, Any] | None:
         """Return what both branches read at the first outputs of the merge."""
@@ -232,13 +232,13 @@ class Page:
         shown: list[Part] = []
         for name in report.outputs[:_OUTPUTS]:
             try:
-                found = report.latency(name, self.sample_rate)
+                latency = report.latency(name, self.sample_rate)
             except RFGraphError as error:
                 shown.append(("text", printable(str(error))))
                 continue
-            sheet = LatencyView(report, found, self.name).sheet()
+            sheet = LatencyView(report, latency, self.name).sheet()
             shown += [("heading", printable(str(name))), *_sheet(sheet)]
-            if picture := _timeline(found):
+            if picture := _timeline(latency):
                 shown.append(("picture", picture))
         return shown
 
@@ -313,10 +313,10 @@ def _width_and_period(window: Window) -> tuple[int, int]:
 
 def _modules(picture: Picture) -> list[dict[str, Any]]:
     """Return all modules, the whole first; a member that is a module is its place, negative."""
-    found: list[Module] = [picture.root]
-    for module in found:  # it grows as it is walked
-        found += [member for member in module.members if isinstance(member, Module)]
-    place = {id(module): index for index, module in enumerate(found)}
+    modules: list[Module] = [picture.root]
+    for module in modules:  # it grows as it is walked
+        modules += [member for member in module.members if isinstance(member, Module)]
+    place = {id(module): index for index, module in enumerate(modules)}
     return [
         {
             "name": printable(module.name),
@@ -329,7 +329,7 @@ def _modules(picture: Picture) -> list[dict[str, Any]]:
             "columns": module.layering.column,
             "lanes": [-1 if lane is None else lane for lane in module.layering.lane],
         }
-        for module in found
+        for module in modules
     ]
 
 
@@ -392,7 +392,7 @@ def _histograms(paths: Paths) -> list[Part]:
             some = sizes[start : start + every]
             ends = sorted({some[0].smallest, some[-1].largest})
             bars.append(("..".join(map(number, ends)), sum(size.count for size in some)))
-        named = across([axis.axis for axis in axes]) if len(axes) < len(paths.axes) else ""
+        named = ", ".join(axis.axis for axis in axes) if len(axes) < len(paths.axes) else ""
         where = f" along {named}" if named else ""
         about = f"paths to {printable(str(paths.layer))} by the size of their field{where}"
         shown.append(("picture", _histogram(about, bars)))
