@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from rfgraph.questions.latency import Frames, Latency
     from rfgraph.questions.paths import Paths
     from rfgraph.questions.support import Support
-    from rfgraph.questions.tiling import Tiling
+    from rfgraph.questions.tiles import Tiling
 
 
 class Report(Mapping[Hashable, Layer]):

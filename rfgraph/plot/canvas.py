@@ -89,8 +89,7 @@ def named(name: Hashable) -> str:
 
 def title(ax: Axes, *lines: str, up: float = 0) -> None:
     """Write what is seen above it, the first line larger than the others; ``up`` points above the axes."""
-    root = ax.get_figure(root=True)
-    room = root.get_figwidth() * 72 * (1 - ax.get_position().x0)
+    room = ax.figure.bbox.width / ax.figure.dpi * 72 * (1 - ax.get_position().x0)
     first, *others = lines
     small = [line for other in others for line in wrap(other, max(int(room / 4.5), 40))]
     ax.set_title(first, loc="left", fontsize=10.5, color=INK, parse_math=False, pad=8 + up + 12 * len(small))
@@ -131,7 +130,7 @@ def legend(ax: Axes, entries: Sequence[tuple[Any, str]], below: bool = False, **
     handles, labels = zip(*entries, strict=True)
     place: dict[str, Any] = {"loc": "best"} | where
     if below:
-        down = matplotlib("transforms").ScaledTranslation(0, -40 / 72, ax.get_figure(root=True).dpi_scale_trans)
+        down = matplotlib("transforms").ScaledTranslation(0, -40 / 72, ax.figure.dpi_scale_trans)
         place = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": ax.transAxes + down}
         place |= {"borderaxespad": 0, "frameon": False} | where
     place = {"fontsize": 8, "framealpha": 0.9, "edgecolor": LINE} | place

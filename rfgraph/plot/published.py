@@ -110,7 +110,7 @@ def _area(row: AccuracyRow) -> float:
 
 def _label(ax: Axes, rows: Sequence[AccuracyRow]) -> None:
     """Name each circle where its name covers least of the others."""
-    drawn = ax.get_figure()
+    drawn = ax.figure.figure  # of a subfigure, the whole
     drawn.draw_without_rendering()  # it is known then how large the axes are
     scale = 72 / drawn.dpi
     taken: list[Box] = []

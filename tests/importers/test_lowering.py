@@ -15,7 +15,7 @@ import rfgraph
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program as p
 from rfgraph.importers.lowering.layout import Layout
-from rfgraph.importers.lowering.lower import layout_of, lower, place_all
+from rfgraph.importers.lowering.lower import layout_of, lower, lower_for, place_all
 from rfgraph.importers.lowering.maps import LoweringBuilder
 from rfgraph.importers.lowering.views import View, along, other
 from rfgraph.importers.program.builder import Builder
@@ -792,3 +792,19 @@ def test_a_map_that_is_added_to_every_window_is_repeated(small_first):
     )
     _, report = check(net.program(net.add(*((small, windows) if small_first else (windows, small)))))
     assert list(report.outputs) == ["pointwise5"]
+
+
+def test_axes_stay_where_they_are_at_another_size():
+    """A model that frames a waveform for the one size that it was made for: what it says is unknown, not the axis."""
+
+    def framing(shapes):
+        net = Net(shapes.get("x", (1, 8)))
+        made_for_it = net.x.shape == (1, 8)
+        move = p.Reshape(shape=(1, 4, 2)) if made_for_it else p.Opaque(why="it was made for 8", shape=(1, 4, 2))
+        frames = net(move, net.x)
+        return net.build.program([net.conv(net.transpose(frames, 0, 2, 1), dims=(2,), kernel=1, padding=0)])
+
+    assert rfgraph.analyze(lower_for(framing))["slide2"].size == (2,)
+    graph = lower_for(framing, input_size=12)
+    assert graph.nodes["x"]["size"] == [12]
+    assert "it was made for 8" in rfgraph.analyze(graph)["slide2"].why

@@ -605,6 +605,19 @@ def test_axes_that_are_given_are_returned_and_pyplot_is_left_alone(ax: Any) -> N
     pyplot.close("all")
 
 
+def test_subfigures_do_too() -> None:
+    from matplotlib.figure import Figure
+
+    report = analyze(guide(), input_size=5)
+    whole = Figure(figsize=(12, 5))
+    left, right = whole.subfigures(1, 2)
+    plot.effective(report.effective_field("second"), ax=left.subplots())
+    plot.region(report, "second", (0, 0), ax=(ax := right.subplots()))
+    whole.draw_without_rendering()
+    assert box(of(ax, "clipped")[0]) == (-0.5, 3.5, -0.5, 3.5)
+    plot.accuracy(ax=whole.subfigures(1, 1).subplots())
+
+
 def test_without_matplotlib_a_plot_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone:
         def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:

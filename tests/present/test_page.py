@@ -513,3 +513,17 @@ def test_tiles_of_usual_sizes_stand_beside_the_best_one() -> None:
     largest = max(tile for tile in plans if tile < 1024)
     assert f"tiles of {largest} along y and x" in drawn["about"]
     assert len(shapes(drawn, "on")) == plans[largest]
+
+
+def test_heat_goes_from_dark_to_light(show: Shown) -> None:
+    page = show(report_of(*MODELS["tcn"]))
+    colours = [page.evaluate("percent => heatColour(percent)", percent) for percent in range(101)]
+    assert (colours[0], colours[50], colours[100]) == ("rgb(68 1 84)", "rgb(33 145 140)", "rgb(253 231 37)")
+    light = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in (map(int, re.findall(r"\d+", one)) for one in colours)]
+    assert light == sorted(light)
+
+
+def test_paths_along_axes_that_differ_name_them() -> None:
+    parts = data_of(Page(report_of(*MODELS["volumes"]), "model").text())["panels"]["paths"]
+    abouts = [value["about"] for kind, value in parts if kind == "picture"]
+    assert [about.rpartition("field along ")[2] for about in abouts] == ["z", "y, x"]

@@ -10,7 +10,10 @@ from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, mixed
 from rfgraph.importers.lowering.rules import Operands, first, function_kind, merge, place, repeated, sizes_of
 from rfgraph.importers.lowering.views import Dimension, View, along, other
 from rfgraph.importers.program.dimensions import Dim, Shape
-from rfgraph.importers.program.primitives import Instruction
+from rfgraph.importers.program.primitives import Instruction, Value
+
+#: Functions by which a constant may hide what it is put beside: by a number so low that a softmax makes it 0, or by 0.
+HIDING = frozenset({"add", "sub", "mul", "min", "where"})
 
 #: What a function that mixes elements is called where it mixes space, and where it mixes channels only.
 MIXING = {
@@ -31,18 +34,29 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
     # One number for all elements hides none of them: libraries guard a division so.
     if primitive.function == "trilu" or (masked and step.inputs[0].shape not in ((), None)):
         why = why or program.MASKED
+    beside = [value for p, value in zip(operands, step.inputs, strict=True) if p is None]
+    if primitive.function in HIDING and any(p.weighs for p in known) and any(map(_is_mask, beside)):
+        why = why or program.MASKED
     if why:
         known = [maps.at_most(p, f"{step.name}/read", why) for p in known]
-        made = iter(known)
-        operands = [None if p is None else next(made) for p in operands]
+        hidden = iter(known)
+        operands = [None if p is None else next(hidden) for p in operands]
     rank = None if step.output.shape is None else len(step.output.shape)
     if len(operands) == 1 or (len(known) == 1 and (rank is None or known[0].view is None)):
         p = maps.as_map(known[0], fold=False)
-        return Placed(maps.node(function_kind(primitive.function, 1), step, [p]), p.view, p.full, p.label)
+        alone = Placed(maps.node(function_kind(primitive.function, 1), step, [p]), p.view, p.full, p.label)
+        return replace(alone, weighs="some") if why else alone
     read = list(zip(operands, step.inputs, strict=True))
     labels = [_from_the_right(p, value.shape, rank) for p, value in read if p is not None]
-    beside = [(value, _from_the_right(None, value.shape, rank)) for p, value in read if p is None]
-    return merge(maps, step, primitive.function, known, labels, range(rank or 0), beside)
+    fixed = [(value, _from_the_right(None, value.shape, rank)) for value in beside]
+    made = merge(maps, step, primitive.function, known, labels, range(rank or 0), fixed)
+    return replace(made, weighs="some") if why else made
+
+
+def _is_mask(value: Value) -> bool:
+    """Return whether a constant may be a mask: it is not learned, and no one number for all elements."""
+    sizes = [1 if d in value.alike else size for d, size in enumerate(value.shape or ())]
+    return not value.learned and any(size != 1 for size in sizes)
 
 
 @place.register
@@ -129,6 +143,9 @@ def _contract(primitive: program.Contract, maps: LoweringBuilder, step: Instruct
         dims = {d for d, label in enumerate(labels) if label not in output}
         rest = [(q.view, names) for j, (q, names) in enumerate(known) if j != i and q.view is not None]
         name = f"{step.name}/{i}"
+        some = any(q.weighs == "some" for j, (q, _) in enumerate(known) if j != i)
+        if some and dims:
+            p = maps.at_most(p, f"{name}/read", program.MASKED)
         inner = [(axis, other_view) for axis in mixed(view, dims).blocks for other_view, names in rest
                  if _keeps_inner(other_view, names, output, axis)]  # fmt: skip
         if inner:  # the other tensor's positions stay told apart
@@ -138,7 +155,8 @@ def _contract(primitive: program.Contract, maps: LoweringBuilder, step: Instruct
         else:
             kept.append((maps.collapse(p, dims, name, "flatten"), labels))
     summed = [*kept, *absorbed]
-    return merge(maps, step, "mul", [p for p, _ in summed], [labels for _, labels in summed], output)
+    made = merge(maps, step, "mul", [p for p, _ in summed], [labels for _, labels in summed], output)
+    return replace(made, weighs="all")
 
 
 def _keeps_inner(view: View, labels: Sequence[Hashable], output: Sequence[Hashable], axis: int) -> bool:

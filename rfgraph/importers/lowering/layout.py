@@ -102,6 +102,18 @@ class Layout:
             )  # fmt: skip
         return cls(max(map(len, dims.values())), views)
 
+    @property
+    def spatial(self) -> dict[str, list[int]] | None:
+        """The dimensions of each input that are its axes, in order; ``None`` where one is no dimension of its own."""
+        found: dict[str, list[int]] = {}
+        for name, view in self.views.items():
+            places = [] if view is None else [view.places(axis) for axis in range(self.axes)]
+            dims = [place[0][0] for place in places if len(place) == 1 and view is not None]
+            if view is None or (view.axes and [view.whole(d) for d in dims] != list(range(self.axes))):
+                return None
+            found[name] = dims if view.axes else []
+        return found
+
     def resized(self, program: Program, input_size: Any) -> dict[str, Shape]:
         """Return the shapes of inputs for another input size, where it differs from the model's own.
 

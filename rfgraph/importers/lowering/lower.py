@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import networkx as nx
 
@@ -25,16 +25,19 @@ from rfgraph.importers.lowering.counts import Counts, held
 from rfgraph.importers.lowering.invariants import checked, settle
 from rfgraph.importers.lowering.layout import Axes, Layout, Probe
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
-from rfgraph.importers.lowering.numbers import Moves, Reading, read_back
+from rfgraph.importers.lowering.numbers import MOVES, Moves, Reading, read_back
+from rfgraph.importers.lowering.origins import Lost, Origins, after, joined, laid
 from rfgraph.importers.lowering.rules import Operands, place
 from rfgraph.importers.lowering.taken import overlaps, take
 from rfgraph.importers.program.folding import given
 from rfgraph.importers.program.primitives import (
     Concat,
     Contract,
+    Either,
     Instruction,
     Pointwise,
     Program,
+    Reduce,
     Slice,
     Slide,
     SlideTransposed,
@@ -119,11 +122,13 @@ def lower_for(
             raise ModelFileError(
                 f"{program.name}: it has no input {name!r} to be set; its inputs are {known or 'none'}"
             )
+    spatial = None
     if input_size is not None:
-        shapes = layout_of(program, treat, axes).resized(program, input_size)
-        if shapes:
-            program = read({**numbers, **shapes})
-    graph = lower(program, treat, axes=axes)
+        layout = layout_of(program, treat, axes)
+        shapes = layout.resized(program, input_size)
+        if shapes:  # the axes are where they were, also if the model states sizes of maps that do not follow
+            program, spatial = read({**numbers, **shapes}), layout.spatial
+    graph = lower(program, treat, spatial, axes)
     for node, attributes in graph.nodes(data=True):
         if location := locations.get(node):
             attributes["location"] = location
@@ -186,7 +191,8 @@ def place_all(program: Program, layout: Layout, maps: LoweringBuilder) -> dict[s
                 made = _by_number(moves, maps, step, made, placed[base], values[base], rows)
             if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:
                 made = rules_moves.among_blocks(maps, step, operands[0], step.primitive.dim) or made
-            made = checked(maps, step, operands, replace(made, taken=_taken(step, operands, made)))
+            made = replace(made, taken=_taken(step, operands, made), weighs=_weighs(step, operands, made))
+            made = checked(maps, step, operands, made)
             if maps.gave_up and maps.probe is not None:
                 maps.probe.lost(value.name for value in step.inputs)
             if counts is not None:
@@ -249,16 +255,58 @@ def _taken(step: Instruction, operands: Operands, made: Placed) -> frozenset[tup
     return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1 and axis not in made.full)
 
 
+def _weighs(step: Instruction, operands: Operands, made: Placed) -> Literal["", "all", "some"]:
+    """Return whether a tensor holds weights of a product, and whether some may be 0: moves and functions keep that."""
+    if isinstance(step.primitive, Contract | Reduce) or _mixes(step):
+        return made.weighs
+    kinds = {made.weighs, *(p.weighs for p in operands if p is not None)}
+    return "some" if "some" in kinds else "all" if "all" in kinds else ""
+
+
 def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
-    """Return a tensor with the axes of which positions lie among its channels, unless the step mixes those."""
+    """Return a tensor with the axes of which positions lie among its channels, and the maps that these come from."""
+    known = [p for p in operands if p is not None]
+    folded = frozenset[int]() if _mixes(step) else made.folded.union(*(p.folded for p in known))
+    told = made.origins is not None and all(made.origins is not p.origins for p in known)
+    if told or not any(p.beside for p in known):
+        return replace(made, folded=folded, beside=made.beside or told)
+    try:
+        origins = _origins(step, operands, made)
+    except Lost:
+        return replace(made, folded=folded, beside=not _mixes(step))
+    return replace(made, folded=folded, beside=origins.differ, origins=origins if origins.differ else None)
+
+
+def _mixes(step: Instruction) -> bool:
+    """Return whether a step mixes channels."""
     match step.primitive:
         case Slide(channel=int(), groups=1, apart=False) | SlideTransposed(channel=int(), groups=1) | Whole():
-            return replace(made, folded=frozenset(), beside=False)
-        case Contract(operands=labels, output=output) if not set().union(*labels) <= set(output):
-            return replace(made, folded=frozenset(), beside=False)
+            return True
+        case Contract(operands=labels, output=output):
+            return not set().union(*labels) <= set(output)
+    return False
+
+
+def _origins(step: Instruction, operands: Operands, made: Placed) -> Origins:
+    """Return which maps the channels of what a step makes come from."""
     known = [p for p in operands if p is not None]
-    beside = made.beside or any(p.beside for p in known)
-    return replace(made, folded=made.folded.union(*(p.folded for p in known)), beside=beside)
+    if any(p.beside and p.origins is None for p in known):
+        raise Lost
+    primitive = step.primitive
+    if len(known) == 1 or isinstance(primitive, Whole):
+        p = next(p for p in known if p.origins is not None)
+        assert p.origins is not None
+        origins = after(primitive, p.origins, step)
+        if isinstance(primitive, Pointwise) and primitive.function == "identity":
+            return replace(origins, node=made.node) if origins.node == p.node else origins
+        return origins if isinstance(primitive, MOVES) else origins.computed(step.name)
+    if isinstance(primitive, Contract):
+        labels = [names for p, names in zip(operands, primitive.operands, strict=True) if p is not None]
+        factors = zip(known, labels, strict=True)
+        return joined(step.name, [(laid(p.origins, names, primitive.output), p.node) for p, names in factors])
+    if not isinstance(primitive, Pointwise | Either):
+        raise Lost
+    return joined(step.name, [(p.origins, p.node) for p in known])
 
 
 def _inputs(program: Program, layout: Layout, maps: LoweringBuilder, counts: Counts | None) -> dict[str, Placed]:

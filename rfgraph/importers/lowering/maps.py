@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from rfgraph.graph.network import Network
 from rfgraph.graph.treatments import matches, modules
 from rfgraph.importers.lowering.layout import Probe
+from rfgraph.importers.lowering.origins import Lost, Origins, after
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, exact_quotient, product, symbol
 from rfgraph.importers.program.primitives import Instruction
@@ -18,7 +19,7 @@ MAX_TABLE = 1 << 16
 
 #: Why channels laid out in space may read less than their node says.
 FOLDED = "its channels hold different positions that nothing has mixed"
-#: Why channels of different maps laid out in space may read less than their node says.
+#: Why channels of different maps, some of them alone or laid out in space, may read less than their node says.
 BESIDE = "its channels come from different maps that nothing has mixed"
 #: Why an op that mixes part of an axis may read less than all of it.
 APART = "only positions a fixed distance apart are mixed"
@@ -41,6 +42,10 @@ class Placed:
     folded: frozenset[int] = frozenset()
     #: Whether some of its channels come from other maps than others do.
     beside: bool = False
+    #: Which of them come from which, as far as that is followed.
+    origins: Origins | None = None
+    #: Whether its elements are weights that a product of two tensors gave, and whether some may be 0 under a mask.
+    weighs: Literal["", "all", "some"] = ""
     #: Axes of which one position was taken, and which.
     taken: frozenset[tuple[int, int]] = frozenset()
 
@@ -221,13 +226,34 @@ class LoweringBuilder:
         read = [replace(p, node=self.emit(op, f"{step.name}/{i}", [p], **told)) for i, p in enumerate(inputs)]
         return self.node("elementwise", step, read)
 
-    def some_channels(self, step: Instruction, inputs: Sequence[Placed]) -> str:
-        """Add the node of a step that picks some of the channels."""
+    def some_channels(self, step: Instruction, inputs: Sequence[Placed], part: str = "") -> Placed:
+        """Add the node of a step that picks some of the channels of its first input, under a name of its own as a part.
+
+        Of maps that lie side by side there it reads those of which it picks any channels.
+        """
+        p, named = inputs[0], replace(step, name=f"{step.name}/{part}") if part else step
         if len(inputs) > 1:
-            return self.node("elementwise", step, inputs)
-        return (
-            self.node("slice", step, inputs, bound=FOLDED) if inputs[0].folded else self.node("identity", step, inputs)
-        )
+            return replace(p, node=self.node("elementwise", named, inputs))
+        if p.folded:
+            return replace(p, node=self.node("slice", named, inputs, bound=FOLDED))
+        if not p.beside or self.probe is not None:
+            return replace(p, node=self.node("identity", named, inputs))
+        try:
+            picked = None if p.origins is None else after(step.primitive, p.origins, step)
+        except Lost:
+            picked = None
+        if p.origins is None or picked is None:
+            return replace(p, node=self.node("slice", named, inputs, bound=BESIDE))
+        there, sources = p.node == p.origins.node, picked.present()
+        if picked.every == p.origins.every:
+            node = self.node("identity", named, inputs)
+        elif there and sources and all(source.is_map for source in sources):
+            inputs = [replace(p, node=source.node, full=source.full) for source in sources]
+            node = self.node("identity" if len(sources) == 1 else "concat", named, inputs)
+        else:
+            return replace(p, node=self.node("slice", named, inputs, bound=BESIDE))
+        full = frozenset.intersection(*(q.full for q in inputs))
+        return replace(p, node=node, full=full, origins=replace(picked, node=node if there else picked.node))
 
     def per_axis(self, values: dict[int, Any], default: Any) -> list[Any]:
         """Return one entry per axis."""
@@ -493,6 +519,13 @@ class LoweringBuilder:
                     owner[axis] = self._home(view, labels[i], axis)
                     extents[axis] = view.extent(axis)
         axes = set(owner) - set(joined_axes)
+        for i, p in enumerate(placed):  # channels that lie on positions are not read alike by each of them
+            pairs = zip(labels[i], p.view.dims if p.view is not None else (), strict=False)
+            laid = any(
+                not dim.axes and dim.size != 1 and label in carried and carried[label].axes for label, dim in pairs
+            )
+            if laid and (p.folded or p.beside):
+                placed[i] = self.at_most(p, f"{name}/{i}/channels", unmixed(p)["bound"])
         placed = [self._broadcast(p, axes, f"{name}/{i}") for i, p in enumerate(placed)]
         return placed, carried
 

@@ -10,12 +10,13 @@ import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, mixed
+from rfgraph.importers.lowering.origins import Lost, Source, beside
 from rfgraph.importers.lowering.rows import repeating
 from rfgraph.importers.lowering.rules import Operands, constants, first, place, repeated, sizes_of
 from rfgraph.importers.lowering.taken import take_along
 from rfgraph.importers.lowering.views import Dimension, View, along, other
 from rfgraph.importers.program.dimensions import Dim, Expression, exact_quotient, symbol
-from rfgraph.importers.program.primitives import Instruction
+from rfgraph.importers.program.primitives import Instruction, Value
 
 #: Start, stop and step along one dimension; ``None`` is the end.
 Bounds = tuple[Dim | None, Dim | None, int]
@@ -149,9 +150,12 @@ def _cut(
     if lost:  # class tokens: what they hold comes from everywhere
         node = maps.node("flatten", step, [p], **maps.mixes(lost))
         return Placed(node, view.without(lost), p.full | lost, step.name)
+    channels = any(not p.view.dims[d].axes for d in bounds) if p.view is not None else False
     if not slices:
-        node = maps.some_channels(step, [p]) if bounds else maps.node("identity", step, [p])
-        return Placed(node, view, p.full, p.label)
+        q = maps.some_channels(step, [p]) if channels else replace(p, node=maps.node("identity", step, [p]))
+        return Placed(q.node, view, q.full, p.label, origins=q.origins)
+    if channels and (p.folded or p.beside):
+        p = maps.some_channels(step, [p], "channels")
     starts, stops, strides = (
         maps.per_axis({axis: bound[i] for axis, bound in slices.items()}, EVERYTHING[i]) for i in range(3)
     )
@@ -256,9 +260,9 @@ def _take(primitive: program.Take, maps: LoweringBuilder, step: Instruction, ope
         read = [rows]
         if indices is not None:
             read.append(replace(indices, node=maps.emit("flatten", f"{step.name}/indices", [indices])))
-        node = maps.some_channels(step, read)
+        picked = maps.some_channels(step, read)
         view = View((*rows.view.dims[:d], *map(other, at.shape), *rows.view.dims[d + 1 :]))
-        return Placed(node, view, rows.full, step.name)
+        return Placed(picked.node, view, picked.full, step.name, origins=picked.origins)
     numbers = None if at.data is None or indices is not None else at.data.elements
     if numbers is None or any(isinstance(number, Expression) for number in numbers.flat):
         return _taken_anywhere(maps, step, operands, rows, d, "which positions it takes is not known")
@@ -371,9 +375,35 @@ def _beside(maps: LoweringBuilder, step: Instruction, operands: Operands, known:
     grown = [_as_large(maps, p, view, f"{step.name}/{i}") for i, p in enumerate(placed)]
     full = frozenset.intersection(*(p.full for p in placed))
     folded = frozenset(view.axes) if len(known) < len(operands) else frozenset[int]()  # constants read nothing
-    beside = [(value, range(len(sizes))) for p, value in zip(operands, step.inputs, strict=True) if p is None]
-    node = maps.node("concat", step, [*grown, *constants(maps, step, view, range(len(sizes)), beside)])
-    return Placed(node, view, full, step.name, folded, beside=len({p.node for p in known}) > 1)
+    fixed = [(value, range(len(sizes))) for p, value in zip(operands, step.inputs, strict=True) if p is None]
+    node = maps.node("concat", step, [*grown, *constants(maps, step, view, range(len(sizes)), fixed)])
+    made = Placed(node, view, full, step.name, folded)
+    read = iter(zip(known, grown, strict=True))
+    parts = [
+        (None, value) if p is None else (next(read), value) for p, value in zip(operands, step.inputs, strict=True)
+    ]
+    return made if maps.probe is not None else _from_sources(made, parts, d)
+
+
+def _from_sources(made: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | None, Value]], d: int) -> Placed:
+    """Return a tensor of several that lie side by side, and which of its channels come from which of them.
+
+    ``parts`` are its operands, as they were and as its node reads them, and ``None`` for constants.
+    """
+    laid = []
+    sizes = [0 if value.shape is None else value.shape[d] for _, value in parts]
+    for (read, _), size in zip(parts, sizes, strict=True):
+        if not isinstance(size, int) or size < 1 or (read is not None and read[0].beside and read[0].origins is None):
+            nodes = {read[1].node for read, _ in parts if read is not None}
+            return replace(made, beside=len(nodes) > 1 or any(read[0].beside for read, _ in parts if read is not None))
+        origins = None if read is None or not read[0].beside else read[0].origins
+        laid.append((origins, None if read is None else Source(read[1].node, read[1].full, is_map=True), size))
+    rank = 0 if made.view is None else made.view.rank
+    try:
+        origins = beside(made.node, laid, rank, d)
+    except Lost:
+        return replace(made, beside=True)
+    return replace(made, beside=origins.differ, origins=origins if origins.differ else None)
 
 
 def _as_large(maps: LoweringBuilder, p: Placed, view: View, name: str) -> Placed:

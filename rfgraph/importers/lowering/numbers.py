@@ -121,7 +121,7 @@ class Moves:
         if self._work > MAX_WORK:
             return None
         try:
-            made = _moved(step.primitive, *operands)
+            made = moved(step.primitive, *operands)
         except (ValueError, IndexError, TypeError):
             return None
         return made if made is not None and made.shape == step.output.shape else None
@@ -135,32 +135,32 @@ def _sizes(value: Value) -> tuple[int, ...] | None:
 
 
 @singledispatch
-def _moved(primitive: program.Primitive, *operands: Any) -> Numbers | None:
+def moved(primitive: program.Primitive, *operands: Any) -> Numbers | None:
     """Return what a move makes of arrays of numbers."""
     raise TypeError(f"{type(primitive).__name__} is no move")
 
 
-@_moved.register
+@moved.register
 def _(primitive: program.Reshape, *operands: Any) -> Numbers | None:
     return operands[0].reshape(primitive.shape)  # type: ignore[no-any-return]
 
 
-@_moved.register
+@moved.register
 def _(primitive: program.Squeeze, *operands: Any) -> Numbers | None:
     return operands[0].squeeze(primitive.dims)  # type: ignore[no-any-return]
 
 
-@_moved.register
+@moved.register
 def _(primitive: program.Unsqueeze, *operands: Any) -> Numbers | None:
     return np.expand_dims(operands[0], primitive.dims)
 
 
-@_moved.register
+@moved.register
 def _(primitive: program.Transpose, *operands: Any) -> Numbers | None:
     return operands[0].transpose(primitive.permutation)  # type: ignore[no-any-return]
 
 
-@_moved.register
+@moved.register
 def _(primitive: program.Slice, *operands: Any) -> Numbers | None:
     index = [slice(None)] * operands[0].ndim
     for d, *bounds in zip(primitive.dims, primitive.starts, primitive.stops, primitive.steps, strict=True):
@@ -170,28 +170,28 @@ def _(primitive: program.Slice, *operands: Any) -> Numbers | None:
     return operands[0][tuple(index)]  # type: ignore[no-any-return]
 
 
-@_moved.register
+@moved.register
 def _(primitive: program.Take, *operands: Any) -> Numbers | None:
     return operands[0].take(operands[1], primitive.dim)  # type: ignore[no-any-return]
 
 
-@_moved.register
+@moved.register
 def _(primitive: program.Concat, *operands: Any) -> Numbers | None:
     return np.concatenate(operands, primitive.dim)
 
 
-@_moved.register
+@moved.register
 def _(primitive: program.Roll, *operands: Any) -> Numbers | None:
     return np.roll(operands[0], primitive.shift, primitive.dim)  # type: ignore[no-any-return]
 
 
-@_moved.register
+@moved.register
 def _(primitive: program.Expand, *operands: Any) -> Numbers | None:
     shape = np.broadcast_shapes(operands[0].shape, primitive.shape)  # type: ignore[arg-type]  # a symbol raises
     return np.broadcast_to(operands[0], shape)
 
 
-@_moved.register
+@moved.register
 def _(primitive: program.Pad, *operands: Any) -> Numbers | None:
     amounts = [(before, after) for before, after in primitive.amounts
                if isinstance(before, int) and isinstance(after, int)]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rfgraph.importers.lowering.maps import FOLDED, LoweringBuilder, Placed
+from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, unmixed
 from rfgraph.importers.lowering.numbers import Digit, Numbers, Reading, Table, read_back
 from rfgraph.importers.lowering.views import Dimension, Part, View, joined
 from rfgraph.importers.program.primitives import Instruction
@@ -49,6 +49,8 @@ def take(maps: LoweringBuilder, step: Instruction, p: Placed, reading: Reading) 
         }
         node = maps.node("max_pool", step, [Placed(node, None)], **attributes)
         folded |= set(windows)
+    if any(not digit.steps and not digit.read.all() for digits in reading.digits for digit in digits):
+        folded |= view.axes  # channels that are constants read nothing
     parts = {key: part for one in along.values() for key, part in one.parts.items()}
     dims = [Dimension(joined(_part(digit, parts) for digit in digits if digit.size != 1)) for digits in reading.digits]
     return Placed(node, View(tuple(dims)), p.full, step.name, folded)
@@ -105,8 +107,8 @@ def take_positions(
     name: str,
 ) -> str:
     """Return the node that takes positions along some axes of a map: a slice or padding where it is one."""
-    if p.folded:
-        p = replace(p, node=maps.emit("slice", f"{step.name}/channels", [p], bound=FOLDED))
+    if p.folded or p.beside:
+        p = replace(p, node=maps.emit("slice", f"{step.name}/channels", [p], **unmixed(p)))
     changed = {axis: table for axis, table in tables.items() if table != tuple(range(sizes[axis]))}
     if not changed:
         return p.node

@@ -568,7 +568,10 @@ def _matmul(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("addmm", "baddbmm", "addmv")
 def _addmm(node: Node, build: Builder) -> Made:
     bias, a, b = node.tensors()[:3]
-    return _with_bias(build, build(products.matmul(len(shape_of(a)), len(shape_of(b))), a, b), bias)
+    product = build(products.matmul(len(shape_of(a)), len(shape_of(b))), a, b)
+    if a.constant or b.constant or bias.learned:
+        return _with_bias(build, product, bias)
+    return build(program.Pointwise(function="add"), product, bias, part="bias")  # of two tensors: it may be a mask
 
 
 @HANDLERS.handles("outer")
@@ -607,8 +610,11 @@ def _attention(node: Node, build: Builder) -> Made:
         query, key, part="scores",
     )  # fmt: skip
     mask = node.optional("attn_mask") or node.optional("attn_bias")
-    if mask is not None and not mask.constant:
-        scores = build(program.Pointwise(function="add"), scores, mask, part="mask")
+    if mask is not None:
+        bound = program.MASKED if mask.constant else ""
+        scores = build(program.Pointwise(function="add", bound=bound), scores, mask, part="mask")
+    elif node.get("is_causal", False):
+        scores = build(program.Pointwise(function="identity", bound=program.MASKED), scores, part="mask")
     weights = build(program.Mix(function="softmax", dims=(len(batch) + 1,)), scores, part="softmax")
     sums = program.Contract(operands=((*batch, "i", "j"), (*shared, "j", "e")), output=(*batch, "i", "e"))
     made = build(sums, weights, value)

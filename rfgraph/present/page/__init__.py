@@ -34,7 +34,7 @@ from rfgraph.questions.latency import Latency
 from rfgraph.questions.layers import Read
 from rfgraph.questions.misalignment import Branch, Misalignment
 from rfgraph.questions.paths import AxisPaths, Paths
-from rfgraph.questions.tiling import Tiling
+from rfgraph.questions.tiles import Tiling
 from rfgraph.report import Report
 
 #: Part of a panel: what kind it is, and what it shows.
@@ -392,7 +392,7 @@ def _histograms(paths: Paths) -> list[Part]:
             some = sizes[start : start + every]
             ends = sorted({some[0].smallest, some[-1].largest})
             bars.append(("..".join(map(number, ends)), sum(size.count for size in some)))
-        named = across([axis.axis for axis in axes]) if len(axes) < len(paths.axes) else ""
+        named = ", ".join(axis.axis for axis in axes) if len(axes) < len(paths.axes) else ""
         where = f" along {named}" if named else ""
         about = f"paths to {printable(str(paths.layer))} by the size of their field{where}"
         shown.append(("picture", _histogram(about, bars)))

@@ -646,12 +646,18 @@ function picture({ width, height, about, shapes }) {
   return h("figure", { class: "drawing" }, s("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": about },
     ...shapes.map(([tag, attributes, text]) => s(tag, attributes, text ?? ""))), h("figcaption", {}, about));
 }
+/** Viridis, which is even in lightness and told apart by all eyes, at five places. */
+const HEAT = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+function heatColour(percent) {
+  const at = percent / 25, i = Math.min(Math.floor(at), 3);
+  return `rgb(${HEAT[i].map((from, c) => Math.round(from + (at - i) * (HEAT[i + 1][c] - from))).join(" ")})`;
+}
 /** A map of numbers: rows of percents of the peak. */
 function heat({ cells, about }) {
   const cell = clamp(Math.floor(360 / Math.max(cells.length, cells[0].length)), 2, 24), tall = cells.length > 1 ? cell : 30;
   const canvas = h("canvas", { role: "img", "aria-label": about }), pen = sharp(canvas, cells[0].length * cell, cells.length * tall);
   cells.forEach((row, y) => row.forEach((percent, x) => {
-    pen.fillStyle = `hsl(${265 - 2.2 * percent} 80% ${10 + 0.6 * percent}%)`;
+    pen.fillStyle = heatColour(percent);
     pen.fillRect(x * cell, y * tall, cell, tall);
   }));
   return h("figure", {}, canvas, h("figcaption", {}, about));
