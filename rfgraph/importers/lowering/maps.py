@@ -121,6 +121,8 @@ class LoweringBuilder:
         self.network = Network(name, axes)
         self.axes = axes
         self.treat = treat
+        #: Whether the model says which constants are learned.
+        self.tells_learned = True
         self.probe = probe
         #: Nodes that the step at hand has added.
         self.added: list[str] = []
