@@ -48,7 +48,7 @@ class Builder:
         self.instructions: list[Instruction] = []
         #: The learned tensors of the model; ``None`` until the reader has told of one, or that it will.
         self.learned: Learned | None = None
-        #: Whether the model says which constants are learned; where it does not, those read like weights are taken to be.
+        #: Whether the model says which constants are learned; else those that are read as weights are taken to be.
         self.tells_learned = True
         #: Names of inputs of which it was given what they hold.
         self.given: set[str] = set()
