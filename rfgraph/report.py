@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from rfgraph.questions.budget import Budget
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
     from rfgraph.questions.features import Features, How, Pixel
-    from rfgraph.questions.latency import Frames, Latency
+    from rfgraph.questions.frames import Frames
+    from rfgraph.questions.latency import Latency
     from rfgraph.questions.paths import Paths
     from rfgraph.questions.support import Support
     from rfgraph.questions.tiles import Tiling
@@ -1076,7 +1077,7 @@ class Report(Mapping[Hashable, Layer]):
         >>> frames.start(2), frames.end(2), frames.center(2)
         (0.02, 0.045, 0.0325)
         """
-        from rfgraph.questions.latency import Frames
+        from rfgraph.questions.frames import Frames
 
         index = self._axis(axis)
         seen = self[layer]
