@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rfgraph.questions.productivity import Unproductive
     from rfgraph.questions.roi import Roi, roi
     from rfgraph.questions.support import Support
-    from rfgraph.questions.tiling import Untileable
+    from rfgraph.questions.tiles import Untileable
     from rfgraph.questions.unread import Unread
     from rfgraph.report import Report
     from rfgraph.sweeps import Sweep, sweep
@@ -117,7 +117,7 @@ _HOMES = {
     "questions.misalignment": ("Branch", "Misalignment", "Repair", "SizeDependent"),
     "questions.holes": ("Holes",),
     "questions.support": ("Support",),
-    "questions.tiling": ("Untileable",),
+    "questions.tiles": ("Untileable",),
     "questions.latency": ("LooksAhead",),
     "questions.unread": ("Unread",),
     "questions.context": ("GlobalContext",),

@@ -1,4 +1,4 @@
-"""The README's examples run, and what it says of networks is what rfgraph says."""
+"""The README's examples run, and what it and the pages of docs/ say of networks is what rfgraph says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ import rfgraph
 from rfgraph.ops import KINDS, Op
 from rfgraph.questions.findings import RULES
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+#: The README, and behind it the pages of the documentation.
+README = "\n".join(
+    page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+)
 
 
 def test_the_python_example_runs(capsys):
@@ -35,7 +39,7 @@ def test_the_sweep_runs():
         x = net.conv(f"conv{k}", x, kernel=3, padding=1, channels=8)
     code = re.findall(r"```python\n(found = .*?)```", README, re.DOTALL)[0]
     names = {"rfgraph": rfgraph, "net": net}
-    exec(code.replace('"model.onnx"', "net").replace("r >= 256", "r >= 100"), names)
+    exec(code.replace('"model.json"', "net").replace("r >= 256", "r >= 100"), names)
     found = names["found"]
     assert len(found["macs"]) > 0
     assert rfgraph.analyze(found.graph(0), input_size=224).macs.count == found["macs"][0]
@@ -143,7 +147,7 @@ def test_the_rules_of_the_table_are_those_there_are():
 
 def test_the_questions_of_the_table_have_answers():
     report = rfgraph.analyze("zoo:vgg_16", input_size=224)
-    table = README[README.index("| question | answer |") : README.index("## On the command line")]
+    table = README[README.index("| question | answer |") :].split("\n\n")[0]
     names = re.findall(r"`report\.(\w+)", table)
     assert len(names) == 14
     assert all(hasattr(report, name) for name in names)

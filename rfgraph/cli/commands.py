@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rfgraph.present.rows import View
     from rfgraph.present.several import Several
     from rfgraph.present.zoo import ZooRow
-    from rfgraph.questions.tiling import Tiling
+    from rfgraph.questions.tiles import Tiling
 
 
 class File(NamedTuple):

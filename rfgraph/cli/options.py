@@ -185,6 +185,15 @@ is the map itself, one that ends in .png a heat map, which needs matplotlib: pip
 install 'rfgraph[plot]'; csv has a row per position.
 """
 
+_STRONGEST = """\
+Run a model on an image and show the features of a layer that answer most
+strongly, with the pixels that each can see and the smallest square that holds
+half of what it feels.
+
+A FILE that ends in .png is the image with these boxes, which needs matplotlib:
+pip install 'rfgraph[plot]'.
+"""
+
 _SWEEP = """\
 Look at many designs of a network: every combination of the values that --set and
 --each give, or a sample of them, and tell what they see, whether they line up,
@@ -762,7 +771,9 @@ COMMANDS = {
     "report": Command(_report_options, "everything, on a page for a browser", _REPORT, makes=("html",)),
     "sweep": Command(_sweep_options, "many designs of a network at once", _SWEEP),
     "field": Command(_field_options, "how strongly one feature feels each position of the input", _FIELD),
-    "strongest": Command(_strongest_options, "the strongest features of a layer, and the pixels they looked at"),
+    "strongest": Command(
+        _strongest_options, "the strongest features of a layer, and the pixels they looked at", _STRONGEST
+    ),
     "zoo": Command(_zoo_options, "the published networks, computed, beside what was published"),
     "completion": Command(
         _completion_options, "a script by which a shell completes commands", _COMPLETION, makes=("script",)

@@ -188,7 +188,8 @@ class Weighing:
     def _step(self, v: int, op: Op, read: Window, axis: int) -> Step | None:
         if read.period == read.step == 1 and read.intervals == ((0, 0),) and not op.learned_taps:
             return None
-        if read.size // op.spacing * read.period > MAX_TAPS:
+        ends = [end for interval in read.intervals if interval is not None for end in interval]
+        if read.size // op.spacing * read.period > MAX_TAPS or max(map(abs, ends), default=0) >> 62:
             raise TooManyTapsError
         profile = self._profile(v, op, axis)
         return Step(tuple(_phase(op, read, y, profile) for y in range(read.period)), read.step)

@@ -24,7 +24,7 @@ from rfgraph.plot.canvas import (
     unit,
 )
 from rfgraph.present.rows import across, number
-from rfgraph.questions.tiling import AxisTiling, Tile, Tiling
+from rfgraph.questions.tiles import AxisTiling, Tile, Tiling
 from rfgraph.report import Report
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from rfgraph.errors import SizeError, TilingError
 from rfgraph.present.layers import head, title
 from rfgraph.present.rows import Column, Document, Records, Sheet, across, digits
 from rfgraph.questions.records import exact
-from rfgraph.questions.tiling import AxisTiling, Tiling
+from rfgraph.questions.tiles import AxisTiling, Tiling
 from rfgraph.report import Report
 
 #: Tile sizes that are shown beside the best one, for a person to choose from.

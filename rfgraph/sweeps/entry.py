@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -141,12 +142,10 @@ def sweep(
     )
     blocks = _blocks(search.designs, chunk)
     folder = None if to is None else _folder(Path(to), search, form, chunk)
-    if folder is not None:
-        folder.open()
     parts: dict[int, Columns] = {}
     kept: Columns | None = None
     counts = Counts()
-    with progress_bar(len(search.designs), progress) as advance:
+    with nullcontext() if folder is None else folder.open(), progress_bar(len(search.designs), progress) as advance:
 
         def note(number: int, columns: Columns, found: Counts) -> None:
             nonlocal kept, counts
@@ -159,8 +158,9 @@ def sweep(
 
         missing = []
         for number in range(len(blocks)):
-            if folder is not None and folder.has(number):
-                note(number, *folder.read(number))
+            known = None if folder is None else folder.stored(number)
+            if known is not None:
+                note(number, *known)
             else:
                 missing.append(number)
 

@@ -27,9 +27,9 @@ HERE = Path(__file__).parent / "ncnn"
 IMAGE, SERIES = (4, 9, 8), (4, 9)
 
 #: Layers that read ``in0`` and make ``out``: lines of a file, the shape of its input, and how many weights follow.
-#: What is not flagged, a bias, follows as it is.
+#: Of those without a flag before them, as of a bias, the number is negative.
 CASES = {
-    "conv": (["Convolution c 1 1 in0 out 0=2 1=2 2=1 3=1 4=0 5=1 6=48 11=3 12=2 13=2 14=1 15=1 16=0"], IMAGE, [48, 2]),
+    "conv": (["Convolution c 1 1 in0 out 0=2 1=2 2=1 3=1 4=0 5=1 6=48 11=3 12=2 13=2 14=1 15=1 16=0"], IMAGE, [48, -2]),
     "conv_same_upper": (["Convolution c 1 1 in0 out 0=2 1=3 3=3 4=-233 5=0 6=96 11=4 13=2"], IMAGE, [96]),
     "conv_same_lower": (["Convolution c 1 1 in0 out 0=2 1=3 3=3 4=-234 5=0 6=96 11=4 13=2"], IMAGE, [96]),
     "conv_square": (["Convolution c 1 1 in0 out 0=2 1=3 2=2 3=2 4=1 5=0 6=72"], IMAGE, [72]),
@@ -67,6 +67,13 @@ CASES = {
     "reorg": (["Crop c 1 1 in0 a 1=1 4=8 3=8 5=4", "Reorg r 1 1 a out 0=2"], IMAGE, []),
     "shuffled": (["ShuffleChannel s 1 1 in0 out 0=2"], IMAGE, []),
     "crop": (["Crop c 1 1 in0 out 0=1 1=2 2=0 3=5 4=4 5=4"], IMAGE, []),
+    "crop_series": (["Crop c 1 1 in0 out 0=2 1=1 3=5 4=2"], SERIES, []),
+    "gate_of_columns": (
+        ["Crop c 1 1 in0 x 1=1 3=8 4=8 5=4", "Split s 1 2 x a b", "Pooling p 1 1 a g 0=1 4=1",
+         "InnerProduct f 1 1 g h 0=8 1=0 2=32", "Convolution d 1 1 b e 0=8 1=1 5=0 6=32",
+         "BinaryOp m 2 1 e h out 0=2"], IMAGE, [32, 32]),
+    "reshape_keeps": (
+        ["Permute p 1 1 in0 a 0=1", "Reshape r 1 1 a b 0=0 1=0 2=0", "Permute q 1 1 b out 0=1"], IMAGE, []),
     "crop_ends": (["Crop c 1 1 in0 out -23309=2,2,1 -23310=2,7,-1 -23311=2,1,2"], IMAGE, []),
     "crop_behind": (["Crop c 1 1 in0 out 0=1 1=2 2=0 3=-233 4=-233 5=-233 6=2 7=1"], IMAGE, []),
     "pad": (["Padding p 1 1 in0 out 0=2 1=1 2=0 3=3 4=0 5=0.0"], IMAGE, []),
@@ -86,11 +93,11 @@ CASES = {
 
 
 def weights(counts):
-    """Return a file of weights; those with a flag before them, but for negative counts and biases."""
+    """Return a file of weights; those with a flag before them; of negative counts, as of biases, there is none."""
     rng, data = np.random.default_rng(0), b""
-    for k, count in enumerate(counts):
+    for count in counts:
         numbers = (rng.random(abs(count), dtype=np.float32) + 0.5).astype("<f4").tobytes()
-        data += (struct.pack("<I", 0) if count > 0 and k == 0 else b"") + numbers
+        data += (struct.pack("<I", 0) if count > 0 else b"") + numbers
     return data
 
 

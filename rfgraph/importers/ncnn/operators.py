@@ -432,6 +432,8 @@ def _inner_product(node: Node, build: Builder) -> Made:
     if units < 1:
         raise ValueError(f"its num_output {units} is not positive")
     inside = node.integer_of(2) // units
+    if len(shape) == 2 and not isinstance(shape[1], int):
+        raise UnspelledError("whether it reads each row or all of them depends on the input size; give one")
     if len(shape) == 2 and shape[1] == inside:
         rows = program.Contract(operands=(("b", "k"), ("k", "j")), output=("b", "j"))
         return build(rows, x, build.weight((inside, units)))
@@ -543,7 +545,7 @@ def _crop(node: Node, build: Builder) -> Made:
         return build(cut, node.x)
     #: Offset, size and what is left out behind, of c, d, h and w.
     numbers = [(2, 5, 8), (13, 14, 15), (1, 4, 7), (0, 3, 6)]
-    numbers = [numbers[0], *numbers[5 - rank :]] if rank > 1 else numbers[3:]
+    numbers = [numbers[0], *numbers[5 - rank :]] if rank > 2 else numbers[4 - rank :]
     amounts: list[tuple[Dim, Dim]] = []
     for size, (offset, wanted, behind) in zip(shape, numbers, strict=True):
         first, length = node.integer_of(offset), node.integer_of(wanted, 0)
@@ -619,15 +621,13 @@ def _reshape(node: Node, build: Builder) -> Made:
     else:
         if len(node.inputs) > 1:
             raise UnspelledError("another blob says its shape")
-        own = {"w": -1, "h": -2, "d": -3 if len(shape) == 4 else 0, "c": 0}
+        own = dict(zip({1: "w", 2: "hw", 3: "chw", 4: "cdhw"}[len(shape)], shape, strict=True))
         given = [(letter, node.integer_of(n, ABSENT)) for letter, n in (("c", 2), ("d", 11), ("h", 1), ("w", 0))]
         wanted = []
         for letter, size in given:
             if size == ABSENT:
                 continue
-            if size == 0 and abs(own[letter]) > len(shape):
-                raise ValueError(f"it keeps a size of dimension {letter}, which its blob has not")
-            wanted.append(shape[own[letter]] if size == 0 else size)
+            wanted.append(own.get(letter, 1) if size == 0 else size)
     return build(program.Reshape(shape=completed(wanted, shape, node.name)), node.x)
 
 
@@ -662,6 +662,8 @@ def _ones(node: Node, build: Builder) -> Made:
             raise UnspelledError("where it puts dimensions is said by their letters")
         own = "hw" if rank == 2 else "chw"
         dims = tuple(sorted(own.index(letter) for letter in letters if letter in own))
+    if not grows and not all(isinstance(node.shape()[d], int) for d in dims):
+        raise UnspelledError("whether its dimensions are of size 1 depends on the input size; give one")
     kept = tuple(d for d in dims if grows or node.shape()[d] == 1)
     if not kept or (len(kept) == rank and not grows):
         return build(program.Pointwise(function="identity"), node.x)

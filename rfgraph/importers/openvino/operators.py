@@ -62,9 +62,9 @@ def _convert(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function=function), node.x)
 
 
-@HANDLERS.handles("BatchNormInference", weights=(1, 2))
+@HANDLERS.handles("BatchNormInference", weights=(0, 1, 2))
 def _batch_norm(node: Node, build: Builder) -> Made:
-    x = next((value for value in node.tensors() if len(shape_of(value)) > 1), node.x)  # opset 1 puts it last
+    x = node.input(2 if node.opset == 1 else 0)  # in opset 1 behind what it is scaled and moved by
     return build(program.Pointwise(function="batch_norm"), x)
 
 
@@ -308,6 +308,8 @@ def _interpolate(node: Node, build: Builder) -> Made:
         nearest = "ceil" if smaller and smaller[0] else "floor"
     if mode != "nearest" and node.flag("antialias"):
         raise UnspelledError("which taps its antialiasing has is not the same on all devices")
+    if coordinates == "align_corners" and any(not _whole_size(shape[d], scales.get(d, 1)) for d in dims):
+        raise UnspelledError("its scale makes no whole size, so that the corners it aligns are not said")
     if coordinates not in COORDINATES:
         raise UnspelledError(f"its coordinate_transformation_mode is {coordinates}")
     primitive = program.Resize(
@@ -316,6 +318,10 @@ def _interpolate(node: Node, build: Builder) -> Made:
         nearest_mode=nearest, coefficient=Fraction(node.attributes.get("cube_coeff", CUBIC)),
     )  # fmt: skip
     return build(primitive, node.x)
+
+
+def _whole_size(size: Dim, scale: Any) -> bool:
+    return Fraction(scale).denominator == 1 or (isinstance(size, int) and (size * Fraction(scale)).denominator == 1)
 
 
 def _ratio(before: Dim, after: Any, scale: Any) -> Fraction | None:

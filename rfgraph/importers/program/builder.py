@@ -89,6 +89,12 @@ class Builder:
         self._names.setdefault(free, 2)
         return free
 
+    def forget(self, before: int) -> None:
+        """Drop the instructions from number ``before`` on, whose names are free again."""
+        for step in self.instructions[before:]:
+            self._names.pop(step.output.name, None)
+        del self.instructions[before:]
+
     def input(self, name: str, shape: Shape | None, given: Given | None = None) -> Value:
         """Add an input of the program; one of which it is given what it holds is a constant.
 

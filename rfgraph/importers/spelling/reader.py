@@ -63,7 +63,7 @@ class Reader:
             try:
                 return spell()
             except UnspelledError as error:
-                del self.build.instructions[before:]
+                self.build.forget(before)
                 return unspelt(str(error))
         except MALFORMED as error:
             raise self.fail(f"{self.noun} {node.name!r} ({node.op}): {error}") from error

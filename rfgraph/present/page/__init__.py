@@ -34,7 +34,7 @@ from rfgraph.questions.latency import Latency
 from rfgraph.questions.layers import Read
 from rfgraph.questions.misalignment import Branch, Misalignment
 from rfgraph.questions.paths import AxisPaths, Paths
-from rfgraph.questions.tiling import Tiling
+from rfgraph.questions.tiles import Tiling
 from rfgraph.report import Report
 
 #: Part of a panel: what kind it is, and what it shows.
