@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import rfgraph
 from rfgraph import cli
 from rfgraph.cli import versions
+from rfgraph.importers import FORMATS
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -39,6 +41,20 @@ def test_all_brings_what_every_extra_brings() -> None:
     names = everything.removeprefix("rfgraph[").removesuffix("]").split(",")
     assert sorted(names) == sorted(extras.keys() - versions.WORKSHOP)
     assert versions.WORKSHOP - {"docs"} <= extras.keys()
+
+
+def test_the_hook_is_run_on_model_files() -> None:
+    text = (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+    (suffixes,) = re.findall(r"^  files: \\\.\((.*)\)\$$", text, re.MULTILINE)
+    assert {f".{suffix}" for suffix in suffixes.split("|")} == set(FORMATS) - {".json", ".xml", ".param"}
+    (entry,) = re.findall(r"^  entry: rfgraph (.*)$", text, re.MULTILINE)
+    assert cli.main([*entry.split(), "zoo:vgg_16"]) == 0
+    (needed,) = re.findall(r"^  additional_dependencies: \[(.*)\]$", text, re.MULTILINE)
+    extras = PROJECT["project"]["optional-dependencies"]
+    brought = {
+        re.split(r"[<>=]", name)[0] for extra in ("onnx", "tensorflow", "tflite", "hdf5") for name in extras[extra]
+    }
+    assert set(needed.split(", ")) == brought
 
 
 def test_the_version_is_one() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
 
@@ -26,25 +27,28 @@ class Part:
     stride: Dim = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Dimension:
-    """One dimension of a tensor: its parts, and rows before and after them that are no positions (class tokens)."""
+    """One dimension of a tensor: its parts, and rows before and after them that are no positions (class tokens).
+
+    Most ops hand it on as it is, so what is asked of it is kept.
+    """
 
     parts: tuple[Part, ...] = ()
     before: Dim = 0
     after: Dim = 0
 
-    @property
+    @cached_property
     def size(self) -> Dim:
         """How many elements it has."""
         return product(part.size for part in self.parts) + self.before + self.after
 
-    @property
-    def axes(self) -> set[int]:
+    @cached_property
+    def axes(self) -> frozenset[int]:
         """The axes that it carries some of."""
-        return {part.axis for part in self.parts if part.axis is not None}
+        return frozenset([part.axis for part in self.parts if part.axis is not None])
 
-    @property
+    @cached_property
     def spatial(self) -> tuple[Part, ...]:
         """Its parts that are positions."""
         return tuple(part for part in self.parts if part.axis is not None)
@@ -65,7 +69,7 @@ def along(axis: int, size: Dim) -> Dimension:
     return Dimension((Part(size, axis),))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
     """The dimensions of a tensor, and what they carry.
 
@@ -81,30 +85,43 @@ class View:
 
     dims: tuple[Dimension, ...]
 
-    @property
-    def axes(self) -> set[int]:
+    @cached_property
+    def axes(self) -> frozenset[int]:
         """The axes that any dimension carries."""
-        return set().union(*(dim.axes for dim in self.dims))
+        return frozenset(self._places)
+
+    @cached_property
+    def _places(self) -> dict[int, list[tuple[int, Part]]]:
+        places: dict[int, list[tuple[int, Part]]] = {}
+        for d, dim in enumerate(self.dims):
+            for part in dim.parts:
+                if part.axis is not None:
+                    places.setdefault(part.axis, []).append((d, part))
+        return places
+
+    @cached_property
+    def _extents(self) -> dict[int, Dim]:
+        return {axis: product(part.size for _, part in places) for axis, places in self._places.items()}
 
     @property
     def rank(self) -> int:
         """How many dimensions it has."""
         return len(self.dims)
 
-    @property
+    @cached_property
     def apart(self) -> bool:
         """Whether no dimension holds several parts, and no axis lies in several dimensions."""
         lone = [dim.parts[0].axis for dim in self.dims if dim.parts]
         carried = [axis for axis in lone if axis is not None]
         return len(set(carried)) == len(carried) and all(len(dim.parts) <= 1 for dim in self.dims)
 
-    def places(self, axis: int) -> list[tuple[int, Part]]:
+    def places(self, axis: int) -> Sequence[tuple[int, Part]]:
         """Return the parts of ``axis`` and the dimensions that they are in."""
-        return [(d, part) for d, dim in enumerate(self.dims) for part in dim.parts if part.axis == axis]
+        return self._places.get(axis, ())
 
     def extent(self, axis: int) -> Dim:
         """Return the size of ``axis``."""
-        return product(part.size for _, part in self.places(axis))
+        return self._extents.get(axis, 1)
 
     def whole(self, d: int) -> int | None:
         """Return the axis that dimension ``d`` is, all of it and nothing else; ``None`` if there is none."""
