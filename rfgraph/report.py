@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from rfgraph.questions.budget import Budget
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
     from rfgraph.questions.features import Features, How, Pixel
-    from rfgraph.questions.latency import Frames, Latency
+    from rfgraph.questions.frames import Frames
+    from rfgraph.questions.latency import Latency
     from rfgraph.questions.paths import Paths
     from rfgraph.questions.support import Support
     from rfgraph.questions.tiles import Tiling
@@ -204,9 +205,13 @@ class Report(Mapping[Hashable, Layer]):
         Examples
         --------
         >>> from rfgraph import analyze
-        >>> report = analyze("zoo:resnet_v1_50", input_size=224)
-        >>> print(str(report.summary(depth=0, columns=["layer", "op", "r", "S"]))[:200])  # doctest: +ELLIPSIS
-        resnet_v1_50...
+        >>> table = analyze("zoo:resnet_v1_50").summary(depth=1, columns=["layer", "op", "r", "S"])
+        >>> print("\\n".join(str(table).splitlines()[2:7]))
+        layer                op          r   S
+        -------------------  --------  ---  --
+        image                input       1   1
+        resnet_v1_50/conv1   2 nodes     7   2
+        resnet_v1_50/pool1   max_pool   11   4
         """
         from rfgraph.present.notebook import Table
 
@@ -1072,7 +1077,7 @@ class Report(Mapping[Hashable, Layer]):
         >>> frames.start(2), frames.end(2), frames.center(2)
         (0.02, 0.045, 0.0325)
         """
-        from rfgraph.questions.latency import Frames
+        from rfgraph.questions.frames import Frames
 
         index = self._axis(axis)
         seen = self[layer]

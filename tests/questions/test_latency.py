@@ -17,7 +17,8 @@ from rfgraph.graph.network import read
 from rfgraph.passes.available import available, states
 from rfgraph.passes.compiled import compile_layers
 from rfgraph.passes.fold import between
-from rfgraph.questions.latency import Frames, latency
+from rfgraph.questions.frames import Frames
+from rfgraph.questions.latency import latency
 
 
 def latency_of(graph, **options):
