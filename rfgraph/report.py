@@ -205,9 +205,13 @@ class Report(Mapping[Hashable, Layer]):
         Examples
         --------
         >>> from rfgraph import analyze
-        >>> report = analyze("zoo:resnet_v1_50", input_size=224)
-        >>> print(str(report.summary(depth=0, columns=["layer", "op", "r", "S"]))[:200])  # doctest: +ELLIPSIS
-        resnet_v1_50...
+        >>> table = analyze("zoo:resnet_v1_50").summary(depth=1, columns=["layer", "op", "r", "S"])
+        >>> print("\\n".join(str(table).splitlines()[2:7]))
+        layer                op          r   S
+        -------------------  --------  ---  --
+        image                input       1   1
+        resnet_v1_50/conv1   2 nodes     7   2
+        resnet_v1_50/pool1   max_pool   11   4
         """
         from rfgraph.present.notebook import Table
 

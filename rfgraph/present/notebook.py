@@ -7,7 +7,7 @@ and runs in a frame of its own, from where it reaches neither the notebook nor t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -28,6 +28,9 @@ _DEEPEST = 4
 #: Colours of severities, which are read on white and on black.
 _COLOURS = {"error": "#d03a3a", "warning": "#b07d00", "note": "#4a78c8"}
 
+#: Options of the command line that notes name -> what a user of Python writes.
+_ARGUMENTS = {"--input-size": "input_size=", "--format json": "report.to_dict()"}
+
 #: What a report without a name is called.
 _NAMELESS = "network"
 
@@ -43,7 +46,7 @@ class Table:
     @property
     def sheet(self) -> Sheet:
         """The table itself."""
-        return _summary(self.report, self.depth, self.columns).sheet()
+        return _sheet(self.report, self.depth, self.columns)
 
     def __str__(self) -> str:
         return as_table.text(self.sheet).rstrip("\n")
@@ -110,7 +113,7 @@ def html(report: Report) -> str:
     report
         The results.
     """
-    whole = _summary(report).sheet()
+    whole = _sheet(report)
     parts = [_head(whole.title), _findings(report.findings), _notes(whole.brief)]
     if len(whole.rows) > _UNFOLDED:
         folded = _modules(report)
@@ -123,17 +126,25 @@ def _modules(report: Report) -> Sheet | None:
     """Return the table folded by module, as deep as it stays short; ``None`` if there is none so short."""
     best = None
     for depth in range(_DEEPEST):
-        sheet = _summary(report, depth).sheet()
+        sheet = _sheet(report, depth)
         if len(sheet.rows) > _UNFOLDED:
             break
         best = sheet
     return best
 
 
-def _summary(report: Report, depth: int | None = None, columns: Sequence[str] | None = None) -> Summary:
-    judged = judge(report.findings, Policy())
-    name, see = report.name or _NAMELESS, "report.findings"
-    return Summary(report, judged, name, see, everything=True, depth=depth, columns=columns)
+def _sheet(report: Report, depth: int | None = None, columns: Sequence[str] | None = None) -> Sheet:
+    """Return the table of a report, whose notes name what Python calls options."""
+    name, judged = report.name or _NAMELESS, judge(report.findings, Policy())
+    view = Summary(report, judged, name, "report.findings", everything=True, depth=depth, columns=columns)
+    sheet = view.sheet()
+    return replace(sheet, notes=tuple(map(_in_python, sheet.notes)), brief=tuple(map(_in_python, sheet.brief)))
+
+
+def _in_python(note: str) -> str:
+    for option, argument in _ARGUMENTS.items():
+        note = note.replace(option, argument)
+    return note
 
 
 def _head(title: str) -> str:

@@ -256,6 +256,7 @@ def _mark(marks: Marks, first: NDArray[np.int64], last: NDArray[np.int64], op: O
     if length > 4 * MAX_POSITIONS:
         marks[:] = True  # too far to be followed: all counts as read
         return
+    every = min(every, length)  # of runs of taps that lie further apart than all this, each is one tap
     # Runs are counted where they begin and after they end, in as many columns as taps lie apart.
     change = np.zeros((length // every + 2) * every, dtype=np.int64)
     np.add.at(change, first - low, 1)

@@ -135,6 +135,22 @@ def test_an_archive_of_many_members_is_refused(suffix, tmp_path, monkeypatch):
         rfgraph.load(tmp_path / f"many{suffix}")
 
 
+@pytest.mark.parametrize("suffix", GRAPHS)
+@pytest.mark.parametrize("part", ["[]", '{"a":0}', '"a"', "7"])
+def test_a_graph_of_too_many_parts_is_refused_before_they_are_made(suffix, part, tmp_path, monkeypatch):
+    parts = json.dumps([0] * 10_000).replace("0", part)
+    path = tmp_path / f"parts{suffix}"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr(GRAPHS[suffix], parts)
+    limit = sys.getsizeof([0] * 10_000) + 10_000 * sys.getsizeof(json.loads(part)) * (part[0] in "[{") + len(parts)
+    monkeypatch.setattr(archive, "MOST_PARSED", limit)  # what is made takes more
+    with pytest.raises(ModelFileError, match="its graph has too many parts, which would take up to"):
+        rfgraph.load(path)
+    monkeypatch.setattr(archive, "MOST_PARSED", 10 * limit)
+    with pytest.raises(ModelFileError, match=r"or a damaged one|is not"):
+        rfgraph.load(path)
+
+
 @pytest.mark.parametrize("suffix", [*GRAPHS, ".json"])
 def test_json_nested_without_end_is_refused(suffix, tmp_path):
     path, text = tmp_path / f"deep{suffix}", "[" * 200_000

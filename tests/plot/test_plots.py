@@ -196,6 +196,17 @@ def test_images_lie_under_their_pixels(shape: tuple[int, ...], ax: Any) -> None:
         plot.region(report, "conv", (0, 0), image=np.zeros((8, 6)), ax=ax)
 
 
+def test_an_image_is_read_from_its_file(tmp_path: Path, ax: Any) -> None:
+    image = pytest.importorskip("PIL.Image")
+    colours = np.zeros((6, 8, 3), dtype=np.uint8)
+    colours[1, 5] = (255, 0, 51)
+    image.fromarray(colours).save(tmp_path / "image.png")
+    plot.strongest([looked(0, (0, 0), ((0, 1), (0, 1)), None)], tmp_path / "image.png", ax=ax)
+    (drawn,) = of(ax, "image")
+    assert np.argwhere(drawn.get_array().any(axis=-1)).tolist() == [[1, 5]]
+    assert drawn.get_array()[1, 5].tolist() == pytest.approx([1, 0, 0.2])
+
+
 def test_a_signal_lies_under_its_samples(ax: Any) -> None:
     plot.region(analyze(chain([3]), input_size=10), "conv0", 2, image=np.arange(10.0), ax=ax)
     (line,) = of(ax, "signal")
@@ -395,6 +406,29 @@ def test_a_heat_map_has_its_sums_beside_it(ax: Any) -> None:
     assert sides == pytest.approx([4 * sqrt(2 * (9 - 1) / 12), 4 * sqrt(2 * (25 - 1) / 12)])
     # The ring is longer along x.
     assert (ring.width > ring.height) == (abs(ring.angle) % 180 < 45)
+
+
+def test_axes_are_drawn_in_the_order_that_is_asked_for(ax: Any) -> None:
+    net = Network("volumes", axes=3)
+    net.conv("conv", net.input("clip"), kernel=(2, 3, 5))
+    report = analyze(net, input_size=(6, 8, 10))
+    plot.effective(report.effective_field("conv", (0, 1, 2)), axes=("x", "z"), ax=ax)
+    assert of(ax, "heat")[0].get_array().shape == (5, 2)
+    assert of(ax, "heat")[0].get_extent() == [-0.5, 1.5, 6.5, 1.5]
+    above, beside, *_ = ax.child_axes
+    assert of(above, "shares")[0].get_ydata() == pytest.approx([1 / 2] * 2)
+    assert of(beside, "shares")[0].get_xdata() == pytest.approx([1 / 5] * 5)
+    assert "summed over y" in said(ax)
+    ring = of(ax, "two deviations")[0]
+    assert ring.center == pytest.approx((0.5, 4))
+    plot.support(report, "conv", axes=("x", "z"), ax=(shown := fresh()))
+    assert of(shown, "support")[0].get_extent() == [-0.5, 1.5, 4.5, -0.5]
+    assert of(shown, "support")[0].get_array().shape == (5, 2)
+    plot.tiling(report.tiling(tile=(6, 8, 7)), axes=("x", "y"), ax=(tiled := fresh()))
+    assert {box(tile) for tile in of(tiled, "tile")} == {(-0.5, 7.5, -0.5, 6.5), (-0.5, 7.5, 2.5, 9.5)}
+    plot.feature_maps(report, "conv", axes=("x", "y"), ax=(mapped := fresh()))
+    places = {tuple(place) for place in of(mapped, "centres")[0].get_offsets().tolist()}
+    assert places == {(y + 1.5, x + 2.5) for y in range(6) for x in range(6)}
 
 
 def test_measurement_stands_beside_theory(ax: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -75,10 +76,18 @@ def test_a_report_prints_the_table_that_the_command_prints(capsys: pytest.Captur
     assert main(["summary", "zoo:unet_3x3", "--input-size", "256", "--all"]) == 0
     command = capsys.readouterr().out.splitlines()
     own = str(analyze("zoo:unet_3x3", input_size=256)).splitlines()
+    command = [line.replace("--format json", "report.to_dict()") for line in command]
     assert [line for line in own if not line.startswith("findings")] == [
         line for line in command if not line.startswith("findings")
     ]
     assert "findings: 4 warnings (see `report.findings`)" in own
+
+
+def test_notes_name_arguments_and_no_options() -> None:
+    report = analyze("zoo:resnet_v1_50")
+    for text in (str(report), report._repr_html_(), report.summary(depth=0)._repr_html_()):
+        assert "input_size= gives one number" in text
+        assert not re.findall("--[a-z]", text)
 
 
 def test_a_summary_folds_and_chooses_columns() -> None:

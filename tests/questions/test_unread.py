@@ -182,3 +182,11 @@ def test_json_has_the_positions(capsys, tmp_path):
     assert cli.main(["check", str(path), "--input-size", "8", "--format", "json"]) == 0
     (finding,) = json.loads(capsys.readouterr().out)["findings"]
     assert (finding["rule"], finding["positions"], finding["modulus"]) == ("RF015", [6, 7], None)
+
+
+@pytest.mark.parametrize(("stride", "unread_positions"), [(1, ()), (2, (1, 3, 5, 7))])
+def test_taps_that_lie_further_apart_than_the_map_take_no_memory(stride, unread_positions):
+    net = Network("far", axes=1)
+    net.conv("far", net.input("x"), kernel=2, dilation=10**9, padding=[[10**9, 0]], stride=stride)
+    findings = [finding for finding in rfgraph.analyze(net, input_size=8).findings if finding.rule == "RF015"]
+    assert [finding.positions for finding in findings] == [unread_positions] * bool(unread_positions)

@@ -100,8 +100,8 @@ def read(path: str | os.PathLike[str]) -> Model:
     """
     name = os.fspath(path)
     with archive.refusing(name, "a model saved by Keras"):
-        data = json.loads(archive.member(name, r"config\.json", "holds no config.json; save the model by Keras 3's "
-                                         "model.save('name.keras'), or pass the live model"))  # fmt: skip
+        lacking = "holds no config.json; save the model by Keras 3's model.save('name.keras'), or pass the live model"
+        data = archive.parsed(name, archive.member(name, r"config\.json", lacking))
         return model_of(name, data, "its config.json")
 
 

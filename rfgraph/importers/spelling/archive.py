@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rfgraph.errors import ModelFileError
 
@@ -69,6 +71,27 @@ def member(name: str, pattern: str, lacking: str) -> bytearray:
                         f"{name}: its graph unpacks to more than {MAX_RATIO} times its {found[0].compress_size} bytes"
                     )
         return text
+
+
+def parsed(name: str, text: bytes | bytearray) -> Any:
+    """Return what JSON from an archive holds.
+
+    Raises
+    ------
+    ModelFileError
+        If it would take more than ``MOST_PARSED`` bytes of memory: a list or a mapping is two bytes long and takes a
+        hundred times as many.
+    """
+    most = 2 * len(text) + sum(text.count(mark) * weight for mark, weight in _WEIGHTS.items())
+    if most > MOST_PARSED:
+        raise ModelFileError(f"{name}: its graph has too many parts, which would take up to {most >> 20} MiB of memory")
+    return json.loads(text)
+
+
+#: Bytes of memory that the JSON of a graph may take. That of a network of 10,000 layers takes some 300 million.
+MOST_PARSED = 640 << 20
+#: What each of these in JSON takes in memory at most: a mapping, a list, an entry, a name and its value.
+_WEIGHTS = {b"{": 184, b"[": 56, b",": 8, b'"': 32, b":": 24}
 
 
 def small(name: str, paths: Collection[str], most: int) -> dict[str, bytes]:

@@ -9,7 +9,6 @@ in a directory; the constants of the former are in a pickle, and so are not read
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -51,7 +50,7 @@ def read(path: str | os.PathLike[str]) -> Exported:
     """
     name = os.fspath(path)
     with archive.refusing(name, "a model saved by torch.export.save"):
-        data = json.loads(_graph_text(name))
+        data = archive.parsed(name, _graph_text(name))
         return replace(decoded(data, name, _shared(name)), contents=_contents(name, data))
 
 
@@ -75,7 +74,7 @@ def _payloads(name: str, what: str) -> dict[str, Any]:
         text = archive.member(name, rf"(.*/)?data/{what}/\w+_{what}_config\.json", f"has no list of its {what}")
     except ModelFileError:  # PyTorch before 2.7 put all of them into one pickle, which is not opened
         return {}
-    return dict(json.loads(text)["config"])
+    return dict(archive.parsed(name, text)["config"])
 
 
 def _contents(name: str, data: Any) -> dict[str, Any]:
