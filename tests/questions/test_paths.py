@@ -271,3 +271,15 @@ def test_a_layer_that_does_not_read_the_source_has_no_paths():
     assert report.paths("x").count == 1
     with pytest.raises(rfgraph.RFGraphError, match="no node 'z'"):
         report.paths("z")
+
+
+def test_the_cap_is_shared_by_the_shapes_that_meet_at_a_node():
+    net = Network(axes=1)
+    x = net.input("x")
+    for i in range(6):
+        x = net.add(f"a{i}", x, net.conv(f"c{i}", x, kernel=3, padding=1))
+    net.add("merge", x, net.conv("half", x, kernel=1, stride=2))
+    compiled = compile_graph(net.graph)
+    (value,) = fold(compiled.layers, 0, lengths.PathDomain(compiled, 0, 8), [len(compiled.layers.nodes) - 1]).values()
+    assert [len(counts) for _, _, counts in value.groups] == [4, 4]  # 7 lengths of each of two strides
+    assert value.count == 2 * 2**6
