@@ -76,3 +76,41 @@ def test_what_reads_at_most_its_window_is_a_bound_that_holds_the_gradient(middle
         assert region.status == "bound"
         for axis, (first, last) in enumerate(region.box or ()):
             assert not len(read) or (first <= read[:, axis].min() and read[:, axis].max() <= last)
+
+
+BEFORE = torch.ones(12, 12).tril().bool()
+
+#: Attention under a mask that is constant, as people write it.
+MASKS = {
+    "filled": lambda q, mask: (q @ q.mT).masked_fill(~mask, -1e9).softmax(-1) @ q,
+    "made of ones": lambda q, mask: (q @ q.mT).masked_fill(torch.ones(12, 12).triu(1).bool(), -1e9).softmax(-1) @ q,
+    "chosen": lambda q, mask: torch.where(mask, q @ q.mT, torch.tensor(-1e9)).softmax(-1) @ q,
+    "added": lambda q, mask: (q @ q.mT + torch.zeros(12, 12).masked_fill(~mask, -1e9)).softmax(-1) @ q,
+    "times": lambda q, mask: ((q @ q.mT).exp() * mask) @ q,
+    "a triangle": lambda q, mask: (q @ q.mT).tril() @ q,
+    "given": lambda q, mask: functional.scaled_dot_product_attention(q, q, q, attn_mask=mask),
+    "of fewer keys": lambda q, mask: functional.scaled_dot_product_attention(q, q[:, :7], q[:, :7], is_causal=True),
+    "added to a product": lambda q, mask: torch.baddbmm(mask.to(q) * 9 - 9, q, q.mT).softmax(-1) @ q,
+}
+
+
+class Masked(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.conv = kind, nn.Conv1d(3, 3, 3, padding=1)
+        self.register_buffer("mask", BEFORE)
+
+    def forward(self, x):
+        return MASKS[self.kind](self.conv(x).mT, self.mask).mT
+
+
+@pytest.mark.parametrize("trace", ["run", "export"])
+@pytest.mark.parametrize("kind", MASKS)
+def test_attention_under_a_constant_mask_is_a_bound(kind, trace):
+    report = rfgraph.analyze(Masked(kind), example=(1, 3, 12), trace=trace)
+    (layer,) = report.outputs
+    assert (report[layer].status, report.regions(layer).status) == ("bound", "bound")
+    for y in range(12):
+        ((first, last),) = report.region(layer, (y,)).box
+        assert first == 0
+        assert last >= min(y + 1, 11 if kind != "of fewer keys" else 7)

@@ -445,6 +445,23 @@ def test_rows_computed_one_by_one_and_stacked_are_an_axis():
     check_moves(program, layout_of(program))
 
 
+def test_rows_written_one_by_one_into_an_array_are_an_axis():
+    """A loop that fills an array: each turn lays what is before the row, the row, and what comes after side by side."""
+    net = Net((1, 2, 6))
+    x = net.conv(net.x, dims=(2,))
+    filled = net.weight(6, 1, 4)
+    for i in range(6):
+        row = net.relu(net(p.Slice(dims=(0, 2), starts=(None, i), stops=(None, i + 1), steps=(1, 1)), x))
+        row = net.reshape(net(p.Squeeze(dims=(2,)), row), 1, 1, 4)
+        filled = net.concat(0, slice_(net, filled, 0, 0, i), row, slice_(net, filled, 0, i + 1))
+    program = net.build.program([net.conv(net.transpose(filled, 1, 2, 0), dims=(2,))])
+    graph = lower(program)
+    last = list(graph)[-1]
+    report = rfgraph.analyze(graph)
+    assert report[last].map_size == (6,)
+    assert report.region(last, (3,)).box == ((1, 5),)
+
+
 def test_a_recurrence_written_out_reads_the_rows_before():
     net = Net((1, 2, 4, 6))
     x = net.conv(net.x)

@@ -10,9 +10,9 @@ import networkx as nx
 import numpy as np
 import oracle
 import pytest
-from hypothesis import assume, given, note
+from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
-from strategies import networks
+from strategies import DIRECTED, GATED, networks, sized
 
 import rfgraph
 from rfgraph import Network, cli
@@ -279,3 +279,76 @@ def test_holes_of_very_deep_networks_are_a_bound(monkeypatch):
     (finding,) = (f for f in rfgraph.analyze(net).findings if f.rule == "RF006")
     assert (finding.node, finding.coverage) == (last, None)
     assert "may have holes; it is too wide for them to be counted" in finding.message
+
+
+@st.composite
+def honest_networks(draw):
+    """Networks with recurrences, gates, empty phases, alternatives and ops that read at most their window."""
+    graph = draw(networks(layers=[*DIRECTED, *GATED], most=8))
+    for _, attributes in graph.nodes(data=True):
+        kind = draw(st.integers(0, 9)) if attributes["op"] != "input" else 9
+        if kind == 0 and "treat" not in attributes:
+            attributes["bound"] = "it may read less"
+        elif kind < 4 and attributes["op"] in ("add", "mul"):
+            attributes["op"] = "either"
+        elif kind == 1 and attributes["op"] in ("conv", "conv_transpose"):
+            attributes.update(treat="cut")
+    return graph
+
+
+def local_ends(field):
+    return [field.interval(y) for y in range(field.period)]
+
+
+@settings(max_examples=40)
+@given(honest_networks())
+def test_support_and_field_agree_in_status_and_ends(graph):
+    """Where both are exact they have the same ends; a support that is only a bound is so of a field that says so."""
+    note(nx.node_link_data(graph, edges="edges"))
+    try:
+        report = rfgraph.analyze(graph, source="in0")
+    except rfgraph.RFGraphError:
+        return
+    for node in report:
+        layer = report[node]
+        if not all(field.kind == "local" for field in layer.field):
+            continue
+        support = report.support(node)
+        for along, field in zip(support.axes, layer.field, strict=True):
+            assert along.status == "exact" or field.status == "bound"
+            for y, ends in enumerate(local_ends(field)):
+                turns, phase = divmod(y, len(along.phases))
+                one = along.phases[phase]
+                read = None
+                if one is not None:
+                    first = one.first + turns * along.step
+                    read = first, first + len(one.marks) - 1
+                if field.status == along.status == "exact":
+                    assert read == ends
+                elif read is not None:
+                    assert ends is not None
+                    assert ends[0] <= read[0]
+                    assert read[1] <= ends[1]
+
+
+@settings(max_examples=40)
+@given(honest_networks(), st.data())
+def test_regions_and_fields_agree_in_status(graph, data):
+    """A region that is only a bound is so of a field that says so; one that is exact lies in the field."""
+    report = sized(data.draw, graph)
+    assume(report is not None)
+    for node in report:
+        layer = report[node]
+        if layer.status == "unknown":
+            continue
+        try:
+            regions = report.regions(node)
+        except rfgraph.RFGraphError:
+            continue
+        assert regions.status == "exact" or layer.status == "bound"
+        if not any(layer.is_global) and all(field.kind == "local" for field in layer.field):
+            for index in np.ndindex(*layer.map_size):
+                box = regions.box(index)
+                ends = [field.interval(y) for field, y in zip(layer.field, index, strict=True)]
+                if box is not None and None not in ends:
+                    assert all(a[0] <= b[0] and b[1] <= a[1] for a, b in zip(ends, box, strict=True))

@@ -241,13 +241,17 @@ def _einsum(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("ops.DotProductAttention")
 def _dot_product_attention(node: Node, build: Builder) -> Made:
     query, key, value = node.value(0, "query"), node.value(1, "key"), node.value(2, "value")
+    hidden = False
     for name, place in (("bias", 3), ("mask", 4)):
         given = node.argument(place, name)
+        hidden = hidden or (given is not None and not (isinstance(given, Value) and given.learned))
         if isinstance(given, Value) and not given.constant:
             raise UnspelledError(f"the network computes its {name}")
     grouped = shape_of(query)[2] != shape_of(key)[2]
     only_before = node.argument(6, "is_causal", False) is True
-    made = attended(build, query, key, value, axes=(1,), heads=True, grouped=grouped, only_before=only_before)
+    made = attended(
+        build, query, key, value, axes=(1,), heads=True, grouped=grouped, only_before=only_before, hidden=hidden
+    )
     return pointwise(build, "identity", made)
 
 

@@ -165,9 +165,12 @@ def _time_distributed(node: Node, build: Builder) -> Made:
 # Attention.
 
 
+_HIDING = program.Pointwise(function="identity", bound=program.MASKED)
+
+
 def attended(
     build: Builder, query: Value, key: Value, value: Value, *, axes: Sequence[int], heads: bool, grouped: bool = False,
-    only_before: bool = False, part: str = "",
+    only_before: bool = False, hidden: bool = False, part: str = "",
 ) -> Value:  # fmt: skip
     """Add attention: every position of the query reads all of the keys and values.
 
@@ -185,6 +188,8 @@ def attended(
         Whether several heads of the query share one of the keys.
     only_before
         Whether a causal mask hides later positions.
+    hidden
+        Whether a mask that is constant hides some.
     part
         Tells it from other steps of the layer.
     """
@@ -194,12 +199,15 @@ def attended(
     if grouped and heads:
         columns[-1] = "g"  # its label is another, and is summed
     if only_before and len(axes) == 1 and is_self(query, key, axes[0]):
-        return causal(build, query, key, value, rows, columns, axes[0], f"{part}sums/")
+        made = causal(build, query, key, value, rows, columns, axes[0], f"{part}sums/")
+        return build(_HIDING, made, part=f"{part}mask") if hidden else made
     batch = [label for d, label in enumerate(rows) if d not in axes]
     weights = (*batch, *(rows[d] for d in axes), *(columns[d] for d in axes))
     scores = build(
         program.Contract(operands=((*rows, "c"), (*columns, "c")), output=weights), query, key, part=f"{part}scores"
     )
+    if only_before or hidden:
+        scores = build(_HIDING, scores, part=f"{part}mask")
     mixed = tuple(range(len(weights) - len(axes), len(weights)))
     shares = build(program.Mix(function="softmax", dims=mixed), scores, part=f"{part}softmax")
     sums = program.Contract(operands=(weights, (*columns, "e")), output=(*rows, "e"))
@@ -223,6 +231,12 @@ def _joined(node: Node, build: Builder, x: Value, channels: Sequence[Dim], gate:
     if gate:
         x = pointwise(build, "mul", x, projected(build, node.x, heads, each, "gate"), part="gated")
     return build(dense, x, build.weight((heads, each, *channels)))
+
+
+def _hides(node: Node) -> bool:
+    """Return whether a constant says which positions are hidden."""
+    mask = node.argument(6, "attention_mask")
+    return mask is not None and (not isinstance(mask, Value) or mask.constant)
 
 
 def _masked(node: Node, build: Builder, made: Value, axes: int) -> Value:
@@ -267,7 +281,7 @@ def _multi_head(node: Node, build: Builder) -> Made:
     made = attended(
         build, projected(build, query, heads, each, "query"), projected(build, key, heads, each, "key"),
         projected(build, value, heads, deep, "value"), axes=axes, heads=True,
-        only_before=_is_causal(node),
+        only_before=_is_causal(node), hidden=_hides(node),
     )  # fmt: skip
     channels = node.get("output_shape", shape_of(query)[-1])
     channels = channels if isinstance(channels, (list, tuple)) else (channels,)
@@ -286,7 +300,7 @@ def _group_query(node: Node, build: Builder) -> Made:
     made = attended(
         build, projected(build, query, many, each, "query"), projected(build, key, few, each, "key"),
         projected(build, value, few, each, "value"), axes=(1,), heads=True, grouped=True,
-        only_before=_is_causal(node),
+        only_before=_is_causal(node), hidden=_hides(node),
     )  # fmt: skip
     joined = _joined(node, build, made, (shape_of(query)[-1],), node.flag("use_gate"))
     return _masked(node, build, joined, 1)

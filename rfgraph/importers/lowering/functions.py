@@ -35,7 +35,7 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
     if primitive.function == "trilu" or (masked and step.inputs[0].shape not in ((), None)):
         why = why or program.MASKED
     beside = [value for p, value in zip(operands, step.inputs, strict=True) if p is None]
-    if primitive.function in HIDING and any(p.weighs for p in known) and any(map(_is_mask, beside)):
+    if primitive.function in HIDING and any(p.weighs for p in known) and any(_is_mask(maps, value) for value in beside):
         why = why or program.MASKED
     if why:
         known = [maps.at_most(p, f"{step.name}/read", why) for p in known]
@@ -53,10 +53,10 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
     return replace(made, weighs="some") if why else made
 
 
-def _is_mask(value: Value) -> bool:
-    """Return whether a constant may be a mask: it is not learned, and no one number for all elements."""
+def _is_mask(maps: LoweringBuilder, value: Value) -> bool:
+    """Return whether a constant may be a mask: no one says that it is learned, and it is no one number."""
     sizes = [1 if d in value.alike else size for d, size in enumerate(value.shape or ())]
-    return not value.learned and any(size != 1 for size in sizes)
+    return not (value.learned and maps.tells_learned) and any(size != 1 for size in sizes)
 
 
 @place.register

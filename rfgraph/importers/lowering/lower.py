@@ -168,6 +168,7 @@ def returned(program: Program, placed: Mapping[str, Placed], nodes: Collection[s
 def place_all(program: Program, layout: Layout, maps: LoweringBuilder) -> dict[str, Placed]:
     """Place every tensor of a program that depends on an input, in order, and return them by name."""
     counts = Counts(program, layout.views, layout.axes) if maps.probe is None else None
+    maps.tells_learned = program.tells_learned
     placed = _inputs(program, layout, maps, counts)
     values = {value.name: value for value in program.inputs}
     moves = Moves(program)
@@ -246,13 +247,21 @@ def _taken(step: Instruction, operands: Operands, made: Placed) -> frozenset[tup
     rows = {row for p in operands if p is not None for row in p.taken}
     p, first = operands[0], None
     match step.primitive:
-        case Slice(starts=(start,), dims=(d,)):
-            first = 0 if start is None else start
+        case Slice(starts=starts, dims=dims):
+            cut = [(e, start) for e, start in zip(dims, starts, strict=True) if p is not None and _is_cut(p, e)]
+            if len(cut) == 1:
+                ((d, start),) = cut
+                first = 0 if start is None else start
         case Take(dim=d) if (data := step.inputs[1].data) is not None and data.elements.size == 1:
             first = data.elements.flat[0]
     if isinstance(first, int) and p is not None and p.view is not None and (axis := p.view.whole(d)) is not None:
         rows.add((axis, first))
     return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1 and axis not in made.full)
+
+
+def _is_cut(p: Placed, d: int) -> bool:
+    """Return whether a dimension is an axis of several positions: of one that a slice leaves, it says which."""
+    return p.view is not None and p.view.whole(d) is not None and p.view.dims[d].size != 1
 
 
 def _weighs(step: Instruction, operands: Operands, made: Placed) -> Literal["", "all", "some"]:

@@ -121,7 +121,11 @@ class LoweringBuilder:
         self.network = Network(name, axes)
         self.axes = axes
         self.treat = treat
+        #: Whether the model says which constants are learned.
+        self.tells_learned = True
         self.probe = probe
+        #: The tensors that lie side by side somewhere, by node.
+        self.sources: dict[str, Placed] = {}
         #: Nodes that the step at hand has added.
         self.added: list[str] = []
         #: Why the step at hand cannot be followed, if it cannot.

@@ -382,7 +382,16 @@ def _beside(maps: LoweringBuilder, step: Instruction, operands: Operands, known:
     parts = [
         (None, value) if p is None else (next(read), value) for p, value in zip(operands, step.inputs, strict=True)
     ]
-    return made if maps.probe is not None else _from_sources(made, parts, d)
+    if maps.probe is not None:
+        return made
+    maps.sources.update((p.node, q) for p, q in zip(grown, known, strict=True) if p.node == q.node)
+    made = _from_sources(made, parts, d)
+    rows = None if made.origins is None or made.view is None else made.origins.one_by_one(d, made.view.dims[d].size)
+    stacked = None if rows is None else _stacked([maps.sources[row] for row in rows if row in maps.sources], d)
+    if stacked is None or rows is None or len(stacked[0]) != len(rows):
+        return made
+    maps.take_back()  # rows written one by one, as a loop does that fills an array: once all are there they are an axis
+    return _end_to_end(maps, step, operands, stacked[0], d, stacked[1])
 
 
 def _from_sources(made: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | None, Value]], d: int) -> Placed:
@@ -393,6 +402,8 @@ def _from_sources(made: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | No
     laid = []
     sizes = [0 if value.shape is None else value.shape[d] for _, value in parts]
     for (read, _), size in zip(parts, sizes, strict=True):
+        if size == 0:
+            continue
         if not isinstance(size, int) or size < 1 or (read is not None and read[0].beside and read[0].origins is None):
             nodes = {read[1].node for read, _ in parts if read is not None}
             return replace(made, beside=len(nodes) > 1 or any(read[0].beside for read, _ in parts if read is not None))

@@ -66,6 +66,16 @@ class Origins:
         """Whether some channels have other sources than others."""
         return self.masks.size > 1
 
+    def one_by_one(self, d: int, size: object) -> list[str] | None:
+        """Return the nodes that lie along dimension ``d``, one at each of its ``size`` places; ``None`` else."""
+        if self.masks.shape[d] != size or self.masks.size != size:
+            return None
+        bits = [int(mask) for mask in self.masks.reshape(-1)]
+        if any(mask == 0 or mask & (mask - 1) for mask in bits) or len(set(bits)) < len(bits):
+            return None
+        sources = [self.sources[mask.bit_length() - 1] for mask in bits]
+        return [source.node for source in sources] if all(source.is_map for source in sources) else None
+
     def laid(self, masks: Masks) -> Origins:
         """Return the same sources under other masks."""
         for d, size in enumerate(masks.shape):

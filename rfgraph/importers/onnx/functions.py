@@ -352,6 +352,8 @@ def _attention(node: Node, build: Builder) -> Made:
         return _heads_joined(build, made) if flat else made, key, value
     products = program.Contract(operands=(tuple("bhid"), tuple("bgjd")), output=tuple("bhij"))
     scores = build(products, query, key, part="scores")
+    if mask is not None or node.get("is_causal", 0) or node.optional(6) is not None:
+        scores = build(program.Pointwise(function="identity", bound=program.MASKED), scores, part="mask")
     weights = build(program.Mix(function="softmax", dims=(3,)), scores, part="softmax")
     sums = program.Contract(operands=(tuple("bhij"), tuple("bgje")), output=tuple("bhie"))
     weights = and_read(node, build, weights, 6)

@@ -31,6 +31,7 @@ class Weights:
     def __init__(self, build: Builder) -> None:
         self.build = build
         build.learned = NOTHING
+        build.tells_learned = False
         #: Whether the file holds weights as such, and not only as what nodes make.
         self.held = False
         self._made: dict[str, str] = {}  # tensors that nodes make -> the operator of the node

@@ -48,6 +48,8 @@ class Builder:
         self.instructions: list[Instruction] = []
         #: The learned tensors of the model; ``None`` until the reader has told of one, or that it will.
         self.learned: Learned | None = None
+        #: Whether the model says which constants are learned; else those that are read as weights are taken to be.
+        self.tells_learned = True
         #: Names of inputs of which it was given what they hold.
         self.given: set[str] = set()
         self._names: dict[str, int] = {}  # -> the number that the next of that name gets
@@ -185,7 +187,8 @@ class Builder:
                 needed.update(value.name for value in instruction.inputs if not value.constant)
         titles = called or ("",) * len(ends)
         given = frozenset(self.given)
-        return Program(self.name, tuple(self.inputs), tuple(reversed(kept)), ends, self.learned, given, titles)
+        steps, told = tuple(reversed(kept)), self.tells_learned
+        return Program(self.name, tuple(self.inputs), steps, ends, self.learned, given, titles, told)
 
 
 def _alike(primitive: Primitive, operands: Sequence[Value], output: Value) -> frozenset[int]:

@@ -120,6 +120,8 @@ class Program:
     given: frozenset[str] = frozenset()
     #: What the model calls each of its outputs, empty where it has no name for one; none where it has no names.
     titles: tuple[str, ...] = ()
+    #: Whether the model says which constants are learned; else those that are read as weights are taken to be.
+    tells_learned: bool = True
 
 
 # Where values come from.

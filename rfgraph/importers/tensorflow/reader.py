@@ -245,6 +245,7 @@ class Reader(Base):
         self.model = model
         self.given = given
         self.build.learned = NOTHING
+        self.build.tells_learned = False
         self.functions = {f.signature.name: f for f in model.graph.library.function}
         self.bodies: dict[str, Body] = {}
         self.resized = any(not isinstance(told, Data) for told in given.values())
