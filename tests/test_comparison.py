@@ -146,7 +146,7 @@ def test_networks_of_other_axes_are_refused() -> None:
         diff(five(1), block("good"))
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(strategies.networks(same=True, inputs=st.just(1)))
 def test_a_network_does_not_differ_from_itself_whatever_its_layers_are_called(graph: nx.DiGraph) -> None:
     assert not diff(graph, graph).differs()
@@ -158,7 +158,7 @@ def test_a_network_does_not_differ_from_itself_whatever_its_layers_are_called(gr
     assert not found.differs()
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(strategies.networks(inputs=st.just(1)), st.data())
 def test_what_differs_is_what_the_oracle_says(graph: nx.DiGraph, data: st.DataObject) -> None:
     """One padding is changed; fields of both by enumeration of taps."""

@@ -26,8 +26,9 @@ MODELS = (
 
 _EPILOG = """\
 MODEL is a model file (.onnx; .pt2 of PyTorch; .keras, .h5; .pb, .pbtxt or a
-SavedModel of TensorFlow; .tflite; a networkx node-link .json), zoo:NAME for
-a published network (see `rfgraph zoo`), or path/to/file.py:function for a
+SavedModel of TensorFlow; model.json of TensorFlow.js; .tflite; .xml of
+OpenVINO; .param of ncnn; a networkx node-link .json), zoo:NAME for a
+published network (see `rfgraph zoo`), or path/to/file.py:function for a
 function that returns a graph; that file is run.
 
 exit codes:

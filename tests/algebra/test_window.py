@@ -317,3 +317,27 @@ def test_one_sided_windows_have_a_stride_and_no_size():
         _ = PAST.size
     with pytest.raises(UnboundedError, match="reads all of the future"):
         FUTURE.interval(0)
+
+
+def test_one_sided_constants_begin_and_end_at_their_own_index():
+    assert [PAST.ends(y) for y in (0, 5)] == [(None, 0), (None, 5)]
+    assert [FUTURE.ends(y) for y in (0, 5)] == [(0, None), (5, None)]
+
+
+def test_an_end_that_goes_backward_makes_a_window_irregular():
+    assert Window.periodic(((0, 3), (1, 3)), 2).regular
+    assert not Window.periodic(((0, 3), (1, 2)), 2).regular
+    assert not Window.periodic(((1, 2), (0, 3)), 2).regular
+
+
+def test_a_gap_of_one_position_is_a_hole():
+    assert Window(2).through(Window(1, stride=2)).holes
+    assert not Window(1).through(Window(1, stride=2)).holes
+    assert not Window(2).through(Window(2, stride=2)).holes
+
+
+def test_holes_inside_a_solid_window_are_filled():
+    solid, dilated = Window(5, padding=2), Window(3, padding=1, holes=True)
+    assert not solid.hull(dilated).holes
+    assert not dilated.hull(solid).holes
+    assert solid.hull(Window(3, padding=-4)).holes

@@ -46,7 +46,7 @@ def save(net: Network) -> str:
 # Networks
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(strategies.networks(inputs=strategies.st.just(1), drift=False))
 def test_what_is_repaired_is_gone_and_nothing_serious_is_new(graph: nx.DiGraph) -> None:
     before = nx.node_link_data(graph, edges="edges")

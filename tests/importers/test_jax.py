@@ -10,7 +10,6 @@ import functools
 import importlib
 import itertools
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 
 jax = pytest.importorskip("jax")
 
+import op_by_op  # noqa: E402
 from architectures import ARCHITECTURES, check_table  # noqa: E402
 from perturbation import check_regions  # noqa: E402
 
@@ -41,23 +41,12 @@ NOISE = 1e-9
 
 
 @dataclass(frozen=True)
-class Case:
-    """A function of one array, the primitive that it must be traced to, and where its spatial dimensions are."""
+class Case(op_by_op.Case):
+    """A function of one array, and the primitive that it must be traced to."""
 
-    op: str
-    run: Callable
     x: tuple = IMAGE
     at: tuple = (2, 3)
-    #: Where the output has each axis; ``None`` where one position is left of it.
     out: tuple = (2, 3)
-    #: Whether the region is the box of what is read, or only holds it.
-    exact: bool = True
-    #: A phrase of the reason where nothing is known of the primitive.
-    unknown: str = ""
-
-    @property
-    def id(self) -> str:
-        return f"{self.op}-{self.run.__code__.co_firstlineno}"
 
 
 def in_double(function):
@@ -69,12 +58,6 @@ def in_double(function):
             return function(*arguments, **keywords)
 
     return run
-
-
-def first(made):
-    while isinstance(made, (list, tuple)):
-        made = made[0]
-    return made
 
 
 def traced_of(run, shape):
@@ -94,7 +77,7 @@ def reads(case: Case) -> np.ndarray:
             index[d] = i
         near[tuple(index)] = rng.uniform(-2, 2, near[tuple(index)].shape) if value is None else value
         stack.append(near)
-    made = np.asarray(jax.jit(jax.vmap(lambda x: first(case.run(x))))(np.stack(stack))).astype(np.float64)
+    made = np.asarray(jax.jit(jax.vmap(lambda x: op_by_op.first(case.run(x))))(np.stack(stack))).astype(np.float64)
     shape = made.shape[1:]
     near = made[2:].reshape(2, 3, *spatial, *shape)
     base = made[:2].reshape(2, 1, *[1] * len(spatial), *shape)

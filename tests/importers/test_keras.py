@@ -20,7 +20,6 @@ import sys
 import textwrap
 import time
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +30,7 @@ import pytest
 keras = pytest.importorskip("keras")
 torch = pytest.importorskip("torch")
 
+import op_by_op  # noqa: E402
 from architectures import ARCHITECTURES, check_table  # noqa: E402
 from perturbation import check_regions  # noqa: E402
 
@@ -69,29 +69,18 @@ IMAGE = (6, 7, 4)
 
 
 @dataclass(frozen=True)
-class Case:
-    """A function of one symbolic tensor, the handlers it needs, and where its spatial dimensions are."""
+class Case(op_by_op.Case):
+    """A function of one symbolic tensor, and the handler that it needs."""
 
-    ops: str
-    run: Callable
     x: tuple = IMAGE  # without the batch
     at: tuple = (1, 2)
-    #: Where the output has each axis; ``None`` where one position is left of it.
     out: tuple = (1, 2)
-    #: Whether the region is the box of what is read, or only holds it.
-    exact: bool = True
-    #: A phrase of the reason where nothing is known of the layer.
-    unknown: str = ""
     #: Whether samples are told apart by their place in the batch.
     batched: bool = True
     #: Whether the function itself is run: the model of it cannot be, in this version of Keras.
     eager: bool = False
     #: The type of the input.
     dtype: str = "float64"
-
-    @property
-    def id(self) -> str:
-        return f"{self.ops}-{self.run.__code__.co_firstlineno}"
 
 
 def flat(made):
@@ -437,7 +426,7 @@ CASES = [
 def test_what_a_layer_reads(case):
     model = model_of(case)
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
-    assert case.ops in set(ops_of(config))
+    assert case.op in set(ops_of(config))
     if case.unknown:
         program, name = program_of(model)
         graph = lower(program, spatial={name: case.at})
@@ -587,7 +576,7 @@ def test_an_equalisation_changes_nothing_at_inference():
 
 
 def test_every_handler_has_a_row():
-    rows = {case.ops for case in CASES} | {*keras_layers.ELEMENTWISE, *keras_layers.AUGMENTATIONS}
+    rows = {case.op for case in CASES} | {*keras_layers.ELEMENTWISE, *keras_layers.AUGMENTATIONS}
     rows |= {*keras_layers.NOT_FOLLOWED}
     rows |= {"TFOpLambda", "SlicingOpLambda"}  # of Keras 2: test_keras_2.py
     tables = (keras_ops.UNARY, keras_ops.SEVERAL, keras_ops.REDUCTIONS, keras_ops.NOT_FOLLOWED)

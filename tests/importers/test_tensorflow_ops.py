@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 tf = pytest.importorskip("tensorflow")
 
+import op_by_op  # noqa: E402
 from google.protobuf import descriptor_pool  # noqa: E402
 from perturbation import check_regions  # noqa: E402
 from tensorflow.core.framework import types_pb2  # noqa: E402
@@ -39,31 +39,14 @@ IMAGE = (1, 6, 7, 4)
 
 
 @dataclass(frozen=True)
-class Case:
-    """A function of one tensor, an op of its graph, and where its spatial dimensions are."""
+class Case(op_by_op.Case):
+    """A function of one tensor, and an op of its graph."""
 
-    op: str
-    run: Callable
     x: tuple = IMAGE
     at: tuple = (1, 2)
-    #: Where the output has each axis; ``None`` where one position is left of it.
     out: tuple = (1, 2)
-    #: Whether the region is the box of what is read, or only holds it.
-    exact: bool = True
-    #: A phrase of the reason where nothing is known of the op.
-    unknown: str = ""
     #: Whether control flow is written with ``Switch`` and ``Merge``, as TensorFlow 1 did.
     old: bool = False
-
-    @property
-    def id(self) -> str:
-        return f"{self.op}-{self.run.__code__.co_firstlineno}"
-
-
-def first(made):
-    while isinstance(made, (list, tuple)):
-        made = made[0]
-    return made
 
 
 @cache
@@ -75,7 +58,7 @@ def built(case: Case):
     try:
         with graph.as_default():
             x = tf1.placeholder(F64, case.x, name="x")
-            y = first(case.run(x))
+            y = op_by_op.first(case.run(x))
     finally:
         tf1.enable_control_flow_v2()
     return graph, x, y

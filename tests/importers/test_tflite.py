@@ -13,7 +13,6 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
@@ -24,6 +23,7 @@ import pytest
 
 pytest.importorskip("tflite")
 
+import op_by_op
 from architectures import ARCHITECTURES, check_table
 from perturbation import check_regions
 
@@ -167,23 +167,12 @@ class ModelWriter:
 
 
 @dataclass(frozen=True)
-class Case:
-    """A graph of one input, the operators that it holds, and where its spatial dimensions are."""
+class Case(op_by_op.Case):
+    """A graph of one input, and an operator that it holds."""
 
-    op: str
-    run: Callable
     x: tuple = IMAGE
     at: tuple = (1, 2)
-    #: Where the output has each axis; ``None`` where one position is left of it.
     out: tuple = (1, 2)
-    #: Whether the region is the box of what is read, or only holds it.
-    exact: bool = True
-    #: A phrase of the reason where nothing is known of the operator.
-    unknown: str = ""
-
-    @property
-    def id(self) -> str:
-        return f"{self.op}-{self.run.__code__.co_firstlineno}"
 
     def model(self) -> bytes:
         writer = ModelWriter()

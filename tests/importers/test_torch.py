@@ -13,7 +13,6 @@ import sys
 import textwrap
 import warnings
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -24,6 +23,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import op_by_op  # noqa: E402
 from architectures import ARCHITECTURES, check_table  # noqa: E402
 from perturbation import check_regions  # noqa: E402
 
@@ -56,23 +56,12 @@ class Run(nn.Module):
 
 
 @dataclass(frozen=True)
-class Case:
-    """A function of one tensor, the operators that it must be exported as, and where its spatial dimensions are."""
+class Case(op_by_op.Case):
+    """A function of one tensor, and the operator that it must be exported as."""
 
-    ops: str
-    run: Callable
     x: tuple = IMAGE
     at: tuple = (2, 3)
-    #: Where the output has each axis; ``None`` where one position is left of it.
     out: tuple = (2, 3)
-    #: Whether the region is the box of what is read, or only holds it.
-    exact: bool = True
-    #: A phrase of the reason where nothing is known of the operator.
-    unknown: str = ""
-
-    @property
-    def id(self) -> str:
-        return f"{self.ops}-{self.run.__code__.co_firstlineno}"
 
 
 def export(run, *shapes):
@@ -90,12 +79,6 @@ def graph_of(case: Case):
     return lower(Reader(found).program(), spatial={found.data[0]: case.at})
 
 
-def first(made):
-    while isinstance(made, (list, tuple)):
-        made = made[0]
-    return made
-
-
 def reads(case: Case) -> np.ndarray:
     """Return which pixels each output feature reads: booleans [*output positions, *input positions]."""
     torch.manual_seed(0)
@@ -103,7 +86,7 @@ def reads(case: Case) -> np.ndarray:
     spatial = [case.x[d] for d in case.at]
     kept = [d for d in case.out if d is not None]
     with torch.no_grad():
-        made = [first(case.run(x.clone())) for x in bases]
+        made = [op_by_op.first(case.run(x.clone())) for x in bases]
         columns = []
         for pixel in itertools.product(*map(range, spatial)):
             index = [slice(None)] * len(case.x)
@@ -114,7 +97,11 @@ def reads(case: Case) -> np.ndarray:
                 near = x.clone()
                 near[tuple(index)] = torch.rand(near[tuple(index)].shape, dtype=x.dtype) if value is None else value
                 others = tuple(d for d in range(base.dim()) if d not in kept)
-                moved = ((first(case.run(near)).double() - base.double()).abs() > ROUNDING).numpy().any(axis=others)
+                moved = (
+                    ((op_by_op.first(case.run(near)).double() - base.double()).abs() > ROUNDING)
+                    .numpy()
+                    .any(axis=others)
+                )
                 changed |= moved.transpose(np.argsort(np.argsort(kept)))
             columns.append(changed)
     sizes = [1 if d is None else made[0].shape[d] for d in case.out]
@@ -690,7 +677,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_what_an_operator_reads(case):
     called = {op.rpartition("::")[2] for op in called_ops(exported_of(case).graph)}
-    assert case.ops in called | {op.rstrip("_") for op in called}
+    assert case.op in called | {op.rstrip("_") for op in called}
     if case.unknown:
         graph = graph_of(case)
         assert any(d["op"] == "unknown" and case.unknown in d.get("why", "") for _, d in graph.nodes(data=True))
@@ -813,7 +800,7 @@ def test_a_quantised_value_reads_its_own_position(op):
 
 
 def test_every_operator_has_a_row():
-    rows = {case.ops for case in CASES}
+    rows = {case.op for case in CASES}
     rows |= {
         *UNARY,
         *SEVERAL,

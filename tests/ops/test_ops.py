@@ -13,7 +13,7 @@ import rfgraph
 from rfgraph import FULL, IDENTITY, Network, RFGraphError, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops import KINDS, Op, kind_of
-from rfgraph.ops.base import Affine
+from rfgraph.ops.base import Affine, at_border
 
 #: Rows of ops whose sizes or windows depend on where the map ends.
 MORE_CASES = [
@@ -338,3 +338,17 @@ def test_taps_of_dilated_transposed_convolutions_are_the_oracles(kernel, stride,
     for y in range(-3, 15):
         taps = op.taps(op.window(0, (None,)), y)
         assert list(taps) == sorted(oracle.taps({"op": "conv_transpose", **attributes}, 0, y))
+
+
+@pytest.mark.parametrize(
+    ("border", "read"),
+    [
+        ("constant", [-4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7]),
+        ("edge", [0, 0, 0, 0, 0, 1, 2, 2, 2, 2, 2, 2]),
+        ("reflect", [0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2, 1]),
+        ("symmetric", [2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1]),
+        ("wrap", [2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]),
+    ],
+)
+def test_what_is_read_in_the_place_of_a_position_beyond_a_border(border, read):
+    assert [at_border(border, position, 3) for position in range(-4, 8)] == read

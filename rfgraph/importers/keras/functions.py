@@ -94,7 +94,7 @@ def _called(node: Node, build: Builder) -> Made:
     if not isinstance(function, str):
         raise ValueError(f"its function {function!r} is not a name")
     function = function.removeprefix("compat.v1.")
-    keywords = {name: value for name, value in node.kwargs.items() if name != "name"}
+    keywords = {name: value for name, value in node.kwargs.items() if name != "name" and value is not None}
     if function == "__operators__.getitem":
         key = tuple(_entry(one) for one in _several(keywords.get("slice_spec")))
         return node.apply(_operation("GetItem", {}), (node.args[0], key), {}, node.name)
@@ -104,7 +104,8 @@ def _called(node: Node, build: Builder) -> Made:
     if made is not None:
         tensors = tuple(one for name, one in keywords.items() if name == "b")  # the other factor of a product
         kind, config = made({name: one for name, one in keywords.items() if name != "b"})
-        if any(isinstance(one, Value) for one in config.values()) or (kind == "Reshape" and not config):
+        lacks = kind in ("Reshape", "Normalize") and not config  # of all dimensions, where keras.ops takes the last
+        if lacks or any(isinstance(one, Value) for one in config.values()):
             raise UnspelledError("what it is called with depends on what the network computes")
         config = {**_DEFAULTS.get(function, {}), **{name: one for name, one in config.items() if one is not None}}
         return node.apply(_operation(kind, config), (*node.args, *tensors), {}, node.name)
