@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = parse(sys.argv[1:] if argv is None else argv)
     limit = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(0)  # strides are exact, and 15,000 layers of stride 2 have one of 4,516 digits
+    sys.set_int_max_str_digits(0)  # totals are exact, and may be longer than any size
     try:
         from rfgraph.cli.commands import COMMANDS, File
 

@@ -382,7 +382,13 @@ class EffectiveMap(Domain[Gradient]):
             max(a + n, b + m)
             for a, n, b, m in zip(one.first, one.values.shape, other.first, other.values.shape, strict=False)
         ]
-        values = np.zeros((*(end - start for end, start in zip(last, first, strict=True)), *one.values.shape[sides:]))
+        shape = (*(end - start for end, start in zip(last, first, strict=True)), *one.values.shape[sides:])
+        if prod(shape) > MAX_POSITIONS:
+            raise UnboundedError(
+                f"paths feel positions so far apart that the effective field has {prod(shape)} entries, more than the "
+                f"{MAX_POSITIONS} that are carried; effective_sizes tells its mean and spread"
+            )
+        values = np.zeros(shape)
         for patch in (one, other):
             places = tuple(
                 slice(at - start, at - start + size)

@@ -445,6 +445,21 @@ def test_rows_computed_one_by_one_and_stacked_are_an_axis():
     check_moves(program, layout_of(program))
 
 
+def test_some_rows_of_each_block_are_a_bound():
+    net = Net((1, 1, 5, 3))
+    x = take(net, net.conv(net.x, channels=2), 2, [0, 0, 0, 0, 1, 0, 0, 0, 1])
+    program = net.build.program([take(net, net.reshape(x, 1, 2, 3, 3, 3), 3, [0, 1])])
+    assert rfgraph.analyze(lower(program))["take3"].status == "bound"
+    check_moves(program, layout_of(program))
+
+
+def test_a_window_over_positions_among_the_channels_is_a_bound():
+    net = Net((1, 1, 3, 4))
+    framed = net.reshape(take(net, net.x, 3, [[0, 1], [1, 2], [2, 3]]), 1, 3, 3, 2)
+    program = net.build.program([net.conv(sliding(net, framed, 1, 3, 3, 2))])
+    check_moves(program, layout_of(program))
+
+
 def test_rows_written_one_by_one_into_an_array_are_an_axis():
     """A loop that fills an array: each turn lays what is before the row, the row, and what comes after side by side."""
     net = Net((1, 2, 6))

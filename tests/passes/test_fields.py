@@ -11,6 +11,7 @@ from strategies import CUT, DIRECTED_REGULAR, GATED, PLAIN, REGULAR, networks
 
 import rfgraph
 from rfgraph import Network, single_path
+from rfgraph.errors import SizeError
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import compile_graph
 from rfgraph.questions.misalignment import Misalignment
@@ -52,7 +53,7 @@ def test_forward_and_reverse_agree(graph):
     note(nx.node_link_data(graph, edges="edges"))
     try:
         compiled = compile_graph(graph)
-    except rfgraph.SizeError:  # what is reflected after a pool to one position
+    except SizeError:  # what is reflected after a pool to one position
         assume(False)
     layers = compiled.layers
     # A cubic resize that lands on a pixel reads one tap there and four beside it: its ends go backward.

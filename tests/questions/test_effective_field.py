@@ -429,3 +429,13 @@ def test_a_map_that_is_too_large_is_refused() -> None:
     net.conv("conv", net.input("x"), kernel=5000)
     with pytest.raises(UnboundedError, match="more than the 16777216 that are carried; effective_sizes tells"):
         rfgraph.analyze(net).effective_field("conv")
+
+
+def test_paths_that_feel_positions_far_apart_are_refused_before_they_take_memory():
+    net = rfgraph.Network("far", axes=1)
+    x = net.input("x")
+    net.add(
+        "add", net.conv("near", x, kernel=3), net.conv("far", net.crop("crop", x, padding=[[-(2**40), 0]]), kernel=3)
+    )
+    with pytest.raises(UnboundedError, match=r"so far apart that the effective field has \d+ entries"):
+        rfgraph.analyze(net).effective_field("add")

@@ -306,7 +306,12 @@ def among_blocks(maps: LoweringBuilder, step: Instruction, p: Placed, d: int) ->
     p = maps.to_depth(p, reach.blocks, f"{step.name}/blocks")
     assert p.view is not None
     view = View((*p.view.dims[:d], *map(other, at.shape), *p.view.dims[d + 1 :]))
-    return Placed(maps.node("identity", step, [p]), view, p.full, step.name, p.folded)
+    size = p.view.dims[d].size
+    every = isinstance(size, int) and {row % size for row in at.data.elements.flat if isinstance(row, int)} == {
+        *range(size)
+    }
+    node = maps.node("identity", step, [p]) if every else maps.some_channels(step, [p]).node
+    return Placed(node, view, p.full, step.name, p.folded)
 
 
 def _looked_up(primitive: program.Take, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:

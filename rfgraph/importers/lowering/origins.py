@@ -180,10 +180,21 @@ def after(primitive: program.Primitive, origins: Origins, step: Instruction) -> 
     raise Lost
 
 
-@after.register(program.Pointwise)
-@after.register(program.Either)
 @after.register(program.Resize)
 @after.register(program.AdaptivePool)
+def _spatial(primitive: program.Resize | program.AdaptivePool, origins: Origins, step: Instruction) -> Origins:
+    _check_still(origins.masks, primitive.dims)
+    return origins
+
+
+def _check_still(masks: Masks, dims: Sequence[int]) -> None:
+    """Give up where elements are told apart along dimensions that a window slides over."""
+    if any(masks.shape[d] > 1 for d in dims):
+        raise Lost
+
+
+@after.register(program.Pointwise)
+@after.register(program.Either)
 def _each(primitive: program.Primitive, origins: Origins, step: Instruction) -> Origins:
     return origins
 
@@ -191,6 +202,7 @@ def _each(primitive: program.Primitive, origins: Origins, step: Instruction) -> 
 @after.register(program.Slide)
 @after.register(program.SlideTransposed)
 def _slide(primitive: program.Slide | program.SlideTransposed, origins: Origins, step: Instruction) -> Origins:
+    _check_still(origins.masks, primitive.dims)
     masks, d = origins.masks, primitive.channel
     if d is None or masks.shape[d] == 1:
         return origins

@@ -129,7 +129,12 @@ def _windowed(
 
 
 def _channels_mixed(primitive: Window, maps: LoweringBuilder, step: Instruction, p: Placed) -> Placed:
-    if p.view is None or primitive.channel is None:
+    if p.view is None:
+        return p
+    among = any(not p.view.dims[d].axes and p.view.dims[d].size != 1 for d in _sliding(primitive))
+    if among and (p.folded or p.beside):  # it slides over channels of which some hold other positions than others
+        p = maps.at_most(p, f"{step.name}/among", unmixed(p)["bound"])
+    if primitive.channel is None:
         return p
     return maps.collapse(p, {primitive.channel}, f"{step.name}/channels", "dense")
 
