@@ -52,7 +52,7 @@ def test_the_hook_is_run_on_model_files() -> None:
     (needed,) = re.findall(r"^  additional_dependencies: \[(.*)\]$", text, re.MULTILINE)
     extras = PROJECT["project"]["optional-dependencies"]
     brought = {
-        re.split(r"[<>=]", name)[0] for extra in ("onnx", "tensorflow", "tflite", "hdf5") for name in extras[extra]
+        re.split(r"[<>=]", name)[0] for extra in ("onnx", "tensorflow", "tflite") for name in extras[extra]
     }
     assert set(needed.split(", ")) == brought
 
