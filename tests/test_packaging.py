@@ -51,9 +51,7 @@ def test_the_hook_is_run_on_model_files() -> None:
     assert cli.main([*entry.split(), "zoo:vgg_16"]) == 0
     (needed,) = re.findall(r"^  additional_dependencies: \[(.*)\]$", text, re.MULTILINE)
     extras = PROJECT["project"]["optional-dependencies"]
-    brought = {
-        re.split(r"[<>=]", name)[0] for extra in ("onnx", "tensorflow", "tflite", "hdf5") for name in extras[extra]
-    }
+    brought = {re.split(r"[<>=]", name)[0] for extra in ("onnx", "tensorflow", "tflite") for name in extras[extra]}
     assert set(needed.split(", ")) == brought
 
 

@@ -265,7 +265,6 @@ def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize, ax
 def _hdf5(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
     from rfgraph.importers.keras import reader as keras_config
 
-    _needing("h5py", "rfgraph.importers.keras.hdf5", "reading .h5 files", "hdf5")
     return keras_config.lowered(keras_config.read_hdf5(path), treat, input_size, axes=axes)
 
 

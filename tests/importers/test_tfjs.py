@@ -38,7 +38,7 @@ def test_an_architecture_as_a_graph_model_has_the_one_table(name):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_an_architecture_as_a_layers_model_has_the_one_table(name, tmp_path):
-    config = hdf5.attribute(str(DATA / "keras" / f"{name}.h5"), "model_config")
+    config = hdf5.attributes(str(DATA / "keras" / f"{name}.h5"), 1 << 20)["model_config"]
     topology = {"keras_version": "2.21.0", "backend": "tensorflow", "model_config": json.loads(config)}
     path = written(tmp_path, {"format": "layers-model", "modelTopology": topology, "weightsManifest": []})
     names = {node: node.replace(".", "_").replace("/", "_") for node in ARCHITECTURES[name].build().graph}
@@ -60,7 +60,7 @@ def test_two_readers_say_the_same_of_functions_of_tensorflow():
 
 
 def test_what_to_json_writes_is_read(tmp_path):
-    config = json.loads(hdf5.attribute(str(DATA / "keras" / "tcn.h5"), "model_config"))
+    config = json.loads(hdf5.attributes(str(DATA / "keras" / "tcn.h5"), 1 << 20)["model_config"])
     assert rfgraph.analyze(written(tmp_path, config))["convs_3"].size == (31,)
 
 

@@ -19,6 +19,7 @@ import networkx as nx
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.keras import functions as keras_functions  # noqa: F401  they register handlers
+from rfgraph.importers.keras import hdf5
 from rfgraph.importers.keras import operations as keras_ops  # noqa: F401  they register handlers
 from rfgraph.importers.keras import sequences as keras_sequences  # noqa: F401  they register handlers
 from rfgraph.importers.keras.before import modern
@@ -106,26 +107,24 @@ def read(path: str | os.PathLike[str]) -> Model:
 
 
 def read_hdf5(path: str | os.PathLike[str]) -> Model:
-    """Return the model that an ``.h5`` file of Keras holds; it is read by h5py.
+    """Return the model that an ``.h5`` file of Keras holds.
 
     Raises
     ------
     ModelFileError
         If it cannot be read, or holds weights without the layers that they are of.
     """
-    from rfgraph.importers.keras import hdf5
-
     name = os.fspath(path)
     with archive.refusing(name, "an HDF5 file that Keras saves"):
-        config = hdf5.attribute(name, "model_config")
-        if config is None:
+        found = hdf5.attributes(name, archive.MAX_BYTES)
+        if "model_config" not in found:
             raise ModelFileError(
                 f"{name}: it has no model_config: these are weights, without the layers that they are of; "
                 "make the model in Python again and save it whole:\n"
                 f"    model.load_weights({os.path.basename(name)!r})\n"
                 "    model.save('model.keras')"
             )
-        return model_of(name, json.loads(config), "its model_config")
+        return model_of(name, json.loads(found["model_config"]), "its model_config")
 
 
 def of_json(path: str, data: Any) -> Model:
