@@ -1,4 +1,7 @@
-"""How the state of a node in the affine walk, one integer, is laid out."""
+"""How the state of a node in the affine walk, one integer, is laid out.
+
+Part of the twin ``rfgraph.fast.affine_walk``, held by ``tests/fast/test_affine_walk.py``.
+"""
 
 from __future__ import annotations
 

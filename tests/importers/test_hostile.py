@@ -12,7 +12,7 @@ import pytest
 
 import rfgraph
 from rfgraph import cli
-from rfgraph.cli import commands
+from rfgraph.cli.refusals import UNFORESEEN, UNREADABLE
 from rfgraph.errors import AttributeValueError
 from rfgraph.importers import node_link, program
 from rfgraph.importers.program.builder import Builder
@@ -28,7 +28,7 @@ def chain(**attributes):
 def refused(path, capsys, match):
     """Check that a file is refused within seconds, in one paragraph that names it."""
     start = time.perf_counter()
-    assert cli.main(["summary", str(path)]) == cli.UNREADABLE
+    assert cli.main(["summary", str(path)]) == UNREADABLE
     assert time.perf_counter() - start < 10
     said = capsys.readouterr().err
     assert said.startswith("rfgraph: ")
@@ -91,9 +91,9 @@ def test_an_error_that_no_one_foresaw_has_its_own_exit_code(monkeypatch, capsys)
     def broken(*arguments, **options):
         raise AttributeError("'list' object has\nno attribute 'terms'")
 
-    monkeypatch.setattr(commands, "_load", broken)
+    monkeypatch.setattr(rfgraph.importers, "load", broken)
     for command in ("summary", "check", "sizes", "trace"):
-        assert cli.main([command, "zoo:vgg_16"]) == cli.UNFORESEEN
+        assert cli.main([command, "zoo:vgg_16"]) == UNFORESEEN
         said = capsys.readouterr().err
         assert said.startswith("rfgraph: an error in rfgraph itself, AttributeError")
         assert "'list' object has no attribute 'terms'" in said

@@ -414,6 +414,8 @@ def _from_sources(made: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | No
             return replace(made, beside=len(nodes) > 1 or any(read[0].beside for read, _ in parts if read is not None))
         origins = None if read is None or not read[0].beside else read[0].origins
         laid.append((origins, None if read is None else Source(read[1].node, read[1].full, is_map=True), size))
+    if not laid:  # all of them are empty
+        return made
     rank = 0 if made.view is None else made.view.rank
     try:
         origins = beside(made.node, laid, rank, d)

@@ -383,14 +383,16 @@ function startGraph() {
   });
   addEventListener("beforeprint", () => { // on paper the whole graph is seen: nothing scrolls there
     const wide = view.getBoundingClientRect().width;
-    G.screen = [G.zoom, G.x, G.y];
+    G.screen = [G.zoom, G.x, G.y]; G.printing = true;
     G.zoom = Math.min(wide / (G.width + 20), PAPER / (G.height + 20), 1);
     view.style.height = `${(G.height + 20) * G.zoom}px`;
     G.x = (G.width - wide / G.zoom) / 2; G.y = -10;
     moved();
   });
-  addEventListener("afterprint", () => { view.style.height = ""; [G.zoom, G.x, G.y] = G.screen; moved(); });
-  new ResizeObserver(() => (G.touched ? later(moved) : fit())).observe(view);
+  addEventListener("afterprint", () => {
+    view.style.height = ""; [G.zoom, G.x, G.y] = G.screen; G.printing = false; moved();
+  });
+  new ResizeObserver(() => G.printing || (G.touched ? later(moved) : fit())).observe(view);
   build();
   fit();
 }
