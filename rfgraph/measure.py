@@ -159,7 +159,9 @@ class Strongest:
 
     Examples
     --------
-    >>> [one.box for one in strongest(model, "cat.jpg", "layer4", channel=7)]  # doctest: +SKIP
+    >>> one = Strongest(channel=7, index=(3, 4), value=1.5, box=((90, 130), (120, 160)), effective_box=None)
+    >>> [last - first + 1 for first, last in one.box]
+    [41, 41]
     """
 
     channel: int
@@ -205,7 +207,10 @@ def strongest(
 
     Examples
     --------
-    >>> [one.index for one in strongest(model, "cat.jpg", "layer4", channel=7)]  # doctest: +SKIP
+    >>> [one.box for one in strongest(model, "cat.jpg", "layer4", channel=7)]  # of a live model # doctest: +SKIP
+    >>> strongest("model.onnx", "cat.jpg", "layer4", top=0)
+    Traceback (most recent call last):
+    rfgraph.errors.AttributeValueError: top 0 is not a positive number
     """
     if top < 1:
         raise AttributeValueError(f"top {top!r} is not a positive number")

@@ -549,7 +549,12 @@ class Report(Mapping[Hashable, Layer]):
 
         Examples
         --------
-        >>> analyze("zoo:alexnet_v2").to_dataframe().loc["alexnet_v2/pool5"]  # doctest: +SKIP
+        >>> from rfgraph import analyze
+        >>> report = analyze("zoo:alexnet_v2")
+        >>> next(row["r_y"] for row in report.to_records() if row["layer"] == "alexnet_v2/pool5")
+        195
+        >>> report.to_dataframe().loc["alexnet_v2/pool5", "r_y"]  # where pandas is installed # doctest: +SKIP
+        195
         """
         try:
             from pandas import DataFrame
