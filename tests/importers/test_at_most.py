@@ -114,3 +114,31 @@ def test_attention_under_a_constant_mask_is_a_bound(kind, trace):
         ((first, last),) = report.region(layer, (y,)).box
         assert first == 0
         assert last >= min(y + 1, 11 if kind != "of fewer keys" else 7)
+
+
+class Along(nn.Module):
+    """Positions multiplied with a matrix: learned, fixed, or made in the run."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, triangle = kind, torch.tril(torch.ones(12, 12))
+        self.conv = nn.Conv1d(2, 4, 1)
+        self.learned = nn.Parameter(torch.rand(12, 12))
+        self.register_buffer("fixed", triangle)
+
+    def forward(self, x):
+        made = torch.tril(torch.ones(12, 12, dtype=x.dtype))
+        return self.conv(x) @ {"learned": self.learned, "fixed": self.fixed, "made": made}[self.kind]
+
+
+@pytest.mark.parametrize("trace", ["run", "export"])
+@pytest.mark.parametrize(("kind", "first"), [("learned", 0), ("fixed", 3), ("made", 3)])
+def test_a_product_with_fixed_numbers_may_leave_out_positions(kind, first, trace):
+    model = Along(kind).double()
+    x = torch.randn(1, 2, 12, dtype=torch.double, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model(x)[0, :, 3].sum(), x)
+    assert np.argwhere((gradient[0] != 0).any(0).numpy()).min() == first
+    report = rfgraph.analyze(model, example=x.detach(), trace=trace)
+    region = report.region(report.outputs[0], 3)
+    assert region.box == ((0, 11),)
+    assert region.status == ("exact" if kind == "learned" else "bound")

@@ -986,3 +986,14 @@ def test_parameters_of_a_function_are_what_it_closes_over():
 
     tree = [{"a": jax.ShapeDtypeStruct((2,), np.float32)}, jax.ShapeDtypeStruct((1, 8, 8, 2), np.float32)]
     assert not rfgraph.analyze(told, example=tree, source="x").parameters.complete  # nobody says what that tree is
+
+
+def test_a_partial_of_an_array_itself_is_read():
+    kernel = np.ones((3, 2, 4), np.float32)
+
+    def mixed(weights, x):
+        x = lax.conv_general_dilated(x, kernel, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
+        return jnp.einsum("bwc,wv->bvc", x, weights)
+
+    report = rfgraph.analyze(functools.partial(mixed, jnp.ones((12, 12))), example=(1, 12, 2))
+    assert report.region(report.outputs[0], 3).box == ((0, 11),)

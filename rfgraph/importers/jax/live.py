@@ -294,7 +294,7 @@ def _inside(path: str, found: Any) -> Iterator[tuple[str, Any]]:
         except Exception:  # a module of the user's may not be a tree, or may refuse to be taken apart
             return
         inner = [(readable(tree_util.keystr(at)), leaf) for at, leaf in leaves]
-        if [leaf for _, leaf in inner] == [found]:  # no tree: an object with attributes, perhaps
+        if len(inner) == 1 and inner[0][1] is found:  # no tree: an object with attributes, perhaps
             inner = list(vars(found).items()) if hasattr(found, "__dict__") and not library else []
         yield from ((".".join(filter(None, (path, name))), leaf) for name, leaf in inner)  # fmt: skip
 

@@ -59,6 +59,17 @@ def _is_mask(maps: LoweringBuilder, value: Value) -> bool:
     return not (value.learned and maps.tells_learned) and any(size != 1 for size in sizes)
 
 
+def _may_hold_zeros(maps: LoweringBuilder, value: Value) -> bool:
+    """Return whether a constant that positions are multiplied with may leave some out, as a triangle of ones does.
+
+    Weights that are learned leave out none. Where the reader tells which are, others may hold zeros; where it does not,
+    they are taken for weights, unless they are small enough to be looked at.
+    """
+    if value.learned and maps.tells_learned:
+        return False
+    return maps.tells_fixed if value.data is None else any(element == 0 for element in value.data.elements.flat)
+
+
 @place.register
 def _either(primitive: program.Either, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     known = [p for p in operands if p is not None]
@@ -135,7 +146,12 @@ def _contract(primitive: program.Contract, maps: LoweringBuilder, step: Instruct
     if any(p.view is None for p, _ in known):
         return maps.unknown(step, operands, "the dimensions that it sums over cannot be followed")
     if len(known) == 1:
-        return _times_weights(primitive, maps, step, *known[0])
+        p, labels = known[0]
+        summed = {d for d, label in enumerate(labels) if label not in output}
+        fixed = [value for q, value in zip(operands, step.inputs, strict=True) if q is None]
+        if p.view is not None and mixed(p.view, summed) and any(_may_hold_zeros(maps, value) for value in fixed):
+            p = maps.at_most(p, f"{step.name}/read", program.SPARSE)
+        return _times_weights(primitive, maps, step, p, labels)
     kept, absorbed = [], []  # a tensor that keeps its own positions says where those of the others lie
     for i, (p, labels) in enumerate(known):
         view = p.view

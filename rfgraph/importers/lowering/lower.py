@@ -169,6 +169,7 @@ def place_all(program: Program, layout: Layout, maps: LoweringBuilder) -> dict[s
     """Place every tensor of a program that depends on an input, in order, and return them by name."""
     counts = Counts(program, layout.views, layout.axes) if maps.probe is None else None
     maps.tells_learned = program.tells_learned
+    maps.tells_fixed = program.tells_learned and program.learned is not None
     placed = _inputs(program, layout, maps, counts)
     values = {value.name: value for value in program.inputs}
     moves = Moves(program)

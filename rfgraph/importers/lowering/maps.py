@@ -123,6 +123,8 @@ class LoweringBuilder:
         self.treat = treat
         #: Whether the model says which constants are learned.
         self.tells_learned = True
+        #: Whether those of which nothing says that they are learned are fixed.
+        self.tells_fixed = False
         self.probe = probe
         #: The tensors that lie side by side somewhere, by node.
         self.sources: dict[str, Placed] = {}

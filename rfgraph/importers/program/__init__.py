@@ -6,6 +6,7 @@ This room knows shapes, symbolic dimensions and constants; it knows no format an
 from rfgraph.importers.program.primitives import (
     MASKED,
     NOTHING,
+    SPARSE,
     AdaptivePool,
     Concat,
     Constant,
@@ -45,6 +46,7 @@ from rfgraph.importers.program.primitives import (
 __all__ = [
     "MASKED",
     "NOTHING",
+    "SPARSE",
     "AdaptivePool",
     "Concat",
     "Constant",

@@ -211,6 +211,8 @@ class AdaptivePool(Primitive):
 
 #: Why elements under a mask that is constant may read less.
 MASKED = "under its mask, which is constant, it may read nothing"
+#: Why a product with fixed numbers may read less than all that it sums over.
+SPARSE = "the constant that it is multiplied with may hold zeros"
 
 
 @_primitive
