@@ -146,12 +146,7 @@ def _contract(primitive: program.Contract, maps: LoweringBuilder, step: Instruct
     if any(p.view is None for p, _ in known):
         return maps.unknown(step, operands, "the dimensions that it sums over cannot be followed")
     if len(known) == 1:
-        p, labels = known[0]
-        summed = {d for d, label in enumerate(labels) if label not in output}
-        fixed = [value for q, value in zip(operands, step.inputs, strict=True) if q is None]
-        if p.view is not None and mixed(p.view, summed) and any(_may_hold_zeros(maps, value) for value in fixed):
-            p = maps.at_most(p, f"{step.name}/read", program.SPARSE)
-        return _times_weights(primitive, maps, step, p, labels)
+        return _times_weights(primitive, maps, step, *known[0])
     kept, absorbed = [], []  # a tensor that keeps its own positions says where those of the others lie
     for i, (p, labels) in enumerate(known):
         view = p.view
@@ -192,6 +187,9 @@ def _times_weights(
     tokens = [d for d in summed if view.dims[d].axes]
     carried: dict[Hashable, Dimension] = {}
     reach = mixed(view, summed)
+    constants = [value for value in step.inputs if value.constant]
+    if reach and any(_may_hold_zeros(maps, value) for value in constants):
+        p = maps.at_most(p, f"{step.name}/read", program.SPARSE)
     if maps.probe is not None:
         maps.probe.patched(reach.blocks)
     if not reach:
