@@ -453,3 +453,18 @@ def _slots(node: Hashable, op: object, edges: list[_Edge], ops: tuple[Op, ...]) 
             f"number its inputs slot=0 to {len(edges) - 1}"
         )
     return [by_slot[slot] for slot in range(len(edges))]
+
+
+def as_node_link(graph: nx.DiGraph[Any]) -> dict[str, Any]:
+    """Return a graph in node-link form; how networkx is called to write it differs by its version."""
+    edges = graph.edges(keys=True, data=True) if graph.is_multigraph() else graph.edges(data=True)
+    return {
+        "directed": graph.is_directed(),
+        "multigraph": graph.is_multigraph(),
+        "graph": dict(graph.graph),
+        "nodes": [{**attributes, "id": node} for node, attributes in graph.nodes(data=True)],
+        "edges": [
+            {**attributes, "source": tail, "target": head, **({"key": key[0]} if key else {})}
+            for tail, head, *key, attributes in edges
+        ],
+    }

@@ -268,58 +268,32 @@ def _hdf5(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axe
     return keras_config.lowered(keras_config.read_hdf5(path), treat, input_size, axes=axes)
 
 
-def _tflite(
-    path: str,
-    treat: Mapping[str, str] | None,
-    input_size: InputSize,
-    inputs: Mapping[str, Any] | None = None,
-    axes: Axes | None = None,
-) -> nx.DiGraph[Any]:
-    graph: nx.DiGraph[Any] = _needing("tflite", "rfgraph.importers.tflite.file", "reading .tflite files").graph_of(
-        path, treat, input_size, inputs, axes
-    )
-    return graph
-
-
-def _ncnn(
-    path: str,
-    treat: Mapping[str, str] | None,
-    input_size: InputSize,
-    inputs: Mapping[str, Any] | None = None,
-    axes: Axes | None = None,
-) -> nx.DiGraph[Any]:
-    from rfgraph.importers.ncnn import reader
-
-    return reader.graph_of(path, treat, input_size, inputs, axes)
-
-
-def _openvino(
-    path: str,
-    treat: Mapping[str, str] | None,
-    input_size: InputSize,
-    inputs: Mapping[str, Any] | None = None,
-    axes: Axes | None = None,
-) -> nx.DiGraph[Any]:
-    from rfgraph.importers.openvino import reader
-
-    return reader.graph_of(path, treat, input_size, inputs, axes)
-
-
-def _tensorflow(
-    path: str,
-    treat: Mapping[str, str] | None,
-    input_size: InputSize,
-    inputs: Mapping[str, Any] | None = None,
-    axes: Axes | None = None,
-) -> nx.DiGraph[Any]:
-    reader = _needing(
-        "google.protobuf", "rfgraph.importers.tensorflow.reader", "reading TensorFlow files", "tensorflow"
-    )
-    graph: nx.DiGraph[Any] = reader.graph_of(path, treat, input_size, inputs, axes)
-    return graph
-
-
 Reader = Callable[..., "nx.DiGraph[Any]"]
+
+
+def _reading(module: str, package: str = "", what: str = "", extra: str = "") -> Reader:
+    """Return what reads files by a module of rfgraph, which imports ``package``, for ``what``, if it needs one."""
+
+    def read(
+        path: str,
+        treat: Mapping[str, str] | None,
+        input_size: InputSize,
+        inputs: Mapping[str, Any] | None = None,
+        axes: Axes | None = None,
+    ) -> nx.DiGraph[Any]:
+        reader = _needing(package, module, what, extra) if package else import_module(module)
+        graph: nx.DiGraph[Any] = reader.graph_of(path, treat, input_size, inputs, axes)
+        return graph
+
+    return read
+
+
+_tflite = _reading("rfgraph.importers.tflite.file", "tflite", "reading .tflite files")
+_openvino = _reading("rfgraph.importers.openvino.reader")
+_ncnn = _reading("rfgraph.importers.ncnn.reader")
+_tensorflow = _reading(
+    "rfgraph.importers.tensorflow.reader", "google.protobuf", "reading TensorFlow files", "tensorflow"
+)
 
 #: Suffix -> what reads files of it.
 FORMATS: dict[str, Reader] = {

@@ -13,6 +13,7 @@ from typing import Any
 import networkx as nx
 
 from rfgraph.errors import ModelFileError
+from rfgraph.graph.network import as_node_link
 
 #: Files of more bytes than this are refused: a network of 100,000 layers has some 20 million.
 MAX_BYTES = 1 << 27
@@ -81,19 +82,8 @@ def written(graph: nx.DiGraph[Any], name: str) -> str:
     ModelFileError
         If an attribute has no JSON form.
     """
-    edges = graph.edges(keys=True, data=True) if graph.is_multigraph() else graph.edges(data=True)
-    data = {
-        "directed": graph.is_directed(),
-        "multigraph": graph.is_multigraph(),
-        "graph": dict(graph.graph),
-        "nodes": [{**attributes, "id": node} for node, attributes in graph.nodes(data=True)],
-        "edges": [
-            {**attributes, "source": tail, "target": head, **({"key": key[0]} if key else {})}
-            for tail, head, *key, attributes in edges
-        ],
-    }
     try:
-        return json.dumps(data, indent=1, ensure_ascii=False, default=_plain) + "\n"
+        return json.dumps(as_node_link(graph), indent=1, ensure_ascii=False, default=_plain) + "\n"
     except (TypeError, ValueError) as error:
         raise ModelFileError(f"{name}: the graph cannot be written as JSON ({error})") from error
 

@@ -10,7 +10,7 @@ from typing import Any
 import networkx as nx
 
 from rfgraph.analysis import analyze
-from rfgraph.graph.network import Network
+from rfgraph.graph.network import Network, as_node_link
 from rfgraph.present.rows import Column, Document, Records, Sheet, envelope, number, truth
 from rfgraph.questions.budget import Budget
 from rfgraph.questions.findings import RULES, Finding
@@ -324,26 +324,11 @@ class RuleView:
             **envelope("rule"),
             **entry,
             "example": {
-                "graph": _node_link(self.explained.example.graph),
+                "graph": as_node_link(self.explained.example.graph),
                 "drawing": drawing(self.explained.example),
                 "finding": finding_document(self.finding),
             },
         }
-
-
-def _node_link(graph: nx.DiGraph[Any]) -> Document:
-    """Return a graph as networkx writes it; how it is called to do so differs by its version."""
-    edges = graph.edges(keys=True, data=True) if graph.is_multigraph() else graph.edges(data=True)
-    return {
-        "directed": True,
-        "multigraph": graph.is_multigraph(),
-        "graph": dict(graph.graph),
-        "nodes": [{**attributes, "id": node} for node, attributes in graph.nodes(data=True)],
-        "edges": [
-            {**attributes, "source": tail, "target": head, **({"key": key[0]} if key else {})}
-            for tail, head, *key, attributes in edges
-        ],
-    }
 
 
 @dataclass(frozen=True)

@@ -703,10 +703,7 @@ NOT_FOLLOWED = {
     **dict.fromkeys(("ragged_dot", "ragged_dot_general"), "its group sizes say which rows it reads"),
 }
 
-
-@HANDLERS.handles(*NOT_FOLLOWED)
-def _not_followed(node: Node, build: Builder) -> Made:
-    raise UnspelledError(NOT_FOLLOWED[node.op])
+HANDLERS.refuses(NOT_FOLLOWED)
 
 
 #: Primitives that make no node of the network.

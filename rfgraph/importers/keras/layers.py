@@ -629,10 +629,7 @@ NOT_FOLLOWED = {
     "STFTSpectrogram": "it reads windows of a signal",
 }
 
-
-@HANDLERS.handles(*NOT_FOLLOWED)
-def _not_followed(node: Node, build: Builder) -> Made:
-    raise UnspelledError(NOT_FOLLOWED[node.op])
+HANDLERS.refuses(NOT_FOLLOWED)
 
 
 @HANDLERS.handles("Pipeline")

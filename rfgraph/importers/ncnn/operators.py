@@ -257,25 +257,12 @@ def _pool(node: Node, build: Builder) -> Made:
         ceil_mode = mode == 0
         if ceil_mode and any(s > k - after for s, k, (_, after) in zip(stride, kernel, padding, strict=True)):
             # A last window that begins in the padding counts here; in PyTorch it does not, and in the primitive.
-            padding, ceil_mode = _padded_up(node, kernel, stride, padding), False
+            padding, ceil_mode = shared.padded_up(node.shape()[1:], kernel, stride, padding), False
     primitive = program.Slide(
         function=function, dims=dims, kernel=kernel, stride=stride, padding=padding, dilation=(1,) * axes,
         ceil_mode=ceil_mode,
     )  # fmt: skip
     return build(primitive, node.x)
-
-
-def _padded_up(
-    node: Node, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[tuple[int, int]]
-) -> tuple[tuple[int, int], ...]:
-    """Return a padding with which the last window, which reads beyond the one that is stated, fits in."""
-    made = []
-    for size, k, s, (before, after) in zip(node.shape()[1:], kernel, stride, padding, strict=True):
-        if not isinstance(size, int):
-            raise UnspelledError("whether its last window begins in the padding depends on the input size; give one")
-        rest = (size + before + after - k) % s
-        made.append((before, after + (s - rest if rest else 0)))
-    return tuple(made)
 
 
 def _known(size: Dim) -> int:
@@ -718,10 +705,7 @@ NOT_FOLLOWED = {
     "Unfold": "its patches lie in rows",
 }
 
-
-@HANDLERS.handles(*NOT_FOLLOWED)
-def _not_followed(node: Node, build: Builder) -> Made:
-    raise UnspelledError(NOT_FOLLOWED[node.op])
+HANDLERS.refuses(NOT_FOLLOWED)
 
 
 # What is learned.

@@ -224,23 +224,10 @@ def _pool(node: Node, build: Builder) -> Made:
         spans = [(k - 1) * d + 1 for k, d in zip(kernel, window["dilation"], strict=True)]
         if any(s > n - after for s, n, (_, after) in zip(window["stride"], spans, padding, strict=True)):
             # A last window that begins in the padding counts here; in PyTorch it does not, and in the primitive.
-            padding, ceil_mode = _padded_up(node, spans, window["stride"], padding), False
+            padding, ceil_mode = shared.padded_up(node.shape()[2:], spans, window["stride"], padding), False
     primitive = program.Slide(function=POOLS[node.op], **window, padding=padding, ceil_mode=ceil_mode)
     made = build(primitive, node.x)
     return made, made  # the indices of the maxima are read where the maxima are
-
-
-def _padded_up(
-    node: Node, spans: Sequence[int], strides: Sequence[int], padding: Sequence[tuple[int, int]]
-) -> tuple[tuple[int, int], ...]:
-    """Return a padding with which the last window, which reads beyond the one that is stated, fits in."""
-    made = []
-    for size, span, stride, (before, after) in zip(node.shape()[2:], spans, strides, padding, strict=True):
-        if not isinstance(size, int):
-            raise UnspelledError("whether its last window begins in the padding depends on the input size; give one")
-        rest = (size + before + after - span) % stride
-        made.append((before, after + (stride - rest if rest else 0)))
-    return tuple(made)
 
 
 @HANDLERS.handles("AdaptiveAvgPool", "AdaptiveMaxPool", weights=())
@@ -661,7 +648,4 @@ NOT_FOLLOWED = {
     **dict.fromkeys(("PriorBox", "PriorBoxClustered", "RegionYolo", "ReorgYolo"), "it works on boxes"),
 }  # fmt: skip
 
-
-@HANDLERS.handles(*NOT_FOLLOWED)
-def _not_followed(node: Node, build: Builder) -> Made:
-    raise UnspelledError(NOT_FOLLOWED[node.op])
+HANDLERS.refuses(NOT_FOLLOWED)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NoReturn, TypeAlias, TypeVar, cast
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
 
@@ -88,6 +88,14 @@ class Handlers(Generic[Handler]):
             return handler
 
         return register
+
+    def refuses(self, reasons: Mapping[str, str]) -> None:
+        """Register ops that nothing spells, and for each the reason."""
+
+        def refuse(node: Any, *_: object) -> NoReturn:
+            raise UnspelledError(reasons[node.op])
+
+        self.handles(*reasons)(cast("Handler", refuse))
 
     def get(self, op: str, domain: str = "") -> Handler | None:
         """Return the handler of ``op``, ``None`` if there is none for the op that a domain calls so."""

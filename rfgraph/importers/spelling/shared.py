@@ -399,3 +399,22 @@ def arange(build: Builder, values: Sequence[Value], name: str) -> Value:
         return build.weight((count,), name)
     integer = all(value.data is not None and value.data.integer for value in values)
     return build.constant([start + i * step for i in range(count)], integer=integer, name=name)
+
+
+def padded_up(
+    sizes: Sequence[Dim], spans: Sequence[int], strides: Sequence[int], padding: Sequence[tuple[int, int]]
+) -> tuple[tuple[int, int], ...]:
+    """Return a padding with which the last window, which reads beyond the one that is stated, fits in, per axis.
+
+    Raises
+    ------
+    UnspelledError
+        If that depends on a size that is not known.
+    """
+    padded = []
+    for size, span, stride, (before, after) in zip(sizes, spans, strides, padding, strict=True):
+        if not isinstance(size, int):
+            raise UnspelledError("whether its last window begins in the padding depends on the input size; give one")
+        rest = (size + before + after - span) % stride
+        padded.append((before, after + (stride - rest if rest else 0)))
+    return tuple(padded)

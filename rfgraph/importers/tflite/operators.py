@@ -642,7 +642,4 @@ NOT_FOLLOWED = {
     "UNSORTED_SEGMENT_SUM": "its indices say which rows it adds",
 }
 
-
-@HANDLERS.handles(*NOT_FOLLOWED)
-def _not_followed(node: Node, build: Builder) -> Made:
-    raise UnspelledError(NOT_FOLLOWED[node.op])
+HANDLERS.refuses(NOT_FOLLOWED)

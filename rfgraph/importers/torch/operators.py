@@ -1001,7 +1001,4 @@ NOT_FOLLOWED = {
     "as_strided": "it reads memory, not dimensions",
 }
 
-
-@HANDLERS.handles(*NOT_FOLLOWED)
-def _not_followed(node: Node, build: Builder) -> Made:
-    raise UnspelledError(NOT_FOLLOWED[node.op])
+HANDLERS.refuses(NOT_FOLLOWED)
