@@ -262,6 +262,24 @@ def test_some_channels_of_maps_side_by_side_read_their_own(kind, size, status):
 # Random programs of moves.
 
 
+@pytest.mark.parametrize("times", [1 << 14, 1 << 33])
+def test_channels_that_are_too_many_to_tell_apart_are_a_bound(times):
+    """No mask is laid out for each of them: a file may name any number of channels."""
+    net = Net((1, 8, 4, 6))
+    a, b = (net.conv(net.x, kernel=k, padding=k // 2, channels=4 * times) for k in (3, 5))
+    both = net.concat(1, a, b)
+    grouped = net(
+        p.Slide(function="conv", dims=(2, 3), kernel=(1, 1), stride=(1, 1), padding=((0, 0),) * 2, dilation=(1, 1),
+                channel=1, channels=4 * times, groups=4), net.concat(1, net.conv(net.x), net.relu(net.x))
+    )  # fmt: skip
+    for x in (both, grouped):
+        first = net(p.Slice(dims=(1,), starts=(0,), stops=(5,), steps=(1,)), x)
+        report = rfgraph.analyze(lower(net.program(first)))
+        (end,) = report.outputs
+        assert report[end].status == "bound"
+        assert report.region(end, (2, 3)).status == "bound"
+
+
 def check_moves(program, found):
     """Hold every tensor of a program against its masks."""
     check_against(program, found, lambda spatial: evaluate(program, spatial))

@@ -112,6 +112,8 @@ def beside(node: str, parts: Sequence[tuple[Origins | None, Source | None, int]]
     """
     sources: dict[Source, int] = {}
     laid = []
+    if sum(size for *_, size in parts) > MAX_MASKS:  # before anything is as long
+        raise Lost
     for origins, source, size in parts:
         if origins is not None:
             kept = source is not None and origins.node == source.node
@@ -150,9 +152,9 @@ def joined(name: str, parts: Sequence[tuple[Origins | None, str]]) -> Origins:
             masks.append(_renamed(np.ones((), dtype=np.int64), [Source(node)], sources))
     if len(sources) > MAX_SOURCES:
         raise Lost
-    both: Masks = reduce(lambda a, b: a | b, masks)  # numpy lays them on each other as the elements lie
-    if both.size > MAX_MASKS:
+    if prod(np.broadcast_shapes(*(each.shape for each in masks))) > MAX_MASKS:
         raise Lost
+    both: Masks = reduce(lambda a, b: a | b, masks)  # numpy lays them on each other as the elements lie
     return Origins(tuple(sources), both, name).laid(both)
 
 
@@ -208,6 +210,8 @@ def _slide(primitive: program.Slide | program.SlideTransposed, origins: Origins,
         return origins
     size = (step.output.shape or ())[d] if step.output.shape is not None else None
     if masks.shape[d] % primitive.groups or not isinstance(size, int) or size % primitive.groups:
+        raise Lost
+    if masks.size // masks.shape[d] * size > MAX_MASKS:
         raise Lost
     grouped = masks.reshape(*masks.shape[:d], primitive.groups, -1, *masks.shape[d + 1 :])
     mixed = np.bitwise_or.reduce(grouped, axis=d + 1)
