@@ -33,13 +33,13 @@ def check(options: argparse.Namespace) -> tuple[View | Checks, int]:
     from rfgraph.settings import read_settings
 
     baseline = None if options.baseline is None else read_baseline(options.baseline)
-    options.models = expanded(options.models)
-    alone = len(options.models) == 1
+    models = expanded(options.models)
+    alone = len(models) == 1
     checks: dict[str, Check] = {}
     errors: dict[str, str] = {}
     worst = CLEAN
     try:
-        for outcome in each_model(options, lambda one: (_check(one, baseline, alone), CLEAN)):
+        for outcome in each_model(models, options, lambda one: (_check(one, baseline, alone), CLEAN)):
             if outcome.answer is None:
                 errors[outcome.model] = outcome.error
             else:
@@ -49,7 +49,7 @@ def check(options: argparse.Namespace) -> tuple[View | Checks, int]:
         if options.format not in CI_FORMS:
             raise
         said, worst = refusal(error)[0], refuse(error, options.verbose)
-        errors[options.models[0]] = said
+        errors[models[0]] = said
     fail_on = options.fail_on or read_settings(Path.cwd()).fail_on
     view = Checks(options.command, checks, errors, fail_on)
     if any(map(view.fails, checks)) and not options.exit_zero:

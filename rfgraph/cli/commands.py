@@ -328,10 +328,11 @@ def _several(run: Callable[[argparse.Namespace], tuple[View, int]]) -> Run:
 
     def run_all(options: argparse.Namespace) -> tuple[View | File | Several, int]:
         from rfgraph.cli.several import each_model
+        from rfgraph.cli.targets import expanded
         from rfgraph.present.several import Several
 
         views, errors, worst = {}, {}, CLEAN
-        for outcome in each_model(options, run):
+        for outcome in each_model(expanded(options.models), options, run):
             if outcome.answer is None:
                 errors[outcome.model] = outcome.error
             else:

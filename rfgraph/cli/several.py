@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rfgraph.cli.refusals import refusal, refuse
-from rfgraph.cli.targets import expanded
 
 Answer = TypeVar("Answer")
 
@@ -27,19 +26,13 @@ class Outcome(Generic[Answer]):
 
 
 def each_model(
-    options: argparse.Namespace, run: Callable[[argparse.Namespace], tuple[Answer, int]]
+    models: Sequence[str], options: argparse.Namespace, run: Callable[[argparse.Namespace], tuple[Answer, int]]
 ) -> Iterator[Outcome[Answer]]:
-    """Yield what ``run`` says of each model that ``options.models`` names; folders, patterns and ``-`` stand for many.
+    """Yield what ``run`` says of each model.
 
     ``run`` gets the options with one model in ``options.model``. Where there is just one model, what it raises is
     raised here too. Of several, one that cannot be read is named on the standard error, and the others go on.
-
-    Raises
-    ------
-    ModelFileError
-        If a name stands for no model; then nothing is run.
     """
-    models = expanded(options.models)
     for model in models:
         one = copy(options)
         one.model = model

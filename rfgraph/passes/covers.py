@@ -54,12 +54,9 @@ class Covered(Domain[int]):
         """Return which ends of the map in ``slot`` the features of ``v`` surely read, and all positions up to there."""
         ends = self.known.get(id(self.reads[v]))
         if ends is None:
-            op, sizes = (
-                self.layers.ops[v][self.axis],
-                tuple(self.sizes[tail][self.axis] for tail in self.layers.tails[v]),
-            )
-            slots = range(len(sizes))
-            ends = [EVERYTHING if op.keeps_all else read_ends(op, one, sizes) for one in slots]
+            op = self.layers.ops[v][self.axis]
+            sizes = tuple(self.sizes[tail][self.axis] for tail in self.layers.tails[v])
+            ends = [EVERYTHING if op.keeps_all else read_ends(op, one, sizes) for one in range(len(sizes))]
             self.known[id(self.reads[v])] = ends
         return ends[slot]
 

@@ -13,6 +13,7 @@ import pytest
 
 from rfgraph import Network, cli
 from rfgraph.cli.several import Outcome, each_model
+from rfgraph.cli.targets import expanded
 from rfgraph.errors import ModelFileError
 
 
@@ -36,7 +37,7 @@ def said_of(options: Namespace) -> tuple[str, int]:
 
 
 def test_each_model_is_done_and_what_fails_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    outcomes = list(each_model(Namespace(models=["a", "broken", "odd", "bb"], verbose=False), said_of))
+    outcomes = list(each_model(["a", "broken", "odd", "bb"], Namespace(verbose=False), said_of))
     assert outcomes[0] == Outcome("a", 1, "A")
     assert outcomes[1] == Outcome("broken", 2, None, "broken: it is broken")
     assert (outcomes[2].code, outcomes[2].answer) == (3, None)
@@ -48,7 +49,7 @@ def test_each_model_is_done_and_what_fails_is_named(capsys: pytest.CaptureFixtur
 
 def test_of_one_model_errors_are_raised(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ModelFileError, match="it is broken"):
-        list(each_model(Namespace(models=["broken", "broken"]), said_of))
+        list(each_model(expanded(["broken", "broken"]), Namespace(), said_of))
     assert capsys.readouterr().err == ""
 
 
