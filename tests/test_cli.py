@@ -15,6 +15,7 @@ from typing import Any
 
 import networkx as nx
 import pytest
+from misuse import misused
 
 import rfgraph
 from rfgraph import Network, cli
@@ -112,16 +113,6 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert err.count("\n") == 1
     assert err.endswith("\n")
     return err.removeprefix("rfgraph: ").removesuffix("\n")
-
-
-def misused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command whose arguments cannot be read, and return what is said of it."""
-    with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
-    assert caught.value.code == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    return err
 
 
 #: Without its own buffer Python does not notice that only part of a text was written.

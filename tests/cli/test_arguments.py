@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from misuse import misused
 
 from rfgraph import Network, analyze, cli
 from rfgraph.cli.options import COMMANDS, form_of
@@ -18,15 +19,6 @@ from rfgraph.errors import UnknownNodeError
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     assert cli.main([*arguments, "--format", "json"]) == 0
     return json.loads(capsys.readouterr().out)
-
-
-def misused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
-    assert caught.value.code == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    return err
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,10 @@ import gzip
 import itertools
 import json
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from architectures import ARCHITECTURES, row
+from architectures import ARCHITECTURES, check_rows, row
 
 import rfgraph
 from rfgraph.errors import ModelFileError
@@ -28,15 +27,7 @@ KEPT = ("conv", "conv_transpose", "max_pool", "global_avg_pool", "concat", "inpu
 def test_an_architecture_has_the_one_table(name):
     want = rfgraph.analyze(ARCHITECTURES[name].build(), input_size=ARCHITECTURES[name].size)
     report = rfgraph.analyze(DATA / f"{name}.xml")
-    rows = [
-        Counter((table[node].op, *row(table[node])) for node in table if table[node].op in KEPT and node != "fc")
-        for table in (report, want)
-    ]
-    assert rows[0] == rows[1]
-    assert {row(report[node]) for node in report if report[node].op != "pad"} <= {row(want[node]) for node in want}
-    assert report[report.outputs[-1]].field == want[want.outputs[-1]].field
-    found, known = ([finding.rule for finding in table.findings] for table in (report, want))
-    assert found == known
+    check_rows(report, want, KEPT, lambda node: node == "fc")
     # modules are called as in PyTorch, but where a norm was folded into what is before it
     same = {node for node in want if want[node].op in KEPT and "conv" not in node and "." not in node}
     assert {node for node in same if node in report and row(report[node]) == row(want[node])} >= same - {
