@@ -27,12 +27,15 @@ WAYS_OUT = {
 
 def check(options: argparse.Namespace) -> tuple[View | Checks, int]:
     """Check all models that are named; the exit code is the worst of theirs."""
-    from rfgraph.baseline import read_baseline
     from rfgraph.cli.targets import expanded
     from rfgraph.present.checks import CI_FORMS, Checks
     from rfgraph.settings import read_settings
 
-    baseline = None if options.baseline is None else read_baseline(options.baseline)
+    baseline = None
+    if options.baseline is not None:
+        from rfgraph.baseline import read_baseline
+
+        baseline = read_baseline(options.baseline)
     models = expanded(options.models)
     alone = len(models) == 1
     checks: dict[str, Check] = {}
