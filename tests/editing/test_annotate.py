@@ -85,6 +85,7 @@ def stripped(data: bytes) -> bytes:
 
 
 def test_each_node_carries_what_it_sees(capsys: Capture) -> None:
+    """Netron shows each entry of a node's ``metadata_props`` by its key (lutzroeder/netron, ``source/onnx.js``, Node)."""
     assert cli.main(["annotate", "m.onnx", "-o", "out.onnx"]) == 0
     assert capsys.readouterr().out == "out.onnx: 4 of 5 nodes carry r, S, P and status; 1 finding\n"
     found = told("out.onnx")
@@ -185,10 +186,9 @@ def test_what_is_not_known_is_told() -> None:
 
 
 COLOUR = {"type": "string", "pattern": "^#[0-9a-f]{6}$"}
-#: What Model Explorer takes as the node data of one graph: ``GraphNodeData``, ``NodeDataResult`` and ``GradientItem`` of
-#: ai-edge-model-explorer 0.1.34, ``model_explorer/node_data_builder.py``, which asks for the stops 0 and 1 of a gradient.
-#: Its page takes a file for such data if its ``results`` has no entry of that name (google-ai-edge/model-explorer,
-#: ``src/ui/src/services/node_data_provider_extension_service.ts``).
+#: What Model Explorer takes as the node data of a graph: ``GraphNodeData``, ``NodeDataResult`` and ``GradientItem`` of
+#: ai-edge-model-explorer 0.1.34, ``model_explorer/node_data_builder.py``, which asks for the stops 0 and 1 of a
+#: gradient. Its ``web_app`` takes a file for such data where its ``results`` have no entry of that name themselves.
 NODE_DATA = {
     "type": "object",
     "required": ["results"],
