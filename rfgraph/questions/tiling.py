@@ -414,8 +414,8 @@ def _cheapest(
     least = "x".join(map(str, min(sizes, key=prod)))
     small = f"of at most {USUAL_PIXELS} pixels" if fits is None else "that fits into the memory given"
     raise TilingError(
-        f"no tile {small} computes anything exact; the smallest of those tried that does has {least} pixels: pass tile= "
-        "for its size, or memory= for the bytes that its feature maps may take"
+        f"no tile {small} computes anything exact; the smallest of those tried that does has {least} pixels: pass "
+        "tile= for its size, or memory= for the bytes that its feature maps may take"
     )
 
 

@@ -85,7 +85,7 @@ def stripped(data: bytes) -> bytes:
 
 
 def test_each_node_carries_what_it_sees(capsys: Capture) -> None:
-    """Netron shows each entry of a node's ``metadata_props`` by its key (lutzroeder/netron, ``source/onnx.js``, Node)."""
+    """Netron shows what ``metadata_props`` hold by their keys: lutzroeder/netron, ``source/onnx.js``, ``onnx.Node``."""
     assert cli.main(["annotate", "m.onnx", "-o", "out.onnx"]) == 0
     assert capsys.readouterr().out == "out.onnx: 4 of 5 nodes carry r, S, P and status; 1 finding\n"
     found = told("out.onnx")
