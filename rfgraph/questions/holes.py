@@ -128,7 +128,7 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
             if compiled.layers.ops[v][axis].rearranges or not rearranged.isdisjoint(tails):
                 rearranged.add(v)
             elif position_set.has_holes:
-                since[v] = next((since[tail] for tail in tails if tail in since), v)  # by slot: ids depend on the writer
+                since[v] = next((since[tail] for tail in tails if tail in since), v)  # by slot, not by id
                 if since[v] == v or v in flagged:
                     holes[v] = position_set
     except TooManyPositionsError:
