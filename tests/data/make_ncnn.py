@@ -92,7 +92,8 @@ CASES = {
     "conv_volume": (
         ["Convolution3D c 1 1 in0 out 0=3 1=3 2=1 3=2 4=1 5=0 6=108 11=2 12=2 13=1 14=0 15=0 16=2 21=3 22=1 23=2 24=1"],
         VOLUME, [108]),
-    "depthwise_volume": (["ConvolutionDepthWise3D c 1 1 in0 out 0=2 1=2 3=2 5=0 6=24 7=2 11=3 14=1 21=2"], VOLUME, [24]),
+    "depthwise_volume": (
+        ["ConvolutionDepthWise3D c 1 1 in0 out 0=2 1=2 3=2 5=0 6=24 7=2 11=3 14=1 21=2"], VOLUME, [24]),
     "deconv_volume": (
         ["Deconvolution3D c 1 1 in0 out 0=1 1=2 3=2 5=0 6=24 11=3 13=1 14=1 21=2 23=3 24=0 20=1"], VOLUME, [24]),
     "deconv_depthwise_volume": (["DeconvolutionDepthWise3D c 1 1 in0 out 0=2 1=2 3=2 5=0 6=16 7=2"], VOLUME, [16]),
@@ -102,7 +103,8 @@ CASES = {
     "depthwise_series": (["ConvolutionDepthWise1D c 1 1 in0 out 0=4 1=3 2=2 3=2 4=1 5=0 6=12 7=4"], SERIES, [12]),
     "deconv_depthwise_series": (["DeconvolutionDepthWise1D c 1 1 in0 out 0=4 1=3 3=2 4=1 5=0 6=12 7=4"], SERIES, [12]),
     "eltwise": (
-        ["Split s 1 2 in0 a b", "Convolution c 1 1 a d 0=4 1=3 4=1 5=0 6=144", "Eltwise e 2 1 d b out 0=1"], IMAGE, [144]),
+        ["Split s 1 2 in0 a b", "Convolution c 1 1 a d 0=4 1=3 4=1 5=0 6=144", "Eltwise e 2 1 d b out 0=1"], IMAGE,
+        [144]),
     "eltwise_max": (
         ["Split s 1 2 in0 a b", "Pooling p 1 1 a d 0=1 1=3 2=1 3=1 5=1", "Eltwise e 2 1 d b out 0=2"], IMAGE, []),
     "ones": (

@@ -189,7 +189,8 @@ CASES = {
     "adaptive_max": lambda x: ops.adaptive_max_pool(x, [4, 3], "i32").output(0),
     "converted": lambda x: ops.convert_like(ops.convert(x, "i32"), np.float32(0)),
     "broadcast": lambda x: ops.broadcast(ops.reduce_mean(x, [2], True), [1, 4, 5, 8]),
-    "broadcast_both": lambda x: ops.broadcast(ops.reduce_mean(x, [3], True), [3, 1, 1, 6], broadcast_spec="BIDIRECTIONAL"),
+    "broadcast_both": lambda x: ops.broadcast(
+        ops.reduce_mean(x, [3], True), [3, 1, 1, 6], broadcast_spec="BIDIRECTIONAL"),
     "einsum": lambda x: ops.einsum([x, weight(3, 4)], "bchw,dc->bdhw"),
     "eye": lambda x: turned(ops.matmul(turned(x), ops.eye(4, 4, 1, "f32"), False, False), (0, 3, 1, 2)),
     "one_hot": lambda x: ops.one_hot(ops.convert(ops.floor(ops.reduce_sum(x, [1], False)), "i64"), 4, 1.0, 0.0, 1),
@@ -200,8 +201,9 @@ CASES = {
         ops.reshape(turned(x), [9, 8, 4], False), np.zeros((9, 1, 3), np.float32), np.zeros((9, 1, 3), np.float32),
         np.full(9, 8), weight(1, 12, 4), weight(1, 12, 3), weight(1, 12), 3, "forward").output(0), [1]), (2, 0, 1)),
     "rnn": lambda x: turned(ops.reshape(turned(ops.rnn_sequence(
-        ops.reshape(turned(x), [9, 8, 4], False), np.zeros((9, 2, 3), np.float32), np.full(9, 8), weight(2, 3, 4) / 40,
-        weight(2, 3, 3) / 4, weight(2, 3) / 40, 3, "bidirectional").output(0), (0, 2, 1, 3)), [9, 8, 6], False), (2, 0, 1)),
+        ops.reshape(turned(x), [9, 8, 4], False), np.zeros((9, 2, 3), np.float32), np.full(9, 8),
+        weight(2, 3, 4) / 40, weight(2, 3, 3) / 4, weight(2, 3) / 40, 3, "bidirectional").output(0), (0, 2, 1, 3)),
+        [9, 8, 6], False), (2, 0, 1)),
     "lstm_end": lambda x: ops.unsqueeze(turned(ops.squeeze(ops.lstm_sequence(
         ops.reshape(turned(x), [9, 8, 4], False), np.zeros((9, 1, 3), np.float32), np.zeros((9, 1, 3), np.float32),
         np.full(9, 8), weight(1, 12, 4), weight(1, 12, 3), weight(1, 12), 3, "forward").output(1), [1]), (1, 0)), [2]),
