@@ -27,7 +27,6 @@ from rfgraph.ops.base import (
     positive,
 )
 
-
 #: Binomial coefficients of wider kernels are not written out: each has as many digits as the kernel is wide.
 MAX_BINOMIALS = 1 << 10
 

@@ -168,7 +168,7 @@ def _has_weights(op, attributes):
 
 def test_ops_that_weigh_by_fixed_numbers_are_linear():
     for op in WEIGHTED - LINEAR:
-        pytest.fail(f'op {op!r} has fixed weights, so it is linear; write "{op}" into LINEAR of rfgraph/ops/pointwise.py')
+        pytest.fail(f'op {op!r} has fixed weights: it is linear; write "{op}" into LINEAR of rfgraph/ops/pointwise.py')
 
 
 def test_every_op_has_a_row():
