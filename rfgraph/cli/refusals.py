@@ -13,6 +13,13 @@ from rfgraph.present.rows import printable
 #: Exit codes: the request or the model cannot be read; an error in rfgraph itself.
 UNREADABLE, UNFORESEEN = 2, 3
 
+#: What the library asks for -> what the command line calls it.
+OPTIONS = {
+    "pass source=": "pass --source NAME",
+    "pass output=": "pass --output NAME",
+    "pass tile= for its size, or memory= for": "pass --tile SIZE, or --memory BYTES for",
+}
+
 
 def refuse(error: Exception, verbose: bool = False, model: str = "") -> int:
     """Say why there is no answer, of ``model`` if there are several, and return the exit code."""
@@ -35,7 +42,7 @@ def refusal(error: Exception) -> tuple[str, int]:
     if not isinstance(error, (RFGraphError, OSError)):
         return _report(error), UNFORESEEN
     said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-    for argument, option in (("pass source=", "pass --source NAME"), ("pass output=", "pass --output NAME")):
+    for argument, option in OPTIONS.items():
         said = said.replace(argument, option)
     return printable(" ".join(said.splitlines())), UNREADABLE
 

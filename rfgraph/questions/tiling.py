@@ -392,14 +392,14 @@ def plan(
 
     overlaps: Sequence[int | None] = overlap or [None] * len(layers.axes)
     if tile is None:
-        axes = _cheapest(tiler, image, overlaps, fits or (lambda sizes: prod(sizes) <= USUAL_PIXELS))
+        axes = _cheapest(tiler, image, overlaps, fits)
     else:
         axes = tuple(planned(tiler, axis, image[axis], tile[axis], overlaps[axis]) for axis in range(len(layers.axes)))
     return Tiling(node, source, axes, (), again)
 
 
 def _cheapest(
-    tiler: Tiler, image: Sequence[int], overlaps: Sequence[int | None], fits: Callable[[tuple[int, ...]], bool]
+    tiler: Tiler, image: Sequence[int], overlaps: Sequence[int | None], fits: Callable[[tuple[int, ...]], bool] | None
 ) -> tuple[AxisTiling, ...]:
     """Return the plan of the least overhead whose tiles fit; of equal ones that of the fewest tiles."""
     per_axis = [_choices(tiler, axis, size, overlaps[axis]) for axis, size in enumerate(image)]
@@ -407,10 +407,16 @@ def _cheapest(
         product(*per_axis),
         key=lambda axes: (prod(axis.pixels for axis in axes), prod(len(axis.tiles) for axis in axes)),
     )
-    for axes in plans:
-        if fits(tuple(axis.tile or 0 for axis in axes)):
+    sizes = [tuple(axis.tile or 0 for axis in axes) for axes in plans]
+    for axes, tile in zip(plans, sizes, strict=True):
+        if fits(tile) if fits is not None else prod(tile) <= USUAL_PIXELS:
             return axes
-    raise TilingError("no tile that computes anything exact fits; allow more")
+    least = "x".join(map(str, min(sizes, key=prod)))
+    small = f"of at most {USUAL_PIXELS} pixels" if fits is None else "that fits into the memory given"
+    raise TilingError(
+        f"no tile {small} computes anything exact; the smallest of those tried that does has {least} pixels: pass "
+        "tile= for its size, or memory= for the bytes that its feature maps may take"
+    )
 
 
 def _choices(tiler: Tiler, axis: int, image: int, overlap: int | None) -> list[AxisTiling]:

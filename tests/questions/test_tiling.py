@@ -390,8 +390,11 @@ def test_the_least_overhead_that_fits():
         assert axis.tile <= 1 << 18
     for tile in ((256, 256), (384, 384), (512, 512), (1024, 256)):
         assert plan.overhead <= tiling.plan(tiler, (4000, 3000), tile).overhead
-    with pytest.raises(TilingError, match="no tile"):
+    said = "no tile that fits into the memory given computes anything exact; .* has 48x48 pixels: pass tile="
+    with pytest.raises(TilingError, match=said):
         tiling.plan(tiler, (4000, 3000), fits=lambda tile: tile[0] * tile[1] <= 16)
+    with pytest.raises(TilingError, match=r"of at most 1048576 pixels .* has 1344x1344 pixels: pass tile="):
+        rfgraph.analyze("zoo:inception_v3", input_size=2000).tiling()
 
 
 def test_overhead_is_computed_pixels_over_pixels():

@@ -85,7 +85,7 @@ def _reduce(node: Node, build: Builder) -> Made:
     return build(program.Reduce(function=REDUCTIONS[node.op], dims=dims, keepdims=node.flag("keep_dims")), node.x)
 
 
-@HANDLERS.handles("SoftMax", "Softmax", "LogSoftmax", weights=())
+@HANDLERS.handles("SoftMax", "LogSoftmax", weights=())
 def _softmax(node: Node, build: Builder) -> Made:
     axis = axis_of(node.number("axis", -1 if node.op == "LogSoftmax" else 1), node.rank())
     return build(program.Mix(function="softmax", dims=(axis,)), node.x)
@@ -565,8 +565,8 @@ def _reshape(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Squeeze", weights=())
 def _squeeze(node: Node, build: Builder) -> Made:
-    dims = tuple(d for d, size in enumerate(node.shape()) if size == 1)
-    return build(program.Squeeze(dims=_axes(node, 1) if node.optional(1) is not None else dims), node.x)
+    dims = _axes(node, 1) if node.optional(1) is not None else ()
+    return build(program.Squeeze(dims=dims or tuple(d for d, size in enumerate(node.shape()) if size == 1)), node.x)
 
 
 @HANDLERS.handles("Unsqueeze", weights=())
