@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from itertools import pairwise
 from pathlib import Path
 
 from rfgraph.errors import RFGraphError
@@ -44,7 +45,20 @@ def refusal(error: Exception) -> tuple[str, int]:
     said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
     for argument, option in OPTIONS.items():
         said = said.replace(argument, option)
-    return printable(" ".join(said.splitlines())), UNREADABLE
+    return printable(_one_line(said)), UNREADABLE
+
+
+def _one_line(said: str) -> str:
+    """Return a message in one line; lines of code that it shows, which are indented, are told apart by semicolons.
+
+    Examples
+    --------
+    >>> _one_line("save it whole:\\n    import torch\\n    torch.export.save(program, 'm.pt2')")
+    "save it whole: import torch; torch.export.save(program, 'm.pt2')"
+    """
+    lines = said.splitlines()
+    marks = ["; " if line.startswith("    ") and before.startswith("    ") else " " for before, line in pairwise(lines)]
+    return "".join(mark + line.strip() for mark, line in zip(["", *marks], lines, strict=False))
 
 
 def _report(error: Exception) -> str:

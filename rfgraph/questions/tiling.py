@@ -203,10 +203,10 @@ def _reason(compiled: Compiled, v: int, axis: int, inside: set[int]) -> tuple[st
                 )
             if op.cycle[1] == 0:
                 return "its map has one size, whatever the image's", "tile what it reads"
-        elif not read.is_empty or layers.kinds[tail] == "constant":
+        elif not read.is_empty or layers.ops[tail][axis].is_constant:
             size = compiled.sizes[tail][axis]
             if size != 1:
-                what = "a constant" if layers.kinds[tail] == "constant" else "a map that is not made of the source"
+                what = "a constant" if layers.ops[tail][axis].is_constant else "a map that is not made of the source"
                 extent = "of unknown extent" if size is None else f"of {size} positions"
                 return f"it reads {what} {extent}, {layers.nodes[tail]!r}", "cut it alike, by hand"
     return None

@@ -112,6 +112,12 @@ def test_weights_for_other_channels_are_refused(tmp_path):
         read(net(CONV.replace("6=144", "6=108")), tmp_path)
 
 
+def test_attention_under_a_constant_mask_is_a_bound(tmp_path):
+    plain = rfgraph.analyze(read(net(CONV, "SDPA s 3 1 a a a b"), tmp_path))
+    masked = rfgraph.analyze(read(net(CONV, "MemoryData m 0 1 m 0=7 1=7", "SDPA s 4 1 a a a m b 5=1"), tmp_path))
+    assert (plain["s"].is_global, plain["s"].status, masked["s"].status) == ((True, True), "exact", "bound")
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [

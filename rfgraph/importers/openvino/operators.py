@@ -23,7 +23,7 @@ from rfgraph.importers.program.dimensions import Dim, Shape, product
 from rfgraph.importers.program.primitives import CUBIC
 from rfgraph.importers.program.shapes import completed
 from rfgraph.importers.spelling import products, shared, vocabulary
-from rfgraph.importers.spelling.attention import causal, is_self
+from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import arange, axes_of, axis_of, shape_of, weighted, whole_number
 
@@ -398,11 +398,8 @@ def _attention(node: Node, build: Builder) -> Made:
         if not is_self(query, key, len(batch)):
             raise UnspelledError("which keys its queries see is not followed")
         return causal(build, query, key, value, (*batch, "i"), (*batch, "j"), len(batch))
-    scores = program.Contract(operands=((*batch, "i", "d"), (*batch, "j", "d")), output=(*batch, "i", "j"))
-    made = build(scores, query, key, part="scores")
-    made = build(program.Mix(function="softmax", dims=(len(batch) + 1,)), made, part="softmax")
-    sums = program.Contract(operands=((*batch, "i", "j"), (*batch, "j", "e")), output=(*batch, "i", "e"))
-    return build(sums, made, value)
+    rows, columns = (*batch, "i"), (*batch, "j")
+    return summed(build, weights(build, query, key, rows, columns, mask=mask), value, rows, columns)
 
 
 # Recurrences.
