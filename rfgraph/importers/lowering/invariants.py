@@ -106,7 +106,8 @@ def _sizes(
 ) -> Sizes:
     """Return the size along every axis of the map of a node that reads maps of some sizes, and what is wrong with it.
 
-    It has to be that of its tensor, where that is known. From the first axis on along which something is wrong the size is not known.
+    It has to be that of its tensor, where that is known. From the first axis on along which something is wrong no size
+    is known.
     """
     sizes: list[int | None] = []
     why = ""
