@@ -225,10 +225,10 @@ def _reason(compiled: Compiled, v: int, axis: int, inside: set[int]) -> tuple[st
                 )
             if op.cycle[1] == 0:
                 return "its map has one size, whatever the image's", "tile what it reads"
-        elif not read.is_empty or layers.kinds[tail] == "constant":
+        elif not read.is_empty or layers.ops[tail][axis].is_constant:
             size = compiled.sizes[tail][axis]
             if size != 1:
-                what = "a constant" if layers.kinds[tail] == "constant" else "a map that is not made of the source"
+                what = "a constant" if layers.ops[tail][axis].is_constant else "a map that is not made of the source"
                 extent = "of unknown extent" if size is None else f"of {size} positions"
                 return f"it reads {what} {extent}, {layers.nodes[tail]!r}", "cut it alike, by hand"
     return None
@@ -479,8 +479,10 @@ def _cheapest(
                 break
         else:
             return tuple(plans)
+    least = "x".join(map(str, smallest))
     raise TilingError(
-        f"no tile fits: the smallest that computes anything exact has {'x'.join(map(str, smallest))} pixels; allow more"
+        f"no tile that fits into the memory given computes anything exact; the smallest that does has {least} pixels: "
+        "pass tile= for its size, or memory= for more bytes that its feature maps may take"
     )
 
 

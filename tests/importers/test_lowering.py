@@ -353,6 +353,36 @@ def test_one_phase_of_a_reshape_is_a_strided_slice():
     assert kinds(graph) == ["input", "conv", "slice", "conv"]
 
 
+@pytest.mark.parametrize(("start", "stop", "to"), [(1, 3, None), (1, 2, 4), (0, 2, 4), (2, None, None)])
+def test_some_blocks_of_a_reshape_are_a_slice(start, stop, to):
+    """Of three blocks of two positions."""
+    net = Net((1, 2, 4, 6))
+    x = net.slice(net.reshape(net.conv(net.x), 1, 4, 4, 3, 2), 3, start, stop)
+    blocks = x.shape[3]
+    graph, _ = check(net.program(net.conv(net.reshape(x, 1, 4, 4, 2 * blocks))))
+    (cut,) = [told for _, told in graph.nodes(data=True) if told["op"] == "slice"]
+    assert (cut["start"], cut["stop"]) == ([None, 2 * start or None], [None, to])
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 3], [0, 2, 3], [0, 2, 4, 5], [1, 2, 3, 5]], ids=str)
+def test_rows_that_do_not_lie_evenly_are_no_slice(rows):
+    net = Net((1, 2, 4, 6))
+    taken = net(p.Take(dim=3), net.conv(net.x), net.build.constant(rows))
+    graph, _ = check(net.program(taken))
+    (gather,) = [told for _, told in graph.nodes(data=True) if told["op"] == "gather"]
+    assert gather["positions"] == [None, rows]
+
+
+@pytest.mark.parametrize("starts", [[0, 3, 5], [0, 1, 3], [1, 2, 4]], ids=str)
+def test_windows_that_do_not_lie_evenly_are_a_table(starts):
+    net = Net((1, 2, 4, 8))
+    rows = [[start, start + 1] for start in starts]
+    graph, _ = check(net.program(net(p.Take(dim=3), net.conv(net.x), net.build.constant(rows))))
+    (gather,) = [told for _, told in graph.nodes(data=True) if told["op"] == "gather"]
+    assert gather["positions"] == [None, [row for pair in rows for row in pair]]
+    assert "max_pool" not in kinds(graph)
+
+
 def test_squeeze_excite_gates_are_global():
     net = Net()
     x = net.conv(net.x)
