@@ -159,6 +159,19 @@ class LoweringBuilder:
         self.added.append(free)
         return self.network.node(op, free, *(placed.node for placed in inputs), **attributes)
 
+    def repeat(self, name: str, op: str, tails: Iterable[str], attributes: dict[str, Any]) -> bool:
+        """Add a node that one of another name has been like; return whether its own name was free."""
+        if self.probe is not None:
+            return True
+        if name in self._names:
+            return False
+        self._names[name] = 2
+        self.added.append(name)
+        self.network.graph.add_node(name, op=op, **attributes)
+        for slot, tail in enumerate(tails):
+            self.network.graph.add_edge(tail, name, slot=slot)
+        return True
+
     def begin(self) -> None:
         """Begin another step."""
         self.added.clear()
