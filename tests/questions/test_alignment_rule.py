@@ -16,7 +16,14 @@ from strategies import networks
 
 import rfgraph
 from rfgraph import Network, Window
-from rfgraph.algebra.alignment import compare, looks_ahead, reads_blocks_of, reference_of, seen_from, shifts_whole_blocks
+from rfgraph.algebra.alignment import (
+    compare,
+    looks_ahead,
+    reads_blocks_of,
+    reference_of,
+    seen_from,
+    shifts_whole_blocks,
+)
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import compile_graph
 from rfgraph.questions.forks import Branches
