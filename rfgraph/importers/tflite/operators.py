@@ -153,11 +153,14 @@ def _conv(node: Node, build: Builder) -> Made:
     else:
         kernel, channels, inside = weight[1:3], weight[3], 1
     before = node.shape()[-1]
+    taps = (0, 1, 2) if axes == 3 else (1, 2)
+    made = (4,) if axes == 3 else (0,) if node.op == "CONV_2D" else (3,)
     several = isinstance(before, int) and isinstance(inside, int) and inside > 0 and before % inside == 0
     primitive = program.Slide(
         function="conv", dims=dims, kernel=_kernel(kernel), stride=_entries(node, STRIDES, axes),
         padding=_padding(node, axes), dilation=_entries(node, DILATIONS, axes), channel=axes + 1, channels=channels,
         groups=before // inside if several else 1,  # type: ignore[operator, arg-type]
+        bound=build.bound(node.input(1), taps), apart=build.apart(node.input(1), taps, made),
     )  # fmt: skip
     return weighted(build, build(primitive, node.x), node.input(1))
 
@@ -190,6 +193,7 @@ def _transposed(
     primitive = program.SlideTransposed(
         dims=tuple(range(1, 1 + axes)), kernel=taps, stride=tuple(stride), padding=tuple(crops),
         output_padding=(0,) * axes, dilation=tuple(dilation), channel=axes + 1, channels=channels,
+        bound=build.bound(weight, (1, 2) if axes == 2 else (0, 1, 2)),
     )  # fmt: skip
     return weighted(build, build(primitive, x), weight)
 
