@@ -550,7 +550,7 @@ def _slice(node: Node, build: Builder) -> Made:
     sizes = [whole_number("shape", n) for n in shape]
     stops = [None if n == -1 else a + n for a, n in zip(starts, sizes, strict=True)]
     primitive = program.Slice(
-        dims=tuple(range(node.rank)), starts=tuple(starts), stops=tuple(stops), steps=(1,) * node.rank
+        dims=tuple(range(node.rank)), starts=tuple(starts), stops=tuple(stops), steps=(1,) * node.rank, whole=True
     )
     return build(primitive, node.x)
 

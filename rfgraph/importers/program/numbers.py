@@ -60,6 +60,8 @@ def computed(function: Callable[..., Any], operands: Sequence[Numbers | None]) -
     """Return what a function makes of the numbers of its operands, which it is given as arrays when it is asked for."""
     known = [operand for operand in operands if operand is not None]
     steps = max((operand.steps for operand in known), default=0) + 1
+    if UNSEEN in known:
+        return UNSEEN
     if len(known) < len(operands) or not known or steps > MAX_STEPS:
         return None
 
@@ -112,8 +114,10 @@ class Zeros:
         if numbers is ALL:
             return None
         array = None if numbers is None else numbers.look()
-        if array is None or self.left < array.size:
-            return np.empty(0, dtype=np.bool_) if fixed or numbers is not None else None
+        if array is None:  # weights that were stripped from a file are weights
+            return np.empty(0, dtype=np.bool_) if fixed or numbers is UNSEEN else None
+        if self.left < array.size:
+            return np.empty(0, dtype=np.bool_)
         self.left -= array.size
         return holes(array, kept)
 

@@ -309,12 +309,16 @@ class Pad(Primitive):
 
 @_primitive
 class Slice(Primitive):
-    """``x[start:stop:step]`` along each of ``dims``; ``None`` is the end, negative bounds count from it."""
+    """``x[start:stop:step]`` along each of ``dims``; ``None`` is the end, negative bounds count from it.
+
+    Where it is ``whole`` it is refused of a tensor that ends before a stop, which else takes what is there.
+    """
 
     dims: Ints
     starts: tuple[Dim | None, ...]
     stops: tuple[Dim | None, ...]
     steps: Ints
+    whole: bool = False
 
 
 @_primitive

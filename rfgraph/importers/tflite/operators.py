@@ -432,7 +432,9 @@ def _slice(node: Node, build: Builder) -> Made:
     if not len(starts) == len(sizes) == rank:
         raise ValueError(f"begin {starts} and size {sizes} do not have {rank} entries each")
     stops = [None if size == -1 else start + size for start, size in zip(starts, sizes, strict=True)]
-    primitive = program.Slice(dims=tuple(range(rank)), starts=tuple(starts), stops=tuple(stops), steps=(1,) * rank)
+    primitive = program.Slice(
+        dims=tuple(range(rank)), starts=tuple(starts), stops=tuple(stops), steps=(1,) * rank, whole=True
+    )
     return build(primitive, node.x)
 
 

@@ -662,7 +662,7 @@ def _narrow(node: Node, build: Builder) -> Made:
     if isinstance(start, int) and start < 0:
         start = node.shape[d] + start
     stop = start + node.size("length")
-    return build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), node.x)
+    return build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,), whole=True), node.x)
 
 
 @HANDLERS.handles("select", "select_copy")
