@@ -33,7 +33,7 @@ from rfgraph.passes.results import Fields
 from rfgraph.questions import context, grids, holes, productivity
 from rfgraph.questions import support as supports
 from rfgraph.questions import unread as unreads
-from rfgraph.questions.alignment import center_spread, find, unchecked
+from rfgraph.questions.alignment import center_spread, unchecked
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import Finding, worst_first
 from rfgraph.questions.layers import Layer, Read, Region
@@ -272,11 +272,7 @@ class Report(Mapping[Hashable, Layer]):
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What does not line up, worst first."""
-        suspects = self._solved.suspects(self._modes)
-        misaligned: list[Finding] = []
-        if suspects is None or suspects:
-            solutions = self._general.solutions
-            misaligned = find(self._compiled, self._fields, self._source, self._modes, solutions, suspects)
+        misaligned = self._solved.misaligned(self._modes)
         whole: list[GlobalContext] = []
         if self._solved.has_global and self._solved.may_be_global([self._layers.nodes[v] for v in self._ends]):
             whole = context.find(self._compiled, self._fields, self._ends)
@@ -1002,7 +998,7 @@ class Report(Mapping[Hashable, Layer]):
         fits = None
         if memory is not None:
             channels = {node: cost.channels for node, cost in self.costs.items()}
-            fits = tiling.fits_memory(tiler, channels, memory)
+            fits = tiling.fits_memory(tiler, image, channels, memory)
         return tiling.plan(
             tiler, image, tiling.given("tile", tile, self.axes), tiling.given("overlap", overlap, self.axes), fits
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -21,7 +21,9 @@ from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph, compile_layers
 from rfgraph.passes.results import Extremes, Fields
 from rfgraph.questions import productivity
-from rfgraph.questions.alignment import is_off
+from rfgraph.questions.alignment import find, find_plain, is_off
+from rfgraph.questions.findings import Finding
+from rfgraph.questions.forks import Branches
 
 if TYPE_CHECKING:
     from rfgraph.fast.numbers import Numbers
@@ -106,8 +108,8 @@ class Solved(Protocol):
     def seen(self, node: Hashable) -> Seen:
         """Return what is found of a node."""
 
-    def suspects(self, modes: Sequence[Mode]) -> list[int] | None:
-        """Return the ids of the merges that may not line up, ``None`` if that may be any."""
+    def misaligned(self, modes: Sequence[Mode]) -> list[Finding]:
+        """Return what does not line up, merge by merge."""
 
     def aligned(self, modes: Sequence[Mode]) -> bool | None:
         """Return whether all merges line up, ``None`` if the findings have to tell."""
@@ -238,9 +240,9 @@ class General:
         beyond = tuple(axis.beyond[v] for axis in self.fields)
         return Seen(self.layers.kinds[v], self.compiled.sizes[v], field, is_global, by_size, beyond)
 
-    def suspects(self, modes: Sequence[Mode]) -> list[int] | None:
-        """Return the ids of the merges that may not line up: any may."""
-        return None
+    def misaligned(self, modes: Sequence[Mode], merges: Iterable[int] | None = None) -> list[Finding]:
+        """Return what does not line up, merge by merge; of ``merges`` alone where all others are known to."""
+        return find(self.compiled, self.fields, self.source_id, modes, self.solutions, merges)
 
     def aligned(self, modes: Sequence[Mode]) -> bool | None:
         """Return whether all merges line up: the findings have to tell."""
@@ -346,22 +348,28 @@ class Walked:
         beyond = tuple(FULL if whole else EMPTY for whole in is_global)
         return Seen(self.plain.kind(node), map_size, self.plain.field(node), is_global, (), beyond)
 
-    def suspects(self, modes: Sequence[Mode]) -> list[int] | None:
-        """Return the ids of the merges whose branches differ in centre."""
+    def misaligned(self, modes: Sequence[Mode]) -> list[Finding]:
+        """Return what does not line up, merge by merge."""
         if "causal" in modes:
-            return None
-        return [self.layers.id_of(merge) for merge in self.plain.misaligned]
+            return self.general.misaligned(modes)
+        if not self.plain.misaligned:
+            return []
+        if not self.plain.has_no_holes:
+            return self.general.misaligned(modes, [self.layers.ids[merge] for merge in self.plain.misaligned])
+        return find_plain(self.plain, modes, lambda: self._branches)
+
+    @cached_property
+    def _branches(self) -> Branches:
+        return Branches(self.general.compiled, self.general.fields, self.general.source_id)
 
     def aligned(self, modes: Sequence[Mode]) -> bool | None:
         """Return whether all merges line up."""
         if "causal" in modes:
             return None
-        pairs = [
-            pair for merge in self.plain.misaligned for pair in zip(self.plain.branches(merge), modes, strict=True)
-        ]
-        if not pairs:
+        if not self.plain.misaligned:
             return True
-        return False if any(is_off(sides, mode) for sides, mode in pairs) else None  # where they part may tell
+        # Where none is off for sure, where they part may tell.
+        return False if any(is_off(*pair.windows, modes[axis]) for axis, pair in self.plain.apart()) else None
 
     def may_be_global(self, nodes: Collection[Hashable]) -> bool:
         """Return whether one of ``nodes`` reads a whole axis."""

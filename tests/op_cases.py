@@ -143,7 +143,7 @@ CASES = [
     ("dense", {}, FULL, FULL, 1),
     ("flatten", {}, FULL, FULL, 1),
     ("either", {}, IDENTITY, IDENTITY, 10),
-    *((name, {}, IDENTITY, IDENTITY, 10) for name in KINDS if KINDS[name] in (Pointwise, Arithmetic)),
+    *((name, {}, IDENTITY, IDENTITY, 10) for name in KINDS if issubclass(KINDS[name], (Pointwise, Arithmetic))),
 ]  # fmt: skip
 
 #: Ops whose taps have fixed weights: these rows are checked to state them. A row of ``resize`` has them by its mode.

@@ -243,7 +243,17 @@ def _cut(draw, axes, same):
     return {"op": "conv", "kernel": 3, "treat": draw(st.sampled_from(["cut", "global"]))}, Fraction(1)
 
 
+def _moved(draw, axes, same):
+    """A layer that leaves no holes and moves its centre, whole blocks of a frame at times, or ends where it began."""
+    stride = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    kernel = stride + draw(st.integers(0, 2))
+    pairs = [(0, kernel - 1), (kernel - 1, 0), (-stride, stride), (-kernel, kernel), (1, 0), (0, 0), (1, 1)]
+    padding = [list(draw(st.sampled_from(pairs))) for _ in range(axes)]
+    return {"op": "conv", "kernel": kernel, "stride": stride, "padding": padding}, Fraction(stride)
+
+
 CUT = [_cut]
+MOVED = [_moved, _moved, _pointwise]
 SAME = [_same, _same, _same, *_LAYERS]
 REGULAR = [_conv, _conv, _resize, _move, _block, _pointwise]
 PLAIN = [_conv, _conv, _move, _pointwise]

@@ -11,6 +11,7 @@ import doctest
 import re
 import shlex
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,15 @@ def test_links_lead_somewhere():
         text = (DOCS / page).read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
             assert (DOCS / page).parent.joinpath(target).exists(), (page, target)
+
+
+def test_tables_have_a_rule_of_as_many_columns_as_their_head():
+    """One that has not is shown as text."""
+    for path in [DOCS.parent / "README.md", *(DOCS / page for page in PAGES)]:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for head, rule in pairwise(lines):
+            if re.fullmatch(r"\|[-:| ]*-[-:| ]*\|", rule):
+                assert head.replace("\\|", "").count("|") == rule.count("|"), (path.name, head)
 
 
 def test_pages_show_examples():

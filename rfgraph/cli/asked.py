@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Hashable, Mapping
 from copy import copy
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfgraph.cli.options import Size
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from rfgraph.settings import Settings
 
 
-def settings_of(options: argparse.Namespace) -> Settings:
-    """Return what the project that this runs in says of ``options.model``, with what the options say: they come first.
+def settings_of(options: argparse.Namespace, project: Settings) -> Settings:
+    """Return what the project says of ``options.model``, with what the options say: they come first.
 
     Rules that are looked for only where they are asked for are selected where they are: by an axis that is to be
     causal, or a budget.
@@ -30,14 +29,13 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
     from rfgraph.errors import PolicyError
     from rfgraph.policy import Policy
-    from rfgraph.settings import read_settings
 
     said = {name: tuple(getattr(options, name)) for name in ("select", "ignore") if getattr(options, name) is not None}
     try:
         asked = Policy(**said, accept=tuple(options.accept))
     except PolicyError as error:
         raise PolicyError(f"--{error}") from error
-    settings = read_settings(Path.cwd()).of(options.model)
+    settings = project.of(options.model)
     causal = getattr(options, "causal", None) or settings.causal
     select = said.get("select", settings.policy.select)
     said["select"] = (*select, *(("RF010",) if causal is not None else ()), *settings.budget.rules)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rfgraph.present.checks import Checks
     from rfgraph.present.findings import Check
     from rfgraph.present.rows import View
+    from rfgraph.settings import Settings
 
 CLEAN, FOUND = 0, 1
 
@@ -36,13 +37,14 @@ def check(options: argparse.Namespace) -> tuple[View | Checks, int]:
         from rfgraph.baseline import read_baseline
 
         baseline = read_baseline(options.baseline)
+    project = read_settings(Path.cwd())
     models = expanded(options.models)
     alone = len(models) == 1
     checks: dict[str, Check] = {}
     errors: dict[str, str] = {}
     worst = CLEAN
     try:
-        for outcome in each_model(models, options, lambda one: (_check(one, baseline, alone), CLEAN)):
+        for outcome in each_model(models, options, lambda one: (_check(one, project, baseline, alone), CLEAN)):
             if outcome.answer is None:
                 errors[outcome.model] = outcome.error
             else:
@@ -53,7 +55,7 @@ def check(options: argparse.Namespace) -> tuple[View | Checks, int]:
             raise
         said, worst = refusal(error)[0], refuse(error, options.verbose)
         errors[models[0]] = said
-    fail_on = options.fail_on or read_settings(Path.cwd()).fail_on
+    fail_on = options.fail_on or project.fail_on
     view = Checks(options.command, checks, errors, fail_on)
     if any(map(view.fails, checks)) and not options.exit_zero:
         worst = max(worst, FOUND)
@@ -62,12 +64,12 @@ def check(options: argparse.Namespace) -> tuple[View | Checks, int]:
     return view, worst
 
 
-def _check(options: argparse.Namespace, baseline: Baseline | None, alone: bool) -> Check:
+def _check(options: argparse.Namespace, project: Settings, baseline: Baseline | None, alone: bool) -> Check:
     from rfgraph.policy import judge
     from rfgraph.present.findings import Check
     from rfgraph.questions.findings import worst_first
 
-    settings = settings_of(options)
+    settings = settings_of(options, project)
     report = analyzed(settled(options, settings))
     findings = list(report.findings)
     rules = settings.policy.rules

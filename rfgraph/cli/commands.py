@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rfgraph.cli.asked import analyzed, from_end, input_sizes, loaded, modes_of, named, settings_of, settled, written
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rfgraph.present.several import Several
     from rfgraph.present.zoo import ZooRow
     from rfgraph.questions.tiles import Tiling
+    from rfgraph.settings import Settings
 
 
 class File(NamedTuple):
@@ -28,14 +30,14 @@ class File(NamedTuple):
     data: bytes
 
 
-def _summary(options: argparse.Namespace) -> tuple[View, int]:
+def _summary(options: argparse.Namespace, project: Settings) -> tuple[View, int]:
     import json
     import shlex
 
     from rfgraph.policy import judge
     from rfgraph.present.views import Summary
 
-    settings = settings_of(options)
+    settings = settings_of(options, project)
     report = analyzed(settled(options, settings))
     again = ["rfgraph", "check", options.model]
     for name, size in options.input_size:
@@ -62,6 +64,26 @@ def _summary(options: argparse.Namespace) -> tuple[View, int]:
     if options.format == "csv" and options.depth is not None:
         raise RFGraphError("--depth is for people's tables; csv has every layer")
     return Summary(report, judged, options.model, shlex.join(again), *flags), CLEAN
+
+
+def _summaries(options: argparse.Namespace) -> tuple[View | Several, int]:
+    """Summarise all models that are named; the exit code is the worst of theirs."""
+    from rfgraph.cli.several import each_model
+    from rfgraph.cli.targets import expanded
+    from rfgraph.present.several import Several
+    from rfgraph.settings import read_settings
+
+    project = read_settings(Path.cwd())
+    views, errors, worst = {}, {}, CLEAN
+    for outcome in each_model(expanded(options.models), options, lambda one: _summary(one, project)):
+        if outcome.answer is None:
+            errors[outcome.model] = outcome.error
+        else:
+            views[outcome.model] = outcome.answer
+        worst = max(worst, outcome.code)
+    if len(views) == 1 and not errors:
+        return next(iter(views.values())), worst
+    return Several(options.command, views, errors), worst
 
 
 def _sizes(options: argparse.Namespace) -> tuple[View, int]:
@@ -105,7 +127,8 @@ def _is_planned(plan: Tiling) -> bool:
 
 
 def _tile(options: argparse.Namespace) -> tuple[View, int]:
-    from rfgraph.present.tiling import EXPORTS, Export, TilingView, usual_plans
+    from rfgraph.present.tile_exports import EXPORTS, Export
+    from rfgraph.present.tiling import TilingView, usual_plans
 
     report = analyzed(options)
     layer = named(report, options.layer)
@@ -115,7 +138,7 @@ def _tile(options: argparse.Namespace) -> tuple[View, int]:
         more = [report.tiling(layer, tile, options.overlap) for tile in options.tile[1:] if _is_planned(whole)]
         plans += [plan for plan in more if plan.count != 1]
     elif _is_planned(whole):
-        plans += usual_plans(report, layer, options.overlap)
+        plans += usual_plans(report, whole, options.overlap)
     view = TilingView(report, options.model, plans)
     code = FOUND if whole.blockers else CLEAN
     return (Export(view, options.format) if options.format in EXPORTS else view), code
@@ -300,7 +323,8 @@ def _completion(options: argparse.Namespace) -> tuple[File, int]:
     from rfgraph.cli.options import parser
 
     whole = parser(list(ALL))
-    for command in whole.commands.values():
+    for name, command in whole.commands.items():
+        command.description = ALL[name].about  # one line, beside the name
         for action in command._actions:
             if action.dest in _FILES:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
@@ -323,33 +347,11 @@ def _zoo_rows() -> list[ZooRow]:
     return rows
 
 
-def _several(run: Callable[[argparse.Namespace], tuple[View, int]]) -> Run:
-    """Return a command on all models that ``options.models`` names; the exit code is the worst of theirs."""
-
-    def run_all(options: argparse.Namespace) -> tuple[View | File | Several, int]:
-        from rfgraph.cli.several import each_model
-        from rfgraph.cli.targets import expanded
-        from rfgraph.present.several import Several
-
-        views, errors, worst = {}, {}, CLEAN
-        for outcome in each_model(expanded(options.models), options, run):
-            if outcome.answer is None:
-                errors[outcome.model] = outcome.error
-            else:
-                views[outcome.model] = outcome.answer
-            worst = max(worst, outcome.code)
-        if len(views) == 1 and not errors:
-            return next(iter(views.values())), worst
-        return Several(options.command, views, errors), worst
-
-    return run_all
-
-
 Run = Callable[[argparse.Namespace], "tuple[View | File | Several, int]"]
 
 #: Name of a command -> what it does.
 COMMANDS: dict[str, Run] = {
-    "summary": _several(_summary),
+    "summary": _summaries,
     "check": check,
     "rule": _rule,
     "diff": _diff,

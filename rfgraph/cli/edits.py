@@ -61,6 +61,7 @@ def repair(options: argparse.Namespace) -> tuple[View, int]:
     """Write a copy of a model with the paddings that findings advise."""
     from rfgraph.editing import repair as editing
     from rfgraph.present.edits import RepairView
+    from rfgraph.settings import read_settings
 
     form = _form(options, (".onnx", ".json"))
     if form == ".onnx" and not _is_onnx(options.model):
@@ -70,7 +71,7 @@ def repair(options: argparse.Namespace) -> tuple[View, int]:
             f"-o {options.result_file}: only networks are written as .json (of .json, zoo: or a function), and models "
             "as .onnx (of .onnx)"
         )
-    settings = settings_of(options)
+    settings = settings_of(options, read_settings(Path.cwd()))
     options = settled(options, settings)
     origins = _origins() if form == ".onnx" else None
     graph = loaded(options, origins)

@@ -146,7 +146,8 @@ starts are multiples of, the halo at each side, and for some tile sizes how many
 there are and what they cost.
 
 Exit code 1 where exact tiling is forbidden, with the nodes that forbid it.
-The formats bioimageio and monai give what those tools take, and what is lost.
+The formats bioimageio, monai and careamics give what those tools take, and what
+is lost.
 """
 
 _LATENCY = """\
@@ -154,8 +155,8 @@ Show how a network streams: how far it looks ahead of an output's own position,
 what chunks of input it takes, and what every layer keeps between them. Lengths
 are in input samples, or rows of an image.
 
-Exit code 1 where streaming is forbidden, with the nodes that forbid it, or where
-the latency is above --max-ms.
+Exit code 1 where streaming is forbidden, with the nodes that forbid it, or
+where the latency is above --max-ms.
 """
 
 _DRAW = """\
@@ -163,8 +164,9 @@ Draw the graph of a network with r and S of every node. Nodes that belong to a
 module by their names stand in one box. Merges whose branches do not line up are
 coloured: red for an error, yellow for a warning, blue for a note.
 
-svg and png are pictures (png needs matplotlib: pip install 'rfgraph[plot]'); dot
-is for Graphviz, mermaid for Markdown. Without -o the picture goes to the output.
+svg and png are pictures (png needs matplotlib: pip install 'rfgraph[plot]');
+dot is for Graphviz, mermaid for Markdown. Without -o the picture goes to the
+output.
 """
 
 _REPORT = """\
@@ -179,7 +181,8 @@ and fetches nothing; pictures that are dropped on it stay on the machine.
 _FIELD = """\
 Show how strongly one feature of a layer feels each position of the input: the
 mean square of its gradient over random weights, or the gradient itself where
-weights are fixed. The theoretical field says what can matter, this one what does.
+weights are fixed. The theoretical field says what can matter, this one what
+does.
 
 With --input-size it is cut at the borders of all maps. A FILE that ends in .npy
 is the map itself, one that ends in .png a heat map, which needs matplotlib: pip
@@ -196,9 +199,9 @@ pip install 'rfgraph[plot]'.
 """
 
 _SWEEP = """\
-Look at many designs of a network: every combination of the values that --set and
---each give, or a sample of them, and tell what they see, whether they line up,
-and what they cost where channels are known.
+Look at many designs of a network: every combination of the values that --set
+and --each give, or a sample of them, and tell what they see, whether they line
+up, and what they cost where channels are known.
 
   rfgraph sweep model.onnx --set 'conv*.kernel=3,5,7' --set 'pool1.stride=1,2' \\
       --where 'r >= 256 and aligned' --best macs --input-size 224
@@ -213,12 +216,12 @@ not. What is not known does not fit.
 """
 
 _COMPLETION = """\
-Write the script by which a shell completes commands, options and files; it needs
-shtab (pip install 'rfgraph[completion]').
+Write the script by which a shell completes commands, options and files; it
+needs shtab (pip install 'rfgraph[completion]').
 
-  bash  rfgraph completion bash > ~/.local/share/bash-completion/completions/rfgraph
-  zsh   rfgraph completion zsh > a folder of $fpath, as the file _rfgraph
-  fish  rfgraph completion fish > ~/.config/fish/completions/rfgraph.fish
+  rfgraph completion bash > ~/.local/share/bash-completion/completions/rfgraph
+  rfgraph completion zsh > FOLDER/_rfgraph, where FOLDER is one of $fpath
+  rfgraph completion fish > ~/.config/fish/completions/rfgraph.fish
 """
 
 #: Shells that are served.
@@ -764,7 +767,9 @@ COMMANDS = {
     "sizes": Command(_sizes_options, "the input sizes at which a network works and lines up", _SIZES),
     "region": Command(_region_options, "the box of pixels that one feature of a layer reads"),
     "trace": Command(_trace_options, "what one output reads of every layer before it"),
-    "tile": Command(_tile_options, "how to cut a big input into tiles, exactly", _TILE, ("bioimageio", "monai")),
+    "tile": Command(
+        _tile_options, "how to cut a big input into tiles, exactly", _TILE, ("bioimageio", "monai", "careamics")
+    ),
     "latency": Command(_latency_options, "how far a streaming network looks ahead, and what it keeps", _LATENCY),
     "draw": Command(
         _draw_options, "the graph, with r and S of every node", _DRAW, makes=("svg", "png", "dot", "mermaid")

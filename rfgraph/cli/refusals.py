@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from itertools import pairwise
 from pathlib import Path
 
 from rfgraph.errors import RFGraphError
@@ -12,6 +13,13 @@ from rfgraph.present.rows import printable
 
 #: Exit codes: the request or the model cannot be read; an error in rfgraph itself.
 UNREADABLE, UNFORESEEN = 2, 3
+
+#: What the library asks for -> what the command line calls it.
+OPTIONS = {
+    "pass source=": "pass --source NAME",
+    "pass output=": "pass --output NAME",
+    "pass tile= for its size, or memory= for": "pass --tile SIZE, or --memory BYTES for",
+}
 
 
 def refuse(error: Exception, verbose: bool = False, model: str = "") -> int:
@@ -35,9 +43,22 @@ def refusal(error: Exception) -> tuple[str, int]:
     if not isinstance(error, (RFGraphError, OSError)):
         return _report(error), UNFORESEEN
     said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-    for argument, option in (("pass source=", "pass --source NAME"), ("pass output=", "pass --output NAME")):
+    for argument, option in OPTIONS.items():
         said = said.replace(argument, option)
-    return printable(" ".join(said.splitlines())), UNREADABLE
+    return printable(_one_line(said)), UNREADABLE
+
+
+def _one_line(said: str) -> str:
+    """Return a message in one line; lines of code that it shows, which are indented, are told apart by semicolons.
+
+    Examples
+    --------
+    >>> _one_line("save it whole:\\n    import torch\\n    torch.export.save(program, 'm.pt2')")
+    "save it whole: import torch; torch.export.save(program, 'm.pt2')"
+    """
+    lines = said.splitlines()
+    marks = ["; " if line.startswith("    ") and before.startswith("    ") else " " for before, line in pairwise(lines)]
+    return "".join(mark + line.strip() for mark, line in zip(["", *marks], lines, strict=False))
 
 
 def _report(error: Exception) -> str:

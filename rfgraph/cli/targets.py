@@ -15,12 +15,16 @@ from rfgraph.errors import ModelFileError
 #: What stands for the list on the standard input.
 STDIN = "-"
 
+#: Suffix -> what one of is in every model of it: of networks, of TensorFlow.js and Keras; of OpenVINO; of ncnn.
+MARKS = {".json": (b'"nodes"', b'"modelTopology"', b'"class_name"'), ".xml": (b"<net",), ".param": (b"7767517",)}
+
 
 def expanded(arguments: Sequence[str], listed: Iterable[str] | None = None) -> list[str]:
     """Return the models that ``arguments`` name, each once, in the order in which they are named.
 
     - A folder stands for the model files below it, by name: files with a suffix that a reader knows, and SavedModels.
-      Of its ``.json`` files those without ``"nodes"``, which hold no network, are left out, and so is what is hidden.
+      Of its ``.json``, ``.xml`` and ``.param`` files those that are something else are left out, and so is what is
+      hidden.
     - A pattern (``*``, ``?``, ``[...]``, and ``**`` for folders at any depth) stands for what fits it, ``zoo:resnet*``
       for published networks. A file that has such a name is itself.
     - ``-`` stands for the lines of ``listed``, each of which may be any of these.
@@ -59,10 +63,12 @@ def expanded(arguments: Sequence[str], listed: Iterable[str] | None = None) -> l
 
 
 def _meant(name: str) -> list[str]:
-    """Return the models that one name stands for."""
+    """Return the models that one name stands for; a folder that is a model of a form that is not read is itself."""
+    from rfgraph.importers.refused import SUFFIXES as REFUSED
+
     if name.startswith("zoo:"):
         return _of_the_zoo(name)
-    if os.path.isdir(name):
+    if os.path.isdir(name) and Path(name).suffix.lower() not in REFUSED:
         below = list(_below(Path(name)))
         if not below:
             raise ModelFileError(f"{name}: there is no model file in this folder; rfgraph reads {_suffixes()}")
@@ -105,7 +111,7 @@ def _below(folder: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             file = os.path.join(path, name)
-            if not name.startswith(".") and _is_readable(file) and _may_be_network(file):
+            if not name.startswith(".") and _is_readable(file) and _may_be_model(file):
                 yield file
 
 
@@ -115,13 +121,14 @@ def _is_readable(path: str) -> bool:
     return Path(path).suffix.lower() in FORMATS
 
 
-def _may_be_network(path: str) -> bool:
-    """Return whether a file may be a model: one of JSON needs the key that lists the nodes of a network."""
-    if not path.lower().endswith(".json") or not os.path.isfile(path) or not os.path.getsize(path):
+def _may_be_model(path: str) -> bool:
+    """Return whether a file may be a model: one of a form that much else is in needs what every model of it has."""
+    marks = MARKS.get(Path(path).suffix.lower())
+    if marks is None or not os.path.isfile(path) or not os.path.getsize(path):
         return True
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(b'"nodes"') >= 0
+            return any(content.find(mark) >= 0 for mark in marks)
     except OSError:  # who reads it says so
         return True
 

@@ -20,6 +20,9 @@ PREFIX = "rfgraph."
 #: Numbers of fields: the metadata of a node; the key and the value of one entry of it.
 _METADATA, _KEY, _VALUE = 9, 1, 2
 
+#: The key of node data that holds the nodes. A node of this name is left out: Model Explorer would take it for a graph.
+RESULTS = "results"
+
 #: Colours of nodes in Model Explorer, by the worst of their findings, and of the others by r.
 _COLOURS = {"error": "#f28b82", "warning": "#fdd663", "note": "#aecbfa"}
 _GRADIENT = [{"stop": 0, "bgColor": "#ffffff"}, {"stop": 1, "bgColor": "#81c995"}]
@@ -139,5 +142,5 @@ def node_data(report: Report, called: Mapping[Hashable, Sequence[str]]) -> str:
         result: dict[str, Any] = {"value": max(sizes)}
         if node in worst:
             result["bgColor"] = _COLOURS[worst[node]]
-        results.update(dict.fromkeys(names, result))
-    return json.dumps({"results": results, "gradient": _GRADIENT}, indent=1) + "\n"
+        results.update(dict.fromkeys((name for name in names if name != RESULTS), result))
+    return json.dumps({RESULTS: results, "gradient": _GRADIENT}, indent=1) + "\n"

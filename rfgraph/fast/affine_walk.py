@@ -34,12 +34,15 @@ import networkx as nx
 
 from rfgraph.algebra.window import FULL, Window
 from rfgraph.errors import RFGraphError
+from rfgraph.fast import merges
 from rfgraph.fast.interning import Frames, NotPlainError, Table, TooWideError, forget, table_of
 from rfgraph.fast.lanes import lanes_of
+from rfgraph.fast.merges import Apart
 from rfgraph.graph.network import OrderedNetwork, axis_names, returned, topological
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size
 from rfgraph.passes.covers import EVERYTHING, read_ends
+from rfgraph.passes.dominators import DominatorTree
 from rfgraph.passes.results import Extremes
 
 if TYPE_CHECKING:
@@ -87,25 +90,29 @@ class Plain:
         One position of a map reads a whole interval, if none before it skips any; so a node that reads several does
         too, if that interval is no shorter than they lie apart. And so does a merge, if its branches leave no gap.
         """
-        needs, lanes, frames = self._table.needs, self._table.lanes, self._table.frames
-        states, feeds = self.states, self.feeds
-        # By spec and frame: axes, and what has to be there.
-        least: dict[tuple[int, int], list[tuple[int, float]]] = {}
+        table = self._table
+        needs, lanes, frames = table.needs, table.lanes, table.frames
+        states, feeds, numbers, lane = self.states, self.feeds, lanes.frames, lanes.lane
+        # By spec and frame: where the two lanes of an axis begin, and what has to stand in both together.
+        least: dict[tuple[int, int], list[tuple[int, int, float]]] = {}
         at = 0
         for spec, degree in zip(self.specs, self.degrees, strict=True):
             if degree == 1 and needs[spec]:
                 state = states[feeds[at]]
-                number = state & lanes.frames
-                held = least.get((spec, number))
+                held = least.get((spec, state & numbers))
                 if held is None:
-                    strides = [(axis, need, frames[number][axis].stride) for axis, need in needs[spec].items()]
-                    held = [(axis, need * stride - 1) for axis, need, stride in strides if need * stride > 1]
-                    least[spec, number] = held
-                for axis, more in held:
-                    if lanes.size_less_one(state, axis) < more:
+                    strides = [(axis, need, frames[state & numbers][axis].stride) for axis, need in needs[spec].items()]
+                    held = [
+                        (lanes.before(axis), lanes.last(axis), need * stride - 1 + 2 * lanes.zero)
+                        for axis, need, stride in strides
+                        if need * stride > 1
+                    ]
+                    least[spec, state & numbers] = held
+                for at_before, at_last, more in held:
+                    if (state >> at_before & lane) + (state >> at_last & lane) < more:
                         return False
             at += degree
-        return not any(_leave_a_gap(sides) for merge in self.misaligned for sides in self.branches(merge))
+        return not any(merges.leave_a_gap(table, state, states) for _, state, states in self._merges_that_are_off())
 
     @cached_property
     def _read_maps(self) -> list[tuple[int, tuple[Size, ...]]]:
@@ -166,16 +173,65 @@ class Plain:
             ]
         )
 
-    def branches(self, merge: Hashable) -> tuple[tuple[Window, ...], ...]:
-        """Return the local fields of what a merge reads, for each axis; right but for their holes."""
-        end = self._ends[self._ids[merge]]
-        tails = self.feeds[end - self.degrees[self._ids[merge]] : end]
-        fields, sizes = zip(*map(self.field, tails), strict=True), zip(*map(self.map_size, tails), strict=True)
-        return tuple(
-            # All of a map of another size is read.
-            tuple([side for side, of_side in zip(sides, of_axis, strict=True) if side.is_local and of_side == size])
-            for sides, of_axis, size in zip(fields, sizes, self.map_size(merge), strict=True)
-        )
+    def apart(self) -> Iterator[tuple[int, Apart]]:
+        """Yield the branches that do not line up with the widest one of their merge, with their axis."""
+        return merges.apart(self._table, self._merges_that_are_off())
+
+    def _merges_that_are_off(self) -> Iterator[tuple[int, int, list[int]]]:
+        """Yield the id of each merge whose branches differ in centre, its state, and the states of what it reads."""
+        ids, states = self._ids, self.states
+        for merge in self.misaligned:
+            yield ids[merge], states[merge], [states[tail] for tail in self.tails(ids[merge])]
+
+    def tails(self, v: int) -> Sequence[Hashable]:
+        """Return what a node reads, by slot; the node is named by its id."""
+        end = self._ends[v]
+        return self.feeds[end - self.degrees[v] : end]
+
+    def stacks(self, v: int) -> bool:
+        """Return whether a node, by id, keeps its inputs apart, as channels."""
+        return self._table.specs[self.specs[v]].ops[0].stacks
+
+    def at_fork(self, pair: Apart, axis: int) -> tuple[int, int, int]:
+        """Return the stride of the node where branches part, and where what its output 0 reads begins and ends."""
+        fork = self.nodes[self.fork(pair.merge, pair.reference, pair.other, axis)]
+        state, lanes = self.states[fork], self._table.lanes
+        return self._frames(fork)[axis].stride, lanes.padding(state, axis), lanes.end(state, axis)
+
+    def fork(self, merge: int, one: int, other: int, axis: int) -> int:
+        """Return the node where the branches that enter ``merge`` at slots ``one`` and ``other`` part, all by id."""
+        begin = self._ends[merge] - self.degrees[merge]
+        return self._trees[axis if self.has_global else 0].meet(self._tails[begin + one], self._tails[begin + other])
+
+    @cached_property
+    def _trees(self) -> list[DominatorTree]:
+        """The dominator trees of the paths that carry local fields: one for each axis, or one where all paths do."""
+        feeds, ends = self._tails, self._ends
+        trees = []
+        for axis in range(len(self.axes) if self.has_global else 1):
+            tree = DominatorTree(len(self.nodes), 0)
+            live = self._live_edges(axis) if self.has_global else None
+            begin = ends[0]
+            for v, end in enumerate(ends[1:], 1):
+                tails = feeds[begin:end] if live is None else [feeds[at] for at in range(begin, end) if live[at]]
+                if tails:
+                    tree.hang(v, tails)
+                begin = end
+            trees.append(tree)
+        return trees
+
+    def _live_edges(self, axis: int) -> list[bool]:
+        """Return whether a local field along an axis passes each edge, [E]."""
+        frames, feeds = self._table.frames, self._tails
+        is_local = [bool(frames[number][axis].stride) for number in self._numbers]
+        sizes = [of_map[axis] for of_map in self.sizes()]
+        live, at = list[bool](), 0
+        for v, degree in enumerate(self.degrees):
+            for tail in feeds[at : at + degree]:
+                # All of a map of another size is read where maps meet; so does an op behind which nothing is local.
+                live.append(is_local[v] and is_local[tail] and (degree == 1 or sizes[tail] == sizes[v]))
+            at += degree
+        return live
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -294,13 +350,6 @@ class Plain:
             of_axes = [[frame.stride for frame in of_axis] for of_axis in zip(*table.frames, strict=True)]
             strides = table.strides = integers(of_axes)
         return of_states(self.axes, self.nodes, self.states.values(), strides, lanes)
-
-
-def _leave_a_gap(sides: Sequence[Window]) -> bool:
-    """Return whether some position between what branches read, each an interval, is read by none."""
-    intervals = sorted(interval for side in sides if (interval := side.interval(0)) is not None)
-    reached = accumulate((last for _, last in intervals), max)
-    return any(first > last + 1 for last, (first, _) in zip(reached, intervals[1:], strict=False))
 
 
 def solve(graph: nx.DiGraph[Any], source: Hashable | None = None, input_size: InputSize = None) -> Plain | None:

@@ -6,10 +6,10 @@ Part of the twin ``rfgraph.fast.affine_walk``, held by ``tests/fast/test_affine_
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lanes:
     """How a state is laid out: the number of its frame, and above it three lanes for each axis.
 
@@ -22,37 +22,42 @@ class Lanes:
     number: int
     size: int
 
-    @property
+    @cached_property
     def zero(self) -> int:
         """What stands in a lane for the number 0."""
         return 1 << self.size - 2
 
-    @property
+    @cached_property
     def frames(self) -> int:
         """The bits of the number of a frame."""
         return (1 << self.number) - 1
 
-    @property
+    @cached_property
     def ends(self) -> int:
         """The bits of all lanes of ``before`` and ``last``."""
         return (1 << 2 * self.across) - 1 << self.number
 
-    @property
+    @cached_property
+    def befores(self) -> int:
+        """The bits of all lanes of ``before``."""
+        return (1 << self.across) - 1 << self.number
+
+    @cached_property
     def sizes(self) -> int:
         """The bits of the sizes of maps."""
         return (1 << self.across) - 1 << self.number + 2 * self.across
 
-    @property
+    @cached_property
     def guards(self) -> int:
         """The highest bit of every lane of ``before`` and ``last``."""
         return sum(1 << self.number + (lane + 1) * self.size - 1 for lane in range(2 * self.axes))
 
-    @property
+    @cached_property
     def size_guards(self) -> int:
         """The highest bit of every size of a map."""
         return sum(1 << self.map_size(axis) + self.size - 1 for axis in range(self.axes))
 
-    @property
+    @cached_property
     def across(self) -> int:
         """How many bits ``last`` stands above ``before``."""
         return self.size * self.axes
@@ -69,14 +74,40 @@ class Lanes:
         """Return where the lane of the map size begins."""
         return self.last(axis) + self.across
 
-    @property
+    @cached_property
     def lane(self) -> int:
         """The bits of one lane, the lowest at 0."""
         return (1 << self.size) - 1
 
+    def meet(self, least: int) -> bool:
+        """Return whether intervals of one axis meet in one place, or touch there, on every axis.
+
+        Parameters
+        ----------
+        least
+            In every lane the least that stands in those of the states whose intervals they are: that of ``before`` is
+            where the last of them begins, and that of ``last`` where the first of them ends.
+        """
+        ends = (least & self.befores) + (least >> self.across & self.befores) + self._ones
+        return ends & self._highest == self._highest
+
+    @cached_property
+    def _ones(self) -> int:
+        """The lowest bit of every lane of ``before``."""
+        return sum(1 << self.before(axis) for axis in range(self.axes))
+
+    @cached_property
+    def _highest(self) -> int:
+        """The highest bit of every lane of ``before``: there stands whether two numbers add up to 0 or more."""
+        return self._ones << self.size - 1
+
     def padding(self, state: int, axis: int) -> int:
         """Return how far the field of output 0 begins before the input."""
         return (state >> self.before(axis) & self.lane) - self.zero
+
+    def end(self, state: int, axis: int) -> int:
+        """Return where the field of output 0 ends."""
+        return (state >> self.last(axis) & self.lane) - self.zero
 
     def size_less_one(self, state: int, axis: int) -> int:
         """Return the size less one of the field."""

@@ -75,6 +75,10 @@ class Op:
     projects: ClassVar[bool] = False
     #: Whether it is an input of the network.
     is_input: ClassVar[bool] = False
+    #: Whether it is a value that depends on no input.
+    is_constant: ClassVar[bool] = False
+    #: Whether it divides the sum of its inputs by their number.
+    averages: ClassVar[bool] = False
     #: Whether anyone has described it.
     is_known: ClassVar[bool] = True
     #: Attributes besides the fields.
@@ -240,6 +244,11 @@ class Op:
         return 0
 
     @property
+    def weighs_anew(self) -> bool:
+        """Whether its taps weigh as it likes, by no rule: what it hands on then knows nothing of anything else."""
+        return type(self).kernel_taps is not Op.kernel_taps and type(self).weights is Op.weights
+
+    @property
     def picks(self) -> bool:
         """Whether each output is one of its taps, or leans to it, and only the values tell which."""
         return False
@@ -248,8 +257,8 @@ class Op:
         """Return which taps of its kernel read ``taps(read, y)``, and the weight of each where all weigh the same.
 
         That weight makes the sum over the taps of a kernel as large as the number of outputs per input. Outputs that
-        read through different taps read with weights that know nothing of each other. ``None`` if it has no kernel
-        but ``weights``, or reads its own position as it is.
+        read through different taps read with weights that know nothing of each other. ``None`` if it has no kernel;
+        where ``weights`` are fixed, those are asked first.
 
         Parameters
         ----------

@@ -69,6 +69,9 @@ class Settings:
 
 Formula = Callable[[Settings, Sequence[Map], Sequence[Count | None]], Cost]
 
+#: Ops whose usual form adds a learned number per channel.
+NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm"})
+
 #: Op -> its formula, where it holds learned numbers or changes its channels.
 FORMULAS: dict[str, Formula] = {}
 
@@ -116,6 +119,32 @@ def cost(settings: Settings, inputs: Sequence[Map], sizes: Sequence[Count | None
     """
     computed = FORMULAS.get(settings.op, _keeps if _is_free(settings.op) else _unknown)(settings, inputs, sizes)
     return replace(computed, **settings.stated) if settings.stated else computed
+
+
+def cost_at_most(settings: Settings, inputs: Sequence[Map], sizes: Sequence[Count | None]) -> Cost:
+    """Return a cost that the layer has at the most, whatever its groups, and whichever of its inputs are narrower.
+
+    Parameters
+    ----------
+    settings, inputs, sizes
+        As for ``cost``, each number the greatest that there is.
+
+    Examples
+    --------
+    >>> grouped = Settings(op="conv", kernel=(3,), channels=4, groups=2)
+    >>> cost(grouped, [Map(8, (5,))], (5,)).parameters, cost_at_most(grouped, [Map(8, (5,))], (5,)).parameters
+    (48, 96)
+    """
+    plain = replace(
+        settings, groups=1, op={"depthwise_conv": "conv", "depth_to_space": "identity"}.get(settings.op, settings.op)
+    )
+    if settings.op == "depthwise_conv" and plain.channels is None:
+        plain = replace(plain, channels=inputs[0].channels)
+    if settings.op not in ("concat", "flatten", "dense"):  # maps that meet may have one channel each in some designs
+        known = [one.channels for one in inputs]
+        if known and None not in known:
+            inputs = [Map(max(filter(None, known)), one.sizes) for one in inputs]
+    return cost(plain, inputs, sizes)
 
 
 def _is_free(op: str) -> bool:
@@ -264,11 +293,11 @@ def _flatten(settings: Settings, inputs: Sequence[Map], sizes: Sequence[Count | 
     return Cost(channels if settings.channels is None else settings.channels, 0, 0)
 
 
-@formula("batch_norm", "layer_norm", "group_norm", "instance_norm", "scale")
+@formula(*sorted(NORMS), "scale")
 def _norm(settings: Settings, inputs: Sequence[Map], sizes: Sequence[Count | None]) -> Cost:
     """A factor per channel and, in norms, a number to add."""
     kept = _keeps(settings, inputs[:1], sizes)
-    return replace(kept, parameters=_with_bias(settings, kept.channels, kept.channels, settings.op != "scale"))
+    return replace(kept, parameters=_with_bias(settings, kept.channels, kept.channels, settings.op in NORMS))
 
 
 @formula("bias")

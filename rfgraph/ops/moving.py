@@ -111,7 +111,7 @@ class Crop(Pad):
 class Slice(Op):
     """``x[start:stop:step]`` along the axis; negative ends count from the end of the map.
 
-    A map that ends before ``stop`` gives what it has, unless the slice is ``whole``: then there is none of it.
+    A map that ends before ``stop`` gives what it has, unless the slice is ``whole``: then it takes none such.
     """
 
     start: int | None = attribute(optional(integer), default=None)
@@ -149,8 +149,8 @@ class Slice(Op):
         if sizes[0] is None:
             return None
         start, stop, step = slice(self.start, self.stop, self.step).indices(sizes[0])
-        if self.whole and stop < (self.stop or 0):
-            raise SizeError(f"it takes positions up to {(self.stop or 0) - 1} of {sizes[0]}")
+        if self.whole and (stop < (self.stop or 0) or sizes[0] < -(self.start or 0)):
+            raise SizeError(f"the slice {self.start}:{self.stop} takes more than the {sizes[0]} positions there are")
         size = -((start - stop) // step)
         if size < 1:
             raise SizeError(f"the slice {self.start}:{self.stop}:{self.step} takes nothing of {sizes[0]}")

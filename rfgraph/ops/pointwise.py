@@ -14,8 +14,8 @@ LINEAR = frozenset(
     {
         "input", "constant", "identity", "dropout", "cast", "quantize", "dequantize", "scale", "bias", "neg",
         "channel_shuffle", "batch_norm", "add", "sub", "mean", "concat", "conv", "depthwise_conv", "separable_conv",
-        "conv_transpose", "avg_pool", "adaptive_avg_pool", "global_avg_pool", "resize", "pad", "crop", "slice",
-        "gather", "depth_to_space", "space_to_depth", "broadcast",
+        "conv_transpose", "avg_pool", "blur_pool", "adaptive_avg_pool", "global_avg_pool", "resize", "pad", "crop",
+        "slice", "gather", "depth_to_space", "space_to_depth", "broadcast",
     }
 )  # fmt: skip
 
@@ -43,6 +43,7 @@ class Constant(Op):
     """A value that depends on no input, such as a learned position code."""
 
     arity: ClassVar[Arity] = "none"
+    is_constant: ClassVar[bool] = True
 
     extent: int | None = attribute(optional(positive), name="size", default=None)
 
@@ -82,7 +83,7 @@ class Merge(Op):
         return known.pop() if known else (None if None in sizes else 1)
 
 
-@op_kind("add", "sub", "mul", "div", "max", "min", "mean", "where", "elementwise")
+@op_kind("add", "sub", "mul", "div", "max", "min", "where", "elementwise")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arithmetic(Merge):
     """An elementwise function of several maps; one of size 1 is read by every output, unless rows lie beside it."""
@@ -97,6 +98,14 @@ class Arithmetic(Merge):
         if sizes[slot] == 1 and any(size is not None and size > 1 for size in sizes):
             return FULL
         return IDENTITY
+
+
+@op_kind("mean")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean(Arithmetic):
+    """The mean of several maps."""
+
+    averages: ClassVar[bool] = True
 
 
 @op_kind("either")

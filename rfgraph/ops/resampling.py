@@ -354,8 +354,5 @@ class AdaptiveAveragePool(AdaptivePool):
     def picks(self) -> bool:
         return False
 
-    def kernel_taps(self, read: Window, y: int) -> None:
-        return None
-
     def weights(self, read: Window, y: int) -> dict[int, Fraction]:
         return even_weights(self.taps(read, y))

@@ -27,6 +27,9 @@ from rfgraph.ops.base import (
     positive,
 )
 
+#: Binomial coefficients of wider kernels are not written out: each has as many digits as the kernel is wide.
+MAX_BINOMIALS = 1 << 10
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sliding(Op):
@@ -189,9 +192,6 @@ class AveragePool(Pool):
     def weights(self, read: Window, y: int) -> dict[int, Fraction]:
         return even_weights(self.taps(read, y))
 
-    def kernel_taps(self, read: Window, y: int) -> None:
-        return None
-
 
 @op_kind("blur_pool")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,9 +203,14 @@ class BlurPool(Sliding):
     Zhang, Making Convolutional Networks Shift-Invariant Again, ICML 2019.
     """
 
-    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+    def weights(self, read: Window, y: int) -> dict[int, Fraction] | None:
+        if self.kernel > MAX_BINOMIALS:
+            return None
         taps = self.taps(read, y)
         return {tap: Fraction(comb(self.kernel - 1, i), 2 ** (self.kernel - 1)) for i, tap in enumerate(taps)}
+
+    def kernel_taps(self, read: Window, y: int) -> None:
+        return None
 
 
 @op_kind("conv_transpose")

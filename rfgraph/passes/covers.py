@@ -56,7 +56,7 @@ class Covered(Domain[int]):
         if ends is None:
             op = self.layers.ops[v][self.axis]
             sizes = tuple(self.sizes[tail][self.axis] for tail in self.layers.tails[v])
-            ends = [EVERYTHING if op.keeps_all else read_ends(op, one, sizes) for one in range(len(sizes))]
+            ends = [read_ends(op, one, sizes) for one in range(len(sizes))]
             self.known[id(self.reads[v])] = ends
         return ends[slot]
 
@@ -96,6 +96,8 @@ def read_ends(op: Op, slot: int, sizes: tuple[Size, ...]) -> int:
     """
     if op.joins or op.alternatives or not op.reads_all:
         return 0
+    if op.keeps_all:
+        return EVERYTHING
     if None not in sizes:  # on a small map what reads one end may be what is left out at the other
         return EVERYTHING if _ends_at(op, slot, sizes) == EVERYTHING else 0
     if any(size not in (None, 1) for size in sizes):

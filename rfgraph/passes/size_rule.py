@@ -122,7 +122,7 @@ class SizeRule:
         if not self.can_be_tried:
             return max(self.start, 1)
         works, repeats = self.tried
-        return _last(works != self._by_residue | (works & repeats)) + 1
+        return _last((works != self._by_residue) | (works & repeats)) + 1
 
     @property
     def _by_residue(self) -> Flags:

@@ -163,11 +163,7 @@ class Weighing:
         if ops[0].learned_taps:
             said = self._words.get(v, self._default)
             return isinstance(said, str) and said == "random"
-        return any(self._has_kernel(op) for op in ops)
-
-    @staticmethod
-    def _has_kernel(op: Op) -> bool:
-        return type(op).kernel_taps is not Op.kernel_taps and type(op).weights is Op.weights
+        return any(op.weighs_anew for op in ops)
 
     def step(self, v: int, slot: int, axis: int) -> Step | None:
         """Return how node ``v`` weighs what it reads through ``slot`` along an axis, ``None`` for its own position.
@@ -218,7 +214,7 @@ class Weighing:
         """Return the factor that a node multiplies by besides: that of gates, means and skips."""
         layers = self.compiled.layers
         factor = float(self._stated.get(v, self._gates.get(v, 1.0)))
-        if layers.kinds[v] == "mean":
+        if layers.ops[v][0].averages:
             factor /= len(layers.tails[v]) ** (2 if self.squares else 1)
         return factor * self.skips.get((v, slot), 1.0) if self.skips else factor
 
@@ -248,21 +244,22 @@ class Weighing:
 
 def _is_told(op: Op, read: Window) -> bool:
     y = next(y for y, interval in enumerate(read.intervals) if interval is not None)
-    return op.kernel_taps(read, y) is not None or op.weights(read, y) is not None or len(op.taps(read, y)) == 1
+    return op.weights(read, y) is not None or op.kernel_taps(read, y) is not None or len(op.taps(read, y)) == 1
 
 
 def _phase(op: Op, read: Window, y: int, profile: Floats | None) -> Phase:
     positions = op.taps(read, y)
     if not positions:
         return Phase(*(np.zeros(0, dtype=kind) for kind in (np.int64, np.float64, np.int64)))  # type: ignore[arg-type]
-    kernel = op.kernel_taps(read, y)
+    told = op.weights(read, y)
+    kernel = op.kernel_taps(read, y) if told is None else None
     if kernel is not None:
         taps = np.asarray(kernel[0], dtype=np.int64)
         weights = np.full(len(taps), float(kernel[1]))
         return Phase(
             np.asarray(positions, dtype=np.int64), weights if profile is None else weights * profile[taps], taps
         )
-    told = op.weights(read, y) or even_weights(positions)
+    told = told or even_weights(positions)
     weights = np.array([float(weight) for weight in told.values()])
     return Phase(np.array(list(told), dtype=np.int64), weights, np.zeros(len(told), dtype=np.int64))
 

@@ -6,7 +6,7 @@ the fork where they part. The rule itself stands in ``rfgraph.algebra.alignment`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -27,11 +27,13 @@ from rfgraph.algebra.alignment import (
 )
 from rfgraph.algebra.residues import shortest_period
 from rfgraph.algebra.window import Window
+from rfgraph.fast.affine_walk import Plain
+from rfgraph.fast.merges import Apart
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
-from rfgraph.questions.findings import Finding
+from rfgraph.questions.findings import Finding, Later
 from rfgraph.questions.forks import Branches, at_residue
-from rfgraph.questions.misalignment import Branch, Drift, Misalignment, Repair, SizeDependent
+from rfgraph.questions.misalignment import Branch, Drift, Misalignment, Parting, Repair, SizeDependent
 from rfgraph.questions.repair import repair
 
 if TYPE_CHECKING:  # numpy is imported where it is needed
@@ -85,11 +87,47 @@ def find(
     return [_finding(graph, one, tuple(groups[one]), modes) for one in ordered]
 
 
-def is_off(sides: Sequence[Window], mode: Mode) -> bool:
-    """Return whether branches that read ``sides`` of the source do not line up, wherever they part."""
-    _, reference = reference_of(list(enumerate(sides)))
-    judged = [(side, compare(reference, side, mode, lambda: True)) for side in sides]
-    return any(result.is_serious and not shifts_whole_blocks(reference, side) for side, result in judged)
+def find_plain(plain: Plain, modes: Sequence[Mode], graph: Callable[[], Branches]) -> list[Finding]:
+    """Return what does not line up in a plain network, as ``find`` does, from what the walk tells.
+
+    Parameters
+    ----------
+    plain
+        The network, none of whose fields has holes.
+    modes
+        What counts as aligned, one entry per axis: by centres.
+    graph
+        Returns the network as the general passes see it, for what findings tell when they are asked.
+    """
+    groups: dict[tuple[Apart, str], list[int]] = {}
+    for axis, pair in plain.apart():
+        rule = _RULES[pair.verdict(modes[axis], partial(plain.at_fork, pair, axis), stacked=plain.stacks(pair.merge))]
+        groups.setdefault((pair, rule), []).append(axis)
+    names, axis_names = plain.nodes, plain.axes
+    return [
+        Misalignment(
+            rule,
+            names[pair.merge],
+            tuple([axis_names[axis] for axis in axes]),
+            Later(_parting_of_plain, plain, graph, pair, rule, tuple(axes), modes),
+        )
+        for (pair, rule), axes in sorted(groups.items(), key=lambda group: group[0][0][:3])
+    ]
+
+
+def _parting_of_plain(
+    plain: Plain, graph: Callable[[], Branches], pair: Apart, rule: str, axes: tuple[int, ...], modes: Sequence[Mode]
+) -> Parting:
+    slots, tails = (pair.reference, pair.other), plain.tails(pair.merge)
+    fork = plain.fork(pair.merge, *slots, axes[0])
+    sides = [(slot, tails[slot], field) for slot, field in zip(slots, pair.windows, strict=True)]
+    offset = Fraction(pair.offset2, 2)
+    return _parting(graph, plain.nodes, pair.merge, fork, sides, rule, offset, axes, modes)
+
+
+def is_off(reference: Window, other: Window, mode: Mode) -> bool:
+    """Return whether two branches that read so much of the source do not line up, wherever they part."""
+    return compare(reference, other, mode, lambda: True).is_serious and not shifts_whole_blocks(reference, other)
 
 
 def unchecked(
@@ -344,50 +382,62 @@ def _finding(
 ) -> Finding:
     """Return what users are told of two branches that do not line up."""
     layers, tails = graph.compiled.layers, graph.compiled.layers.tails[disagreement.merge]
-    fork = graph.fork(disagreement.merge, disagreement.reference, disagreement.other, axes[0])
     place = (layers.nodes[disagreement.merge], tuple(layers.axes[axis] for axis in axes))
-    if isinstance(disagreement, _Dependence):
-        return SizeDependent(
-            "RF005",
-            *place,
-            fork=layers.nodes[fork],
-            reference=layers.nodes[tails[disagreement.reference]],
-            branch=layers.nodes[tails[disagreement.other]],
-            offset=disagreement.offset,
-            modulus=disagreement.modulus,
-            residues=disagreement.residues,
-            smallest=disagreement.smallest,
-        )
-    sides = [
-        Branch(slot, layers.nodes[tails[slot]], field, partial(graph.path, disagreement.merge, slot, fork, axes[0]))
-        for slot, field in ((disagreement.reference, disagreement.one), (disagreement.other, disagreement.two))
-    ]
-    slots, stride = (disagreement.reference, disagreement.other), Fraction(disagreement.one.stride)
-    drift = _drift(graph, disagreement, fork, axes[0]) if disagreement.rule == "RF001" else None
-    advice: dict[str, Callable[[], tuple[Repair | None, str]]] = {
-        "RF001": lambda: (None, _same_strides(drift)),
-        "RF002": partial(
-            repair,
-            graph,
-            disagreement.merge,
-            slots,
-            disagreement.offset,
-            Fraction(disagreement.one.stride),
-            axes,
-            modes[axes[0]],
-        ),
-    }
-    return Misalignment(
-        disagreement.rule,
+    if isinstance(disagreement, _Disagreement):
+        return Misalignment(disagreement.rule, *place, Later(_parting_of, graph, disagreement, axes, modes))
+    fork = graph.fork(disagreement.merge, disagreement.reference, disagreement.other, axes[0])
+    return SizeDependent(
+        "RF005",
         *place,
         fork=layers.nodes[fork],
-        reference=sides[0],
-        branch=sides[1],
+        reference=layers.nodes[tails[disagreement.reference]],
+        branch=layers.nodes[tails[disagreement.other]],
         offset=disagreement.offset,
-        offset_in_merge=disagreement.offset / stride,
-        _repair=advice.get(disagreement.rule, lambda: (None, "nothing to repair if it is meant")),
-        drift=drift,
+        modulus=disagreement.modulus,
+        residues=disagreement.residues,
+        smallest=disagreement.smallest,
     )
+
+
+def _parting_of(graph: Branches, disagreement: _Disagreement, axes: tuple[int, ...], modes: Sequence[Mode]) -> Parting:
+    merge, slots = disagreement.merge, (disagreement.reference, disagreement.other)
+    names, tails = graph.compiled.layers.nodes, graph.compiled.layers.tails[merge]
+    fork = graph.fork(merge, *slots, axes[0])
+    drift = _drift(graph, disagreement, fork, axes[0]) if disagreement.rule == "RF001" else None
+    fields = (disagreement.one, disagreement.two)
+    sides = [(slot, names[tails[slot]], field) for slot, field in zip(slots, fields, strict=True)]
+    return _parting(
+        lambda: graph, names, merge, fork, sides, disagreement.rule, disagreement.offset, axes, modes, drift
+    )
+
+
+def _parting(
+    graph: Callable[[], Branches],
+    names: Sequence[Hashable],
+    merge: int,
+    fork: int,
+    sides: Sequence[tuple[int, Hashable, Window]],
+    rule: str,
+    offset: Fraction,
+    axes: tuple[int, ...],
+    modes: Sequence[Mode],
+    drift: Drift | None = None,
+) -> Parting:
+    """Return where two branches part and how they lie to each other, from the slot, tail and field of both."""
+    axis, stride = axes[0], Fraction(sides[0][2].stride)
+
+    def path(slot: int) -> tuple[Hashable, ...]:
+        return graph().path(merge, slot, fork, axis)
+
+    def advice() -> tuple[Repair | None, str]:
+        if rule == "RF001":
+            return None, _same_strides(drift)
+        if rule == "RF002":
+            return repair(graph(), merge, (sides[0][0], sides[1][0]), offset, stride, axes, modes[axis])
+        return None, "nothing to repair if it is meant"
+
+    one, other = (Branch(slot, tail, field, partial(path, slot)) for slot, tail, field in sides)
+    return Parting(names[fork], one, other, offset, offset / stride, advice, drift)
 
 
 def _same_strides(drift: Drift | None) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, fields
 from dataclasses import field as declare
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
+
+Value = TypeVar("Value")
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
@@ -41,24 +43,46 @@ RULES = {
 }
 
 
-@dataclass(frozen=True)
-class Settled:
-    """What is worked out when it is first asked, once it has been."""
+class Later(Generic[Value]):
+    """What is worked out when it is first asked; two of them are equal if what they come to is.
 
-    value: Any
+    Parameters
+    ----------
+    work, given
+        What returns it, and what that is given.
+    """
 
-    def __call__(self) -> Any:
-        return self.value
+    __slots__ = ("_given", "_value", "_work")
+
+    def __init__(self, work: Callable[..., Value], *given: Any) -> None:
+        self._work: Callable[..., Value] | None = work
+        self._given = given
+
+    def __call__(self) -> Value:
+        if self._work is not None:
+            self._value = self._work(*self._given)
+            self._work, self._given = None, ()
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Later) and bool(self() == other())
+
+    def __hash__(self) -> int:
+        return hash(self())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Later, (_itself, self())
+
+
+def _itself(value: Value) -> Value:
+    return value
 
 
 def settled(instance: Any) -> dict[str, Any]:
     """Return the fields of a dataclass for a copy or a pickle: those that are worked out when asked, worked out."""
-    state = {}
-    for one in fields(instance):
-        value = getattr(instance, one.name)
-        lazy = one.name.startswith("_") and callable(value) and not isinstance(value, Settled)
-        state[one.name] = Settled(value()) if lazy else value
-    return state
+    state = {one.name: getattr(instance, one.name) for one in fields(instance)}
+    lazy = {name: value for name, value in state.items() if name.startswith("_") and callable(value)}
+    return state | {name: Later(_itself, value()) for name, value in lazy.items()}
 
 
 @dataclass(frozen=True)

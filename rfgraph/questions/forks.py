@@ -6,7 +6,7 @@ What a branch reads of its fork is told by windows that the dominator tree carri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rfgraph.algebra.alignment import seen_from
 from rfgraph.algebra.window import EMPTY, IDENTITY, Window
 from rfgraph.passes.compiled import Compiled
+from rfgraph.passes.dominators import DominatorTree
 from rfgraph.passes.results import Fields
 
 if TYPE_CHECKING:  # numpy is imported where it is needed
@@ -84,7 +85,7 @@ class Branches:
         tail = self.compiled.layers.tails[merge][slot]
         return self.compiled.reads[axis][merge][slot].through(self.tree(axis).window(tail, fork))
 
-    def path(self, merge: int, slot: int, fork: int, axis: int) -> tuple[object, ...]:
+    def path(self, merge: int, slot: int, fork: int, axis: int) -> tuple[Hashable, ...]:
         """Return the widest path from ``fork`` to ``merge`` that enters it at ``slot``."""
         nodes = self.compiled.layers.nodes
         walk, v = [nodes[merge]], self.compiled.layers.tails[merge][slot]
@@ -133,38 +134,24 @@ def at_residue(field: Field, residue: int) -> Window:
     return field if isinstance(field, Window) else field.window(residue)
 
 
-class Dominators:
-    """A dominator tree grown in topological order, with jump pointers: nearest common dominator in O(log V).
-
-    Each node carries what it reads of its parent and of the node that it jumps to.
-
-    References
-    ----------
-    Myers, An applicative random-access stack, Information Processing Letters 1983, for the jump pointers.
-    """
+class Dominators(DominatorTree):
+    """A dominator tree whose nodes carry what they read of their parent and of the node that they jump to."""
 
     def __init__(self, nodes: int, root: int) -> None:
-        self.parent = list(range(nodes))
-        self.depth = [0] * nodes
-        self.jump = list(range(nodes))
+        super().__init__(nodes, root)
         self.of_parent = [IDENTITY] * nodes
         self.of_jump = [IDENTITY] * nodes
-        self.root = root
 
     def add(self, v: int, reads: Sequence[tuple[int, Window]]) -> None:
         """Hang ``v``, which reads of each tail by a window, under the nearest node that every path to it passes."""
         if not reads:
             return
-        above = reduce(self.meet, [tail for tail, _ in reads])
+        jumps_on = self.hang(v, [tail for tail, _ in reads])
+        above = self.parent[v]
         self.of_parent[v] = reduce(Window.hull, [read.through(self.window(tail, above)) for tail, read in reads], EMPTY)
-        jump = self.jump[above]
-        near = self.depth[above] - self.depth[jump] == self.depth[jump] - self.depth[self.jump[jump]]
-        self.parent[v] = above
-        self.depth[v] = self.depth[above] + 1
-        self.jump[v] = self.jump[jump] if near else above
         self.of_jump[v] = self.of_parent[v]
-        if near:
-            self.of_jump[v] = self.of_parent[v].through(self.of_jump[above].through(self.of_jump[jump]))
+        if jumps_on:
+            self.of_jump[v] = self.of_parent[v].through(self.of_jump[above].through(self.of_jump[self.jump[above]]))
 
     def window(self, v: int, above: int) -> Window:
         """Return what ``v`` reads of ``above``, which dominates it.
@@ -187,23 +174,3 @@ class Dominators:
                 u = self.parent[u]
             window = reduce(lambda inner, outer: outer.through(inner), reversed(windows), IDENTITY)
         return window
-
-    def chain(self, v: int) -> Iterator[int]:
-        """Yield ``v`` and the nodes that dominate it, up to the root."""
-        while v != self.root:
-            yield v
-            v = self.parent[v]
-        yield v
-
-    def meet(self, u: int, v: int) -> int:
-        """Return the nearest common dominator of ``u`` and ``v``."""
-        if self.depth[u] < self.depth[v]:
-            u, v = v, u
-        while self.depth[u] > self.depth[v]:
-            u = self.jump[u] if self.depth[self.jump[u]] >= self.depth[v] else self.parent[u]
-        while u != v:
-            if self.jump[u] != self.jump[v]:
-                u, v = self.jump[u], self.jump[v]
-            else:
-                u, v = self.parent[u], self.parent[v]
-        return u

@@ -112,7 +112,7 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
     flagged = [v for v in outputs if local[v].is_local and (local[v].holes or not local[v].exact)]
     if not flagged:
         return []
-    since: dict[int, int] = {}  # node with holes -> the first of them on the way to it without a node that has none
+    since: dict[int, int] = {}  # node with holes -> the first of them on a way to it on which all have holes
     rates: dict[int, frozenset[int]] = {}
     holes: dict[int, PositionSet] = {}
     listed = 0
@@ -128,7 +128,7 @@ def _holes(compiled: Compiled, fields: Fields, axis: int, source: int, outputs: 
             if compiled.layers.ops[v][axis].rearranges or not rearranged.isdisjoint(tails):
                 rearranged.add(v)
             elif position_set.has_holes:
-                since[v] = min((since[tail] for tail in tails if tail in since), default=v)
+                since[v] = next((since[tail] for tail in tails if tail in since), v)  # by slot, not by id
                 if since[v] == v or v in flagged:
                     holes[v] = position_set
     except TooManyPositionsError:

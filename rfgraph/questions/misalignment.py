@@ -14,7 +14,7 @@ import networkx as nx
 
 from rfgraph.algebra.residues import InputSizes, named_residues, shortest_period
 from rfgraph.algebra.window import Window
-from rfgraph.questions.findings import Finding, named_axes, settled
+from rfgraph.questions.findings import Finding, Later, named_axes, settled
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,31 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Parting:
+    """Two branches of a merge: where they part, and how they lie to each other, as ``Misalignment`` tells it."""
+
+    fork: Hashable
+    reference: Branch
+    branch: Branch
+    offset: Fraction
+    offset_in_merge: Fraction
+    _repair: Callable[[], tuple[Repair | None, str]] = declare(repr=False, compare=False)
+    drift: Drift | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return settled(self)
+
+    @cached_property
+    def repaired(self) -> tuple[Repair | None, str]:
+        """The smallest change of padding that lines them up, if there is one, and advice."""
+        return self._repair()
+
+
+@dataclass(frozen=True)
 class Misalignment(Finding):
     """Two branches of the merge ``node`` that do not line up.
 
-    ``offset`` is how far the centre of ``branch`` lies past that of ``reference`` in pixels of the source,
-    ``offset_in_merge`` the same in positions of the merge's own map. Both are 0 for unequal strides: they have no one
-    offset.
+    Where they part and what would repair it is worked out when it is first read.
 
     Examples
     --------
@@ -169,16 +188,9 @@ class Misalignment(Finding):
     ('conv', 'x', Fraction(-1, 2))
     """
 
-    fork: Hashable
-    reference: Branch
-    branch: Branch
-    offset: Fraction
-    offset_in_merge: Fraction
-    _repair: Callable[[], tuple[Repair | None, str]] = declare(repr=False, compare=False)
+    _parting: Later[Parting] = declare(repr=False)
     #: The node in whose positions ``offset`` is, where that is not the source: the grid of a decoder begins there.
     measured_at: Hashable | None = declare(default=None, kw_only=True)
-    #: How unequal strides drift apart; of RF001 only.
-    drift: Drift | None = declare(default=None, kw_only=True)
 
     @property
     def merge(self) -> Hashable:
@@ -186,18 +198,47 @@ class Misalignment(Finding):
         return self.node
 
     @property
+    def fork(self) -> Hashable:
+        """The node where the branches part."""
+        return self._parting().fork
+
+    @property
+    def reference(self) -> Branch:
+        """The branch that the other is held against: the widest one."""
+        return self._parting().reference
+
+    @property
+    def branch(self) -> Branch:
+        """The other branch."""
+        return self._parting().branch
+
+    @property
+    def offset(self) -> Fraction:
+        """How far the centre of ``branch`` lies past that of ``reference``, in pixels of the source.
+
+        It is 0 for unequal strides: they have no one offset.
+        """
+        return self._parting().offset
+
+    @property
+    def offset_in_merge(self) -> Fraction:
+        """The same in positions of the merge's own map."""
+        return self._parting().offset_in_merge
+
+    @property
+    def drift(self) -> Drift | None:
+        """How unequal strides drift apart; of RF001 only."""
+        return self._parting().drift
+
+    @property
     def repair(self) -> Repair | None:
         """The smallest change of padding that makes the finding go away, ``None`` if there is none."""
-        return self._repaired[0]
+        return self._parting().repaired[0]
 
     @property
     def advice(self) -> str:
         """The repair in words, or why padding does not help."""
-        return self._repaired[1]
-
-    @cached_property
-    def _repaired(self) -> tuple[Repair | None, str]:
-        return self._repair()
+        return self._parting().repaired[1]
 
     @property
     def message(self) -> str:

@@ -14,17 +14,15 @@ from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.graph.costs import Costs
 from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Size
-from rfgraph.ops.costs import Cost, Count, Map, Settings, cost, settings_of
+from rfgraph.ops.costs import NORMS, TELLING, Cost, Count, Map, Settings, cost, cost_at_most, settings_of
 from rfgraph.sweeps.designs import Choice, Digit, Keep
 from rfgraph.sweeps.plan import NoPlan, Selector, table, tabulate
 
 #: Attributes that costs follow from, besides the sizes of maps.
-_HEEDED = frozenset({"op", "channels", "groups", "bias", "kernel", "block", "mixes", "axis", "parameters", "macs"})
+_HEEDED = frozenset(TELLING)
 
 #: Numbers up to this are added and multiplied in 64 bits, beyond it as Python's integers.
 _LARGEST = 1 << 62
-
-_NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm"})
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,7 @@ def _merged(layers: OrderedNetwork, v: int, variants: Sequence[Settings]) -> Set
     if len(variants) == 1:
         return first
     if any(one.bias is None for one in variants) and any(one.bias is not None for one in variants):
-        variants = [replace(one, bias=one.op in _NORMS) if one.bias is None else one for one in variants]
+        variants = [replace(one, bias=one.op in NORMS) if one.bias is None else one for one in variants]
         first = variants[0]
     changed: dict[str, Any] = {}
     for f in fields(Settings):
@@ -196,27 +194,19 @@ def _merged(layers: OrderedNetwork, v: int, variants: Sequence[Settings]) -> Set
 
 
 def _bound(settings: Settings, inputs: Sequence[Map], sizes: Sequence[Size]) -> Cost:
-    """Return a cost with the greatest numbers in place of tables; groups only make it smaller."""
+    """Return a cost with the greatest numbers in place of tables."""
 
     def most(entry: Any) -> Any:
         return int(entry.max()) if isinstance(entry, np.ndarray) else entry
 
     plain = replace(
         settings,
-        op={"depthwise_conv": "conv", "depth_to_space": "identity"}.get(settings.op, settings.op),
         channels=most(settings.channels),
-        groups=1,
         bias=None if settings.bias is None else bool(most(settings.bias)),
         kernel=tuple(map(most, settings.kernel)),
         block=tuple(map(most, settings.block)),
     )
-    if settings.op == "depthwise_conv" and plain.channels is None:
-        plain = replace(plain, channels=inputs[0].channels)
-    if settings.op not in ("concat", "flatten", "dense"):  # maps that meet may have one channel each in some designs
-        known = [one.channels for one in inputs]
-        if known and None not in known:
-            inputs = [Map(max(filter(None, known)), one.sizes) for one in inputs]
-    return cost(plain, inputs, sizes)
+    return cost_at_most(plain, inputs, sizes)
 
 
 def run(

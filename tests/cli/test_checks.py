@@ -256,7 +256,21 @@ def test_what_is_no_baseline_is_refused(capsys: Capture, content: str | None, sa
     assert said in err
 
 
-@pytest.mark.parametrize("command", ["check", "rule", "diff", "annotate", "repair"])
+def test_settings_are_read_once_a_run(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("pyproject.toml").write_text("[tool.rfgraph]\nselect = ['RF001']\n")
+    read, bytes_of = [], Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        read.append(path.name)
+        return bytes_of(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    assert cli.main(["check", "off.json", "clean.json", "off.json", "--format", "concise"]) == 0
+    assert cli.main(["summary", "off.json", "clean.json"]) == 0
+    assert read.count("pyproject.toml") == 2
+
+
+@pytest.mark.parametrize("command", options.COMMANDS)
 def test_help_fits_into_a_terminal(capsys: Capture, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:

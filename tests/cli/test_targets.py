@@ -26,12 +26,16 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("a.onnx", "a/e.tflite", "a/saved/variables/v.json", "a/saved/saved_model.pb", "a/README.md"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(b"what it holds does not matter: nodes")
-    Path("a/config.json").write_text('{"hidden_size": 768}')
+    for name, text in (("m.xml", "<net/>"), ("n.param", "7767517"), ("t.json", '{"modelTopology": {}}')):
+        Path("a", name).write_text(text)
+    for name, text in (("config.json", '{"hidden_size": 768}'), ("pom.xml", "<project/>"), ("x.param", "a = 3")):
+        Path("a", name).write_text(text)
     Path("a/empty.json").touch()
+    Path("net.mlpackage").mkdir()
     return tmp_path
 
 
-BELOW_A = ["a/e.tflite", "a/empty.json", "a/deep/c.JSON", "a/saved"]
+BELOW_A = ["a/e.tflite", "a/empty.json", "a/m.xml", "a/n.param", "a/t.json", "a/deep/c.JSON", "a/saved"]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,7 @@ BELOW_A = ["a/e.tflite", "a/empty.json", "a/deep/c.JSON", "a/saved"]
         (["a"], BELOW_A),
         (["."], ["./[odd].json", "./a.onnx", "./b.json", *(f"./{name}" for name in BELOW_A)]),
         (["a/saved"], ["a/saved"]),
+        (["net.mlpackage"], ["net.mlpackage"]),
         (["*.json"], ["[odd].json", "b.json"]),
         (["[odd].json"], ["[odd].json"]),
         (["[ab].*"], ["a.onnx", "b.json"]),

@@ -24,7 +24,7 @@ from test_torch import MODULES
 HERE = Path(__file__).parent / "ncnn"
 
 #: Sizes of inputs as ncnn writes them, and as numpy does.
-IMAGE, SERIES = (4, 9, 8), (4, 9)
+IMAGE, SERIES, VOLUME = (4, 9, 8), (4, 9), (2, 5, 6, 7)
 
 #: Layers that read ``in0`` and make ``out``: lines of a file, the shape of its input, and how many weights follow.
 #: Of those without a flag before them, as of a bias, the number is negative.
@@ -89,6 +89,50 @@ CASES = {
     "cumsum": (["CumulativeSum s 1 1 in0 out 0=1"], IMAGE, []),
     "scale": (["UnaryOp u 1 1 in0 a 0=4", "Scale s 1 1 a out 0=4 1=0"], IMAGE, [-4]),
     "tile": (["Tile t 1 1 in0 out 0=1 1=2"], IMAGE, []),
+    "conv_volume": (
+        ["Convolution3D c 1 1 in0 out 0=3 1=3 2=1 3=2 4=1 5=0 6=108 11=2 12=2 13=1 14=0 15=0 16=2 21=3 22=1 23=2 24=1"],
+        VOLUME, [108]),
+    "depthwise_volume": (
+        ["ConvolutionDepthWise3D c 1 1 in0 out 0=2 1=2 3=2 5=0 6=24 7=2 11=3 14=1 21=2"], VOLUME, [24]),
+    "deconv_volume": (
+        ["Deconvolution3D c 1 1 in0 out 0=1 1=2 3=2 5=0 6=24 11=3 13=1 14=1 21=2 23=3 24=0 20=1"], VOLUME, [24]),
+    "deconv_depthwise_volume": (["DeconvolutionDepthWise3D c 1 1 in0 out 0=2 1=2 3=2 5=0 6=16 7=2"], VOLUME, [16]),
+    "pool_volume": (["Pooling3D p 1 1 in0 out 0=0 1=3 2=2 3=1 5=1 11=2 13=0 21=2 22=1 23=0"], VOLUME, []),
+    "pool_volume_full": (["Pooling3D p 1 1 in0 out 0=1 1=3 2=2 5=0 11=2 21=2 22=3"], VOLUME, []),
+    "adaptive_volume": (["Pooling3D p 1 1 in0 out 0=1 7=1 8=3 18=2 28=4"], VOLUME, []),
+    "depthwise_series": (["ConvolutionDepthWise1D c 1 1 in0 out 0=4 1=3 2=2 3=2 4=1 5=0 6=12 7=4"], SERIES, [12]),
+    "deconv_depthwise_series": (["DeconvolutionDepthWise1D c 1 1 in0 out 0=4 1=3 3=2 4=1 5=0 6=12 7=4"], SERIES, [12]),
+    "eltwise": (
+        ["Split s 1 2 in0 a b", "Convolution c 1 1 a d 0=4 1=3 4=1 5=0 6=144", "Eltwise e 2 1 d b out 0=1"], IMAGE,
+        [144]),
+    "eltwise_max": (
+        ["Split s 1 2 in0 a b", "Pooling p 1 1 a d 0=1 1=3 2=1 3=1 5=1", "Eltwise e 2 1 d b out 0=2"], IMAGE, []),
+    "ones": (
+        ["Split s 1 2 in0 a b", "Pooling p 1 1 a g 0=1 4=1", "ExpandDims x 1 1 g h -23303=2,1,2",
+         "BinaryOp m 2 1 b h out 0=2"], IMAGE, []),
+    "squeezed": (
+        ["Reduction r 1 1 in0 m 0=4 1=0 -23303=1,0 4=1 5=1", "Squeeze q 1 1 m n -23303=1,0",
+         "ExpandDims x 1 1 n out -23303=1,0"], IMAGE, []),
+    "flat": (["Flatten f 1 1 in0 a", "Reshape r 1 1 a out 0=8 1=9 2=4"], IMAGE, []),
+    "glu": (["GLU g 1 1 in0 out 0=0"], IMAGE, []),
+    "glu_columns": (["GLU g 1 1 in0 out 0=2"], IMAGE, []),
+    "group_norm": (["GroupNorm n 1 1 in0 out 0=2 1=4 2=0.001 3=0"], IMAGE, []),
+    "instance_norm": (["InstanceNorm n 1 1 in0 out 0=4 1=0.001 2=0"], IMAGE, []),
+    "mvn": (["MVN n 1 1 in0 out 0=1 1=0 2=0.0001"], IMAGE, []),
+    "mvn_channels": (["MVN n 1 1 in0 out 0=1 1=1 2=0.0001"], IMAGE, []),
+    "rms_norm": (["RMSNorm n 1 1 in0 out 0=8 1=0.001 2=0"], IMAGE, []),
+    "normalize": (["Normalize n 1 1 in0 out 0=0 1=1 2=0.0001 3=1 4=1 9=0"], IMAGE, [-1]),
+    "normalize_space": (["Normalize n 1 1 in0 out 0=1 1=1 2=0.0001 3=1 4=0 9=0"], IMAGE, [-1]),
+    "normalize_all": (["Normalize n 1 1 in0 out 0=1 1=1 2=0.0001 3=1 4=1 9=0"], IMAGE, [-1]),
+    "lrn": (["LRN n 1 1 in0 out 0=0 1=3 2=1.0 3=0.5 4=1.0"], IMAGE, []),
+    "memory": (["MemoryData m 0 1 k 0=8 1=9 2=4", "BinaryOp o 2 1 in0 k out 0=2"], IMAGE, [-288]),
+    "mat_mul": (
+        ["Permute p 1 1 in0 a 0=3", "MemoryData m 0 1 k 0=3 1=4", "MatMul o 2 1 a k b", "Permute q 1 1 b out 0=4"],
+        IMAGE, [-12]),
+    "mat_mul_turned": (
+        ["Permute p 1 1 in0 a 0=3", "MemoryData m 0 1 k 0=4 1=3", "MatMul o 2 1 a k b 0=1", "Permute q 1 1 b out 0=4"],
+        IMAGE, [-12]),
+    "attention": (["Split s 1 3 in0 a b c", "SDPA t 3 1 a b c out 5=0 6=0.1"], IMAGE, []),
 }  # fmt: skip
 
 
@@ -148,7 +192,8 @@ def main():
         shutil.copy("unet.pnnx.param", HERE / "unet.pnnx.param")
         made = {}
         for name, (lines, shape, counts) in CASES.items():
-            sizes = " ".join(f"{n}={size}" for n, size in zip((0, 1, 2), reversed(shape), strict=False))
+            numbers = (0, 1, 11, 2) if len(shape) == 4 else (0, 1, 2)
+            sizes = " ".join(f"{n}={size}" for n, size in zip(numbers, reversed(shape), strict=False))
             text = "\n".join(["7767517", f"{len(lines) + 1} 20", f"Input in0 0 1 in0 {sizes}", *lines]) + "\n"
             made[name] = boxes(text, shape, counts, Path(folder))
     (HERE / "cases.json.gz").write_bytes(gzip.compress(json.dumps(made).encode(), mtime=0))

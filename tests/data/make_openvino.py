@@ -171,6 +171,42 @@ CASES = {
     "gru": lambda x: turned(ops.squeeze(ops.gru_sequence(
         ops.reshape(turned(x, (0, 2, 3, 1)), [9, 8, 4], False), np.zeros((9, 1, 3), np.float32),
         np.full(9, 8), weight(1, 9, 4), weight(1, 9, 3), weight(1, 9), 3, "reverse").output(0), [1]), (2, 0, 1)),
+    "batch_norm": lambda x: ops.batch_norm_inference(conv(x), weight(2), weight(2), weight(2), weight(2), 1e-3),
+    "binary_conv": lambda x: ops.binary_convolution(
+        ops.concat([x] * 8, 1), ov.op.Constant(ov.Type.u1, ov.Shape([2, 32, 3, 2]), [1] * 384), [2, 1], [1, 0], [0, 1],
+        [1, 1], "xnor-popcount", 0.0),
+    "group_back": lambda x: ops.group_convolution_backprop_data(
+        x, weight(2, 2, 1, 3, 2), [2, 3], None, [1, 0], [0, 1], [1, 1]),
+    "group_norm": lambda x: ops.group_normalization(x, weight(4), weight(4), 2, 1e-3),
+    "grn": lambda x: ov.opset1.grn(x, 1e-3),
+    "lrn": lambda x: ops.lrn(x, [1], 1.0, 0.5, 1.0, 3),
+    "normalize_channels": lambda x: ops.normalize_l2(x, [1], 1e-6, "add"),
+    "normalize_columns": lambda x: ops.normalize_l2(x, [3], 1e-6, "add"),
+    "log_softmax": lambda x: ops.log_softmax(x, 2),
+    "softmax": lambda x: ops.softmax(x, 1),
+    "softmax_rows": lambda x: ops.softmax(x, -2),
+    "top": lambda x: ops.topk(x, 3, 2, "max", "value").output(0),
+    "adaptive_max": lambda x: ops.adaptive_max_pool(x, [4, 3], "i32").output(0),
+    "converted": lambda x: ops.convert_like(ops.convert(x, "i32"), np.float32(0)),
+    "broadcast": lambda x: ops.broadcast(ops.reduce_mean(x, [2], True), [1, 4, 5, 8]),
+    "broadcast_both": lambda x: ops.broadcast(
+        ops.reduce_mean(x, [3], True), [3, 1, 1, 6], broadcast_spec="BIDIRECTIONAL"),
+    "einsum": lambda x: ops.einsum([x, weight(3, 4)], "bchw,dc->bdhw"),
+    "eye": lambda x: turned(ops.matmul(turned(x), ops.eye(4, 4, 1, "f32"), False, False), (0, 3, 1, 2)),
+    "one_hot": lambda x: ops.one_hot(ops.convert(ops.floor(ops.reduce_sum(x, [1], False)), "i64"), 4, 1.0, 0.0, 1),
+    "range": lambda x: ops.add(x, ops.range(0.0, 8.0, 1.0, output_type="f32")),
+    "shape_of": lambda x: ops.reshape(ops.reshape(x, [1, 4, 72], False), ops.shape_of(x, "i64"), False),
+    "unsqueezed": lambda x: ops.squeeze(conv(ops.squeeze(ops.unsqueeze(x, [1, 3]), [1, 3])), np.zeros(0, np.int64)),
+    "lstm": lambda x: turned(ops.squeeze(ops.lstm_sequence(
+        ops.reshape(turned(x), [9, 8, 4], False), np.zeros((9, 1, 3), np.float32), np.zeros((9, 1, 3), np.float32),
+        np.full(9, 8), weight(1, 12, 4), weight(1, 12, 3), weight(1, 12), 3, "forward").output(0), [1]), (2, 0, 1)),
+    "rnn": lambda x: turned(ops.reshape(turned(ops.rnn_sequence(
+        ops.reshape(turned(x), [9, 8, 4], False), np.zeros((9, 2, 3), np.float32), np.full(9, 8),
+        weight(2, 3, 4) / 40, weight(2, 3, 3) / 4, weight(2, 3) / 40, 3, "bidirectional").output(0), (0, 2, 1, 3)),
+        [9, 8, 6], False), (2, 0, 1)),
+    "lstm_end": lambda x: ops.unsqueeze(turned(ops.squeeze(ops.lstm_sequence(
+        ops.reshape(turned(x), [9, 8, 4], False), np.zeros((9, 1, 3), np.float32), np.zeros((9, 1, 3), np.float32),
+        np.full(9, 8), weight(1, 12, 4), weight(1, 12, 3), weight(1, 12), 3, "forward").output(1), [1]), (1, 0)), [2]),
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +85,7 @@ def stripped(data: bytes) -> bytes:
 
 
 def test_each_node_carries_what_it_sees(capsys: Capture) -> None:
+    """Netron shows what ``metadata_props`` hold by their keys: lutzroeder/netron, ``source/onnx.js``, ``onnx.Node``."""
     assert cli.main(["annotate", "m.onnx", "-o", "out.onnx"]) == 0
     assert capsys.readouterr().out == "out.onnx: 4 of 5 nodes carry r, S, P and status; 1 finding\n"
     found = told("out.onnx")
@@ -109,6 +111,22 @@ def test_nothing_else_changes(names: bool, external: bool, capsys: Capture) -> N
     assert stripped(data) == written
     assert Path("m.onnx").read_bytes() == written
     assert rfgraph.analyze("out.onnx")["conv" if names else "c"].size == (3, 3)
+
+
+def test_weights_in_files_of_their_own_stay_there() -> None:
+    numpy_helper, np = onnx.numpy_helper, pytest.importorskip("numpy")
+    weight = np.arange(144, dtype=np.float32).reshape(4, 4, 3, 3)
+    proto = model()
+    proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "w"))
+    onnx.save(proto, "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0, convert_attribute=False)
+    written, weights = Path("m.onnx").read_bytes(), Path("w.bin").read_bytes()
+    assert len(weights) == weight.nbytes
+    assert cli.main(["annotate", "m.onnx", "-o", "out.onnx"]) == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["m.onnx", "out.onnx", "w.bin"]
+    assert Path("w.bin").read_bytes() == weights
+    assert stripped(Path("out.onnx").read_bytes()) == stripped(written)
+    proto = onnx.load("out.onnx")  # with the weights, which lie beside it
+    assert (numpy_helper.to_array(proto.graph.initializer[0]) == weight).all()
 
 
 def test_fields_that_no_one_knows_are_kept() -> None:
@@ -165,6 +183,63 @@ def test_what_is_not_known_is_told() -> None:
     assert found["gated"]["r"] == "1 and the whole axis, 1 and the whole axis"
     assert found["pool"]["P"] == "depends on the input size, depends on the input size"
     assert found["pool"]["r"] == "3, 3"
+
+
+COLOUR = {"type": "string", "pattern": "^#[0-9a-f]{6}$"}
+#: What Model Explorer takes as the node data of a graph: ``GraphNodeData``, ``NodeDataResult`` and ``GradientItem`` of
+#: ai-edge-model-explorer 0.1.34, ``model_explorer/node_data_builder.py``, which asks for the stops 0 and 1 of a
+#: gradient. Its ``web_app`` takes a file for such data where its ``results`` have no entry of that name themselves.
+NODE_DATA = {
+    "type": "object",
+    "required": ["results"],
+    "additionalProperties": False,
+    "properties": {
+        "results": {
+            "type": "object",
+            "propertyNames": {"not": {"const": "results"}},
+            "additionalProperties": {
+                "type": "object",
+                "required": ["value"],
+                "additionalProperties": False,
+                "properties": {"value": {"type": "number"}, "bgColor": COLOUR, "textColor": COLOUR},
+            },
+        },
+        "gradient": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["stop"],
+                "additionalProperties": False,
+                "properties": {
+                    "stop": {"type": "number", "minimum": 0, "maximum": 1},
+                    "bgColor": COLOUR,
+                    "textColor": COLOUR,
+                },
+            },
+            "allOf": [{"contains": {"properties": {"stop": {"const": stop}}}} for stop in (0, 1)],
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "zoo:fpn", "zoo:mobilenet_v1"])
+def test_node_data_has_the_form_of_model_explorer(capsys: Capture, name: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    assert cli.main(["annotate", name, "-o", "r.json"]) == 0
+    assert " carry r, coloured by what was found; " in capsys.readouterr().out
+    data = json.loads(Path("r.json").read_text())
+    jsonschema.validate(data, NODE_DATA)
+    assert data["results"]
+
+
+def test_node_data_of_a_node_of_a_name_that_has_a_meaning() -> None:
+    """Model Explorer takes an entry ``results`` for data of a graph of this name."""
+    net = rfgraph.Network("odd", axes=1)
+    net.conv("conv", net.conv("results", net.input("x"), kernel=3), kernel=3)
+    Path("odd.json").write_text(json.dumps(nx.node_link_data(net.graph, edges="edges")))
+    assert cli.main(["annotate", "odd.json", "-o", "r.json"]) == 0
+    data = json.loads(Path("r.json").read_text())
+    assert {node: result["value"] for node, result in data["results"].items()} == {"x": 1, "conv": 5}
 
 
 def test_node_data_for_model_explorer() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import event, given, reject
 from hypothesis import strategies as st
-from strategies import GATED, PLAIN, SAME, networks
+from strategies import GATED, MOVED, PLAIN, SAME, networks
 
 import rfgraph
 import rfgraph.solved
@@ -126,7 +126,9 @@ def test_the_order_of_nodes_and_edges_changes_no_number(graph, random):
 
 
 @given(
-    networks(layers=PLAIN, inputs=st.just(1), most=10) | networks(layers=GATED, inputs=st.just(1), most=12),
+    networks(layers=PLAIN, inputs=st.just(1), most=10)
+    | networks(layers=MOVED, inputs=st.just(1), most=10)
+    | networks(layers=[*GATED, *MOVED], inputs=st.just(1), most=12),
     st.sampled_from(["auto", "center", "causal"]),
     input_sizes,
 )
@@ -135,6 +137,7 @@ def test_a_report_is_the_same_with_and_without_the_walk(graph, mode, input_size)
         walked = rfgraph.analyze(graph, input_size, alignment=mode)
     except rfgraph.RFGraphError:
         reject()
+    event(f"{walked.engine.name}: {', '.join(sorted({finding.rule for finding in walked.findings}))}")
     check_report(walked, graph, input_size, mode)
 
 
@@ -162,7 +165,8 @@ def check_report(walked, graph, input_size, mode):
     assert walked.productivity == passed.productivity
     assert walked.unchecked == passed.unchecked
     assert (walked.source, walked.axes, walked.outputs) == (passed.source, passed.axes, passed.outputs)
-    assert [f.message for f in walked.findings] == [f.message for f in passed.findings]
+    assert walked.findings == passed.findings
+    assert [(f.message, f.advice) for f in walked.findings] == [(f.message, f.advice) for f in passed.findings]
 
 
 def chain(*layers, axes=2):

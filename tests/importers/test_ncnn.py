@@ -33,7 +33,7 @@ def test_a_layer_reads_what_ncnn_reads(name, tmp_path):
     case = CASES[name]
     path = tmp_path / "net.param"
     path.write_text(case["text"])
-    report = rfgraph.analyze(path, axes={"in0": ".yx" if len(case["size"]) == 2 else ".t"})
+    report = rfgraph.analyze(path, axes={"in0": {1: ".t", 2: ".yx", 3: ".zyx"}[len(case["size"])]})
     last = report.outputs[-1]
     layer = report[last]
     assert layer.status != "unknown", layer.why
@@ -112,6 +112,12 @@ def test_weights_for_other_channels_are_refused(tmp_path):
         read(net(CONV.replace("6=144", "6=108")), tmp_path)
 
 
+def test_attention_under_a_constant_mask_is_a_bound(tmp_path):
+    plain = rfgraph.analyze(read(net(CONV, "SDPA s 3 1 a a a b"), tmp_path))
+    masked = rfgraph.analyze(read(net(CONV, "MemoryData m 0 1 m 0=7 1=7", "SDPA s 4 1 a a a m b 5=1"), tmp_path))
+    assert (plain["s"].is_global, plain["s"].status, masked["s"].status) == ((True, True), "exact", "bound")
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
@@ -142,23 +148,35 @@ def test_what_is_not_followed_says_why(line, why, tmp_path):
     assert why in graph.nodes[node].get("why", "")
 
 
+#: Layers that read all of what is before them.
+WHOLE = (
+    "DetectionOutput", "NonMaxSuppression", "PSROIPooling", "Proposal", "ROIAlign", "ROIPooling", "YoloDetectionOutput",
+    "Yolov3DetectionOutput",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("op", WHOLE)
+def test_what_may_read_all_reads_all(op, tmp_path):
+    report = rfgraph.analyze(read(net(CONV, f"{op} d 1 1 a b"), tmp_path))
+    assert all(field.is_full for field in report["d"].field)
+
+
+def test_words_are_read_one_by_one(tmp_path):
+    path = tmp_path / "net.param"
+    lines = ["Embed e 1 1 in0 a 0=6 1=10 2=0 3=60", "Permute p 1 1 a p 0=1", "Convolution1D c 1 1 p b 0=2 1=3 5=0 6=36"]
+    path.write_text(net(*lines, given="0=5"))
+    report = rfgraph.analyze(path, axes={"in0": "t"})
+    assert (report["e"].size, report["e"].map_size) == ((1,), (5,))
+    assert (report["c"].size, report["c"].map_size, report.parameters.count) == ((3,), (3,), 96)
+
+
 def test_every_handler_is_tried():
     tried = {
         line.split()[0] for name in ARCHITECTURES for line in (DATA / f"{name}.param").read_text().split("\n")[2:-1]
     }
     tried |= {line.split()[0] for case in CASES.values() for line in case["text"].split("\n")[2:-1]}
-    tried |= {*operators.UNARY, *operators.NOT_FOLLOWED, *operators.GATES, *UNTRIED}
+    tried |= {*operators.UNARY, *operators.NOT_FOLLOWED, *operators.GATES, *WHOLE, "Embed"}
     assert sorted(set(HANDLERS) - tried) == []
-
-
-#: Handlers that are as their twins of two dimensions, or of one line.
-UNTRIED = {
-    "Convolution3D", "ConvolutionDepthWise1D", "ConvolutionDepthWise3D", "Deconvolution3D", "DeconvolutionDepthWise1D",
-    "DeconvolutionDepthWise3D", "DetectionOutput", "Eltwise", "Embed", "ExpandDims", "Flatten", "GLU", "GroupNorm",
-    "InstanceNorm", "LRN", "MVN", "MatMul", "MemoryData", "NonMaxSuppression", "Normalize", "PSROIPooling",
-    "Pooling3D", "Proposal", "RMSNorm", "ROIAlign", "ROIPooling", "SDPA", "Squeeze", "Yolov3DetectionOutput",
-    "YoloDetectionOutput",
-}  # fmt: skip
 
 
 # Files.

@@ -134,6 +134,22 @@ def test_what_is_not_followed_says_why(op, tmp_path):
     assert rfgraph.analyze(graph, treat={op: "identity"})["n3"].size == (3, 3)
 
 
+@pytest.mark.parametrize(("masked", "want"), [(False, "exact"), (True, "bound")])
+def test_attention_under_a_constant_mask_is_a_bound(masked, want, tmp_path):
+    """What the mask hides is in the file of the weights, and may be anything."""
+    ports = range(4 if masked else 3)
+    edge = '<edge from-layer="{}" from-port="0" to-layer="1" to-port="{}"/>'
+    wires = "".join(edge.format(9 if k == 3 else 0, k) for k in ports)
+    text = net(("ScaledDotProductAttention", "", (1, 4, 9, 8)), END, edges=wires)
+    text = text.replace(edge.format(0, 0), "", 1)
+    text = text.replace('<port id="0"/>', "".join(f'<port id="{k}"/>' for k in ports), 1)
+    mask = ('<layer id="9" name="m" type="Const" version="opset1"><data element_type="f32" shape="9, 9" offset="0" '
+            'size="324"/><output><port id="0"><dim>9</dim><dim>9</dim></port></output></layer></layers>')  # fmt: skip
+    (tmp_path / "net.xml").write_text(text.replace("</layers>", mask))
+    layer = rfgraph.analyze(tmp_path / "net.xml", axes={"x": "..T."})["n1"]
+    assert (layer.is_global, layer.status) == ((True,), want)
+
+
 def test_a_shape_that_cannot_be_is_not_believed(tmp_path):
     graph = read(net(POOL, (*POOL[:2], (1, 4, 3, 3)), END), tmp_path)
     (why,) = (why for _, why in graph.nodes(data="why") if why)
@@ -155,22 +171,57 @@ def test_malformed_attributes_name_the_node(data, why, tmp_path):
         read(net(("MaxPool", data, (1, 4, 8, 7)), END), tmp_path)
 
 
+#: Operations that read all of what is before them, and the shapes of what they make.
+WHOLE = {
+    "DetectionOutput": (1, 1, 10, 7), "Inverse": (1, 4, 8, 7), "MatrixNms": (10, 6), "MulticlassNms": (10, 6),
+    "Multinomial": (1, 5), "NonMaxSuppression": (10, 3), "NonZero": (4, -1), "PSROIPooling": (3, 4, 2, 2),
+    "Proposal": (10, 5), "ROIAlign": (3, 4, 2, 2), "ROIPooling": (3, 4, 2, 2), "Unique": (-1,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("op", WHOLE)
+def test_what_may_read_all_reads_all(op, tmp_path):
+    report = rfgraph.analyze(read(net(POOL, (op, "", WHOLE[op]), END), tmp_path))
+    assert all(field.is_full for field in report["n2"].field)
+
+
+def beside(op, data, second):
+    """A model of one operation, which reads ``x`` and what a second layer makes, and a pool."""
+    text = net((op, data, (1, 4, 9, 8)), POOL, END).replace("</layers>", f"{second}</layers>")
+    text = text.replace('<input><port id="0"/></input>', '<input><port id="0"/><port id="1"/></input>', 1)
+    return text.replace("</edges>", '<edge from-layer="50" from-port="0" to-layer="1" to-port="1"/></edges>')
+
+
+def test_an_axis_that_is_reversed(tmp_path):
+    axes = ('<layer id="50" name="axes" type="Const" version="opset1"><data element_type="i64" shape="1" offset="0" '
+            'size="8"/><output><port id="0" precision="I64"><dim>1</dim></port></output></layer>')  # fmt: skip
+    (tmp_path / "net.bin").write_bytes((2).to_bytes(8, "little"))
+    report = rfgraph.analyze(read(beside("Reverse", 'mode="index"', axes), tmp_path))
+    assert report.region("n1", (1, 3)).box == ((7, 7), (3, 3))
+    assert report.region("n2", (1, 3)).box == ((6, 7), (3, 4))
+    graph = read(beside("Reverse", 'mode="mask"', axes), tmp_path)
+    assert graph.nodes["n1"]["why"] == "its mode is not index"
+
+
+@pytest.mark.parametrize("op", ["RandomUniform", "ReadValue"])
+def test_numbers_that_come_from_elsewhere_are_no_parameters(op, tmp_path):
+    numbers = (f'<layer id="50" name="z" type="{op}" version="opset8"><data/><output><port id="0" precision="FP32">'
+               "<dim>1</dim><dim>4</dim><dim>9</dim><dim>8</dim></port></output></layer>")  # fmt: skip
+    report = rfgraph.analyze(read(beside("Add", "", numbers), tmp_path))
+    assert (report["n2"].size, report["n2"].status, report.parameters.count) == ((2, 2), "exact", 0)
+
+
+def test_a_state_that_is_kept_is_handed_on(tmp_path):
+    report = rfgraph.analyze(read(net(POOL, ("Assign", 'variable_id="s"', (1, 4, 8, 7)), END), tmp_path))
+    assert report[report.outputs[-1]].size == (2, 2)
+
+
 def test_every_handler_is_tried():
     tried = {op for name in (*ARCHITECTURES, "operations") for op in kinds((DATA / f"{name}.xml").read_text())}
     tried |= {op for case in CASES.values() for op in kinds(case["xml"])}
-    tables = (operators.UNARY, operators.SEVERAL, operators.REDUCTIONS, operators.NOT_FOLLOWED)
-    tried |= {op for table in tables for op in table} | UNTRIED
+    tables = (operators.UNARY, operators.SEVERAL, operators.REDUCTIONS, operators.NOT_FOLLOWED, WHOLE)
+    tried |= {op for table in tables for op in table} | {"Assign", "RandomUniform", "ReadValue", "Reverse"}
     assert sorted(set(HANDLERS) - tried) == []
-
-
-#: Handlers of one line, and those that say that all is read.
-UNTRIED = {
-    "Assign", "BatchNormInference", "BinaryConvolution", "Broadcast", "Convert", "ConvertLike", "DetectionOutput",
-    "Einsum", "Eye", "GRN", "GroupConvolutionBackpropData", "GroupNormalization", "Inverse", "LRN", "LSTMSequence",
-    "LogSoftmax", "MatrixNms", "MulticlassNms", "Multinomial", "NonMaxSuppression", "NonZero", "NormalizeL2", "OneHot",
-    "PSROIPooling", "Proposal", "RNNSequence", "ROIAlign", "ROIPooling", "RandomUniform", "Range", "ReadValue",
-    "Reverse", "ShapeOf", "SoftMax", "Softmax", "Tile", "TopK", "Unique", "Unsqueeze", "AdaptiveMaxPool",
-}  # fmt: skip
 
 
 def kinds(text):

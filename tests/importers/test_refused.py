@@ -38,6 +38,19 @@ def test_a_suffix_that_is_known_says_the_way_out(suffix, tmp_path):
     assert str(again.value) == str(raised.value)
 
 
+def test_lines_of_code_are_told_apart_on_the_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["check", "m.pt"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    code = line.partition("where it is at hand: ")[2]
+    assert [ast.unparse(part).partition("(")[0] for part in ast.parse(code).body] == [
+        "import torch", "program = torch.export.export", "torch.export.save",
+    ]  # fmt: skip
+    (tmp_path / "p.mlpackage").mkdir()
+    assert cli.main(["summary", "p.mlpackage"]) == 2
+    assert "Core ML is what a model was converted to" in capsys.readouterr().err
+
+
 def test_no_suffix_is_read_and_refused():
     assert not set(refused.SUFFIXES) & set(FORMATS)
 

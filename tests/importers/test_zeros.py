@@ -135,6 +135,18 @@ def test_zeros_are_followed_through_moves_and_products_of_constants():
     assert (chosen.look() == np.eye(2)).all()
 
 
+def test_products_that_are_alike_but_for_their_numbers_are_told_apart():
+    net = Net((1, 2, SIDE))
+    x, read = net.conv(net.x, dims=(2,)), near(np.eye(SIDE, dtype=int))
+    for number, pattern in enumerate([np.ones((SIDE, SIDE)), np.tril(np.ones((SIDE, SIDE))), np.eye(SIDE)]):
+        weight = net.build.weight((SIDE, SIDE), f"matrix {number}", lambda pattern=pattern: pattern)
+        x = net(p.Contract(operands=(("b", "c", "t"), ("s", "t")), output=("b", "c", "s")), x, weight)
+        read = pattern.astype(int) @ read
+    check(net, x, read)
+    report = rfgraph.analyze(lower(net.build.program([x])))
+    assert [report[name].status for name in report if "contract" in name] == ["exact", "exact", "bound", "bound"]
+
+
 def test_numbers_that_are_not_there_are_none():
     def missing():
         raise ValueError("no contents")

@@ -14,12 +14,14 @@ from rfgraph import FULL, IDENTITY, Network, RFGraphError, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops import KINDS, Op, kind_of
 from rfgraph.ops.base import Affine, at_border
+from rfgraph.ops.pointwise import LINEAR
 
 #: Rows of ops whose sizes or windows depend on where the map ends.
 MORE_CASES = [
     *CASES,
     ("slice", {"start": 2, "stop": 5}),
     ("slice", {"start": 2, "stop": 5, "whole": True}),
+    ("slice", {"start": -4, "stop": -1, "whole": True}),
     ("slice", {"start": -4, "stop": -1}),
     ("slice", {"start": 1, "stop": -2, "step": 2}),
     ("slice", {"start": -6, "stop": 9}),
@@ -166,6 +168,11 @@ def _has_weights(op, attributes):
     return op in WEIGHTED
 
 
+def test_ops_that_weigh_by_fixed_numbers_are_linear():
+    for op in WEIGHTED - LINEAR:
+        pytest.fail(f'op {op!r} has fixed weights: it is linear; write "{op}" into LINEAR of rfgraph/ops/pointwise.py')
+
+
 def test_every_op_has_a_row():
     for op in set(KINDS) - {case[0] for case in CASES} - {"unknown"}:  # which has a test of its own
         pytest.fail(
@@ -236,7 +243,7 @@ def test_bad_attributes_name_node_op_axis_and_way_out(op, attributes, message):
         ("conv_transpose", {"kernel": 1, "padding": 3}, "its map would have size -1 ('i' gives 5)"),
         ("space_to_depth", {"block": 2}, "size 5 is not a multiple of block 2"),
         ("slice", {"start": 9}, "the slice 9:None:1 takes nothing of 5"),
-        ("slice", {"start": 2, "stop": 6, "whole": True}, "it takes positions up to 5 of 5"),
+        ("slice", {"start": 2, "stop": 6, "whole": True}, "the slice 2:6 takes more than the 5 positions there are"),
         ("pad", {"padding": -3}, "its map would have size -1"),
         ("resize", {"scale": 0.1}, "its map would have size 0"),
     ],

@@ -243,6 +243,21 @@ def test_alignment_that_depends_on_the_size_says_when_and_what_to_do():
     assert str(report.aligned_sizes[0]) == "n mod 4 is 0 or 3, from 3"
 
 
+def test_a_size_at_which_a_shrunk_map_is_repeated_is_below_those_that_residues_decide():
+    """At 5 the maps have 2 and 1 positions, and the one is repeated; at 9, of the same residue, they are 3 and 2."""
+    net = Network("repeated", axes=1)
+    x = net.input("x")
+    one = net.conv("one", x, kernel=2, stride=4, padding="same")
+    cropped = net.pad("cropped", x, padding=[[0, -1]])
+    net.add("add", one, net.conv("other", cropped, kernel=2, stride=4, padding="same_lower"))
+    report = rfgraph.analyze(net, alignment="center")
+    (finding,) = report.findings
+    assert (finding.rule, finding.modulus, finding.residues, finding.smallest) == ("RF005", 4, (0, 3), 6)
+    assert 5 in report.input_sizes[0]
+    assert report.aligned_when(5)
+    assert 9 not in report.input_sizes[0]
+
+
 def test_what_no_size_repairs_is_found_without_one():
     net = Network("block")
     fork = net.input("image")

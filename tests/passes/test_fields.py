@@ -93,6 +93,73 @@ def test_the_whole_axis_is_exact_only_where_it_is_read_to_both_ends(graph, size)
         assert sized.beyond[v].exact == whole or not sized.beyond[v].exact
 
 
+@pytest.mark.parametrize("gate", ["global_avg_pool", "cumsum", "dense"])
+def test_nothing_that_is_read_of_an_end_passes_a_cut(gate):
+    net = Network(axes=1)
+    x = net.input("x")
+    net.node(gate, "gate", x)
+    net.node("identity", "cut", "gate")
+    net.add("out", net.conv("conv", x, kernel=3, padding=1), "cut")
+    compiled = compile_graph(net.graph, 9, treat={"cut": "cut"})
+    forward = engine.forward(compiled, 0, 0)
+    end = compiled.layers.id_of("out")
+    assert not forward.beyond[compiled.layers.id_of("gate")].is_empty
+    for fields, v in ((forward, end), (engine.reverse(compiled, 0, end), 0)):
+        assert fields.beyond[v].is_empty
+        assert not fields.is_global[v]
+        assert fields.local[v] == rfgraph.Window(3, 1, 1)
+
+
+def test_the_node_that_makes_a_field_unknown_is_named_from_either_end():
+    net = Network(axes=1)
+    before = net.relu("before", net.input("x"))
+    after = net.conv("after", net.conv("same", before, kernel=3, stride=2, padding="same"), kernel=3)
+    assert rfgraph.analyze(net)[after].field[0].why.startswith("node 'same' (conv), axis t: padding 'same'")
+    for node in ("x", "before"):
+        assert rfgraph.trace(net)[node].field[0].why.startswith("node 'same' (conv), axis t: padding 'same'")
+
+
+@pytest.mark.parametrize("size", [None, 12])
+@pytest.mark.parametrize(("op", "attributes"), [("relu", {}), ("conv", {"kernel": 3, "padding": 1})])
+def test_what_may_read_less_does_so_under_an_op_that_reads_everything(op, attributes, size):
+    net = Network(axes=1)
+    net.node(op, "masked", net.input("x", **({"size": size} if size else {})), bound="a mask hides some", **attributes)
+    net.global_avg_pool("pool", "masked")
+    layer = rfgraph.analyze(net)["pool"]
+    assert (layer.is_global, layer.status) == ((True,), "bound")
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_branches_it_is_enough_if_one_reads_to_both_ends(order):
+    net = Network(axes=1)
+    x = net.input("x")
+    cropped = net.pad("padded", net.pad("cropped", x, padding=-1), padding=1)
+    net.add("out", *((cropped, x)[i] for i in order))
+    net.global_avg_pool("whole", "out")
+    net.global_avg_pool("part", cropped)
+    report = rfgraph.analyze(net)
+    assert (report["whole"].status, report["part"].status) == ("exact", "bound")
+
+
+def test_paths_drift_apart_where_they_meet_from_either_end():
+    net = Network(axes=1)
+    fork = net.relu("fork", net.input("x"))
+    net.add("out", net.conv("one", fork, kernel=1, stride=2), net.conv("two", fork, kernel=1))
+    assert rfgraph.analyze(net)["out"].field[0].why == "node 'out' (add), axis t: paths of strides 1 and 2 drift apart"
+    for node in ("x", "fork"):
+        why = rfgraph.trace(net)[node].field[0].why
+        assert why == "node 'fork' (relu), axis t: paths of strides 1 and 2 drift apart"
+
+
+def test_paths_that_drift_apart_meet_backward_in_one_of_two_maps():
+    net = Network(axes=1)
+    x = net.input("x")
+    net.node("either", "fork", net.relu("a", x), net.relu("b", x))
+    net.add("out", net.conv("one", "fork", kernel=1, stride=2), net.conv("two", "fork", kernel=1))
+    why = rfgraph.trace(net)["fork"].field[0].why
+    assert why == "node 'fork' (either), axis t: paths of strides 1 and 2 drift apart"
+
+
 layer = st.tuples(st.integers(1, 7), st.integers(1, 3), st.integers(-2, 3))
 
 

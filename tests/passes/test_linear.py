@@ -16,7 +16,8 @@ from rfgraph.algebra.window import Window
 from rfgraph.fast import affine_walk as plain
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import compile_graph
-from rfgraph.questions import alignment, forks
+from rfgraph.passes.dominators import DominatorTree
+from rfgraph.questions import alignment
 
 SIZES = (1000, 2000, 4000)
 
@@ -206,21 +207,23 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Steps up the dominator tree, one entry per lookup of a nearest common dominator, in order."""
     taken: list[int] = []
 
-    class Counted(forks.Dominators):
-        def __init__(self, nodes: int, root: int) -> None:
-            super().__init__(nodes, root)
-            self.parent = CountedList(self.parent)
-            self.jump = CountedList(self.jump)
+    begin, meet = DominatorTree.__init__, DominatorTree.meet
 
-        def meet(self, u: int, v: int) -> int:
-            assert isinstance(self.parent, CountedList)
-            assert isinstance(self.jump, CountedList)
-            before = self.parent.reads + self.jump.reads
-            above = super().meet(u, v)
-            taken.append(self.parent.reads + self.jump.reads - before)
-            return above
+    def begin_counted(tree: DominatorTree, nodes: int, root: int) -> None:
+        begin(tree, nodes, root)
+        tree.parent = CountedList(tree.parent)
+        tree.jump = CountedList(tree.jump)
 
-    monkeypatch.setattr(forks, "Dominators", Counted)
+    def meet_counted(tree: DominatorTree, u: int, v: int) -> int:
+        assert isinstance(tree.parent, CountedList)
+        assert isinstance(tree.jump, CountedList)
+        before = tree.parent.reads + tree.jump.reads
+        above = meet(tree, u, v)
+        taken.append(tree.parent.reads + tree.jump.reads - before)
+        return above
+
+    monkeypatch.setattr(DominatorTree, "__init__", begin_counted)
+    monkeypatch.setattr(DominatorTree, "meet", meet_counted)
     return taken
 
 
@@ -240,7 +243,7 @@ def test_the_fork_of_a_deep_merge_is_found_in_logarithmic_steps(
     before, left, right = (nodes * share // sum(shares) + 1 for share in shares)
     finding = rfgraph.analyze(two_branches(before, left, right)).findings[0]
     assert finding.fork == f"stem{before - 1}"
-    assert len(lookups) == 3  # the merge is hung into the tree, it is judged at the fork, and the finding asks for it
+    assert len(lookups) == 2  # the merge is hung into the tree, and the finding asks for its fork
     assert max(lookups) <= READS_PER_DOUBLING * log2(nodes)
     assert min(lookups) > 0
     assert len(finding.branch.path) + len(finding.reference.path) == left + right + 4  # what walking up would cost
@@ -252,5 +255,15 @@ def test_every_lookup_of_a_network_full_of_findings_is_logarithmic(lookups: list
     findings = rfgraph.analyze(graph).findings
     merges = sum(degree - 1 for _, degree in graph.in_degree if degree > 1)
     assert len(findings) > nodes // 4
+    assert all(finding.fork in graph for finding in findings)
     assert len(lookups) <= 2 * 2 * merges + len(findings)  # per axis a tree and a judgement, and one lookup per finding
     assert max(lookups) <= READS_PER_DOUBLING * log2(nodes)
+
+
+def test_findings_of_a_plain_network_are_read_off_the_walk(calls: Calls) -> None:
+    graph = NETWORKS["misaligned"](1000)
+    findings: list[Any] = []
+    assert calls.during(lambda: findings.extend(rfgraph.analyze(graph).findings)) == (0, 0)
+    assert calls.during(lambda: [(one.fork, one.offset, one.reference, one.message) for one in findings]) == (0, 0)
+    assert len(findings) > 250
+    assert calls.during(lambda: findings[0].advice)[0] > 0  # what repairs it is solved again

@@ -439,3 +439,17 @@ def test_paths_that_feel_positions_far_apart_are_refused_before_they_take_memory
     )
     with pytest.raises(UnboundedError, match=r"so far apart that the effective field has \d+ entries"):
         rfgraph.analyze(net).effective_field("add")
+
+
+def test_a_blur_pool_is_linear_and_weighs_by_binomials():
+    net = Network(axes=1)
+    net.blur_pool("blur", net.input("x", size=9), kernel=3, stride=2, padding=1)
+    field = rfgraph.analyze(net).effective_field("blur", 2, weights="uniform")
+    assert (field.status, field.first) == ("exact", (3,))
+    assert field.map.tolist() == [1 / 4, 1 / 2, 1 / 4]
+
+
+def test_a_blur_pool_of_a_huge_kernel_is_no_more_than_a_model():
+    net = Network(axes=1)
+    net.blur_pool("blur", net.input("x"), kernel=100_000)
+    assert rfgraph.analyze(net).effective_sizes()["blur"].status == "approximate"

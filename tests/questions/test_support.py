@@ -351,3 +351,15 @@ def test_regions_and_fields_agree_in_status(graph, data):
         except rfgraph.RFGraphError:
             continue
         assert regions.status == "exact" or layer.status == "bound"
+
+
+def test_the_layer_since_which_there_are_holes_is_named_in_whatever_order_a_network_was_written():
+    """Two layers have them first; the one is named that the output reads first, by slot."""
+    for first, second in (("a", "b"), ("b", "a")):
+        net = Network(axes=1)
+        x = net.input("x")
+        far = net.conv("far", x, kernel=1, padding=2)
+        for name in (first, second):
+            net.add(name, x, far)
+        net.add("out", "b", "a")
+        assert [hole.node for hole in rfgraph.analyze(net).findings if hole.rule == "RF006"] == ["b", "out"]

@@ -127,6 +127,8 @@ class LoweringBuilder:
         #: Whether those of which nothing says that they are learned are fixed.
         self.tells_fixed = False
         self.zeros = Zeros()
+        #: Whether the step at hand has looked at numbers of constants.
+        self.looked = False
         self.probe = probe
         #: The tensors that lie side by side somewhere, by node.
         self.sources: dict[str, Placed] = {}
@@ -167,12 +169,27 @@ class LoweringBuilder:
         One of which nobody says that it is learned, and whose numbers are not at hand, may hold zeros anywhere: then
         it is an array of no elements.
         """
+        self.looked = True
         return self.zeros.missing(value.held(self.tells_learned), kept, self.tells_fixed)
+
+    def repeat(self, name: str, op: str, tails: Iterable[str], attributes: dict[str, Any]) -> bool:
+        """Add a node that one of another name has been like; return whether its own name was free."""
+        if self.probe is not None:
+            return True
+        if name in self._names:
+            return False
+        self._names[name] = 2
+        self.added.append(name)
+        self.network.graph.add_node(name, op=op, **attributes)
+        for slot, tail in enumerate(tails):
+            self.network.graph.add_edge(tail, name, slot=slot)
+        return True
 
     def begin(self) -> None:
         """Begin another step."""
         self.added.clear()
         self.gave_up = ""
+        self.looked = False
 
     def take_back(self) -> None:
         """Remove the nodes that the step at hand has added."""

@@ -162,7 +162,7 @@ def _cut(
         maps.per_axis({axis: bound[i] for axis, bound in slices.items()}, EVERYTHING[i]) for i in range(3)
     )
     more: dict[str, Any] = {} if set(strides) == {1} else {"step": strides}
-    if whole and any(isinstance(stop, int) and stop > 0 for stop in stops):
+    if whole and any(start is not None or stop is not None for start, stop in zip(starts, stops, strict=True)):
         more["whole"] = True
     return Placed(maps.node("slice", step, [p], start=starts, stop=stops, **more), view, p.full)
 

@@ -24,6 +24,7 @@ from rfgraph.importers.program.dimensions import Dim, Shape, product
 from rfgraph.importers.program.primitives import NOTHING, Value
 from rfgraph.importers.program.shapes import completed
 from rfgraph.importers.spelling import products, shared, vocabulary
+from rfgraph.importers.spelling.attention import summed, weights
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import axes_of, axis_of, shape_of
 
@@ -486,11 +487,9 @@ def _attention(node: Node, build: Builder) -> Made:
     node.plain(7)
     if any(node.rank(k) != 3 for k in range(3)) or any(not value.constant for value in node.tensors(3)):
         raise UnspelledError("its mask depends on what the network computes, or its blobs are not of three dimensions")
-    scores = program.Contract(operands=(tuple("hid"), tuple("gjd")), output=tuple("hij"))
-    made = build(scores, node.x, node.input(1), part="scores")
-    made = build(program.Mix(function="softmax", dims=(2,)), made, part="softmax")
-    sums = program.Contract(operands=(tuple("hij"), tuple("gje")), output=tuple("hie"))
-    return build(sums, made, node.input(2))
+    mask = node.input(3) if len(node.inputs) > 3 else None
+    weighed = weights(build, node.x, node.input(1), "hi", "gj", mask=mask)
+    return summed(build, weighed, node.input(2), "hi", "gj")
 
 
 # Elements moved, dropped, added.

@@ -11,7 +11,7 @@ from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling import vocabulary
-from rfgraph.importers.spelling.attention import causal, is_self
+from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
 from rfgraph.importers.spelling.shared import axes_of, axis_of
 
@@ -350,14 +350,9 @@ def _attention(node: Node, build: Builder) -> Made:
     if node.get("is_causal", 0) and not any(map(node.optional, (3, 4, 5, 6))) and is_self(query, key, 2):
         made = causal(build, query, key, value, tuple("bhi"), tuple("bgj"), 2, "heads/" if flat else "")
         return _heads_joined(build, made) if flat else made, key, value
-    products = program.Contract(operands=(tuple("bhid"), tuple("bgjd")), output=tuple("bhij"))
-    scores = build(products, query, key, part="scores")
-    if mask is not None or node.get("is_causal", 0) or node.optional(6) is not None:
-        scores = build(program.Pointwise(function="identity", bound=program.MASKED), scores, part="mask")
-    weights = build(program.Mix(function="softmax", dims=(3,)), scores, part="softmax")
-    sums = program.Contract(operands=(tuple("bhij"), tuple("bgje")), output=tuple("bhie"))
-    weights = and_read(node, build, weights, 6)
-    made = build(sums, weights, value, part="heads" if flat else "")
+    masked = bool(node.get("is_causal", 0)) or node.optional(6) is not None
+    weighed = weights(build, query, key, "bhi", "bgj", mask=mask, masked=masked)
+    made = summed(build, and_read(node, build, weighed, 6), value, "bhi", "bgj", part="heads" if flat else "")
     return _heads_joined(build, made) if flat else made, key, value
 
 

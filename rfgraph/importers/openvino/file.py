@@ -191,6 +191,8 @@ def _small(layer: Layer, file: BinaryIO) -> Data | None:
     start = int(layer.attributes.get("offset", "-1"))
     if count > (MAX_FLOATS if kind == "float" else MAX_ELEMENTS) or not 0 <= start < 2**62:
         return None
+    if not count:  # of which a byte is written all the same
+        return constant(np.empty(shape, dtype=object), integer=kind == "integer")
     if int(layer.attributes.get("size", width)) != width:
         return None
     file.seek(start)

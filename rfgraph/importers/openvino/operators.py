@@ -23,7 +23,7 @@ from rfgraph.importers.program.dimensions import Dim, Shape, product
 from rfgraph.importers.program.primitives import CUBIC
 from rfgraph.importers.program.shapes import completed
 from rfgraph.importers.spelling import products, shared, vocabulary
-from rfgraph.importers.spelling.attention import causal, is_self
+from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.shared import arange, axes_of, axis_of, shape_of, weighted, whole_number
 
@@ -85,7 +85,7 @@ def _reduce(node: Node, build: Builder) -> Made:
     return build(program.Reduce(function=REDUCTIONS[node.op], dims=dims, keepdims=node.flag("keep_dims")), node.x)
 
 
-@HANDLERS.handles("SoftMax", "Softmax", "LogSoftmax", weights=())
+@HANDLERS.handles("SoftMax", "LogSoftmax", weights=())
 def _softmax(node: Node, build: Builder) -> Made:
     axis = axis_of(node.number("axis", -1 if node.op == "LogSoftmax" else 1), node.rank())
     return build(program.Mix(function="softmax", dims=(axis,)), node.x)
@@ -398,11 +398,8 @@ def _attention(node: Node, build: Builder) -> Made:
         if not is_self(query, key, len(batch)):
             raise UnspelledError("which keys its queries see is not followed")
         return causal(build, query, key, value, (*batch, "i"), (*batch, "j"), len(batch))
-    scores = program.Contract(operands=((*batch, "i", "d"), (*batch, "j", "d")), output=(*batch, "i", "j"))
-    made = build(scores, query, key, part="scores")
-    made = build(program.Mix(function="softmax", dims=(len(batch) + 1,)), made, part="softmax")
-    sums = program.Contract(operands=((*batch, "i", "j"), (*batch, "j", "e")), output=(*batch, "i", "e"))
-    return build(sums, made, value)
+    rows, columns = (*batch, "i"), (*batch, "j")
+    return summed(build, weights(build, query, key, rows, columns, mask=mask), value, rows, columns)
 
 
 # Recurrences.
@@ -568,8 +565,8 @@ def _reshape(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Squeeze", weights=())
 def _squeeze(node: Node, build: Builder) -> Made:
-    dims = tuple(d for d, size in enumerate(node.shape()) if size == 1)
-    return build(program.Squeeze(dims=_axes(node, 1) if node.optional(1) is not None else dims), node.x)
+    dims = _axes(node, 1) if node.optional(1) is not None else ()
+    return build(program.Squeeze(dims=dims or tuple(d for d, size in enumerate(node.shape()) if size == 1)), node.x)
 
 
 @HANDLERS.handles("Unsqueeze", weights=())

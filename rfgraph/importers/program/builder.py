@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from math import prod
 from typing import Any, Literal
@@ -19,7 +20,6 @@ from rfgraph.importers.program.primitives import (
     Data,
     Given,
     Instruction,
-    Learned,
     Primitive,
     Program,
     Value,
@@ -50,7 +50,7 @@ class Builder:
         self.inputs: list[Value] = []
         self.instructions: list[Instruction] = []
         #: The learned tensors of the model; ``None`` until the reader has told of one, or that it will.
-        self.learned: Learned | None = None
+        self.learned: AbstractSet[tuple[str, int | None]] | None = None
         #: Whether the model says which constants are learned; else those that are read as weights are taken to be.
         self.tells_learned = True
         self._zeros = Zeros()
@@ -76,7 +76,9 @@ class Builder:
         self.folded = []
         self._reads = NOTHING.union(*(value.learned for value in reads))
         if self._reads:
-            self.learned = (self.learned or NOTHING) | self._reads
+            learned = self.learned if isinstance(self.learned, set) else set(self.learned or ())
+            learned |= self._reads
+            self.learned = learned
 
     def learn(self, value: Value, name: str = "") -> Value:
         """Return a constant as a learned tensor, under the name by which shared ones are told."""
@@ -220,7 +222,8 @@ class Builder:
         titles = called or ("",) * len(ends)
         given = frozenset(self.given)
         steps, told = tuple(reversed(kept)), self.tells_learned
-        return Program(self.name, tuple(self.inputs), steps, ends, self.learned, given, titles, told)
+        learned = None if self.learned is None else frozenset(self.learned)
+        return Program(self.name, tuple(self.inputs), steps, ends, learned, given, titles, told)
 
 
 def _numbers(primitive: Primitive, operands: Sequence[Value], numbers: Sequence[Numbers | None]) -> Numbers | None:

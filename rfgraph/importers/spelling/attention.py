@@ -1,4 +1,4 @@
-"""Causal attention, spelt with the primitives of the tensor program: a query reads keys and values up to its own."""
+"""Attention, spelt with the primitives of the tensor program: over all keys, under a mask, up to the query's own."""
 
 from __future__ import annotations
 
@@ -46,3 +46,40 @@ def causal(
     scores = build(products, query, keys, part=f"{part}scores", macs=0)
     sums = program.Contract(operands=(tuple(rows), (*aligned, "e")), output=(*rows, "e"))
     return build(sums, scores, values, part=part.rstrip("/"), macs=0)
+
+
+def weights(
+    build: Builder, query: Value, key: Value, rows: Sequence[str], columns: Sequence[str], *,
+    mask: Value | None = None, masked: bool = False,
+) -> Value:  # fmt: skip
+    """Add what each query weighs the keys with: products, under a mask, through a softmax.
+
+    Parameters
+    ----------
+    build
+        What it is written with.
+    query, key
+        Tensors whose last dimension is that of the channels.
+    rows, columns
+        Labels of their other dimensions.
+    mask
+        What the products are added to; a constant one may hide keys, so that what is read is a bound.
+    masked
+        Whether a mask that is no tensor of the program hides keys.
+    """
+    products = program.Contract(operands=((*rows, "d"), (*columns, "d")), output=(*rows, columns[-1]))
+    scores = build(products, query, key, part="scores")
+    hidden = program.MASKED if masked or (mask is not None and mask.constant) else ""
+    if mask is not None:
+        scores = build(program.Pointwise(function="add", bound=hidden), scores, mask, part="mask")
+    elif hidden:
+        scores = build(program.Pointwise(function="identity", bound=hidden), scores, part="mask")
+    return build(program.Mix(function="softmax", dims=(len(rows),)), scores, part="softmax")
+
+
+def summed(
+    build: Builder, weighed: Value, value: Value, rows: Sequence[str], columns: Sequence[str], part: str = "",
+) -> Value:  # fmt: skip
+    """Add the sum of the values under the ``weights`` of each query."""
+    sums = program.Contract(operands=((*rows, columns[-1]), (*columns, "e")), output=(*rows, "e"))
+    return build(sums, weighed, value, part=part)

@@ -21,7 +21,7 @@ from rfgraph.importers.program.folding import MAX_ELEMENTS, simplest
 from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
 from rfgraph.importers.spelling import products, vocabulary
-from rfgraph.importers.spelling.attention import causal, is_self
+from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Call
 from rfgraph.importers.spelling.shared import KEYS, shape_of
@@ -607,19 +607,10 @@ def _attention(node: Node, build: Builder) -> Made:
     if node.get("is_causal", False) and is_self(query, key, len(batch)):
         made = causal(build, query, key, value, (*batch, "i"), (*shared, "j"), len(batch))
         return made if node.op == ATTENTIONS[0] else [made]
-    scores = build(
-        program.Contract(operands=((*batch, "i", "d"), (*shared, "j", "d")), output=(*batch, "i", "j")),
-        query, key, part="scores",
-    )  # fmt: skip
+    rows, columns = (*batch, "i"), (*shared, "j")
     mask = node.optional("attn_mask") or node.optional("attn_bias")
-    if mask is not None:
-        bound = program.MASKED if mask.constant else ""
-        scores = build(program.Pointwise(function="add", bound=bound), scores, mask, part="mask")
-    elif node.get("is_causal", False):
-        scores = build(program.Pointwise(function="identity", bound=program.MASKED), scores, part="mask")
-    weights = build(program.Mix(function="softmax", dims=(len(batch) + 1,)), scores, part="softmax")
-    sums = program.Contract(operands=((*batch, "i", "j"), (*shared, "j", "e")), output=(*batch, "i", "e"))
-    made = build(sums, weights, value)
+    weighed = weights(build, query, key, rows, columns, mask=mask, masked=bool(node.get("is_causal", False)))
+    made = summed(build, weighed, value, rows, columns)
     return made if node.op == ATTENTIONS[0] else [made]
 
 
