@@ -998,7 +998,7 @@ class Report(Mapping[Hashable, Layer]):
         fits = None
         if memory is not None:
             channels = {node: cost.channels for node, cost in self.costs.items()}
-            fits = tiling.fits_memory(tiler, channels, memory)
+            fits = tiling.fits_memory(tiler, image, channels, memory)
         return tiling.plan(
             tiler, image, tiling.given("tile", tile, self.axes), tiling.given("overlap", overlap, self.axes), fits
         )

@@ -109,7 +109,7 @@ def _text(view: View | Several, options: Namespace) -> str:
     from rfgraph.present.several import Several
 
     form: str = options.format
-    if form in ("json", "bioimageio", "monai"):
+    if form in ("json", "bioimageio", "monai", "careamics"):
         from rfgraph.present import as_json
 
         return as_json.text(view.document())

@@ -127,7 +127,8 @@ def _is_planned(plan: Tiling) -> bool:
 
 
 def _tile(options: argparse.Namespace) -> tuple[View, int]:
-    from rfgraph.present.tiling import EXPORTS, Export, TilingView, usual_plans
+    from rfgraph.present.tile_exports import EXPORTS, Export
+    from rfgraph.present.tiling import TilingView, usual_plans
 
     report = analyzed(options)
     layer = named(report, options.layer)
@@ -137,7 +138,7 @@ def _tile(options: argparse.Namespace) -> tuple[View, int]:
         more = [report.tiling(layer, tile, options.overlap) for tile in options.tile[1:] if _is_planned(whole)]
         plans += [plan for plan in more if plan.count != 1]
     elif _is_planned(whole):
-        plans += usual_plans(report, layer, options.overlap)
+        plans += usual_plans(report, whole, options.overlap)
     view = TilingView(report, options.model, plans)
     code = FOUND if whole.blockers else CLEAN
     return (Export(view, options.format) if options.format in EXPORTS else view), code

@@ -146,7 +146,8 @@ starts are multiples of, the halo at each side, and for some tile sizes how many
 there are and what they cost.
 
 Exit code 1 where exact tiling is forbidden, with the nodes that forbid it.
-The formats bioimageio and monai give what those tools take, and what is lost.
+The formats bioimageio, monai and careamics give what those tools take, and what
+is lost.
 """
 
 _LATENCY = """\
@@ -766,7 +767,9 @@ COMMANDS = {
     "sizes": Command(_sizes_options, "the input sizes at which a network works and lines up", _SIZES),
     "region": Command(_region_options, "the box of pixels that one feature of a layer reads"),
     "trace": Command(_trace_options, "what one output reads of every layer before it"),
-    "tile": Command(_tile_options, "how to cut a big input into tiles, exactly", _TILE, ("bioimageio", "monai")),
+    "tile": Command(
+        _tile_options, "how to cut a big input into tiles, exactly", _TILE, ("bioimageio", "monai", "careamics")
+    ),
     "latency": Command(_latency_options, "how far a streaming network looks ahead, and what it keeps", _LATENCY),
     "draw": Command(
         _draw_options, "the graph, with r and S of every node", _DRAW, makes=("svg", "png", "dot", "mermaid")

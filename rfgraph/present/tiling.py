@@ -1,10 +1,9 @@
-"""What ``tile`` shows: how to cut the input into tiles, some sizes to choose from, and exports for other tools."""
+"""What ``tile`` shows: how to cut the input into tiles, and some sizes to choose from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from rfgraph.errors import SizeError, TilingError
 from rfgraph.present.layers import head, title
@@ -13,21 +12,45 @@ from rfgraph.questions.records import exact
 from rfgraph.questions.tiles import AxisTiling, Tiling
 from rfgraph.report import Report
 
-#: Tile sizes that are shown beside the best one, for a person to choose from.
-USUAL_TILES = (128, 256, 384, 512, 768, 1024, 1536, 2048)
+#: How many tile sizes are shown beside the best one, for a person to choose from.
+SHOWN = 8
 
 
-def usual_plans(report: Report, layer: Hashable | None, overlap: Sequence[int] | int | None = None) -> list[Tiling]:
-    """Return the plans of usual tile sizes that can be carried out and take more than one tile."""
-    plans = []
-    for tile in USUAL_TILES:
-        try:
-            plan = report.tiling(layer, tile, overlap)
-        except (TilingError, SizeError):
-            continue
-        if plan.count != 1:
-            plans.append(plan)
-    return plans
+def usual_plans(report: Report, best: Tiling, overlap: Sequence[int] | int | None = None) -> list[Tiling]:
+    """Return plans of round tile sizes, smallest first, that can be carried out and take more than one tile.
+
+    Parameters
+    ----------
+    report
+        The results.
+    best
+        A plan of the same layer, which tells what tiles have to share.
+    overlap
+        Pixels that neighbouring tiles share at least.
+    """
+    # Tiles that share more than four fifths of their pixels are no choice.
+    least = min(axis.multiple + min(halo.overlap for halo in axis.halos.values()) * 5 // 4 for axis in best.axes)
+    largest = max(axis.image or 0 for axis in best.axes)
+    plans: list[Tiling] = []
+    doubled = 128 << max(least.bit_length() - 8, 0)
+    while len(plans) < SHOWN and doubled < largest:
+        for tile in (doubled, doubled * 3 // 2):
+            if tile < least:
+                continue
+            try:
+                plan = report.tiling(best.layer, [_near(axis, tile) for axis in best.axes], overlap)
+            except (TilingError, SizeError):
+                continue
+            if plan.count != 1:
+                plans.append(plan)
+        doubled *= 2
+    return plans[:SHOWN]
+
+
+def _near(axis: AxisTiling, tile: int) -> int:
+    """Return the tile size next below ``tile`` on which the network runs and is in step with the image."""
+    residues = [(axis.image or 0) % axis.multiple] if axis.same else axis.halos
+    return max(tile - (tile - residue) % axis.multiple for residue in residues)
 
 
 @dataclass(frozen=True)
@@ -147,72 +170,3 @@ def _axis_document(axis: AxisTiling) -> Document:
         "same": axis.same,
         "tiles": len(axis.tiles) or None,
     }
-
-
-# Exports: what other tools take, and what is lost.
-
-
-@dataclass(frozen=True)
-class Export:
-    """A plan in the words of another tool; notes say what those words cannot."""
-
-    view: TilingView
-    form: str
-
-    def sheet(self) -> Sheet:
-        """Return it for people: there is nothing but the document."""
-        raise NotImplementedError
-
-    def records(self) -> Records:
-        """Return it for spreadsheets: there is nothing but the document."""
-        raise NotImplementedError
-
-    def document(self) -> Document:
-        """Return it for programs."""
-        plan = self.view.plans[0]
-        if plan.blockers:
-            return {"status": plan.status, "blockers": [str(blocker) for blocker in plan.blockers]}
-        return EXPORTS[self.form](plan)
-
-
-def _bioimageio(plan: Tiling) -> Document:
-    """Return the axes of a bioimage.io model description: a symmetric halo in outputs, sizes ``min + n * step``.
-
-    Consumers step from tile to tile by size less twice the halo, so halo and sizes are rounded up to keep the starts on
-    the multiple.
-    """
-    inputs, outputs = [], []
-    for axis in plan.axes:
-        stride = Fraction(axis.stride)
-        per_multiple = (Fraction(axis.multiple) / stride).numerator  # outputs in a start multiple
-        halo = -(-max(axis.before, axis.after) // per_multiple) * per_multiple
-        least = -(-axis.overlap // axis.multiple) * axis.multiple + 2 * axis.multiple
-        inputs.append({"id": axis.axis, "type": "space", "size": {"min": least, "step": axis.multiple}})
-        outputs.append({"id": axis.axis, "type": "space", "halo": halo, "scale": exact(1 / stride)})
-    return {
-        "input": inputs,
-        "output": outputs,
-        "lost": "one halo for both sides, rounded up to the start multiple; at the image's border it is cropped too",
-    }
-
-
-def _monai(plan: Tiling) -> Document:
-    """Return arguments of MONAI's sliding window: a roi, and an overlap at which its steps are multiples."""
-    roi, overlaps = [], []
-    for axis in plan.axes:
-        needed = axis.overlap
-        size = axis.tile or -(-4 * max(needed, 1) // axis.multiple) * axis.multiple
-        step = max((size - needed) // axis.multiple * axis.multiple, axis.multiple)
-        # int(roi * (1 - overlap)) has to be the step in floats: aim at the middle of the pixel.
-        overlap = 1 - (step + 0.5) / size
-        assert int(size * (1 - overlap)) == step
-        roi.append(size)
-        overlaps.append(overlap)
-    return {
-        "roi_size": roi,
-        "overlap": overlaps,
-        "lost": "MONAI blends where tiles overlap and pads at the end, so its result is never exact",
-    }
-
-
-EXPORTS: dict[str, Callable[[Tiling], Document]] = {"bioimageio": _bioimageio, "monai": _monai}

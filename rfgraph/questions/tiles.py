@@ -5,16 +5,18 @@ Nothing here runs a model, but for ``stitch``, ``verify`` and ``map_overlap``, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from itertools import product
 from math import ceil, prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rfgraph.algebra.window import Number
 from rfgraph.errors import TilingError
+from rfgraph.questions import arrays
 from rfgraph.questions.findings import Finding, named_axes
 
 if TYPE_CHECKING:
@@ -54,13 +56,27 @@ class Tile:
     #: The outputs of the whole image that are taken from it.
     kept_start: int
     kept_stop: int
-    #: Index of its own first output in the whole image's map.
+    #: Index of its own first output in the whole image's map, and how many outputs it has.
     offset: int
+    outputs: int
 
     @property
     def size(self) -> int:
         """Pixels that it is run on."""
         return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Halo:
+    """What tiles of one residue modulo the start multiple drop, if they have ``settled`` pixels, or more."""
+
+    before: int
+    after: int
+    #: Input pixels that neighbouring tiles share, at least.
+    overlap: int
+    settled: int
+    #: Outputs of a tile of ``settled`` pixels.
+    outputs: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,8 @@ class AxisTiling:
     tile: int | None = None
     step: int | None = None
     tiles: tuple[Tile, ...] = ()
+    #: By residue of the tile's size modulo ``multiple``; there is no tile of the others, on which nothing runs.
+    halos: Mapping[int, Halo] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def halo(self) -> tuple[int, int]:
@@ -163,6 +181,7 @@ class Tiling:
                 tuple(slice(tile.start, tile.stop) for tile in tiles),
                 tuple(slice(tile.kept_start, tile.kept_stop) for tile in tiles),
                 tuple(slice(tile.kept_start - tile.offset, tile.kept_stop - tile.offset) for tile in tiles),
+                tuple(tile.outputs for tile in tiles),
             )
 
     @cached_property
@@ -183,7 +202,7 @@ class Tiling:
     ) -> Any:
         """Run ``run`` over all tiles of ``image`` and return their outputs put together.
 
-        Never more than a tile of the image and its output are held, beside the result.
+        Never more than a tile of the image and its output are held, beside a result in memory.
 
         Parameters
         ----------
@@ -194,40 +213,50 @@ class Tiling:
         axes
             Dimensions of ``image`` that are the spatial axes, in order; by default its last ones.
         out
-            Where the outputs are written, of the shape of the whole result; a new numpy array by default. Give one on
-            disk where the result does not fit into memory.
+            Where the outputs are written: an array of the shape of the whole result, or the path of a new ``.npy`` or
+            ``.zarr``. By default an array of the kind of ``image``: for a memmap and a zarr array one in a temporary
+            file; for a dask array a lazy one, as ``map_overlap`` gives; else one in memory.
         progress
             Whether a progress bar is shown; by default where standard error is a terminal.
 
         Raises
         ------
         TilingError
-            If a node forbids exact tiling, or the image or an output does not have the size that is planned for.
+            If a node forbids exact tiling, or the image, an output or ``out`` does not have the size that is planned
+            for.
         """
         import numpy as np
 
         self._check()
         places = self._places(image, axes)
-        boxes = list(self.boxes())
-        for box in _shown(boxes, progress):
-            tile = np.asarray(image[_index(image.ndim, places, box.input)])
-            outputs_of_tile = np.asarray(run(tile))
-            if outputs_of_tile.ndim != image.ndim:
-                raise TilingError(
-                    f"the output of a tile has {outputs_of_tile.ndim} dimensions, and the image {image.ndim}"
-                )
-            sizes = [outputs_of_tile.shape[place] for place in places]
-            if any(crop.stop > size for crop, size in zip(box.crop, sizes, strict=True)):
-                raise TilingError(
-                    f"the output of a tile of {_sized(box.input)} has size {sizes}, less than is planned for"
-                )
-            if out is None:
-                shape = list(outputs_of_tile.shape)
-                for place, size in zip(places, self.output_size, strict=True):
-                    shape[place] = size
-                out = np.empty(shape, dtype=outputs_of_tile.dtype)
-            out[_index(image.ndim, places, box.output)] = outputs_of_tile[_index(image.ndim, places, box.crop)]
+        if out is None and arrays.kind_of(image) == "dask":
+            return self.map_overlap(run, image, axes=axes)
+        dimensions = len(image.shape)
+        for box in _shown(self.boxes(), self.count or 0, progress):
+            outputs = self._ran(run, np.asarray(image[_index(dimensions, places, box.input)]), box, places)
+            shape = list(outputs.shape)
+            for place, size in zip(places, self.output_size, strict=True):
+                shape[place] = size
+            if out is None or isinstance(out, (str, Path)):
+                out = arrays.empty(image, shape, outputs.dtype, out)
+            if list(out.shape) != shape:
+                raise TilingError(f"out has shape {list(out.shape)}, and the outputs put together have {shape}")
+            out[_index(dimensions, places, box.output)] = outputs[_index(dimensions, places, box.crop)]
         return out
+
+    def _ran(self, run: Run, tile: Array, box: TileBox, places: Sequence[int]) -> Array:
+        """Return the outputs of one tile, of the size that is planned for."""
+        import numpy as np
+
+        outputs: Array = np.asarray(run(tile))
+        if outputs.ndim != tile.ndim:
+            raise TilingError(f"the output of a tile has {outputs.ndim} dimensions, and the image {tile.ndim}")
+        sizes = [outputs.shape[place] for place in places]
+        if sizes != list(box.outputs):
+            raise TilingError(
+                f"the output of a tile of {_sized(box.input)} has size {sizes}, and {list(box.outputs)} is planned for"
+            )
+        return outputs
 
     def verify(self, run: Run, image: Any, *, axes: Sequence[int] | None = None) -> float:
         """Return the largest difference between the outputs of tiles and those of the whole, on a crop of ``image``.
@@ -257,7 +286,8 @@ class Tiling:
         put_together = plan.stitch(run, piece, axes=places, progress=False)
         if whole.shape != put_together.shape:
             raise TilingError(f"the whole has shape {whole.shape}, its tiles put together {put_together.shape}")
-        return float(np.abs(whole - put_together).max())
+        # In float64, since whole numbers wrap round and truth values have no difference.
+        return float(np.abs(np.subtract(whole, put_together, dtype=np.result_type(whole, np.float64))).max())
 
     def map_overlap(self, run: Run, array: Any, *, axes: Sequence[int] | None = None, dtype: Any = None) -> Any:
         """Return the outputs as a lazy dask array, a chunk a tile, so that a cluster can work them out.
@@ -289,11 +319,14 @@ class Tiling:
             raise MissingExtraError("map_overlap needs dask: pip install 'dask[array]'") from error
         self._check()
         places = self._places(array, axes)
-        sample = np.asarray(run(np.asarray(array[_index(array.ndim, places, next(self.boxes()).input)])))
+        dimensions = len(array.shape)
+        first = next(self.boxes())
+        sample = self._ran(run, np.asarray(array[_index(dimensions, places, first.input)]), first, places)
         kind = dtype or sample.dtype
 
-        def piece(tile: Any, crop: Box) -> Any:
-            return np.asarray(run(np.asarray(tile)))[_index(array.ndim, places, crop)]
+        def piece(tile: Any, box: TileBox) -> Any:
+            outputs = self._ran(run, np.asarray(tile), box, places)[_index(dimensions, places, box.crop)]
+            return outputs.astype(kind, copy=False)
 
         from_delayed: Any = lazy.from_delayed
         later: Any = delayed(piece, pure=True)
@@ -302,15 +335,19 @@ class Tiling:
             shape = list(sample.shape)
             for dimension, output in zip(places, box.output, strict=True):
                 shape[dimension] = output.stop - output.start
-            tile = array[_index(array.ndim, places, box.input)]
-            blocks[place] = from_delayed(later(tile, box.crop), shape=tuple(shape), dtype=kind)
-        return _assembled(lazy, blocks, places)
+            tile = array[_index(dimensions, places, box.input)]
+            blocks[place] = from_delayed(later(tile, box), shape=tuple(shape), dtype=kind)
+        return arrays.joined(lazy, blocks, places)
 
     def _places(self, image: Any, axes: Sequence[int] | None) -> tuple[int, ...]:
+        if not hasattr(image, "shape"):
+            raise TilingError(f"the image is {type(image).__name__}, which is no array")
         dimensions = len(image.shape)
         places = tuple(range(dimensions - len(self.axes), dimensions)) if axes is None else tuple(axes)
         if len(places) != len(self.axes):
             raise TilingError(f"axes {list(places)} are {len(places)}, and the network has {len(self.axes)}")
+        if len({place % dimensions for place in places if -dimensions <= place < dimensions}) < len(places):
+            raise TilingError(f"axes {list(places)} are not dimensions of an image that has {dimensions}")
         places = tuple(place % dimensions for place in places)
         for place, axis in zip(places, self.axes, strict=True):
             if image.shape[place] != axis.image:
@@ -327,6 +364,8 @@ class TileBox:
     input: Box
     output: Box
     crop: Box
+    #: How many outputs it has along each axis, before they are cropped.
+    outputs: tuple[int, ...] = field(repr=False)
 
     def __iter__(self) -> Iterator[Box]:
         return iter((self.input, self.output, self.crop))
@@ -343,7 +382,7 @@ def _sized(box: Box) -> str:
     return " x ".join(str(piece.stop - piece.start) for piece in box)
 
 
-def _shown(boxes: list[TileBox], progress: bool | None) -> Iterator[TileBox]:
+def _shown(boxes: Iterator[TileBox], count: int, progress: bool | None) -> Iterator[TileBox]:
     """Yield ``boxes``, with a progress bar on a terminal."""
     import sys
 
@@ -353,22 +392,7 @@ def _shown(boxes: list[TileBox], progress: bool | None) -> Iterator[TileBox]:
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(boxes, "tiles", console=Console(stderr=True))
-
-
-def _assembled(lazy: Any, blocks: Any, places: Sequence[int]) -> Any:
-    """Return one dask array made of a grid of them, along the dimensions ``places``."""
-    for place in reversed(places):
-        rows = [lazy.concatenate(list(row), axis=place) for row in blocks.reshape(-1, blocks.shape[-1])]
-        joined = type(blocks)(blocks.shape[:-1], dtype=object)
-        for where, row in zip(_places_of(joined.shape), rows, strict=True):
-            joined[where] = row
-        blocks = joined
-    return blocks[()]
-
-
-def _places_of(shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    return product(*(range(size) for size in shape))
+    yield from track(boxes, "tiles", total=count, console=Console(stderr=True))
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ The plan is exact, or there is none: every node that forbids one is named.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from itertools import product
-from math import floor, lcm, prod
+from itertools import accumulate, product
+from math import floor, isqrt, lcm, prod
 from typing import TYPE_CHECKING, Any
 
 from rfgraph.algebra.window import Window, as_number
@@ -25,7 +26,7 @@ from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.exact_outputs import ExactOutputs, exact_outputs
 from rfgraph.passes.fields import forward
 from rfgraph.passes.fold import between, fold
-from rfgraph.questions.tiles import AxisTiling, Blocker, Tile, Tiling, Untileable
+from rfgraph.questions.tiles import AxisTiling, Blocker, Halo, Tile, Tiling, Untileable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
 #: Halos are worked out for every residue of the tile's size modulo the start multiple, up to this many.
 MAX_RESIDUES = 512
 
-#: Tile sizes that are compared along an axis when none is given.
-_CANDIDATES = 48
+#: Tile sizes that are compared along an axis when none is given, where there are more than two axes.
+MAX_CHOICES = 512
 
 #: Halos are looked for on tiles of fewer pixels than this.
 _MOST = 1 << 24
 
-#: Pixels of a tile where neither its size nor what it may take is given.
+#: Pixels of a tile where neither its size nor what it may take is given, unless even the smallest ones have as many.
 USUAL_PIXELS = 1 << 20
 
 
@@ -79,6 +80,7 @@ class Tiler:
     _compiled: dict[tuple[int, ...], Compiled] = field(default_factory=dict, repr=False)
     _exact: dict[tuple[int, int], tuple[int, int, int]] = field(default_factory=dict, repr=False)
     _rules: dict[tuple[int, int | None], AxisTiling] = field(default_factory=dict, repr=False)
+    _settled_sizes: dict[tuple[int, int], tuple[list[int], ...]] = field(default_factory=dict, repr=False)
 
     def compiled(self, sizes: Sequence[int] | None) -> Compiled:
         """Return the network with the windows that it has for an input of ``sizes``, one per axis."""
@@ -117,6 +119,26 @@ class Tiler:
         if (axis, image) not in self._rules:
             self._rules[axis, image] = _rule(self, axis, image)
         return self._rules[axis, image]
+
+    def map_sizes(self, axis: int, image: int, tile: int) -> list[int]:
+        """Return the size of every map on the way along one axis, for a tile of so many pixels.
+
+        From where halos are settled on, maps grow evenly.
+        """
+        general = self.rule(axis, image)
+        halo = general.halos.get(tile % general.multiple)
+        if halo is None or tile < halo.settled:
+            sizes = self.compiled(self.alike(axis, tile)).sizes
+            return [sizes[v][axis] or 0 for v in self.between]
+        key = axis, tile % general.multiple
+        if key not in self._settled_sizes:
+            self._settled_sizes[key] = tuple(
+                [sizes[v][axis] or 0 for v in self.between]
+                for size in (halo.settled, halo.settled + general.multiple)
+                for sizes in [self.compiled(self.alike(axis, size)).sizes]
+            )
+        turns = (tile - halo.settled) // general.multiple
+        return [size + turns * (larger - size) for size, larger in zip(*self._settled_sizes[key], strict=True)]
 
     def mirrors(self, axis: int, tile: int, at_start: bool, at_end: bool) -> bool:
         """Return whether all that is mirrored at a border of the image, which a tile keeps, is exact in the tile.
@@ -223,11 +245,22 @@ def _rule(tiler: Tiler, axis: int, image: int | None) -> AxisTiling:
             "whose halos are worked out; give a tile"
         )
     stride = strides[-1]
-    halos = [halo for residue in residues if (halo := _settled(tiler, axis, multiple, stride, residue)) is not None]
+    halos = {
+        residue: halo for residue in residues if (halo := _settled(tiler, axis, multiple, stride, residue)) is not None
+    }
     if not halos:
         raise TilingError(f"axis {tiler.layers.axes[axis]}: no size at which the network runs was found; give a tile")
-    before, after, overlap = (max(numbers) for numbers in zip(*halos, strict=True))
-    return AxisTiling(tiler.layers.axes[axis], multiple, before, after, as_number(stride), overlap, same, image)
+    return AxisTiling(
+        tiler.layers.axes[axis],
+        multiple,
+        max(halo.before for halo in halos.values()),
+        max(halo.after for halo in halos.values()),
+        as_number(stride),
+        max(halo.overlap for halo in halos.values()),
+        same,
+        image,
+        halos=halos,
+    )
 
 
 #: Input sizes that are tried for a field that is not known at any.
@@ -261,8 +294,8 @@ def _sizes(multiple: int, residue: int) -> Iterator[int]:
         turns = 2 * turns + 1
 
 
-def _settled(tiler: Tiler, axis: int, multiple: int, stride: Fraction, residue: int) -> tuple[int, int, int] | None:
-    """Return halo before and after, and overlap, of tiles of that residue once they are so large that both stay.
+def _settled(tiler: Tiler, axis: int, multiple: int, stride: Fraction, residue: int) -> Halo | None:
+    """Return the halo of tiles of that residue once they are so large that it stays.
 
     ``None`` if the network runs on no tile of that residue.
     """
@@ -274,7 +307,7 @@ def _settled(tiler: Tiler, axis: int, multiple: int, stride: Fraction, residue: 
         step = _step(before, after, outputs, stride, multiple)
         # On the smallest tiles a map of one position may be read whole, by chance.
         if step > 0 and all(read.is_local or read.is_empty for read in tiler.windows(axis, size)):
-            return before, after, size - step
+            return Halo(before, after, size - step, size, outputs)
     return None
 
 
@@ -292,10 +325,10 @@ def planned(tiler: Tiler, axis: int, image: int, tile: int, overlap: int | None 
         If no tile of that size computes enough, or SAME padding wants another size.
     """
     general = tiler.rule(axis, image)
-    name, multiple, stride = general.axis, general.multiple, Fraction(general.stride)
+    name, multiple = general.axis, general.multiple
     whole = tiler.compiled(tiler.alike(axis, image)).sizes[tiler.node][axis] or 0
     if tile >= image:
-        only = Tile(0, image, 0, whole, 0)
+        only = Tile(0, image, 0, whole, 0, whole)
         return replace(general, overlap=0, tile=image, step=image, tiles=(only,))
     if general.same and (image - tile) % multiple:
         lower = tile - (tile - image) % multiple
@@ -303,20 +336,38 @@ def planned(tiler: Tiler, axis: int, image: int, tile: int, overlap: int | None 
             f"axis {name}: with padding 'same' a tile has the image's size {image} modulo {multiple}, and {tile} has "
             f"not; take {lower} or {lower + multiple}"
         )
+    stepping = _stepping(tiler, axis, general, tile, overlap)
+    tiles = _cut(tiler, axis, general, image, tile, stepping.step or 0, whole)
+    return replace(stepping, tiles=tiles)
+
+
+def _stepping(tiler: Tiler, axis: int, general: AxisTiling, tile: int, overlap: int | None) -> AxisTiling:
+    """Return how far tiles of that size step, and their halo.
+
+    Raises
+    ------
+    TilingError
+        If nothing in them is exact, or ``overlap`` is too little.
+    """
+    name, multiple, stride = general.axis, general.multiple, Fraction(general.stride)
     before, after, outputs = tiler.exact(axis, tile)
     step = _step(before, after, outputs, stride, multiple)
     if overlap is not None:
         if tile - overlap > step:
             raise TilingError(f"axis {name}: an overlap of {overlap} is too little; tiles of {tile} need {tile - step}")
-        step = (tile - overlap) // multiple * multiple
+        exact_step, step = step, (tile - overlap) // multiple * multiple
+        if step < 1 <= exact_step:
+            raise TilingError(
+                f"axis {name}: an overlap of {overlap} leaves tiles of {tile} no step, and tiles start at multiples of "
+                f"{multiple}; take an overlap of {tile - multiple} or less"
+            )
     if step < 1:
         least = general.overlap + multiple
         raise TilingError(
             f"axis {name}: a tile of {tile} has {outputs} outputs, of which {before} before and {after} after are not "
             f"exact, and tiles start at multiples of {multiple}; take tiles of {least} or more"
         )
-    tiles = _cut(tiler, axis, general, image, tile, step, whole)
-    return replace(general, before=before, after=after, overlap=tile - step, tile=tile, step=step, tiles=tiles)
+    return replace(general, before=before, after=after, overlap=tile - step, tile=tile, step=step)
 
 
 def _cut(
@@ -347,7 +398,7 @@ def _cut(
                 f"axis {general.axis}: the tile {start}:{stop} of an image of {image} does not agree with the whole; "
                 "take another tile"
             )
-        tiles.append(Tile(start, stop, kept, stop_kept, offset))
+        tiles.append(Tile(start, stop, kept, stop_kept, offset, outputs))
         kept = stop_kept
     return tuple(tiles)
 
@@ -384,13 +435,16 @@ def plan(
     blocking = blockers(tiler.compiled(None), tiler.node, tiler.source)
     if blocking:
         return Tiling(node, source, (), tuple(blocking))
+    overlaps: Sequence[int | None] = overlap or [None] * len(layers.axes)
     if image is None:
-        return Tiling(node, source, tuple(tiler.rule(axis, None) for axis in range(len(layers.axes))), ())
+        rules = [tiler.rule(axis, None) for axis in range(len(layers.axes))]
+        if tile is not None:
+            rules = [_stepping(tiler, axis, *each) for axis, each in enumerate(zip(rules, tile, overlaps, strict=True))]
+        return Tiling(node, source, tuple(rules), ())
 
     def again(sizes: Sequence[int], tiles: Sequence[int]) -> Tiling:
         return plan(tiler, sizes, tiles)
 
-    overlaps: Sequence[int | None] = overlap or [None] * len(layers.axes)
     if tile is None:
         axes = _cheapest(tiler, image, overlaps, fits)
     else:
@@ -398,51 +452,103 @@ def plan(
     return Tiling(node, source, axes, (), again)
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """A tile size along one axis, and what a plan of it comes to."""
+
+    tile: int
+    #: Pixels that all tiles have together.
+    pixels: int
+    tiles: int
+
+
 def _cheapest(
     tiler: Tiler, image: Sequence[int], overlaps: Sequence[int | None], fits: Callable[[tuple[int, ...]], bool] | None
 ) -> tuple[AxisTiling, ...]:
     """Return the plan of the least overhead whose tiles fit; of equal ones that of the fewest tiles."""
-    per_axis = [_choices(tiler, axis, size, overlaps[axis]) for axis, size in enumerate(image)]
-    plans = sorted(
-        product(*per_axis),
-        key=lambda axes: (prod(axis.pixels for axis in axes), prod(len(axis.tiles) for axis in axes)),
-    )
-    sizes = [tuple(axis.tile or 0 for axis in axes) for axes in plans]
-    for axes, tile in zip(plans, sizes, strict=True):
-        if fits(tile) if fits is not None else prod(tile) <= USUAL_PIXELS:
-            return axes
-    least = "x".join(map(str, min(sizes, key=prod)))
-    small = f"of at most {USUAL_PIXELS} pixels" if fits is None else "that fits into the memory given"
+    choices = [_choices(tiler, axis, size, overlaps[axis]) for axis, size in enumerate(image)]
+    smallest = [of_axis[0].tile for of_axis in choices]
+    most = max(USUAL_PIXELS, 4 * prod(smallest))
+    while tiles := _best(choices, fits or (lambda tile: prod(tile) <= most)):
+        plans = []
+        for axis, tile in enumerate(tiles):
+            try:
+                plans.append(planned(tiler, axis, image[axis], tile, overlaps[axis]))
+            except (TilingError, SizeError):  # its last tile does not run, or reads what is spoilt
+                choices[axis] = [choice for choice in choices[axis] if choice.tile != tile]
+                break
+        else:
+            return tuple(plans)
+    least = "x".join(map(str, smallest))
     raise TilingError(
-        f"no tile {small} computes anything exact; the smallest of those tried that does has {least} pixels: pass "
-        "tile= for its size, or memory= for the bytes that its feature maps may take"
+        f"no tile that fits into the memory given computes anything exact; the smallest that does has {least} pixels: "
+        "pass tile= for its size, or memory= for more bytes that its feature maps may take"
     )
 
 
-def _choices(tiler: Tiler, axis: int, image: int, overlap: int | None) -> list[AxisTiling]:
-    """Return plans of many tile sizes, from the least that computes anything to the image itself."""
+def _choices(tiler: Tiler, axis: int, image: int, overlap: int | None) -> list[_Choice]:
+    """Return the smallest tile for every number of tiles, in order of size, and the image itself.
+
+    A larger tile for as many tiles computes more pixels. Tiles advance by a multiple and overlap by what their residue
+    modulo the multiple wants; all are given in closed form, whatever the size of the image.
+    """
     general = tiler.rule(axis, image)
     multiple = general.multiple
-    residue = image % multiple if general.same else 0
-    least = general.overlap // multiple + 1
-    most = -(-image // multiple)
-    choices = [planned(tiler, axis, image, image)]
-    tried = set()
-    for i in range(_CANDIDATES):
-        turns = least + round((most - least) * (i / (_CANDIDATES - 1)) ** 2) if most > least else most
-        size = residue + multiple * turns
-        if size in tried or size >= image:
+    shared = {
+        halo.overlap for residue, halo in general.halos.items() if not general.same or residue == image % multiple
+    }
+    if overlap is not None:
+        shared = {least if least >= overlap else overlap + (least - overlap) % multiple for least in shared}
+    choices = {image: _Choice(image, image, 1)}
+    # A last tile of another residue may want more than its neighbours share: then one multiple more does.
+    for common in shared | {least + multiple for least in shared}:
+        multiples = max(-(-(image - common) // multiple), 0)
+        # The number of tiles and the multiples in a step bound each other: one of them is at most the root.
+        few = range(1, isqrt(multiples) + 2)
+        for turns in {*few, *(-(-multiples // count) for count in few)}:
+            step = turns * multiple
+            tile = step + common
+            if tile < image:
+                count = 1 + -(-(image - tile) // step)
+                last = -(-(image - tile) // multiple) * multiple
+                choices[tile] = _Choice(tile, (count - 1) * tile + image - last, count)
+    in_order = [choices[tile] for tile in sorted(choices)]
+    return in_order[:: -(-len(in_order) // MAX_CHOICES)] if len(tiler.layers.axes) > 2 else in_order
+
+
+def _best(choices: Sequence[Sequence[_Choice]], fits: Callable[[tuple[int, ...]], bool]) -> tuple[int, ...] | None:
+    """Return the tile sizes of the least overhead that fit, one per axis; what fits, fits with smaller tiles too."""
+    *others, last = choices
+    # The best choice of the last axis among the smallest ones, by how many of them may be taken.
+    least: list[_Choice] = list(accumulate(last, _cheaper))
+    best: tuple[tuple[int, int], tuple[int, ...]] | None = None
+    for chosen in product(*others):
+        tiles, pixels, count = (
+            tuple(c.tile for c in chosen),
+            prod(c.pixels for c in chosen),
+            prod(c.tiles for c in chosen),
+        )
+        if not least or (best and pixels * least[-1].pixels > best[0][0]):
             continue
-        tried.add(size)
-        try:
-            choices.append(planned(tiler, axis, image, size, overlap))
-        except (TilingError, SizeError):
-            continue
-    return choices
+        number = bisect_left(range(len(last)), True, key=lambda i: not fits((*tiles, last[i].tile)))
+        if number:
+            with_last = least[number - 1]
+            cost = (pixels * with_last.pixels, count * with_last.tiles)
+            if best is None or cost < best[0]:
+                best = cost, (*tiles, with_last.tile)
+    return best[1] if best else None
+
+
+def _cheaper(one: _Choice, other: _Choice) -> _Choice:
+    return min(one, other, key=lambda choice: (choice.pixels, choice.tiles))
 
 
 def fits_memory(
-    tiler: Tiler, channels: Mapping[Hashable, int | None], memory: int, bytes_per_value: int = 4
+    tiler: Tiler,
+    image: Sequence[int] | None,
+    channels: Mapping[Hashable, int | None],
+    memory: int,
+    bytes_per_value: int = 4,
 ) -> Callable[[tuple[int, ...]], bool]:
     """Return what tells whether the feature maps of a tile fit into ``memory`` bytes, all that live at once together.
 
@@ -452,29 +558,38 @@ def fits_memory(
     ------
     UnknownFieldError
         If the channels of some map on the way are not known.
+    TilingError
+        If the image has no size.
     """
+    if image is None:
+        raise TilingError("memory decides nothing without the size of the image: analyze with input_size=")
     layers, inside = tiler.layers, set(tiler.between)
-    last_reader = dict.fromkeys(tiler.between, tiler.node)
+    widths = []
+    last_reader = {}
     for v in tiler.between:
-        if channels.get(layers.nodes[v]) is None:
+        width = channels.get(layers.nodes[v])
+        if width is None:
             raise UnknownFieldError(
                 f"{layers.describe(v)}: its channels are not known, so neither is its memory; give a tile"
             )
-    for v in tiler.between:
-        for tail in layers.tails[v]:
-            if tail in inside:
-                last_reader[tail] = v
-    last_reader[tiler.node] = tiler.node
+        widths.append(width * bytes_per_value)
+        last_reader.update(dict.fromkeys((v, *inside.intersection(layers.tails[v])), v))
+    last_reader[tiler.node] = len(layers.nodes)
+    places = {v: place for place, v in enumerate(tiler.between)}
+    freed: list[list[int]] = [[] for _ in tiler.between]
+    for v, reader in last_reader.items():
+        if reader in places:
+            freed[places[reader]].append(places[v])
 
     def fits(tile: tuple[int, ...]) -> bool:
-        compiled = tiler.compiled(tile)
-        live: dict[int, int] = {}
-        for v in tiler.between:
-            live[v] = prod(size or 1 for size in compiled.sizes[v]) * (channels[layers.nodes[v]] or 0)
-            if sum(live.values()) * bytes_per_value > memory:
+        sizes = (tiler.map_sizes(axis, image[axis], pixels) for axis, pixels in enumerate(tile))
+        taken = [width * prod(of_map) for width, *of_map in zip(widths, *sizes, strict=True)]
+        live = 0
+        for more, over in zip(taken, freed, strict=True):
+            live += more
+            if live > memory:
                 return False
-            for tail in {tail for tail in layers.tails[v] if tail in live and last_reader[tail] == v}:
-                del live[tail]
+            live -= sum(taken[place] for place in over)
         return True
 
     return fits

@@ -6,6 +6,7 @@ expression that it is, position by position; both are the same output if the exp
 
 from __future__ import annotations
 
+import tempfile
 from fractions import Fraction
 from functools import cache
 
@@ -393,8 +394,95 @@ def test_the_least_overhead_that_fits():
     said = "no tile that fits into the memory given computes anything exact; .* has 48x48 pixels: pass tile="
     with pytest.raises(TilingError, match=said):
         tiling.plan(tiler, (4000, 3000), fits=lambda tile: tile[0] * tile[1] <= 16)
-    with pytest.raises(TilingError, match=r"of at most 1048576 pixels .* has 1344x1344 pixels: pass tile="):
-        rfgraph.analyze("zoo:inception_v3", input_size=2000).tiling()
+    # Where even the smallest tiles have more pixels than is usual, they are larger by default.
+    plan = rfgraph.analyze("zoo:inception_v3", input_size=2000).tiling()
+    assert plan.count == 1
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_least_overhead_is_that_of_all_tile_sizes(name):
+    """Along one axis, against every tile size that there is."""
+    graph, multiple, _ = NETWORKS[name]
+    tiler = tiler_of(graph)
+    for image in (4 * multiple * 31, 4 * multiple * 31 + multiple // 2 + 1):
+        most = image * 2 // 3
+        overheads = {}
+        for tile in range(1, most + 1):
+            try:
+                plan = tiling.plan(tiler, (image,), (tile,))
+            except (TilingError, SizeError):
+                continue
+            overheads[tile] = plan.overhead
+        if overheads:
+            best = tiling.plan(tiler, (image,), fits=lambda tile, most=most: tile[0] <= most)
+            assert best.overhead == min(overheads.values()) == overheads[best.axes[0].tile]
+
+
+def test_the_least_overhead_over_two_axes():
+    tiler = tiler_of(unet(2, axes=2))
+    image, most = (200, 140), 96 * 100
+    best = tiling.plan(tiler, image, fits=lambda tile: tile[0] * tile[1] <= most)
+    plans = [
+        tiling.plan(tiler, image, (y, x))
+        for y in range(48, 200, 4)
+        for x in range(48, min(most // y, 140) + 1, 4)
+    ]  # fmt: skip
+    assert best.overhead == min(plan.overhead for plan in plans)
+    # Big images are planned as fast: what is compared grows with the root of the number of tiles.
+    assert tiling.plan(tiler, (10**7, 10**7), fits=lambda tile: tile[0] * tile[1] <= 1 << 30).status == "exact"
+
+
+def test_what_fits_into_memory():
+    """Maps that live at once, held against the maps of every tile, written down."""
+    tiler = tiler_of(unet(2))
+    channels = {node: 1 + i % 3 for i, node in enumerate(tiler.layers.nodes)}
+    graph, order = unet(2), list(tiler.layers.nodes)
+    for tile in (8, 48, 52, 96, 480):
+        sizes = oracle.all_sizes(sized(graph, tile), 1)
+        most = 0
+        for done, node in enumerate(order):
+            live = {node} | {
+                u
+                for u in order[:done]
+                if u == order[-1] or any(order.index(reader) >= done for reader in graph.successors(u))
+            }
+            most = max(most, sum(4 * channels[u] * sizes[u][0] for u in live))
+        fits = [tiling.fits_memory(tiler, (960,), channels, memory)((tile,)) for memory in (most, most - 1)]
+        assert fits == [True, False]
+
+
+def test_memory_wants_the_size_of_the_image():
+    net = rfgraph.Network("net", axes=1)
+    net.conv("a", net.input("x", channels=1), kernel=3, padding=1, channels=1)
+    with pytest.raises(TilingError, match="memory decides nothing without the size of the image"):
+        rfgraph.analyze(net).tiling(memory=1000)
+    with pytest.raises(TilingError, match="the smallest that does has 3 pixels"):
+        rfgraph.analyze(net, input_size=1000).tiling(memory=10)
+
+
+def test_a_tile_without_an_image_tells_its_halo_and_step():
+    (axis,) = plan_of(unet(2), None, 200).axes
+    assert (axis.tile, axis.step, axis.halo, axis.tiles) == (200, 156, (22, 22), ())
+    with pytest.raises(TilingError, match="take tiles of 48"):
+        plan_of(unet(2), None, 44)
+
+
+def test_tiles_of_the_only_residue_that_the_network_runs_on():
+    """An unpadded U-Net of two levels runs on sizes of 2 modulo 4; its tiles start at multiples of 4 all the same."""
+    net = rfgraph.Network("valid", axes=1)
+    x = net.conv("a", net.input("image"), kernel=3)
+    y = net.conv("b", net.avg_pool("pool0", x, kernel=2), kernel=3)
+    z = net.conv("c", net.avg_pool("pool1", y, kernel=2), kernel=3)
+    y = net.add("join1", net.crop("cut1", y, padding=-2), net.conv_transpose("up1", z, kernel=2, stride=2))
+    y = net.conv("d", y, kernel=3)
+    net.add("join0", net.crop("cut0", x, padding=-8), net.conv_transpose("up0", y, kernel=2, stride=2))
+    graph = net.graph
+    (axis,) = plan_of(graph).axes
+    assert (axis.multiple, set(axis.halos)) == (4, {2})
+    plan = tiling.plan(tiler_of(graph), (122,), fits=lambda tile: tile[0] < 50)
+    assert plan.count > 2
+    assert plan.axes[0].tile % 4 == 2
+    check_tiles(graph, 122, plan)
 
 
 def test_overhead_is_computed_pixels_over_pixels():
@@ -411,6 +499,7 @@ def test_overhead_is_computed_pixels_over_pixels():
     [
         ((1000, 44), r"a tile of 44 has 44 outputs, of which 22 before and 22 after are not exact.* take tiles of 48"),
         ((1000, 200, 10), "an overlap of 10 is too little; tiles of 200 need 44"),
+        ((1000, 200, 198), "an overlap of 198 leaves tiles of 200 no step.* take an overlap of 196 or less"),
     ],
 )
 def test_tiles_that_do_not_do_are_refused(arguments, message):
@@ -463,6 +552,50 @@ def test_stitch_writes_where_it_is_told(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), whole)
 
 
+def test_outputs_are_of_the_kind_of_the_image(tmp_path):
+    image = np.random.default_rng(0).integers(0, 9, (50, 40))
+    plan, whole = plan_of(SUM, (50, 40), 16), doubled()(image)
+    on_disk = np.lib.format.open_memmap(tmp_path / "image.npy", mode="w+", dtype=image.dtype, shape=image.shape)
+    on_disk[:] = image
+    out = plan.stitch(doubled(), on_disk)
+    assert type(out) is np.memmap
+    np.testing.assert_array_equal(out, whole)
+    named = plan.stitch(doubled(), image, out=tmp_path / "named.npy")
+    np.testing.assert_array_equal(named, whole)
+    np.testing.assert_array_equal(np.load(tmp_path / "named.npy"), whole)
+    with pytest.raises(TilingError, match=r"does not end in \.npy or \.zarr"):
+        plan.stitch(doubled(), image, out=tmp_path / "named.tif")
+
+
+def test_outputs_of_zarr_are_zarr(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    image = np.random.default_rng(0).integers(0, 9, (3, 50, 40))
+    stored = zarr.create_array(str(tmp_path / "image.zarr"), shape=image.shape, chunks=(1, 17, 13), dtype=image.dtype)
+    stored[:] = image
+    plan, whole = plan_of(SUM, (50, 40), 16), doubled()(image)
+    out = plan.stitch(doubled(), stored)
+    assert isinstance(out, zarr.Array)
+    np.testing.assert_array_equal(out[:], whole)
+    for source in (stored, image):
+        plan.stitch(doubled(), source, out=tmp_path / f"{type(source).__name__}.zarr")
+        written = zarr.open(str(tmp_path / f"{type(source).__name__}.zarr"))
+        np.testing.assert_array_equal(written[:], whole)
+
+
+def test_never_more_than_a_tile_is_held():
+    """Beside the arrays on disk: a few times what one tile takes, whatever the size of the image."""
+    import tracemalloc
+
+    with tempfile.TemporaryFile() as file:
+        image = np.memmap(file, dtype=np.float64, mode="w+", shape=(1 << 20,))
+    plan = plan_of(chain(("conv", {"kernel": 3, "padding": 1})), len(image), 1 << 12)
+    tracemalloc.start()
+    plan.stitch(lambda piece: piece + 1, image, progress=False)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8 * (1 << 12) * image.itemsize < image.nbytes / 16
+
+
 def test_never_more_than_a_tile_is_read():
     class Lazy:
         shape, ndim = (50, 40), 2
@@ -505,12 +638,40 @@ def test_verify_sees_a_network_that_is_another():
     ("run", "message"),
     [
         (lambda piece: piece[0], "has 1 dimensions, and the image 2"),
-        (lambda piece: piece[::2], "less than is planned for"),
+        (lambda piece: piece[::2], r"16 x 16 has size \[8, 16\], and \[16, 16\] is planned for"),
+        (lambda piece: np.pad(piece, 1), r"16 x 16 has size \[18, 18\], and \[16, 16\] is planned for"),
     ],
 )
 def test_outputs_that_do_not_fit_are_refused(run, message):
     with pytest.raises(TilingError, match=message):
         plan_of(SUM, (50, 40), 16).stitch(run, np.ones((50, 40)))
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        (np.ones((50, 40)), {"axes": (0, 2)}, r"axes \[0, 2\] are not dimensions of an image that has 2"),
+        (np.ones((50, 40)), {"axes": (0, 0)}, r"axes \[0, 0\] are not dimensions"),
+        (np.ones((50, 40)), {"axes": (0,)}, r"axes \[0\] are 1, and the network has 2"),
+        ("image.tif", {}, "the image is str, which is no array"),
+        (np.ones((50, 40)), {"out": np.ones((5, 4))}, r"out has shape \[5, 4\], and .* have \[50, 40\]"),
+    ],
+)
+def test_images_and_outputs_that_do_not_do(image, options, message):
+    with pytest.raises(TilingError, match=message):
+        plan_of(SUM, (50, 40), 16).stitch(doubled(), image, **options)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, bool, np.float32])
+def test_verify_tells_differences_of_any_kind_of_numbers(kind):
+    plan = plan_of(SUM, (50, 40), 16)
+    image = np.arange(2000).reshape(50, 40) % 7
+
+    def away(piece):  # what it gives depends on how large the piece is
+        return (piece % 2 + (len(piece) > 16)).astype(kind)
+
+    assert plan.verify(away, image) == 1
+    assert plan.verify(lambda piece: piece.astype(kind), image) == 0
 
 
 def test_an_image_of_another_size_is_refused():
@@ -532,6 +693,11 @@ def test_map_overlap_is_lazy_and_the_same():
     assert len(calls) == 1  # one tile, to learn what outputs look like
     assert out.numblocks[1:] == tuple(len(axis.tiles) for axis in plan.axes)
     np.testing.assert_array_equal(out.compute(scheduler="synchronous"), doubled()(image))
+    # So is what is put together of a lazy image, whatever its chunks.
+    for chunks in ((3, 16, 16), (1, 7, 39), (2, (49, 1), (3, 37))):
+        of_lazy = plan.stitch(doubled(), lazy.from_array(image, chunks=chunks))
+        assert isinstance(of_lazy, lazy.Array)
+        np.testing.assert_array_equal(of_lazy.compute(scheduler="synchronous"), doubled()(image))
 
 
 # A published table.

@@ -217,7 +217,7 @@ class Page:
             except RFGraphError as error:  # it has no numbers here, and says why
                 shown.append(("text", printable(str(error))))
                 continue
-            plans = [plan, *(usual_plans(report, name) if plan.count else [])]
+            plans = [plan, *(usual_plans(report, plan) if plan.count else [])]
             sheet = TilingView(report, self.name, plans).sheet()
             shown += [("heading", printable(str(name))), *_sheet(sheet)]
             pictures = (_tiles(plan) for plan in (plan, *reversed(plans[1:])))
