@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -14,9 +15,11 @@ from masks import evaluate
 import rfgraph
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program as p
+from rfgraph.importers.lowering import lower as module
 from rfgraph.importers.lowering.layout import Layout
 from rfgraph.importers.lowering.lower import layout_of, lower, lower_for, place_all
 from rfgraph.importers.lowering.maps import LoweringBuilder
+from rfgraph.importers.lowering.recipes import Recipes
 from rfgraph.importers.lowering.views import View, along, other
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import exact_quotient, symbol
@@ -838,3 +841,48 @@ def test_axes_stay_where_they_are_at_another_size():
     graph = lower_for(framing, input_size=12)
     assert graph.nodes["x"]["size"] == [12]
     assert "it was made for 8" in rfgraph.analyze(graph)["slide2"].why
+
+
+def twice(program):
+    """Return a program that does all it does once more, beside it."""
+    again, steps = {}, list(program.instructions)
+    for step in program.instructions:
+        output = replace(step.output, name=f"{step.output.name}_again")
+        inputs = tuple(again.get(value.name, value) for value in step.inputs)
+        again[step.output.name] = output
+        steps.append(replace(step, name=output.name, inputs=inputs, output=output))
+    ends = (*program.outputs, *(again.get(value.name, value) for value in program.outputs))
+    return replace(program, instructions=tuple(steps), outputs=ends, titles=())
+
+
+def spelt_out(program):
+    """Return the nodes and edges of the network that a program is lowered to, or why it is not."""
+    try:
+        graph = lower(program)
+    except ModelFileError as error:
+        return str(error)
+    return list(graph.nodes(data=True)), list(graph.edges(data=True)), graph.graph
+
+
+@given(programs())
+def test_what_is_like_a_step_before_is_made_as_that_was(program):
+    program = twice(program)
+    kept = spelt_out(program)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recipes, "made", lambda *_: None)
+        assert spelt_out(program) == kept
+
+
+@pytest.mark.parametrize("blocks", [4, 40])
+def test_steps_that_are_alike_are_placed_once(blocks, monkeypatch):
+    """However deep a network is, rules are asked for its first blocks only."""
+    net = Net((1, 4, 16, 16))
+    x = net.x
+    for _ in range(blocks):
+        x = net.add(x, net.relu(net.conv(x)))
+    asked = []
+    rule = module.place
+    monkeypatch.setattr(module, "place", lambda *given: asked.append(given) or rule(*given))
+    graph = lower(net.program(x))
+    assert len(graph) == 1 + 3 * blocks
+    assert len(asked) <= 2 * 3 * 3  # twice, as the layout is looked for first

@@ -16,7 +16,7 @@ from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.views import View
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
-from rfgraph.importers.program.primitives import NOTHING, Instruction, Learned, Program
+from rfgraph.importers.program.primitives import Instruction, Program
 from rfgraph.ops.costs import FORMULAS, Map, Settings, cost
 
 
@@ -85,8 +85,8 @@ class Counts:
     def __init__(self, read: Program, views: Mapping[str, View | None], axes: int) -> None:
         self.axes = axes
         self.batch = _batch(read, views, axes)
-        self._counted: Learned = NOTHING
-        self._waiting: Learned = NOTHING
+        self._counted: set[tuple[str, int | None]] = set()
+        self._waiting: set[tuple[str, int | None]] = set()
 
     def channels(self, view: View | None) -> int | None:
         """Return what of a view is neither position nor batch, as far as it is a number."""
@@ -96,9 +96,23 @@ class Counts:
         found = exact_quotient(product(sizes), self.batch)
         return found if isinstance(found, int) and found > 0 else None
 
+    def waits(self, step: Instruction) -> bool:
+        """Note the learned tensors that ``step`` reads; return whether any wait for a node that holds them."""
+        if step.learned:
+            self._waiting |= step.learned - self._counted
+        return bool(self._waiting)
+
+    def taken(self) -> int | None:
+        """Return how many numbers the learned tensors hold that wait for a node, which has them from now on."""
+        counts = [count for _, count in self._waiting]
+        known = [count for count in counts if count is not None]
+        self._counted |= self._waiting
+        self._waiting.clear()
+        return sum(known) if len(known) == len(counts) else None
+
     def state(self, maps: LoweringBuilder, step: Instruction, operands: Iterable[Placed | None], made: Placed) -> None:
         """State what ``step`` holds and takes on the nodes that it added."""
-        self._waiting |= step.learned - self._counted
+        self.waits(step)
         added, nodes = maps.added, maps.network.graph.nodes
         if not added:
             return
@@ -108,11 +122,7 @@ class Counts:
             if node != main and nodes[node]["op"] in FORMULAS:
                 nodes[node]["macs"] = 0
         if self._waiting:
-            counts = [count for _, count in self._waiting]
-            known = [count for count in counts if count is not None]
-            attributes["parameters"] = sum(known) if len(known) == len(counts) else None
-            self._counted |= self._waiting
-            self._waiting = NOTHING
+            attributes["parameters"] = self.taken()
         channels = self.channels(made.view)
         if channels is not None:
             own = attributes.get("channels", channels)

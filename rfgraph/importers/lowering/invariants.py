@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
@@ -15,9 +15,10 @@ import networkx as nx
 from rfgraph.errors import RFGraphError
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.views import View
+from rfgraph.importers.program.dimensions import Dim
 from rfgraph.importers.program.primitives import Instruction
 from rfgraph.importers.program.shapes import text
-from rfgraph.ops import kind_of
+from rfgraph.ops import METADATA, kind_of
 
 
 def checked(maps: LoweringBuilder, step: Instruction, operands: Sequence[Placed | None], made: Placed) -> Placed:
@@ -66,27 +67,60 @@ def settle(maps: LoweringBuilder, placed: Mapping[str, Placed], ends: Iterable[s
     for p in placed.values():
         if p.view is not None:
             views.setdefault(p.node, p.view)
-    for axis in range(maps.axes):
-        _check_sizes(graph, views, axis, maps.axes)
+    _check_sizes(graph, views, maps.axes)
 
 
-def _check_sizes(graph: nx.MultiDiGraph[Any], views: Mapping[str, View], axis: int, axes: int) -> None:
-    sizes: dict[str, int | None] = {}
-    for node, attributes in graph.nodes(data=True):
-        slots = sorted((edge.get("slot", 0), tail) for tail, _, edge in graph.in_edges(node, data=True))
-        why = ""
-        try:
-            size = kind_of(attributes["op"]).parse(attributes, axis, axes).size([sizes[tail] for _, tail in slots])
-        except RFGraphError as error:  # of one input, it is told by the analysis, which names what a user can change
-            size, why = None, f"the maps of its operands do not fit: {error}" if len(slots) > 1 else ""
+#: Size along every axis, and what is wrong with them, "" if nothing is.
+Sizes = tuple[tuple[int | None, ...], str]
+
+
+def _check_sizes(graph: nx.MultiDiGraph[Any], views: Mapping[str, View], axes: int) -> None:
+    """Make nodes unknown whose maps are not as large as their tensors say."""
+    sizes: dict[str, tuple[int | None, ...]] = {}
+    known: dict[Hashable, Sizes] = {}  # most nodes are like others, and read maps that are as large
+    for node, attributes in graph._node.items():  # the views of networkx cost more than all else here
+        above = graph._pred[node]
+        slots = sorted([(edge.get("slot", 0), tail) for tail, edges in above.items() for edge in edges.values()])
         view = views.get(node)
-        extent = None if view is None else view.extent(axis)
-        if size is not None and isinstance(extent, int) and size != extent:
-            why = f"its map would have size {size} where its tensor has {extent}"
+        extents = None if view is None else tuple([view.extent(axis) for axis in range(axes)])
+        read = tuple([sizes[tail] for _, tail in slots])
+        key = repr([item for item in attributes.items() if _matters(*item)]), read, extents
+        found = known.get(key)
+        if found is None:
+            found = known[key] = _sizes(attributes, read, extents or (None,) * axes)
+        sizes[node], why = found
         if why:
             of = attributes.get("label") or attributes["op"]
             kept = {name: value for name, value in attributes.items() if name in ("location", "parameters")}
             attributes.clear()
             attributes.update(kept, op="unknown", of=of, why=why)
-            size = None
-        sizes[node] = size
+
+
+def _matters(name: str, value: object) -> bool:
+    """Return whether an attribute may decide the size of a map; a number that is too large for any does."""
+    return name == "op" or name not in METADATA or (isinstance(value, int) and bool(value >> 63))
+
+
+def _sizes(
+    attributes: Mapping[str, Any], read: Sequence[tuple[int | None, ...]], extents: Sequence[Dim | None]
+) -> Sizes:
+    """Return the size along every axis of the map of a node that reads maps of some sizes, and what is wrong with it.
+
+    It has to be that of its tensor, where that is known. From the first axis on along which something is wrong no size
+    is known.
+    """
+    sizes: list[int | None] = []
+    why = ""
+    for axis, extent in enumerate(extents):
+        if why:
+            sizes.append(None)
+            continue
+        try:
+            op = kind_of(attributes["op"]).parse(attributes, axis, len(extents))
+            size = op.size([of_map[axis] for of_map in read])
+        except RFGraphError as error:  # of one input, it is told by the analysis, which names what a user can change
+            size, why = None, f"the maps of its operands do not fit: {error}" if len(read) > 1 else ""
+        if size is not None and isinstance(extent, int) and size != extent:
+            size, why = None, f"its map would have size {size} where its tensor has {extent}"
+        sizes.append(size)
+    return tuple(sizes), why

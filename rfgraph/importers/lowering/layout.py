@@ -156,6 +156,8 @@ class Probe:
         self._parent: list[int] = []
         self._slid: dict[int, set[Span]] = {}
         self._patched: list[tuple[int, ...]] = []  # the axes that are cut into the same patches
+        #: How often candidates were found to be the same.
+        self.united = 0
         self._most = 0
         self._lost: set[str] = set()
         for value in program.inputs:
@@ -184,9 +186,12 @@ class Probe:
     def same(self, a: int, b: int) -> None:
         """Note that two candidates lie on each other where maps are merged."""
         a, b = self.find(a), self.find(b)
+        if a == b:
+            return
         owners = [{self._dims[axis][0] for axis in range(self.axes) if self.find(axis) == group} for group in (a, b)]
         if not owners[0] & owners[1]:  # two dimensions of one input are two axes, wherever they meet
             self._parent[max(a, b)] = min(a, b)
+            self.united += 1
 
     def canonical(self, view: View) -> View:
         """Return ``view`` with each axis written as the one that stands for it."""

@@ -9,7 +9,9 @@ never a guess.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import gc
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -27,6 +29,7 @@ from rfgraph.importers.lowering.layout import Axes, Layout, Probe
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.numbers import MOVES, Moves, Reading, read_back
 from rfgraph.importers.lowering.origins import Lost, Origins, after, joined, laid
+from rfgraph.importers.lowering.recipes import Recipes
 from rfgraph.importers.lowering.rules import Operands, place
 from rfgraph.importers.lowering.taken import overlaps, take
 from rfgraph.importers.program.folding import given
@@ -114,6 +117,30 @@ def lower_for(
     ModelFileError
         If the model has no such input.
     """
+    with _uncollected():
+        return _lowered_for(read, treat, input_size, locations, inputs, axes)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Have the cycle collector wait: a model is many small objects that stay, through which it would go in vain."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _lowered_for(
+    read: Callable[[Mapping[str, Any]], Program],
+    treat: Treat | None,
+    input_size: Any,
+    locations: Mapping[str, str],
+    inputs: Mapping[str, Any] | None,
+    axes: Axes | None,
+) -> nx.MultiDiGraph[Any]:
     numbers = {name: given(name, held) for name, held in (inputs or {}).items()}
     program = read(numbers)
     for name in numbers:
@@ -172,7 +199,7 @@ def place_all(program: Program, layout: Layout, maps: LoweringBuilder) -> dict[s
     maps.tells_fixed = program.tells_learned and program.learned is not None
     placed = _inputs(program, layout, maps, counts)
     values = {value.name: value for value in program.inputs}
-    moves = Moves(program)
+    moves, recipes = Moves(program), Recipes(maps, counts)
     adrift = {value.name for value in program.inputs if layout.views[value.name] is None and value.shape is not None}
     for step in program.instructions:
         operands = [None if value.constant else placed.get(value.name) for value in step.inputs]
@@ -180,6 +207,11 @@ def place_all(program: Program, layout: Layout, maps: LoweringBuilder) -> dict[s
         if any(operand is not None for operand in operands):
             maps.begin()
             maps.step = step
+            key = None if adrift else recipes.key(step, operands)
+            known = recipes.made(key, step, operands)
+            if known is not None:
+                placed[step.output.name] = known
+                continue
             made = _apart(step, operands, place(step.primitive, maps, step, operands))
             if adrift.intersection(value.name for value in step.inputs) and not maps.gave_up and made.view is None:
                 if isinstance(step.primitive, Pointwise) and sum(operand is not None for operand in operands) == 1:
@@ -202,6 +234,7 @@ def place_all(program: Program, layout: Layout, maps: LoweringBuilder) -> dict[s
             # A view is of a known shape; of a tensor of unknown rank only the node is known.
             placed[step.output.name] = made if step.output.shape is not None else replace(made, view=None)
             maps.measure(placed[step.output.name])
+            recipes.keep(key, step, operands, placed[step.output.name])
     ends = [value.name for value in program.outputs if value.name in placed]
     if not ends:
         raise ModelFileError(f"{program.name}: none of its outputs depends on an input")
