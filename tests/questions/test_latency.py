@@ -430,7 +430,7 @@ def ahead_in(graph, **options):
         ([("recurrent", {"direction": "both"})], "recurrent0", "it reads the stream to its end"),
         ([("recurrent", {"direction": "backward"})], "recurrent0", "it reads the stream to its end"),
         ([("conv", {"kernel": 1}), ("group_norm", {})], "group_norm1", "it reads the stream to its end"),
-        ([("conv", {"kernel": 3, "stride": 2, "padding": "same"})], "conv0", "depends on the length of the whole stream"),
+        ([("conv", {"kernel": 3, "stride": 2, "padding": "same"})], "conv0", "the length of the whole stream"),
         ([("unknown", {"of": "Op"})], "unknown0", "what it reads is not known"),
     ],
 )  # fmt: skip
@@ -446,7 +446,8 @@ def test_what_reads_to_the_end_is_not_causal(layers, node, why):
 @pytest.mark.parametrize(
     "attributes",
     [
-        {"op": "conv", "kernel": 3}, {"op": "conv", "kernel": 3, "dilation": 2}, {"op": "conv", "kernel": 4, "stride": 2},
+        {"op": "conv", "kernel": 3}, {"op": "conv", "kernel": 3, "dilation": 2},
+        {"op": "conv", "kernel": 4, "stride": 2},
         {"op": "avg_pool", "kernel": 3, "stride": 1}, {"op": "max_pool", "kernel": 2},
         {"op": "conv_transpose", "kernel": 3, "stride": 1}, {"op": "conv_transpose", "kernel": 4, "stride": 2},
         {"op": "conv_transpose", "kernel": 5, "stride": 3, "dilation": 2}, {"op": "pad"},
