@@ -18,6 +18,7 @@ from rfgraph.ops.base import (
     attribute,
     choice,
     even_weights,
+    flag,
     integer,
     natural,
     op_kind,
@@ -108,11 +109,15 @@ class Crop(Pad):
 @op_kind("slice")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice(Op):
-    """``x[start:stop:step]`` along the axis; negative ends count from the end of the map."""
+    """``x[start:stop:step]`` along the axis; negative ends count from the end of the map.
+
+    A map that ends before ``stop`` gives what it has, unless the slice is ``whole``: then it takes none such.
+    """
 
     start: int | None = attribute(optional(integer), default=None)
     stop: int | None = attribute(optional(integer), default=None)
     step: int = attribute(positive, default=1)
+    whole: bool = attribute(flag, default=False)
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -144,6 +149,8 @@ class Slice(Op):
         if sizes[0] is None:
             return None
         start, stop, step = slice(self.start, self.stop, self.step).indices(sizes[0])
+        if self.whole and (stop < (self.stop or 0) or sizes[0] < -(self.start or 0)):
+            raise SizeError(f"the slice {self.start}:{self.stop} takes more than the {sizes[0]} positions there are")
         size = -((start - stop) // step)
         if size < 1:
             raise SizeError(f"the slice {self.start}:{self.stop}:{self.step} takes nothing of {sizes[0]}")

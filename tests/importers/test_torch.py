@@ -1460,3 +1460,34 @@ def test_the_coefficient_of_a_cubic_resize_is_kept(antialias, coefficient):
 
     graph = rfgraph.load(Small(), example=(1, 3, 16, 16))
     assert [data.get("coefficient") for _, data in graph.nodes(data=True) if data["op"] == "resize"] == [coefficient]
+
+
+CUTS = {
+    "narrowed": lambda y: y.narrow(2, 3, 4),
+    "narrowed from the end": lambda y: y.narrow(2, -6, 3),
+    "sliced": lambda y: y[:, :, 3:9],
+    "sliced from the end": lambda y: y[:, :, -9:-2],
+    "every third": lambda y: y[:, :, 1::3],
+    "differences": lambda y: y[:, :, 1:] - y[:, :, :-1],
+    "narrowed beside": lambda y: y.narrow(2, 0, 5) + y[:, :, :5],
+}
+
+
+@pytest.mark.parametrize("kind", CUTS)
+def test_a_cut_works_at_the_sizes_at_which_it_runs(kind):
+    class Cut(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv1d(1, 1, 3, padding=1), nn.Conv1d(1, 1, 1)
+
+        def forward(self, x):
+            return self.last(CUTS[kind](self.first(x)))
+
+    def runs(n):
+        try:
+            return Cut()(torch.ones(1, 1, n)).shape[2] > 0
+        except (RuntimeError, IndexError):
+            return False
+
+    (sizes,) = rfgraph.analyze(Cut(), example=(1, 1, 16)).input_sizes
+    assert [n for n in range(1, 40) if n in sizes] == [n for n in range(1, 40) if runs(n)]

@@ -20,6 +20,8 @@ from rfgraph.ops.pointwise import LINEAR
 MORE_CASES = [
     *CASES,
     ("slice", {"start": 2, "stop": 5}),
+    ("slice", {"start": 2, "stop": 5, "whole": True}),
+    ("slice", {"start": -4, "stop": -1, "whole": True}),
     ("slice", {"start": -4, "stop": -1}),
     ("slice", {"start": 1, "stop": -2, "step": 2}),
     ("slice", {"start": -6, "stop": 9}),
@@ -110,6 +112,8 @@ def test_taps_are_the_oracles_and_weights_sum_to_one(op, attributes, sized):
         assert set(taps) == read
         assert list(taps) == sorted(read)
         weights = parsed.weights(sized, y)
+        if weights is not None and not _has_weights(op, attributes):
+            pytest.fail(f'op {op!r} states weights that are fixed; write "{op}" into WEIGHTED of tests/op_cases.py')
         assert (weights is not None) == _has_weights(op, attributes)
         if weights is not None:
             assert set(weights) == read
@@ -241,6 +245,7 @@ def test_bad_attributes_name_node_op_axis_and_way_out(op, attributes, message):
         ("conv_transpose", {"kernel": 1, "padding": 3}, "its map would have size -1 ('i' gives 5)"),
         ("space_to_depth", {"block": 2}, "size 5 is not a multiple of block 2"),
         ("slice", {"start": 9}, "the slice 9:None:1 takes nothing of 5"),
+        ("slice", {"start": 2, "stop": 6, "whole": True}, "the slice 2:6 takes more than the 5 positions there are"),
         ("pad", {"padding": -3}, "its map would have size -1"),
         ("resize", {"scale": 0.1}, "its map would have size 0"),
     ],

@@ -136,6 +136,7 @@ def _conv(node: Node, build: Builder) -> Made:
         made = _slid(
             build, x, "conv", dims, kernel, node.integers("window_strides"), node.parameters["padding"],
             node.integers("lhs_dilation"), node.integers("rhs_dilation"), channel, channels, groups,
+            build.bound(weight, numbers.rhs_spec[2:]), build.apart(weight, numbers.rhs_spec[2:], numbers.rhs_spec[:1]),
         )  # fmt: skip
     else:  # a product over channels
         labels = tuple("b" if d == batch else "c" for d in range(2))
@@ -161,7 +162,8 @@ def _conv(node: Node, build: Builder) -> Made:
 def _slid(
     build: Builder, x: Value, function: str, dims: Ints, kernel: Ints, stride: Ints,
     padding: Sequence[Sequence[int]], base: Ints, dilation: Ints,
-    channel: int | None = None, channels: Dim | None = None, groups: int = 1,
+    channel: int | None = None, channels: Dim | None = None, groups: int = 1, bound: str = "",
+    apart: bool = False,
 ) -> Value:  # fmt: skip
     """Slide a window over what ``base`` spreads its input to.
 
@@ -171,7 +173,7 @@ def _slid(
     if all(factor == 1 for factor in base):
         slide = program.Slide(
             function=function, dims=dims, kernel=kernel, stride=stride, padding=pads, dilation=dilation,
-            channel=channel, channels=channels, groups=groups,
+            channel=channel, channels=channels, groups=groups, bound=bound, apart=apart,
         )  # fmt: skip
         return build(slide, x)
     spans = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
@@ -179,7 +181,7 @@ def _slid(
     strided = any(step > 1 for step in stride)
     transposed = program.SlideTransposed(
         dims=dims, kernel=kernel, stride=base, padding=crops, output_padding=(0,) * len(dims), dilation=dilation,
-        channel=channel, channels=channels, groups=groups,
+        channel=channel, channels=channels, groups=groups, bound=bound,
     )  # fmt: skip
     made = build(transposed, x, part="every" if strided else "")
     if not strided:

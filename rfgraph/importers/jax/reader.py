@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from typing import Any, TypeAlias
 
@@ -23,6 +24,7 @@ from rfgraph.importers.jax.primitives import HANDLERS, POINTWISE, SILENT, WEIGHT
 from rfgraph.importers.jax.recurrences import is_recurrent
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape
+from rfgraph.importers.program.numbers import ALL, Numbers, computed, of_function
 from rfgraph.importers.program.primitives import NOTHING, Learned, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
@@ -319,7 +321,8 @@ class Reader(Base):
         scope = dict(zip(graph.inputs, inputs, strict=True))
         for number, const in graph.constants.items():
             scope[number] = Operand(
-                self.learnt(graph, number, self.build.weight(graph.shapes[number])), Number.of(const)
+                self.learnt(graph, number, self.build.weight(graph.shapes[number], read=partial(_array, const))),
+                Number.of(const),
             )
         names = _names(graph, {number for number, operand in scope.items() if not operand.value.constant})
         for step, name in zip(graph.steps, names, strict=True):
@@ -339,8 +342,10 @@ class Reader(Base):
             learned = NOTHING.union(*(operand.value.learned for operand in operands))
             for k, (number, shape) in enumerate(zip(step.outputs, shapes, strict=True)):
                 made = Number(step.op, step.parameters, numbers, k, _count(shape), self.budget)
+                held = _numbers(step, [operand.value for operand in operands], made, k)
                 alike = self._alike(Node(name, step.op, step.parameters, operands, shapes, ())) if k == 0 else NONE
-                scope[number] = Operand(replace(self.build.weight(shape), learned=learned, alike=alike), made)
+                value = replace(self.build.weight(shape), learned=learned, alike=alike, numbers=held)
+                scope[number] = Operand(value, made)
             return
         if not step.outputs:
             return  # prints, assertions
@@ -528,6 +533,28 @@ CONTROL: dict[str, Callable[[Reader, Node], list[Operand]]] = {
     "scan": Reader.scan,
     "while": Reader.loop,
 }
+
+
+#: Primitives that are 0 where their operand is -> the function of the tensor program.
+SAME = {"convert_element_type": "identity", "stop_gradient": "identity", "copy": "identity"}
+
+
+def _array(const: Any) -> Any:
+    """Return the numbers of an array that a function has closed over; ``None`` of keys of random numbers."""
+    if not hasattr(const, "dtype") or not isinstance(const.dtype, np.dtype):
+        return None
+    return np.asarray(const)
+
+
+def _numbers(step: Step, values: Sequence[Value], made: Number, output: int) -> Numbers | None:
+    """Return the numbers that a step makes of constants, or others that are 0 where they are."""
+    held = [value.held(tells_learned=True) for value in values]
+    if step.op in MOVES:
+        if all(one is None or one is ALL for one in held):
+            return None
+        return computed(lambda *arrays: evaluated(step.op, step.parameters, arrays)[output], held)
+    learned = any(value.learned for value in values)
+    return of_function(SAME.get(step.op, step.op), held) if learned else Numbers(lambda: made.value)
 
 
 def _count(shape: Shape | None) -> int:

@@ -278,7 +278,7 @@ def _category_encoding(node: Node, build: Builder) -> Made:
 
 def slid(
     node: Node, build: Builder, x: Value, *, kernel: Sequence[int], channels: Dim | None = None, groups: int = 1,
-    function: str = "conv", part: str = "", apart: bool = False,
+    function: str = "conv", part: str = "", apart: bool = False, bound: str = "",
 ) -> Value:  # fmt: skip
     """Add a window with the strides, padding and dilation of the config.
 
@@ -296,6 +296,8 @@ def slid(
         Tells it from the other steps of its layer.
     apart
         Whether each channel holds one position of the window, as where patches are cut out.
+    bound
+        Why an output may read less than the window.
     """
     axes = len(kernel)
     dims, channel = node.layout(axes)
@@ -319,6 +321,7 @@ def slid(
     primitive = program.Slide(
         function=function, dims=dims, kernel=tuple(kernel), stride=stride, padding=padding, dilation=dilation,
         channel=None if pooling else channel, channels=channels, groups=groups, apart=apart,
+        bound=bound,
     )  # fmt: skip
     return build(primitive, x, part=part)
 
@@ -332,13 +335,14 @@ def _conv(node: Node, build: Builder) -> Made:
     return activated(node, build, made)
 
 
-def depthwise(node: Node, build: Builder, axes: int, multiplier: Dim, part: str = "") -> Value:
+def depthwise(node: Node, build: Builder, axes: int, multiplier: Dim, part: str = "", bound: str = "") -> Value:
     """Add a convolution of each channel on its own."""
     _, channel = node.layout(axes)
     before = node.shape[channel]
     groups = before if isinstance(before, int) else 1
     kernel = node.integers("kernel_size", axes)
-    return slid(node, build, node.x, kernel=kernel, channels=before * multiplier, groups=groups, part=part)
+    channels = before * multiplier
+    return slid(node, build, node.x, kernel=kernel, channels=channels, groups=groups, part=part, bound=bound)
 
 
 @HANDLERS.handles("DepthwiseConv1D", "DepthwiseConv2D")
@@ -375,7 +379,7 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
     return activated(node, build, made)
 
 
-def transposed(node: Node, build: Builder, kernel: Sequence[int], channels: Dim) -> Value:
+def transposed(node: Node, build: Builder, kernel: Sequence[int], channels: Dim, bound: str = "") -> Value:
     """Add a transposed convolution with the strides, padding, output padding and dilation of the config."""
     axes = len(kernel)
     dims, channel = node.layout(axes)
@@ -395,7 +399,7 @@ def transposed(node: Node, build: Builder, kernel: Sequence[int], channels: Dim)
         after.append(max(-cropped[1], 0))
     primitive = program.SlideTransposed(
         dims=dims, kernel=tuple(kernel), stride=stride, padding=tuple(padding), output_padding=tuple(after),
-        dilation=dilation, channel=channel, channels=channels,
+        dilation=dilation, channel=channel, channels=channels, bound=bound,
     )  # fmt: skip
     return build(primitive, node.x)
 

@@ -12,6 +12,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -25,6 +26,7 @@ from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.folding import MAX_ELEMENTS
+from rfgraph.importers.program.numbers import Numbers
 from rfgraph.importers.program.primitives import Value
 
 Config = dict[str, Any]
@@ -376,8 +378,8 @@ def _constant(tensor: Any) -> Value:
     if isinstance(tensor, np.ndarray) and tensor.dtype.kind in "iu" and tensor.size <= MAX_ELEMENTS:
         return Builder("constant").constant(tensor.tolist())
     learned = isinstance(tensor, keras.Variable) and tensor.trainable
-    weight = Value("constant", shape, True)
-    return Builder("constant").learn(weight, f"variable {id(tensor)}") if learned else weight
+    weight = Value("constant", shape, True, numbers=Numbers(lambda: np.asarray(tensor)))
+    return Builder("constant").learn(replace(weight, numbers=None), f"variable {id(tensor)}") if learned else weight
 
 
 # Layers.

@@ -279,8 +279,11 @@ def _conv(node: Node, build: Builder) -> Made:
     groups = exact_quotient(node.shape[channel], read)
     if not isinstance(groups, int):
         raise UnspelledError("the number of its groups is not known")
-    made = slid(node, build, node.x, kernel=kernel, channels=channels, groups=groups)
-    return _weighted(build, made, node.value(1, "kernel"))
+    weight = node.value(1, "kernel")
+    bound = build.bound(weight, range(len(kernel)))
+    apart = build.apart(weight, range(len(kernel)), (len(kernel) + 1,))
+    made = slid(node, build, node.x, kernel=kernel, channels=channels, groups=groups, bound=bound, apart=apart)
+    return _weighted(build, made, weight)
 
 
 def _as_layer(node: Node, kernel: Shape, **config: Any) -> Node:
@@ -292,14 +295,17 @@ def _as_layer(node: Node, kernel: Shape, **config: Any) -> Node:
 @HANDLERS.handles("ops.DepthwiseConv")
 def _depthwise_conv(node: Node, build: Builder) -> Made:
     *spatial, _, multiplier = _kernel(node, 1, "kernel")
-    made = depthwise(_as_layer(node, tuple(spatial)), build, len(spatial), multiplier)
-    return _weighted(build, made, node.value(1, "kernel"))
+    weight = node.value(1, "kernel")
+    bound = build.bound(weight, range(len(spatial)))
+    made = depthwise(_as_layer(node, tuple(spatial)), build, len(spatial), multiplier, bound=bound)
+    return _weighted(build, made, weight)
 
 
 @HANDLERS.handles("ops.SeparableConv")
 def _separable_conv(node: Node, build: Builder) -> Made:
     *spatial, _, multiplier = _kernel(node, 1, "depthwise_kernel")
-    each = depthwise(_as_layer(node, tuple(spatial)), build, len(spatial), multiplier, part="depthwise")
+    bound = build.bound(node.value(1, "depthwise_kernel"), range(len(spatial)))
+    each = depthwise(_as_layer(node, tuple(spatial)), build, len(spatial), multiplier, part="depthwise", bound=bound)
     made = mixed_channels(node, build, each, len(spatial), _kernel(node, 2, "pointwise_kernel")[-1])
     return _weighted(
         build, made, *(node.value(k, name) for k, name in ((1, "depthwise_kernel"), (2, "pointwise_kernel")))
@@ -309,8 +315,10 @@ def _separable_conv(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("ops.ConvTranspose")
 def _conv_transpose(node: Node, build: Builder) -> Made:
     *spatial, channels, _ = _kernel(node, 1, "kernel")
-    made = transposed(node, build, per_axis("kernel", spatial, len(spatial)), channels)
-    return _weighted(build, made, node.value(1, "kernel"))
+    weight = node.value(1, "kernel")
+    bound = build.bound(weight, range(len(spatial)))
+    made = transposed(node, build, per_axis("kernel", spatial, len(spatial)), channels, bound)
+    return _weighted(build, made, weight)
 
 
 @HANDLERS.handles(*_ops("MaxPool", "AveragePool"))
@@ -542,7 +550,7 @@ def _slice(node: Node, build: Builder) -> Made:
     sizes = [whole_number("shape", n) for n in shape]
     stops = [None if n == -1 else a + n for a, n in zip(starts, sizes, strict=True)]
     primitive = program.Slice(
-        dims=tuple(range(node.rank)), starts=tuple(starts), stops=tuple(stops), steps=(1,) * node.rank
+        dims=tuple(range(node.rank)), starts=tuple(starts), stops=tuple(stops), steps=(1,) * node.rank, whole=True
     )
     return build(primitive, node.x)
 

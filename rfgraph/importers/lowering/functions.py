@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, mixed
@@ -14,6 +18,9 @@ from rfgraph.importers.program.primitives import Instruction, Value
 
 #: Functions by which a constant may hide what it is put beside: by a number so low that a softmax makes it 0, or by 0.
 HIDING = frozenset({"add", "sub", "mul", "min", "where"})
+
+#: Functions by which a constant that is not alike at all positions may hide a map at some of them: by 0, or by an end.
+ZEROING = frozenset({"mul", "and", "pow", "or", "min", "max"})
 
 #: What a function that mixes elements is called where it mixes space, and where it mixes channels only.
 MIXING = {
@@ -37,6 +44,8 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
     beside = [value for p, value in zip(operands, step.inputs, strict=True) if p is None]
     if primitive.function in HIDING and any(p.weighs for p in known) and any(_is_mask(maps, value) for value in beside):
         why = why or program.MASKED
+    if primitive.function in ZEROING and any(_hides(maps, primitive.function, known, value) for value in beside):
+        why = why or program.ZEROED
     if why:
         known = [maps.at_most(p, f"{step.name}/read", why) for p in known]
         hidden = iter(known)
@@ -59,15 +68,19 @@ def _is_mask(maps: LoweringBuilder, value: Value) -> bool:
     return not (value.learned and maps.tells_learned) and any(size != 1 for size in sizes)
 
 
-def _may_hold_zeros(maps: LoweringBuilder, value: Value) -> bool:
-    """Return whether a constant that positions are multiplied with may leave some out, as a triangle of ones does.
-
-    Weights that are learned leave out none. Where the reader tells which are, others may hold zeros; where it does not,
-    they are taken for weights, unless they are small enough to be looked at.
-    """
-    if value.learned and maps.tells_learned:
+def _hides(maps: LoweringBuilder, function: str, known: Sequence[Placed], value: Value) -> bool:
+    """Return whether a constant may hide maps at some of their positions, as zeros do that they are multiplied with."""
+    rank = len(value.shape or ())
+    spatial = {
+        d - view.rank for p in known if (view := p.view) is not None
+        for d, dim in enumerate(view.dims) if dim.axes and dim.size != 1
+    }  # fmt: skip
+    wide = [d for d in range(rank) if d - rank in spatial and (value.shape or ())[d] != 1 and d not in value.alike]
+    if maps.probe is not None or not wide:
         return False
-    return maps.tells_fixed if value.data is None else any(element == 0 for element in value.data.elements.flat)
+    if function in ("mul", "and", "pow"):
+        return maps.nonzero(value, wide) is not None
+    return not (value.learned and maps.tells_learned)
 
 
 @place.register
@@ -187,8 +200,14 @@ def _times_weights(
     tokens = [d for d in summed if view.dims[d].axes]
     carried: dict[Hashable, Dimension] = {}
     reach = mixed(view, summed)
-    constants = [value for value in step.inputs if value.constant]
-    if reach and any(_may_hold_zeros(maps, value) for value in constants):
+    mixes_tokens = len(tokens) == len(summed) == len(new) == 1 and _only_positions(view.dims[tokens[0]], sizes[new[0]])
+    read = (
+        _read_of(primitive, maps, step, {labels[d] for d in tokens}, mixes_tokens, bool(reach.full))
+        if reach
+        else "both"
+    )
+    side = read if mixes_tokens and read != "some" and view.whole(tokens[0]) is not None else "both"
+    if read != side:
         p = maps.at_most(p, f"{step.name}/read", program.SPARSE)
     if maps.probe is not None:
         maps.probe.patched(reach.blocks)
@@ -200,15 +219,65 @@ def _times_weights(
             p = replace(p, node=maps.node("conv", step, [p], kernel=maps.per_axis({}, 1), **known))
         else:
             p = replace(p, node=maps.node("mul", step, [p]))
-    elif len(tokens) == len(summed) == len(new) == 1 and _only_positions(view.dims[tokens[0]], sizes[new[0]]):
+    elif mixes_tokens:
         carried[new[0]] = view.dims[tokens[0]]  # as many positions come out as go in: tokens are mixed
-        p = maps.spread(p, summed, step.name, "attention")
+        p = maps.spread(p, summed, step.name, "attention", **({} if side == "both" else {"direction": side}))
     else:
         p = maps.collapse(p, summed, step.name, "dense", "conv")  # over a patch, a window as large as its stride
     assert p.view is not None
     carried.update((label, dim) for label, dim in zip(labels, p.view.dims, strict=True) if label in sizes)
     dims = [repeated(carried.get(label, Dimension()), size) for label, size in sizes.items()]
     return Placed(p.node, View(tuple(dims)), p.full, step.name)
+
+
+def _read_of(
+    primitive: program.Contract, maps: LoweringBuilder, step: Instruction, summed: set[str], tokens: bool, whole: bool
+) -> Literal["both", "forward", "backward", "some"]:
+    """Return which of the positions that a product sums over it reads: those that no constant has a 0 for.
+
+    A triangle without other zeros reads those up to its own, or those from there on.
+
+    Parameters
+    ----------
+    primitive, maps, step
+        The product, and where it stands.
+    summed
+        The labels of the positions that it sums over.
+    tokens
+        Whether it makes positions of them; else a row that reads nothing is a unit that learned nothing.
+    whole
+        Whether it sums over all of an axis, and each row that it makes is looked at; else it is a window that cuts
+        patches, and what it makes are channels that are looked at together.
+    """
+    if maps.probe is not None:
+        return "both"
+    sides: set[Literal["both", "forward", "backward", "some"]] = set()
+    for value, labels in zip(step.inputs, primitive.operands, strict=True):
+        if not value.constant or not summed.intersection(labels):
+            continue
+        kept = [i for i, label in enumerate(labels) if label in summed or (whole and label in primitive.output)]
+        found = maps.nonzero(value, kept)
+        if found is None:
+            continue
+        over = tuple(i for i, d in enumerate(kept) if labels[d] in summed)
+        if not found.size:
+            return "some"
+        rows = np.moveaxis(found, over, range(-len(over), 0))
+        rows = rows.reshape(*rows.shape[: -len(over)], -1)
+        sides.add(_side(rows if tokens else rows[rows.any(-1)]))
+    return sides.pop() if len(sides) == 1 else "some" if sides else "both"
+
+
+def _side(rows: NDArray[np.bool_]) -> Literal["both", "forward", "backward", "some"]:
+    """Return which positions, the last dimension, rows read before it."""
+    if rows.all():
+        return "both"
+    if rows.ndim == 2 and rows.shape[0] == rows.shape[1]:
+        if np.array_equal(rows, np.tril(np.ones_like(rows))):
+            return "forward"
+        if np.array_equal(rows, np.triu(np.ones_like(rows))):
+            return "backward"
+    return "some"
 
 
 def _only_positions(dim: Dimension, size: Dim) -> bool:

@@ -12,7 +12,8 @@ from rfgraph.importers.lowering.layout import Probe
 from rfgraph.importers.lowering.origins import Lost, Origins, after
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, exact_quotient, product, symbol
-from rfgraph.importers.program.primitives import Instruction
+from rfgraph.importers.program.numbers import Zeros
+from rfgraph.importers.program.primitives import Instruction, Value
 
 #: Positions of a map that is repeated, at the most.
 MAX_TABLE = 1 << 16
@@ -125,6 +126,9 @@ class LoweringBuilder:
         self.tells_learned = True
         #: Whether those of which nothing says that they are learned are fixed.
         self.tells_fixed = False
+        self.zeros = Zeros()
+        #: Whether the step at hand has looked at numbers of constants.
+        self.looked = False
         self.probe = probe
         #: The tensors that lie side by side somewhere, by node.
         self.sources: dict[str, Placed] = {}
@@ -159,6 +163,15 @@ class LoweringBuilder:
         self.added.append(free)
         return self.network.node(op, free, *(placed.node for placed in inputs), **attributes)
 
+    def nonzero(self, value: Value, kept: Sequence[int]) -> Any:
+        """Return where a constant is not 0 along the dimensions ``kept``, whatever the others: ``None`` if everywhere.
+
+        One of which nobody says that it is learned, and whose numbers are not at hand, may hold zeros anywhere: then
+        it is an array of no elements.
+        """
+        self.looked = True
+        return self.zeros.missing(value.held(self.tells_learned), kept, self.tells_fixed)
+
     def repeat(self, name: str, op: str, tails: Iterable[str], attributes: dict[str, Any]) -> bool:
         """Add a node that one of another name has been like; return whether its own name was free."""
         if self.probe is not None:
@@ -176,6 +189,7 @@ class LoweringBuilder:
         """Begin another step."""
         self.added.clear()
         self.gave_up = ""
+        self.looked = False
 
     def take_back(self) -> None:
         """Remove the nodes that the step at hand has added."""

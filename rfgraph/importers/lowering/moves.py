@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def _slice(primitive: program.Slice, maps: LoweringBuilder, step: Instruction, o
         found = _tidy(p.view.dims[d].size, start, stop, stride)
         if found != EVERYTHING:
             bounds[d] = found
-    return _cut(maps, step, operands, p, bounds, sizes)
+    return _cut(maps, step, operands, p, bounds, sizes, primitive.whole)
 
 
 def _cut(
@@ -97,13 +98,14 @@ def _cut(
     p: Placed,
     bounds: Mapping[int, Bounds],
     sizes: Sequence[Dim],
+    whole: bool = False,
 ) -> Placed:
-    """Slice some dimensions of a tensor."""
+    """Slice some dimensions of a tensor, which must reach to where it is cut if it is ``whole``."""
     view = p.view
     assert view is not None
     if not _whole_or_none(view, bounds) and not any(view.dims[d].extra for d in bounds):
-        whole = maps.as_map(p, fold=False)
-        p, view = (whole, whole.view) if whole.view is not None else (p, view)
+        laid = maps.as_map(p, fold=False)
+        p, view = (laid, laid.view) if laid.view is not None else (p, view)
     for d, (start, stop, stride) in bounds.items():
         if stride < 0 and isinstance(size := view.dims[d].size, int) and not any(map(_open, (start, stop))):
             rows = np.arange(size)[slice(start, stop, stride)]
@@ -159,7 +161,9 @@ def _cut(
     starts, stops, strides = (
         maps.per_axis({axis: bound[i] for axis, bound in slices.items()}, EVERYTHING[i]) for i in range(3)
     )
-    more = {} if set(strides) == {1} else {"step": strides}
+    more: dict[str, Any] = {} if set(strides) == {1} else {"step": strides}
+    if whole and any(start is not None or stop is not None for start, stop in zip(starts, stops, strict=True)):
+        more["whole"] = True
     return Placed(maps.node("slice", step, [p], start=starts, stop=stops, **more), view, p.full)
 
 

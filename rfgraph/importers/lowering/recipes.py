@@ -68,14 +68,11 @@ class Recipes:
         primitive, shape = step.primitive, step.output.shape
         if not isinstance(primitive, KEPT) or shape is None:
             return None
-        contracts = isinstance(primitive, program.Contract)
         nodes = self.maps.network.graph._node
         lies: list[Hashable] = []
         read: list[str] = []
         for value, p in zip(step.inputs, operands, strict=True):
             if p is None:
-                if contracts and value.data is not None:
-                    return None
                 lies.append((value.shape, value.alike, bool(value.learned)))
                 continue
             if p.view is None or p.beside or p.origins is not None:
@@ -116,6 +113,8 @@ class Recipes:
     def keep(self, key: Hashable | None, step: Instruction, operands: Sequence[Placed | None], made: Placed) -> None:
         """Keep what a step has made, where it can be told without names."""
         maps = self.maps
+        if maps.looked:  # at numbers that are the step's own
+            return
         if key is None or maps.gave_up or made.node != step.name or len(self._kept) >= MAX_RECIPES:
             return
         if made.view is None or made.beside or made.origins is not None:

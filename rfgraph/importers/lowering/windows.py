@@ -70,6 +70,8 @@ def _slide(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, o
             padding[axis] = [amount * strides.get(axis, 1) for amount in primitive.padding[i]]
     if any(pair != [0, 0] for pair in padding.values()):
         attributes["padding"] = maps.per_axis(padding, [0, 0])
+    if primitive.bound:
+        attributes["bound"] = primitive.bound
     if primitive.ceil_mode:
         attributes["ceil_mode"] = True
     node = maps.node(primitive.function, step, [p], **attributes, **_channels(primitive))
@@ -170,6 +172,8 @@ def _within(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, 
     if p.view is None:
         return maps.unknown(step, operands, APART)
     p = _channels_mixed(primitive, maps, step, p)
+    if primitive.bound:
+        p = maps.at_most(p, f"{step.name}/read", primitive.bound)
     view = p.view
     assert view is not None
     sizes = sizes_of(step, view.rank)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +14,7 @@ from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, product, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
+from rfgraph.importers.program.numbers import UNSEEN
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import completed
 from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
@@ -232,7 +234,8 @@ def _constant_of_shape(node: Node, build: Builder) -> Made:
     if isinstance(count, int) and data is not None and count <= (MAX_ELEMENTS if data.integer else MAX_FLOATS):
         fill = data.elements.flat[0]
         return build.constant(np.full(tuple(sizes), fill, dtype=object), integer=data.integer, name=node.name)
-    return build.weight(tuple(sizes), node.name)
+    fills = [1 if data is None else data.elements.flat[0]]
+    return build.weight(tuple(sizes), node.name, lambda: np.full((1,) * len(sizes), fills, dtype=object))
 
 
 @HANDLERS.handles("Shape")
@@ -259,21 +262,27 @@ def _random(node: Node, build: Builder) -> Made:
     return build.weight(tuple(node.get("shape", ())), node.name)
 
 
-@HANDLERS.handles("RandomNormalLike", "RandomUniformLike", "EyeLike")
+@HANDLERS.handles("RandomNormalLike", "RandomUniformLike")
 def _random_like(node: Node, build: Builder) -> Made:
     return build.weight(node.input(0).shape, node.name)
+
+
+@HANDLERS.handles("EyeLike")
+def _eye_like(node: Node, build: Builder) -> Made:
+    return replace(build.weight(node.input(0).shape, node.name), numbers=UNSEEN)
 
 
 @HANDLERS.handles("HannWindow", "HammingWindow", "BlackmanWindow")
 def _window_function(node: Node, build: Builder) -> Made:
     size = node.stated("size", 0)
-    return build.weight(None if size is None else (size[0],), node.name)
+    return replace(build.weight(None if size is None else (size[0],), node.name), numbers=UNSEEN)
 
 
 @HANDLERS.handles("MelWeightMatrix")
 def _mel(node: Node, build: Builder) -> Made:
     bins, length = node.stated("num_mel_bins", 0), node.stated("dft_length", 1)
-    return build.weight(None if bins is None or length is None else (length[0] // 2 + 1, bins[0]), node.name)
+    shape = None if bins is None or length is None else (length[0] // 2 + 1, bins[0])
+    return replace(build.weight(shape, node.name), numbers=UNSEEN)
 
 
 @HANDLERS.handles("OneHot", weights=())

@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
@@ -40,6 +42,8 @@ MAX_NODES = 4_000_000
 MAX_CALLED = 100_000
 #: Nodes read of the bodies of one file's loops, once for each turn: loops that would need more are not followed.
 MAX_UNROLLED = 10_000
+#: Elements of a sparse tensor, those that are left out too: larger ones are not looked at.
+MAX_SCATTERED = 1 << 24
 #: Functions that call functions, deeper than this, are refused.
 MAX_CALLS = 64
 
@@ -201,7 +205,7 @@ class Reader(Base):
         for tensor in graph.initializer:
             scope[tensor.name] = self.weights.hold(self.tensor(tensor), tensor.data_type)
         for sparse in graph.sparse_initializer:
-            weight = self.build.weight(tuple(sparse.dims), sparse.values.name)
+            weight = self.build.weight(tuple(sparse.dims), sparse.values.name, partial(_scattered, sparse))
             scope[sparse.values.name] = self.weights.hold(weight, sparse.values.data_type)
 
     def tensor(self, tensor: onnx.TensorProto) -> Value:
@@ -216,7 +220,7 @@ class Reader(Base):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.data_type == onnx.TensorProto.STRING:
             return self.build.weight(shape, tensor.name)
         if count > (MAX_ELEMENTS if integer else MAX_FLOATS):
-            return self.build.weight(shape, tensor.name)
+            return self.build.weight(shape, tensor.name, partial(_array, tensor))
         try:
             array = numpy_helper.to_array(tensor)
             if integer:
@@ -558,6 +562,25 @@ def _runs_all(body: onnx.GraphProto) -> bool:
 
 def _metadata(proto: onnx.NodeProto, key: str) -> str:
     return next((entry.value for entry in proto.metadata_props if entry.key == key), "")
+
+
+def _array(tensor: onnx.TensorProto) -> Any:
+    """Return the numbers of a tensor that the file holds; ``None`` if it does not."""
+    try:
+        return numpy_helper.to_array(tensor)
+    except MALFORMED:
+        return None
+
+
+def _scattered(sparse: onnx.SparseTensorProto) -> Any:
+    """Return the numbers of a sparse tensor that are not 0, where they lie."""
+    values, at = _array(sparse.values), _array(sparse.indices)
+    count = prod(sparse.dims)
+    if values is None or at is None or not 0 < count <= MAX_SCATTERED:
+        return None
+    numbers = np.zeros(count, dtype=values.dtype)
+    numbers[np.ravel_multi_index(tuple(at.T), tuple(sparse.dims)) if at.ndim > 1 else at] = values
+    return numbers.reshape(tuple(sparse.dims))
 
 
 def _shape(info: onnx.ValueInfoProto) -> Shape | None:

@@ -74,6 +74,8 @@ def _convolve(node: Node, build: Builder, x: Value, weight: Value) -> Value:
             channel=1,
             channels=weight.shape[0] if weight.shape else unknown(f"{node.name}.channels"),
             groups=node.get("group", 1),
+            bound=build.bound(weight, range(2, 2 + len(kernel))),
+            apart=build.apart(weight, range(2, 2 + len(kernel)), (0,)),
         ),
         x,
     )
@@ -103,6 +105,7 @@ def _deform_conv(node: Node, build: Builder) -> Made:
         channel=1,
         channels=weight.shape[0] if weight.shape else unknown(f"{node.name}.channels"),
         groups=node.get("group", 1),
+        bound=build.bound(weight, range(2, 2 + axes)),
     )
     read = [build(taps, x, part="taps"), read_whole(build, x, (node.shape()[0], *(1,) * (1 + axes)))]
     for i, part in ((2, "offsets"), (4, "mask")):
@@ -123,7 +126,7 @@ def _causal_conv(node: Node, build: Builder) -> Made:
     made = build(
         program.Slide(
             function="conv", dims=(2,), kernel=(kernel,), stride=(1,), padding=(padding,), dilation=(1,), channel=1,
-            channels=channels, groups=channels if isinstance(channels, int) else 1,
+            channels=channels, groups=channels if isinstance(channels, int) else 1, bound=build.bound(weight, (2,)),
         ),
         x,
     )  # fmt: skip
@@ -168,7 +171,13 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
     channels = weight.shape[1] * groups if weight.shape else unknown(f"{node.name}.channels")
     made = build(
         program.SlideTransposed(
-            **window, padding=tuple(padding), output_padding=extra, channel=1, channels=channels, groups=groups
+            **window,
+            padding=tuple(padding),
+            output_padding=extra,
+            channel=1,
+            channels=channels,
+            groups=groups,
+            bound=build.bound(weight, range(2, 2 + axes)),
         ),
         node.input(0),
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from math import prod
 from typing import Any, Literal
 
+import numpy as np
+
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Dim, Shape
-from rfgraph.importers.program.folding import constant, fold
+from rfgraph.importers.program.folding import constant, fold, moved
+from rfgraph.importers.program.numbers import ALL, Numbers, Zeros, computed, of_function
 from rfgraph.importers.program.primitives import (
     NOTHING,
     Data,
@@ -50,6 +53,7 @@ class Builder:
         self.learned: AbstractSet[tuple[str, int | None]] | None = None
         #: Whether the model says which constants are learned; else those that are read as weights are taken to be.
         self.tells_learned = True
+        self._zeros = Zeros()
         #: Names of inputs of which it was given what they hold.
         self.given: set[str] = set()
         self._names: dict[str, int] = {}  # -> the number that the next of that name gets
@@ -119,9 +123,34 @@ class Builder:
         data = elements if isinstance(elements, Data) else constant(elements, integer=integer)
         return Value(name, tuple(int(size) for size in data.elements.shape), True, data)
 
-    def weight(self, shape: Shape | None, name: str = "") -> Value:
-        """Return a constant of which only the shape matters."""
-        return Value(name, shape, True)
+    def weight(self, shape: Shape | None, name: str = "", read: Callable[[], Any] | None = None) -> Value:
+        """Return a constant of which only the shape matters, and where it is 0: ``read`` returns its numbers."""
+        return Value(name, shape, True, numbers=None if read is None else Numbers(read))
+
+    def bound(self, weight: Value, taps: Sequence[int]) -> str:
+        """Return why a window reads less than its taps, the dimensions ``taps`` of its weight: some are 0; else ""."""
+        if not weight.constant or weight.shape is None or len(weight.shape) <= max(taps, default=0):
+            return ""
+        if all(weight.shape[d] == 1 for d in taps):
+            return ""
+        return "" if self._missing(weight, taps) is None else program.SPARSE
+
+    def apart(self, weight: Value, taps: Sequence[int], channels: Sequence[int]) -> bool:
+        """Return whether windows of different ``channels`` that a weight makes have other taps, as one tap for each."""
+        if not weight.constant or weight.shape is None or len(weight.shape) <= max(*taps, *channels):
+            return False
+        found = self._missing(weight, (*taps, *channels))
+        if found is None or not found.size:
+            return False
+        kept = sorted((*taps, *channels))
+        places = tuple(kept.index(d) for d in taps)
+        rows = np.moveaxis(found, places, range(-len(places), 0)).reshape(-1, prod(found.shape[i] for i in places))
+        alive = rows[rows.any(1)]  # a channel of zeros alone learned nothing
+        return bool((alive != alive[0]).any())
+
+    def _missing(self, weight: Value, kept: Sequence[int]) -> Any:
+        fixed = self.tells_learned and self.learned is not None and not weight.learned
+        return self._zeros.missing(weight.held(self.tells_learned), kept, fixed)
 
     def __call__(
         self,
@@ -180,6 +209,9 @@ class Builder:
         else:
             made = _possible(primitive, [value.shape for value in operands])
             value = Value(name, shape if made is None else made, True, learned=learned)
+            value = replace(
+                value, numbers=_numbers(primitive, operands, [one.held(self.tells_learned) for one in operands])
+            )
         return replace(value, alike=_alike(primitive, operands, value))
 
     def program(self, outputs: Iterable[Value], titles: Iterable[str] = ()) -> Program:
@@ -204,6 +236,17 @@ class Builder:
         steps, told = tuple(reversed(kept)), self.tells_learned
         learned = None if self.learned is None else frozenset(self.learned)
         return Program(self.name, tuple(self.inputs), steps, ends, learned, given, titles, told)
+
+
+def _numbers(primitive: Primitive, operands: Sequence[Value], numbers: Sequence[Numbers | None]) -> Numbers | None:
+    """Return the numbers of what is made of constants; ``None`` where all are of weights that are learned."""
+    if isinstance(primitive, program.Pointwise) and any(one is not None for one in numbers):
+        return of_function(primitive.function, numbers)
+    if all(one is None or one is ALL for one in numbers):
+        return None
+    if isinstance(primitive, program.Take) and operands[1].data is None:
+        return None
+    return computed(lambda *arrays: moved(primitive, arrays), numbers)
 
 
 def _alike(primitive: Primitive, operands: Sequence[Value], output: Value) -> frozenset[int]:

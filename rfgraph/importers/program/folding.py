@@ -28,6 +28,13 @@ MAX_FLOATS = 16
 MAX_BITS = 1100
 
 
+#: What puts elements elsewhere and computes nothing.
+_MOVES = (
+    program.Concat, program.Slice, program.Take, program.Expand, program.Reshape, program.Squeeze, program.Unsqueeze,
+    program.Transpose,
+)  # fmt: skip
+
+
 class UndecidedError(Exception):
     """The answer depends on a size that is not known."""
 
@@ -41,6 +48,14 @@ def fold(primitive: program.Primitive, operands: Sequence[Data]) -> Data | None:
     if result is None or result.elements.size > MAX_ELEMENTS or any(map(_is_long, result.elements.flat)):
         return None
     return result
+
+
+def moved(primitive: program.Primitive, arrays: Sequence[Any]) -> Any:
+    """Return what a move makes of arrays, ``None`` if it is none that this evaluator follows."""
+    if not isinstance(primitive, _MOVES):
+        return None
+    result = _fold(primitive, *(Data(array, integer=True) for array in arrays))
+    return None if result is None else result.elements
 
 
 def _is_long(number: Any) -> bool:

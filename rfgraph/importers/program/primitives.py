@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any, Literal, TypeVar, dataclass_transform
 
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape
+from rfgraph.importers.program.numbers import ALL, Numbers
 
 Ints = tuple[int, ...]
 Kind = TypeVar("Kind")
@@ -53,6 +54,18 @@ class Value:
     learned: Learned = field(default=NOTHING, compare=False, repr=False)
     #: The dimensions along which a constant is the same at every index, as far as it is known.
     alike: frozenset[int] = field(default=frozenset(), compare=False, repr=False)
+    #: Its numbers, if they are at hand where they are more than is followed.
+    numbers: Numbers | None = field(default=None, compare=False, repr=False)
+
+    def held(self, tells_learned: bool) -> Numbers | None:
+        """Return the numbers of a constant, ``None`` if they are not at hand.
+
+        Of one that is learned, and of which the model says so if it ``tells_learned``, none is 0.
+        """
+        if self.data is not None:
+            elements = self.data.elements
+            return Numbers(lambda: elements)
+        return ALL if self.numbers is None and self.learned and tells_learned else self.numbers
 
 
 #: What the fields of each kind of primitive are called, once it was asked.
@@ -150,6 +163,7 @@ class Slide(Primitive):
     """A window slid over ``dims``: a convolution, which also replaces ``channel`` by ``channels``, or a pooling.
 
     Where it is ``apart`` each channel that it makes holds one position of the window, as where patches are cut out.
+    ``bound`` says why an output may read less than its window.
     """
 
     function: str
@@ -163,6 +177,7 @@ class Slide(Primitive):
     channels: Dim | None = None
     groups: int = 1
     apart: bool = False
+    bound: str = ""
 
 
 @_primitive
@@ -221,6 +236,9 @@ class AdaptivePool(Primitive):
 MASKED = "under its mask, which is constant, it may read nothing"
 #: Why a product with fixed numbers may read less than all that it sums over.
 SPARSE = "the constant that it is multiplied with may hold zeros"
+
+#: Why elements that are multiplied with fixed numbers may not be read.
+ZEROED = "the constant that it is multiplied with may be 0 at some positions"
 
 
 @_primitive
@@ -299,12 +317,16 @@ class Pad(Primitive):
 
 @_primitive
 class Slice(Primitive):
-    """``x[start:stop:step]`` along each of ``dims``; ``None`` is the end, negative bounds count from it."""
+    """``x[start:stop:step]`` along each of ``dims``; ``None`` is the end, negative bounds count from it.
+
+    Where it is ``whole`` it is refused of a tensor that ends before a stop, which else takes what is there.
+    """
 
     dims: Ints
     starts: tuple[Dim | None, ...]
     stops: tuple[Dim | None, ...]
     steps: Ints
+    whole: bool = False
 
 
 @_primitive

@@ -44,6 +44,8 @@ Made: TypeAlias = "Item | Sequence[Item]"
 BOOL, STRING, RESOURCE, VARIANT = 10, 7, 20, 21
 FLOATS = frozenset({1, 2, 14, 19})
 INTEGERS = {3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 10: "?", 17: "<u2", 22: "<u4", 23: "<u8"}
+#: Element types -> how their numbers are stored; those of ``bfloat16`` as whole numbers that are 0 where they are.
+STORED = {**INTEGERS, 1: "<f4", 2: "<f8", 14: "<u2", 19: "<f2"}
 
 
 @dataclass(frozen=True)

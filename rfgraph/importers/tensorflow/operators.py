@@ -298,7 +298,7 @@ def _slice(node: Node, build: Builder) -> Made:
         raise ValueError(f"its {len(begin)} begins and {len(sizes)} sizes are not one for each of {len(shape)} axes")
     stops = [None if size == -1 else start + size for start, size in zip(begin, sizes, strict=True)]
     dims = tuple(range(len(shape)))
-    primitive = program.Slice(dims=dims, starts=tuple(begin), stops=tuple(stops), steps=(1,) * len(shape))
+    primitive = program.Slice(dims=dims, starts=tuple(begin), stops=tuple(stops), steps=(1,) * len(shape), whole=True)
     return build(primitive, node.input(0))
 
 

@@ -48,11 +48,11 @@ from rfgraph.importers.tensorflow.body import (
 from rfgraph.importers.tensorflow.nodes import (
     BOOL,
     DEAD,
-    FLOATS,
     HANDLERS,
     INTEGERS,
     OUTPUTS,
     RESOURCE,
+    STORED,
     STRING,
     VARIANT,
     Atrous,
@@ -557,8 +557,11 @@ class Reader(Base):
         for size in shape:
             count *= size
         kind = int(tensor.dtype)
-        if count > (MAX_ELEMENTS if kind in INTEGERS else MAX_FLOATS) or kind not in (*INTEGERS, *FLOATS):
+        if kind not in STORED:
             return weights.learn(self.build, self.build.weight(shape, name), kind)
+        if count > (MAX_ELEMENTS if kind in INTEGERS else MAX_FLOATS):
+            read = partial(_array, tensor, kind, shape, count)
+            return weights.learn(self.build, self.build.weight(shape, name, read), kind)
         numbers = _contents(tensor, kind, count)
         if numbers is None:
             return weights.learn(self.build, self.build.weight(shape, name), kind)  # weights were stripped
@@ -760,6 +763,22 @@ def _contents(tensor: Any, kind: int, count: int) -> list[Any] | None:
         numbers += (numbers[-1:] or [0]) * (count - len(numbers))
     finite = all(number == number and abs(number) != float("inf") for number in numbers)
     return [int(number) for number in numbers] if kind in INTEGERS else numbers if finite else None
+
+
+def _array(tensor: Any, kind: int, shape: tuple[int, ...], count: int) -> Any:
+    """Return the numbers of a large tensor as they are stored; ``None`` if they are not there, or are of another type.
+
+    Where fewer are there than it has elements, the last one stands for all others.
+    """
+    dtype = np.dtype(STORED[kind])
+    if tensor.tensor_content:
+        if len(tensor.tensor_content) != count * dtype.itemsize:
+            return None
+        return np.frombuffer(tensor.tensor_content, dtype).reshape(shape)
+    numbers = np.array(_contents(tensor, kind, min(count, MAX_ELEMENTS)) or (), dtype=np.float64)
+    if not len(numbers):
+        return None
+    return numbers.reshape(shape) if count == len(numbers) else np.full((1,) * len(shape), numbers[-1])
 
 
 def _decided(value: Value) -> bool:

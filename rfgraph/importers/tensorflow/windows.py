@@ -81,7 +81,8 @@ def _convolved(
         dilation, padding = _atrous(node, layout, x, kernel)
     primitive = program.Slide(
         function="conv", dims=layout.dims, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
-        channel=layout.channel, channels=channels, groups=groups,
+        channel=layout.channel, channels=channels, groups=groups, bound=build.bound(weight, range(axes)),
+        apart=build.apart(weight, range(axes), (axes, axes + 1) if depthwise else (axes + 1,)),
     )  # fmt: skip
     shape = _ranked(node, axes, layout.channel, channels)
     return weighted(build, build(primitive, x, part=part, shape=shape), weight)
@@ -203,6 +204,7 @@ def _transposed(node: Node, build: Builder) -> Made:
     primitive = program.SlideTransposed(
         dims=layout.dims, kernel=kernel, stride=stride, padding=tuple(crops), output_padding=(0,) * axes,
         dilation=dilation, channel=layout.channel, channels=channels, groups=groups,
+        bound=build.bound(weight, range(axes)),
     )  # fmt: skip
     return weighted(build, build(primitive, x), weight)
 

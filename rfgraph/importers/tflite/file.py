@@ -11,7 +11,8 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
+from math import prod
 from types import FunctionType
 from typing import Any
 
@@ -247,9 +248,11 @@ class _File:
             return Tensor(name, shape if ranked else None, kind, constant=bool(table.IsVariable()))
         if None in shape or not dtype or table.Sparsity() is not None:
             return Tensor(name, shape, kind, constant=True)
-        if quantised is not None and self.careful(quantised).ScaleLength():
-            return Tensor(name, shape, kind, constant=True)  # its numbers are not what is stored
-        return Tensor(name, shape, kind, True, _exact(contents, sizes, kind, dtype))
+        read = partial(_stored, contents, sizes, dtype)
+        if quantised is not None and self.careful(quantised).ScaleLength():  # its numbers are not what is stored
+            zero = not any(self.numbers(quantised, "ZeroPoint"))
+            return Tensor(name, shape, kind, True, read=read if zero else None)
+        return Tensor(name, shape, kind, True, _exact(contents, sizes, kind, dtype), read)
 
     def contents(self, index: int) -> Any:
         """Return the bytes of a buffer where they lie, ``None`` if it has none."""
@@ -300,6 +303,11 @@ class _File:
         for field in _vectors(kind):
             found[field] = self.numbers(table, field)
         return found
+
+
+def _stored(contents: Any, shape: tuple[int, ...], dtype: str) -> Any:
+    """Return the numbers of a constant as they are stored."""
+    return np.frombuffer(contents, np.dtype(dtype), prod(shape)).reshape(shape)
 
 
 def _exact(contents: Any, shape: tuple[int, ...], kind: str, dtype: str) -> Data | None:

@@ -153,11 +153,14 @@ def _conv(node: Node, build: Builder) -> Made:
     else:
         kernel, channels, inside = weight[1:3], weight[3], 1
     before = node.shape()[-1]
+    taps = (0, 1, 2) if axes == 3 else (1, 2)
+    made = (4,) if axes == 3 else (0,) if node.op == "CONV_2D" else (3,)
     several = isinstance(before, int) and isinstance(inside, int) and inside > 0 and before % inside == 0
     primitive = program.Slide(
         function="conv", dims=dims, kernel=_kernel(kernel), stride=_entries(node, STRIDES, axes),
         padding=_padding(node, axes), dilation=_entries(node, DILATIONS, axes), channel=axes + 1, channels=channels,
         groups=before // inside if several else 1,  # type: ignore[operator, arg-type]
+        bound=build.bound(node.input(1), taps), apart=build.apart(node.input(1), taps, made),
     )  # fmt: skip
     return weighted(build, build(primitive, node.x), node.input(1))
 
@@ -190,6 +193,7 @@ def _transposed(
     primitive = program.SlideTransposed(
         dims=tuple(range(1, 1 + axes)), kernel=taps, stride=tuple(stride), padding=tuple(crops),
         output_padding=(0,) * axes, dilation=tuple(dilation), channel=axes + 1, channels=channels,
+        bound=build.bound(weight, (1, 2) if axes == 2 else (0, 1, 2)),
     )  # fmt: skip
     return weighted(build, build(primitive, x), weight)
 
@@ -428,7 +432,9 @@ def _slice(node: Node, build: Builder) -> Made:
     if not len(starts) == len(sizes) == rank:
         raise ValueError(f"begin {starts} and size {sizes} do not have {rank} entries each")
     stops = [None if size == -1 else start + size for start, size in zip(starts, sizes, strict=True)]
-    primitive = program.Slice(dims=tuple(range(rank)), starts=tuple(starts), stops=tuple(stops), steps=(1,) * rank)
+    primitive = program.Slice(
+        dims=tuple(range(rank)), starts=tuple(starts), stops=tuple(stops), steps=(1,) * rank, whole=True
+    )
     return build(primitive, node.x)
 
 

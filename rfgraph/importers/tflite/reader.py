@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -40,6 +40,8 @@ class Tensor:
     constant: bool = False
     #: What is in it, where that is little.
     data: Data | None = field(default=None, compare=False, repr=False)
+    #: Reads what is in it, where that is stored as it is.
+    read: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Reader(Base):
             raise self.fail(f"{reader} reads {tensor.name!r} (tensor {i}), which nothing before it makes")
         if tensor.data is not None:
             return self.build.constant(tensor.data, name=tensor.name)
-        return self.build.weight(_symbolic(tensor, tensor.name), tensor.name)
+        return self.build.weight(_symbolic(tensor, tensor.name), tensor.name, tensor.read)
 
     def run(self, graph: Graph, scope: dict[int, Value], prefix: str) -> None:
         """Read the steps of a graph into ``scope``."""

@@ -11,6 +11,7 @@ import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from numbers import Integral
 from typing import Any, Literal
@@ -26,7 +27,7 @@ from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.folding import MAX_ELEMENTS
 from rfgraph.importers.spelling.stack import user_line
 from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step, lowered, titles_of
-from rfgraph.importers.torch.running import recorded
+from rfgraph.importers.torch.running import numbers_of, recorded
 
 #: How a module is traced.
 Trace = Literal["run", "export"]
@@ -195,11 +196,18 @@ def _exported(exported: Any, name: str) -> tuple[Exported, tuple[str, ...]]:
         if spec.kind in (kinds.InputKind.BUFFER, kinds.InputKind.CONSTANT_TENSOR)
         and _is_small(held := tensors.get(spec.target, exported.constants.get(spec.target)))
     }
+    numbers = {
+        spec.arg.name: partial(numbers_of, held)
+        for spec in signature.input_specs
+        if spec.kind in (kinds.InputKind.BUFFER, kinds.InputKind.CONSTANT_TENSOR)
+        and (held := tensors.get(spec.target, exported.constants.get(spec.target))) is not None
+    }
     try:
         titles = titles_of(treespec_dumps(exported.call_spec.out_spec))
     except NotImplementedError:  # a class of the user's that has no written form
         titles = ()
-    return Exported(name, replace(graph, outputs=outputs), data, learned, contents, titles), data
+    made = Exported(name, replace(graph, outputs=outputs), data, learned, contents, titles, numbers=numbers)
+    return made, data
 
 
 def _is_small(tensor: Any) -> bool:

@@ -271,7 +271,8 @@ def _conv(node: Node, build: Builder) -> Made:
     stride = node.integers("stride", axes, 1)
     primitive = program.Slide(
         function="conv", dims=dims, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
-        channel=channel, channels=shape_of(weight)[0], groups=groups,
+        channel=channel, channels=shape_of(weight)[0], groups=groups, bound=build.bound(weight, range(2, 2 + axes)),
+        apart=build.apart(weight, range(2, 2 + axes), (0,)),
     )  # fmt: skip
     return _weighted(build, build(primitive, node.x), weight)
 
@@ -288,6 +289,7 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
         padding=tuple((amount, amount) for amount in node.integers("padding", axes, 0)),
         output_padding=node.integers("output_padding", axes, 0), dilation=node.integers("dilation", axes, 1),
         channel=channel, channels=shape_of(weight)[1] * groups, groups=groups,
+        bound=build.bound(weight, range(2, 2 + axes)),
     )  # fmt: skip
     return _weighted(build, build(primitive, node.x), weight)
 
@@ -651,7 +653,7 @@ def _narrow(node: Node, build: Builder) -> Made:
     if isinstance(start, int) and start < 0:
         start = node.shape[d] + start
     stop = start + node.size("length")
-    return build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), node.x)
+    return build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,), whole=True), node.x)
 
 
 @HANDLERS.handles("select", "select_copy")

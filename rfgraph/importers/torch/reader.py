@@ -19,6 +19,7 @@ from rfgraph.importers import program
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.dimensions import Shape, symbol
+from rfgraph.importers.program.numbers import UNSEEN
 from rfgraph.importers.program.primitives import NOTHING, Instruction, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
@@ -105,6 +106,8 @@ class Exported:
     titles: tuple[str, ...] = ()
     #: Where the code of a model that was run looks at what its example holds, so that another may run otherwise.
     looks: tuple[str, ...] = ()
+    #: Those of its inputs that are fixed tensors whose numbers are at hand, and what returns them.
+    numbers: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
 
 Scope: TypeAlias = "dict[str, Any]"
@@ -185,7 +188,9 @@ class Reader(Base):
         """Return an input that is no data, with what it holds if that is known and never written over."""
         found = self.exported.contents.get(name)
         if found is None or name in self._overwritten:
-            return self.build.weight(shape, name)
+            return self.build.weight(
+                shape, name, None if name in self._overwritten else self.exported.numbers.get(name)
+            )
         value = self.build.constant(found, name=name)
         if shape is not None and not _fits(value.shape or (), shape):
             raise self.fail(f"constant {name!r} has shape {text(value.shape)}, but {text(shape)} is stated")
@@ -344,8 +349,9 @@ class Reader(Base):
             if name in exact:
                 scope[name] = exact[name]
             elif isinstance(old, Value) and old.constant and value.constant:
-                weight = self.build.weight(old.shape, name)
-                scope[name] = replace(weight, learned=old.learned | value.learned)
+                weight = replace(self.build.weight(old.shape, name), learned=old.learned | value.learned)
+                numbers = value.numbers if value.shape == old.shape or value.numbers is None else UNSEEN
+                scope[name] = replace(weight, numbers=numbers)
             elif isinstance(old, Value):
                 why = "it may be any part of what was written into its memory"
                 read = self.build(program.Whole(shape=(), bound=why), value, part=f"{name}/written")

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -266,6 +267,7 @@ def _run(
     # What is the same tensor stays so.
     one = {id(tensor): tensor if real else _without_contents(tensor) for tensor in held.values()}
     state = {path: one[id(tensor)] for path, tensor in held.items()}
+    own = {id(one[id(tensor)]): tensor for tensor in held.values()}
     given: Any = tree_map(_copied if real else _without_contents, (tuple(arguments), dict(keywords)))
     names: dict[int, str] = {}
     recorder = Recorder(module, names, real=real)
@@ -312,7 +314,9 @@ def _run(
         (*inputs, *recorder.constants), tuple(recorder.steps), outputs, recorder.shapes, frozenset(recorder.masks)
     )
     looks = tuple(dict.fromkeys(recorder.looks))
-    return Exported(type(module).__name__, graph, data, learned, contents, titles, looks), data
+    stored = {**{name: own[id(tensor)] for name, tensor in fixed.items()}, **recorder.constants}
+    numbers = {name: partial(numbers_of, tensor) for name, tensor in stored.items() if name not in learned}
+    return Exported(type(module).__name__, graph, data, learned, contents, titles, looks, numbers), data
 
 
 def _is_parameter(tensor: torch.Tensor) -> bool:
@@ -331,6 +335,15 @@ def _without_contents(value: Any) -> Any:
 def _copied(value: Any) -> Any:
     """Return a tensor whose own contents nothing overwrites."""
     return value.detach().clone() if isinstance(value, torch.Tensor) else value
+
+
+def numbers_of(tensor: Any) -> Any:
+    """Return what a fixed tensor holds as an array of booleans, whether each is not 0; ``None`` if it holds nothing."""
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.is_meta:
+        return None
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        return None
+    return (tensor.detach() != 0).cpu().numpy()
 
 
 def _is_small(tensor: torch.Tensor) -> bool:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from math import prod as product
 from typing import Any
 
@@ -27,6 +28,8 @@ from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step, titles_of
 _BOOLEAN = 12  # ScalarType of torch's schema
 #: Its types of integers, as numpy calls them.
 _INTEGERS = {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", _BOOLEAN: "?", 28: "u2", 34: "u4", 35: "u8"}
+#: Types whose elements are read, to see which are 0: those of ``bfloat16`` as whole numbers.
+_STORED = {**_INTEGERS, 6: "f2", 7: "f4", 8: "f8", 13: "u2"}
 _STRIDED = 7  # its Layout of tensors that are not sparse
 
 #: Constants whose memory has more bytes than this are not read: they may be views of something large.
@@ -51,10 +54,11 @@ def read(path: str | os.PathLike[str]) -> Exported:
     name = os.fspath(path)
     with archive.refusing(name, "a model saved by torch.export.save"):
         data = archive.parsed(name, _graph_text(name))
-        return replace(decoded(data, name, _shared(name)), contents=_contents(name, data))
+        contents, numbers = _fixed(name, data)
+        return replace(decoded(data, name, _shared(name)), contents=contents, numbers=numbers)
 
 
-def _graph_text(name: str) -> bytearray:
+def _graph_text(name: str) -> str:
     return archive.member(
         name,
         r"(.*/)?models/[^/]+\.json|serialized_exported_program\.json",
@@ -77,35 +81,49 @@ def _payloads(name: str, what: str) -> dict[str, Any]:
     return dict(archive.parsed(name, text)["config"])
 
 
-def _contents(name: str, data: Any) -> dict[str, Any]:
-    """Return what the inputs of a graph hold that are small constants of integers, as nested lists."""
+def _fixed(name: str, data: Any) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
+    """Return what the inputs of a graph hold that are no parameters.
+
+    Returns
+    -------
+    Those that are small constants of integers, as nested lists, and what reads the others.
+    """
     wanted = {}
     for spec in data["graph_module"]["signature"].get("input_specs", ()):
         for kind, called in (("buffer", "buffer_name"), ("tensor_constant", "tensor_constant_name")):
             if kind in spec:
                 wanted[str(spec[kind][called])] = str(spec[kind]["arg"]["name"])
     files: dict[str, list[tuple[str, Any]]] = {}
+    large: dict[str, tuple[str, Any]] = {}
     for what in ("weights", "constants"):
         for constant, entry in _payloads(name, what).items():
             meta = entry.get("tensor_meta")
-            if (
-                constant in wanted
-                and meta
-                and not entry["use_pickle"]
-                and len(files) < MAX_CONSTANTS
-                and _is_small(meta)
-            ):
-                files.setdefault(f"data/{what}/{entry['path_name']}", []).append((wanted[constant], meta))
-    if not files:
-        return {}
-    found = archive.small(name, {"byteorder", *files}, MAX_CONSTANT_BYTES)
+            if constant not in wanted or not meta or entry["use_pickle"]:
+                continue
+            path = f"data/{what}/{entry['path_name']}"
+            if _is_small(meta) and len(files) < MAX_CONSTANTS:
+                files.setdefault(path, []).append((wanted[constant], meta))
+            elif meta["dtype"] in _STORED and meta["layout"] == _STRIDED:
+                large[wanted[constant]] = path, meta
+    found = archive.small(name, {"byteorder", *files}, MAX_CONSTANT_BYTES) if files or large else {}
     order = ">" if found.get("byteorder", b"little").strip() == b"big" else "<"
-    return {
+    contents = {
         called: _elements(found[path], meta, order)
         for path, constants in files.items()
         for called, meta in constants
         if path in found
     }
+    return contents, {called: partial(_stored, name, path, meta, order) for called, (path, meta) in large.items()}
+
+
+def _stored(name: str, path: str, meta: Mapping[str, Any], order: str) -> Any:
+    """Return the numbers of a tensor of an archive, ``None`` if they cannot be read."""
+    sizes = [_integer(_extent(size)) for size in meta["sizes"]]
+    if not 0 < product(sizes) <= MAX_ELEMENTS:
+        return None
+    with archive.refusing(name, "a model saved by torch.export.save"):
+        found = archive.small(name, {path}, MAX_CONSTANT_BYTES)
+        return _array(found[path], meta, order) if path in found else None
 
 
 def _is_small(meta: Mapping[str, Any]) -> bool:
@@ -116,7 +134,11 @@ def _is_small(meta: Mapping[str, Any]) -> bool:
 
 def _elements(memory: bytes, meta: Mapping[str, Any], order: str) -> Any:
     """Return the elements of a strided tensor from its memory, as nested lists."""
-    kind = np.dtype(order + _INTEGERS[meta["dtype"]])
+    return _array(memory, meta, order).tolist()
+
+
+def _array(memory: bytes, meta: Mapping[str, Any], order: str) -> Any:
+    kind = np.dtype(order + _STORED[meta["dtype"]])
     flat = np.frombuffer(memory[: len(memory) // kind.itemsize * kind.itemsize], kind)
     places = np.array(_integer(_extent(meta["storage_offset"])), dtype=object)
     for size, stride in zip(meta["sizes"], meta["strides"], strict=True):
@@ -124,7 +146,7 @@ def _elements(memory: bytes, meta: Mapping[str, Any], order: str) -> Any:
         places = np.add.outer(places, steps)
     if places.min() < 0 or places.max() >= len(flat):
         raise ValueError(f"a constant reads {places.min()} to {places.max()} of the {len(flat)} elements that it has")
-    return flat[places.astype(np.int64)].tolist()
+    return flat[places.astype(np.int64)]
 
 
 def decoded(data: Any, name: str, shared: Mapping[str, str] | None = None) -> Exported:

@@ -1,0 +1,137 @@
+"""Which numbers of a constant are 0: weights are not followed, but what is multiplied with 0 is not read.
+
+A constant says how its numbers are had, and they are looked at only where something depends on it. What is made of
+constants by moves and products has its zeros where those of its operands are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+#: Constants of more elements than this are not looked at.
+MAX_LOOKED_AT = 1 << 28
+#: Nor those that are made in more steps than this.
+MAX_STEPS = 64
+
+#: Functions that make 0 of 0, and of nothing else; of two, it is their first operand that says so.
+_KEPT = frozenset({"identity", "to_float", "neg", "abs", "sqrt", "div"})
+#: Functions that make zeros of numbers that are none.
+_HIDING = frozenset(
+    {"trilu", "one_hot", "equal", "not_equal", "less", "less_or_equal", "greater", "greater_or_equal", "not", "xor"}
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Numbers:
+    """The numbers of a constant, or others that are 0 where they are.
+
+    Examples
+    --------
+    >>> triangle = Numbers(lambda: np.tril(np.ones((2, 2))))
+    >>> product((triangle, ALL)).look().tolist()
+    [[True, False], [True, True]]
+    """
+
+    #: Reads them; ``None`` where they are not at hand.
+    read: Callable[[], Any]
+    #: In how many steps they are made of what a file holds.
+    steps: int = 0
+
+    def look(self) -> Any:
+        """Return them as an array; ``None`` where they are not at hand, or are too many."""
+        try:
+            array = self.read()
+        except (ValueError, TypeError, IndexError, OverflowError, MemoryError):
+            return None
+        return array if array is None or array.size <= MAX_LOOKED_AT else None
+
+
+#: Those of a weight of which the model says that it is learned: none of them is 0.
+ALL = Numbers(lambda: np.ones((), dtype=np.bool_))
+#: Those of which it is only known that some may be 0.
+UNSEEN = Numbers(lambda: None)
+
+
+def computed(function: Callable[..., Any], operands: Sequence[Numbers | None]) -> Numbers | None:
+    """Return what a function makes of the numbers of its operands, which it is given as arrays when it is asked for."""
+    known = [operand for operand in operands if operand is not None]
+    steps = max((operand.steps for operand in known), default=0) + 1
+    if UNSEEN in known:
+        return UNSEEN
+    if len(known) < len(operands) or not known or steps > MAX_STEPS:
+        return None
+
+    def read() -> Any:
+        arrays = [operand.look() for operand in known]
+        return None if any(array is None for array in arrays) else function(*arrays)
+
+    return Numbers(read, steps)
+
+
+def product(operands: Sequence[Numbers | None]) -> Numbers | None:
+    """Return the numbers of a product: it is 0 where one of its factors is."""
+    return computed(_product, operands)
+
+
+def _product(*arrays: Any) -> Any:
+    shape = np.broadcast_shapes(*(array.shape for array in arrays))
+    if np.prod(shape, dtype=object) > MAX_LOOKED_AT:
+        return None
+    result = np.ones(shape, dtype=np.bool_)
+    for array in arrays:
+        result &= array != 0
+    return result
+
+
+def of_function(name: str, operands: Sequence[Numbers | None]) -> Numbers | None:
+    """Return the numbers that a function of elements makes; ``None`` where it may make 0 of others."""
+    if name in ("mul", "and"):
+        if all(operand is ALL for operand in operands):
+            return None
+        return product(operands)
+    if name == "where" and len(operands) == 3:
+        return computed(lambda which, a, b: np.where(which != 0, a != 0, b != 0), operands)
+    if name in _HIDING:
+        return UNSEEN
+    return operands[0] if name in _KEPT else None
+
+
+class Zeros:
+    """Looks for zeros in the constants of one model, of which it looks at so many numbers at the most."""
+
+    def __init__(self, most: int = MAX_LOOKED_AT) -> None:
+        self.left = most
+
+    def missing(self, numbers: Numbers | None, kept: Sequence[int], fixed: bool) -> Any:
+        """Return where a constant is not 0 along the dimensions ``kept``, whatever the others: ``None`` if everywhere.
+
+        Of one whose numbers are not at hand nothing is known if it is ``fixed``: that is an array of no elements.
+        """
+        if numbers is ALL:
+            return None
+        array = None if numbers is None else numbers.look()
+        if array is None:  # weights that were stripped from a file are weights
+            return np.empty(0, dtype=np.bool_) if fixed or numbers is UNSEEN else None
+        if self.left < array.size:
+            return np.empty(0, dtype=np.bool_)
+        self.left -= array.size
+        return holes(array, kept)
+
+
+def holes(array: Any, kept: Sequence[int]) -> Any:
+    """Return where an array is not 0 along the dimensions ``kept``, whatever the others; ``None`` if nowhere 0 there.
+
+    An array of zeros alone has none: it is yet to be learned.
+    """
+    others = tuple(d for d in range(array.ndim) if d not in kept)
+    if not array.size:
+        return None
+    first = array[tuple(slice(None) if d in kept else 0 for d in range(array.ndim))]
+    if (first != 0).all():  # as nearly always: one filter has all its taps
+        return None
+    seen = (array != 0).any(others)
+    return None if seen.all() or not seen.any() else seen

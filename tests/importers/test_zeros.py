@@ -1,0 +1,236 @@
+"""Constants that hold zeros: what they are multiplied with is not read there, and nothing says that it is, exactly."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_lowering import Net
+
+import rfgraph
+from rfgraph.importers import program as p
+from rfgraph.importers.lowering.lower import lower
+from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, of_function
+
+SIDE = 5
+KINDS = ("triangle", "other triangle", "full", "none", "random", "random", "random")
+
+
+@st.composite
+def patterns(draw, *shape):
+    """Where a constant is not 0."""
+    match draw(st.sampled_from(KINDS)):
+        case "triangle":
+            return np.tril(np.ones((max(shape),) * 2, dtype=int))[-1 if len(shape) == 1 else slice(None)]
+        case "other triangle":
+            return np.triu(np.ones((max(shape),) * 2, dtype=int))[1 if len(shape) == 1 else slice(None)]
+        case "full":
+            return np.ones(shape, dtype=int)
+        case "none":
+            return np.zeros(shape, dtype=int)
+    return np.array(draw(st.lists(st.integers(0, 1), min_size=prod(shape), max_size=prod(shape)))).reshape(shape)
+
+
+def check(net, x, read):
+    """Hold the regions of the last node against ``read``: which positions [input] each [output] reads."""
+    program = net.build.program([x])
+    graph = lower(program)
+    last = list(graph)[-1]
+    report = rfgraph.analyze(graph)
+    for y, row in enumerate(read):
+        places = np.flatnonzero(row)
+        region = report.region(last, (y,))
+        box = ((int(places[0]), int(places[-1])),) if len(places) else None
+        if region.status == "exact":
+            assert region.box == box, (y, region)
+        else:
+            assert region.status == "bound"
+            assert box is None or (region.box[0][0] <= box[0][0] and box[0][1] <= region.box[0][1])
+    return report[last]
+
+
+def near(read):
+    """Return what a window of 3 reads of positions that read ``read``."""
+    padded = np.pad(read, ((1, 1), (0, 0)))
+    return padded[:-2] | padded[1:-1] | padded[2:]
+
+
+@given(patterns(SIDE, SIDE), st.booleans())
+def test_positions_that_a_matrix_mixes_are_those_that_it_has_numbers_for(pattern, transposed):
+    net = Net((1, 2, SIDE))
+    x = net.conv(net.x, dims=(2,))
+    weight = net.build.weight((SIDE, SIDE), "matrix", lambda: pattern.astype(np.float32))
+    labels = ("t", "s") if transposed else ("s", "t")
+    x = net(p.Contract(operands=(("b", "c", "t"), labels), output=("b", "c", "s")), x, weight)
+    read = (pattern.T if transposed else pattern) @ near(np.eye(SIDE, dtype=int))
+    layer = check(net, x, np.ones((SIDE, SIDE)) if not pattern.any() else read)
+    if pattern.all() or not pattern.any():  # one of zeros alone is yet to be learned
+        assert layer.status == "exact"
+
+
+@given(patterns(3), patterns(3))
+def test_windows_read_the_taps_that_their_weights_have_numbers_for(one, other):
+    net = Net((1, 2, SIDE))
+    weights = np.stack([one, other])[:, None]
+    weight = net.build.weight((2, 1, 3), "kernel", lambda: weights)
+    window = p.Slide(
+        function="conv", dims=(2,), kernel=(3,), stride=(1,), padding=((1, 1),), dilation=(1,), channel=1, channels=2,
+        groups=2, bound=net.build.bound(weight, (2,)), apart=net.build.apart(weight, (2,), (0,)),
+    )  # fmt: skip
+    x = net(window, net.x)
+    taps = one | other if (one | other).any() else np.ones(3, dtype=int)
+    read = np.array([[0 <= (tap := i - y + 1) < 3 and taps[tap] for i in range(SIDE)] for y in range(SIDE)])
+    check(net, x, read)
+    first = net(p.Slice(dims=(1,), starts=(0,), stops=(1,), steps=(1,)), x)
+    if one.any():
+        taps = one
+        read = np.array([[0 <= (tap := i - y + 1) < 3 and taps[tap] for i in range(SIDE)] for y in range(SIDE)])
+        check(net, first, read)
+
+
+@given(patterns(SIDE))
+def test_a_map_is_hidden_where_what_it_is_multiplied_with_is_zero(pattern):
+    net = Net((1, 2, SIDE))
+    mask = net.build.weight((SIDE,), "mask", lambda: pattern)
+    x = net(p.Pointwise(function="mul"), net.conv(net.x, dims=(2,)), mask)
+    read = near(np.eye(SIDE, dtype=int)) * (pattern if pattern.any() else np.ones(SIDE, dtype=int))[:, None]
+    check(net, x, read)
+
+
+@pytest.mark.parametrize("function", ["or", "min", "max", "pow"])
+def test_a_map_may_be_hidden_by_what_ends_or_decides(function):
+    net = Net((1, 2, SIDE))
+    other = net.build.weight((SIDE,), "other", lambda: np.array([1, 0, 1, 1, 0]))
+    x = net(p.Pointwise(function=function), net.conv(net.x, dims=(2,)), other)
+    report = rfgraph.analyze(lower(net.build.program([x])))
+    assert report[list(report)[-1]].status == "bound"
+
+
+def test_a_dense_layer_of_some_positions_is_a_bound_and_a_unit_of_zeros_alone_is_none():
+    for dead, status in ((False, "bound"), (True, "exact")):
+        net = Net((1, 1, SIDE))
+        x = net.reshape(net.conv(net.x, channels=1, dims=(2,)), 1, SIDE)
+        weights = np.ones((3, SIDE))
+        weights[1, slice(None) if dead else 2] = 0
+        weight = net.build.weight((3, SIDE), "dense", lambda weights=weights: weights)
+        x = net(p.Contract(operands=(("b", "t"), ("o", "t")), output=("b", "o")), x, weight)
+        report = rfgraph.analyze(lower(net.build.program([x])))
+        assert report[list(report)[-1]].status == status
+
+
+def test_zeros_are_followed_through_moves_and_products_of_constants():
+    net = Net((1, 2, SIDE))
+    triangle = net.build.weight((SIDE, SIDE), "triangle", lambda: np.tril(np.ones((SIDE, SIDE))))
+    learned = net.build.learn(net.build.weight((SIDE, SIDE), "learned"))
+    masked = net(p.Pointwise(function="mul"), learned, triangle)
+    turned = net(p.Transpose(permutation=(1, 0)), masked)
+    assert (turned.numbers.look() == np.triu(np.ones((SIDE, SIDE)))).all()
+    assert net(p.Pointwise(function="mul"), learned, learned).numbers is None
+    assert net(p.Pointwise(function="trilu"), learned).numbers is UNSEEN
+    assert net(p.Pointwise(function="exp"), triangle).numbers is None
+    chosen = of_function("where", [Numbers(lambda: np.eye(2)), ALL, Numbers(lambda: np.zeros((2, 2)))])
+    assert (chosen.look() == np.eye(2)).all()
+
+
+def test_products_that_are_alike_but_for_their_numbers_are_told_apart():
+    net = Net((1, 2, SIDE))
+    x, read = net.conv(net.x, dims=(2,)), near(np.eye(SIDE, dtype=int))
+    for number, pattern in enumerate([np.ones((SIDE, SIDE)), np.tril(np.ones((SIDE, SIDE))), np.eye(SIDE)]):
+        weight = net.build.weight((SIDE, SIDE), f"matrix {number}", lambda pattern=pattern: pattern)
+        x = net(p.Contract(operands=(("b", "c", "t"), ("s", "t")), output=("b", "c", "s")), x, weight)
+        read = pattern.astype(int) @ read
+    check(net, x, read)
+    report = rfgraph.analyze(lower(net.build.program([x])))
+    assert [report[name].status for name in report if "contract" in name] == ["exact", "exact", "bound", "bound"]
+
+
+def test_numbers_that_are_not_there_are_none():
+    def missing():
+        raise ValueError("no contents")
+
+    assert Numbers(missing).look() is None
+    far = Numbers(lambda: np.ones(2))
+    for _ in range(100):  # steps of a file are not followed for ever
+        far = None if far is None else of_function("mul", [far, far])
+    assert far is None
+
+
+# The same in files and live models.
+
+
+def matrices():
+    """Matrices that are multiplied along the positions of a map, and what is known of what is read."""
+    generator = np.random.default_rng(0)
+    n = 20
+    return {
+        "triangle": (np.tril(np.ones((n, n))), "exact", (0, 6)),
+        "other triangle": (np.triu(np.ones((n, n))), "exact", (4, n - 1)),
+        "band": (np.tril(np.triu(np.ones((n, n)), -3)), "bound", (0, n - 1)),
+        "weights": (generator.normal(size=(n, n)), "exact", (0, n - 1)),
+    }
+
+
+def check_matrix(name, report):
+    _, status, box = matrices()[name]
+    layer = report[report.outputs[0]]
+    assert layer.status == status
+    region = report.region(layer.name, (5,))
+    assert (region.status, region.box) == (status, (box,))
+
+
+@pytest.mark.parametrize("name", matrices())
+def test_a_matrix_of_an_onnx_file_is_looked_at(name, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper, held = onnx.helper, onnx.numpy_helper.from_array
+    matrix = matrices()[name][0].astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "kernel"], ["map"], pads=[1, 1]),
+        helper.make_node("Transpose", ["matrix"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["map", "turned"], ["y"]),
+    ]
+    size = [1, 2, len(matrix)]
+    graph = helper.make_graph(
+        nodes, "toy", [helper.make_tensor_value_info("x", 1, size)], [helper.make_tensor_value_info("y", 1, None)],
+        [held(np.ones((2, 2, 3), np.float32), "kernel"), held(matrix, "matrix")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph), tmp_path / "toy.onnx")
+    check_matrix(name, rfgraph.analyze(str(tmp_path / "toy.onnx")))
+
+
+@pytest.mark.parametrize("name", matrices())
+def test_a_matrix_that_a_jax_function_holds_is_looked_at(name):
+    jax = pytest.importorskip("jax")
+    matrix, kernel = jax.numpy.asarray(matrices()[name][0]), jax.numpy.ones((3, 2, 2))
+
+    def model(x):
+        lay = ("NWC", "WIO", "NWC")
+        x = jax.lax.conv_general_dilated(x, kernel, (1,), "SAME", dimension_numbers=lay)
+        return jax.numpy.einsum("st,btc->bsc", matrix, x)
+
+    check_matrix(name, rfgraph.analyze(model, example=(1, len(matrix), 2)))
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("name", matrices())
+def test_a_matrix_that_masks_weights_of_a_torch_module_is_looked_at(name, saved, tmp_path):
+    torch = pytest.importorskip("torch")
+    matrix = torch.tensor(matrices()[name][0], dtype=torch.float32)
+
+    class Masked(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.mix = torch.nn.Conv1d(2, 2, 3, padding=1), torch.nn.Linear(20, 20)
+            self.register_buffer("mask", matrix)
+
+        def forward(self, x):
+            return torch.nn.functional.linear(self.conv(x), self.mix.weight * self.mask)
+
+    if saved:
+        exported = torch.export.export(Masked(), (torch.ones(1, 2, 20),))
+        torch.export.save(exported, tmp_path / "toy.pt2")
+        check_matrix(name, rfgraph.analyze(str(tmp_path / "toy.pt2")))
+    else:
+        check_matrix(name, rfgraph.analyze(Masked(), example=(1, 2, 20)))
