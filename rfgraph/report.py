@@ -31,7 +31,6 @@ from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.results import Fields
 from rfgraph.questions import context, grids, holes, productivity
-from rfgraph.questions import support as supports
 from rfgraph.questions import unread as unreads
 from rfgraph.questions.alignment import center_spread, unchecked
 from rfgraph.questions.context import GlobalContext
@@ -852,6 +851,8 @@ class Report(Mapping[Hashable, Layer]):
         >>> support.coverage
         (Fraction(5, 9),)
         """
+        from rfgraph.questions import support as supports
+
         return supports.support(self._compiled, self._fields, self._layers.id_of(layer), self._source)
 
     def effective_sizes(
