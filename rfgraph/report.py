@@ -300,7 +300,8 @@ class Report(Mapping[Hashable, Layer]):
         serious = [finding for finding in self.findings if finding.severity != "note"]
         if any(not isinstance(finding, SizeDependent) for finding in serious):
             return False
-        if any(sizes is not None and not sizes.residues for sizes in self.aligned_sizes):
+        # They hold at some sizes only, of which there may be none together. To look for these is dear in a live model.
+        if serious and any(sizes is not None and not sizes.residues for sizes in self.aligned_sizes):
             return False
         return None if serious or self.unchecked or self.ends_unknown else True
 
