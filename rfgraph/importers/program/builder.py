@@ -151,6 +151,20 @@ class Builder:
         alive = rows[rows.any(1)]  # a channel of zeros alone learned nothing
         return bool((alive != alive[0]).any())
 
+    def taps(self, window: Value | None, size: int) -> tuple[int, int, str]:
+        """Return which part of a window has numbers that are not 0: how many are 0 before it and behind it.
+
+        Besides, why it may read less even so; "" if it does not.
+        """
+        found = None if window is None or window.shape != (size,) else self._missing(window, (0,))
+        if found is None:
+            return 0, 0, ""
+        places = np.flatnonzero(found)
+        if not len(places):
+            return 0, 0, program.SPARSE
+        before, behind = int(places[0]), size - 1 - int(places[-1])
+        return before, behind, "" if len(places) == size - before - behind else program.SPARSE
+
     def _picks(self, weight: Value, channels: Sequence[int]) -> bool:
         """Return whether a weight has one number for each of its channels, of more than one that it could have."""
         numbers = weight.held(self.tells_learned)
