@@ -196,6 +196,11 @@ class Diff:
     def differing(self, tolerate: Number = 0) -> tuple[LayerDiff, ...]:
         """Return the layers that differ by more than ``tolerate`` pixels, or in what is no number of pixels.
 
+        Parameters
+        ----------
+        tolerate
+            As for ``LayerDiff.differs``.
+
         Examples
         --------
         >>> from rfgraph import Network, diff

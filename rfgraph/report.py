@@ -748,6 +748,16 @@ class Report(Mapping[Hashable, Layer]):
     def tails(self, node: Hashable) -> tuple[Hashable, ...]:
         """Return what ``node`` reads, by slot.
 
+        Parameters
+        ----------
+        node
+            A node.
+
+        Raises
+        ------
+        UnknownNodeError
+            If there is no such node.
+
         Examples
         --------
         >>> from rfgraph import Network, analyze
@@ -1117,6 +1127,16 @@ class Report(Mapping[Hashable, Layer]):
 
     def paddings(self, node: Hashable) -> tuple[tuple[int, int] | None, ...]:
         """Return how much a node pads before and after its map, per axis; ``None`` where it does not pad, or by size.
+
+        Parameters
+        ----------
+        node
+            A node. Units: positions of the map that it reads.
+
+        Raises
+        ------
+        UnknownNodeError
+            If there is no such node.
 
         Examples
         --------

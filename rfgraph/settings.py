@@ -56,13 +56,18 @@ class Settings:
     treat: Mapping[str, str] = field(default_factory=dict)
     input_size: Size | Mapping[str, Size] | None = None
     alignment: str | tuple[str, ...] | None = None
-    #: The axis along which what looks ahead is a finding.
-    causal: str | None = None
+    #: The axis along which what looks ahead is a finding; ``True`` is the first one.
+    causal: str | bool | None = None
     budget: Budget = Budget()
     #: What is said of some models alone: patterns of their names, and their own tables.
     models: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     #: Where the file is from which patterns of models count.
     folder: Path | None = field(default=None, compare=False)
+
+    @property
+    def causal_axis(self) -> str | None:
+        """Name of the axis that is to be causal, ``None`` for the first one."""
+        return self.causal if isinstance(self.causal, str) else None
 
     def of(self, model: str) -> Settings:
         """Return what is said of one model: each table whose pattern fits it comes before what is said of all.
@@ -158,8 +163,8 @@ def _with(settings: Settings, table: Mapping[str, Any]) -> Settings:
         elif key == "alignment":
             settings = replace(settings, alignment=_alignment(value))
         elif key == "causal":
-            if not isinstance(value, str):
-                raise PolicyError(f'causal: {value!r} is not the name of an axis, as "t"')
+            if not isinstance(value, (str, bool)):
+                raise PolicyError(f'causal: {value!r} is not the name of an axis, as "t", or true for the first one')
             settings = replace(settings, causal=value)
         elif key == "budget":
             settings = replace(settings, budget=_budget(value, settings.budget))

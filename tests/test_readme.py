@@ -83,7 +83,7 @@ def test_every_op_with_attributes_is_in_the_table():
         if own and not any(f"`{name}`" in table for name in names):
             row = f"| `{names[0]}` | {', '.join(f'`{name}`' for name in own)} |"
             pytest.fail(
-                f"the README does not have op {names[0]!r}; write into its table of ops, or add to a row:\n{row}"
+                f"docs/graphs.md does not have op {names[0]!r}; write into its table of ops, or add to a row:\n{row}"
             )
 
 

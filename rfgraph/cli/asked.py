@@ -38,7 +38,7 @@ def settings_of(options: argparse.Namespace, project: Settings) -> Settings:
     settings = project.of(options.model)
     causal = getattr(options, "causal", None) or settings.causal
     select = said.get("select", settings.policy.select)
-    said["select"] = (*select, *(("RF010",) if causal is not None else ()), *settings.budget.rules)
+    said["select"] = (*select, *(("RF010",) if causal else ()), *settings.budget.rules)
     accept = (*settings.policy.accept, *asked.accept)
     return replace(settings, causal=causal, policy=replace(settings.policy, **said, accept=accept))
 

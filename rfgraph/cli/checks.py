@@ -74,9 +74,9 @@ def _check(options: argparse.Namespace, project: Settings, baseline: Baseline | 
     findings = list(report.findings)
     rules = settings.policy.rules
     if rules & {"RF009", "RF010"}:
-        findings += report.asked(rules, settings.causal)
+        findings += report.asked(rules, settings.causal_axis)
     if settings.budget.rules:
-        findings += report.over(settings.budget, settings.causal)
+        findings += report.over(settings.budget, settings.causal_axis)
     known = None if baseline is None else baseline.of(options.model, alone)
     judged = judge(worst_first(findings), settings.policy, *([] if known is None else [known.has]))
     return Check(report, judged, options.model, WAYS_OUT, options.all, known)

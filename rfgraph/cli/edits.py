@@ -106,7 +106,7 @@ def _chosen(report: Report, options: argparse.Namespace, settings: Any) -> Seque
 
     findings = list(report.findings)
     if "RF010" in settings.policy.rules:
-        findings += report.asked({"RF010"}, settings.causal)
+        findings += report.asked({"RF010"}, settings.causal_axis)
     judged = judge(worst_first(findings), settings.policy)
     return [
         finding

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from rfgraph.errors import ModelFileError
+from rfgraph.importers.spelling.varint import decoded, encoded
 
 #: Numbers of the fields on the way to a node.
 GRAPH, NODE = 7, 1
@@ -31,15 +32,15 @@ def fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, i
     at = start
     while at < end:
         first = at
-        tag, at = varint(data, at, end)
+        tag, at = _varint(data, at, end)
         number, kind = tag >> 3, tag & 7
         contents = -1
         if kind == _VARINT:
-            _, at = varint(data, at, end)
+            _, at = _varint(data, at, end)
         elif kind in (_FIXED32, _FIXED64):
             at += 4 if kind == _FIXED32 else 8
         elif kind == _BYTES:
-            length, contents = varint(data, at, end)
+            length, contents = _varint(data, at, end)
             at = contents + length
         elif kind == _START:
             at = _group_end(data, at, end, number)
@@ -54,7 +55,7 @@ def _group_end(data: bytes, at: int, end: int, number: int) -> int:
     """Return where a group ends, the old way to nest messages."""
     open_groups = [number]
     while open_groups:
-        tag, at = varint(data, at, end)
+        tag, at = _varint(data, at, end)
         kind = tag & 7
         if kind == _START:
             open_groups.append(tag >> 3)
@@ -62,9 +63,9 @@ def _group_end(data: bytes, at: int, end: int, number: int) -> int:
             if open_groups.pop() != tag >> 3:
                 raise ModelFileError("it is no protocol buffer")
         elif kind == _VARINT:
-            _, at = varint(data, at, end)
+            _, at = _varint(data, at, end)
         elif kind == _BYTES:
-            length, at = varint(data, at, end)
+            length, at = _varint(data, at, end)
             at += length
         elif kind in (_FIXED32, _FIXED64):
             at += 4 if kind == _FIXED32 else 8
@@ -73,38 +74,17 @@ def _group_end(data: bytes, at: int, end: int, number: int) -> int:
     return at
 
 
-def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """Return a number of seven bits a byte, and where it ends."""
-    value = shift = 0
-    while at < end and shift < 70:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-    raise ModelFileError("it is no protocol buffer, or a truncated one")
-
-
-def as_varint(value: int) -> bytes:
-    """Return a number as seven bits a byte.
-
-    Examples
-    --------
-    >>> as_varint(300)
-    b'\\xac\\x02'
-    """
-    made = bytearray()
-    while value > 127:
-        made.append(value & 127 | 128)
-        value >>= 7
-    made.append(value)
-    return bytes(made)
+def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Return the number that begins at a place, and where it ends."""
+    try:
+        return decoded(data.__getitem__, at, end)
+    except ValueError as error:
+        raise ModelFileError("it is no protocol buffer, or a truncated one") from error
 
 
 def field(number: int, contents: bytes) -> bytes:
     """Return a field of bytes."""
-    return as_varint(number << 3 | _BYTES) + as_varint(len(contents)) + contents
+    return encoded(number << 3 | _BYTES) + encoded(len(contents)) + contents
 
 
 def with_nodes(data: bytes, change: Callable[[int, bytes], bytes | None], more: bytes = b"") -> bytes:

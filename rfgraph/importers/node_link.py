@@ -14,6 +14,7 @@ import networkx as nx
 
 from rfgraph.errors import ModelFileError
 from rfgraph.graph.network import as_node_link
+from rfgraph.importers.spelling import archive
 
 #: Files of more bytes than this are refused: a network of 100,000 layers has some 20 million.
 MAX_BYTES = 1 << 27
@@ -50,7 +51,9 @@ def parsed(path: str | os.PathLike[str]) -> Any:
             raise ModelFileError(f"{name}: it has more than {MAX_BYTES} bytes, too many for a graph")
         if re.search(rb"\d{%d}" % (MAX_DIGITS + 1), content):
             raise ModelFileError(f"{name}: it holds a number of more than {MAX_DIGITS} digits")
-        return json.loads(content)
+        text = archive.decoded(content)
+        del content  # of two copies of a large file one is enough
+        return archive.parsed(name, text)
     except OSError as error:
         raise ModelFileError(f"{name}: it cannot be read ({error.strerror or error})") from error
     except RecursionError as error:

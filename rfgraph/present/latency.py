@@ -67,7 +67,7 @@ class LatencyView:
             + (
                 ""
                 if latency.values is None
-                else f", {counted(latency.values, 'value')}, {latency.values * 4} bytes as floats"
+                else f", {counted(latency.values, 'value')}, {latency.bytes} bytes as floats"
             ),
             "S, look-ahead and past are in input samples, state in features of the layer's own map",
         ]
@@ -83,11 +83,11 @@ class LatencyView:
             return Records(
                 ("node", "op", "axis", "why"), [(str(b.node), b.op, b.axis, b.why) for b in self.latency.blockers]
             )
-        header = ("layer", "op", "stride", "look_ahead", "past", "state", "values")
+        header = ("layer", "op", "stride", "look_ahead", "past", "state", "values", "bytes")
         rows = [
             (
                 str(row.node), row.op, digits(row.stride), digits(row.look_ahead), digits(row.past), str(row.state),
-                "" if row.values is None else str(row.values),
+                digits(row.values), digits(row.bytes),
             )
             for row in self.latency.layers
         ]  # fmt: skip
@@ -119,6 +119,7 @@ class LatencyView:
             "hop": exact(latency.stride),
             "state": latency.state,
             "values": latency.values,
+            "bytes": latency.bytes,
             "layers": [_row_document(row) for row in latency.layers],
         }
 
@@ -136,5 +137,6 @@ def _row_document(row: LayerLatency) -> Document:
         "past": exact(row.past),
         "state": row.state,
         "values": row.values,
+        "bytes": row.bytes,
         "recurrent": row.recurrent,
     }

@@ -220,6 +220,11 @@ class EffectiveField:
     def along(self, axis: int) -> Floats:
         """Return the shares summed over the other axes, [positions].
 
+        Parameters
+        ----------
+        axis
+            Number of the axis, from 0.
+
         Examples
         --------
         >>> from rfgraph import Network, analyze
@@ -276,6 +281,16 @@ class EffectiveField:
     def box(self, share: float = 0.5) -> tuple[Interval, ...]:
         """Return the smallest square that holds at least a share of the whole, where it holds most: ends per axis.
 
+        Parameters
+        ----------
+        share
+            Share of the whole, more than 0 and at most 1.
+
+        Raises
+        ------
+        AttributeValueError
+            If the share is no such number.
+
         Examples
         --------
         >>> from rfgraph import Network, analyze
@@ -294,6 +309,16 @@ class EffectiveField:
 
     def side(self, share: float = 0.5) -> int:
         """Return the side of the smallest square, wherever it lies, that holds at least a share of the whole.
+
+        Parameters
+        ----------
+        share
+            Share of the whole, more than 0 and at most 1.
+
+        Raises
+        ------
+        AttributeValueError
+            If the share is no such number.
 
         Examples
         --------
@@ -315,6 +340,16 @@ class EffectiveField:
 
     def area(self, share: float = 0.5) -> int:
         """Return how many positions hold at least a share of the whole, the strongest first.
+
+        Parameters
+        ----------
+        share
+            Share of the whole, more than 0 and at most 1.
+
+        Raises
+        ------
+        AttributeValueError
+            If the share is no such number.
 
         Examples
         --------

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor
+from math import floor, isfinite
 
 from rfgraph.algebra.window import Number, Window
 from rfgraph.errors import LatencyError
+from rfgraph.questions.latency import check_rate
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Frames:
     sample_rate: Number
     #: How many frames there are, ``None`` without an input size.
     count: int | None
+
+    def __post_init__(self) -> None:
+        check_rate(self.sample_rate)
 
     @property
     def step(self) -> float:
@@ -55,7 +59,15 @@ class Frames:
         return float(Fraction(first + last + 1, 2) / Fraction(self.sample_rate))
 
     def at(self, seconds: float) -> int:
-        """Return the frame whose centre is nearest to a time, the later one of two; among those there are."""
+        """Return the frame whose centre is nearest to a time, the later one of two; among those there are.
+
+        Raises
+        ------
+        LatencyError
+            If the time is no number.
+        """
+        if not isfinite(seconds):
+            raise LatencyError(f"{seconds!r} seconds are no time")
         samples = Fraction(str(seconds)) * Fraction(self.sample_rate)
         stride = Fraction(self.field.stride)
         guess = floor((samples - self.field.center) / stride)
@@ -66,6 +78,9 @@ class Frames:
         return min(inside, key=lambda y: (abs(Fraction(sum(self._interval(y)) + 1, 2) - samples), -y))
 
     def _interval(self, y: int) -> tuple[int, int]:
+        if y < 0 or (self.count is not None and y >= self.count):
+            there = "0 and more" if self.count is None else f"0 to {self.count - 1}"
+            raise IndexError(f"frame {y} of {self.layer!r} is none of those there are, {there}")
         interval = self.field.interval(y)
         if interval is None:
             raise LatencyError(f"frame {y} of {self.layer!r} reads nothing")

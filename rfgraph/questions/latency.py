@@ -8,9 +8,11 @@ numerators of the effective strides of all maps on the way, since in between som
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, floor, lcm
+from itertools import pairwise
+from math import ceil, floor, isfinite, lcm
+from numbers import Real
 from typing import Any, Literal
 
 from rfgraph.algebra.window import Number, Window, as_number
@@ -43,8 +45,13 @@ class LayerLatency:
 
     @property
     def values(self) -> int | None:
-        """Numbers that are kept between chunks."""
+        """Numbers that are kept between chunks, ``None`` where the channels are not known."""
         return 0 if not self.state else None if self.channels is None else self.state * self.channels
+
+    @property
+    def bytes(self) -> int | None:
+        """Bytes that are kept between chunks, as 32-bit floats."""
+        return None if self.values is None else 4 * self.values
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,11 @@ class Latency:
         return None if None in values else sum(value for value in values if value is not None)
 
     @property
+    def bytes(self) -> int | None:
+        """Bytes that are kept between chunks, as 32-bit floats, ``None`` where channels are not known."""
+        return None if self.values is None else 4 * self.values
+
+    @property
     def _last(self) -> LayerLatency:
         self._check()
         return self.layers[-1]
@@ -177,39 +189,50 @@ class Latency:
             raise LatencyError(f"{self.layer!r} cannot be streamed: {self.blockers[0]}{more}")
 
     def verify(self, run: Callable[[Any], Any], signal: Any) -> None:
-        """Confirm look-ahead and chunks by running a callable on ``signal`` and on prefixes of it.
+        """Confirm look-ahead and chunks by running a callable on ``signal``, on prefixes of it, and on changed ones.
 
-        An output that waits for no sample of the rest must be the same whatever the rest is; one that reads the last
-        sample must change with it, at some phase.
+        An output that waits for no sample of the rest must be the same whatever the rest is, and where there is none;
+        one that reads the last sample must change with it, at some phase. And a chunk more must settle as many outputs
+        more as are said.
 
         Parameters
         ----------
         run
             What computes the outputs: an array in, an array out; time is the last dimension of both.
         signal
-            A numpy array of a few times the past and look-ahead.
+            A numpy array of a few times the past and look-ahead, of which no stretch is silent.
 
         Raises
         ------
         LatencyError
-            If the callable looks ahead further than this, or less far at every phase.
+            If the callable looks ahead further than this, or less far at every phase, or takes other chunks.
         """
         import numpy as np
 
         self._check()
         length, stride = signal.shape[-1], Fraction(self.stride)
+        reach = ceil(self.look_ahead + (self.past or 0))
+        least = reach + 3 * self.multiple
+        if length < least:
+            raise LatencyError(f"the signal has {length} samples; verifying wants {least}")
         whole = np.asarray(run(signal))
+        tolerance = 64 * np.finfo(np.result_type(whole, np.float32)).eps * float(np.abs(whole).max(initial=0))
+
+        def settled(other: Any) -> int:
+            """How many outputs are those of the whole, from the first on."""
+            outputs = min(whole.shape[-1], other.shape[-1])
+            away = np.abs(np.subtract(whole[..., :outputs], other[..., :outputs], dtype=np.float64))
+            differs = away.reshape(-1, outputs).max(axis=0, initial=0) > tolerance
+            return int(np.argmax(differs)) if differs.any() else outputs
+
+        # Changed from some sample on: no sample of a step may be missed.
         reached = None
-        least = ceil(self.look_ahead + (self.past or 0)) + self.multiple
-        if length < least + 2 * self.multiple:
-            raise LatencyError(f"the signal has {length} samples; verifying wants {least + 2 * self.multiple}")
         start = (length - self.multiple) // self.multiple * self.multiple
         for cut in range(start - self.multiple, start + 1):
             changed = np.array(signal, copy=True)
             changed[..., cut:] = changed[..., cut:][..., ::-1] + 1
-            differs = np.abs(np.asarray(run(changed)) - whole).reshape(-1, whole.shape[-1]).max(axis=0) > 0
-            first = int(np.argmax(differs)) if differs.any() else None
-            if first is None:
+            first = settled(np.asarray(run(changed)))
+            if first == whole.shape[-1]:
                 continue
             ahead = cut - first * stride
             if ahead > self.look_ahead:
@@ -220,6 +243,35 @@ class Latency:
             reached = ahead if reached is None else max(reached, ahead)
         if reached is None or reached < self.look_ahead:
             raise LatencyError(f"no output looks ahead further than {reached} samples; {self.look_ahead} were said")
+        # Ended after whole chunks.
+        outputs_per_chunk = self.multiple / stride
+        counts = []
+        for end in range(start - 2 * self.multiple, start + 1, self.multiple):
+            counts.append(settled(np.asarray(run(signal[..., :end]))))
+            ready = ceil((end - self.look_ahead) / stride)  # the first output that may wait for a sample at the end
+            if counts[-1] < min(ready, whole.shape[-1]):
+                raise LatencyError(
+                    f"output {counts[-1]} differs where the signal ends after {end} samples, and waits for none of the "
+                    "rest by what is said"
+                )
+        for fewer, more in pairwise(counts):
+            if more - fewer != outputs_per_chunk:
+                raise LatencyError(
+                    f"a chunk of {self.multiple} samples more settles {more - fewer} outputs more, and "
+                    f"{outputs_per_chunk} are said"
+                )
+
+
+def check_rate(sample_rate: Number) -> None:
+    """Refuse what is no number of samples per second.
+
+    Raises
+    ------
+    AttributeValueError
+        If it is not a positive, finite number.
+    """
+    if not isinstance(sample_rate, Real) or not isfinite(sample_rate) or sample_rate <= 0:
+        raise AttributeValueError(f"sample_rate {sample_rate!r} is not a positive number")
 
 
 def look_ahead(field: Window) -> Number:
@@ -274,10 +326,10 @@ def latency(
     AttributeValueError
         If ``chunk`` or ``sample_rate`` is not positive.
     """
-    if chunk is not None and chunk < 1:
+    if chunk is not None and (not isinstance(chunk, int) or chunk < 1):
         raise AttributeValueError(f"chunk {chunk!r} is not a positive number of samples")
-    if sample_rate is not None and sample_rate <= 0:
-        raise AttributeValueError(f"sample_rate {sample_rate!r} is not a positive number")
+    if sample_rate is not None:
+        check_rate(sample_rate)
     layers = compiled.layers
     on_way = between(layers, source, [node])
     fields = forward(compiled, axis, source)
@@ -363,25 +415,29 @@ class LooksAhead(Finding):
     ('conv', 1, 1)
     """
 
-    steps: int
-    samples: Number
+    #: ``None`` where it reads to the end of the map, or how far is not known.
+    steps: int | None
+    samples: Number | None
     #: The padding that makes it causal, ``None`` if padding does not.
     padding: tuple[int, int] | None
+    #: Why it is not known to be causal, where there are no steps.
+    why: str = ""
 
     @property
     def message(self) -> str:
         """The finding in one sentence."""
-        return (
-            f"node {self.node!r}, {named_axes(self.axes)}: it reads {self.steps} positions of its input past its own "
-            f"step, {self.samples} input samples, in a network that is to be causal"
+        reads = self.why or (
+            f"it reads {self.steps} position{'' if self.steps == 1 else 's'} of its input past its own step, "
+            f"{self.samples} input sample{'' if self.samples == 1 else 's'}"
         )
+        return f"node {self.node!r}, {named_axes(self.axes)}: {reads}, in a network that is to be causal"
 
     @property
     def advice(self) -> str:
         """What to do about it."""
         if self.padding is None:
             return "no padding of it helps; delay what it is merged with, or take a causal op"
-        return f"pad it by {list(self.padding)}, which makes it causal and keeps its size"
+        return f"give it padding {list(self.padding)}, which makes it causal and keeps its size"
 
 
 def find(compiled: Compiled, axis: int, outputs: Sequence[int], source: int) -> list[LooksAhead]:
@@ -399,29 +455,51 @@ def find(compiled: Compiled, axis: int, outputs: Sequence[int], source: int) -> 
     layers = compiled.layers
     on_way = between(layers, source, outputs)
     inside, fields = set(on_way), forward(compiled, axis, source)
+    blocking = {blocker.node: blocker.why for blocker in blockers(compiled, axis, on_way)}
     findings = []
     for v in on_way[1:]:
-        op = layers.ops[v][axis]
-        ahead = 0
-        for tail, read in zip(layers.tails[v], compiled.reads[axis][v], strict=True):
-            if tail in inside and read.is_local:
-                beyond = look_ahead(read) - Fraction(read.stride)
-                ahead = max(ahead, floor(beyond) + 1)
+        name, axes = layers.nodes[v], (layers.axes[axis],)
+        if name in blocking:
+            findings.append(LooksAhead("RF010", name, axes, None, None, None, blocking[name]))
+            continue
+        reads = zip(layers.tails[v], compiled.reads[axis][v], strict=True)
+        ahead = max((_steps_ahead(read) for tail, read in reads if tail in inside), default=0)
         if ahead <= 0:
             continue
         field = fields.local[layers.tails[v][0]]
-        padding = op.padding_at(compiled.sizes[layers.tails[v][0]][axis])
-        # More padding before makes a convolution read earlier; that of a transposed one is cropped off its output.
-        earlier = field.is_local and op.center_step(field, fields.local[v]) < 0
-        moved = (padding[0] + ahead, padding[1] - ahead) if padding is not None and earlier else None
         findings.append(
             LooksAhead(
                 "RF010",
-                layers.nodes[v],
-                (layers.axes[axis],),
+                name,
+                axes,
                 steps=ahead,
                 samples=as_number(ahead * Fraction(field.stride)) if field.is_local else ahead,
-                padding=moved if moved is not None and op.may_pad(moved) else None,
+                padding=_causal_padding(compiled, v, axis, ahead),
             )
         )
     return findings
+
+
+def _steps_ahead(read: Window) -> int:
+    """Return how many positions past its own step an output reads, at the phase that reads furthest; 0 for none."""
+    return max(floor(look_ahead(read) - Fraction(read.stride)) + 1, 0) if read.is_local else 0
+
+
+def _causal_padding(compiled: Compiled, v: int, axis: int, ahead: int) -> tuple[int, int] | None:
+    """Return the padding with which an op looks no further than its own step, and its map keeps its size.
+
+    More padding before makes a convolution read earlier; that of a transposed one is cropped off its output, and all of
+    it has to go after.
+    """
+    layers = compiled.layers
+    op = layers.ops[v][axis]
+    sizes = [compiled.sizes[tail][axis] for tail in layers.tails[v]]
+    padding = op.padding_at(sizes[0])
+    if padding is None:
+        return None
+    before, after = padding
+    for moved in ((before + ahead, after - ahead), (0, before + after)):
+        changed: dict[str, Any] = {"padding": moved}
+        if op.may_pad(moved) and not _steps_ahead(replace(op, **changed).window(0, sizes)):
+            return moved
+    return None

@@ -82,9 +82,13 @@ class AxisSupport:
     #: Per output phase; ``None`` where it reads nothing.
     phases: tuple[PhaseSupport | None, ...]
     step: int
-    status: Status
-    #: Why the status is not ``exact``.
+    #: Why less may be read; empty if all of it is.
     why: str = ""
+
+    @property
+    def status(self) -> Status:
+        """``exact``, or ``bound`` if ``why`` says why less may be read."""
+        return "bound" if self.why else "exact"
 
     @property
     def stride(self) -> Number:
@@ -244,27 +248,24 @@ def support(compiled: Compiled, fields: Sequence[Fields], node: int, source: int
         same = next((a for a in range(axis) if fields[a] is fields[axis]), None)
         of_axis = along(compiled, window, node, source, axis, name) if same is None else axes[same]
         beyond = fields[axis].beyond[node]  # cut, but where it is not certain what more is read, nor is it here
-        why = of_axis.why or beyond.why
-        axes.append(AxisSupport(name, of_axis.phases, of_axis.step, "bound" if why else "exact", why))
+        axes.append(AxisSupport(name, of_axis.phases, of_axis.step, of_axis.why or beyond.why))
     return Support(layers.nodes[node], tuple(axes), lambda: products(compiled, node, source))
 
 
 def along(compiled: Compiled, window: Window, node: int, source: int, axis: int, name: str) -> AxisSupport:
     """Return what ``node``, whose field is ``window``, reads along one axis."""
     if window.exact and not window.holes:  # nothing to list, however wide it is
-        return AxisSupport(name, _solid(window), window.step, "exact")
+        return AxisSupport(name, _solid(window), window.step)
     try:
         position_set = fold(compiled.layers, source, Positions(compiled, axis), [node])[node]
     except TooManyPositionsError:
         why = f"{compiled.layers.describe(node, axis)}: its positions are too many to be listed; this is their hull"
-        return AxisSupport(name, _solid(window), window.step, "bound", why)
+        return AxisSupport(name, _solid(window), window.step, why)
     phases = [
         None if marked is None else PhaseSupport(marked[0], marked[1].bit_length(), marked[1].bit_count(), marked[1])
         for marked in position_set.phases
     ]
-    return AxisSupport(
-        name, tuple(phases), position_set.step, "bound" if position_set.why else "exact", position_set.why
-    )
+    return AxisSupport(name, tuple(phases), position_set.step, position_set.why)
 
 
 def _solid(window: Window) -> tuple[PhaseSupport | None, ...]:

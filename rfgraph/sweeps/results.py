@@ -153,6 +153,16 @@ class Sweep(Mapping[str, Array]):
     def options(self, index: int) -> dict[str, Any]:
         """Return what the design in row ``index`` chooses: key -> value.
 
+        Parameters
+        ----------
+        index
+            Row of the table, from 0; negative ones count from its end.
+
+        Raises
+        ------
+        IndexError
+            If there is no such row.
+
         Examples
         --------
         >>> from rfgraph import Network, sweep
@@ -166,6 +176,11 @@ class Sweep(Mapping[str, Array]):
 
     def options_at(self, position: int) -> dict[str, Any]:
         """Return what the design at a position in the sweep chooses, kept or not.
+
+        Parameters
+        ----------
+        position
+            Number of the design among all of the sweep, from 0, as the column ``position`` has it.
 
         Examples
         --------
@@ -182,6 +197,11 @@ class Sweep(Mapping[str, Array]):
     def status_name(status: int) -> str:
         """Return what an entry of ``status`` means.
 
+        Parameters
+        ----------
+        status
+            A number of that column.
+
         Examples
         --------
         >>> from rfgraph import Network, sweep
@@ -196,6 +216,11 @@ class Sweep(Mapping[str, Array]):
     def graph(self, index: int) -> nx.DiGraph[Any]:
         """Return the network of the design in row ``index``, ready for ``rfgraph.analyze``.
 
+        Parameters
+        ----------
+        index
+            As for ``options``.
+
         Examples
         --------
         >>> from rfgraph import Network, sweep
@@ -209,6 +234,18 @@ class Sweep(Mapping[str, Array]):
 
     def of(self, name: str, node: Hashable) -> Array:
         """Return one quantity of one node: [N, A] for those per axis, [N] for its status.
+
+        Parameters
+        ----------
+        name
+            ``"r"``, ``"S"``, ``"P"``, ``"size"``, ``"map_size"`` or another column of nodes.
+        node
+            A node that was kept.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
 
         Examples
         --------

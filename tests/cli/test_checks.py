@@ -158,6 +158,13 @@ def test_a_causal_project(capsys: Capture) -> None:
     assert cli.main(["check", "clean.json", "--causal", "t"]) == 1
 
 
+@pytest.mark.parametrize(("said", "rules"), [("true", ["RF010"]), ("false", [])])
+def test_a_project_is_causal_along_its_first_axis(capsys: Capture, said: str, rules: list[str]) -> None:
+    project(f"causal = {said}")
+    code, document = checked(capsys, "clean.json")
+    assert (code, [finding["rule"] for finding in document["findings"]]) == (len(rules), rules)
+
+
 def test_a_budget_fails_a_check(capsys: Capture) -> None:
     project("budget = {min-r = 4, max-look-ahead = 0, max-parameters = 23, tile-multiple = 1}")
     code, document = checked(capsys, "clean.json", "--fail-on", "error")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import zipfile
 from pathlib import Path
+from unittest.mock import patch
 
 import damage
 import pytest
@@ -148,6 +150,25 @@ def test_a_graph_of_too_many_parts_is_refused_before_they_are_made(suffix, part,
         rfgraph.load(path)
     monkeypatch.setattr(archive, "MOST_PARSED", 10 * limit)
     with pytest.raises(ModelFileError, match=r"or a damaged one|is not"):
+        rfgraph.load(path)
+
+
+@pytest.mark.parametrize("letter", ["a", "\u00e9", "\u4e00", "\U0001f600", "\\\\u4e00"])
+def test_the_memory_of_text_is_not_underrated(letter):
+    """A letter takes four bytes in all of a text where one of them needs as many."""
+    text = '"' + "a" * 100_000 + letter + '"'
+    taken = sys.getsizeof(text) + sys.getsizeof(json.loads(text))
+    with patch.object(archive, "MOST_PARSED", taken - 200), pytest.raises(ModelFileError, match="too many parts"):
+        archive.parsed("net.json", text)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".h5"])
+def test_files_of_json_are_bounded_as_archives_are(suffix, tmp_path, monkeypatch):
+    path = tmp_path / f"net{suffix}"
+    seed = damage.FILES[suffix[1:]][0]
+    path.write_bytes(seed.read_bytes())
+    monkeypatch.setattr(archive, "MOST_PARSED", 1000)
+    with pytest.raises(ModelFileError, match=f"^{re.escape(str(path))}: its graph has too many parts"):
         rfgraph.load(path)
 
 

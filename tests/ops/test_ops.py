@@ -112,6 +112,8 @@ def test_taps_are_the_oracles_and_weights_sum_to_one(op, attributes, sized):
         assert set(taps) == read
         assert list(taps) == sorted(read)
         weights = parsed.weights(sized, y)
+        if weights is not None and not _has_weights(op, attributes):
+            pytest.fail(f'op {op!r} states weights that are fixed; write "{op}" into WEIGHTED of tests/op_cases.py')
         assert (weights is not None) == _has_weights(op, attributes)
         if weights is not None:
             assert set(weights) == read

@@ -283,6 +283,36 @@ def test_more_holes_than_are_followed_leave_a_bound_that_says_so(monkeypatch):
     assert bound.box[0][0] <= exact.box[0][0] <= exact.box[0][1] <= bound.box[0][1]
 
 
+@pytest.mark.parametrize(
+    ("op", "attributes", "boxes"),
+    [
+        ("global_avg_pool", {}, [(0, 4)]),
+        ("cumsum", {}, [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)]),
+        ("cumsum", {"exclusive": True}, [None, (0, 0), (0, 1), (0, 2), (0, 3)]),
+        ("cumsum", {"direction": "backward", "exclusive": True}, [(1, 4), (2, 4), (3, 4), (4, 4), None]),
+    ],
+)
+def test_what_reads_on_to_an_end_is_cut_at_the_map(op, attributes, boxes):
+    net = Network(axes=1)
+    net.node(op, "sum", net.input("x", size=5), **attributes)
+    report = rfgraph.analyze(net)
+    told = [report.region("sum", y).box for y in range(len(boxes))]
+    assert told == [None if box is None else (box,) for box in boxes]
+
+
+@pytest.mark.parametrize("mode", ["linear", "lanczos3"])
+@pytest.mark.parametrize("scale", ["1/2", "2/3", "2/5"])
+def test_regions_through_taps_that_do_not_lie_evenly_are_the_oracles(scale, mode):
+    net = Network(axes=1)
+    x = net.conv("c", net.input("x", size=20), kernel=2, stride=2)
+    up = net.resize("r", x, scale=scale, mode=mode, coordinates="asymmetric", antialias=True)
+    net.conv("out", up, kernel=2, dilation=2)
+    report = rfgraph.analyze(net)
+    for y in range(report["out"].map_size[0]):
+        read = [place for (place,) in oracle.clipped(net.graph, "out", "x", (y,))]
+        assert report.region("out", y).box == ((min(read), max(read)),)
+
+
 def test_taps_of_weight_zero_are_not_read():
     net = Network(axes=1)
     net.resize("r", net.input("x", size=12), scale="2/3", mode="lanczos3", coordinates="asymmetric", antialias=True)

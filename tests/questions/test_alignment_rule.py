@@ -16,7 +16,14 @@ from strategies import networks
 
 import rfgraph
 from rfgraph import Network, Window
-from rfgraph.algebra.alignment import compare, looks_ahead, reads_blocks_of, reference_of, seen_from
+from rfgraph.algebra.alignment import (
+    compare,
+    looks_ahead,
+    reads_blocks_of,
+    reference_of,
+    seen_from,
+    shifts_whole_blocks,
+)
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import compile_graph
 from rfgraph.questions.forks import Branches
@@ -177,6 +184,36 @@ def test_a_branch_seen_from_a_plain_fork(data):
     fork = Window(data.draw(st.integers(1, 6)), data.draw(st.integers(1, 4)), data.draw(whole))
     branch = Window(data.draw(st.integers(1, 6)), data.draw(st.integers(1, 4)), data.draw(whole))
     assert seen_from(fork, branch.through(fork)) == branch
+
+
+@pytest.mark.parametrize("interval", [(0, 1), (-1, 2), (0, 2), (3, 1)])
+def test_what_no_window_reads_of_a_fork_is_not_seen_from_it(interval):
+    """The fork reads [2y - 1, 2y + 1]: what begins or ends elsewhere, or before it begins, is none of its outputs."""
+    fork = Window(3, 2, 1)
+    assert seen_from(fork, Window.periodic(((-1, 1), interval), 4)) is None
+    assert seen_from(fork, Window.periodic(((-1, 1), (-1, 1)), 3)) is None
+    assert seen_from(fork, Window.periodic(((-1, 1), (1, 5)), 4)) == Window.periodic(((0, 0), (1, 2)), 2)
+    assert seen_from(fork, Window.periodic(((-1, 1), None), 4)) == Window.periodic(((0, 0), None), 2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shifts"),
+    [
+        (Window(4, 4), Window(4, 4, -4), True),
+        (Window(4, 4, -4), Window(4, 4, -8), True),
+        (Window(4, 4, 3), Window(4, 4, -1), True),
+        (Window(4, 4, -4), Window(4, 4, -9), False),
+        (Window(4, 4), Window(3, 4, -4), False),
+        (Window(5, 4), Window(5, 4, -5), False),  # they overlap
+        (Window(3, 4), Window(3, 4, -3), True),
+        (Window(1, 1), Window(1, 1, -1), False),  # each output reads its own: no blocks
+        (Window(1, 2), Window(1, 2, -1), True),
+        (Window(4, 4), Window(4, 5, -4), False),
+        (Window(4, 4), rfgraph.FULL, False),
+    ],
+)
+def test_blocks_are_told_from_other_windows_that_lie_apart(one, other, shifts):
+    assert shifts_whole_blocks(one, other) == shifts_whole_blocks(other, one) == shifts
 
 
 # Blocks

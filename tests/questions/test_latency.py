@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import floor
 
 import numpy as np
 import oracle
@@ -58,6 +59,12 @@ def wav2vec2():
     return chain(*(("conv", {"kernel": kernel, "stride": stride}) for kernel, stride in layers))
 
 
+def sincnet():
+    """The front end of pyannote's segmentation, after Ravanelli and Bengio, SincNet, 2018: 251 taps, hop 10, pools."""
+    pool = ("max_pool", {"kernel": 3})
+    return chain(("conv", {"kernel": 251, "stride": 10}), pool, *(("conv", {"kernel": 5}), pool) * 2)
+
+
 def encodec():
     """The causal encoder of Défossez et al., EnCodec, 2022, at 24 kHz: strides 2, 4, 5, 8."""
     layers = [("conv", {"kernel": 7, "padding": [[6, 0]]})]
@@ -93,6 +100,7 @@ NETWORKS = {  # look-ahead, chunk multiple
     "TCN, causal": (tcn(True), 0, 1),
     "Conv-TasNet": (conv_tasnet(), 15, 8),
     "wav2vec 2.0": (wav2vec2(), 399, 320),
+    "SincNet": (sincnet(), 990, 270),
     "EnCodec": (encodec(), 319, 320),
     "U-Net, centred": (unet(False), 23, 4),
     "U-Net, causal": (unet(True), 3, 4),
@@ -277,7 +285,9 @@ def test_state_counts_channels():
     net.conv("a", x, kernel=5, padding=[[4, 0]], channels=3)
     found = latency_of(net.graph, channels=lambda node: {"x": 2, "a": 3}[node])
     assert (found.state, found.values) == (4, 8)
+    assert (found.bytes, [row.bytes for row in found.layers]) == (32, [32, 0])
     assert latency_of(net.graph).values is None
+    assert latency_of(net.graph).bytes is None
 
 
 # What forbids it.
@@ -309,7 +319,10 @@ def test_what_forbids_it_is_named(graph, node, why):
         ({"chunk": 7}, LatencyError, "multiples of 4 samples, and 7 is none; take 4 or 8"),
         ({"chunk": 3}, LatencyError, "and 3 is none; take 4"),
         ({"chunk": 0}, AttributeValueError, "chunk 0 is not a positive"),
+        ({"chunk": 4.0}, AttributeValueError, r"chunk 4\.0 is not a positive"),
         ({"sample_rate": -1}, AttributeValueError, "sample_rate -1 is not a positive"),
+        ({"sample_rate": float("nan")}, AttributeValueError, "sample_rate nan is not a positive"),
+        ({"sample_rate": "16k"}, AttributeValueError, "sample_rate '16k' is not a positive"),
     ],
 )
 def test_bad_chunks_and_rates(options, error, message):
@@ -341,8 +354,135 @@ def test_verify():
         found.verify(smoothed(2, 2), signal)
     with pytest.raises(LatencyError, match="no output looks ahead further than 0 samples; 1 were said"):
         found.verify(smoothed(4, 0), signal)
-    with pytest.raises(LatencyError, match="the signal has 3 samples"):
+    with pytest.raises(LatencyError, match="the signal has 3 samples; verifying wants 7"):
         found.verify(smoothed(3, 1), signal[:3])
+
+
+def strided(hop, extra=0):
+    """The mean of ``hop`` samples and ``extra`` before them, one a hop; the end is padded to a whole hop."""
+
+    def run(signal):
+        padded = np.pad(signal, (extra, -len(signal) % hop))
+        return np.array([padded[y : y + hop + extra].mean() for y in range(0, len(signal), hop)])
+
+    return run
+
+
+def test_verify_feeds_prefixes():
+    """What is settled after each chunk must be what is said, and what is settled stays."""
+    found = latency_of(chain(("conv", {"kernel": 7, "stride": 4, "padding": [[3, 0]]})))
+    signal = np.random.default_rng(0).uniform(size=60)
+    lengths = []
+
+    def watched(piece):
+        lengths.append(len(piece))
+        return strided(4, 3)(piece)
+
+    found.verify(watched, signal)
+    assert sorted(set(lengths)) == [48, 52, 56, 60]
+    assert lengths.count(60) == 6  # whole, and changed from each sample of a step on
+    held_back = strided(4, 3)
+
+    def lagging(piece):  # its last output is another where the signal ends
+        outputs = held_back(piece)
+        return outputs if len(piece) == 60 else outputs * np.r_[np.ones(len(outputs) - 3), 2, 2, 2]
+
+    with pytest.raises(LatencyError, match="output 9 differs where the signal ends after 48 samples"):
+        found.verify(lagging, signal)
+
+    def in_pairs(piece):  # settles outputs two by two
+        outputs = held_back(piece)
+        return outputs if len(piece) == 60 else outputs[: len(outputs) // 2 * 2]
+
+    with pytest.raises(LatencyError, match="output 12 differs where the signal ends after 52"):
+        found.verify(in_pairs, signal)
+
+    def eager(piece):  # settles more than a chunk holds
+        return held_back(piece if len(piece) != 52 else signal[:56])
+
+    with pytest.raises(LatencyError, match="a chunk of 4 samples more settles 2 outputs more, and 1 are said"):
+        found.verify(eager, signal)
+
+
+def test_verify_leaves_rounding_out():
+    found = latency_of(chain(("conv", {"kernel": 5, "padding": [[3, 1]]})))
+    signal = np.random.default_rng(0).uniform(size=60)
+
+    def by_transform(piece):  # a convolution by FFT: everything changes by some last bits
+        size = len(piece) + 4
+        both = np.fft.rfft(piece, size) * np.fft.rfft(np.ones(5), size)
+        return np.fft.irfft(both, size)[1:][: len(piece)]
+
+    np.testing.assert_allclose(by_transform(signal), smoothed(3, 1)(signal))
+    found.verify(by_transform, signal)
+
+
+# Rule RF010.
+
+
+def ahead_in(graph, **options):
+    return [finding for finding in rfgraph.analyze(graph, **options).asked({"RF010"}) if finding.rule == "RF010"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "node", "why"),
+    [
+        ([("recurrent", {"direction": "both"})], "recurrent0", "it reads the stream to its end"),
+        ([("recurrent", {"direction": "backward"})], "recurrent0", "it reads the stream to its end"),
+        ([("conv", {"kernel": 1}), ("group_norm", {})], "group_norm1", "it reads the stream to its end"),
+        ([("conv", {"kernel": 3, "stride": 2, "padding": "same"})], "conv0", "the length of the whole stream"),
+        ([("unknown", {"of": "Op"})], "unknown0", "what it reads is not known"),
+    ],
+)  # fmt: skip
+def test_what_reads_to_the_end_is_not_causal(layers, node, why):
+    (finding,) = ahead_in(chain(*layers))
+    assert (finding.node, finding.steps, finding.samples, finding.padding) == (node, None, None, None)
+    assert why in finding.message
+    assert "take a causal op" in finding.advice
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"op": "conv", "kernel": 3}, {"op": "conv", "kernel": 3, "dilation": 2},
+        {"op": "conv", "kernel": 4, "stride": 2},
+        {"op": "avg_pool", "kernel": 3, "stride": 1}, {"op": "max_pool", "kernel": 2},
+        {"op": "conv_transpose", "kernel": 3, "stride": 1}, {"op": "conv_transpose", "kernel": 4, "stride": 2},
+        {"op": "conv_transpose", "kernel": 5, "stride": 3, "dilation": 2}, {"op": "pad"},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("first", [("conv", {"kernel": 1}), ("resize", {"scale": 2})])
+def test_the_padding_that_makes_it_causal(attributes, before, after, first):
+    op, size = attributes["op"], 24
+    given = {key: value for key, value in attributes.items() if key != "op"} | {"padding": [[before, after]]}
+    graph = chain(first, (op, given))
+    node = f"{op}1"
+    stride = Fraction(rfgraph.analyze(graph)[node].stride[0]) / Fraction(
+        rfgraph.analyze(graph)[f"{first[0]}0"].stride[0]
+    )
+
+    def furthest(graph):
+        """How many positions of its input the op reads past its own step, position by position."""
+        reads = [(y, max(oracle.taps(graph.nodes[node], 0, y), default=-99)) for y in range(12)]
+        return max(0, max(floor(last - y * stride - stride) + 1 for y, last in reads))
+
+    findings = [finding for finding in ahead_in(graph) if finding.node == node]
+    assert bool(findings) == (furthest(graph) > 0)
+    for finding in findings:
+        assert finding.steps == furthest(graph)
+        assert finding.padding is not None
+        repaired = chain(first, (op, given | {"padding": [list(finding.padding)]}))
+        assert furthest(repaired) == 0
+        sizes = [rfgraph.analyze(g, input_size=size)[node].map_size for g in (graph, repaired)]
+        assert sizes[0] == sizes[1]
+
+
+def test_one_position_is_one():
+    (finding,) = ahead_in(chain(("conv", {"kernel": 3, "padding": 1})))
+    assert "it reads 1 position of its input past its own step, 1 input sample, in a" in finding.message
+    assert finding.advice == "give it padding [2, 0], which makes it causal and keeps its size"
 
 
 def test_frames():
@@ -353,3 +493,17 @@ def test_frames():
     assert [frames.at(t) for t in (0, 0.004, 0.005, 0.5, 99, -1)] == [0, 0, 1, 50, 100, 0]
     for y in range(101):
         assert frames.at(frames.center(y)) == y
+
+
+def test_frames_that_are_not_there():
+    window = rfgraph.Window(400, 160, 200)
+    frames = Frames("frames", window, 16000, 101)
+    for y in (-1, 101):
+        with pytest.raises(IndexError, match=f"frame {y} of 'frames' is none of those there are, 0 to 100"):
+            frames.start(y)
+    assert Frames("frames", window, 16000, None).end(10**6) == (160 * 10**6 - 200 + 400) / 16000
+    with pytest.raises(LatencyError, match="nan seconds are no time"):
+        frames.at(float("nan"))
+    for rate in (0, -16000, float("inf"), "16k"):
+        with pytest.raises(AttributeValueError, match=r"sample_rate .* is not a positive number"):
+            Frames("frames", window, rate, 101)

@@ -8,7 +8,6 @@ same config first, so that there is one reader and one table of handlers for bot
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -124,7 +123,7 @@ def read_hdf5(path: str | os.PathLike[str]) -> Model:
                 f"    model.load_weights({os.path.basename(name)!r})\n"
                 "    model.save('model.keras')"
             )
-        return model_of(name, json.loads(found["model_config"]), "its model_config")
+        return model_of(name, archive.parsed(name, archive.decoded(found.pop("model_config"))), "its model_config")
 
 
 def of_json(path: str, data: Any) -> Model:

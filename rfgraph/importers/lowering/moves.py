@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -106,53 +106,93 @@ def _cut(
     if not _whole_or_none(view, bounds) and not any(view.dims[d].extra for d in bounds):
         laid = maps.as_map(p, fold=False)
         p, view = (laid, laid.view) if laid.view is not None else (p, view)
-    for d, (start, stop, stride) in bounds.items():
-        if stride < 0 and isinstance(size := view.dims[d].size, int) and not any(map(_open, (start, stop))):
-            rows = np.arange(size)[slice(start, stop, stride)]
-            others = {e: bound for e, bound in bounds.items() if e != d}
-            before = [view.dims[d].size if e == d else length for e, length in enumerate(sizes)]
-            turned = _cut(maps, replace(step, name=f"{step.name}/rest"), operands, p, others, before) if others else p
-            made = None if maps.gave_up or turned.view is None else take_along(maps, step, turned, d, rows)
-            if made is not None:
-                return made
+    turned = _turned(maps, step, operands, p, bounds, sizes)
+    if turned is not None:
+        return turned
+    cut = _cut_axes(view, bounds, sizes)
+    if cut is None:
+        why = "it slices a dimension that carries several axes, or part of one"
+        return _by_rows(maps, step, p, bounds) or maps.unknown(step, operands, why)
+    for start, stop, _ in cut.slices.values():
+        if _open(start) or _open(stop):
+            ends = ":".join("" if end is None else str(end) for end in (start, stop))
+            why = f"it slices {ends}, which depends on the input size; give one"
+            return maps.unknown(step, operands, why, cut.view)
+    return _sliced(maps, step, p, cut, channels=any(not view.dims[d].axes for d in bounds), whole=whole)
+
+
+@dataclass(frozen=True)
+class _CutAxes:
+    """What slices of dimensions are of the axes that these carry."""
+
+    view: View
+    slices: Mapping[int, Bounds]
+    backward: set[int]  # axes that are read from their end
+    lost: set[int]  # axes of which class tokens alone are left
+
+
+def _cut_axes(view: View, bounds: Mapping[int, Bounds], sizes: Sequence[Dim]) -> _CutAxes | None:
+    """Return what slices of dimensions are of their axes, ``None`` if one is of several, or of part of one."""
     slices: dict[int, Bounds] = {}
-    backward: set[int] = set()
-    lost: set[int] = set()
+    cut = _CutAxes(view, slices, set(), set())
     for d, (start, stop, stride) in bounds.items():
         axis, dim = view.whole(d), view.dims[d]
         if not dim.axes:
             view = view.replaced(d, other(sizes[d]))
         elif axis is not None:
             if stride < 1:  # no window runs backward: every position reads the whole axis, of which as many are kept
-                backward.add(axis)
+                cut.backward.add(axis)
                 start, stop, stride = None, None if sizes[d] == dim.size else sizes[d], 1
             if (start, stop, stride) != EVERYTHING:
                 slices[axis] = (start, stop, stride)
             view = view.replaced(d, along(axis, sizes[d]))
         elif dim.extra and (rest := _rows(dim, start, stop, stride, sizes[d])) is not None:
-            lost |= set() if rest.axes else dim.axes
+            cut.lost.update(set() if rest.axes else dim.axes)
             view = view.replaced(d, rest)
-        elif (found := _slice_of_part(view, d, start, stop, stride)) is not None and found[0] not in slices:
-            slices[found[0]] = found[1]
-            view = found[2]
-        elif (taken := _by_rows(maps, step, p, bounds)) is not None:
-            return taken
+        elif (part := _slice_of_part(view, d, start, stop, stride)) is not None and part[0] not in slices:
+            slices[part[0]], view = part[1:]
         else:
-            return maps.unknown(step, operands, "it slices a dimension that carries several axes, or part of one")
-    for start, stop, _ in slices.values():
-        if isinstance(start, Expression) or isinstance(stop, Expression):
-            ends = ":".join("" if end is None else str(end) for end in (start, stop))
-            why = f"it slices {ends}, which depends on the input size; give one"
-            return maps.unknown(step, operands, why, view)
-    if backward:
+            return None
+    return replace(cut, view=view)
+
+
+def _turned(
+    maps: LoweringBuilder,
+    step: Instruction,
+    operands: Operands,
+    p: Placed,
+    bounds: Mapping[int, Bounds],
+    sizes: Sequence[Dim],
+) -> Placed | None:
+    """Return the tensor with one dimension read from its end as a table of rows, ``None`` if there is none to be."""
+    view = p.view
+    assert view is not None
+    for d, (start, stop, stride) in bounds.items():
+        if stride < 0 and isinstance(size := view.dims[d].size, int) and not any(map(_open, (start, stop))):
+            rows = np.arange(size)[slice(start, stop, stride)]
+            others = {e: bound for e, bound in bounds.items() if e != d}
+            before = [view.dims[d].size if e == d else length for e, length in enumerate(sizes)]
+            forward = _cut(maps, replace(step, name=f"{step.name}/rest"), operands, p, others, before) if others else p
+            turned = None if maps.gave_up or forward.view is None else take_along(maps, step, forward, d, rows)
+            if turned is not None:
+                return turned
+    return None
+
+
+def _sliced(
+    maps: LoweringBuilder, step: Instruction, p: Placed, cut: _CutAxes, *, channels: bool, whole: bool
+) -> Placed:
+    """Add the nodes that slice axes, and some ``channels`` of them if those are sliced too."""
+    view, slices, lost = cut.view, cut.slices, cut.lost
+    if cut.backward:
         name = f"{step.name}/backward" if slices or lost else step.name
-        p = replace(p, node=maps.emit("broadcast", name, [p], step.op, **maps.mixes(backward)), full=p.full | backward)
+        node = maps.emit("broadcast", name, [p], step.op, **maps.mixes(cut.backward))
+        p = replace(p, node=node, full=p.full | cut.backward)
         if not slices and not lost:
             return Placed(p.node, view, p.full)
     if lost:  # class tokens: what they hold comes from everywhere
         node = maps.node("flatten", step, [p], **maps.mixes(lost))
         return Placed(node, view.without(lost), p.full | lost, step.name)
-    channels = any(not p.view.dims[d].axes for d in bounds) if p.view is not None else False
     if not slices:
         q = maps.some_channels(step, [p]) if channels else replace(p, node=maps.node("identity", step, [p]))
         return Placed(q.node, view, q.full, p.label, origins=q.origins)

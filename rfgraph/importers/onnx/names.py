@@ -11,6 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from onnx import NodeProto
 
@@ -135,7 +136,7 @@ class _Modules:
 def _origin(node: NodeProto, weights: Collection[str], makers: Mapping[str, NodeProto]) -> _Origin:
     metadata = {entry.key: entry.value for entry in node.metadata_props if len(entry.value) <= MAX_TEXT}
     op, is_layer = _snake(node.op_type), _place(node.op_type) is not None
-    scopes = _scopes(metadata)
+    scopes = _scopes(metadata) if metadata else ()
     if not scopes or REWRITTEN in metadata:
         module = _module_of_weight(node, weights, makers)
         if module is not None or not scopes:
@@ -173,6 +174,7 @@ def _scopes(metadata: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(entry.partition(":")[0].strip() for entry in entries)
 
 
+@lru_cache(maxsize=1024)
 def _snake(op: str) -> str:
     """Return ``LayerNormalization`` as ``layer_normalization``."""
     return _WORDS.sub("_", op).lower()

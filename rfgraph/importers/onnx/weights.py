@@ -66,7 +66,7 @@ class Weights:
             if learns.sort == "quantised" and not item.learned and item.name:
                 item = self.build.learn(item)
             kept = frozenset(pair for pair in item.learned if self._counts(pair[0], learns.sort))
-            found.append(replace(item, learned=kept))
+            found.append(item if kept == item.learned else replace(item, learned=kept))
         return found
 
     def _uncounted(self, item: Value) -> Value:

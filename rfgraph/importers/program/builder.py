@@ -59,6 +59,8 @@ class Builder:
         self._names: dict[str, int] = {}  # -> the number that the next of that name gets
         self._node = ("", "")
         self._reads = NOTHING
+        #: What was asked before: by primitive and shapes of what it reads, that primitive and the shape that it makes.
+        self._known: dict[tuple[Primitive, tuple[Shape | None, ...]], tuple[Primitive, Shape | None]] = {}
         #: What was computed from constants alone for the node at hand.
         self.folded: list[Instruction] = []
 
@@ -202,14 +204,24 @@ class Builder:
         macs
             Its multiply-accumulates for the whole batch, where the primitive only stands in for what is computed.
         """
-        checked(primitive)
+        key = primitive, tuple([value.shape for value in operands])
+        try:
+            known = self._known.get(key)
+        except TypeError:  # a field is a list, where it should be a tuple
+            known = None
+        if known is None:
+            checked(primitive)
+        else:
+            primitive = known[0]
         name, op = self._node
         name = f"{name}/{part}" if part else name
         if operands and all(value.constant for value in operands):
             value = self._folded(primitive, operands, name, shape)
             self.folded.append(Instruction(name, op, primitive, tuple(operands), value))
             return value
-        made = _possible(primitive, [value.shape for value in operands])
+        if known is None:
+            known = self._known[key] = primitive, _possible(primitive, key[1])
+        made = known[1]
         value = Value(self.unique(name), shape if made is None else made)
         step = Instruction(value.name, op, primitive, tuple(operands), value, self._reads, macs)
         self.instructions.append(step)

@@ -68,6 +68,10 @@ class Value:
         return ALL if self.numbers is None and self.learned and tells_learned else self.numbers
 
 
+#: What the fields of each kind of primitive are called, once it was asked.
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def _primitive(kind: type[Kind]) -> type[Kind]:
     """Make ``Primitive``, or a kind of it, a dataclass."""
@@ -101,7 +105,11 @@ class Primitive:
         return f"{type(self).__qualname__}({', '.join(f'{one.name}={value!r}' for one, value in named)})"
 
     def _values(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, one.name) for one in fields(self))
+        kind = type(self)
+        names = _NAMES.get(kind)
+        if names is None:
+            names = _NAMES[kind] = tuple(one.name for one in fields(kind))
+        return tuple([getattr(self, name) for name in names])
 
 
 @dataclass(frozen=True, slots=True)

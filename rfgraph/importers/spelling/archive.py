@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -30,8 +31,8 @@ _BROKEN = (
 )  # fmt: skip
 
 
-def member(name: str, pattern: str, lacking: str) -> bytearray:
-    """Return the contents of the one member of an archive whose path fits a pattern.
+def member(name: str, pattern: str, lacking: str) -> str:
+    """Return the text of the one member of an archive whose path fits a pattern.
 
     Parameters
     ----------
@@ -60,29 +61,35 @@ def member(name: str, pattern: str, lacking: str) -> bytearray:
             raise ModelFileError(f"{name}: its archive holds {len(found)} models, {names}; save one to a file")
         if found[0].file_size > MAX_BYTES:
             raise ModelFileError(f"{name}: its graph has {found[0].file_size} bytes, more than {MAX_BYTES}")
-        text = bytearray()
+        content = bytearray()
         with archive.open(found[0]) as stream:
             while chunk := stream.read(CHUNK):
-                text += chunk
-                if len(text) > MAX_BYTES:
+                content += chunk
+                if len(content) > MAX_BYTES:
                     raise ModelFileError(f"{name}: its graph has more than {MAX_BYTES} bytes")
-                if len(text) > max(FREE_BYTES, MAX_RATIO * found[0].compress_size):
+                if len(content) > max(FREE_BYTES, MAX_RATIO * found[0].compress_size):
                     raise ModelFileError(
                         f"{name}: its graph unpacks to more than {MAX_RATIO} times its {found[0].compress_size} bytes"
                     )
-        return text
+        return decoded(content)
 
 
-def parsed(name: str, text: bytes | bytearray) -> Any:
-    """Return what JSON from an archive holds.
+def decoded(content: bytes | bytearray) -> str:
+    """Return the text that some JSON is, in the encoding that it begins in."""
+    return content.decode(json.detect_encoding(bytes(content[:4])), "surrogatepass")
+
+
+def parsed(name: str, text: str) -> Any:
+    """Return what the JSON of a model holds.
 
     Raises
     ------
     ModelFileError
         If it would take more than ``MOST_PARSED`` bytes of memory: a list or a mapping is two bytes long and takes a
-        hundred times as many.
+        hundred times as many, and a letter takes four where one of its text is from far away.
     """
-    most = 2 * len(text) + sum(text.count(mark) * weight for mark, weight in _WEIGHTS.items())
+    wide = 1 if text.isascii() and "\\u" not in text else 4
+    most = sys.getsizeof(text) + wide * len(text) + sum(text.count(mark) * weight for mark, weight in _WEIGHTS.items())
     if most > MOST_PARSED:
         raise ModelFileError(f"{name}: its graph has too many parts, which would take up to {most >> 20} MiB of memory")
     return json.loads(text)
@@ -91,7 +98,7 @@ def parsed(name: str, text: bytes | bytearray) -> Any:
 #: Bytes of memory that the JSON of a graph may take. That of a network of 10,000 layers takes some 300 million.
 MOST_PARSED = 640 << 20
 #: What each of these in JSON takes in memory at most: a mapping, a list, an entry, a name and its value.
-_WEIGHTS = {b"{": 184, b"[": 56, b",": 8, b'"': 32, b":": 24}
+_WEIGHTS = {"{": 184, "[": 56, ",": 8, '"': 32, ":": 24}
 
 
 def small(name: str, paths: Collection[str], most: int) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
+from rfgraph.importers.spelling.varint import decoded, encoded
 from rfgraph.importers.tensorflow.protos import MESSAGES
 
 #: Files up to this size are read as they are.
@@ -87,12 +88,12 @@ def _lean(data: _Paged, start: int, end: int, message: str) -> bytes:
     kept = at = start  # what lies from ``kept`` to ``at`` is copied in one piece
     while at < end:
         begin = at
-        tag, at = _varint(data, at, end)
+        tag, at = decoded(data.byte, at, end)
         number, wire = tag >> 3, tag & 7
         if wire == _VARINT:
-            _, at = _varint(data, at, end)
+            _, at = decoded(data.byte, at, end)
         elif wire == _BYTES:
-            length, at = _varint(data, at, end)
+            length, at = decoded(data.byte, at, end)
             inner, at = at, at + length
         elif wire in (_FIXED64, _FIXED32):
             at += 8 if wire == _FIXED64 else 4
@@ -106,29 +107,8 @@ def _lean(data: _Paged, start: int, end: int, message: str) -> bytes:
         kept = at
         if number in descents:
             rest = _lean(data, inner, at, descents[number])
-            parts += [_encoded(tag), _encoded(len(rest)), rest]
+            parts += [encoded(tag), encoded(len(rest)), rest]
         elif number in known and not (message == "TensorProto" and number in _CONTENTS):
             parts.append(data.piece(begin, at))
     parts.append(data.piece(kept, end))
     return b"".join(parts)
-
-
-def _varint(data: _Paged, at: int, end: int) -> tuple[int, int]:
-    number = shift = 0
-    while at < end and shift < 70:
-        byte = data.byte(at)
-        at += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number, at
-        shift += 7
-    raise ValueError("a number without end")
-
-
-def _encoded(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 127:
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)

@@ -58,7 +58,7 @@ def read(path: str | os.PathLike[str]) -> Exported:
         return replace(decoded(data, name, _shared(name)), contents=contents, numbers=numbers)
 
 
-def _graph_text(name: str) -> bytearray:
+def _graph_text(name: str) -> str:
     return archive.member(
         name,
         r"(.*/)?models/[^/]+\.json|serialized_exported_program\.json",
