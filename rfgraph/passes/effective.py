@@ -88,33 +88,42 @@ class EffectiveMap(Domain[Gradient]):
 
     def _look_ahead(self) -> None:
         """Find the edges on double paths, and the nodes whose covariance matters."""
-        self.twice = self._double_paths(stacked=False)
-        if any(op.stacks for v in self.on_way for op in self.compiled.layers.ops[v]):
-            for v, slot in self._double_paths(stacked=True) - self.twice:
-                tail = self.compiled.layers.tails[v][slot]
-                if not self._stacks(v) and self._stacks(tail):
-                    self.doubts.append(
-                        f"{self.compiled.layers.describe(tail)}: some of its channels are reached by another path too"
-                    )
+        self.twice = {edge for circles in self._circles(stacked=False) for edge in circles}
+        if any(self._stacks(v) for v in self.on_way):
+            meetings = self.weighing.meetings(self.source)
+            for circles in self._circles(stacked=True):
+                # Where all circles are closed by what stacks channels, no two paths bring the same gradient.
+                if not any(v in meetings for v, _ in circles):
+                    continue
+                for v, slot in sorted(circles - self.twice):
+                    tail = self.compiled.layers.tails[v][slot]
+                    if not self._stacks(v) and self._stacks(tail):
+                        name = self.compiled.layers.describe(tail)
+                        self.doubts.append(f"{name}: some of its channels are reached by another path too")
         self.mixed = fold(self.compiled.layers, self.source, _Mixed(self), to=self.on_way)
 
     def _stacks(self, v: int) -> bool:
         return any(op.stacks for op in self.compiled.layers.ops[v])
 
-    def _double_paths(self, stacked: bool) -> set[tuple[int, int]]:
-        """Return the (node id, slot) pairs of edges without random weights that lie on a circle of such edges."""
+    def _circles(self, stacked: bool) -> list[set[tuple[int, int]]]:
+        """Return the (node id, slot) pairs of edges without random weights that lie on circles of such edges.
+
+        Those are together whose circles hang together.
+        """
         on_way, graph = set(self.on_way), nx.Graph()
-        edges = []
         for v in self.on_way[1:]:
             if self.weighing.fresh(v) or (self._stacks(v) and not stacked):
                 continue
             for slot, tail in enumerate(self.compiled.layers.tails[v]):
                 if tail in on_way and self._is_followed(v, slot):
-                    edges.append((v, slot))
                     graph.add_edge(v, (v, slot))
                     graph.add_edge((v, slot), tail)
-        bridges = {edge for bridge in nx.bridges(graph) for edge in (bridge, bridge[::-1])} if edges else set()
-        return {(v, slot) for v, slot in edges if (v, (v, slot)) not in bridges}
+        if not graph:
+            return []
+        graph.remove_edges_from(list(nx.bridges(graph)))
+        edges = ({node for node in part if isinstance(node, tuple)} for part in nx.connected_components(graph))
+        # An edge that is a bridge has lost both its halves, and stands alone.
+        return [of_part for of_part in edges if len(of_part) > 1]
 
     def _is_followed(self, v: int, slot: int) -> bool:
         reads = [self.compiled.reads[axis][v][slot] for axis in range(self.axes)]

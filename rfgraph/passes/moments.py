@@ -74,7 +74,7 @@ class GradientMoments(Domain[Value]):
         self.axes = len(compiled.layers.axes)
         self.source = source
         #: Nodes at which paths without random weights meet that part again towards the source.
-        self.meets = _meetings(compiled, source, self.weighing) if self.weighing.squares else set()
+        self.meets = self.weighing.meetings(source) if self.weighing.squares else set()
         self._alone: dict[int, tuple[Floats, Floats, Floats]] = {}
         self._doubts: dict[int, str] = {}
 
@@ -259,35 +259,6 @@ def _tiled(value: Moments, shape: tuple[int, ...]) -> Moments:
         mean[axis] += turns.reshape([-1 if other == axis else 1 for other in range(len(shape))])
     steps = tuple(step * n for step, n in zip(value.steps, times, strict=True))
     return _changed(value, np.tile(value.mass, times), mean, np.tile(value.variance, (1, *times)), steps)
-
-
-def _meetings(compiled: Compiled, source: int, weighing: Weighing) -> set[int]:
-    """Return the nodes at which an edge without random weights closes a circle of such edges.
-
-    Only there can two paths without random weights meet. Channels that are stacked have weights of their own.
-    """
-    tails = compiled.layers.tails
-    parent = list(range(len(tails)))
-
-    def root(v: int) -> int:
-        while parent[v] != v:
-            parent[v] = parent[parent[v]]
-            v = parent[v]
-        return v
-
-    meetings: set[int] = set()
-    for v in range(source + 1, len(tails)):
-        if weighing.fresh(v):
-            continue
-        stacks = any(op.stacks for op in compiled.layers.ops[v])
-        for tail in tails[v]:
-            if tail < source:
-                continue
-            one, other = root(v), root(tail)
-            if one == other and not stacks:
-                meetings.add(v)
-            parent[one] = other
-    return meetings
 
 
 def moments(compiled: Compiled, source: int, assumed: Assumed) -> dict[int, Value]:

@@ -165,6 +165,34 @@ class Weighing:
             return isinstance(said, str) and said == "random"
         return any(op.weighs_anew for op in ops)
 
+    def meetings(self, source: int) -> set[int]:
+        """Return the nodes at which an edge without random weights closes a circle of such edges.
+
+        Only there can two paths without random weights meet. Channels that are stacked have weights of their own.
+        """
+        tails = self.compiled.layers.tails
+        parent = list(range(len(tails)))
+
+        def root(v: int) -> int:
+            while parent[v] != v:
+                parent[v] = parent[parent[v]]
+                v = parent[v]
+            return v
+
+        meetings: set[int] = set()
+        for v in range(source + 1, len(tails)):
+            if self.fresh(v):
+                continue
+            stacks = any(op.stacks for op in self.compiled.layers.ops[v])
+            for tail in tails[v]:
+                if tail < source:
+                    continue
+                one, other = root(v), root(tail)
+                if one == other and not stacks:
+                    meetings.add(v)
+                parent[one] = other
+        return meetings
+
     def step(self, v: int, slot: int, axis: int) -> Step | None:
         """Return how node ``v`` weighs what it reads through ``slot`` along an axis, ``None`` for its own position.
 

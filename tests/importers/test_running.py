@@ -92,6 +92,21 @@ class Holder(nn.Module):
         return self.own(self.part(x))
 
 
+class Renaming(nn.Module):
+    """A module that has several names in one: it is called by the one under which it is taken."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = self.second = Holder(nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU()))
+        self.inner = nn.ModuleDict({"third": self.first, "own": nn.Conv2d(3, 3, 1)})
+
+    def forward(self, x):
+        x = self.second(self.first(x))
+        x = self.second.part(self.inner["own"](x))
+        again = self.second
+        return again(again(x))
+
+
 class Keeping(nn.Module):
     """A cache that a trace must not leave its own tensors in."""
 
@@ -113,7 +128,13 @@ def layers(report):
 
 @pytest.mark.parametrize(
     ("made", "shape"),
-    [(Net, (1, 3, 32, 32)), (Windowed, (1, 4, 16, 16)), (Keeping, (1, 3, 9, 9)), (Sharing, (1, 3, 32, 32))],
+    [
+        (Net, (1, 3, 32, 32)),
+        (Windowed, (1, 4, 16, 16)),
+        (Keeping, (1, 3, 9, 9)),
+        (Sharing, (1, 3, 32, 32)),
+        (Renaming, (1, 3, 40, 40)),
+    ],
 )
 @pytest.mark.parametrize("training", [False, True])
 def test_running_and_exporting_make_the_same_table(made, shape, training):
@@ -146,6 +167,13 @@ def test_what_is_shared_is_called_as_it_is_held():
     names = list(rfgraph.analyze(Sharing(), example=(1, 3, 32, 32)))
     assert names[1:5] == ["holders.0.part.0", "holders.0.part.1", "holders.0.own", "holders.1.part.0"]
     assert names[-1] == "shared.1"
+
+
+def test_what_has_several_names_is_called_as_it_is_taken():
+    plain = nn.Module.__getattr__
+    names = list(rfgraph.analyze(Renaming(), example=(1, 3, 40, 40)))
+    assert names[1:7] == ["first.part.0", "first.part.1", "first.own", "second.part.0", "second.part.1", "second.own"]
+    assert nn.Module.__getattr__ is plain
 
 
 @pytest.mark.parametrize("ask", [rfgraph.load, rfgraph.trace])

@@ -236,14 +236,20 @@ def test_uniform_weights_give_the_gradient_of_torch(network, data) -> None:
     assert field.measure == "g"
 
 
-def monte_carlo(graph, last, index, samples=20000, seed=0):
-    """Return the mean of g^2 over random networks and its standard error, both per position."""
+def monte_carlo(graph, last, index, samples=20000, seed=0, signs=False):
+    """Return the mean of g^2 over random networks and its standard error, both per position.
+
+    Weights are normal, or of random signs, which have as large a square: the mean of many layers then converges.
+    """
     torch = pytest.importorskip("torch")
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(1, samples, graph.nodes["x"]["size"], dtype=torch.float64, generator=generator)
     image = inputs.requires_grad_()
 
     def weights(kernel, variance):
+        if signs:
+            flips = torch.randint(2, (samples, 1, kernel), generator=generator)
+            return (2 * flips - 1).to(torch.float64) * variance**0.5
         return torch.randn(samples, 1, kernel, dtype=torch.float64, generator=generator) * variance**0.5
 
     value = run(graph, image, weights)[last][0]
@@ -262,6 +268,27 @@ def bilinear_unet() -> Network:
     low = net.avg_pool("low", joined, kernel=2)
     again = net.resize("again", low, scale=2, mode="linear")
     net.conv("last", net.add("sum", joined, again), kernel=3, padding=1)
+    return net
+
+
+def two_levels() -> Network:
+    """A U-Net of two levels with two convolutions each, average pools and bilinear upsampling."""
+    net = Network("unet", axes=1)
+    x, skips = net.input("x", size=48), []
+
+    def convolved(name, x):
+        for i in range(2):
+            x = net.conv(f"{name}{i}", x, kernel=3, padding=1)
+        return x
+
+    for level in range(2):
+        skips.append(convolved(f"down{level}/", x))
+        x = net.avg_pool(f"pool{level}", skips[-1], kernel=2)
+    x = convolved("bottom/", x)
+    for level in (1, 0):
+        x = convolved(
+            f"after{level}/", net.add(f"join{level}", skips[level], net.resize(f"up{level}", x, scale=2, mode="linear"))
+        )
     return net
 
 
@@ -299,7 +326,7 @@ def gates() -> Network:
     return net
 
 
-@pytest.mark.parametrize("build", [bilinear_unet, inception, skip_pool, pools, gates])
+@pytest.mark.parametrize("build", [bilinear_unet, two_levels, inception, skip_pool, pools, gates])
 def test_random_networks_feel_as_strongly_as_they_are_said_to(build) -> None:
     graph = build().graph
     report = rfgraph.analyze(graph)
@@ -307,11 +334,46 @@ def test_random_networks_feel_as_strongly_as_they_are_said_to(build) -> None:
     index = report[last].map_size[0] // 2
     field = report.effective_field(last)
     assert field.status == "exact"
-    mean, error = monte_carlo(graph, last, index)
+    deep = build is two_levels
+    mean, error = monte_carlo(graph, last, index, samples=4000 if deep else 20000, signs=deep)
     found = np.zeros(len(mean))
     found[field.first[0] : field.first[0] + len(field.map)] = field.map
     assert (np.abs(found - mean) <= 4 * error + 1e-12).all()
     assert field.index == (index,)
+
+
+def test_channels_that_are_stacked_side_by_side_are_independent() -> None:
+    """What stacks one map with a mean of it, itself stacked: every channel has weights of its own."""
+    net = Network("stacked", axes=1)
+    x = net.input("x", size=12)
+    pooled = net.avg_pool("pool", net.concat("twice", x, x), kernel=3, stride=1, padding=1)
+    net.conv("last", net.concat("beside", x, pooled), kernel=1)
+    report = rfgraph.analyze(net)
+    field = report.effective_field("last", 6)
+    assert (field.status, report.effective_sizes()["last"].status) == ("exact", "exact")
+    expected = mean_squares(net.graph, "last", 6)
+    assert field.map == pytest.approx(expected[field.first[0] : field.first[0] + len(field.map)])
+
+
+def test_channels_that_are_added_to_others_of_the_same_map_are_not() -> None:
+    net = Network("added", axes=1)
+    x = net.input("x", size=12)
+    one = net.avg_pool("mean", net.concat("one", x, net.relu("a", x)), kernel=3, stride=1, padding=1)
+    net.conv("last", net.add("sum", one, net.concat("other", x, net.relu("b", x))), kernel=1)
+    field = rfgraph.analyze(net).effective_field("last", 6)
+    assert field.status == "approximate"
+    assert any("some of its channels are reached by another path" in why for why in field.reasons)
+
+
+def test_a_bilinear_unet_is_wider_than_its_diagonal_says() -> None:
+    """The pools and the bilinear upsampling of one level, and of the other, mix what is not independent."""
+    graph = two_levels().graph
+    del graph.nodes["x"]["size"]
+    report = rfgraph.analyze(graph)
+    diagonal = report.effective_sizes()["after0/1"]
+    exact = report.effective_field("after0/1")
+    assert (diagonal.status, exact.status) == ("approximate", "exact")
+    assert (round(diagonal.stds.mean(), 3), round(exact.std[0], 3)) == (2.765, 2.925)
 
 
 def test_the_covariance_changes_the_answer(monkeypatch) -> None:

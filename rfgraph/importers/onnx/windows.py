@@ -264,10 +264,11 @@ def _stft(node: Node, build: Builder) -> Made:
     if step is None or length is None:
         raise UnspelledError("neither its window nor its frame_length is given")
     bins = length[0] // 2 + 1 if node.get("onesided", 1) else length[0]
+    before, behind, bound = build.taps(window if window is None or window.constant else None, length[0])
     frames = build(
         program.Slide(
-            function="conv", dims=(1,), kernel=(length[0],), stride=(step[0],), padding=((0, 0),), dilation=(1,),
-            channel=2, channels=bins * 2,
+            function="conv", dims=(1,), kernel=(length[0] - before - behind,), stride=(step[0],),
+            padding=((-before, -behind),), dilation=(1,), channel=2, channels=bins * 2, bound=bound,
         ),
         node.input(0),
         macs=0,

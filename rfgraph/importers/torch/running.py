@@ -32,6 +32,10 @@ LOOKS = frozenset({"item", "is_nonzero", "nonzero_numpy", "argwhere", "unique", 
 _TAGS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
+#: How code takes a module, as ``self.block.conv``: the modules that it begins at, by id, and the path from each.
+_Taken = tuple[tuple[int, str], ...]
+
+
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operator that runs, under the module that calls it.
 
@@ -51,6 +55,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.paths = {id(part): path for path, part in root.named_modules()}
         self.running: list[tuple[str, str]] = []  # path and call of the modules that run, outermost first
         self._held: dict[str, dict[int, str]] = {"": self.paths}  # path of a module -> its parts, by id
+        #: A module -> how it was taken and not yet called: in ``a(b(x))`` the last that is taken is called first.
+        self._taken: dict[int, list[_Taken]] = {}
+        self._called: dict[int, _Taken] = {}
+        self._selves = [0]  # modules that run, by id: what they take of themselves was taken no other way
+        self._shares = sum(1 for _ in root.named_modules(remove_duplicate=False)) > len(self.paths)
         self.names = names
         self.steps: list[Step] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -75,14 +84,23 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Note which module runs."""
 
         def enter(module: Any, _: Any) -> None:
+            self._selves.append(id(module))
             path = self.paths.get(id(module))
             if path is None:
                 self.running.append(self.running[-1] if self.running else ("", ""))
                 return
-            # One that is held in several places is called as the module that calls it holds it.
+            # One that is held in several places is called as the module that calls it holds it, and of several names
+            # there by the one under which it was taken.
             caller = self.running[-1][0] if self.running else ""
-            inner = self._held.get(caller, {}).get(id(module))
-            path = f"{caller}.{inner}" if caller and inner else path
+            parts = self._held.get(caller, {})
+            inner = parts.get(id(module))
+            if waiting := self._taken.get(id(module)):
+                self._called[id(module)] = waiting.pop()
+            for holder, name in self._called.get(id(module), ()) if inner is not None else ():
+                if holder in parts:
+                    inner = f"{parts[holder]}.{name}" if parts[holder] else name
+                    break
+            path = f"{caller}.{inner}" if caller and inner else inner or path
             if path not in self._held:
                 self._held[path] = {id(part): name for name, part in module.named_modules()}
             number = self._calls.get(path, 0)
@@ -91,8 +109,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         def leave(*_: Any) -> None:
             self.running.pop()
+            self._selves.pop()
+
+        plain = torch.nn.Module.__getattr__
+
+        def take(module: torch.nn.Module, name: str) -> Any:
+            value = plain(module, name)
+            if isinstance(value, torch.nn.Module):
+                waiting = self._taken.get(id(module)) if id(module) != self._selves[-1] else None
+                farther = [(holder, f"{outer}.{name}") for holder, outer in waiting.pop()] if waiting else []
+                self._taken.setdefault(id(value), []).append((*farther, (id(module), name)))
+            return value
 
         with ExitStack() as stack:
+            if self._shares:
+                stack.callback(setattr, torch.nn.Module, "__getattr__", plain)
+                torch.nn.Module.__getattr__ = take  # type: ignore[method-assign]
             stack.callback(register_module_forward_pre_hook(enter).remove)
             stack.callback(register_module_forward_hook(leave, always_call=True).remove)
             yield

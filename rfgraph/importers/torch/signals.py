@@ -84,15 +84,23 @@ def _stft(node: Node, build: Builder) -> Made:
     signal = node.x if node.rank == 2 else build(program.Unsqueeze(dims=(0,)), node.x, part="batch")
     signal = build(program.Unsqueeze(dims=(1,)), signal, part="channel")
     left = (length - width) // 2  # beside a shorter window there are zeros
+    before, behind, bound = _taps(node, build, width)
     frequencies = length // 2 + 1 if node.get("onesided", True) else length
     slide = program.Slide(
-        function="conv", dims=(2,), kernel=(width,), stride=(hop,), padding=((-left, left + width - length),),
-        dilation=(1,), channel=1, channels=frequencies,
+        function="conv", dims=(2,), kernel=(width - before - behind,), stride=(hop,),
+        padding=((-left - before, left + width - length - behind),), dilation=(1,), channel=1, channels=frequencies,
+        bound=bound,
     )  # fmt: skip
     frames = build(slide, signal, part="frames" if time == 0 or not node.get("return_complex", False) else "", macs=0)
     if time == 0:
         frames = build(program.Squeeze(dims=(0,)), frames, part="spectrum")
     return frames if node.get("return_complex", False) else _pairs(build, frames)
+
+
+def _taps(node: Node, build: Builder, width: int) -> tuple[int, int, str]:
+    """Return how many numbers of a window are 0 before the others and behind them, and why it may read less even so."""
+    window = node.get("window")
+    return build.taps(window, width) if isinstance(window, Value) and window.constant else (0, 0, "")
 
 
 def _frames(node: Node) -> tuple[int, int, int]:
@@ -110,9 +118,11 @@ def _istft(node: Node, build: Builder) -> Made:
     length, hop, width = _frames(node)
     spectrum = node.x if node.rank == 3 else build(program.Unsqueeze(dims=(0,)), node.x, part="batch")
     left = (length - width) // 2
+    before, behind, bound = _taps(node, build, width)
     slide = program.SlideTransposed(
-        dims=(2,), kernel=(width,), stride=(hop,), padding=((-left, left + width - length),), output_padding=(0,),
-        dilation=(1,), channel=1, channels=1,
+        dims=(2,), kernel=(width - before - behind,), stride=(hop,),
+        padding=((-left - before, left + width - length - behind),), output_padding=(0,), dilation=(1,), channel=1,
+        channels=1, bound=bound,
     )  # fmt: skip
     signal = build(slide, spectrum, part="frames", macs=0)
     total = shape_of(signal)[2]
