@@ -102,16 +102,22 @@ def adaptive(op, x):
     return x
 
 
-def contract(op, arrays):
+def contract(op, arrays, weights):
+    """Return what a product reads: of what is multiplied with a number of ``weights`` that is 0, nothing."""
     labels = list(dict.fromkeys(itertools.chain(op.output, *op.operands)))
     wide = []
-    for own, array in zip(op.operands, arrays, strict=True):
+    for own, array in zip(
+        op.operands, [w if w is not None else a for w, a in zip(weights, arrays, strict=True)], strict=True
+    ):
         order = sorted(range(len(own)), key=lambda d: labels.index(own[d]))
         array = array.transpose(order)
         index = [slice(None) if label in own else None for label in labels]
         wide.append(array[tuple(index)])
     summed = tuple(i for i, label in enumerate(labels) if label not in op.output)
-    return reduced(unite(wide), summed, keepdims=False)
+    made = unite([array for array, weight in zip(wide, weights, strict=True) if weight is None])
+    for array, weight in zip(wide, weights, strict=True):
+        made = made if weight is None else made * (array != 0)
+    return reduced(made, summed, keepdims=False)
 
 
 def pad(op, x):
@@ -138,7 +144,7 @@ def exchange(op, x):
     return x.transpose(order).reshape(n, -1, *(s // b for s, b in zip(space, op.blocks, strict=True)))
 
 
-def apply(op, arrays):
+def apply(op, arrays, weights=()):
     x = arrays[0] if arrays else None
     match op:
         case p.Slide():
@@ -149,6 +155,11 @@ def apply(op, arrays):
             return resize(op, x)
         case p.AdaptivePool():
             return adaptive(op, x)
+        case p.Pointwise(function="mul"):
+            made = unite(arrays)
+            for weight in weights:
+                made = made if weight is None else made * (weight != 0)
+            return made
         case p.Pointwise():
             return unite(arrays)
         case p.Reduce():
@@ -156,7 +167,7 @@ def apply(op, arrays):
         case p.Mix():
             return np.broadcast_to(reduced(x, op.dims), x.shape)
         case p.Contract():
-            return contract(op, arrays)
+            return contract(op, arrays, weights or [None] * len(arrays))
         case p.Whole():
             everything = 0
             for array in arrays:
@@ -209,6 +220,7 @@ def evaluate(program, spatial):
             made = empty(step.output.shape)
             made[...] = taken
         else:
-            made = apply(step.primitive, arrays)
+            weights = [value.numbers.look() if value.numbers is not None else None for value in step.inputs]
+            made = apply(step.primitive, arrays, [None if w is None else np.array(w, dtype=object) for w in weights])
         values[step.output.name] = made
     return values

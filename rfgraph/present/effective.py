@@ -190,18 +190,18 @@ class FieldView:
         }
 
 
-def _measured_document(found: MeasuredField) -> Document:
+def _measured_document(field: MeasuredField) -> Document:
     return {
-        "measure": found.measure,
-        "samples": found.samples,
-        "lower_bound": found.lower_bound,
-        "first": list(found.first),
-        "map": found.map.tolist(),
-        "error": found.error.tolist() if found.samples > 1 else None,
-        "mean": list(found.mean),
-        "std": list(found.std),
-        "luo_size": found.luo_size,
-        "sides": {str(share): found.side(share) for share in SHARES},
+        "measure": field.measure,
+        "samples": field.samples,
+        "lower_bound": field.lower_bound,
+        "first": list(field.first),
+        "map": field.map.tolist(),
+        "error": field.error.tolist() if field.samples > 1 else None,
+        "mean": list(field.mean),
+        "std": list(field.std),
+        "luo_size": field.luo_size,
+        "sides": {str(share): field.side(share) for share in SHARES},
     }
 
 
@@ -211,7 +211,7 @@ class StrongestView:
 
     model: str
     layer: str
-    found: Sequence[Strongest]
+    features: Sequence[Strongest]
 
     def sheet(self) -> Sheet:
         """Return it for people."""
@@ -224,7 +224,7 @@ class StrongestView:
                 str(one.channel), ", ".join(map(str, one.index)), decimal(one.value), _box(one.box),
                 _box(one.effective_box),
             )
-            for one in self.found
+            for one in self.features
         ]  # fmt: skip
         notes = ("boxes: the first and last pixel on each axis; half: the smallest square that holds half of g^2",)
         return Sheet(f"{self.model}: the strongest features of {self.layer!r}", columns, rows, notes)
@@ -233,7 +233,7 @@ class StrongestView:
         """Return it for spreadsheets."""
         rows = [
             (str(one.channel), " ".join(map(str, one.index)), repr(one.value), _box(one.box), _box(one.effective_box))
-            for one in self.found
+            for one in self.features
         ]
         return Records(("channel", "index", "value", "box", "effective_box"), rows)
 
@@ -247,7 +247,7 @@ class StrongestView:
                 "box": None if one.box is None else [list(ends) for ends in one.box],
                 "effective_box": None if one.effective_box is None else [list(ends) for ends in one.effective_box],
             }
-            for one in self.found
+            for one in self.features
         ]
         return {
             **envelope("strongest", self.model), "layer": self.layer,

@@ -334,8 +334,25 @@ def divisors(n):
 
 MOVES = (
     "reshape", "permute", "flip", "roll", "slice", "gather", "stack", "write", "windows", "shuffle", "frames", "pad",
-    "beside", "beside", "channels", "relu", "sum",
+    "beside", "beside", "channels", "relu", "sum", "uneven frames", "spread", "shifted windows", "unbound", "grouped",
+    "mixed", "scaled",
 )  # fmt: skip
+
+
+@st.composite
+def weights(draw, rows, columns):
+    """A matrix of zeros and ones, the first row and column of which are not all 0."""
+    match draw(st.sampled_from(["full", "lower", "upper", "some"])):
+        case "full":
+            return np.ones((rows, columns))
+        case "lower":
+            return np.tril(np.ones((rows, columns)))
+        case "upper":
+            return np.triu(np.ones((rows, columns)))
+    numbers = draw(st.lists(st.integers(0, 1), min_size=rows * columns, max_size=rows * columns))
+    made = np.array(numbers, dtype=float).reshape(rows, columns)
+    made[0, 0] = 1
+    return made
 
 
 def sliding(net, x, kernel, groups, channels, stride=1):
@@ -376,10 +393,6 @@ def moved(draw, net, x):
         both = [zeros, x] if draw(st.booleans()) else [x, zeros]
         made = net(p.Concat(dim=d), *both)
         return take(net, made, d, draw(st.permutations(range(made.shape[d])))) if draw(st.booleans()) else made
-    if kind == "windows" and rank == 4 and divisors(x.shape[2]) and divisors(x.shape[3]):
-        a, b = (draw(st.sampled_from(divisors(x.shape[e]))) for e in (2, 3))
-        cut = net.reshape(x, x.shape[0], x.shape[1], x.shape[2] // a, a, x.shape[3] // b, b)
-        return net.transpose(cut, 0, 2, 4, 3, 5, 1)
     if kind == "shuffle" and rank == 4:
         unshuffle = x.shape[2] % 2 == x.shape[3] % 2 == 0
         if unshuffle and draw(st.booleans()):
@@ -389,6 +402,40 @@ def moved(draw, net, x):
     if kind == "frames" and rank < 6 and n > 3:
         hop, kernel = draw(st.integers(1, 3)), draw(st.integers(2, 3))
         return take(net, x, d, hop * np.arange((n - kernel) // hop + 1)[:, None] + np.arange(kernel))
+    if kind == "uneven frames" and rank < 6 and n > 3:
+        starts = sorted(draw(st.sets(st.integers(0, n - 2), min_size=2, max_size=3)))
+        return take(net, x, d, np.array(starts)[:, None] + np.arange(2))
+    if kind == "spread":  # written to every second or third row of zeros
+        step, first = draw(st.integers(2, 3)), draw(st.integers(0, 1))
+        both = net(p.Concat(dim=d), net.weight(*x.shape[:d], 1, *x.shape[d + 1 :]), x)
+        rows = [1 + (i - first) // step if i >= first and (i - first) % step == 0 else 0 for i in range(step * n)]
+        return take(net, both, d, rows) if n * step < 20 else x
+    if kind == "shifted windows" and rank == 4:
+        for e in (2, 3):
+            x = net(p.Roll(dim=e, shift=draw(st.integers(1, x.shape[e] - 1))), x) if x.shape[e] > 1 else x
+        kind = "windows"
+    if kind == "windows" and rank == 4 and divisors(x.shape[2]) and divisors(x.shape[3]):
+        a, b = (draw(st.sampled_from(divisors(x.shape[e]))) for e in (2, 3))
+        cut = net.reshape(x, x.shape[0], x.shape[1], x.shape[2] // a, a, x.shape[3] // b, b)
+        return net.transpose(cut, 0, 2, 4, 3, 5, 1)
+    if kind == "unbound" and n < 7 and rank < 6:  # some of the rows, along a dimension of their own somewhere else
+        e = draw(st.integers(1, rank - 1))
+        rows = [take(net, x, d, i) for i in draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=n))]
+        return net(p.Concat(dim=e), *(net(p.Unsqueeze(dims=(e,)), row) for row in rows))
+    if kind == "grouped" and rank == 4 and x.shape[2] % 2 == x.shape[3] % 2 == 0:
+        x = net(p.SpaceToDepth(channel=1, dims=(2, 3), blocks=(2, 2)), x)
+        x = sliding(net, x, draw(st.sampled_from([1, 3])), draw(st.sampled_from([1, 2, 4])), x.shape[1])
+        return net(p.DepthToSpace(channel=1, dims=(2, 3), blocks=(2, 2)), x)
+    if kind in ("mixed", "scaled") and n < 9:
+        size = n if draw(st.booleans()) or kind == "scaled" else draw(st.integers(1, 5))
+        numbers = draw(weights(size, n))
+        labels = tuple("abcdefgh"[:rank])
+        if kind == "scaled":
+            row = numbers[0].reshape(-1, *(1,) * (rank - 1 - d))
+            return net(p.Pointwise(function="mul"), x, net.build.weight(row.shape, "row", lambda: row))
+        weight = net.build.weight((size, n), "matrix", lambda: numbers)
+        output = (*labels[:d], "z", *labels[d + 1 :])
+        return net(p.Contract(operands=(labels, ("z", labels[d])), output=output), x, weight)
     if kind == "beside" and rank == 4:
         kernel, groups = draw(st.sampled_from([1, 3, 5])), 2 if x.shape[1] % 2 == 0 and draw(st.booleans()) else 1
         other = sliding(net, x, kernel, groups, x.shape[1])

@@ -35,12 +35,14 @@ class Written(torch.nn.Module):
     def forward(self, x):
         values = {self.program.inputs[0].name: x}
         for step in self.program.instructions:
-            operands = [
-                x.new_zeros(value.shape) if value.constant and value.data is None else values.get(value.name, value)
-                for value in step.inputs
-            ]
+            operands = [self.held(value, x) if value.constant else values[value.name] for value in step.inputs]
             values[step.output.name] = self.run(step, *operands)
         return values[self.program.outputs[0].name]
+
+    def held(self, value, x):
+        if value.numbers is not None:
+            return torch.from_numpy(np.array(value.numbers.look())).to(x)
+        return value if value.data is not None else x.new_zeros(value.shape)
 
     def run(self, step, x, *others):
         op = step.primitive
@@ -49,6 +51,11 @@ class Written(torch.nn.Module):
                 return torch.relu(x)
             case p.Pointwise(function="add"):
                 return x + others[0]
+            case p.Pointwise(function="mul"):
+                return x * others[0]
+            case p.Contract():
+                (own, by), output = op.operands, op.output
+                return torch.einsum(f"{''.join(own)},{''.join(by)}->{''.join(output)}", x, others[0])
             case p.Reduce():
                 return x.sum(op.dims, keepdim=op.keepdims)
             case p.Slide():

@@ -234,3 +234,45 @@ def test_a_matrix_that_masks_weights_of_a_torch_module_is_looked_at(name, saved,
         check_matrix(name, rfgraph.analyze(str(tmp_path / "toy.pt2")))
     else:
         check_matrix(name, rfgraph.analyze(Masked(), example=(1, 2, 20)))
+
+
+WINDOWS = {
+    "ones": lambda torch: torch.ones(16),
+    "hann": lambda torch: torch.hann_window(16),
+    "hann of both ends": lambda torch: torch.hann_window(16, periodic=False),
+    "shorter": lambda torch: torch.hann_window(10),
+}
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("name", WINDOWS)
+def test_frames_of_a_spectrum_read_what_their_window_does_not_silence(name, stored):
+    torch = pytest.importorskip("torch")
+
+    class Spectrum(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv1d(9, 2, 1)
+            self.register_buffer("window", WINDOWS[name](torch))
+
+        def forward(self, x):
+            window = self.window if stored else WINDOWS[name](torch)
+            bins = torch.stft(x, 16, 4, len(window), window=window, center=False, return_complex=True)
+            return self.conv(bins.abs())
+
+    x = torch.randn(1, 40, requires_grad=True)
+    made = Spectrum()(x)
+    report = rfgraph.analyze(Spectrum(), example=(1, 40))
+    (output,) = report.outputs
+    assert report[output].status == "exact"
+    for t in range(made.shape[2]):
+        (gradient,) = torch.autograd.grad(made[0, :, t].sum(), x, retain_graph=True)
+        read = np.flatnonzero(gradient[0].numpy())
+        assert report.region(output, (t,)).box == ((int(read[0]), int(read[-1])),)
+
+
+def test_a_window_of_zeros_between_others_is_a_bound():
+    build = Net((1, 2, SIDE)).build
+    assert build.taps(build.weight((5,), "w", lambda: np.array([0, 1, 0, 1, 0])), 5) == (1, 1, p.SPARSE)
+    assert build.taps(build.weight((5,), "w", lambda: np.array([0, 1, 1, 1, 0])), 5) == (1, 1, "")
+    assert build.taps(None, 5) == (0, 0, "")

@@ -14,6 +14,7 @@ from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, mixed
 from rfgraph.importers.lowering.rules import Operands, first, function_kind, merge, place, repeated, sizes_of
 from rfgraph.importers.lowering.views import Dimension, View, along, other
 from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.numbers import picks
 from rfgraph.importers.program.primitives import Instruction, Value
 
 #: Functions by which a constant may hide what it is put beside: by a number so low that a softmax makes it 0, or by 0.
@@ -59,6 +60,8 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
     labels = [_from_the_right(p, value.shape, rank) for p, value in read if p is not None]
     fixed = [(value, _from_the_right(None, value.shape, rank)) for value in beside]
     made = merge(maps, step, primitive.function, known, labels, range(rank or 0), fixed)
+    if primitive.function in ("mul", "and") and any(_silences(maps, value) for value in beside):
+        made = replace(made, beside=True)  # some channels read nothing
     return replace(made, weighs="some") if why else made
 
 
@@ -66,6 +69,13 @@ def _is_mask(maps: LoweringBuilder, value: Value) -> bool:
     """Return whether a constant may be a mask: no one says that it is learned, and it is no one number."""
     sizes = [1 if d in value.alike else size for d, size in enumerate(value.shape or ())]
     return not (value.learned and maps.tells_learned) and any(size != 1 for size in sizes)
+
+
+def _silences(maps: LoweringBuilder, value: Value) -> bool:
+    """Return whether a constant is known to hold zeros."""
+    wide = [d for d, size in enumerate(value.shape or ()) if size != 1 and d not in value.alike]
+    found = maps.nonzero(value, wide) if wide and maps.probe is None else None
+    return found is not None and found.size > 0
 
 
 def _hides(maps: LoweringBuilder, function: str, known: Sequence[Placed], value: Value) -> bool:
@@ -227,7 +237,20 @@ def _times_weights(
     assert p.view is not None
     carried.update((label, dim) for label, dim in zip(labels, p.view.dims, strict=True) if label in sizes)
     dims = [repeated(carried.get(label, Dimension()), size) for label, size in sizes.items()]
-    return Placed(p.node, View(tuple(dims)), p.full, step.name)
+    differs = (p.folded or p.beside) and any(
+        _picks(maps, value, labels, primitive.output)
+        for value, labels in zip(step.inputs, primitive.operands, strict=True)
+        if value.constant
+    )
+    return Placed(p.node, View(tuple(dims)), p.full, step.name, beside=bool(differs))
+
+
+def _picks(maps: LoweringBuilder, value: Value, labels: Sequence[str], output: Sequence[str]) -> bool:
+    """Return whether a matrix has one number at most for each of what it makes, as one that moves channels."""
+    if maps.probe is not None:
+        return False
+    found = maps.nonzero(value, range(len(labels)))
+    return found is not None and found.size > 0 and picks(found, [d for d, one in enumerate(labels) if one in output])
 
 
 def _read_of(

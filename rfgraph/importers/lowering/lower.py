@@ -317,7 +317,8 @@ def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
         origins = _origins(step, operands, made)
     except Lost:
         return replace(made, folded=folded, beside=not _mixes(step))
-    return replace(made, folded=folded, beside=origins.differ, origins=origins if origins.differ else None)
+    picks = isinstance(step.primitive, Contract) and made.beside  # each channel one, so that they differ as before
+    return replace(made, folded=folded, beside=origins.differ or picks, origins=origins if origins.differ else None)
 
 
 def _mixes(step: Instruction) -> bool:

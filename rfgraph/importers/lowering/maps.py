@@ -12,7 +12,7 @@ from rfgraph.importers.lowering.layout import Probe
 from rfgraph.importers.lowering.origins import Lost, Origins, after
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, exact_quotient, product, symbol
-from rfgraph.importers.program.numbers import Zeros
+from rfgraph.importers.program.numbers import ALL, Zeros
 from rfgraph.importers.program.primitives import Instruction, Value
 
 #: Positions of a map that is repeated, at the most.
@@ -169,8 +169,9 @@ class LoweringBuilder:
         One of which nobody says that it is learned, and whose numbers are not at hand, may hold zeros anywhere: then
         it is an array of no elements.
         """
-        self.looked = True
-        return self.zeros.missing(value.held(self.tells_learned), kept, self.tells_fixed)
+        numbers = value.held(self.tells_learned)
+        self.looked |= numbers is not None and numbers is not ALL
+        return self.zeros.missing(numbers, kept, self.tells_fixed)
 
     def repeat(self, name: str, op: str, tails: Iterable[str], attributes: dict[str, Any]) -> bool:
         """Add a node that one of another name has been like; return whether its own name was free."""

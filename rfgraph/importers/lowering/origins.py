@@ -205,6 +205,8 @@ def _each(primitive: program.Primitive, origins: Origins, step: Instruction) -> 
 @after.register(program.SlideTransposed)
 def _slide(primitive: program.Slide | program.SlideTransposed, origins: Origins, step: Instruction) -> Origins:
     _check_still(origins.masks, primitive.dims)
+    if primitive.apart:
+        raise Lost
     masks, d = origins.masks, primitive.channel
     if d is None or masks.shape[d] == 1:
         return origins

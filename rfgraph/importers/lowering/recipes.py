@@ -73,7 +73,9 @@ class Recipes:
         read: list[str] = []
         for value, p in zip(step.inputs, operands, strict=True):
             if p is None:
-                lies.append((value.shape, value.alike, bool(value.learned)))
+                lies.append(
+                    (value.shape, value.alike, bool(value.learned), value.numbers is None and value.data is None)
+                )
                 continue
             if p.view is None or p.beside or p.origins is not None:
                 return None

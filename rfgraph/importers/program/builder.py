@@ -14,7 +14,7 @@ from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.folding import constant, fold, moved
-from rfgraph.importers.program.numbers import ALL, Numbers, Zeros, computed, of_function
+from rfgraph.importers.program.numbers import ALL, Numbers, Zeros, computed, of_function, picks
 from rfgraph.importers.program.primitives import (
     NOTHING,
     Data,
@@ -136,9 +136,14 @@ class Builder:
         return "" if self._missing(weight, taps) is None else program.SPARSE
 
     def apart(self, weight: Value, taps: Sequence[int], channels: Sequence[int]) -> bool:
-        """Return whether windows of different ``channels`` that a weight makes have other taps, as one tap for each."""
+        """Return whether windows of different ``channels`` that a weight makes have other taps, as one tap for each.
+
+        So have those that pick one channel each.
+        """
         if not weight.constant or weight.shape is None or len(weight.shape) <= max(*taps, *channels):
             return False
+        if self._picks(weight, channels):
+            return True
         found = self._missing(weight, (*taps, *channels))
         if found is None or not found.size:
             return False
@@ -147,6 +152,30 @@ class Builder:
         rows = np.moveaxis(found, places, range(-len(places), 0)).reshape(-1, prod(found.shape[i] for i in places))
         alive = rows[rows.any(1)]  # a channel of zeros alone learned nothing
         return bool((alive != alive[0]).any())
+
+    def taps(self, window: Value | None, size: int) -> tuple[int, int, str]:
+        """Return which part of a window has numbers that are not 0: how many are 0 before it and behind it.
+
+        Besides, why it may read less even so; "" if it does not.
+        """
+        found = None if window is None or window.shape != (size,) else self._missing(window, (0,))
+        if found is None:
+            return 0, 0, ""
+        places = np.flatnonzero(found)
+        if not len(places):
+            return 0, 0, program.SPARSE
+        before, behind = int(places[0]), size - 1 - int(places[-1])
+        return before, behind, "" if len(places) == size - before - behind else program.SPARSE
+
+    def _picks(self, weight: Value, channels: Sequence[int]) -> bool:
+        """Return whether a weight has one number for each of its channels, of more than one that it could have."""
+        numbers = weight.held(self.tells_learned)
+        if numbers is None or numbers is ALL or weight.shape is None or len(channels) == len(weight.shape):
+            return False
+        found = self._zeros.missing(numbers, range(len(weight.shape)), fixed=False)
+        if found is None or not found.size:
+            return False
+        return picks(found, channels)
 
     def _missing(self, weight: Value, kept: Sequence[int]) -> Any:
         fixed = self.tells_learned and self.learned is not None and not weight.learned

@@ -122,6 +122,12 @@ class Zeros:
         return holes(array, kept)
 
 
+def picks(array: Any, rows: Sequence[int]) -> bool:
+    """Return whether an array has at most one number that is not 0 in each row, of several; ``rows`` are dimensions."""
+    others = tuple(d for d in range(array.ndim) if d not in rows)
+    return any(array.shape[d] > 1 for d in others) and bool(((array != 0).sum(others) <= 1).all())
+
+
 def holes(array: Any, kept: Sequence[int]) -> Any:
     """Return where an array is not 0 along the dimensions ``kept``, whatever the others; ``None`` if nowhere 0 there.
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from math import ceil, floor, isfinite
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
@@ -910,7 +913,12 @@ def _created_otherwise(node: Node, build: Builder) -> Made:
         return build.weight((), node.name)
     size = node.size(next((n for n in ("n", "window_length", "steps") if n in node.arguments), "n"))
     if node.op == "eye":
-        return build.weight((size, node.size("m", size)), node.name)
+        columns = node.size("m", size)
+        small = isinstance(size, int) and isinstance(columns, int) and size * columns <= MAX_ELEMENTS
+        return build.weight((size, columns), node.name, partial(np.eye, size, columns) if small else None)
+    if node.op == "hann_window" and isinstance(size, int) and 1 < size <= MAX_ELEMENTS:
+        turns = size if node.get("periodic", True) else size - 1
+        return build.weight((size,), node.name, lambda: np.arange(size) % turns != 0)
     return build.weight((size,), node.name)
 
 
