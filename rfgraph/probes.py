@@ -72,8 +72,8 @@ def probe(model: Any, layer: Any, channels: str | None = None) -> Probe:
 
             return probe(python_file.run(path, function), layer, channels)
         raise ModelFileError(
-            f"{model}: rfgraph runs .onnx and .keras files, live models, and file.py:function that returns one; this is "
-            "none of them"
+            f"{model}: rfgraph runs .onnx and .keras files, live models, and file.py:function that returns one; this "
+            "is none of them"
         )
     kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__}
     if ("keras", "Model") in kinds:

@@ -150,8 +150,8 @@ class FieldView:
             sides = ", ".join(f"{share:.0%} in {measured.side(share)}" for share in SHARES)
             notes += [
                 f"measured: {measured.measure} over {counted(measured.samples, 'sample')}{most}",
-                f"measured, above 4.55 % of the peak: a square of {decimal(measured.luo_size)}, {measured.rate:.1%} of the "
-                f"side; {sides}",
+                f"measured, above 4.55 % of the peak: a square of {decimal(measured.luo_size)}, {measured.rate:.1%} of "
+                f"the side; {sides}",
             ]
         return [*notes, *(f"approximate: {why}" for why in field.reasons)]
 
