@@ -28,6 +28,8 @@ class Probe(Protocol):
     bound: bool
     #: Shape of an image, channels first, as far as the model tells.
     shape: tuple[int | None, ...] | None
+    #: Whether the model itself takes images with channels last.
+    last: bool
 
     def features(self, images: Floats) -> Floats:
         """Return what the layer makes of images, [N, C, *map]."""
@@ -43,7 +45,8 @@ def probe(model: Any, layer: Any, channels: str | None = None) -> Probe:
     ----------
     model
         A ``torch.nn.Module``; a Keras model or the path of one; the path of an ONNX file or a ``ModelProto``; a JAX
-        function of one image with a batch of 1, which returns the layer, or a mapping or sequence that holds it.
+        function of one image with a batch of 1, which returns the layer, or a mapping or sequence that holds it;
+        ``path/to/file.py:function`` that returns one of these.
     layer
         Name of a module, layer, ONNX node or tensor; the key in what a JAX function returns, ``None`` for all of it.
     channels
@@ -63,7 +66,15 @@ def probe(model: Any, layer: Any, channels: str | None = None) -> Probe:
             return _Onnx(model, layer)
         if str(model).endswith((".keras", ".h5")):
             return _Keras(_imported("keras").saving.load_model(model), layer, channels)
-        raise ModelFileError(f"{model}: rfgraph runs .onnx and .keras files and live models, and this is neither")
+        path, _, function = str(model).rpartition(":")
+        if path.endswith(".py"):
+            from rfgraph.importers import python_file
+
+            return probe(python_file.run(path, function), layer, channels)
+        raise ModelFileError(
+            f"{model}: rfgraph runs .onnx and .keras files, live models, and file.py:function that returns one; this "
+            "is none of them"
+        )
     kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__}
     if ("keras", "Model") in kinds:
         return _Keras(model, layer, channels)
@@ -96,6 +107,7 @@ def _known(layer: Any, names: Sequence[str]) -> None:
 
 class _Torch:
     bound = False
+    last = False
     shape: tuple[int | None, ...] | None = None
 
     def __init__(self, model: Any, layer: str) -> None:
@@ -221,6 +233,7 @@ class _Onnx:
     """
 
     bound = True
+    last = False
     #: By how much a value is changed.
     step = 1e-2
 

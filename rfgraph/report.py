@@ -32,7 +32,6 @@ from rfgraph.passes.centers import center_spread
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.results import Fields
 from rfgraph.questions import context, grids, holes, productivity
-from rfgraph.questions import support as supports
 from rfgraph.questions import unread as unreads
 from rfgraph.questions.alignment import unchecked
 from rfgraph.questions.context import GlobalContext
@@ -302,7 +301,8 @@ class Report(Mapping[Hashable, Layer]):
         serious = [finding for finding in self.findings if finding.severity != "note"]
         if any(not isinstance(finding, SizeDependent) for finding in serious):
             return False
-        if any(sizes is not None and not sizes.residues for sizes in self.aligned_sizes):
+        # They hold at some sizes only, of which there may be none together. To look for these is dear in a live model.
+        if serious and any(sizes is not None and not sizes.residues for sizes in self.aligned_sizes):
             return False
         return None if serious or self.unchecked or self.ends_unknown else True
 
@@ -854,6 +854,8 @@ class Report(Mapping[Hashable, Layer]):
         >>> support.coverage
         (Fraction(5, 9),)
         """
+        from rfgraph.questions import support as supports
+
         return supports.support(self._compiled, self._fields, self._layers.id_of(layer), self._source)
 
     def effective_sizes(

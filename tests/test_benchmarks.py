@@ -11,7 +11,7 @@ import networkx as nx
 import pytest
 
 import rfgraph
-from benchmarks import arrays, measure, peers, published
+from benchmarks import arrays, beside, cluster, growth, measure, peers, published
 from benchmarks.__main__ import main
 from benchmarks.graphs import NETWORKS, SMALLEST
 from benchmarks.lines import HEADINGS
@@ -155,7 +155,7 @@ def test_the_table_of_the_terminal_shows_every_column_in_full(capsys: pytest.Cap
         (["--runs", "0"], "0 is not a positive number of runs"),
         (
             ["--parts", "engine,speed"],
-            "'speed' is not one of engine, published, arrays, startup, sweeps, peers, passes",
+            "'speed' is not one of engine, published, growth, arrays, startup, sweeps, cluster, beside, peers, passes",
         ),
         (["--parts", "engine,passes"], "passes have a table of their own; ask for them alone"),
     ],
@@ -257,6 +257,40 @@ def test_published_networks_have_a_line_each() -> None:
         "mobilenet_v1, any size, 28 nodes",
     ]
     assert all(len(line.ratios) == len(line.seconds) == 1 for line in lines)
+
+
+@pytest.mark.usefixtures("short_runs")
+def test_networks_that_grow_have_a_line_each() -> None:
+    lines = growth.measure(1, 10)
+    assert [line.on.split(",")[:2] for line in lines] == [
+        [kind, f" {number} {counted}"]
+        for kind, counted, numbers in (
+            ("resnet", "blocks", (10,)),
+            ("unet", "levels", growth.DEPTHS),
+            ("inception", "branches", (2, 4, 8)),
+        )
+        for number in numbers
+    ]
+    assert [line.said for line in lines if line.on.startswith(("resnet", "unet, 2", "inception, 2"))] == [
+        "growth 1.00"
+    ] * 3
+    for make, _, numbers in growth.KINDS:
+        report = rfgraph.analyze(make(numbers[0]))
+        assert report.aligned
+        assert len(report.outputs) == 1
+
+
+def test_what_torch_tells_of_a_network_is_what_rfgraph_does() -> None:
+    pytest.importorskip("torch")
+    lines = {line.what: line for line in beside.measure(1)}
+    assert lines["halo of tiles, by gradients of a period"].said == "halo 23, 23"
+    assert lines["halo of tiles, rfgraph, from the live model"].said == "halo 23, 23: the same"
+    assert lines["effective field, rfgraph, report at hand"].ratios
+
+
+def test_a_cluster_that_is_not_installed_is_a_line_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda package: None)
+    assert [line.said for line in cluster.measure()] == ["distributed and joblib not installed"]
 
 
 @pytest.mark.parametrize("doublings", [0, 3])

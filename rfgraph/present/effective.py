@@ -139,13 +139,20 @@ class FieldView:
             f"smallest square that holds a share: {sides}",
         ]
         if len(field.axes) > 1:
-            rows = "; ".join(", ".join(decimal(float(value)) for value in row) for row in field.covariance)
+            covariance = field.covariance
+            # What is left of it where axes are independent is rounding.
+            least = 1e-9 * float(abs(covariance).max())
+            rows = "; ".join(", ".join(decimal(float(v) if abs(v) > least else 0) for v in row) for row in covariance)
             notes.append(f"covariance: {rows}")
         if self.measured is not None:
             measured = self.measured
             most = "; by differences, which may miss some of it" if measured.lower_bound else ""
             sides = ", ".join(f"{share:.0%} in {measured.side(share)}" for share in SHARES)
-            notes.append(f"measured: {measured.measure} over {counted(measured.samples, 'sample')}{most}; {sides}")
+            notes += [
+                f"measured: {measured.measure} over {counted(measured.samples, 'sample')}{most}",
+                f"measured, above 4.55 % of the peak: a square of {decimal(measured.luo_size)}, {measured.rate:.1%} of "
+                f"the side; {sides}",
+            ]
         return [*notes, *(f"approximate: {why}" for why in field.reasons)]
 
     def records(self) -> Records:
