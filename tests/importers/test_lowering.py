@@ -23,6 +23,7 @@ from rfgraph.importers.lowering.recipes import Recipes
 from rfgraph.importers.lowering.views import View, along, other
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import exact_quotient, symbol
+from rfgraph.importers.program.numbers import Numbers, Zeros
 from rfgraph.importers.spelling.handlers import Handlers
 
 
@@ -915,3 +916,15 @@ def test_steps_that_are_alike_are_placed_once(blocks, monkeypatch):
     graph = lower(net.program(x))
     assert len(graph) == 1 + 3 * blocks
     assert len(asked) <= 2 * 3 * 3  # twice, as the layout is looked for first
+
+
+def test_numbers_that_several_things_are_asked_of_are_read_once():
+    read = []
+    zeros = Zeros(most=5)
+    three, four = (Numbers(lambda size=size: read.append(size) or np.eye(size)[0]) for size in (3, 4))
+    assert zeros.missing(three, (0,), fixed=False).tolist() == [True, False, False]
+    assert zeros.missing(three, (), fixed=False) is None
+    assert read == [3]
+    for _ in range(2):  # they are too many, which is said each time
+        assert zeros.missing(four, (0,), fixed=False).size == 0
+    assert zeros.left == 5 - 3
