@@ -259,7 +259,8 @@ class Weighing:
         layers = self.compiled.layers
         if any(op.picks for op in layers.ops[v]):
             return f"{layers.describe(v)} is taken to pick each of its taps as often as any other"
-        if layers.kinds[v] not in LINEAR and v not in self._gates:
+        linear = layers.kinds[v] in LINEAR or all(op.has_fixed_weights() for op in layers.ops[v])
+        if not linear and v not in self._gates:
             return f"{layers.describe(v)} is taken to have the same derivative everywhere, which its values decide"
         if any(not op.reads_all or op.alternatives for op in layers.ops[v]):
             return f"{layers.describe(v)} may read less than all that it could"

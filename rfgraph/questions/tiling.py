@@ -46,6 +46,9 @@ _MOST = 1 << 24
 #: Pixels of a tile where neither its size nor what it may take is given, unless even the smallest ones have as many.
 USUAL_PIXELS = 1 << 20
 
+#: Tiles along one axis: more are refused, as each is listed.
+MAX_TILES = 1 << 20
+
 
 def find(compiled: Compiled, outputs: Sequence[int], source: int) -> list[Untileable]:
     """Return which of ``outputs`` cannot be tiled exactly.
@@ -379,6 +382,11 @@ def _cut(
     """Return the tiles along one axis, each checked: they keep every output once, and only exact ones."""
     multiple, stride = general.multiple, Fraction(general.stride)
     count = 1 + -(-(image - tile) // step)
+    if count > MAX_TILES:
+        raise TilingError(
+            f"axis {general.axis}: an image of {image} has {count} tiles of {tile}, more than {MAX_TILES}; take larger "
+            "ones"
+        )
     windows = tiler.windows(axis, image)
     tiles: list[Tile] = []
     kept = 0
@@ -514,7 +522,8 @@ def _choices(tiler: Tiler, axis: int, image: int, overlap: int | None) -> list[_
             if tile < image:
                 count = 1 + -(-(image - tile) // step)
                 last = -(-(image - tile) // multiple) * multiple
-                choices[tile] = _Choice(tile, (count - 1) * tile + image - last, count)
+                if count <= MAX_TILES:
+                    choices[tile] = _Choice(tile, (count - 1) * tile + image - last, count)
     in_order = [choices[tile] for tile in sorted(choices)]
     return in_order[:: -(-len(in_order) // MAX_CHOICES)] if len(tiler.layers.axes) > 2 else in_order
 

@@ -761,8 +761,9 @@ def _contents(tensor: Any, kind: int, count: int) -> list[Any] | None:
         if len(numbers) > count:
             return None
         numbers += (numbers[-1:] or [0]) * (count - len(numbers))
-    finite = all(number == number and abs(number) != float("inf") for number in numbers)
-    return [int(number) for number in numbers] if kind in INTEGERS else numbers if finite else None
+    if kind in INTEGERS:
+        return [int(number) for number in numbers]
+    return numbers if np.isfinite(numbers).all() else None
 
 
 def _array(tensor: Any, kind: int, shape: tuple[int, ...], count: int) -> Any:
