@@ -149,6 +149,10 @@ class Weighing:
             "every axis, or an array of that shape"
         )
 
+    def said(self, v: int) -> int:
+        """Return what tells a node apart whose taps are weighed in a way of its own: its id, -1 for all others."""
+        return v if v in self._words else -1
+
     def joint(self, v: int) -> Floats | None:
         """Return the taps of a node over all axes at once, [kernel], where they were given so."""
         if v not in self._taps or isinstance(self._taps[v], list):
@@ -204,7 +208,7 @@ class Weighing:
             If it has too many taps.
         """
         op, read = self.compiled.layers.ops[v][axis], self.compiled.reads[axis][v][slot]
-        key = (id(op), id(read), axis, v if v in self._words else -1)
+        key = (id(op), id(read), axis, self.said(v))
         if key not in self._steps:
             self._steps[key] = self._step(v, op, read, axis)
         return self._steps[key]

@@ -248,9 +248,12 @@ def _rule(tiler: Tiler, axis: int, image: int | None) -> AxisTiling:
             "whose halos are worked out; give a tile"
         )
     stride = strides[-1]
-    halos = {
-        residue: halo for residue in residues if (halo := _settled(tiler, axis, multiple, stride, residue)) is not None
-    }
+    halos: dict[int, Halo] = {}
+    at = 0  # halos of other residues settle at about the same size
+    for residue in residues:
+        if (halo := _settled(tiler, axis, multiple, stride, residue, at)) is not None:
+            halos[residue] = halo
+            at = halo.settled
     if not halos:
         raise TilingError(f"axis {tiler.layers.axes[axis]}: no size at which the network runs was found; give a tile")
     return AxisTiling(
@@ -289,20 +292,20 @@ def _fields(tiler: Tiler, axis: int, image: int | None) -> list[Window]:
     raise TilingError(f"axis {tiler.layers.axes[axis]}: no size at which the network runs was found; give a tile")
 
 
-def _sizes(multiple: int, residue: int) -> Iterator[int]:
-    """Yield input sizes of that residue, each about twice the one before."""
-    turns = 0 if residue else 1
+def _sizes(multiple: int, residue: int, least: int = 0) -> Iterator[int]:
+    """Yield input sizes of that residue from about ``least`` on, each about twice the one before."""
+    turns = max(least // multiple, 0 if residue else 1)
     while (size := residue + multiple * turns) < _MOST:
         yield size
         turns = 2 * turns + 1
 
 
-def _settled(tiler: Tiler, axis: int, multiple: int, stride: Fraction, residue: int) -> Halo | None:
+def _settled(tiler: Tiler, axis: int, multiple: int, stride: Fraction, residue: int, least: int = 0) -> Halo | None:
     """Return the halo of tiles of that residue once they are so large that it stays.
 
     ``None`` if the network runs on no tile of that residue.
     """
-    for size in _sizes(multiple, residue):
+    for size in _sizes(multiple, residue, least):
         try:
             before, after, outputs = tiler.exact(axis, size)
         except SizeError:
