@@ -100,6 +100,20 @@ def test_a_map_is_hidden_where_what_it_is_multiplied_with_is_zero(pattern):
     check(net, x, read)
 
 
+def test_channels_that_are_silenced_read_nothing():
+    for other in (False, True):
+        net = Net((1, 2, SIDE))
+        x = net.conv(net.x, channels=2, dims=(2,))
+        x = net.concat(1, x, net.conv(x, channels=2, dims=(2,))) if other else x
+        channels = x.shape[1]
+        row = net.build.weight((channels, 1), "row", lambda channels=channels: np.eye(channels)[0].reshape(-1, 1))
+        scaled = net(p.Pointwise(function="mul"), x, row)
+        last = net(p.Slice(dims=(1,), starts=(1,), stops=(2,), steps=(1,)), scaled)
+        report = rfgraph.analyze(lower(net.build.program([last])))
+        assert report[scaled.name].status == ("bound" if other else "exact")
+        assert report[last.name].status == "bound"
+
+
 @pytest.mark.parametrize("function", ["or", "min", "max", "pow"])
 def test_a_map_may_be_hidden_by_what_ends_or_decides(function):
     net = Net((1, 2, SIDE))

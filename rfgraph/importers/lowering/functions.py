@@ -47,6 +47,9 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
         why = why or program.MASKED
     if primitive.function in ZEROING and any(_hides(maps, primitive.function, known, value) for value in beside):
         why = why or program.ZEROED
+    silenced = primitive.function in ("mul", "and") and any(_silences(maps, value) for value in beside)
+    if silenced and any(p.folded or p.beside for p in known):
+        why = why or program.ZEROED
     if why:
         known = [maps.at_most(p, f"{step.name}/read", why) for p in known]
         hidden = iter(known)
@@ -60,7 +63,7 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
     labels = [_from_the_right(p, value.shape, rank) for p, value in read if p is not None]
     fixed = [(value, _from_the_right(None, value.shape, rank)) for value in beside]
     made = merge(maps, step, primitive.function, known, labels, range(rank or 0), fixed)
-    if primitive.function in ("mul", "and") and any(_silences(maps, value) for value in beside):
+    if silenced:
         made = replace(made, beside=True)  # some channels read nothing
     return replace(made, weighs="some") if why else made
 
