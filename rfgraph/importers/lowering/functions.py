@@ -214,7 +214,7 @@ def _times_weights(
     reach = mixed(view, summed)
     mixes_tokens = len(tokens) == len(summed) == len(new) == 1 and _only_positions(view.dims[tokens[0]], sizes[new[0]])
     read = (
-        _read_of(primitive, maps, step, {labels[d] for d in tokens}, mixes_tokens, bool(reach.full))
+        _read_of(primitive, maps, step, {labels[d] for d in tokens}, mixes_tokens, mixes_tokens or bool(reach.full))
         if reach
         else "both"
     )
