@@ -290,3 +290,48 @@ def test_a_window_of_zeros_between_others_is_a_bound():
     assert build.taps(build.weight((5,), "w", lambda: np.array([0, 1, 0, 1, 0])), 5) == (1, 1, p.SPARSE)
     assert build.taps(build.weight((5,), "w", lambda: np.array([0, 1, 1, 1, 0])), 5) == (1, 1, "")
     assert build.taps(None, 5) == (0, 0, "")
+
+
+KERNELS = {
+    "as it is": (lambda jnp, kernel: kernel, "exact"),
+    "normalised": (lambda jnp, kernel: (kernel - kernel.mean()) / (kernel.std() + 1e-5), "exact"),
+    "turned": (lambda jnp, kernel: kernel[::-1], "exact"),
+    "padded": (lambda jnp, kernel: jnp.pad(kernel, ((2, 0), (0, 0), (0, 0))), "bound"),
+    "with zeros between": (lambda jnp, kernel: jnp.zeros((7, 2, 2)).at[::3].set(kernel), "bound"),
+    "behind zeros": (lambda jnp, kernel: jnp.concatenate([jnp.zeros((2, 2, 2)), kernel]), "bound"),
+    "masked": (lambda jnp, kernel: jnp.where(jnp.arange(3)[:, None, None] < 2, kernel, 0), "bound"),
+    "times a mask": (lambda jnp, kernel: kernel * jnp.array([1.0, 1.0, 0.0])[:, None, None], "bound"),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_kernel_that_jax_computes_holds_zeros_where_they_are_put(name):
+    jax = pytest.importorskip("jax")
+    made, status = KERNELS[name]
+    kernel = jax.numpy.arange(1.0, 13.0).reshape(3, 2, 2)
+
+    def model(x):
+        weights, lay = made(jax.numpy, kernel), ("NWC", "WIO", "NWC")
+        return jax.lax.conv_general_dilated(x, weights, (1,), "SAME", dimension_numbers=lay)
+
+    report = rfgraph.analyze(model, example=(1, 12, 2))
+    assert report[report.outputs[0]].status == status
+
+
+def test_every_second_row_is_written_beside_another_map():
+    torch = pytest.importorskip("torch")
+
+    class Interleaved(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = (torch.nn.Conv1d(1, 2, k, padding=k // 2) for k in (3, 5))
+
+        def forward(self, x):
+            y = torch.zeros(1, 2, 2 * x.shape[2])
+            y[:, :, 0::2], y[:, :, 1::2] = self.first(x), self.second(x)
+            return y
+
+    report = rfgraph.analyze(Interleaved(), example=(1, 1, 6))
+    (output,) = report.outputs
+    assert report[output].status == "exact"
+    assert [report.region(output, (y,)).box for y in (4, 5)] == [((1, 3),), ((0, 4),)]
