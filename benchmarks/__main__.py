@@ -13,7 +13,7 @@ import networkx as nx
 from rich.console import Console
 
 import rfgraph
-from benchmarks import arrays, peers, published, startup, sweeps
+from benchmarks import arrays, beside, cluster, growth, peers, published, startup, sweeps
 from benchmarks.graphs import NETWORKS, SMALLEST
 from benchmarks.lines import Line, markdown_lines, rich_lines
 from benchmarks.measure import peak_bytes, time_side_by_side
@@ -28,7 +28,7 @@ ARRAY_SIZES = "1000000,10000000"
 PHASES = (16, 64)
 
 #: What stands in the one table; ``passes`` is a table of its own, with every step of an analysis.
-PARTS = ("engine", "published", "arrays", "startup", "sweeps", "peers")
+PARTS = ("engine", "published", "growth", "arrays", "startup", "sweeps", "cluster", "beside", "peers")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -67,6 +67,12 @@ def _lines(options: argparse.Namespace) -> list[Line]:
             lines += startup.measure(options.runs)
         elif part == "sweeps":
             lines += [_sweep_line(row) for row in sweeps.measure(options.runs)]
+        elif part == "growth":
+            lines += growth.measure(options.runs)
+        elif part == "cluster":
+            lines += cluster.measure(options.convolutions)
+        elif part == "beside":
+            lines += beside.measure(options.runs)
         else:
             lines += peers.measure(options.runs)
     return lines
@@ -185,6 +191,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--array-sizes", type=_sizes, default=_sizes(ARRAY_SIZES), help=f"nodes of networks as arrays [{ARRAY_SIZES}]"
+    )
+    parser.add_argument(
+        "--convolutions",
+        type=_positive,
+        default=cluster.CONVOLUTIONS,
+        help=f"of the network swept on a cluster; designs are 4 to this power [{cluster.CONVOLUTIONS}]",
     )
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     return parser

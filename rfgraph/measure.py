@@ -140,7 +140,7 @@ def measure_field(
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = np.maximum(squares / taken - mean**2, 0) * np.float64(taken) / np.float64(taken - 1)
         error = np.sqrt(spread / taken)
-    theory, why = _theory(model, layer, place, (1, *image.shape))
+    theory, why = _theory(model, layer, place, image.shape, running.last)
     where = np.argwhere(mean)
     low, high = where.min(axis=0), where.max(axis=0) + 1
     box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
@@ -222,7 +222,7 @@ def strongest(
     values = features if channel is None else features[channel : channel + 1]
     flat = np.sort(values, axis=None)[::-1]
     least = flat[min(top, flat.size) - 1]
-    report = _report(model, (1, *pixels.shape))
+    report = _report(model, pixels.shape, running.last)
     node = _node(report, layer)
     if report[node].map_size != features.shape[1:]:
         raise ModelFileError(
@@ -245,23 +245,31 @@ def strongest(
 
 
 def _theory(
-    model: Any, layer: Hashable, index: tuple[int, ...], shape: tuple[int, ...]
+    model: Any, layer: Hashable, index: tuple[int, ...], shape: tuple[int, ...], last: bool
 ) -> tuple[EffectiveField | None, str]:
+    """Return what is to be expected, or why that is not known."""
     try:
-        report = _report(model, shape)
+        report = _report(model, shape, last)
         return report.effective_field(_node(report, layer), index), ""
     except (RFGraphError, IndexError) as error:
         return None, str(error)
 
 
-def _report(model: Any, shape: tuple[int, ...]) -> Report:
+def _report(model: Any, shape: tuple[int, ...], last: bool) -> Report:
+    """Return the results for images of ``shape``, [C, *axes], which a model takes with channels ``last`` or first."""
+    channels, *sizes = shape
     if isinstance(model, (str, Path)) or type(model).__module__.partition(".")[0] in ("keras", "onnx"):
-        return analyze(model, input_size=tuple(shape[2:]))
-    return analyze(model, example=shape)
+        return analyze(model, input_size=tuple(sizes))
+    return analyze(model, example=(1, *sizes, channels) if last else (1, *shape))
 
 
 def _node(report: Report, layer: Hashable) -> Hashable:
-    """Return the node that makes the output of a layer: the one of its name, or the last one inside it."""
+    """Return the node that makes the output of a layer: the one of its name, or the last one inside it.
+
+    ``None`` is the output of a function.
+    """
+    if layer is None and len(report.outputs) == 1:
+        return report.outputs[0]
     if layer in report:
         return layer
     inside = [node for node in report if str(node).startswith((f"{layer}.", f"{layer}/"))]
@@ -291,6 +299,8 @@ def _images(
             yield random.standard_normal(told)  # type: ignore[arg-type]
         return
     if isinstance(images, (str, Path)):
+        if not Path(images).is_dir():
+            raise AttributeValueError(f"{images}: there is no such folder of images")
         paths = sorted(path for path in Path(images).iterdir() if path.suffix.lower() in _IMAGES)
         if not paths:
             raise AttributeValueError(f"{images}: there is no image in that folder")

@@ -28,6 +28,8 @@ class Probe(Protocol):
     bound: bool
     #: Shape of an image, channels first, as far as the model tells.
     shape: tuple[int | None, ...] | None
+    #: Whether the model itself takes images with channels last.
+    last: bool
 
     def features(self, images: Floats) -> Floats:
         """Return what the layer makes of images, [N, C, *map]."""
@@ -43,7 +45,8 @@ def probe(model: Any, layer: Any, channels: str | None = None) -> Probe:
     ----------
     model
         A ``torch.nn.Module``; a Keras model or the path of one; the path of an ONNX file or a ``ModelProto``; a JAX
-        function of one image with a batch of 1, which returns the layer, or a mapping or sequence that holds it.
+        function of one image with a batch of 1, which returns the layer, or a mapping or sequence that holds it;
+        ``path/to/file.py:function`` that returns one of these.
     layer
         Name of a module, layer, ONNX node or tensor; the key in what a JAX function returns, ``None`` for all of it.
     channels
@@ -63,7 +66,15 @@ def probe(model: Any, layer: Any, channels: str | None = None) -> Probe:
             return _Onnx(model, layer)
         if str(model).endswith((".keras", ".h5")):
             return _Keras(_imported("keras").saving.load_model(model), layer, channels)
-        raise ModelFileError(f"{model}: rfgraph runs .onnx and .keras files and live models, and this is neither")
+        path, _, function = str(model).rpartition(":")
+        if path.endswith(".py"):
+            from rfgraph.importers import python_file
+
+            return probe(python_file.run(path, function), layer, channels)
+        raise ModelFileError(
+            f"{model}: rfgraph runs .onnx and .keras files, live models, and file.py:function that returns one; this "
+            "is none of them"
+        )
     kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__}
     if ("keras", "Model") in kinds:
         return _Keras(model, layer, channels)
@@ -96,6 +107,7 @@ def _known(layer: Any, names: Sequence[str]) -> None:
 
 class _Torch:
     bound = False
+    last = False
     shape: tuple[int | None, ...] | None = None
 
     def __init__(self, model: Any, layer: str) -> None:
@@ -106,28 +118,30 @@ class _Torch:
         self.like = next(iter(model.parameters()), self.torch.zeros(1))
 
     def _run(self, images: Any) -> Any:
-        made: list[Any] = []
-        handle = self.module.register_forward_hook(lambda module, arguments, output: made.append(output))
+        outputs: list[Any] = []
+        handle = self.module.register_forward_hook(lambda module, arguments, output: outputs.append(output))
         try:
             self.model(images)
         finally:
             handle.remove()
-        if len(made) != 1 or not isinstance(made[0], self.torch.Tensor):
-            raise ModelFileError(f"the layer was called {len(made)} times, or does not return one tensor; name another")
-        return made[0]
+        if len(outputs) != 1 or not isinstance(outputs[0], self.torch.Tensor):
+            raise ModelFileError(
+                f"the layer was called {len(outputs)} times, or does not return one tensor; name another"
+            )
+        return outputs[0]
 
     def features(self, images: Floats) -> Floats:
         with self.torch.no_grad():
-            made = self._run(self._tensor(images))
-        return np.asarray(made.detach().cpu().numpy(), dtype=np.float64)
+            output = self._run(self._tensor(images))
+        return np.asarray(output.detach().cpu().numpy(), dtype=np.float64)
 
     def _tensor(self, images: Floats) -> Any:
         return self.torch.as_tensor(images, dtype=self.like.dtype, device=self.like.device)
 
     def gradient(self, image: Floats, channel: int, index: Sequence[int]) -> Floats:
         x = self._tensor(image[None]).requires_grad_()
-        made = self._run(x)[(0, channel, *index)]
-        (gradient,) = self.torch.autograd.grad(made, x, allow_unused=True)
+        feature = self._run(x)[(0, channel, *index)]
+        (gradient,) = self.torch.autograd.grad(feature, x, allow_unused=True)
         result = np.zeros(image.shape) if gradient is None else gradient[0].detach().cpu().numpy()
         return np.asarray(result, dtype=np.float64)
 
@@ -151,13 +165,13 @@ class _Keras:
     def _to(self, images: Floats) -> Any:
         return np.moveaxis(images, 1, -1).astype(np.float32) if self.last else images.astype(np.float32)
 
-    def _from(self, made: Any) -> Floats:
-        found = np.asarray(made, dtype=np.float64)
-        return np.moveaxis(found, -1, 1) if self.last else found
+    def _from(self, output: Any) -> Floats:
+        channels = np.asarray(output, dtype=np.float64)
+        return np.moveaxis(channels, -1, 1) if self.last else channels
 
     def features(self, images: Floats) -> Floats:
-        made = self.part(self.tensor(self._to(images)))
-        return self._from(made.detach().cpu().numpy() if hasattr(made, "detach") else made)
+        output = self.part(self.tensor(self._to(images)))
+        return self._from(output.detach().cpu().numpy() if hasattr(output, "detach") else output)
 
     def gradient(self, image: Floats, channel: int, index: Sequence[int]) -> Floats:
         place = (0, *index, channel) if self.last else (0, channel, *index)
@@ -173,15 +187,15 @@ class _Jax:
         self.model, self.layer, self.last = model, layer, channels != "first"
 
     def _called(self, x: Any) -> Any:
-        made = self.model(x)
-        return made if self.layer is None else made[self.layer]
+        output = self.model(x)
+        return output if self.layer is None else output[self.layer]
 
     def _to(self, images: Floats) -> Any:
         return _imported("jax").numpy.asarray(np.moveaxis(images, 1, -1) if self.last else images)
 
-    def _from(self, made: Any) -> Floats:
-        found = np.asarray(made, dtype=np.float64)
-        return np.moveaxis(found, -1, 1) if self.last else found
+    def _from(self, output: Any) -> Floats:
+        channels = np.asarray(output, dtype=np.float64)
+        return np.moveaxis(channels, -1, 1) if self.last else channels
 
     def features(self, images: Floats) -> Floats:
         return np.concatenate([self._from(self._called(self._to(image[None]))) for image in images])
@@ -201,14 +215,14 @@ def _gradient(backend: str, function: Any, images: Any, place: tuple[int, ...]) 
         x = tensorflow.convert_to_tensor(images)
         with tensorflow.GradientTape() as tape:
             tape.watch(x)
-            made = function(x)[place]
-        found = tape.gradient(made, x)
-        return np.zeros(images.shape) if found is None else found.numpy()
+            feature = function(x)[place]
+        gradient = tape.gradient(feature, x)
+        return np.zeros(images.shape) if gradient is None else gradient.numpy()
     if backend == "torch":
         torch = _imported("torch")
         x = torch.as_tensor(images).requires_grad_()
-        (found,) = torch.autograd.grad(function(x)[place], x, allow_unused=True)
-        return np.zeros(images.shape) if found is None else found.cpu().numpy()
+        (gradient,) = torch.autograd.grad(function(x)[place], x, allow_unused=True)
+        return np.zeros(images.shape) if gradient is None else gradient.cpu().numpy()
     raise ModelFileError(f"Keras runs on {backend!r}; gradients are known on torch, tensorflow and jax")
 
 
@@ -219,6 +233,7 @@ class _Onnx:
     """
 
     bound = True
+    last = False
     #: By how much a value is changed.
     step = 1e-2
 
@@ -227,10 +242,10 @@ class _Onnx:
         whole = onnx.load(str(model)) if isinstance(model, (str, Path)) else model
         changed = onnx.ModelProto()
         changed.CopyFrom(whole)
-        made = {name: name for node in whole.graph.node for name in node.output if name}
-        made.update({node.name: node.output[0] for node in whole.graph.node if node.name})
-        _known(layer, list(made))
-        tensor = made[layer]
+        tensors = {name: name for node in whole.graph.node for name in node.output if name}
+        tensors.update({node.name: node.output[0] for node in whole.graph.node if node.name})
+        _known(layer, list(tensors))
+        tensor = tensors[layer]
         if tensor not in [output.name for output in changed.graph.output]:
             changed.graph.output.append(onnx.ValueInfoProto(name=tensor))
         options = runtime.SessionOptions()
@@ -253,14 +268,14 @@ class _Onnx:
 
     def features(self, images: Floats) -> Floats:
         size = self.batch or max(1, min(len(images), MAX_VALUES // max(1, images[0].size)))
-        found = []
+        parts = []
         for start in range(0, len(images), size):
             some = images[start : start + size]
             missing = self.batch - len(some) if self.batch else 0
             padded = np.concatenate([some, np.repeat(some[-1:], missing, axis=0)]) if missing > 0 else some
-            (made,) = self.session.run([self.tensor], {self.input.name: padded.astype(self.type)})
-            found.append(np.asarray(made, dtype=np.float64)[: len(some)])
-        return np.concatenate(found)
+            (part,) = self.session.run([self.tensor], {self.input.name: padded.astype(self.type)})
+            parts.append(np.asarray(part, dtype=np.float64)[: len(some)])
+        return np.concatenate(parts)
 
     def gradient(self, image: Floats, channel: int, index: Sequence[int]) -> Floats:
         result = np.zeros(image.size)

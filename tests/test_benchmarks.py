@@ -11,7 +11,7 @@ import networkx as nx
 import pytest
 
 import rfgraph
-from benchmarks import arrays, measure, peers, published
+from benchmarks import arrays, beside, cluster, growth, measure, peers, published
 from benchmarks.__main__ import main
 from benchmarks.graphs import NETWORKS, SMALLEST
 from benchmarks.lines import HEADINGS
@@ -155,7 +155,7 @@ def test_the_table_of_the_terminal_shows_every_column_in_full(capsys: pytest.Cap
         (["--runs", "0"], "0 is not a positive number of runs"),
         (
             ["--parts", "engine,speed"],
-            "'speed' is not one of engine, published, arrays, startup, sweeps, peers, passes",
+            "'speed' is not one of engine, published, growth, arrays, startup, sweeps, cluster, beside, peers, passes",
         ),
         (["--parts", "engine,passes"], "passes have a table of their own; ask for them alone"),
     ],
@@ -217,7 +217,7 @@ def test_peak_memory_counts_what_is_let_go_again_and_not_what_was_there() -> Non
 def test_the_engine_of_record_answers_what_its_lines_say() -> None:
     graph = NETWORKS["random"](100)
     found: dict[str, Any] = {one.name: one.run() for one in answers(graph)}
-    assert list(found) == ["aligned", "aligned, numbers()", "findings", "findings, sizes"]
+    assert list(found) == ["aligned", "aligned, numbers()", "findings", "findings, read", "findings, sizes"]
     assert found["aligned"] is True
     assert found["aligned, numbers()"][1].nodes == tuple(rfgraph.analyze(graph))
     sized = found["findings, sizes"][0]
@@ -233,7 +233,7 @@ def test_the_one_table_has_the_lines_of_its_parts(capsys: pytest.CaptureFixture[
     assert re.match(r"rfgraph \S+, CPython .* medians of 1 runs", shown)
     rows = markdown_rows(shown)
     assert tuple(rows[0]) == HEADINGS
-    works = ["aligned", "aligned, numbers()", "findings", "findings, sizes"]
+    works = ["aligned", "aligned, numbers()", "findings", "findings, read", "findings, sizes"]
     engine = [(row["what"], row["on"]) for row in rows if row["yardstick"] == "topological_sort"]
     assert engine == [
         (work, f"{network}, {nodes} nodes")
@@ -257,6 +257,41 @@ def test_published_networks_have_a_line_each() -> None:
         "mobilenet_v1, any size, 28 nodes",
     ]
     assert all(len(line.ratios) == len(line.seconds) == 1 for line in lines)
+
+
+@pytest.mark.usefixtures("short_runs")
+def test_networks_that_grow_have_a_line_each() -> None:
+    lines = growth.measure(1, 10)
+    assert [line.on.split(",")[:2] for line in lines] == [
+        [kind, f" {number} {counted}"]
+        for kind, counted, numbers in (
+            ("resnet", "blocks", (10,)),
+            ("unet", "levels", growth.DEPTHS),
+            ("inception", "branches", (2, 4, 8)),
+        )
+        for number in numbers
+    ]
+    assert [line.said for line in lines if line.on.startswith(("resnet", "unet, 2", "inception, 2"))] == [
+        "growth 1.00"
+    ] * 3
+    for make, _, numbers in growth.KINDS:
+        report = rfgraph.analyze(make(numbers[0]))
+        assert report.aligned
+        assert len(report.outputs) == 1
+
+
+def test_what_torch_tells_of_a_network_is_what_rfgraph_does() -> None:
+    pytest.importorskip("torch")
+    lines = {line.what: line for line in beside.measure(1)}
+    assert lines["halo of tiles, by gradients of a period"].said == "halo 23, 23"
+    assert lines["halo of tiles, rfgraph, from the live model"].said == "halo 23, 23: the same"
+    said = lines["effective field, rfgraph, report at hand"].said
+    assert float(said.removeprefix("shares differ by ").removesuffix(" at most")) < 1e-6  # of floats of 32 bits
+
+
+def test_a_cluster_that_is_not_installed_is_a_line_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda package: None)
+    assert [line.said for line in cluster.measure()] == ["distributed and joblib not installed"]
 
 
 @pytest.mark.parametrize("doublings", [0, 3])

@@ -247,3 +247,44 @@ def test_jax_functions() -> None:
 
     field = rfgraph.measure_field(model, "conv", shape=(1, 7), samples=2)
     assert (field.map.tolist(), field.first) == ([1, 4, 16], (2,))
+
+
+def test_theory_of_a_jax_function_has_channels_last_too() -> None:
+    jax = pytest.importorskip("jax")
+    kernel = jax.numpy.ones((3, 3, 2, 1))
+
+    def model(x):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    field = rfgraph.measure_field(model, None, shape=(2, 7, 9), samples=1)
+    assert field.theory is not None, field.no_theory
+    assert field.theory.map.shape == field.map.shape == (3, 3)
+    (best,) = rfgraph.strongest(model, np.eye(9)[None, :7] * np.ones((2, 1, 1)), None, top=1, channel=0)[:1]
+    assert [last - first for first, last in best.box] == [2, 2]
+
+
+MADE = """
+import torch
+
+def net():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(4, 2, 3, padding=1)).eval()
+"""
+
+
+def test_a_live_model_of_a_python_file_on_the_command_line(tmp_path, capsys) -> None:
+    (tmp_path / "made.py").write_text(MADE)
+    model = f"{tmp_path}/made.py:net"
+    assert (
+        cli.main(["field", model, "1", "--input-size", "12", "--measured", "--samples", "2", "--format", "json"]) == 0
+    )
+    measured = json.loads(capsys.readouterr().out)["measured"]
+    assert np.shape(measured["map"]) == (5, 5)
+    np.save(tmp_path / "image.npy", np.random.default_rng(0).random((3, 12, 12)))
+    assert cli.main(["strongest", model, str(tmp_path / "image.npy"), "1"]) == 0
+    assert "the strongest features of '1'" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_not_there(tmp_path) -> None:
+    with pytest.raises(AttributeValueError, match="nowhere: there is no such folder of images"):
+        rfgraph.measure_field(fixed([1.0]), "0", images=tmp_path / "nowhere")

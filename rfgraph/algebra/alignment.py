@@ -86,8 +86,8 @@ def compare(
     if reference.stride != other.stride:
         return Comparison("drift")
     centers2, lasts = [], []
-    for y in range(lcm(reference.period, other.period)):
-        a, b = reference.interval(y), other.interval(y)
+    period = lcm(reference.period, other.period)
+    for a, b in zip(reference.over(period), other.over(period), strict=True):
         if a is not None and b is not None:
             centers2.append(b[0] + b[1] - a[0] - a[1])
             lasts.append(b[1] - a[1])

@@ -10,6 +10,7 @@ Windows that read on to an end of the axis have no size: ``FULL`` to both ends, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
@@ -287,6 +288,23 @@ class Window:
         shift = turns * self.step
         return interval[0] + shift, interval[1] + shift
 
+    def over(self, outputs: int) -> Sequence[Interval | None]:
+        """Return what outputs 0 to ``outputs - 1`` read, as ``interval`` does.
+
+        Parameters
+        ----------
+        outputs
+            How many.
+
+        Examples
+        --------
+        >>> Window(size=3, stride=2, padding=1).over(2)
+        [(-1, 1), (1, 3)]
+        """
+        if self.kind == "local" and outputs == len(self.intervals):
+            return self.intervals
+        return [self.interval(y) for y in range(outputs)]
+
     def ends(self, y: int) -> tuple[int | None, int | None] | None:
         """Return the first and the last index that output ``y`` reads, ``None`` where it reads nothing.
 
@@ -374,13 +392,9 @@ class Window:
             self._no_numbers()
         if len(self.intervals) == 1 and self.intervals[0] is not None:
             return Fraction(sum(self.intervals[0]), 2)
-        stride = Fraction(self.step, self.period)
-        offsets = [
-            Fraction(interval[0] + interval[1], 2) - phase * stride
-            for phase, interval in enumerate(self.intervals)
-            if interval is not None
-        ]
-        return Fraction(sum(offsets, Fraction(0)), len(offsets))
+        phases = [phase for phase, interval in enumerate(self.intervals) if interval is not None]
+        centers2 = sum(first + last for first, last in _read(self.intervals))
+        return Fraction(centers2 * self.period - 2 * self.step * sum(phases), 2 * self.period * len(phases))
 
     @property
     def regular(self) -> bool:
@@ -576,6 +590,7 @@ def _compose(outer: Window, inner: Window) -> Window:
     if period > MAX_PERIOD:
         return _too_long(period)
     monotone, every = inner.regular, outer.spacing or 1
+    firsts, lasts = zip(*inner.intervals, strict=True) if monotone else ((), ())
     cycle = inner_period // gcd(inner_period, every)  # taps after which the phases of ``inner`` come round again
     intervals: list[Interval | None] = []
     several = False
@@ -586,8 +601,11 @@ def _compose(outer: Window, inner: Window) -> Window:
                 continue
             a, b = phase[0] + turn * outer.step, phase[1] + turn * outer.step
             several = several or a < b
-            reach = 0 if monotone else min((b - a) // every, cycle - 1)
-            intervals.append(_ends(inner, a, b, reach, every))
+            if monotone:
+                (before, first), (after, last) = divmod(a, inner_period), divmod(b, inner_period)
+                intervals.append((firsts[first] + before * inner.step, lasts[last] + after * inner.step))
+            else:
+                intervals.append(_ends(inner, a, b, min((b - a) // every, cycle - 1), every))
     if outer.step * turns * inner.step > LARGEST:
         return _TOO_LARGE
     # Only where it is not known which outputs of ``inner`` are skipped, the interval may be wider than what is read.
@@ -718,7 +736,7 @@ def _cover_others(a: Window, b: Window) -> Window:
 
 def _gapped(window: Window) -> bool:
     """Return whether neighbouring outputs may leave inputs between them unread."""
-    ends = [window.interval(y) for y in range(window.period + 1)]
+    ends = [*window.intervals, window.interval(window.period)]
     return any(a is None or b is None or a[1] + 1 < b[0] for a, b in pairwise(ends))
 
 
@@ -728,8 +746,7 @@ def _cover(a: Window, b: Window) -> Window:
         return _too_long(period)
     intervals: list[Interval | None] = []
     holes = False
-    for y in range(period):
-        one, two = a.interval(y), b.interval(y)
+    for one, two in zip(a.over(period), b.over(period), strict=True):
         if one is None or two is None:
             intervals.append(one or two)
             holes = holes or (a.holes if two is None else b.holes)

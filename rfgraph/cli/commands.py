@@ -217,12 +217,15 @@ def _field(options: argparse.Namespace) -> tuple[View | File, int]:
     if options.measured:
         from rfgraph.measure import measure_field
 
+        source = report[report.source]
+        shape = (source.channels, *source.map_size)
         measured = measure_field(
             options.model,
             options.layer,
             options.images,
             options.samples,
             index=field.index,
+            shape=None if None in shape else shape,  # type: ignore[arg-type]  # all are known
             progress=sys.stderr.isatty(),
         )
     if _wants_png(options):

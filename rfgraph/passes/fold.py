@@ -150,7 +150,8 @@ def fold(network: Wired, source: int, domain: Domain[Value], to: Collection[int]
     """
     if to is None:
         return dict(_folded(network, source, domain, range(source, len(network.tails)), {}))
-    return {v: value for v, value in folded(network, source, domain, to) if v in to}
+    wanted = frozenset(to)
+    return {v: value for v, value in folded(network, source, domain, wanted) if v in wanted}
 
 
 def fold_back(network: Wired, output: int, domain: Domain[Value], to: int | None = None) -> dict[int, Value]:

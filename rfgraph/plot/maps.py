@@ -272,7 +272,7 @@ def support(
 
 
 def strongest(
-    found: Sequence[Strongest],
+    features: Sequence[Strongest],
     image: Any,
     *,
     axes: Sequence[str] | str | None = None,
@@ -284,7 +284,7 @@ def strongest(
 
     Parameters
     ----------
-    found
+    features
         What ``rfgraph.strongest`` returned.
     image
         The image that it was asked about: an array, [C, *axes] or as ``region`` takes it, or a path.
@@ -305,18 +305,18 @@ def strongest(
     >>> [(box.get_gid(), box.get_xy(), box.get_width()) for box in ax.patches[1:]]
     [('sees', (1.5, -0.5), 6.0), ('half', (3.5, 1.5), 2.0)]
     """
-    if not found:
+    if not features:
         raise AttributeValueError("there are no features to draw")
-    count = len(found[0].index)
+    count = len(features[0].index)
     names = ("t",) if count == 1 else tuple("zyx"[-count:])
     places = places_of(names, axes)
-    ax = axes_for(ax, 6.0, 6.8 if len(places) == 2 else 1.8 + 0.5 * len(found))
+    ax = axes_for(ax, 6.0, 6.8 if len(places) == 2 else 1.8 + 0.5 * len(features))
     plane = Plane(ax, places)
-    rows = len(found) if plane.is_flat else 1
+    rows = len(features) if plane.is_flat else 1
     whole = _show_image(plane, image, None, rows, count)
     plane.box(whole, facecolor="none", edgecolor="none")
     entries: dict[str, tuple[Any, str]] = {}
-    for number_, one in enumerate(found, start=1):
+    for number_, one in enumerate(features, start=1):
         row, colour = (number_ - 1) if plane.is_flat else 0, CYCLE[(number_ - 1) % len(CYCLE)]
         look: dict[str, Any] = {"facecolor": "none", "edgecolor": colour, "linewidth": 1.8, "zorder": 3}
         said = f"{number_}: {_channel(one)}, {decimal(one.value)}"
@@ -335,7 +335,7 @@ def strongest(
     half = (dashed, "the smallest square that holds half of what it feels")
     legend(ax, [*list(entries.values())[:_LISTED], half], below=True)
     more = len(entries) - _LISTED
-    title(ax, f"the {len(found)} strongest features", *([f"{more} of them are not listed"] if more > 0 else []))
+    title(ax, f"the {len(features)} strongest features", *([f"{more} of them are not listed"] if more > 0 else []))
     return ax
 
 

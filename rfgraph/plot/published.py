@@ -23,14 +23,14 @@ _BESIDE = [(1, 0, "left", "center"), (-1, 0, "right", "center"), (0, 1, "center"
 Box = tuple[float, float, float, float]
 
 
-def accuracy(found: Accuracies | None = None, *, ax: Axes | None = None) -> Axes:
+def accuracy(table: Accuracies | None = None, *, ax: Axes | None = None) -> Axes:
     """Draw published accuracies over the logarithm of r; the area of a circle goes with multiply-accumulates.
 
     The lines are those of least squares; the article draws none.
 
     Parameters
     ----------
-    found
+    table
         Networks and what is published of them; those of the zoo by default.
     ax
         Where to draw.
@@ -46,10 +46,10 @@ def accuracy(found: Accuracies | None = None, *, ax: Axes | None = None) -> Axes
     >>> len(ax.collections[0].get_offsets()), [line.get_gid() for line in ax.lines]
     (10, ['article', 'without_alexnet'])
     """
-    found = published() if found is None else found
+    table = published() if table is None else table
     ax = axes_for(ax, 8.2, 5.4)
     ax.set_xscale("log")
-    groups = [[row for row in found.rows if row.plotted is plotted] for plotted in (True, False)]
+    groups = [[row for row in table.rows if row.plotted is plotted] for plotted in (True, False)]
     entries: list[tuple[Any, str]] = []
     for rows, colour, gid, about in zip(
         groups,
@@ -66,16 +66,16 @@ def accuracy(found: Accuracies | None = None, *, ax: Axes | None = None) -> Axes
             entries.append(
                 (matplotlib("lines").Line2D([], [], marker="o", linestyle="", color=colour, alpha=0.7), about)
             )
-    sizes = [row.size for row in found.rows]
+    sizes = [row.size for row in table.rows]
     ends = [0.8 * min(sizes), 1.25 * max(sizes)]
     for fit, dashes, gid, about in zip(
-        found.lines, ("-", (0, (4, 3))), ("article", "without_alexnet"), ("fit", "fit without AlexNet"), strict=True
+        table.lines, ("-", (0, (4, 3))), ("article", "without_alexnet"), ("fit", "fit without AlexNet"), strict=True
     ):
         ys = [100 * (fit.at_1 + fit.per_decade * log10(r)) for r in ends]
         (line,) = ax.plot(ends, ys, color=INK, linewidth=1, linestyle=dashes, zorder=2, gid=gid)
         entries.append((line, f"{about}: {100 * fit.per_decade:.1f} points per decade of r, R² {fit.r_squared:.2f}"))
     ax.set_xlim(0.75 * min(sizes), 1.9 * max(sizes))
-    accuracies = [100 * row.top1 for row in found.rows]
+    accuracies = [100 * row.top1 for row in table.rows]
     ax.set_ylim(min(accuracies) - 4, max(accuracies) + 5)
     ticks = [tick for tick in (100, 200, 300, 500, 1000, 2000, 3000) if 0.75 * min(sizes) < tick < 1.9 * max(sizes)]
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -95,7 +95,7 @@ def accuracy(found: Accuracies | None = None, *, ax: Axes | None = None) -> Axes
         }
         entries.append((matplotlib("lines").Line2D([], [], **look), f"{macs}e9 multiply-accumulates"))
     legend(ax, entries, loc="lower right", labelspacing=1.0, borderpad=0.9)
-    _label(ax, found.rows)
+    _label(ax, table.rows)
     title(
         ax,
         "published accuracy and receptive field",

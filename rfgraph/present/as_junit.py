@@ -18,11 +18,11 @@ def text(checks: Checks) -> str:
     counts = f'tests="{len(alerts) + len(checks.errors)}" failures="{len(failed)}" errors="{len(checks.errors)}"'
     lines = ['<?xml version="1.0" encoding="utf-8"?>', f'<testsuites name="rfgraph" {counts}>']
     lines.append(f'<testsuite name="rfgraph check" {counts} skipped="0">')
-    for model, found in alerts.items():
+    for model, findings in alerts.items():
         lines.append(f'<testcase classname="rfgraph.check" name={_quoted(model)}>')
-        serious = [alert for alert in found if alert.accepted_by is None and checks.is_serious(alert.severity)]
+        serious = [alert for alert in findings if alert.accepted_by is None and checks.is_serious(alert.severity)]
         lines += _failure(serious) if serious else []
-        if rest := [alert for alert in found if alert not in serious]:
+        if rest := [alert for alert in findings if alert not in serious]:
             lines.append(f"<system-out>{_listed(rest)}</system-out>")
         lines.append("</testcase>")
     for model, error in checks.errors.items():

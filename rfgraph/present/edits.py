@@ -28,9 +28,9 @@ class Annotation:
 
     def sheet(self) -> Sheet:
         """Return it for people."""
-        found = counted(len(self.report.findings), "finding")
+        count = counted(len(self.report.findings), "finding")
         what = "r, coloured by what was found" if self.file.lower().endswith(".json") else "r, S, P and status"
-        notes = [f"{self.file}: {self.told} of {counted(self.nodes, 'node')} carry {what}; {found}"]
+        notes = [f"{self.file}: {self.told} of {counted(self.nodes, 'node')} carry {what}; {count}"]
         if self.external:
             notes.append("its weights lie in files of their own, as those of the model do: keep it beside them")
         return Sheet("", (), (), tuple(notes))

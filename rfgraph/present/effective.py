@@ -139,13 +139,20 @@ class FieldView:
             f"smallest square that holds a share: {sides}",
         ]
         if len(field.axes) > 1:
-            rows = "; ".join(", ".join(decimal(float(value)) for value in row) for row in field.covariance)
+            covariance = field.covariance
+            # What is left of it where axes are independent is rounding.
+            least = 1e-9 * float(abs(covariance).max())
+            rows = "; ".join(", ".join(decimal(float(v) if abs(v) > least else 0) for v in row) for row in covariance)
             notes.append(f"covariance: {rows}")
         if self.measured is not None:
             measured = self.measured
             most = "; by differences, which may miss some of it" if measured.lower_bound else ""
             sides = ", ".join(f"{share:.0%} in {measured.side(share)}" for share in SHARES)
-            notes.append(f"measured: {measured.measure} over {counted(measured.samples, 'sample')}{most}; {sides}")
+            notes += [
+                f"measured: {measured.measure} over {counted(measured.samples, 'sample')}{most}",
+                f"measured, above 4.55 % of the peak: a square of {decimal(measured.luo_size)}, {measured.rate:.1%} of "
+                f"the side; {sides}",
+            ]
         return [*notes, *(f"approximate: {why}" for why in field.reasons)]
 
     def records(self) -> Records:
@@ -183,18 +190,18 @@ class FieldView:
         }
 
 
-def _measured_document(found: MeasuredField) -> Document:
+def _measured_document(field: MeasuredField) -> Document:
     return {
-        "measure": found.measure,
-        "samples": found.samples,
-        "lower_bound": found.lower_bound,
-        "first": list(found.first),
-        "map": found.map.tolist(),
-        "error": found.error.tolist() if found.samples > 1 else None,
-        "mean": list(found.mean),
-        "std": list(found.std),
-        "luo_size": found.luo_size,
-        "sides": {str(share): found.side(share) for share in SHARES},
+        "measure": field.measure,
+        "samples": field.samples,
+        "lower_bound": field.lower_bound,
+        "first": list(field.first),
+        "map": field.map.tolist(),
+        "error": field.error.tolist() if field.samples > 1 else None,
+        "mean": list(field.mean),
+        "std": list(field.std),
+        "luo_size": field.luo_size,
+        "sides": {str(share): field.side(share) for share in SHARES},
     }
 
 
@@ -204,7 +211,7 @@ class StrongestView:
 
     model: str
     layer: str
-    found: Sequence[Strongest]
+    features: Sequence[Strongest]
 
     def sheet(self) -> Sheet:
         """Return it for people."""
@@ -217,7 +224,7 @@ class StrongestView:
                 str(one.channel), ", ".join(map(str, one.index)), decimal(one.value), _box(one.box),
                 _box(one.effective_box),
             )
-            for one in self.found
+            for one in self.features
         ]  # fmt: skip
         notes = ("boxes: the first and last pixel on each axis; half: the smallest square that holds half of g^2",)
         return Sheet(f"{self.model}: the strongest features of {self.layer!r}", columns, rows, notes)
@@ -226,7 +233,7 @@ class StrongestView:
         """Return it for spreadsheets."""
         rows = [
             (str(one.channel), " ".join(map(str, one.index)), repr(one.value), _box(one.box), _box(one.effective_box))
-            for one in self.found
+            for one in self.features
         ]
         return Records(("channel", "index", "value", "box", "effective_box"), rows)
 
@@ -240,7 +247,7 @@ class StrongestView:
                 "box": None if one.box is None else [list(ends) for ends in one.box],
                 "effective_box": None if one.effective_box is None else [list(ends) for ends in one.effective_box],
             }
-            for one in self.found
+            for one in self.features
         ]
         return {
             **envelope("strongest", self.model), "layer": self.layer,

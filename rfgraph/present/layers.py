@@ -397,7 +397,10 @@ def cost_lines(report: Report) -> list[str]:
     if macs.count:
         lines.append(f"MACs: {macs}{_left_out(report, macs)}")
     elif parameters.count and not macs.complete:
-        lines.append("MACs: not known; they need the channels of all layers and --input-size")
+        if any(cost.channels is None or cost.why for cost in report.costs.values()):
+            lines.append("MACs: not known; they need the channels of all layers and --input-size")
+        else:
+            lines.append("MACs: not known without --input-size")
     return lines
 
 

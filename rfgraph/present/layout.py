@@ -117,7 +117,7 @@ def with_short_counts(text: str) -> str:
     >>> with_short_counts("parameters: 25,557,032")
     'parameters: 25.6 M'
     """
-    return re.sub(r"\d[\d,]{4,}", lambda found: shortened_count(found[0]), text)
+    return re.sub(r"\d[\d,]{4,}", lambda number: shortened_count(number[0]), text)
 
 
 def shortened_names(names: Sequence[str], width: int) -> list[str]:

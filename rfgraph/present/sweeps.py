@@ -52,7 +52,7 @@ class SweepView:
 
     Parameters
     ----------
-    found
+    sweep
         Its results.
     name
         Name of the model where the network has none.
@@ -60,12 +60,12 @@ class SweepView:
         Where they are stored, if they are.
     """
 
-    found: Sweep
+    sweep: Sweep
     name: str
     folder: str | None = None
 
     def _rows(self, most: int | None = None) -> Iterator[_Row]:
-        sweep, given = self.found, 0
+        sweep, given = self.sweep, 0
         for columns in sweep.chunks():
             listed = {name: column.tolist() for name, column in _first(columns, most, given).items()}
             for row, position in enumerate(listed["position"]):
@@ -94,12 +94,12 @@ class SweepView:
     def sheet(self) -> Sheet:
         """Return it for people."""
         rows = list(self._rows(_SHOWN))
-        several = len(self.found.nodes) > 1
+        several = len(self.sweep.nodes) > 1
         costs = [name for name in ("parameters", "macs") if any(getattr(row, name) is not None for row in rows)]
         sized = any(size is not None for row in rows for size in row.map_size)
         columns = (
             Column("design", "right"),
-            *(Column(key, "right") for key in self.found.choices),
+            *(Column(key, "right") for key in self.sweep.choices),
             *([Column("node")] if several else []),
             *([Column("n", "right")] if sized else []),
             *(Column(heading, "right") for heading in ("r", "S", "P")),
@@ -109,7 +109,7 @@ class SweepView:
         cells = [
             (
                 number(row.position),
-                *(_option(row.options.get(key, "")) for key in self.found.choices),
+                *(_option(row.options.get(key, "")) for key in self.sweep.choices),
                 *([row.node] if several else []),
                 *([_across(row, row.map_size)] if sized else []),
                 *(_across(row, numbers) for numbers in (row.size, row.stride, row.padding)),
@@ -122,12 +122,12 @@ class SweepView:
 
     @property
     def _title(self) -> str:
-        counts = self.found.counts
-        of = f" of {self.found.total:,}" if counts.seen < self.found.total else ""
-        return f"{self.found.name or self.name}: {counts.kept:,} of {counts.seen:,} designs looked at{of} fit"
+        counts = self.sweep.counts
+        of = f" of {self.sweep.total:,}" if counts.seen < self.sweep.total else ""
+        return f"{self.sweep.name or self.name}: {counts.kept:,} of {counts.seen:,} designs looked at{of} fit"
 
     def _notes(self, shown: int) -> Iterator[str]:
-        sweep, counts = self.found, self.found.counts
+        sweep, counts = self.sweep, self.sweep.counts
         if shown < counts.kept:
             stored = f"; all are in {self.folder}" if self.folder else ""
             yield f"the first {shown:,} of {counts.kept:,} are shown{stored}"
@@ -143,15 +143,15 @@ class SweepView:
 
     def records(self) -> Records:
         """Return it for spreadsheets."""
-        axes = self.found.axes
+        axes = self.sweep.axes
         header = (
-            *("design", *self.found.choices, "node"),
+            *("design", *self.sweep.choices, "node"),
             *(f"{name}_{axis}" for name in ("r", "S", "P", "map_size", "global") for axis in axes),
             *("status", "aligned", "parameters", "macs"),
         )
         rows = [
             (
-                *(digits(row.position), *(_option(row.options.get(key, "")) for key in self.found.choices), row.node),
+                *(digits(row.position), *(_option(row.options.get(key, "")) for key in self.sweep.choices), row.node),
                 *(digits(n) for numbers in (row.size, row.stride, row.padding, row.map_size) for n in numbers),
                 *map(truth, row.is_global),
                 *(row.status, "" if row.aligned is None else truth(row.aligned)),
@@ -163,7 +163,7 @@ class SweepView:
 
     def document(self) -> Document:
         """Return it for programs."""
-        sweep, counts = self.found, self.found.counts
+        sweep, counts = self.sweep, self.sweep.counts
         designs: dict[int, Document] = {}
         for row in self._rows():
             design = designs.setdefault(

@@ -10,7 +10,6 @@ from rfgraph.algebra.window import Number, Window
 from rfgraph.errors import AttributeValueError, RFGraphError
 from rfgraph.graph.costs import Total
 from rfgraph.passes.compiled import Compiled
-from rfgraph.questions import latency, tiling
 from rfgraph.questions.findings import Finding, named_axes
 from rfgraph.questions.layers import Layer
 
@@ -167,6 +166,8 @@ def _small(windows: Sequence[Window], limit: int) -> tuple[Number | None, str] |
 
 
 def _looks_ahead(compiled: Compiled, v: int, source: int, axis: int, limit: int) -> Iterator[OverBudget]:
+    from rfgraph.questions import latency  # most budgets do not ask for it
+
     node, name = compiled.layers.nodes[v], compiled.layers.axes[axis]
     where = f"output {node!r}, axis {name}: "
     todo = f"pad convolutions before their maps alone, or raise max-look-ahead = {limit}"
@@ -207,6 +208,8 @@ def _parameters(compiled: Compiled, total: Total, outputs: Sequence[int], limit:
 
 
 def _tiles(compiled: Compiled, v: int, source: int, limit: int) -> Iterator[OverBudget]:
+    from rfgraph.questions import tiling  # most budgets do not ask for it
+
     node, axes = compiled.layers.nodes[v], compiled.layers.axes
     todo = f"change strides, or tile-multiple = {limit}"
     try:

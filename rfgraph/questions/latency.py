@@ -276,6 +276,8 @@ def check_rate(sample_rate: Number) -> None:
 
 def look_ahead(field: Window) -> Number:
     """Return how far past ``y * S`` the outputs of a field read, at the phase that reads furthest."""
+    if field.period == 1:
+        return _phases(field)[0][1][1]
     return as_number(max(last - y * Fraction(field.stride) for y, (_, last) in _phases(field)))
 
 
@@ -286,6 +288,8 @@ def past(field: Window) -> Number | None:
     """
     if field.side:
         return None
+    if field.period == 1:
+        return -_phases(field)[0][1][0]
     return as_number(max(y * Fraction(field.stride) - first for y, (first, _) in _phases(field)))
 
 
@@ -338,7 +342,7 @@ def latency(
     if blocking:
         return Latency(*names, (), 1, tuple(blocking), sample_rate=sample_rate, chunk=chunk)
     windows = [fields.local[v].hull(fields.beyond[v]) for v in on_way]  # all that is read, by recurrences too
-    multiple = lcm(*(Fraction(window.stride).numerator for window in windows))
+    multiple = lcm(*{window.stride.numerator for window in windows})
     if chunk is not None and chunk % multiple:
         lower = chunk // multiple * multiple
         raise LatencyError(

@@ -76,20 +76,20 @@ class Side:
     @cached_property
     def tails(self) -> list[list[int]]:
         """The landmarks that each landmark reads, [V]; nothing at other nodes."""
-        found: list[list[int]] = []
+        above: list[list[int]] = []
         for v, tails in enumerate(self.layers.tails):
             is_landmark = self.landmark_of[v] == v
-            found.append(list(dict.fromkeys(self.landmark_of[tail] for tail in tails)) if is_landmark else [])
-        return found
+            above.append(list(dict.fromkeys(self.landmark_of[tail] for tail in tails)) if is_landmark else [])
+        return above
 
     @cached_property
     def heads(self) -> list[list[int]]:
         """The landmarks that read each landmark, in order, [V]."""
-        found: list[list[int]] = [[] for _ in self.layers.nodes]
+        heads: list[list[int]] = [[] for _ in self.layers.nodes]
         for v, tails in enumerate(self.tails):
             for tail in tails:
-                found[tail].append(v)
-        return found
+                heads[tail].append(v)
+        return heads
 
     def label(self, v: int, exactly: bool) -> Hashable:
         """Return what two landmarks have in common that may be the same layer."""

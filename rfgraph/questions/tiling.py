@@ -46,6 +46,9 @@ _MOST = 1 << 24
 #: Pixels of a tile where neither its size nor what it may take is given, unless even the smallest ones have as many.
 USUAL_PIXELS = 1 << 20
 
+#: Tiles along one axis: more are refused, as each is listed.
+MAX_TILES = 1 << 20
+
 
 def find(compiled: Compiled, outputs: Sequence[int], source: int) -> list[Untileable]:
     """Return which of ``outputs`` cannot be tiled exactly.
@@ -245,9 +248,12 @@ def _rule(tiler: Tiler, axis: int, image: int | None) -> AxisTiling:
             "whose halos are worked out; give a tile"
         )
     stride = strides[-1]
-    halos = {
-        residue: halo for residue in residues if (halo := _settled(tiler, axis, multiple, stride, residue)) is not None
-    }
+    halos: dict[int, Halo] = {}
+    at = 0  # halos of other residues settle at about the same size
+    for residue in residues:
+        if (halo := _settled(tiler, axis, multiple, stride, residue, at)) is not None:
+            halos[residue] = halo
+            at = halo.settled
     if not halos:
         raise TilingError(f"axis {tiler.layers.axes[axis]}: no size at which the network runs was found; give a tile")
     return AxisTiling(
@@ -286,20 +292,20 @@ def _fields(tiler: Tiler, axis: int, image: int | None) -> list[Window]:
     raise TilingError(f"axis {tiler.layers.axes[axis]}: no size at which the network runs was found; give a tile")
 
 
-def _sizes(multiple: int, residue: int) -> Iterator[int]:
-    """Yield input sizes of that residue, each about twice the one before."""
-    turns = 0 if residue else 1
+def _sizes(multiple: int, residue: int, least: int = 0) -> Iterator[int]:
+    """Yield input sizes of that residue from about ``least`` on, each about twice the one before."""
+    turns = max(least // multiple, 0 if residue else 1)
     while (size := residue + multiple * turns) < _MOST:
         yield size
         turns = 2 * turns + 1
 
 
-def _settled(tiler: Tiler, axis: int, multiple: int, stride: Fraction, residue: int) -> Halo | None:
+def _settled(tiler: Tiler, axis: int, multiple: int, stride: Fraction, residue: int, least: int = 0) -> Halo | None:
     """Return the halo of tiles of that residue once they are so large that it stays.
 
     ``None`` if the network runs on no tile of that residue.
     """
-    for size in _sizes(multiple, residue):
+    for size in _sizes(multiple, residue, least):
         try:
             before, after, outputs = tiler.exact(axis, size)
         except SizeError:
@@ -376,6 +382,11 @@ def _cut(
     """Return the tiles along one axis, each checked: they keep every output once, and only exact ones."""
     multiple, stride = general.multiple, Fraction(general.stride)
     count = 1 + -(-(image - tile) // step)
+    if count > MAX_TILES:
+        raise TilingError(
+            f"axis {general.axis}: an image of {image} has {count} tiles of {tile}, more than {MAX_TILES}; take larger "
+            "ones"
+        )
     windows = tiler.windows(axis, image)
     tiles: list[Tile] = []
     kept = 0
@@ -511,7 +522,8 @@ def _choices(tiler: Tiler, axis: int, image: int, overlap: int | None) -> list[_
             if tile < image:
                 count = 1 + -(-(image - tile) // step)
                 last = -(-(image - tile) // multiple) * multiple
-                choices[tile] = _Choice(tile, (count - 1) * tile + image - last, count)
+                if count <= MAX_TILES:
+                    choices[tile] = _Choice(tile, (count - 1) * tile + image - last, count)
     in_order = [choices[tile] for tile in sorted(choices)]
     return in_order[:: -(-len(in_order) // MAX_CHOICES)] if len(tiler.layers.axes) > 2 else in_order
 

@@ -147,14 +147,14 @@ def sweep(
     counts = Counts()
     with nullcontext() if folder is None else folder.open(), progress_bar(len(search.designs), progress) as advance:
 
-        def note(number: int, columns: Columns, found: Counts) -> None:
+        def note(number: int, columns: Columns, counted: Counts) -> None:
             nonlocal kept, counts
-            counts = counts + found
+            counts = counts + counted
             if search.best is not None:
                 kept = search.best.of(columns if kept is None else joined([kept, columns]))
             elif folder is None:
                 parts[number] = columns
-            advance(found.seen)
+            advance(counted.seen)
 
         missing = []
         for number in range(len(blocks)):
@@ -164,7 +164,7 @@ def sweep(
             else:
                 missing.append(number)
 
-        def found() -> Iterator[tuple[int, Columns]]:
+        def tried() -> Iterator[tuple[int, Columns]]:
             for number, columns, its in run(search, chunk, missing, jobs):
                 if folder is not None:
                     folder.write(number, columns, its)
@@ -172,10 +172,10 @@ def sweep(
                 yield number, columns
 
         if search.best is None and folder is None:
-            collected(columns for _, columns in found())  # refused once they take too much memory
+            collected(columns for _, columns in tried())  # refused once they take too much memory
             kept = joined([parts[number] for number in sorted(parts)])
         else:
-            for _ in found():
+            for _ in tried():
                 pass
     if search.best is not None or folder is None:
         return Sweep(search, counts, kept)

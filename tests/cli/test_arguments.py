@@ -148,7 +148,7 @@ def test_what_a_missing_extra_is_called(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_what_the_library_asks_for_is_called_as_an_option_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["tile", "zoo:inception_v3", "--input-size", "2000"]) == 2
+    assert cli.main(["tile", "zoo:inception_v3", "--input-size", "2000", "--memory", "10000"]) == 2
     assert capsys.readouterr().err.endswith(
-        "1344x1344 pixels: pass --tile SIZE, or --memory BYTES for the bytes that its feature maps may take\n"
+        " pixels: pass --tile SIZE, or --memory BYTES for more bytes that its feature maps may take\n"
     )

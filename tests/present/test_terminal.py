@@ -59,8 +59,9 @@ def test_rows_that_say_nothing_new_are_hidden_on_a_terminal() -> None:
     assert "hidden" not in piped
 
 
-def test_densenet_fits_on_130_lines_of_80_columns() -> None:
-    view = summary("zoo:densenet_121", input_size=224)
+@pytest.mark.parametrize("size", [None, 224])
+def test_densenet_fits_on_130_lines_of_80_columns(size: int | None) -> None:
+    view = summary("zoo:densenet_121", input_size=size)
     assert len(shown(view)) <= 130
     assert len(set(firsts(view))) == len(firsts(view)) == 122  # shortened, names are told apart
 

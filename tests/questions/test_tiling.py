@@ -485,6 +485,15 @@ def test_tiles_of_the_only_residue_that_the_network_runs_on():
     check_tiles(graph, 122, plan)
 
 
+def test_more_tiles_than_can_be_listed_are_refused():
+    net = rfgraph.Network("wide", axes=1)
+    net.conv("conv", net.input("x", size=2**31 - 1), kernel=1)  # of a prime number only tiles of 1 leave nothing over
+    report = rfgraph.analyze(net)
+    assert report.tiling().count <= tiling.MAX_TILES
+    with pytest.raises(TilingError, match=r"has 268435456 tiles of 8, more than 1048576; take larger ones"):
+        report.tiling(tile=8)
+
+
 def test_overhead_is_computed_pixels_over_pixels():
     plan = plan_of(unet(2), 1000, 200)
     (axis,) = plan.axes

@@ -57,9 +57,9 @@ def graph_of(
 
     def read(shapes: Mapping[str, Shape]) -> Program:
         reader = Reader(trace(model, example, shapes))
-        found = reader.program()
+        tensors = reader.program()
         locations.update(reader.locations)
-        return found
+        return tensors
 
     return lower_for(read, treat, input_size, locations, axes=axes)
 
@@ -86,8 +86,11 @@ def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] |
             "(1, 224, 224, 3), an array or jax.ShapeDtypeStruct, or a list of these for several arguments"
         )
     arguments, keywords = _arguments(example)
-    found, tree = tree_util.tree_flatten_with_path((arguments, keywords), is_leaf=_is_leaf)
-    leaves, names = [leaf for _, leaf in found], _input_names(model, [path for path, _ in found], len(arguments))
+    leaves_by_path, tree = tree_util.tree_flatten_with_path((arguments, keywords), is_leaf=_is_leaf)
+    leaves, names = (
+        [leaf for _, leaf in leaves_by_path],
+        _input_names(model, [path for path, _ in leaves_by_path], len(arguments)),
+    )
     traced = [k for k, leaf in enumerate(leaves) if _is_tensor(leaf)]
     stated = [_struct(leaves[k], (shapes or {}).get(names[k])) for k in traced]
     model = _bound(model, arguments, keywords)
@@ -118,7 +121,7 @@ def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] |
     ]
     # Of arrays in a tree nothing tells whether they are learned, unless the tree is called as parameters are.
     untold = any(
-        len(found[k][0]) > PLAIN and not _given_parameters(names[k]) and _learns("", leaves[k]) for k in traced
+        len(leaves_by_path[k][0]) > PLAIN and not _given_parameters(names[k]) and _learns("", leaves[k]) for k in traced
     )
     held = {} if untold else _held(model)
     flat = Flattening(_location, _owners(model), _vectorised, {number: path for number, (path, _) in held.items()})
@@ -169,8 +172,8 @@ def _called(model: Any) -> Callable[..., Any]:
     """Return what is called; a module of flax that has no weights yet makes them as it is called."""
     if hasattr(model, "init_with_output") and getattr(model, "scope", 0) is None:
         return lambda *arguments, **keywords: model.init_with_output(jax.random.key(0), *arguments, **keywords)[0]
-    found: Callable[..., Any] = model
-    return found
+    function: Callable[..., Any] = model
+    return function
 
 
 @dataclass(frozen=True)
@@ -199,23 +202,27 @@ def _without_contents(model: Any) -> tuple[list[Weight], Callable[[Sequence[Any]
     """Return the weights of which only shapes are there, and what puts others in place."""
     partial = isinstance(model, functools.partial)
     try:
-        found, tree = tree_util.tree_flatten_with_path((model.args, model.keywords) if partial else model)
+        leaves_by_path, tree = tree_util.tree_flatten_with_path((model.args, model.keywords) if partial else model)
     except Exception:  # a module of the user's may not be a tree, or may refuse to be taken apart
         return [], lambda held: model
-    places = [k for k, (_, leaf) in enumerate(found) if isinstance(leaf, jax.ShapeDtypeStruct)]
+    places = [k for k, (_, leaf) in enumerate(leaves_by_path) if isinstance(leaf, jax.ShapeDtypeStruct)]
     if not places:
         return [], lambda held: model
 
     def rebuilt(held: Sequence[Any]) -> Any:
-        leaves = [leaf for _, leaf in found]
+        leaves = [leaf for _, leaf in leaves_by_path]
         for k, value in zip(places, held, strict=True):
             leaves[k] = value
-        made = tree_util.tree_unflatten(tree, leaves)
-        return functools.partial(model.func, *made[0], **made[1]) if partial else made
+        model_of_shapes = tree_util.tree_unflatten(tree, leaves)
+        return functools.partial(model.func, *model_of_shapes[0], **model_of_shapes[1]) if partial else model_of_shapes
 
-    paths = [readable(tree_util.keystr(found[k][0])) for k in places]
+    paths = [readable(tree_util.keystr(leaves_by_path[k][0])) for k in places]
     return [
-        Weight(found[k][1], "" if partial else _owner(path), f"weight {path}" if _learns(path, found[k][1]) else "")
+        Weight(
+            leaves_by_path[k][1],
+            "" if partial else _owner(path),
+            f"weight {path}" if _learns(path, leaves_by_path[k][1]) else "",
+        )
         for path, k in zip(paths, places, strict=True)
     ], rebuilt
 
@@ -259,43 +266,43 @@ def _held(model: Any) -> dict[int, tuple[str, Any]]:
     seen: set[int] = set()
     waiting: list[tuple[str, Any]] = [("", model)]
     while waiting and len(seen) < MAX_HELD:
-        path, found = waiting.pop()
-        if id(found) in seen or isinstance(found, (type, str, bytes)) or inspect.ismodule(found):
+        path, value = waiting.pop()
+        if id(value) in seen or isinstance(value, (type, str, bytes)) or inspect.ismodule(value):
             continue
-        seen.add(id(found))
-        if isinstance(found, (jax.Array, np.ndarray)):
-            if _learns(path, found):
-                held[id(found)] = (f"array {path} {id(found)}", found)
+        seen.add(id(value))
+        if isinstance(value, (jax.Array, np.ndarray)):
+            if _learns(path, value):
+                held[id(value)] = (f"array {path} {id(value)}", value)
             continue
-        waiting += _inside(path, found)
+        waiting += _inside(path, value)
     return held
 
 
-def _inside(path: str, found: Any) -> Iterator[tuple[str, Any]]:
+def _inside(path: str, outer: Any) -> Iterator[tuple[str, Any]]:
     """Return what a function, a partial or a tree holds, each with its path."""
-    library = str(getattr(found, "__module__", "")).partition(".")[0] in LIBRARIES
-    if isinstance(found, functools.partial):
-        yield from ((path, inner) for inner in (found.func, found.args, found.keywords))
-    elif inspect.ismethod(found):
-        yield from ((path, inner) for inner in (found.__self__, found.__func__))
-    elif inspect.isfunction(found):
-        if hasattr(found, "__wrapped__"):
-            yield path, found.__wrapped__
-        if not library or found.__closure__:
-            closed = inspect.getclosurevars(found)
+    library = str(getattr(outer, "__module__", "")).partition(".")[0] in LIBRARIES
+    if isinstance(outer, functools.partial):
+        yield from ((path, inner) for inner in (outer.func, outer.args, outer.keywords))
+    elif inspect.ismethod(outer):
+        yield from ((path, inner) for inner in (outer.__self__, outer.__func__))
+    elif inspect.isfunction(outer):
+        if hasattr(outer, "__wrapped__"):
+            yield path, outer.__wrapped__
+        if not library or outer.__closure__:
+            closed = inspect.getclosurevars(outer)
             names = {**closed.nonlocals, **({} if library else closed.globals)}
-            names |= {"defaults": (found.__defaults__, found.__kwdefaults__)}
+            names |= {"defaults": (outer.__defaults__, outer.__kwdefaults__)}
             yield from ((f"{path}.{name}".strip("."), inner) for name, inner in names.items())
-    elif hasattr(found, "__wrapped__") and callable(found):
-        yield path, found.__wrapped__
+    elif hasattr(outer, "__wrapped__") and callable(outer):
+        yield path, outer.__wrapped__
     else:
         try:
-            leaves = tree_util.tree_flatten_with_path(found)[0]
+            leaves = tree_util.tree_flatten_with_path(outer)[0]
         except Exception:  # a module of the user's may not be a tree, or may refuse to be taken apart
             return
         inner = [(readable(tree_util.keystr(at)), leaf) for at, leaf in leaves]
-        if len(inner) == 1 and inner[0][1] is found:  # no tree: an object with attributes, perhaps
-            inner = list(vars(found).items()) if hasattr(found, "__dict__") and not library else []
+        if len(inner) == 1 and inner[0][1] is outer:  # no tree: an object with attributes, perhaps
+            inner = list(vars(outer).items()) if hasattr(outer, "__dict__") and not library else []
         yield from ((".".join(filter(None, (path, name))), leaf) for name, leaf in inner)  # fmt: skip
 
 
@@ -352,14 +359,14 @@ def _input_names(model: Any, paths: Sequence[Any], count: int) -> list[str]:
     return names
 
 
-def _arrays(made: Any) -> list[Any]:
-    return [leaf for leaf in tree_util.tree_leaves(made) if hasattr(leaf, "shape")]
+def _arrays(outputs: Any) -> list[Any]:
+    return [leaf for leaf in tree_util.tree_leaves(outputs) if hasattr(leaf, "shape")]
 
 
-def _titles(made: Any) -> list[str]:
+def _titles(outputs: Any) -> list[str]:
     """Return what a function calls the arrays that it returns: the way to each, where that has a key."""
     titles = []
-    for path, leaf in tree_util.tree_flatten_with_path(made)[0]:
+    for path, leaf in tree_util.tree_flatten_with_path(outputs)[0]:
         if hasattr(leaf, "shape"):
             keyed = any(not isinstance(step, tree_util.SequenceKey) for step in path)
             titles.append(readable(tree_util.keystr(path)) if keyed else "")
@@ -416,10 +423,10 @@ def _location(equation: Any) -> str:
             frames = list(user_frames(info.traceback))
         except AttributeError:
             frames = list(user_frames(info))  # before JAX 0.7
-        found = [(str(frame.file_name).replace("\\", "/"), int(frame.start_line)) for frame in frames]
+        places = [(str(frame.file_name).replace("\\", "/"), int(frame.start_line)) for frame in frames]
     except (ImportError, AttributeError, TypeError, ValueError):
         return ""
-    for file, line in found:
+    for file, line in places:
         if file == __file__.replace("\\", "/"):
             break
         _, installed, package = file.rpartition("-packages/")

@@ -79,17 +79,19 @@ class Number:
     @classmethod
     def of(cls, array: Any) -> Number:
         """Return an array that is there; what is too large, or a weight, has no value."""
-        made = cls("constant", {}, (), 0, 0, Budget(0))
-        made._done = True
+        constant = cls("constant", {}, (), 0, 0, Budget(0))
+        constant._done = True
         shape = getattr(array, "shape", ())
         count = int(np.prod(shape, dtype=object))
         kind = np.dtype(getattr(array, "dtype", type(array))).kind if _is_plain(array) else "?"
         if kind in "iub" and count <= MAX_ELEMENTS:
-            made._value = np.asarray(array)
+            constant._value = np.asarray(array)
         elif kind == "f" and count <= MAX_FLOATS:  # more are weights, which say nothing about space
             number = np.asarray(array, dtype=np.float64)
-            made._value = np.vectorize(lambda x: float(simplest(x)) if np.isfinite(x) else x, otypes=[float])(number)
-        return made
+            constant._value = np.vectorize(lambda x: float(simplest(x)) if np.isfinite(x) else x, otypes=[float])(
+                number
+            )
+        return constant
 
     @property
     def value(self) -> Array | None:
@@ -127,10 +129,10 @@ def evaluated(op: str, parameters: Mapping[str, Any], values: Sequence[Array]) -
     """Return what a primitive makes of arrays; ``None`` where it is not evaluated."""
     try:
         with np.errstate(all="ignore"):
-            made = EVALUATORS[op](parameters, *values)
+            results = EVALUATORS[op](parameters, *values)
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError, MemoryError):
         return [None] * 64
-    return made if isinstance(made, list) else [made] * 64
+    return results if isinstance(results, list) else [results] * 64
 
 
 def _divide(_: Any, a: Array, b: Array) -> Array:

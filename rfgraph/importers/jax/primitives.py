@@ -131,9 +131,9 @@ def _conv(node: Node, build: Builder) -> Made:
     kernel = tuple(node.shape(1)[d] for d in numbers.rhs_spec[2:])
     channels = node.shape(1)[numbers.rhs_spec[0]]
     groups, batch_groups = node.parameters["feature_group_count"], node.parameters["batch_group_count"]
-    made = x
+    convolved = x
     if dims:
-        made = _slid(
+        convolved = _slid(
             build, x, "conv", dims, kernel, node.integers("window_strides"), node.parameters["padding"],
             node.integers("lhs_dilation"), node.integers("rhs_dilation"), channel, channels, groups,
             build.bound(weight, numbers.rhs_spec[2:]), build.apart(weight, numbers.rhs_spec[2:], numbers.rhs_spec[:1]),
@@ -143,20 +143,21 @@ def _conv(node: Node, build: Builder) -> Made:
         output = tuple("b" if d == batch else "o" for d in range(2))
         if groups > 1 or batch_groups > 1:
             raise UnspelledError("it is a convolution of groups without space")
-        made = build(program.Contract(operands=(labels, ("c", "o")), output=output), x, build.weight((None, channels)))  # type: ignore[arg-type]
+        mix = program.Contract(operands=(labels, ("c", "o")), output=output)
+        convolved = build(mix, x, build.weight((None, channels)))  # type: ignore[arg-type]
     if batch_groups > 1:  # as in gradients of weights: one group of the batch for each of the channels
-        shape = _ints(made.shape)
+        shape = _ints(convolved.shape)
         split = (*shape[:batch], batch_groups, shape[batch] // batch_groups, *shape[batch + 1 :])
-        made = build(program.Reshape(shape=split), made, part="groups")
-        made = build(program.Reduce(function="sum", dims=(batch,), keepdims=False), made, part="group")
+        convolved = build(program.Reshape(shape=split), convolved, part="groups")
+        convolved = build(program.Reduce(function="sum", dims=(batch,), keepdims=False), convolved, part="group")
     place = dict(zip(numbers.out_spec, numbers.lhs_spec, strict=True))
     order = tuple(place[d] for d in range(len(place)))
     if order != tuple(range(len(order))):
-        made = build(program.Transpose(permutation=order), made, part="layout")
+        convolved = build(program.Transpose(permutation=order), convolved, part="layout")
     if weight.constant:
-        return made
+        return convolved
     read = build(program.Whole(shape=()), weight, part="weight")
-    return build(program.Pointwise(function="mul"), made, read, part="weighted")
+    return build(program.Pointwise(function="mul"), convolved, read, part="weighted")
 
 
 def _slid(
@@ -183,11 +184,11 @@ def _slid(
         dims=dims, kernel=kernel, stride=base, padding=crops, output_padding=(0,) * len(dims), dilation=dilation,
         channel=channel, channels=channels, groups=groups, bound=bound,
     )  # fmt: skip
-    made = build(transposed, x, part="every" if strided else "")
+    convolved = build(transposed, x, part="every" if strided else "")
     if not strided:
-        return made
+        return convolved
     nothing = (None,) * len(dims)
-    return build(program.Slice(dims=dims, starts=nothing, stops=nothing, steps=stride), made)
+    return build(program.Slice(dims=dims, starts=nothing, stops=nothing, steps=stride), convolved)
 
 
 POOLS = {
@@ -209,8 +210,8 @@ def _pool(node: Node, build: Builder) -> Made:
     if not dims:
         return [build(program.Pointwise(function="identity"), x)] * count
     kernel, stride, base, dilation = (tuple(of[d] for d in dims) for of in (kernel, stride, base, dilation))
-    made = _slid(build, x, POOLS[node.op], dims, kernel, stride, [padding[d] for d in dims], base, dilation)
-    return [made] * count
+    pooled = _slid(build, x, POOLS[node.op], dims, kernel, stride, [padding[d] for d in dims], base, dilation)
+    return [pooled] * count
 
 
 def _together(operands: Sequence[Operand], build: Builder) -> Value:
@@ -255,8 +256,8 @@ def _sort(node: Node, build: Builder) -> Made:
 def _top_k(node: Node, build: Builder) -> Made:
     d = int(node.parameters.get("axis", node.parameters.get("reduction_dimension", -1))) % node.rank
     mixed = build(program.Mix(function="sort", dims=(d,)), node.value(0), part="sort")
-    made = build(program.Slice(dims=(d,), starts=(0,), stops=(node.made[d],), steps=(1,)), mixed)
-    return [made, made]
+    largest = build(program.Slice(dims=(d,), starts=(0,), stops=(node.made[d],), steps=(1,)), mixed)
+    return [largest, largest]
 
 
 @HANDLERS.handles("fft")
@@ -317,11 +318,13 @@ def _resize(node: Node, build: Builder, left: Ints, right: Ints) -> Value | None
         return None
     mode, smooth = kind
     resize = program.Resize(dims=(d,), sizes=(rows.shape[1],), mode=mode, antialias=smooth, coefficient=KEYS)
-    made = build(resize, node.value(x))
+    resized = build(resize, node.value(x))
     rank = len(node.shape(x))
     rest = [e for e in range(rank) if e != d]
     order = tuple([*rest, d] if x == 0 else [d, *rest])
-    return made if order == tuple(range(rank)) else build(program.Transpose(permutation=order), made, part="layout")
+    return (
+        resized if order == tuple(range(rank)) else build(program.Transpose(permutation=order), resized, part="layout")
+    )
 
 
 @lru_cache(maxsize=256)
@@ -345,7 +348,7 @@ def _kind_of_resize(first: Ints, last: Ints, inputs: int) -> tuple[str, bool] | 
 @HANDLERS.handles("pad")
 def _pad(node: Node, build: Builder) -> Made:
     config = [tuple(int(number) for number in entry) for entry in node.parameters["padding_config"]]
-    made = node.value(0)
+    padded = node.value(0)
     spread = tuple(d for d, (_, _, inside) in enumerate(config) if inside)
     amounts = tuple((before, after) for before, after, _ in config)
     filled = not node.value(1).constant
@@ -356,13 +359,13 @@ def _pad(node: Node, build: Builder) -> Made:
             padding=((0, 0),) * len(spread), output_padding=nothing, dilation=ones,
         )  # fmt: skip
         last = not filled and all(pair == (0, 0) for pair in amounts)
-        made = build(holes, made, part="" if last else "spread")
+        padded = build(holes, padded, part="" if last else "spread")
     if any(pair != (0, 0) for pair in amounts) or not spread:
-        made = build(program.Pad(amounts=amounts), made, part="pad" if filled else "")
+        padded = build(program.Pad(amounts=amounts), padded, part="pad" if filled else "")
     if filled:
         read = build(program.Whole(shape=()), node.value(1), part="value")
-        made = build(program.Pointwise(function="where"), made, read)
-    return made
+        padded = build(program.Pointwise(function="where"), padded, read)
+    return padded
 
 
 @HANDLERS.handles("slice")
@@ -393,10 +396,10 @@ def _starts(node: Node, first: int, shape: Ints, sizes: Ints) -> Ints:
     """Return where a slice begins, which stays within its tensor; one that is as large has no choice."""
     starts = []
     for k, (size, taken) in enumerate(zip(shape, sizes, strict=True)):
-        found = node.operands[first + k].numbers if taken != size else 0
-        if found is None:
+        start = node.operands[first + k].numbers if taken != size else 0
+        if start is None:
             raise UnspelledError("where its slice begins is not known beforehand")
-        starts.append(min(max(int(found), 0), size - taken))
+        starts.append(min(max(int(start), 0), size - taken))
     return tuple(starts)
 
 
@@ -508,13 +511,13 @@ def _rev(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("tile")
 def _tile(node: Node, build: Builder) -> Made:
-    made = node.value(0)
+    tensor = node.value(0)
     counts = {d: count for d, count in enumerate(node.integers("reps")) if count != 1}
     if any(not 0 < count <= 64 for count in counts.values()):
         raise UnspelledError(f"it repeats its input {list(counts.values())} times")
     for k, (d, count) in enumerate(counts.items(), 1):
-        made = build(program.Concat(dim=d), *[made] * count, part=str(k) if k < len(counts) else "")
-    return made
+        tensor = build(program.Concat(dim=d), *[tensor] * count, part=str(k) if k < len(counts) else "")
+    return tensor
 
 
 #: A dimension of what a gather makes: of its operand, or of its indices, and which.
@@ -526,13 +529,13 @@ def _gather(node: Node, build: Builder) -> Made:
     numbers = node.parameters["dimension_numbers"]
     if numbers.operand_batching_dims:
         raise UnspelledError(SELECTED)
-    made, layout = _looked_up(node, build) if node.value(0).constant else _rows_taken(node, build)
+    rows, layout = _looked_up(node, build) if node.value(0).constant else _rows_taken(node, build)
     offsets = iter(place for place in layout if place[0] == "operand")
     batch = iter(sorted(place for place in layout if place[0] == "index"))
     order = tuple(layout.index(next(offsets if d in numbers.offset_dims else batch)) for d in range(len(layout)))
     if order == tuple(range(len(order))):
-        return made
-    return build(program.Transpose(permutation=order), made, part="layout")
+        return rows
+    return build(program.Transpose(permutation=order), rows, part="layout")
 
 
 SELECTED = "its indices say which elements it reads"
@@ -550,11 +553,11 @@ def _looked_up(node: Node, build: Builder) -> tuple[Value, list[Place]]:
         raise UnspelledError(SELECTED)
     at = len(node.shape(1)) - 1
     indices = build(program.Squeeze(dims=(at,)), node.value(1), part="indices")
-    made = build(program.Take(dim=moved[0]), node.value(0), indices)
+    rows = build(program.Take(dim=moved[0]), node.value(0), indices)
     layout: list[Place] = []
     for d in range(len(shape)):
         layout += [("index", k) for k in range(at)] if d == moved[0] else [("operand", d)]
-    return made, layout
+    return rows, layout
 
 
 @dataclass(frozen=True)
@@ -572,13 +575,13 @@ class _Rows:
 def _rows_taken(node: Node, build: Builder) -> tuple[Value, list[Place]]:
     """Take rows at indices that are known: a slice, or rows along several dimensions, each for itself."""
     rows = _rows_of(node)
-    shape, made = node.shape(0), node.value(0)
+    shape, tensor = node.shape(0), node.value(0)
     if not rows.taken or (rows.starts, rows.stops) != ([0] * len(shape), list(shape)):
         part = "slice" if rows.taken else ""
-        made = _sliced(build, made, tuple(rows.starts), tuple(rows.stops), part=part)
+        tensor = _sliced(build, tensor, tuple(rows.starts), tuple(rows.stops), part=part)
     for k, (d, (_, column)) in enumerate(sorted(rows.taken.items(), reverse=True), 1):
-        made = _along_one(node, build, made, d, column, part="" if k == len(rows.taken) else str(k))
-    return _laid_out(node, build, made, rows)
+        tensor = _along_one(node, build, tensor, d, column, part="" if k == len(rows.taken) else str(k))
+    return _laid_out(node, build, tensor, rows)
 
 
 def _rows_of(node: Node) -> _Rows:
@@ -618,7 +621,7 @@ def _along_one(node: Node, build: Builder, x: Value, d: int, rows: Any, part: st
     return build(resize, x, part=part)
 
 
-def _laid_out(node: Node, build: Builder, made: Value, rows: _Rows) -> tuple[Value, list[Place]]:
+def _laid_out(node: Node, build: Builder, tensor: Value, rows: _Rows) -> tuple[Value, list[Place]]:
     """Drop the dimensions of what was taken of which no position is left, and add those of the indices of size 1."""
     collapsed = set(node.parameters["dimension_numbers"].collapsed_slice_dims)
     layout: list[Place] = []
@@ -626,12 +629,12 @@ def _laid_out(node: Node, build: Builder, made: Value, rows: _Rows) -> tuple[Val
         layout += [("index", b) for b in rows.taken[d][0]] if d in rows.taken else [("operand", d)]
     gone = tuple(k for k, (kind, d) in enumerate(layout) if kind == "operand" and d in collapsed)
     if gone:
-        made = build(program.Squeeze(dims=gone), made, part="rows")
+        tensor = build(program.Squeeze(dims=gone), tensor, part="rows")
         layout = [place for k, place in enumerate(layout) if k not in gone]
     if rows.left:
-        made = build(program.Unsqueeze(dims=tuple(range(len(rows.left)))), made, part="ones")
+        tensor = build(program.Unsqueeze(dims=tuple(range(len(rows.left)))), tensor, part="ones")
         layout = [*(("index", b) for b in rows.left), *layout]
-    return made, layout
+    return tensor, layout
 
 
 def _within(node: Node, column: Any, last: int) -> Any:
@@ -674,10 +677,10 @@ def _transpose(node: Node, build: Builder) -> Made:
 def _broadcast_in_dim(node: Node, build: Builder) -> Made:
     dims = node.integers("broadcast_dimensions")
     missing = tuple(d for d in range(len(node.made)) if d not in dims)
-    made = node.value(0)
+    tensor = node.value(0)
     if missing:
-        made = build(program.Unsqueeze(dims=missing), made, part="dims")
-    return made if made.shape == node.made else build(program.Expand(shape=node.made), made)
+        tensor = build(program.Unsqueeze(dims=missing), tensor, part="dims")
+    return tensor if tensor.shape == node.made else build(program.Expand(shape=node.made), tensor)
 
 
 # What reads all of its input, or is not followed, and why.

@@ -309,7 +309,7 @@ class Reader(Base):
             Operand(self.learnt(graph, number, self.build.weight(graph.shapes[number])))
             for number in graph.inputs[len(inputs) :]
         ]
-        return self.build.program([made.value for made in self.run(graph, inputs, "")], self.traced.titles)
+        return self.build.program([output.value for output in self.run(graph, inputs, "")], self.traced.titles)
 
     def learnt(self, graph: Graph, number: int, value: Value) -> Value:
         """Return a tensor as a learned one if it is."""
@@ -341,11 +341,11 @@ class Reader(Base):
             numbers = tuple(operand.number for operand in operands)
             learned = NOTHING.union(*(operand.value.learned for operand in operands))
             for k, (number, shape) in enumerate(zip(step.outputs, shapes, strict=True)):
-                made = Number(step.op, step.parameters, numbers, k, _count(shape), self.budget)
-                held = _numbers(step, [operand.value for operand in operands], made, k)
+                counted = Number(step.op, step.parameters, numbers, k, _count(shape), self.budget)
+                held = _numbers(step, [operand.value for operand in operands], counted, k)
                 alike = self._alike(Node(name, step.op, step.parameters, operands, shapes, ())) if k == 0 else NONE
                 value = replace(self.build.weight(shape), learned=learned, alike=alike, numbers=held)
-                scope[number] = Operand(value, made)
+                scope[number] = Operand(value, counted)
             return
         if not step.outputs:
             return  # prints, assertions
@@ -371,8 +371,8 @@ class Reader(Base):
         elif handler is None:
             raise UnspelledError("")
         else:
-            made = handler(node, self.build)
-            outputs = [Operand(value) for value in ([made] if isinstance(made, Value) else made)]
+            results = handler(node, self.build)
+            outputs = [Operand(value) for value in ([results] if isinstance(results, Value) else results)]
         self._check(outputs, node.shapes)
         return outputs
 
@@ -380,16 +380,16 @@ class Reader(Base):
         """Return the dimensions along which what a step makes of constants is the same at every index."""
         handler = HANDLERS.get(node.op) if node.op in SILENT or node.op in POINTWISE else None
         try:
-            made = NONE if handler is None else handler(node, self.build)
+            outputs = NONE if handler is None else handler(node, self.build)
         except (UnspelledError, *MALFORMED):
             return NONE
-        return made.alike if isinstance(made, Value) and made.shape == node.shapes[0] else NONE
+        return outputs.alike if isinstance(outputs, Value) and outputs.shape == node.shapes[0] else NONE
 
-    def _check(self, made: Sequence[Operand], shapes: Sequence[Shape | None]) -> None:
-        for operand, stated in zip(made, shapes, strict=True):
+    def _check(self, outputs: Sequence[Operand], shapes: Sequence[Shape | None]) -> None:
+        for operand, stated in zip(outputs, shapes, strict=True):
             if operand.value.shape != stated:
-                found = text(operand.value.shape)
-                raise UnspelledError(f"its shape should be {text(stated)}, which does not follow: {found}")
+                shown = text(operand.value.shape)
+                raise UnspelledError(f"its shape should be {text(stated)}, which does not follow: {shown}")
 
     def opaque(self, node: Node, k: int, why: str) -> Value:
         """Return output ``k`` of a step of which nothing is known but its shape."""
@@ -400,16 +400,18 @@ class Reader(Base):
         """Read a function that only moves elements by what it does to their coordinates, or else as it is."""
         x, shape, after = node.value(0), node.shape(0), node.shapes[0] or ()
         self.build.at(node.name, str(node.parameters["name"]).strip("_"))
-        made = x
+        tensor = x
         small = max(_count(shape), _count(after)) <= MAX_MOVED and len(shape) == len(after)
         moves = {d: _rows(body, shape, d) if small else None for d, size in enumerate(after) if size != 1}
         moves = {d: rows for d, rows in moves.items() if rows is None or rows.tolist() != list(range(shape[d]))}
         for k, (d, rows) in enumerate(moves.items()):
-            moved = None if rows is None else _gathered(self.build, made, d, rows, str(k) if k + 1 < len(moves) else "")
+            moved = (
+                None if rows is None else _gathered(self.build, tensor, d, rows, str(k) if k + 1 < len(moves) else "")
+            )
             if moved is None:
                 return self.run(body, node.operands, f"{node.name}/")
-            made = moved
-        return [Operand(made)]
+            tensor = moved
+        return [Operand(tensor)]
 
     # Branches and loops.
 
@@ -420,10 +422,10 @@ class Reader(Base):
         chosen = index.numbers
         if chosen is not None:
             return self.run(branches[min(max(int(chosen), 0), len(branches) - 1)], operands, f"{node.name}/")
-        made = [self.run(branch, operands, f"{node.name}/") for branch in branches]
+        results = [self.run(branch, operands, f"{node.name}/") for branch in branches]
         self.build.at(node.name, node.op)
         merged = []
-        for k, values in enumerate(zip(*made, strict=True)):
+        for k, values in enumerate(zip(*results, strict=True)):
             tensors = [operand.value for operand in values]
             merged.append(either(self.build, tensors, index.value, str(k) if k else ""))
         return [Operand(value) for value in merged]
@@ -447,9 +449,9 @@ class Reader(Base):
         for turn in reversed(turns) if parameters["reverse"] else turns:
             self.build.at(f"{node.name}/{turn}/row", node.op)
             read = [self._row(operand, turn, str(k) if k else "") for k, operand in enumerate(rows)]
-            made = self.run(body, [*consts, *states, *read], f"{node.name}/{turn}/")
-            states = made[:carried]
-            for column, operand in zip(stacked, made[carried:], strict=True):
+            results = self.run(body, [*consts, *states, *read], f"{node.name}/{turn}/")
+            states = results[:carried]
+            for column, operand in zip(stacked, results[carried:], strict=True):
                 column.append(operand)
         self.build.at(node.name, node.op)
         shapes = node.shapes[carried:]
@@ -479,16 +481,16 @@ class Reader(Base):
             # Products of the states are constants here, and are not counted: so nobody knows what it takes.
             part = str(k) if k else ""
             mixed.append(row if row.value.constant else Operand(self.build(mix, row.value, part=part, macs=None)))
-        made = self.run(node.parameters["rows"], [*consts, *wide, *mixed], f"{node.name}/")
+        results = self.run(node.parameters["rows"], [*consts, *wide, *mixed], f"{node.name}/")
         self.build.at(node.name, node.op)
         last = program.Take(dim=0)
         ends = [
             Operand(
                 self.build(last, operand.value, self.build.constant(0 if backward else length - 1), part=f"end/{k}")
             )
-            for k, operand in enumerate(made[:carried])
+            for k, operand in enumerate(results[:carried])
         ]
-        return [*ends, *made[carried:]]
+        return [*ends, *results[carried:]]
 
     def _row(self, operand: Operand, turn: int, part: str) -> Operand:
         shape = operand.value.shape or ()
@@ -552,7 +554,7 @@ def _array(const: Any) -> Any:
     return None
 
 
-def _numbers(step: Step, values: Sequence[Value], made: Number, output: int) -> Numbers | None:
+def _numbers(step: Step, values: Sequence[Value], number: Number, output: int) -> Numbers | None:
     """Return the numbers that a step makes of constants, or others that are 0 where they are."""
     held = [value.held(tells_learned=True) for value in values]
     body = step.parameters.get(CALLS.get(step.op, ""))
@@ -564,7 +566,7 @@ def _numbers(step: Step, values: Sequence[Value], made: Number, output: int) -> 
             return computed(lambda *arrays: _ran(body, arrays)[output], laid)
         return computed(lambda *arrays: evaluated(step.op, step.parameters, arrays)[output], laid)
     if not any(value.learned for value in values):
-        return Numbers(lambda: made.value)
+        return Numbers(lambda: number.value)
     if step.op in WRITING:
         return UNSEEN
     if step.op == "select_n" and len(held) == 3:
@@ -599,11 +601,11 @@ def _rows(body: Graph, shape: tuple[int, ...], d: int) -> np.ndarray[Any, Any] |
     reached = {body.inputs[0]}
     for step in body.steps:
         if reached.isdisjoint(step.inputs):
-            made: Sequence[Any] = [np.full(body.shapes[n] or (), -1, dtype=np.int32) for n in step.outputs]
+            written: Sequence[Any] = [np.full(body.shapes[n] or (), -1, dtype=np.int32) for n in step.outputs]
         else:
-            made = evaluated(step.op, step.parameters, [values[number] for number in step.inputs])
+            written = evaluated(step.op, step.parameters, [values[number] for number in step.inputs])
             reached.update(step.outputs)
-        values.update(zip(step.outputs, made, strict=False))
+        values.update(zip(step.outputs, written, strict=False))
     result = values[body.outputs[0]]
     if result is None or result.ndim != len(shape):
         return None

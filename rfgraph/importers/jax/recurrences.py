@@ -29,14 +29,14 @@ def is_recurrent(body: Graph, fixed: int) -> bool:
         if not read:
             continue
         data.update(step.outputs)
-        made = step.op in STAYING and all(i in fresh for i in read)
+        is_fresh = step.op in STAYING and all(i in fresh for i in read)
         if step.op == "dot_general":
             if len(read) != 1 or step.inputs[0] == step.inputs[1] or not _in_place(step, body, read):
                 return False
-            made = step.inputs[0] in read
+            is_fresh = step.inputs[0] in read
         elif step.op in ("split", "slice"):
-            made = read <= fresh and _of_the_last(step, body)
-            if not made:
+            is_fresh = read <= fresh and _of_the_last(step, body)
+            if not is_fresh:
                 return False
         elif step.op == "concatenate":
             (row,), d = step.outputs, step.parameters["dimension"]
@@ -44,7 +44,7 @@ def is_recurrent(body: Graph, fixed: int) -> bool:
                 return False
         elif step.op not in STAYING:
             return False
-        if made:
+        if is_fresh:
             fresh.update(step.outputs)
     return True
 

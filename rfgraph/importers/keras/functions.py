@@ -100,10 +100,10 @@ def _called(node: Node, build: Builder) -> Made:
         return node.apply(_operation("GetItem", {}), (node.args[0], key), {}, node.name)
     if function == "cast":
         return node.apply(_operation("Copy", {}), node.args[:1], {}, node.name)
-    made = _FUNCTIONS.get(function)
-    if made is not None:
+    spelling = _FUNCTIONS.get(function)
+    if spelling is not None:
         tensors = tuple(one for name, one in keywords.items() if name == "b")  # the other factor of a product
-        kind, config = made({name: one for name, one in keywords.items() if name != "b"})
+        kind, config = spelling({name: one for name, one in keywords.items() if name != "b"})
         lacks = kind in ("Reshape", "Normalize") and not config  # of all dimensions, where keras.ops takes the last
         if lacks or any(isinstance(one, Value) for one in config.values()):
             raise UnspelledError("what it is called with depends on what the network computes")
@@ -119,8 +119,8 @@ def _operation(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {"module": "keras.ops", "class_name": kind, "config": dict(config)}
 
 
-def _several(found: Any) -> tuple[Any, ...]:
-    return found if isinstance(found, tuple) else (found,)
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _entry(one: Any) -> Any:

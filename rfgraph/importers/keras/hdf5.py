@@ -115,17 +115,17 @@ class _File:
 
     def attributes(self) -> dict[str, bytes]:
         """Return the attributes of the root that are one text each."""
-        found: dict[str, bytes] = {}
+        attributes: dict[str, bytes] = {}
         for count, (kind, message) in enumerate(self.messages(self.root)):
             if count > MAX_MESSAGES:
                 raise ValueError(f"its root has more than {MAX_MESSAGES} messages")
             if kind == ATTRIBUTE:
                 name, text = self.attribute(message)
                 if text is not None:
-                    found[name] = text
+                    attributes[name] = text
             elif kind == ATTRIBUTE_INFO and self.is_dense(message):
                 raise ValueError("its attributes lie in an index; save the model with h5py's default settings")
-        return found
+        return attributes
 
     def is_dense(self, message: _Cursor) -> bool:
         """Return whether attributes lie in a heap of their own."""

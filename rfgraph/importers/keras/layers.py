@@ -44,13 +44,13 @@ MIXING = ("softmax", "log_softmax", "sparsemax")
 
 def activated(node: Node, build: Builder, x: Value, name: str = "activation") -> Value:
     """Return what the activation in a layer's config makes of ``x``, and name it after the layer."""
-    found = node.config.get(name)
-    if found is None or found == "linear":
+    stated = node.config.get(name)
+    if stated is None or stated == "linear":
         return x
-    return activation(node, build, x, found, f"{node.name}/{_word(found)}")
+    return activation(node, build, x, stated, f"{node.name}/{_word(stated)}")
 
 
-def activation(node: Node, build: Builder, x: Value, found: Any, name: str) -> Value:
+def activation(node: Node, build: Builder, x: Value, stated: Any, name: str) -> Value:
     """Return what an activation, as configs write it, makes of ``x``.
 
     Parameters
@@ -64,33 +64,33 @@ def activation(node: Node, build: Builder, x: Value, found: Any, name: str) -> V
     name
         What the node of it is called.
     """
-    if isinstance(found, dict) and isinstance(found.get("config"), dict):
-        return node.apply(found, (x,), {}, name)[0]
-    word = _word(found)
+    if isinstance(stated, dict) and isinstance(stated.get("config"), dict):
+        return node.apply(stated, (x,), {}, name)[0]
+    word = _word(stated)
     build.at(name, word)
-    if not isinstance(found, str):
-        made = build(program.Opaque(why="it is a function of the user's own", shape=x.shape), x)
+    if not isinstance(stated, str):
+        output = build(program.Opaque(why="it is a function of the user's own", shape=x.shape), x)
     elif word in ACTIVATIONS:
-        made = pointwise(build, ACTIVATIONS[word], x)
+        output = pointwise(build, ACTIVATIONS[word], x)
     elif word in MIXING:
-        made = build(program.Mix(function="softmax", dims=(len(shape_of(x)) - 1,)), x)
+        output = build(program.Mix(function="softmax", dims=(len(shape_of(x)) - 1,)), x)
     elif word == "glu":
-        made = gated(build, x, len(shape_of(x)) - 1)
+        output = gated(build, x, len(shape_of(x)) - 1)
     elif word == "linear":
-        made = pointwise(build, "identity", x)
+        output = pointwise(build, "identity", x)
     else:
-        made = build(program.Opaque(why="no activation of Keras is called so", shape=x.shape), x)
+        output = build(program.Opaque(why="no activation of Keras is called so", shape=x.shape), x)
     build.at(node.name, node.op)
-    return made
+    return output
 
 
-def _word(found: Any) -> str:
+def _word(stated: Any) -> str:
     """Return what an activation is called."""
-    if isinstance(found, dict):
-        found = found.get("registered_name") if found.get("registered_name") not in (None, "function") else found.get(
-            "config" if isinstance(found.get("config"), str) else "class_name"
-        )  # fmt: skip
-    return found if isinstance(found, str) and found else "function"
+    if isinstance(stated, dict):
+        registered = stated.get("registered_name")
+        of_class = stated.get("config" if isinstance(stated.get("config"), str) else "class_name")
+        stated = of_class if registered in (None, "function") else registered
+    return stated if isinstance(stated, str) and stated else "function"
 
 
 def gated(build: Builder, x: Value, d: int) -> Value:
@@ -198,8 +198,8 @@ def _dot(node: Node, build: Builder) -> Made:
     pair = node.tensors()
     if len(pair) != 2:
         raise ValueError(f"it multiplies {len(pair)} tensors, not 2")
-    found = per_axis("axes", node.get("axes"), 2)
-    summed = [dim_of(axis, len(shape_of(x))) for axis, x in zip(found, pair, strict=True)]
+    dims = per_axis("axes", node.get("axes"), 2)
+    summed = [dim_of(axis, len(shape_of(x))) for axis, x in zip(dims, pair, strict=True)]
     if node.flag("normalize"):
         pair = [
             build(program.Mix(function="layer_norm", dims=(d,)), x, part=f"normalized/{i}")
@@ -328,11 +328,11 @@ def slid(
 
 @HANDLERS.handles("Conv1D", "Conv2D", "Conv3D")
 def _conv(node: Node, build: Builder) -> Made:
-    made = slid(
+    convolved = slid(
         node, build, node.x, kernel=node.integers("kernel_size", int(node.op[4])),
         channels=size("filters", node.get("filters")), groups=node.integer("groups", 1),
     )  # fmt: skip
-    return activated(node, build, made)
+    return activated(node, build, convolved)
 
 
 def depthwise(node: Node, build: Builder, axes: int, multiplier: Dim, part: str = "", bound: str = "") -> Value:
@@ -375,8 +375,8 @@ def mixed_channels(node: Node, build: Builder, x: Value, axes: int, channels: Di
 def _conv_transpose(node: Node, build: Builder) -> Made:
     axes = int(node.op[4])
     kernel = node.integers("kernel_size", axes)
-    made = transposed(node, build, kernel, size("filters", node.get("filters")))
-    return activated(node, build, made)
+    convolved = transposed(node, build, kernel, size("filters", node.get("filters")))
+    return activated(node, build, convolved)
 
 
 def transposed(node: Node, build: Builder, kernel: Sequence[int], channels: Dim, bound: str = "") -> Value:
@@ -555,10 +555,10 @@ def _padding(node: Node, build: Builder) -> Made:
     axes, cropping = int(node.op[-2]), node.op.startswith("Cropping")
     dims, _ = node.layout(axes)
     amounts: list[tuple[Dim, Dim]] = [(0, 0)] * node.rank
-    found = pairs("amounts", node.get("cropping" if cropping else "padding", 1), axes)
-    if any(amount < 0 for pair in found for amount in pair):
-        raise ValueError(f"amounts {found} are negative")
-    for d, (before, after) in zip(dims, found, strict=True):
+    stated = pairs("amounts", node.get("cropping" if cropping else "padding", 1), axes)
+    if any(amount < 0 for pair in stated for amount in pair):
+        raise ValueError(f"amounts {stated} are negative")
+    for d, (before, after) in zip(dims, stated, strict=True):
         amounts[d] = (-before, -after) if cropping else (before, after)
     return build(program.Pad(amounts=tuple(amounts)), node.x)
 
@@ -609,8 +609,8 @@ def _flatten(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Permute")
 def _permute(node: Node, build: Builder) -> Made:
-    found = node.get("dims")
-    return permuted(build, node.x, (0, *per_axis("dims", found, node.rank - 1)))
+    order = node.get("dims")
+    return permuted(build, node.x, (0, *per_axis("dims", order, node.rank - 1)))
 
 
 # What is not followed, and why.
@@ -641,7 +641,7 @@ def _pipeline(node: Node, build: Builder) -> Made:
     layers = node.get("layers")
     if not isinstance(layers, (list, tuple)):
         raise ValueError("its layers are not a list")
-    made: Sequence[Value] = [node.x]
+    tensors: Sequence[Value] = [node.x]
     for i, layer in enumerate(layers):
-        made = node.apply(layer, (made[0],), {}, f"{node.name}/{i}")
-    return [item for item in flat(made) if isinstance(item, Value)]
+        tensors = node.apply(layer, (tensors[0],), {}, f"{node.name}/{i}")
+    return [item for item in flat(tensors) if isinstance(item, Value)]

@@ -144,14 +144,14 @@ def _shapes(layer: Mapping[str, Any], given: Any, name: str) -> dict[str, Shape]
                                                            strict=False))  # fmt: skip
     if set(pairs) != set(names) or any(not _is_pair(pair) for pair in pairs.values()):
         raise ModelFileError(f"{name}: its inputs are {', '.join(names)}; give an example of each, in this order")
-    found: dict[str, Shape] = {}
+    shapes: dict[str, Shape] = {}
     for key, (shape, _) in pairs.items():
         own = next(item["config"]["batch_shape"] for item in layer["config"]["layers"] if item["name"] == key)
         if len(own) != len(shape):
             raise ModelFileError(f"{name}: its input {key!r} has {len(own)} dimensions, the example {len(shape)}")
         if all(n is not None for n in shape):
-            found[key] = tuple(n for n in shape if n is not None)
-    return found
+            shapes[key] = tuple(n for n in shape if n is not None)
+    return shapes
 
 
 # Graphs.
@@ -234,10 +234,10 @@ def _run(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Return the symbolic tensors that a layer makes of its arguments, one call of an inner layer after the other."""
     if _keras_own(type(operation), "call"):
         if isinstance(operation, keras.Sequential):
-            made = args[0]
+            outputs = args[0]
             for layer in operation.layers:
-                made = layer(made)
-            return _tensors(made)
+                outputs = layer(outputs)
+            return _tensors(outputs)
         if isinstance(operation, keras.Function):
             return _tensors(operation._run_through_graph(list(args)))
         return _tensors(operation(*args, **kwargs))
@@ -267,11 +267,11 @@ def _arguments(model: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]
     return (inputs,), {}
 
 
-def _tensors(made: Any) -> Any:
-    for item in flat(made):
+def _tensors(outputs: Any) -> Any:
+    for item in flat(outputs):
         if not isinstance(item, keras.KerasTensor):
             raise TypeError(f"it makes {type(item).__name__} of symbolic tensors, which cannot be followed")
-    return made
+    return outputs
 
 
 def _first(error: BaseException) -> str:
@@ -467,15 +467,15 @@ def _has_code(layer: Any) -> bool:
 
 def _operations(model: Any) -> list[Any]:
     """Return a layer, the layers in it, and the operations of their graphs."""
-    found: dict[int, Any] = {}
+    operations: dict[int, Any] = {}
     waiting = [model]
     while waiting:
         one = waiting.pop()
-        if id(one) not in found:
-            found[id(one)] = one
+        if id(one) not in operations:
+            operations[id(one)] = one
             waiting += one._flatten_layers(include_self=False) if hasattr(one, "_flatten_layers") else []
             waiting += one.operations if isinstance(one, keras.Function) else []
-    return list(found.values())
+    return list(operations.values())
 
 
 def _traced(operation: Any, node: Any) -> Config:

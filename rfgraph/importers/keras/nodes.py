@@ -40,8 +40,8 @@ class Node(Call):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an entry of its config, ``default`` if it is left out or None."""
-        found = self.config.get(name)
-        return default if found is None else found
+        value = self.config.get(name)
+        return default if value is None else value
 
     def integer(self, name: str, default: int | None = None) -> int:
         """Return an integer of its config."""
@@ -53,25 +53,25 @@ class Node(Call):
 
     def flag(self, name: str, default: bool = False) -> bool:
         """Return a switch of its config."""
-        found = self.get(name, default)
-        if not isinstance(found, bool):
-            raise ValueError(f"{name} {found!r} is neither true nor false")
-        return found
+        value = self.get(name, default)
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} {value!r} is neither true nor false")
+        return value
 
     def text(self, name: str, default: str = "") -> str:
         """Return a word of its config, in lower case."""
-        found = self.get(name, default)
-        if not isinstance(found, str):
-            raise ValueError(f"{name} {found!r} is not text")
-        return found.lower()
+        value = self.get(name, default)
+        if not isinstance(value, str):
+            raise ValueError(f"{name} {value!r} is not text")
+        return value.lower()
 
     def axes(self, name: str = "axis", rank: int | None = None) -> tuple[int, ...]:
         """Return dimensions, counted from 0, in order; all of them if none is given."""
         rank = self.rank if rank is None else rank
-        found = self.config.get(name)
-        if found is None:
+        value = self.config.get(name)
+        if value is None:
             return tuple(range(rank))
-        entries = found if isinstance(found, (list, tuple)) else (found,)
+        entries = value if isinstance(value, (list, tuple)) else (value,)
         return tuple(sorted({dim_of(whole_number(name, entry), rank) for entry in entries}))
 
     def axis(self, name: str = "axis", default: int = -1, rank: int | None = None) -> int:
@@ -82,15 +82,15 @@ class Node(Call):
 
     def argument(self, place: int, name: str, default: Any = None) -> Any:
         """Return an argument, by its place or its name; ``default`` if it is left out or None."""
-        found = self.args[place] if place < len(self.args) else self.kwargs.get(name)
-        return default if found is None else found
+        value = self.args[place] if place < len(self.args) else self.kwargs.get(name)
+        return default if value is None else value
 
     def value(self, place: int, name: str) -> Value:
         """Return an argument that is a tensor."""
-        found = self.argument(place, name)
-        if not isinstance(found, Value):
+        argument = self.argument(place, name)
+        if not isinstance(argument, Value):
             raise ValueError(f"its argument {name} is not a tensor")
-        return found
+        return argument
 
     def tensors(self) -> list[Value]:
         """Return all arguments that are tensors, those in lists too, but for masks."""
@@ -100,10 +100,10 @@ class Node(Call):
     @property
     def x(self) -> Value:
         """Its first tensor."""
-        found = self.tensors()
-        if not found:
+        tensors = self.tensors()
+        if not tensors:
             raise ValueError("it is called on no tensor")
-        return found[0]
+        return tensors[0]
 
     @property
     def shape(self) -> Shape:
@@ -168,9 +168,9 @@ def whole_number(name: str, number: Any) -> int:
     return number
 
 
-def per_axis(name: str, found: Any, count: int) -> tuple[int, ...]:
+def per_axis(name: str, value: Any, count: int) -> tuple[int, ...]:
     """Return one integer for each of ``count`` axes."""
-    entries = tuple(found) if isinstance(found, (list, tuple)) else (found,) * count
+    entries = tuple(value) if isinstance(value, (list, tuple)) else (value,) * count
     entries = entries * count if len(entries) == 1 else entries
     if len(entries) != count:
         raise ValueError(f"{name} {list(entries)} does not have one entry for each of {count} axes")
@@ -179,10 +179,10 @@ def per_axis(name: str, found: Any, count: int) -> tuple[int, ...]:
 
 def size(name: str, number: Any) -> Dim:
     """Return a size, which is no less than 1."""
-    found = whole_number(name, number)
-    if found < 1:
-        raise ValueError(f"{name} {found} is not positive")
-    return found
+    whole = whole_number(name, number)
+    if whole < 1:
+        raise ValueError(f"{name} {whole} is not positive")
+    return whole
 
 
 def dim_of(dim: int, rank: int) -> int:
@@ -192,9 +192,9 @@ def dim_of(dim: int, rank: int) -> int:
     return dim % rank
 
 
-def pairs(name: str, found: Any, count: int) -> tuple[tuple[int, int], ...]:
+def pairs(name: str, value: Any, count: int) -> tuple[tuple[int, int], ...]:
     """Return an amount before and one after for each of ``count`` axes: of one number, one per axis, or pairs."""
-    entries = list(found) if isinstance(found, (list, tuple)) else [found]
+    entries = list(value) if isinstance(value, (list, tuple)) else [value]
     if count == 1 and len(entries) == 2 and not any(isinstance(entry, (list, tuple)) for entry in entries):
         entries = [entries]
     entries = entries * count if len(entries) == 1 else entries

@@ -88,13 +88,13 @@ def _batch_norm(node: Node, build: Builder) -> Made:
 
 
 def _statistics(node: Node, build: Builder, axis: int, statistics: Sequence[Value]) -> Value:
-    made = pointwise(build, "batch_norm", node.x)
+    normed = pointwise(build, "batch_norm", node.x)
     for i, one in enumerate(statistics):
         if not one.constant:  # one number per channel
             wide = tuple(range(1, node.rank - axis))
             row = build(program.Unsqueeze(dims=wide), one, part=f"{i}/wide") if wide else one
-            made = pointwise(build, "mul", made, row, part=str(i))
-    return made
+            normed = pointwise(build, "mul", normed, row, part=str(i))
+    return normed
 
 
 @HANDLERS.handles(*_ops("ZerosLike", "OnesLike", "FullLike", "EmptyLike"))
@@ -168,8 +168,8 @@ def _sort(node: Node, build: Builder) -> Made:
 def _top_k(node: Node, build: Builder) -> Made:
     d = node.rank - 1
     mixed = build(program.Mix(function="sort", dims=(d,)), node.x, part="sort")
-    made = slice_of(build, mixed, d, 0, size("k", node.get("k")))
-    return [made, made]
+    largest = slice_of(build, mixed, d, 0, size("k", node.get("k")))
+    return [largest, largest]
 
 
 # Products.
@@ -198,17 +198,17 @@ def _dot(node: Node, build: Builder) -> Made:
         (right - 1 if node.op == "ops.Inner" else max(right - 2, 0),),
     )
     if node.op == "ops.Tensordot":
-        found = node.get("axes", 2)
-        if isinstance(found, (list, tuple)):
-            if len(found) != 2:
-                raise ValueError(f"axes {found!r} is not a pair")
-            own = [axes if isinstance(axes, (list, tuple)) else (axes,) for axes in found]
+        dims = node.get("axes", 2)
+        if isinstance(dims, (list, tuple)):
+            if len(dims) != 2:
+                raise ValueError(f"axes {dims!r} is not a pair")
+            own = [axes if isinstance(axes, (list, tuple)) else (axes,) for axes in dims]
             sides = (
                 [dim_of(whole_number("axes", axis), left) for axis in own[0]],
                 [dim_of(whole_number("axes", axis), right) for axis in own[1]],
             )
         else:
-            count = whole_number("axes", found)
+            count = whole_number("axes", dims)
             if not 0 <= count <= min(left, right):
                 raise ValueError(f"axes {count} is more than its operands have")
             sides = (range(left - count, left), range(count))
@@ -249,10 +249,10 @@ def _dot_product_attention(node: Node, build: Builder) -> Made:
             raise UnspelledError(f"the network computes its {name}")
     grouped = shape_of(query)[2] != shape_of(key)[2]
     only_before = node.argument(6, "is_causal", False) is True
-    made = attended(
+    output = attended(
         build, query, key, value, axes=(1,), heads=True, grouped=grouped, only_before=only_before, hidden=hidden
     )
-    return pointwise(build, "identity", made)
+    return pointwise(build, "identity", output)
 
 
 # Windows.
@@ -262,13 +262,13 @@ def _kernel(node: Node, place: int, name: str) -> Shape:
     return shape_of(node.value(place, name))
 
 
-def _weighted(build: Builder, made: Value, *weights: Value) -> Value:
+def _weighted(build: Builder, product: Value, *weights: Value) -> Value:
     """A weight that the network computes is read whole by every output."""
     for i, weight in enumerate(weights):
         if not weight.constant:
             read = build(program.Whole(shape=()), weight, part=f"weight/{i}")
-            made = pointwise(build, "mul", made, read, part=f"weighted/{i}")
-    return made
+            product = pointwise(build, "mul", product, read, part=f"weighted/{i}")
+    return product
 
 
 @HANDLERS.handles("ops.Conv")
@@ -282,8 +282,8 @@ def _conv(node: Node, build: Builder) -> Made:
     weight = node.value(1, "kernel")
     bound = build.bound(weight, range(len(kernel)))
     apart = build.apart(weight, range(len(kernel)), (len(kernel) + 1,))
-    made = slid(node, build, node.x, kernel=kernel, channels=channels, groups=groups, bound=bound, apart=apart)
-    return _weighted(build, made, weight)
+    convolved = slid(node, build, node.x, kernel=kernel, channels=channels, groups=groups, bound=bound, apart=apart)
+    return _weighted(build, convolved, weight)
 
 
 def _as_layer(node: Node, kernel: Shape, **config: Any) -> Node:
@@ -297,8 +297,8 @@ def _depthwise_conv(node: Node, build: Builder) -> Made:
     *spatial, _, multiplier = _kernel(node, 1, "kernel")
     weight = node.value(1, "kernel")
     bound = build.bound(weight, range(len(spatial)))
-    made = depthwise(_as_layer(node, tuple(spatial)), build, len(spatial), multiplier, bound=bound)
-    return _weighted(build, made, weight)
+    convolved = depthwise(_as_layer(node, tuple(spatial)), build, len(spatial), multiplier, bound=bound)
+    return _weighted(build, convolved, weight)
 
 
 @HANDLERS.handles("ops.SeparableConv")
@@ -306,9 +306,9 @@ def _separable_conv(node: Node, build: Builder) -> Made:
     *spatial, _, multiplier = _kernel(node, 1, "depthwise_kernel")
     bound = build.bound(node.value(1, "depthwise_kernel"), range(len(spatial)))
     each = depthwise(_as_layer(node, tuple(spatial)), build, len(spatial), multiplier, part="depthwise", bound=bound)
-    made = mixed_channels(node, build, each, len(spatial), _kernel(node, 2, "pointwise_kernel")[-1])
+    convolved = mixed_channels(node, build, each, len(spatial), _kernel(node, 2, "pointwise_kernel")[-1])
     return _weighted(
-        build, made, *(node.value(k, name) for k, name in ((1, "depthwise_kernel"), (2, "pointwise_kernel")))
+        build, convolved, *(node.value(k, name) for k, name in ((1, "depthwise_kernel"), (2, "pointwise_kernel")))
     )
 
 
@@ -317,8 +317,8 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
     *spatial, channels, _ = _kernel(node, 1, "kernel")
     weight = node.value(1, "kernel")
     bound = build.bound(weight, range(len(spatial)))
-    made = transposed(node, build, per_axis("kernel", spatial, len(spatial)), channels, bound)
-    return _weighted(build, made, weight)
+    convolved = transposed(node, build, per_axis("kernel", spatial, len(spatial)), channels, bound)
+    return _weighted(build, convolved, weight)
 
 
 @HANDLERS.handles(*_ops("MaxPool", "AveragePool"))
@@ -336,7 +336,7 @@ def _adaptive_pool(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ops.ExtractPatches")
 def _extract_patches(node: Node, build: Builder) -> Made:
-    axes = len(found) if isinstance(found := node.get("size"), (list, tuple)) else 2
+    axes = len(stated) if isinstance(stated := node.get("size"), (list, tuple)) else 2
     kernel = node.integers("size", axes)
     _, channel = node.layout(axes)
     config = {**node.config, "strides": node.get("strides", kernel)}
@@ -416,8 +416,8 @@ def _pad(node: Node, build: Builder) -> Made:
     mode = node.text("mode", "constant")
     if mode not in PADDING_MODES:
         raise UnspelledError(f"what its mode {mode!r} repeats is not known")
-    found = node.get("pad_width")
-    entries = list(found) if isinstance(found, (list, tuple)) else [found]
+    amounts = node.get("pad_width")
+    entries = list(amounts) if isinstance(amounts, (list, tuple)) else [amounts]
     if len(entries) == 2 and not isinstance(entries[0], (list, tuple)):
         entries = [entries]
     return build(program.Pad(amounts=pairs("pad_width", entries, node.rank), mode=PADDING_MODES[mode]), node.x)
@@ -454,12 +454,12 @@ def _stack_along(node: Node, build: Builder) -> Made:
 def _split(node: Node, build: Builder) -> Made:
     d = {"ops.Hsplit": 1, "ops.Vsplit": 0, "ops.Dsplit": 2}.get(node.op)
     d = node.axis(default=0) if d is None else dim_of(d, node.rank)
-    found = node.get("indices_or_sections")
+    sections = node.get("indices_or_sections")
     total = node.shape[d]
-    if isinstance(found, (list, tuple)):
-        bounds: list[Dim] = [0, *(whole_number("indices", n) for n in found), total]
+    if isinstance(sections, (list, tuple)):
+        bounds: list[Dim] = [0, *(whole_number("indices", n) for n in sections), total]
     else:
-        count = whole_number("sections", found)
+        count = whole_number("sections", sections)
         if not 0 < count <= MAX_PIECES:
             raise UnspelledError(f"it splits into {count} parts")
         if isinstance(total, int):
@@ -538,10 +538,10 @@ def _cut(node: Node, build: Builder, entries: Sequence[Any]) -> Value:
 
 @HANDLERS.handles("ops.Slice")
 def _slice(node: Node, build: Builder) -> Made:
-    found = node.argument(1, "start_indices")
-    starts = [whole_number("start_indices", n) for n in flat([found])] if not isinstance(found, Value) else None
-    if starts is None and isinstance(found, Value) and found.data is not None:
-        starts = [whole_number("start_indices", n) for n in found.data.elements.flat]
+    stated = node.argument(1, "start_indices")
+    starts = [whole_number("start_indices", n) for n in flat([stated])] if not isinstance(stated, Value) else None
+    if starts is None and isinstance(stated, Value) and stated.data is not None:
+        starts = [whole_number("start_indices", n) for n in stated.data.elements.flat]
     shape = node.get("shape")
     if starts is None or not isinstance(shape, (list, tuple)):
         raise UnspelledError("where it starts depends on what the network computes")
@@ -568,9 +568,9 @@ def _take(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("ops.OneHot")
 def _one_hot(node: Node, build: Builder) -> Made:
     count = size("num_classes", node.get("num_classes"))
-    made = build(program.Take(dim=0), build.weight((count, count)), node.x, part="rows")
+    rows = build(program.Take(dim=0), build.weight((count, count)), node.x, part="rows")
     rank = node.rank + 1
-    return permuted(build, made, move(rank, [rank - 1], [node.axis(rank=rank)]))
+    return permuted(build, rows, move(rank, [rank - 1], [node.axis(rank=rank)]))
 
 
 @HANDLERS.handles("ops.Roll")
@@ -579,11 +579,11 @@ def _roll(node: Node, build: Builder) -> Made:
         raise UnspelledError("it rolls the tensor as one row")
     axes = node.get("axis") if isinstance(node.get("axis"), (list, tuple)) else [node.get("axis")]
     shifts = per_axis("shift", node.get("shift"), len(axes))
-    made = node.x
+    tensor = node.x
     for k, (axis, shift) in enumerate(zip(axes, shifts, strict=True)):
         dim = dim_of(whole_number("axis", axis), node.rank)
-        made = build(program.Roll(dim=dim, shift=shift), made, part=str(k) if k < len(axes) - 1 else "")
-    return made
+        tensor = build(program.Roll(dim=dim, shift=shift), tensor, part=str(k) if k < len(axes) - 1 else "")
+    return tensor
 
 
 @HANDLERS.handles(*_ops("Flip", "Fliplr", "Flipud"))
@@ -595,31 +595,31 @@ def _flip(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ops.BroadcastTo")
 def _broadcast_to(node: Node, build: Builder) -> Made:
-    found = node.get("shape")
-    if not isinstance(found, (list, tuple)):
-        raise ValueError(f"shape {found!r} is not a list")
-    wanted = tuple(whole_number("shape", n) for n in found)
+    shape = node.get("shape")
+    if not isinstance(shape, (list, tuple)):
+        raise ValueError(f"shape {shape!r} is not a list")
+    wanted = tuple(whole_number("shape", n) for n in shape)
     broadcast(node.shape, wanted)
     return build(program.Expand(shape=wanted), node.x)
 
 
 @HANDLERS.handles("ops.Tile")
 def _tile(node: Node, build: Builder) -> Made:
-    found = node.get("repeats")
-    counts = [whole_number("repeats", n) for n in (found if isinstance(found, (list, tuple)) else (found,))]
+    repeats = node.get("repeats")
+    counts = [whole_number("repeats", n) for n in (repeats if isinstance(repeats, (list, tuple)) else (repeats,))]
     counts = [1] * (node.rank - len(counts)) + counts
     if len(counts) > MAX_REPEATS:
         raise ValueError(f"it has {len(counts)} repeats")
-    made = node.x
+    tensor = node.x
     if len(counts) > node.rank:
-        made = build(program.Unsqueeze(dims=tuple(range(len(counts) - node.rank))), made, part="dims")
+        tensor = build(program.Unsqueeze(dims=tuple(range(len(counts) - node.rank))), tensor, part="dims")
     for d, count in enumerate(counts):
         if count == 1:
             continue
         if not 0 < count <= MAX_REPEATS:
             raise UnspelledError(f"it repeats dimension {d} {count} times")
-        made = build(program.Concat(dim=d), *[made] * count, part=str(d))
-    return pointwise(build, "identity", made)
+        tensor = build(program.Concat(dim=d), *[tensor] * count, part=str(d))
+    return pointwise(build, "identity", tensor)
 
 
 @HANDLERS.handles("ops.Repeat")
@@ -638,11 +638,11 @@ def _repeat(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ops.Reshape")
 def _reshape(node: Node, build: Builder) -> Made:
-    found = node.get("newshape")
+    shape = node.get("newshape")
     wanted = [whole_number("newshape", -1 if n is None else n) for n in
-              (found if isinstance(found, (list, tuple)) else (found,))]  # fmt: skip
+              (shape if isinstance(shape, (list, tuple)) else (shape,))]  # fmt: skip
     if wanted.count(-1) > 1:
-        raise UnspelledError(f"its newshape {found} holds sizes that were open when the model was built")
+        raise UnspelledError(f"its newshape {shape} holds sizes that were open when the model was built")
     had = product(node.shape)
     counts = product(n for n in wanted if n != -1)
     if -1 in wanted and isinstance(had, int) and isinstance(counts, int) and (not counts or had % counts):
@@ -659,8 +659,8 @@ def _ravel(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ops.Transpose")
 def _transpose(node: Node, build: Builder) -> Made:
-    found = node.get("axes")
-    order = range(node.rank - 1, -1, -1) if found is None else per_axis("axes", found, node.rank)
+    stated = node.get("axes")
+    order = range(node.rank - 1, -1, -1) if stated is None else per_axis("axes", stated, node.rank)
     return permuted(build, node.x, [dim_of(axis, node.rank) for axis in order])
 
 
@@ -676,8 +676,8 @@ def _swapaxes(node: Node, build: Builder) -> Made:
 def _moveaxis(node: Node, build: Builder) -> Made:
     ends = []
     for name in ("source", "destination"):
-        found = node.get(name)
-        entries = found if isinstance(found, (list, tuple)) else (found,)
+        dims = node.get(name)
+        entries = dims if isinstance(dims, (list, tuple)) else (dims,)
         ends.append([dim_of(whole_number(name, axis), node.rank) for axis in entries])
     if any(len(set(end)) != len(end) for end in ends):
         raise ValueError("it moves an axis twice")
@@ -686,8 +686,8 @@ def _moveaxis(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ops.ExpandDims")
 def _expand_dims(node: Node, build: Builder) -> Made:
-    found = node.get("axis")
-    entries = found if isinstance(found, (list, tuple)) else (found,)
+    dims = node.get("axis")
+    entries = dims if isinstance(dims, (list, tuple)) else (dims,)
     rank = node.rank + len(entries)
     if rank > MAX_REPEATS:
         raise ValueError(f"it adds {len(entries)} dimensions")
@@ -725,10 +725,10 @@ def _rearrange(node: Node, build: Builder) -> Made:
             raise ValueError(f"pattern {pattern!r} leaves sizes open")
         rest = product(n for n in known if n is not None)
         for name, n in zip(group, known, strict=True):
-            found = exact_quotient(total, rest) if n is None else n
-            if found is None:
+            factor = exact_quotient(total, rest) if n is None else n
+            if factor is None:
                 raise UnspelledError(f"{total} does not split as {pattern!r} says")
-            sizes[name] = found
+            sizes[name] = factor
     names = [name for group in before for name in group]
     wanted = [name for group in after for name in group]
     if sorted(names) != sorted(wanted) or len(set(names)) != len(names):

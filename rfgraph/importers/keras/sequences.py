@@ -87,8 +87,8 @@ def _recurrent(node: Node, build: Builder) -> Made:
         )  # fmt: skip
         states += [step] * STATES[kind]
         y = last
-    made = last if node.flag("return_sequences") else states[-1]
-    return [made, *states] if node.flag("return_state") else made
+    output = last if node.flag("return_sequences") else states[-1]
+    return [output, *states] if node.flag("return_state") else output
 
 
 @HANDLERS.handles("Bidirectional")
@@ -107,12 +107,12 @@ def _bidirectional(node: Node, build: Builder) -> Made:
     if mode is None:
         return [a, b, *after, *before]
     if mode == "concat":
-        made = build(program.Concat(dim=len(shape_of(a)) - 1), a, b)
+        joined = build(program.Concat(dim=len(shape_of(a)) - 1), a, b)
     elif mode in ("sum", "mul", "ave"):
-        made = pointwise(build, {"sum": "add", "mul": "mul", "ave": "mean"}[mode], a, b)
+        joined = pointwise(build, {"sum": "add", "mul": "mul", "ave": "mean"}[mode], a, b)
     else:
         raise ValueError(f"merge_mode {mode!r} is none of concat, sum, mul and ave")
-    return [made, *after, *before]
+    return [joined, *after, *before]
 
 
 @HANDLERS.handles("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
@@ -147,18 +147,18 @@ def _conv_lstm(node: Node, build: Builder) -> Made:
     else:
         y = build(program.Mix(function="recurrent", dims=dims), y, part="convolutions")
     last = build(program.Reduce(function="mean", dims=(1,), keepdims=False), y, part="last")
-    made = pointwise(build, "identity", y if node.flag("return_sequences") else last)
-    return [made, last, last] if node.flag("return_state") else made
+    output = pointwise(build, "identity", y if node.flag("return_sequences") else last)
+    return [output, last, last] if node.flag("return_state") else output
 
 
 @HANDLERS.handles("TimeDistributed")
 def _time_distributed(node: Node, build: Builder) -> Made:
     batch, steps, *rest = node.shape
     frames = build(program.Reshape(shape=(batch * steps, *rest)), node.x, part="frames")
-    made = node.apply(node.get("layer"), (frames,), {}, node.name)
+    outputs = node.apply(node.get("layer"), (frames,), {}, node.name)
     return [
         build(program.Reshape(shape=(batch, steps, *shape_of(one)[1:])), one, part=f"steps/{i}")
-        for i, one in enumerate(made)
+        for i, one in enumerate(outputs)
     ]
 
 
@@ -199,8 +199,8 @@ def attended(
     if grouped and heads:
         columns[-1] = "g"  # its label is another, and is summed
     if only_before and len(axes) == 1 and is_self(query, key, axes[0]):
-        made = causal(build, query, key, value, rows, columns, axes[0], f"{part}sums/")
-        return build(_HIDING, made, part=f"{part}mask") if hidden else made
+        output = causal(build, query, key, value, rows, columns, axes[0], f"{part}sums/")
+        return build(_HIDING, output, part=f"{part}mask") if hidden else output
     batch = [label for d, label in enumerate(rows) if d not in axes]
     weights = (*batch, *(rows[d] for d in axes), *(columns[d] for d in axes))
     scores = build(
@@ -226,8 +226,8 @@ def _joined(node: Node, build: Builder, x: Value, channels: Sequence[Dim], gate:
     """Add the projection of all heads back to channels, and the query's gate before it, which reads no further."""
     *rest, heads, each = shape_of(x)
     rows = tuple(f"b{i}" for i in range(len(rest)))
-    made = tuple(f"o{i}" for i in range(len(channels)))
-    dense = program.Contract(operands=((*rows, "h", "c"), ("h", "c", *made)), output=(*rows, *made))
+    widths = tuple(f"o{i}" for i in range(len(channels)))
+    dense = program.Contract(operands=((*rows, "h", "c"), ("h", "c", *widths)), output=(*rows, *widths))
     if gate:
         x = pointwise(build, "mul", x, projected(build, node.x, heads, each, "gate"), part="gated")
     return build(dense, x, build.weight((heads, each, *channels)))
@@ -239,20 +239,20 @@ def _hides(node: Node) -> bool:
     return mask is not None and (not isinstance(mask, Value) or mask.constant)
 
 
-def _masked(node: Node, build: Builder, made: Value, axes: int) -> Value:
+def _masked(node: Node, build: Builder, output: Value, axes: int) -> Value:
     """Return what attention makes where a tensor says which positions it may read: that tensor is read too."""
     mask = node.argument(6, "attention_mask")
     if not isinstance(mask, Value) or mask.constant:
-        return made
+        return output
     rank = len(shape_of(mask))
     rows = build(
         program.Reduce(function="max", dims=tuple(range(rank - axes, rank)), keepdims=False), mask, part="mask"
     )
-    missing = len(shape_of(made)) - len(shape_of(rows))
+    missing = len(shape_of(output)) - len(shape_of(rows))
     if rank - axes != 1 + axes or missing < 0:
         raise UnspelledError("its mask is not one of positions by positions")
     wide = build(program.Unsqueeze(dims=tuple(range(rank - axes, rank - axes + missing))), rows, part="mask/wide")
-    return pointwise(build, "where", made, wide, part="masked")
+    return pointwise(build, "where", output, wide, part="masked")
 
 
 def _is_causal(node: Node) -> bool:
@@ -278,14 +278,14 @@ def _multi_head(node: Node, build: Builder) -> Made:
         raise UnspelledError("its query and its keys do not have the same dimensions")
     heads, each = size("num_heads", node.get("num_heads")), size("key_dim", node.get("key_dim"))
     deep = size("value_dim", node.get("value_dim", each))
-    made = attended(
+    output = attended(
         build, projected(build, query, heads, each, "query"), projected(build, key, heads, each, "key"),
         projected(build, value, heads, deep, "value"), axes=axes, heads=True,
         only_before=_is_causal(node), hidden=_hides(node),
     )  # fmt: skip
     channels = node.get("output_shape", shape_of(query)[-1])
     channels = channels if isinstance(channels, (list, tuple)) else (channels,)
-    joined = _joined(node, build, made, tuple(channels), node.flag("use_gate"))
+    joined = _joined(node, build, output, tuple(channels), node.flag("use_gate"))
     return _masked(node, build, joined, len(axes))
 
 
@@ -297,12 +297,12 @@ def _group_query(node: Node, build: Builder) -> Made:
     each = size("head_dim", node.get("head_dim"))
     few = size("num_key_value_heads", node.get("num_key_value_heads"))
     many = size("num_query_heads", node.get("num_query_heads"))
-    made = attended(
+    output = attended(
         build, projected(build, query, many, each, "query"), projected(build, key, few, each, "key"),
         projected(build, value, few, each, "value"), axes=(1,), heads=True, grouped=True,
         only_before=_is_causal(node), hidden=_hides(node),
     )  # fmt: skip
-    joined = _joined(node, build, made, (shape_of(query)[-1],), node.flag("use_gate"))
+    joined = _joined(node, build, output, (shape_of(query)[-1],), node.flag("use_gate"))
     return _masked(node, build, joined, 1)
 
 
@@ -316,5 +316,5 @@ def _attention(node: Node, build: Builder) -> Made:
     query, value = tensors[:2]
     key = tensors[2] if len(tensors) > 2 else value
     rank = len(shape_of(query))
-    made = attended(build, query, key, value, axes=(rank - 2,), heads=False, only_before=_is_causal(node))
-    return pointwise(build, "identity", made)
+    output = attended(build, query, key, value, axes=(rank - 2,), heads=False, only_before=_is_causal(node))
+    return pointwise(build, "identity", output)

@@ -46,9 +46,9 @@ def learned(node: Node, layer: Mapping[str, Any]) -> Value:
     # The two directions of a layer may share a config, but no weights.
     backward = node.name.endswith("/backward")
     name = f"{id(layer.get('config', layer))}{backward}"
-    found = {(f"{name}:{i}", _count(shape)) for i, shape in enumerate(_shapes(node))}
+    weights = {(f"{name}:{i}", _count(shape)) for i, shape in enumerate(_shapes(node))}
     given = (item.learned for item in node.tensors() if item.constant)
-    return Value(node.name, None, True, learned=NOTHING.union(found, *given))
+    return Value(node.name, None, True, learned=NOTHING.union(weights, *given))
 
 
 def _shapes(node: Node) -> Shapes:
@@ -152,8 +152,10 @@ def _rms_norm(node: Node) -> Shapes:
 
 @_learned("PReLU")
 def _prelu(node: Node) -> Shapes:
-    found = node.get("shared_axes", ())
-    shared = {whole_number("shared_axes", axis) for axis in (found if isinstance(found, (list, tuple)) else (found,))}
+    stated = node.get("shared_axes", ())
+    shared = {
+        whole_number("shared_axes", axis) for axis in (stated if isinstance(stated, (list, tuple)) else (stated,))
+    }
     return [tuple(1 if d in shared else node.shape[d] for d in range(1, node.rank))]
 
 
@@ -184,10 +186,10 @@ def cells_of(cell: Any) -> list[tuple[str, Mapping[str, Any]]]:
         inner = config.get("cells")
         if not isinstance(inner, (list, tuple)) or not 0 < len(inner) <= MAX_CELLS:
             raise ValueError(f"its cells are not a list of 1 to {MAX_CELLS}")
-        found = [cells_of(one) for one in inner]
-        if any(len(one) != 1 for one in found):
+        cells = [cells_of(one) for one in inner]
+        if any(len(one) != 1 for one in cells):
             raise UnspelledError("it stacks stacked cells")
-        return [one[0] for one in found]
+        return [one[0] for one in cells]
     if kind.removesuffix("Cell") not in GATES or str(cell.get("module")) not in ("keras.layers", "None"):
         raise UnspelledError(f"its cell {kind} is not one of Keras")
     return [(kind.removesuffix("Cell"), config)]
@@ -212,13 +214,13 @@ def _recurrent(node: Node) -> Shapes:
 
 @_learned("RNN")
 def _stacked(node: Node) -> Shapes:
-    found: Shapes = []
+    shapes: Shapes = []
     channels = node.shape[-1]
     for kind, config in cells_of(node.get("cell")):
         matrices, biases = cell_weights(kind, config, channels)
-        found += [*matrices, *biases]
+        shapes += [*matrices, *biases]
         channels = matrices[1][0]
-    return found
+    return shapes
 
 
 @_learned("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
@@ -253,12 +255,12 @@ def _attention(node: Node, query: Value, value: Value, heads: tuple[Dim, Dim, Di
     """Return the shapes of four projections: of queries, keys and values to heads, and back to channels."""
     many, few, each, deep = heads
     key = node.argument(2, "key", value)
-    made = tuple(channels) if isinstance(channels, (list, tuple)) else (channels,)
+    widths = tuple(channels) if isinstance(channels, (list, tuple)) else (channels,)
     weights: Shapes = [
         (shape_of(query)[-1], many, each), (shape_of(key)[-1], few, each), (shape_of(value)[-1], few, deep),
-        (many, deep, *made),
+        (many, deep, *widths),
     ]  # fmt: skip
-    biases: Shapes = [(many, each), (few, each), (few, deep), made]
+    biases: Shapes = [(many, each), (few, each), (few, deep), widths]
     if node.flag("use_gate"):
         weights.append((shape_of(query)[-1], many, deep))
         biases.append((many, deep))

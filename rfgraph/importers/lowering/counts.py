@@ -93,8 +93,8 @@ class Counts:
         if view is None:
             return None
         sizes = [part.size for dim in view.dims for part in dim.parts if part.axis is None]
-        found = exact_quotient(product(sizes), self.batch)
-        return found if isinstance(found, int) and found > 0 else None
+        channels = exact_quotient(product(sizes), self.batch)
+        return channels if isinstance(channels, int) and channels > 0 else None
 
     def waits(self, step: Instruction) -> bool:
         """Note the learned tensors that ``step`` reads; return whether any wait for a node that holds them."""
@@ -110,31 +110,33 @@ class Counts:
         self._waiting.clear()
         return sum(known) if len(known) == len(counts) else None
 
-    def state(self, maps: LoweringBuilder, step: Instruction, operands: Iterable[Placed | None], made: Placed) -> None:
+    def state(
+        self, maps: LoweringBuilder, step: Instruction, operands: Iterable[Placed | None], placed: Placed
+    ) -> None:
         """State what ``step`` holds and takes on the nodes that it added."""
         self.waits(step)
         added, nodes = maps.added, maps.network.graph.nodes
         if not added:
             return
-        main = made.node if made.node in added else added[-1]
+        main = placed.node if placed.node in added else added[-1]
         attributes = nodes[main]
         for node in added:
             if node != main and nodes[node]["op"] in FORMULAS:
                 nodes[node]["macs"] = 0
         if self._waiting:
             attributes["parameters"] = self.taken()
-        channels = self.channels(made.view)
+        channels = self.channels(placed.view)
         if channels is not None:
             own = attributes.get("channels", channels)
             if channels != own and channels % own == 0:  # the same weights for each of several maps side by side
                 attributes["groups"] = attributes.get("groups", 1) * (channels // own)
             attributes["channels"] = channels
-        elif made.view is not None:
+        elif placed.view is not None:
             attributes.pop("channels", None)
-        self._state_macs(maps, step, operands, made, attributes, main)
+        self._state_macs(maps, step, operands, placed, attributes, main)
 
     def _state_macs(
-        self, maps: LoweringBuilder, step: Instruction, operands: Iterable[Placed | None], made: Placed,
+        self, maps: LoweringBuilder, step: Instruction, operands: Iterable[Placed | None], placed: Placed,
         attributes: dict[str, Any], main: str,
     ) -> None:  # fmt: skip
         """State multiply-accumulates where the formula of the node makes others of it."""
@@ -148,18 +150,18 @@ class Counts:
         views = {p.node: p.view for p in operands if p is not None}
         # The views of networkx cost more than all else here.
         inputs = [self._map(maps, tail, views.get(tail)) for tail in maps.network.graph._pred[main]]
-        sizes = [None if made.view is None else made.view.extent(axis) for axis in range(self.axes)]
-        found = cost(_settings(attributes, self.axes), inputs, sizes).macs if inputs else None
-        if found is not None and wanted is not None and found != wanted:
-            shared = exact_quotient(found, wanted) if wanted != 0 else None
+        sizes = [None if placed.view is None else placed.view.extent(axis) for axis in range(self.axes)]
+        macs = cost(_settings(attributes, self.axes), inputs, sizes).macs if inputs else None
+        if macs is not None and wanted is not None and macs != wanted:
+            shared = exact_quotient(macs, wanted) if wanted != 0 else None
             if (
                 isinstance(shared, int)
                 and shared > 1
                 and all(one.channels and one.channels % shared == 0 for one in inputs)
             ):
                 attributes["groups"] = attributes.get("groups", 1) * shared
-                found = cost(_settings(attributes, self.axes), inputs, sizes).macs
-        if found != wanted:
+                macs = cost(_settings(attributes, self.axes), inputs, sizes).macs
+        if macs != wanted:
             attributes["macs"] = wanted if isinstance(wanted, int) else None
 
     def _map(self, maps: LoweringBuilder, node: str, view: View | None) -> Map:

@@ -105,14 +105,14 @@ class Layout:
     @property
     def spatial(self) -> dict[str, list[int]] | None:
         """The dimensions of each input that are its axes, in order; ``None`` where one is no dimension of its own."""
-        found: dict[str, list[int]] = {}
+        spatial: dict[str, list[int]] = {}
         for name, view in self.views.items():
             places = [] if view is None else [view.places(axis) for axis in range(self.axes)]
             dims = [place[0][0] for place in places if len(place) == 1 and view is not None]
             if view is None or (view.axes and [view.whole(d) for d in dims] != list(range(self.axes))):
                 return None
-            found[name] = dims if view.axes else []
-        return found
+            spatial[name] = dims if view.axes else []
+        return spatial
 
     def resized(self, program: Program, input_size: Any) -> dict[str, Shape]:
         """Return the shapes of inputs for another input size, where it differs from the model's own.
@@ -232,9 +232,9 @@ class Probe:
 
     def patched(self, axes: Iterable[int]) -> None:
         """Note that blocks of neighbouring positions along ``axes`` are summed, each for itself."""
-        found = tuple(axes)
-        if found:
-            self._patched.append(found)
+        dims = tuple(axes)
+        if dims:
+            self._patched.append(dims)
 
     def _count_patches(self) -> None:
         """Take what is cut into patches for slid over: beside windows only what has patches along several axes."""
@@ -278,8 +278,8 @@ class Probe:
                 f"axis and a dot for any other, as in {hint}"
             )
         spans: dict[int, set[Span]] = {}
-        for axis, found in self._slid.items():
-            spans.setdefault(self.find(axis), set()).update(found)
+        for axis, slid in self._slid.items():
+            spans.setdefault(self.find(axis), set()).update(slid)
         number: dict[tuple[int, Span], int] = {}
         views: dict[str, View | None] = {}
         by_input = [(value, self._spatial(value, spans)) for value in self.program.inputs]
@@ -297,14 +297,14 @@ class Probe:
 
     def _spatial(self, value: Value, spans: Mapping[int, set[Span]]) -> list[tuple[int, tuple[int, Span]]]:
         """Return the dimensions of an input that are slid over, with what of them, in order."""
-        found = []
+        spatial = []
         for axis, (name, d) in enumerate(self._dims):
             if name == value.name:
                 group = self.find(axis)
                 parts = sorted(spans.get(group, ()), key=lambda span: str(span[1]).rjust(99), reverse=True)
                 apart = WHOLE not in parts and _split((value.shape or ())[d], [(span, 0) for span in parts]) is not None
-                found += [(d, (group, span)) for span in (parts if apart or not parts else [WHOLE])]
-        return found
+                spatial += [(d, (group, span)) for span in (parts if apart or not parts else [WHOLE])]
+        return spatial
 
 
 def _view(value: Value, spatial: Sequence[tuple[int, Span, int]]) -> View | None:

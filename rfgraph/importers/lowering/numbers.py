@@ -79,8 +79,10 @@ class Moves:
 
     def writes(self, step: Instruction) -> bool:
         """Return whether a step takes rows of what constants were put beside, as where they are written over some."""
-        made = self._made.get(step.inputs[0].name) if isinstance(step.primitive, program.Take) else None
-        return made is not None and isinstance(made.primitive, program.Concat) and any(v.constant for v in made.inputs)
+        maker = self._made.get(step.inputs[0].name) if isinstance(step.primitive, program.Take) else None
+        return (
+            maker is not None and isinstance(maker.primitive, program.Concat) and any(v.constant for v in maker.inputs)
+        )
 
     def base(self, name: str) -> str:
         """Return the tensor of which another one holds elements: the last one that something computed."""
@@ -121,10 +123,10 @@ class Moves:
         if self._work > MAX_WORK:
             return None
         try:
-            made = moved(step.primitive, *operands)
+            moved_numbers = moved(step.primitive, *operands)
         except (ValueError, IndexError, TypeError):
             return None
-        return made if made is not None and made.shape == step.output.shape else None
+        return moved_numbers if moved_numbers is not None and moved_numbers.shape == step.output.shape else None
 
 
 def _sizes(value: Value) -> tuple[int, ...] | None:

@@ -29,19 +29,19 @@ def repeating(maps: LoweringBuilder, step: Instruction, p: Placed, d: int, rows:
     axis, size = view.whole(d), view.dims[d].size
     if axis is None or not isinstance(size, int):
         return None
-    made = view.replaced(d, along(axis, len(rows)))
+    repeated = view.replaced(d, along(axis, len(rows)))
     taken = tuple(row + size if row < 0 else row for row in rows)
     padding = padding_of(taken, size)
     if padding is not None:
         mode, before = padding
         amounts = maps.per_axis({axis: [before, len(rows) - size - before]}, [0, 0])
-        return Placed(maps.node("pad", step, [p], padding=amounts, mode=mode), made, p.full)
-    sizes = [made.extent(other) for other in range(maps.axes)]
+        return Placed(maps.node("pad", step, [p], padding=amounts, mode=mode), repeated, p.full)
+    sizes = [repeated.extent(other) for other in range(maps.axes)]
     nearest = nearest_of(taken, size)
     if nearest is None or any(not isinstance(extent, int) for extent in sizes):
         return None
     attributes: dict[str, Any] = {"coordinates": nearest[0], "nearest_mode": nearest[1]}
-    return Placed(maps.node("resize", step, [p], size=sizes, mode="nearest", **attributes), made, p.full)
+    return Placed(maps.node("resize", step, [p], size=sizes, mode="nearest", **attributes), repeated, p.full)
 
 
 @lru_cache(maxsize=256)

@@ -115,7 +115,7 @@ def constants(
     beside
         The constants, and the label of each dimension of each.
     """
-    made = []
+    placed = []
     place_of = {label: d for d, label in enumerate(output)}
     for value, labels in beside:
         sizes = [1 if d in value.alike else size for d, size in enumerate(value.shape or ())]
@@ -134,5 +134,5 @@ def constants(
             channels = {"channels": others} if isinstance(others, int) else {}
             name = value.name or f"{step.name}/constant"
             node = maps.emit("constant", name, [], size=maps.per_axis(extents, 1), parameters=0, **channels)
-            made.append(Placed(node, None))
-    return made
+            placed.append(Placed(node, None))
+    return placed

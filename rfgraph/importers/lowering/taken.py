@@ -96,19 +96,19 @@ def take_along(maps: LoweringBuilder, step: Instruction, p: Placed, d: int, rows
         return _listed(take_along(maps, step, p, d, rows.reshape(-1)), d, rows)
     if reading is None:
         return None
-    made = take(maps, step, Placed(p.node, alone, p.full, p.label, p.folded), reading)
-    assert made.view is not None
-    dims = (*view.dims[:d], *made.view.dims, *view.dims[d + 1 :])
-    return Placed(made.node, View(dims), made.full, step.name, made.folded)
+    taken = take(maps, step, Placed(p.node, alone, p.full, p.label, p.folded), reading)
+    assert taken.view is not None
+    dims = (*view.dims[:d], *taken.view.dims, *view.dims[d + 1 :])
+    return Placed(taken.node, View(dims), taken.full, step.name, taken.folded)
 
 
-def _listed(made: Placed | None, d: int, rows: Numbers) -> Placed | None:
+def _listed(taken: Placed | None, d: int, rows: Numbers) -> Placed | None:
     """Return rows that were taken one after the other laid out in the dimensions of ``rows``."""
-    if made is None or made.view is None:
+    if taken is None or taken.view is None:
         return None
-    sizes = [dim.size for dim in made.view.dims]
-    view = made.view.reshaped((*sizes[:d], *rows.shape, *sizes[d + 1 :]))
-    return None if view is None else replace(made, view=view)
+    sizes = [dim.size for dim in taken.view.dims]
+    view = taken.view.reshaped((*sizes[:d], *rows.shape, *sizes[d + 1 :]))
+    return None if view is None else replace(taken, view=view)
 
 
 def take_positions(

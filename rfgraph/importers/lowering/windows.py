@@ -45,10 +45,10 @@ def _forgotten(maps: LoweringBuilder, step: Instruction, operands: Operands, why
 
 @place.register
 def _slide(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
-    found = _windowed(primitive, maps, step, operands)
-    if found is None:
+    windowed = _windowed(primitive, maps, step, operands)
+    if windowed is None:
         return _within(primitive, maps, step, operands)
-    p, axes, strides = found
+    p, axes, strides = windowed
     lost = _lost(maps, p.view, _sliding(primitive), primitive.dims)
     if lost:
         return _forgotten(maps, step, operands, lost)
@@ -83,10 +83,10 @@ def _slide(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, o
 def _slide_transposed(
     primitive: program.SlideTransposed, maps: LoweringBuilder, step: Instruction, operands: Operands
 ) -> Placed:
-    found = _windowed(primitive, maps, step, operands)
-    if found is None or found[2]:
+    windowed = _windowed(primitive, maps, step, operands)
+    if windowed is None or windowed[2]:
         return maps.unknown(step, operands, APART)
-    p, axes, _ = found
+    p, axes, _ = windowed
     lost = _lost(maps, p.view, _sliding(primitive), primitive.dims)
     if lost:
         return _forgotten(maps, step, operands, lost)
@@ -123,9 +123,9 @@ def _windowed(
         maps.probe.slid(p.view, primitive.dims)
     p = _channels_mixed(primitive, maps, step, p)
     rank = _rank(step, *primitive.dims, primitive.channel or 0)
-    found = maps.on_axes(p, primitive.dims, rank)
-    if found is not None or p.view is None:
-        return found
+    placed = maps.on_axes(p, primitive.dims, rank)
+    if placed is not None or p.view is None:
+        return placed
     sliding = _sliding(primitive)
     return maps.on_axes(p, sliding, rank) if sliding else (maps.as_map(p, fold=False), {}, {})
 
@@ -197,11 +197,11 @@ def _within(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, 
     more = {} if set(dilation) == {1} else {"dilation": dilation}
     node = maps.node(primitive.function, step, [p], kernel=kernel, stride=stride, **more, **_channels(primitive))
     dims = [replace(dim, parts=joined(_coarser(part, cells, primitive) for part in dim.parts)) for dim in view.dims]
-    made = View(tuple(dims))
+    inside = View(tuple(dims))
     for d in sliding:
         if not view.dims[d].axes:
-            made = made.replaced(d, other(sizes[d]))
-    return Placed(node, _of_channels(made, primitive, sizes), p.full)
+            inside = inside.replaced(d, other(sizes[d]))
+    return Placed(node, _of_channels(inside, primitive, sizes), p.full)
 
 
 def _cells(primitive: program.Slide, i: int, view: View, d: int) -> int | None:
@@ -247,12 +247,12 @@ def _within_bound(
         if same
         else maps.collapse(p, sliding, name, "flatten", bound=AT_MOST)
     )
-    made = p.view
-    assert made is not None
+    widened = p.view
+    assert widened is not None
     for d in _sliding(primitive):
         if not same or d not in sliding:
-            made = made.replaced(d, other(sizes[d]))
-    return Placed(p.node, _of_channels(made, primitive, sizes), p.full, step.name)
+            widened = widened.replaced(d, other(sizes[d]))
+    return Placed(p.node, _of_channels(widened, primitive, sizes), p.full, step.name)
 
 
 def _of_channels(view: View, primitive: Window, sizes: Shape) -> View:
@@ -290,19 +290,19 @@ def _on_axes(
     p = first(operands)
     if maps.probe is not None:
         maps.probe.slid(p.view, primitive.dims)
-    found = maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims))
-    if found is None or found[2]:
+    placed = maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims))
+    if placed is None or placed[2]:
         return None
-    p, axes, _ = found
+    p, axes, _ = placed
     return None if p.view is None else (p, p.view, axes)
 
 
 @place.register
 def _resize(primitive: program.Resize, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
-    found = _on_axes(primitive, maps, step, operands)
-    if found is None:
+    placed = _on_axes(primitive, maps, step, operands)
+    if placed is None:
         return maps.unknown(step, operands, APART)
-    p, view, axes = found
+    p, view, axes = placed
     sizes = sizes_of(step, view.rank)
     lost = _lost(maps, view, tuple(d for d in primitive.dims if sizes[d] != view.dims[d].size), primitive.dims)
     if lost:
@@ -375,10 +375,10 @@ def _split_ratio(after: Dim, before: Dim) -> int | str | None:
 def _adaptive_pool(
     primitive: program.AdaptivePool, maps: LoweringBuilder, step: Instruction, operands: Operands
 ) -> Placed:
-    found = _on_axes(primitive, maps, step, operands)
-    if found is None:
+    placed = _on_axes(primitive, maps, step, operands)
+    if placed is None:
         return maps.unknown(step, operands, APART)
-    p, view, axes = found
+    p, view, axes = placed
     lost = _lost(maps, view, primitive.dims, primitive.dims)
     if lost:
         return _forgotten(maps, step, operands, lost)
@@ -409,10 +409,10 @@ def _exchanged(op: str, primitive: Exchange, maps: LoweringBuilder, step: Instru
         maps.probe.slid(p.view, primitive.dims)
     if p.view is not None:
         p = maps.collapse(p, {primitive.channel}, f"{step.name}/channels", "dense")
-    found = maps.on_axes(p, primitive.dims, _rank(step, primitive.channel, *primitive.dims))
-    if found is None or found[2]:
+    placed = maps.on_axes(p, primitive.dims, _rank(step, primitive.channel, *primitive.dims))
+    if placed is None or placed[2]:
         return maps.unknown(step, operands, APART)
-    p, axes, _ = found
+    p, axes, _ = placed
     view = p.view
     assert view is not None
     lost = _lost(maps, view, primitive.dims, primitive.dims)

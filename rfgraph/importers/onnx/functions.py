@@ -35,8 +35,8 @@ PARAMETERS = {"Clip": (1, 2), "PRelu": (1,), "QuantizeLinear": (1, 2), "Dequanti
 @HANDLERS.handles("DequantizeLinear", weights=(0,), sort="quantised")
 @HANDLERS.handles(*(UNARY.keys() - {"PRelu", "DequantizeLinear"}), weights=())
 def _unary(node: Node, build: Builder) -> Made:
-    made = build(program.Pointwise(function=UNARY[node.op]), node.input(0))
-    return and_read(node, build, made, *PARAMETERS.get(node.op, ()))
+    output = build(program.Pointwise(function=UNARY[node.op]), node.input(0))
+    return and_read(node, build, output, *PARAMETERS.get(node.op, ()))
 
 
 @HANDLERS.handles("Where", weights=(1, 2), sort="stores")
@@ -80,10 +80,10 @@ def _dropout(node: Node, build: Builder) -> Made:
 def _batch_norm(node: Node, build: Builder) -> Made:
     if node.get("training_mode"):
         dims = tuple(d for d in range(node.rank()) if d != 1)
-        made = build(program.Mix(function="instance_norm", dims=dims), node.input(0))
+        normed = build(program.Mix(function="instance_norm", dims=dims), node.input(0))
     else:
-        made = build(program.Pointwise(function="batch_norm"), node.input(0))
-    return and_read(node, build, made, 1, 2, 3, 4)
+        normed = build(program.Pointwise(function="batch_norm"), node.input(0))
+    return and_read(node, build, normed, 1, 2, 3, 4)
 
 
 @HANDLERS.handles("DynamicQuantizeLinear")
@@ -150,8 +150,8 @@ def _layer_norm(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("InstanceNormalization", weights=(1, 2), sort="stores", named=1)  # PyTorch: by constant factors
 def _instance_norm(node: Node, build: Builder) -> Made:
     function = "instance_norm" if node.op == "InstanceNormalization" else "group_norm"
-    made = build(program.Mix(function=function, dims=tuple(range(2, node.rank()))), node.input(0))
-    return and_read(node, build, made, 1, 2)
+    normed = build(program.Mix(function=function, dims=tuple(range(2, node.rank()))), node.input(0))
+    return and_read(node, build, normed, 1, 2)
 
 
 @HANDLERS.handles("MeanVarianceNormalization")
@@ -167,17 +167,17 @@ def _mix_axis(node: Node, build: Builder) -> Made:
     elif node.op == "RotaryEmbedding":
         axis, function = -1, "rotary"
     else:
-        found = node.stated_integers("axis", 1)
-        if found is None:
+        stated = node.stated_integers("axis", 1)
+        if stated is None:
             raise ValueError("axis is missing")
         direction: program.Direction = "backward" if node.get("reverse", 0) else "forward"
         mix = program.Mix(
-            function="cumsum", dims=(axis_of(found[0], node.rank()),), direction=direction,
+            function="cumsum", dims=(axis_of(stated[0], node.rank()),), direction=direction,
             exclusive=bool(node.get("exclusive", 0)),
         )  # fmt: skip
         return build(mix, node.input(0))
-    made = build(program.Mix(function=function, dims=(axis_of(axis, node.rank()),)), node.input(0))
-    return and_read(node, build, made, 1, 2, 3) if node.op == "RotaryEmbedding" else made
+    mixed = build(program.Mix(function=function, dims=(axis_of(axis, node.rank()),)), node.input(0))
+    return and_read(node, build, mixed, 1, 2, 3) if node.op == "RotaryEmbedding" else mixed
 
 
 @HANDLERS.handles("TopK")
@@ -187,8 +187,8 @@ def _top_k(node: Node, build: Builder) -> Made:
     if count is None:
         raise ValueError("k is missing")
     mixed = build(program.Mix(function="sort", dims=(axis,)), node.input(0), part="sort")
-    made = build(program.Slice(dims=(axis,), starts=(0,), stops=(count[0],), steps=(1,)), mixed)
-    return made, made
+    largest = build(program.Slice(dims=(axis,), starts=(0,), stops=(count[0],), steps=(1,)), mixed)
+    return largest, largest
 
 
 @HANDLERS.handles("DFT")
@@ -287,9 +287,13 @@ def _gemm(node: Node, build: Builder) -> Made:
     rows = ("k", "i") if node.get("transA") else ("i", "k")
     columns = ("j", "k") if node.get("transB") else ("k", "j")
     primitive = program.Contract(operands=(rows, columns), output=("i", "j"))
-    made = build(primitive, node.input(0), node.input(1))
+    product = build(primitive, node.input(0), node.input(1))
     bias = node.optional(2)
-    return made if bias is None or bias.constant else build(program.Pointwise(function="add"), made, bias, part="bias")
+    return (
+        product
+        if bias is None or bias.constant
+        else build(program.Pointwise(function="add"), product, bias, part="bias")
+    )
 
 
 @HANDLERS.handles("Einsum", weights=EVERY)
@@ -348,18 +352,18 @@ def _attention(node: Node, build: Builder) -> Made:
         value = build(program.Concat(dim=2), past[1], value, part="past_value")
     # Several heads of queries may share one of keys: its label is another, and is summed.
     if node.get("is_causal", 0) and not any(map(node.optional, (3, 4, 5, 6))) and is_self(query, key, 2):
-        made = causal(build, query, key, value, tuple("bhi"), tuple("bgj"), 2, "heads/" if flat else "")
-        return _heads_joined(build, made) if flat else made, key, value
+        output = causal(build, query, key, value, tuple("bhi"), tuple("bgj"), 2, "heads/" if flat else "")
+        return _heads_joined(build, output) if flat else output, key, value
     masked = bool(node.get("is_causal", 0)) or node.optional(6) is not None
     weighed = weights(build, query, key, "bhi", "bgj", mask=mask, masked=masked)
-    made = summed(build, and_read(node, build, weighed, 6), value, "bhi", "bgj", part="heads" if flat else "")
-    return _heads_joined(build, made) if flat else made, key, value
+    output = summed(build, and_read(node, build, weighed, 6), value, "bhi", "bgj", part="heads" if flat else "")
+    return _heads_joined(build, output) if flat else output, key, value
 
 
-def _heads_joined(build: Builder, made: Value) -> Value:
-    batch, heads, positions, channels = made.shape or ()
-    made = build(program.Transpose(permutation=(0, 2, 1, 3)), made, part="positions")
-    return build(program.Reshape(shape=(batch, positions, heads * channels)), made)
+def _heads_joined(build: Builder, output: Value) -> Value:
+    batch, heads, positions, channels = output.shape or ()
+    output = build(program.Transpose(permutation=(0, 2, 1, 3)), output, part="positions")
+    return build(program.Reshape(shape=(batch, positions, heads * channels)), output)
 
 
 @HANDLERS.handles("LinearAttention")

@@ -105,9 +105,9 @@ def _scatter_elements(node: Node, build: Builder) -> Made:
     bound = at_stated(node.input(1))
     written = [node.input(0)]
     for i, part in ((2, "updates"), (1, "indices")):
-        found = node.shape(i)
-        if len(found) != len(data):
-            raise ValueError(f"its {part} have {len(found)} dimensions, not the {len(data)} of its input")
+        shape = node.shape(i)
+        if len(shape) != len(data):
+            raise ValueError(f"its {part} have {len(shape)} dimensions, not the {len(data)} of its input")
         if not node.input(i).constant:
             rows = build(program.Reduce(function="scatter", dims=(d,), bound=bound), node.input(i), part=part)
             written.append(_as_large(build, rows, data, d, part))
@@ -166,10 +166,10 @@ def _scatter_nd(node: Node, build: Builder) -> Made:
 def _reverse_sequence(node: Node, build: Builder) -> Made:
     shape = node.shape()
     d = axis_of(node.get("time_axis", 0), len(shape))
-    made = build(
+    reversed_rows = build(
         program.Mix(function="reverse", dims=(d,), bound="each row is read as far as its length says"), node.input(0)
     )
     lengths = node.optional(1)
     if lengths is None or lengths.constant:
-        return made
+        return reversed_rows
     raise UnspelledError("the lengths that it turns round depend on what the network computes")

@@ -126,19 +126,19 @@ def _expand(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("Tile")
 def _tile(node: Node, build: Builder) -> Made:
     repeats = node.stated_integers("repeats", 1)
-    made = node.input(0)
+    tensor = node.input(0)
     shape = node.shape()
     if repeats is None or len(repeats) != len(shape):
         raise ValueError(f"repeats {repeats} does not have one entry for each of the {len(shape)} dimensions")
     grown = tuple(n if size == 1 else size for size, n in zip(shape, repeats, strict=True))
     if grown != shape:
-        made = build(program.Expand(shape=grown), made)
+        tensor = build(program.Expand(shape=grown), tensor)
     for d, (size, count) in enumerate(zip(shape, repeats, strict=True)):
         if size != 1 and count != 1:
             if count > 64:
                 raise UnspelledError(f"it repeats dimension {d} {count} times")
-            made = build(program.Concat(dim=d), *[made] * count, part=f"{d}" if len(shape) > 1 else "")
-    return made if made is not node.input(0) else build(program.Pointwise(function="identity"), made)
+            tensor = build(program.Concat(dim=d), *[tensor] * count, part=f"{d}" if len(shape) > 1 else "")
+    return tensor if tensor is not node.input(0) else build(program.Pointwise(function="identity"), tensor)
 
 
 @HANDLERS.handles("CenterCropPad")
@@ -215,11 +215,11 @@ def _transpose(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("Constant")
 def _constant(node: Node, build: Builder) -> Made:
     for name in ("value", "sparse_value"):
-        if isinstance(found := node.get(name), Value):
-            return found
+        if isinstance(stated := node.get(name), Value):
+            return stated
     for name in ("value_int", "value_ints", "value_float", "value_floats"):
-        if (found := node.get(name)) is not None:
-            return build.constant(found, integer=name.startswith("value_int"), name=node.name)
+        if (stated := node.get(name)) is not None:
+            return build.constant(stated, integer=name.startswith("value_int"), name=node.name)
     return build.weight(None, node.name)
 
 
@@ -366,10 +366,10 @@ def _concat_from_sequence(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Optional", "OptionalGetElement")
 def _optional(node: Node, build: Builder) -> Made:
-    found = node.item(0)
-    if found is None:
+    item = node.item(0)
+    if item is None:
         raise UnspelledError("it holds nothing")
-    return [found]
+    return [item]
 
 
 @HANDLERS.handles("OptionalHasElement")

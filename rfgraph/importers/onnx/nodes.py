@@ -41,10 +41,10 @@ class Node(Base):
 
     def sequence(self, i: int) -> tuple[Value, ...]:
         """Return input ``i``, a sequence of tensors."""
-        found = self.item(i)
-        if not isinstance(found, tuple):
+        item = self.item(i)
+        if not isinstance(item, tuple):
             raise UnspelledError("the length of its sequence is not known")
-        return found
+        return item
 
     def output(self, k: int) -> str:
         """Return what output ``k`` is called: after the node if that has a name, else after itself."""
@@ -53,24 +53,24 @@ class Node(Base):
     def stated(self, name: str, i: int) -> list[Any] | None:
         """Return numbers that are an attribute in old opsets and input ``i`` in later ones, ``None`` if left out."""
         if name in self.attributes:
-            found = self.attributes[name]
-            return list(found) if isinstance(found, Sequence) else [found]
+            value = self.attributes[name]
+            return list(value) if isinstance(value, Sequence) else [value]
         return None if self.optional(i) is None else self.numbers(name, i)
 
     def stated_integers(self, name: str, i: int) -> list[int] | None:
         """Return what ``stated`` returns, all of them integers."""
-        found = self.stated(name, i)
-        return None if found is None else [whole_number(name, number) for number in found]
+        entries = self.stated(name, i)
+        return None if entries is None else [whole_number(name, number) for number in entries]
 
 
 Handle: TypeAlias = "Callable[[Node, Builder], Made]"
 HANDLERS: Handlers[Handle] = Handlers("ONNX")
 
 
-def and_read(node: Node, build: Builder, made: Value, *inputs: int) -> Value:
+def and_read(node: Node, build: Builder, output: Value, *inputs: int) -> Value:
     """Return what else reads all of some inputs of a node: scales, biases, states that the network computes."""
     read = [(i, value) for i in inputs if (value := node.optional(i)) is not None and not value.constant]
     if not read:
-        return made
+        return output
     numbers = [build(program.Whole(shape=()), value, part=f"parameter/{i}") for i, value in read]
-    return build(program.Pointwise(function="elementwise"), made, *numbers, part="parameters")
+    return build(program.Pointwise(function="elementwise"), output, *numbers, part="parameters")

@@ -140,10 +140,10 @@ def read_model(
     outputs: list[Value] = []
     titles: list[str] = []
     for info in graph.output:
-        found = scope.get(info.name)
-        if found is None and info.name not in scope:
+        value = scope.get(info.name)
+        if value is None and info.name not in scope:
             raise ModelFileError(f"{name}: no node makes its output {info.name!r}")
-        items = found if isinstance(found, tuple) else (found,) if found is not None else ()
+        items = value if isinstance(value, tuple) else (value,) if value is not None else ()
         outputs += items
         titles += [info.name] if len(items) == 1 else [f"{info.name}/{k}" for k in range(len(items))]
     if not outputs:
@@ -251,8 +251,8 @@ class Reader(Base):
                 spell = partial(self.control, node, scope, given)
             else:
                 spell = partial(self.handled, node, proto.domain)
-            made = self.spelt(node, spell, partial(self.opaque_all, node, scope))
-            outputs = [made] if isinstance(made, Value) else list(made)
+            results = self.spelt(node, spell, partial(self.opaque_all, node, scope))
+            outputs = [results] if isinstance(results, Value) else list(results)
             for k, output in enumerate(proto.output):
                 if output:
                     scope[output] = (
@@ -321,10 +321,10 @@ class Reader(Base):
             raise UnspelledError(reason(domain, node.op))
         reads = self.weights.read(node)
         self.build.at(node.output(0) if len(node.outputs) > 1 and not node.named else node.name, node.op, reads)
-        made = handler(node, self.build)
+        outputs = handler(node, self.build)
         return [
             self.weights.derived(node, item, reads) if isinstance(item, Value) and item.constant else item
-            for item in ([made] if isinstance(made, Value) else made)
+            for item in ([outputs] if isinstance(outputs, Value) else outputs)
         ]
 
     def opaque_all(self, node: Node, scope: Mapping[str, Item | None], why: str) -> Made:
@@ -381,13 +381,13 @@ class Reader(Base):
 
     def results(self, names: Sequence[str], scope: Mapping[str, Item | None]) -> list[Item]:
         """Return what a body made under ``names``."""
-        made = []
+        results = []
         for name in names:
-            found = scope.get(name)
-            if found is None:
+            item = scope.get(name)
+            if item is None:
                 raise ValueError(f"its body does not make {name!r}")
-            made.append(found)
-        return made
+            results.append(item)
+        return results
 
     def body(
         self, graph: onnx.GraphProto, scope: Mapping[str, Item | None], given: Mapping[str, Any],
@@ -409,15 +409,15 @@ class Reader(Base):
 
     def captured(self, node: Node, scope: Mapping[str, Item | None]) -> list[Value]:
         """Return the values around it that the bodies of a node read."""
-        found: dict[str, Value] = {}
+        captured: dict[str, Value] = {}
         graphs = [value for value in node.attributes.values() if isinstance(value, onnx.GraphProto)]
         for graph in graphs:  # grows while it is walked
             for proto in graph.node:
                 graphs += [a.g for a in proto.attribute if a.type == onnx.AttributeProto.GRAPH]
                 for name in proto.input:
                     if isinstance(value := scope.get(name), Value) and not value.constant:
-                        found[name] = value
-        return list(found.values())
+                        captured[name] = value
+        return list(captured.values())
 
     def branches(self, node: Node, scope: Mapping[str, Item | None], given: Mapping[str, Any]) -> Made:
         """Take the branch that is taken; both if that depends on the input, as alternatives."""
@@ -430,11 +430,11 @@ class Reader(Base):
                 graphs = [graphs[0] if bool(condition.data.elements.flat[0]) else graphs[1]]
             except IndexError as error:
                 raise ValueError("its condition is empty") from error
-        made = [self.body(graph, scope, given, [], f"{node.name}/") for graph in graphs]
-        if len(made) == 1:
-            return made[0]
+        branches = [self.body(graph, scope, given, [], f"{node.name}/") for graph in graphs]
+        if len(branches) == 1:
+            return branches[0]
         merged: list[Item] = []
-        for k, (a, b) in enumerate(zip(*made, strict=True)):
+        for k, (a, b) in enumerate(zip(*branches, strict=True)):
             if isinstance(a, tuple) or isinstance(b, tuple):
                 raise UnspelledError("its branches make sequences")
             self.build.at(node.name if k == 0 else node.output(k), node.op)
@@ -459,12 +459,14 @@ class Reader(Base):
             self.check_unrolled(body, 1, turn)
             self.unrolled += len(body.node)
             running = self.build.constant(1)
-            made = self.body(body, scope, given, [self.build.constant(turn), running, *carried], f"{node.name}/{turn}/")
-            go_on = made[0]
+            results = self.body(
+                body, scope, given, [self.build.constant(turn), running, *carried], f"{node.name}/{turn}/"
+            )
+            go_on = results[0]
             if isinstance(go_on, tuple) or go_on.data is None:
                 raise UnspelledError("how often it runs depends on its input")
-            carried = made[1 : 1 + len(carried)]
-            for rows, row in zip(stacked, made[1 + len(carried) :], strict=True):
+            carried = results[1 : 1 + len(carried)]
+            for rows, row in zip(stacked, results[1 + len(carried) :], strict=True):
                 if isinstance(row, tuple):
                     raise UnspelledError("it gathers sequences")
                 rows.append(row)
@@ -492,11 +494,11 @@ class Reader(Base):
         if not isinstance(body, onnx.GraphProto):
             raise ValueError("its body is missing")
         count = len(node.sequence(0))
-        made = []
+        rows = []
         for turn in range(count):
             items = [item[turn] if isinstance(item, tuple) else item for item in node.inputs if item is not None]
-            made.append(self.body(body, scope, given, items, f"{node.name}/{turn}/"))
-        columns = list(zip(*made, strict=True)) if made else [()] * len(body.output)
+            rows.append(self.body(body, scope, given, items, f"{node.name}/{turn}/"))
+        columns = list(zip(*rows, strict=True)) if rows else [()] * len(body.output)
         if any(isinstance(item, tuple) for column in columns for item in column):
             raise UnspelledError("its body makes sequences")
         return [tuple(item for item in column if isinstance(item, Value)) for column in columns]
@@ -529,18 +531,18 @@ class Reader(Base):
                 at = self.build.constant(count - 1 - turn if backward[i] else turn)
                 self.build.at(f"{node.name}/{turn}/input/{i}", node.op)
                 slices.append(self.build(program.Take(dim=d), value, at))
-            made = self.body(body, scope, given, [*states, *slices], f"{node.name}/{turn}/")
-            states = made[: len(states)]
-            for rows_, row in zip(outputs, made[len(states) :], strict=True):
+            results = self.body(body, scope, given, [*states, *slices], f"{node.name}/{turn}/")
+            states = results[: len(states)]
+            for rows_, row in zip(outputs, results[len(states) :], strict=True):
                 if isinstance(row, tuple):
                     raise UnspelledError("it gathers sequences")
                 rows_.append(row)
         places = node.get("scan_output_axes") or [0] * len(outputs)
         turned = node.get("scan_output_directions") or [0] * len(outputs)
         stacked = []
-        for k, (found, place, back) in enumerate(zip(outputs, places, turned, strict=True)):
-            rank = len(found[0].shape or ()) + 1 if found else 1
-            stacked.append(self.stack(node, k + len(states), found[::-1] if back else found, place % rank))
+        for k, (per_turn, place, back) in enumerate(zip(outputs, places, turned, strict=True)):
+            rank = len(per_turn[0].shape or ()) + 1 if per_turn else 1
+            stacked.append(self.stack(node, k + len(states), per_turn[::-1] if back else per_turn, place % rank))
         return [*states, *stacked]
 
 
@@ -552,12 +554,12 @@ def _runs_all(body: onnx.GraphProto) -> bool:
     """Whether the body of a loop hands on the condition to go on that it was given, or a constant."""
     if not body.output or len(body.input) < 2:
         return False
-    made = {output: node for node in body.node for output in node.output}
+    makers = {output: node for node in body.node for output in node.output}
     go_on = body.output[0].name
     for _ in body.node:
-        if go_on in made and made[go_on].op_type == "Identity":
-            go_on = made[go_on].input[0]
-    return go_on == body.input[1].name or go_on not in made or made[go_on].op_type == "Constant"
+        if go_on in makers and makers[go_on].op_type == "Identity":
+            go_on = makers[go_on].input[0]
+    return go_on == body.input[1].name or go_on not in makers or makers[go_on].op_type == "Constant"
 
 
 def _metadata(proto: onnx.NodeProto, key: str) -> str:

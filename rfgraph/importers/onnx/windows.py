@@ -24,10 +24,10 @@ def _window(node: Node, kernel: Sequence[int]) -> dict[str, Any]:
     axes = len(kernel)
 
     def entries(name: str, default: int) -> tuple[int, ...]:
-        found = node.get(name) or [default] * axes
-        if len(found) != axes:
-            raise ValueError(f"{name} {list(found)} does not have one entry for each of the {axes} axes of its kernel")
-        return tuple(found)
+        stated = node.get(name) or [default] * axes
+        if len(stated) != axes:
+            raise ValueError(f"{name} {list(stated)} does not have one entry for each of the {axes} axes of its kernel")
+        return tuple(stated)
 
     return {
         "dims": tuple(range(2, 2 + axes)),
@@ -123,17 +123,17 @@ def _causal_conv(node: Node, build: Builder) -> Made:
     if past is not None and not past.constant:
         x, padding = build(program.Concat(dim=2), past, x, part="past"), (0, 0)
     channels = node.shape()[1]
-    made = build(
+    convolved = build(
         program.Slide(
             function="conv", dims=(2,), kernel=(kernel,), stride=(1,), padding=(padding,), dilation=(1,), channel=1,
             channels=channels, groups=channels if isinstance(channels, int) else 1, bound=build.bound(weight, (2,)),
         ),
         x,
     )  # fmt: skip
-    made = and_read(node, build, made, 1, 2)
+    convolved = and_read(node, build, convolved, 1, 2)
     if kernel == 1:
-        return made, build.weight((*node.shape()[:2], 0))
-    return made, build(program.Slice(dims=(2,), starts=(1 - kernel,), stops=(None,), steps=(1,)), x, part="state")
+        return convolved, build.weight((*node.shape()[:2], 0))
+    return convolved, build(program.Slice(dims=(2,), starts=(1 - kernel,), stops=(None,), steps=(1,)), x, part="state")
 
 
 @HANDLERS.handles("QLinearConv", weights=(3, 8), sort="quantised", named=3)
@@ -169,7 +169,7 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
         padding = [(0, 0)] * axes
     groups = node.get("group", 1)
     channels = weight.shape[1] * groups if weight.shape else unknown(f"{node.name}.channels")
-    made = build(
+    convolved = build(
         program.SlideTransposed(
             **window,
             padding=tuple(padding),
@@ -181,7 +181,7 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
         ),
         node.input(0),
     )
-    return and_read(node, build, made, 1, 2)
+    return and_read(node, build, convolved, 1, 2)
 
 
 POOLS = {"MaxPool": "max_pool", "AveragePool": "avg_pool", "LpPool": "lp_pool", "QLinearAveragePool": "avg_pool"}
@@ -193,7 +193,7 @@ def _pool(node: Node, build: Builder) -> Made:
     if not kernel:
         raise ValueError("kernel_shape is missing")
     ceil_mode = bool(node.get("ceil_mode", 0))
-    made = build(
+    pooled = build(
         program.Slide(
             function=POOLS[node.op],
             **_window(node, kernel),
@@ -202,7 +202,7 @@ def _pool(node: Node, build: Builder) -> Made:
         ),
         node.input(0),
     )
-    return made, made  # the indices of the maxima are read where the maxima are
+    return pooled, pooled  # the indices of the maxima are read where the maxima are
 
 
 @HANDLERS.handles("MaxUnpool")

@@ -32,17 +32,17 @@ class Node(Call):
 
     def optional(self, i: int) -> Value | None:
         """Return input ``i``, a tensor, ``None`` if it is left out; negative numbers count from the end."""
-        found = self.inputs[i] if -len(self.inputs) <= i < len(self.inputs) else None
-        if found is not None and not isinstance(found, Value):
+        item = self.inputs[i] if -len(self.inputs) <= i < len(self.inputs) else None
+        if item is not None and not isinstance(item, Value):
             raise UnspelledError(f"its input {i} is no tensor")
-        return found
+        return item
 
     def input(self, i: int) -> Value:
         """Return input ``i``, a tensor."""
-        found = self.optional(i)
-        if found is None:
+        tensor = self.optional(i)
+        if tensor is None:
             raise ValueError(f"input {i} is missing")
-        return found
+        return tensor
 
     @property
     def x(self) -> Value:
@@ -59,8 +59,8 @@ class Node(Call):
 
     def tensors(self, first: int = 0, last: int | None = None) -> list[Value]:
         """Return the inputs that are given, all of them tensors."""
-        found = [self.optional(i) for i in range(len(self.inputs))[first:last]]
-        return [value for value in found if value is not None]
+        tensors = [self.optional(i) for i in range(len(self.inputs))[first:last]]
+        return [value for value in tensors if value is not None]
 
     def numbers(self, what: str, i: int) -> list[Any]:
         """Return what the constant input ``i`` holds, symbolic sizes among it, in row-major order."""
@@ -82,17 +82,17 @@ class Node(Call):
 
     def integer(self, what: str, i: int) -> int:
         """Return the one integer that input ``i`` holds."""
-        found = self.integers(what, i)
-        if len(found) != 1:
-            raise ValueError(f"its {what} has {len(found)} elements, not one")
-        return found[0]
+        numbers = self.integers(what, i)
+        if len(numbers) != 1:
+            raise ValueError(f"its {what} has {len(numbers)} elements, not one")
+        return numbers[0]
 
     def pairs(self, what: str, i: int) -> tuple[tuple[Dim, Dim], ...]:
         """Return pairs of sizes that the constant input ``i`` holds, one per row."""
-        found = self.sizes(what, i)
-        if len(found) % 2:
-            raise ValueError(f"its {what} has {len(found)} elements, not pairs of them")
-        return tuple(zip(found[::2], found[1::2], strict=True))
+        amounts = self.sizes(what, i)
+        if len(amounts) % 2:
+            raise ValueError(f"its {what} has {len(amounts)} elements, not pairs of them")
+        return tuple(zip(amounts[::2], amounts[1::2], strict=True))
 
 
 def fits(shape: Shape, stated: Sequence[object]) -> bool:

@@ -46,9 +46,9 @@ def whole_number(what: str, number: object) -> int:
     return int(number.numerator)
 
 
-def per_axis(what: str, found: Any, count: int) -> tuple[int, ...]:
+def per_axis(what: str, value: Any, count: int) -> tuple[int, ...]:
     """Return one integer for each of ``count`` axes, of a list or of one number for all."""
-    entries = tuple(found) if isinstance(found, (list, tuple)) else (found,)
+    entries = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     entries = entries * count if len(entries) == 1 else entries
     if len(entries) != count:
         raise ValueError(f"{what} {list(entries)} does not have one entry for each of {count} axes")
@@ -70,14 +70,14 @@ def axes_of(axes: Sequence[int], rank: int) -> tuple[int, ...]:
 # Windows.
 
 
-def weighted(build: Builder, made: Value, *weights: Value) -> Value:
+def weighted(build: Builder, product: Value, *weights: Value) -> Value:
     """Return what a convolution makes: each output reads all of the weights that the network computes."""
     computed = [weight for weight in weights if not weight.constant]
     for k, weight in enumerate(computed):
         number = "" if len(computed) == 1 else f"/{k}"
         read = build(program.Whole(shape=()), weight, part=f"weight{number}")
-        made = build(program.Pointwise(function="mul"), made, read, part=f"weighted{number}")
-    return made
+        product = build(program.Pointwise(function="mul"), product, read, part=f"weighted{number}")
+    return product
 
 
 def transposed_crop(before: Dim, after: Dim, span: int, stride: int, padding: str | tuple[int, int]) -> tuple[int, int]:
@@ -154,12 +154,12 @@ def batch_to_space(build: Builder, x: Value, blocks: Sequence[int], crops: Seque
     sizes = [size * block for size, block in zip(shape[1:], blocks, strict=False)]
     whole = (batch, *sizes, *shape[1 + count :])
     cropped = any(crop != (0, 0) for crop in crops)
-    made = build(program.Reshape(shape=whole), turned, part="whole" if cropped else "")
+    laid = build(program.Reshape(shape=whole), turned, part="whole" if cropped else "")
     if not cropped:
-        return made
+        return laid
     amounts: list[tuple[Dim, Dim]] = [(0, 0)] * len(whole)
     amounts[1 : 1 + count] = [(-before, -after) for before, after in crops]
-    return build(program.Pad(amounts=tuple(amounts)), made)
+    return build(program.Pad(amounts=tuple(amounts)), laid)
 
 
 def _blocks(blocks: Sequence[int], amounts: Sequence[tuple[Dim, Dim]], rank: int) -> int:
@@ -190,9 +190,9 @@ def either(build: Builder, alternatives: Sequence[Value], condition: Value | Non
         raise UnspelledError("its branches make tensors of different ranks")
     if condition is None or condition.constant:
         return build(program.Either(), *alternatives, part=part)
-    made = build(program.Either(), *alternatives, part=f"either/{part}" if part else "either")
+    output = build(program.Either(), *alternatives, part=f"either/{part}" if part else "either")
     read = build(program.Whole(shape=()), condition, part=f"condition/{part}" if part else "condition")
-    return build(program.Pointwise(function="where"), made, read, part=part)
+    return build(program.Pointwise(function="where"), output, read, part=part)
 
 
 # Resolutions.
@@ -292,16 +292,16 @@ def tile(build: Builder, x: Value, repeats: Sequence[int]) -> Value:
     shape = shape_of(x)
     if len(repeats) != len(shape):
         raise ValueError(f"it repeats {len(repeats)} dimensions of a tensor of {len(shape)}")
-    made = x
+    tensor = x
     grown = tuple(count if size == 1 else size for size, count in zip(shape, repeats, strict=True))
     several = [d for d, (size, count) in enumerate(zip(shape, repeats, strict=True)) if size != 1 and count != 1]
     if grown != shape:
-        made = build(program.Expand(shape=grown), made, part="expand" if several else "")
+        tensor = build(program.Expand(shape=grown), tensor, part="expand" if several else "")
     for d in several:
         if not 1 <= repeats[d] <= MAX_REPEATS:
             raise UnspelledError(f"it repeats dimension {d} {repeats[d]} times")
-        made = build(program.Concat(dim=d), *[made] * repeats[d], part=f"{d}" if d != several[-1] else "")
-    return build(program.Pointwise(function="identity"), x) if made is x else made
+        tensor = build(program.Concat(dim=d), *[tensor] * repeats[d], part=f"{d}" if d != several[-1] else "")
+    return build(program.Pointwise(function="identity"), x) if tensor is x else tensor
 
 
 def stack(build: Builder, rows: Sequence[Value], axis: int) -> Value:
@@ -322,15 +322,15 @@ def unstack(build: Builder, x: Value, axis: int, count: int | None, names: Seque
     """Take a tensor apart along a dimension, which goes; ``names`` are the nodes and ops that the pieces are of."""
     shape = shape_of(x)
     d = axis_of(axis, len(shape))
-    found = whole_number("size", shape[d]) if count is None else count
-    if isinstance(shape[d], int) and found != shape[d]:
-        raise ValueError(f"it takes {found} rows of a dimension of size {shape[d]}")
-    _check_pieces(found)
-    made = []
-    for k in range(min(found, len(names))):
+    count_of_rows = whole_number("size", shape[d]) if count is None else count
+    if isinstance(shape[d], int) and count_of_rows != shape[d]:
+        raise ValueError(f"it takes {count_of_rows} rows of a dimension of size {shape[d]}")
+    _check_pieces(count_of_rows)
+    rows = []
+    for k in range(min(count_of_rows, len(names))):
         build.at(*names[k])
-        made.append(build(program.Take(dim=d), x, build.constant(k)))
-    return made
+        rows.append(build(program.Take(dim=d), x, build.constant(k)))
+    return rows
 
 
 def split(
@@ -347,13 +347,13 @@ def split(
     rest = shape[d]
     for size in sizes:
         rest = rest if size == -1 else rest - size
-    made, start = [], 0
+    pieces, start = [], 0
     for name, size in zip(names, sizes, strict=False):
         stop: Dim = start + (rest if size == -1 else size)
         build.at(*name)
-        made.append(build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), x))
+        pieces.append(build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), x))
         start = stop  # type: ignore[assignment]
-    return made
+    return pieces
 
 
 def _check_pieces(count: int) -> None:

@@ -94,10 +94,10 @@ class Body:
 
     def get(self, name: str, reader: str) -> Wired:
         """Return a node."""
-        found = self.nodes.get(name)
-        if found is None:
+        node = self.nodes.get(name)
+        if node is None:
             raise ValueError(f"{reader} reads {name!r}, which is not in the graph")
-        return found
+        return node
 
     def needed(self, name: str) -> list[str]:
         """Return the nodes that must be read before a node is."""
@@ -131,10 +131,10 @@ class Body:
         for ops in (SWITCHES, MERGES):
             if not wired.data:
                 return None
-            found = self.nodes.get(wired.data[0].name)
-            if found is None or found.op not in ops:
+            node = self.nodes.get(wired.data[0].name)
+            if node is None or node.op not in ops:
                 return None
-            wired = found
+            wired = node
         ends = [self.nodes[i.name] for i in wired.data if self.is_next(i.name)]
         return ends[0].data[0] if len(ends) == 1 and ends[0].data else None
 
@@ -177,7 +177,7 @@ class Body:
 
     def entries(self, name: str) -> list[str]:
         """Return the nodes through which tensors enter the loop that a node leaves."""
-        found: dict[str, None] = {}
+        names: dict[str, None] = {}
         seen, queue = {name}, deque([name])
         while queue:
             wired = self.nodes.get(queue.popleft())
@@ -187,11 +187,11 @@ class Body:
             for i in wired.data if wired is not None else ():
                 inner = self.nodes.get(i.name)
                 if inner is not None and inner.op in ENTERS:
-                    found[i.name] = None
+                    names[i.name] = None
                 elif i.name not in seen:
                     seen.add(i.name)
                     queue.append(i.name)
-        return list(found)
+        return list(names)
 
 
 # What nodes say.

@@ -147,12 +147,12 @@ class _Shards:
         self.files: list[tuple[int, Path]] = []  # where each begins
         self.end: int | None = 0
         for path in paths:
-            found = beside(folder, path)
-            if found is None:
+            shards = beside(folder, path)
+            if shards is None:
                 break
             assert self.end is not None
-            self.files.append((self.end, found))
-            self.end += found.stat().st_size
+            self.files.append((self.end, shards))
+            self.end += shards.stat().st_size
 
     def read(self, start: int, count: int) -> bytes | None:
         """Return some bytes, ``None`` if a file does not hold all of them."""

@@ -78,10 +78,10 @@ class Node(Base):
         """Return input ``i``, a list of tensors."""
         if not -len(self.inputs) <= i < len(self.inputs):
             raise ValueError(f"input {i} is missing")
-        found = self.inputs[i]
-        if not isinstance(found, Rows):
+        item = self.inputs[i]
+        if not isinstance(item, Rows):
             raise UnspelledError(f"its input {i} is no list of tensors")
-        return found
+        return item
 
     def amounts(self, what: str, i: int) -> tuple[Dim, ...]:
         """Return a list of numbers that the constant input ``i`` holds, each a name where it cannot be worked out.
@@ -98,10 +98,10 @@ class Node(Base):
 
     def pairs(self, what: str, i: int) -> tuple[tuple[Dim, Dim], ...]:
         """Return pairs of sizes that input ``i`` holds, one per row."""
-        found = self.amounts(what, i)
-        if len(found) % 2:
-            raise ValueError(f"its {what} has {len(found)} elements, not pairs of them")
-        return tuple(zip(found[::2], found[1::2], strict=True))
+        amounts = self.amounts(what, i)
+        if len(amounts) % 2:
+            raise ValueError(f"its {what} has {len(amounts)} elements, not pairs of them")
+        return tuple(zip(amounts[::2], amounts[1::2], strict=True))
 
     # Attributes.
 
@@ -111,35 +111,35 @@ class Node(Base):
 
     def text(self, name: str, default: str = "") -> str:
         """Return an attribute that is text."""
-        found = self.get(name, default)
-        if not isinstance(found, str):
+        value = self.get(name, default)
+        if not isinstance(value, str):
             raise ValueError(f"{name} is not text")
-        return found
+        return value
 
     def flag(self, name: str, default: bool = False) -> bool:
         """Return an attribute that is true or false."""
-        found = self.get(name, default)
-        if not isinstance(found, bool):
+        value = self.get(name, default)
+        if not isinstance(value, bool):
             raise ValueError(f"{name} is not true or false")
-        return found
+        return value
 
     def number(self, name: str, default: int | None = None) -> int:
         """Return an attribute that is an integer."""
-        found = self.get(name, default)
-        if not isinstance(found, int) or isinstance(found, bool):
+        value = self.get(name, default)
+        if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"{name} is not an integer")
-        return found
+        return value
 
     def several(self, name: str, count: int | None = None, default: int | None = None) -> list[int]:
         """Return an attribute that is a list of integers, ``count`` of them."""
-        found = self.get(name)
-        if not found and default is not None and count is not None:
+        value = self.get(name)
+        if not value and default is not None and count is not None:
             return [default] * count
-        if not isinstance(found, list) or not all(isinstance(entry, int) for entry in found):
+        if not isinstance(value, list) or not all(isinstance(entry, int) for entry in value):
             raise ValueError(f"{name} is not a list of integers")
-        if count is not None and len(found) != count:
-            raise ValueError(f"{name} {found} does not have one entry for each of {count} dimensions")
-        return found
+        if count is not None and len(value) != count:
+            raise ValueError(f"{name} {value} does not have one entry for each of {count} dimensions")
+        return value
 
     # Outputs.
 
@@ -156,11 +156,11 @@ Handle: TypeAlias = "Callable[[Node, Builder], Made]"
 HANDLERS: Handlers[Handle] = Handlers("TensorFlow")
 
 
-def with_range(node: Node, build: Builder, made: Value) -> Made:
+def with_range(node: Node, build: Builder, output: Value) -> Made:
     """Return what a quantised op makes with the least and greatest number that it stands for, which are constants."""
     if not node.op.startswith(("Quantize", "Requantize")):
-        return made
-    return [made, build.weight((), node.output(1)), build.weight((), node.output(2))]
+        return output
+    return [output, build.weight((), node.output(1)), build.weight((), node.output(2))]
 
 
 #: Ops of several outputs that are handled: bodies of functions refer to outputs by name.

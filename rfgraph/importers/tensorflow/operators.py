@@ -36,13 +36,13 @@ BIASES = ("BiasAdd", "BiasAddV1")
 @HANDLERS.handles(*BIASES, weights=(1,))
 @HANDLERS.handles(*(op for op in UNARY if op not in BIASES))
 def _unary(node: Node, build: Builder) -> Made:
-    made = build(program.Pointwise(function=UNARY[node.op]), node.input(0))
+    output = build(program.Pointwise(function=UNARY[node.op]), node.input(0))
     if node.op in ("BiasAdd", "BiasAddV1") and not (bias := node.input(1)).constant:
         last = node.op == "BiasAddV1" or layout_of(node, 2).channel == 3
         if not last:
             bias = build(program.Unsqueeze(dims=tuple(range(1, node.rank() - 1))), bias, part="channels")
-        return build(program.Pointwise(function="add"), made, bias, part="add")
-    return made
+        return build(program.Pointwise(function="add"), output, bias, part="add")
+    return output
 
 
 @HANDLERS.handles(*PASSING)
@@ -54,15 +54,15 @@ def _identity(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("IdentityN", "ShapeN")
 def _each(node: Node, build: Builder) -> Made:
-    made: list[Item] = []
+    outputs: list[Item] = []
     for k, value in enumerate(node.tensors()):
         build.at(node.output(k), node.op)
-        made.append(
+        outputs.append(
             build(program.Pointwise(function="identity"), value)
             if node.op == "IdentityN"
             else _shape_constant(build, value, node.output(k))
         )
-    return made
+    return outputs
 
 
 @HANDLERS.handles("Enter", "RefEnter", "LoopCond", "ReadVariableOp")
@@ -182,8 +182,8 @@ def _top_k(node: Node, build: Builder) -> Made:
     count: Dim = node.number("k") if node.op == "TopK" else node.numbers("k", 1)[0]
     d = node.rank() - 1
     mixed = build(program.Mix(function="sort", dims=(d,)), node.input(0), part="sort")
-    made = build(program.Slice(dims=(d,), starts=(0,), stops=(count,), steps=(1,)), mixed)
-    return [made, made]
+    largest = build(program.Slice(dims=(d,), starts=(0,), stops=(count,), steps=(1,)), mixed)
+    return [largest, largest]
 
 
 @HANDLERS.handles("InTopKV2", "InTopK")
@@ -225,11 +225,11 @@ def _combined(node: Node, build: Builder) -> Made:
 
 def _selected(node: Node, build: Builder, shapes: Sequence[Shape | None]) -> list[Value]:
     """Return what is selected by contents: all of it depends on all of the input."""
-    made = []
+    rows = []
     for (name, op), shape in zip(node.outputs(len(shapes)), shapes, strict=True):
         build.at(name, op)
-        made.append(build(program.Whole(shape=shape), *node.tensors()))
-    return made
+        rows.append(build(program.Whole(shape=shape), *node.tensors()))
+    return rows
 
 
 # Products.
@@ -248,11 +248,11 @@ def _matmul(node: Node, build: Builder) -> Made:
         columns[-2:] = reversed(columns[-2:])
     fused = node.get("fused_ops") if node.op == "_FusedMatMul" else None
     primitive = program.Contract(operands=(tuple(rows), tuple(columns)), output=plain.output)
-    made = build(primitive, left, right, part="product" if fused else "")
+    product = build(primitive, left, right, part="product" if fused else "")
     if not fused:
-        return with_range(node, build, made)
+        return with_range(node, build, product)
     added = [value for value in node.tensors(2) if not value.constant]
-    return build(program.Pointwise(function="add" if added else "elementwise"), made, *added)
+    return build(program.Pointwise(function="add" if added else "elementwise"), product, *added)
 
 
 @HANDLERS.handles("Einsum", weights=(0, 1))
@@ -339,8 +339,8 @@ def _concat(node: Node, build: Builder) -> Made:
     if rank is None:
         raise UnspelledError("the rank of its inputs is not known")
     axis = axis_of(node.integer("axis", place), rank)
-    made = build(program.Concat(dim=axis), *tensors)
-    return with_range(node, build, made)
+    joined = build(program.Concat(dim=axis), *tensors)
+    return with_range(node, build, joined)
 
 
 @HANDLERS.handles("GatherV2", "Gather", "ResourceGather", weights=(0,))
@@ -363,20 +363,20 @@ def _broadcast_to(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Roll")
 def _roll(node: Node, build: Builder) -> Made:
-    shifts, axes, made = node.integers("shift", 1), node.integers("axis", 2), node.input(0)
+    shifts, axes, tensor = node.integers("shift", 1), node.integers("axis", 2), node.input(0)
     if len(shifts) != len(axes) or not shifts:
         raise ValueError(f"it has {len(shifts)} shifts for {len(axes)} axes")
     for k, (axis, shift) in enumerate(zip(axes, shifts, strict=True)):
         dim = axis_of(axis, node.rank())
-        made = build(program.Roll(dim=dim, shift=shift), made, part=str(k) if k < len(axes) - 1 else "")
-    return made
+        tensor = build(program.Roll(dim=dim, shift=shift), tensor, part=str(k) if k < len(axes) - 1 else "")
+    return tensor
 
 
 @HANDLERS.handles("ReverseV2", "Reverse")
 def _reverse(node: Node, build: Builder) -> Made:
-    found = node.integers("axes", 1)
+    stated = node.integers("axes", 1)
     rank = node.rank()
-    dims = tuple(d for d, turned in enumerate(found) if turned) if node.op == "Reverse" else axes_of(found, rank)
+    dims = tuple(d for d, turned in enumerate(stated) if turned) if node.op == "Reverse" else axes_of(stated, rank)
     if not dims:
         return build(program.Pointwise(function="identity"), node.input(0))
     ends = (None,) * len(dims)
@@ -394,15 +394,15 @@ def _one_hot(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("Reshape", "QuantizedReshape")
 def _reshape(node: Node, build: Builder) -> Made:
     wanted = node.sizes("shape", 1)
-    made = build(program.Reshape(shape=completed(wanted, node.input(0).shape, node.name)), node.input(0))
-    return with_range(node, build, made)
+    reshaped = build(program.Reshape(shape=completed(wanted, node.input(0).shape, node.name)), node.input(0))
+    return with_range(node, build, reshaped)
 
 
 @HANDLERS.handles("Squeeze")
 def _squeeze(node: Node, build: Builder) -> Made:
     shape = node.shape()
-    found = node.get("squeeze_dims") or node.get("axis")
-    dims = axes_of(node.several("squeeze_dims"), len(shape)) if found else None
+    stated = node.get("squeeze_dims") or node.get("axis")
+    dims = axes_of(node.several("squeeze_dims"), len(shape)) if stated else None
     if dims is None:
         dims = tuple(d for d, size in enumerate(shape) if size == 1)
     return build(program.Squeeze(dims=dims), node.input(0))
@@ -514,8 +514,8 @@ def _broadcast_args(node: Node, build: Builder) -> Made:
 def _rows(node: Node, build: Builder) -> Made:
     count = node.input(0 if node.op == "TensorArrayV3" else 1)
     known = None if count.data is None else count.data.elements.flat[0]
-    made = Rows(None, known)
-    return [build.weight(None, node.name), made] if node.op == "TensorArrayV3" else made
+    rows = Rows(None, known)
+    return [build.weight(None, node.name), rows] if node.op == "TensorArrayV3" else rows
 
 
 @HANDLERS.handles("TensorArrayScatterV3", "TensorListFromTensor")
@@ -568,15 +568,15 @@ QUANTISED = {
 @HANDLERS.handles("QuantizedBiasAdd", weights=(1,))
 @HANDLERS.handles(*(op for op in QUANTISED if op != "QuantizedBiasAdd"))
 def _quantised(node: Node, build: Builder) -> Made:
-    made = build(program.Pointwise(function=QUANTISED[node.op]), node.input(0))
-    return with_range(node, build, made)
+    output = build(program.Pointwise(function=QUANTISED[node.op]), node.input(0))
+    return with_range(node, build, output)
 
 
 @HANDLERS.handles("QuantizedAdd", "QuantizedMul")
 def _quantised_pair(node: Node, build: Builder) -> Made:
     function = "add" if node.op == "QuantizedAdd" else "mul"
-    made = build(program.Pointwise(function=function), node.input(0), node.input(1))
-    return with_range(node, build, made)
+    output = build(program.Pointwise(function=function), node.input(0), node.input(1))
+    return with_range(node, build, output)
 
 
 @HANDLERS.handles("RequantizationRange")

@@ -75,11 +75,11 @@ def _declared() -> descriptor_pool.DescriptorPool:
     kinds = file.enum_type.add(name="DataType")
     for name, number in DATA_TYPES.items():
         kinds.value.add(name=name, number=number)
-    made: dict[str, Any] = {}
+    messages: dict[str, Any] = {}
     for path, fields in MESSAGES.items():
         outer, _, name = path.rpartition(".")
-        message = (made[outer].nested_type if outer else file.message_type).add(name=name)
-        made[path] = message
+        message = (messages[outer].nested_type if outer else file.message_type).add(name=name)
+        messages[path] = message
         if path in ONEOFS:
             message.oneof_decl.add(name=ONEOFS[path])
         for text in fields:

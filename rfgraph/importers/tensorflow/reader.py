@@ -269,11 +269,11 @@ class Reader(Base):
             wanted = [Input(name, 0) for name in pruning.sinks(body)]
         else:
             wanted = [Input(*ref(text)) for text in self.model.outputs]
-        made = self.run(body, bound, wanted, "")
-        titles = self.model.titles or ("",) * len(made)
+        results = self.run(body, bound, wanted, "")
+        titles = self.model.titles or ("",) * len(results)
         named = [
             (item, title)
-            for item, title in zip(made, titles, strict=True)
+            for item, title in zip(results, titles, strict=True)
             if isinstance(item, Value) and not item.constant
         ]
         if not named:
@@ -293,10 +293,10 @@ class Reader(Base):
         assert order is not None
         held = self.sandwiches(body, order, wanted)
         if held:
-            later = {conv: [i.name for i in found.amounts] for conv, found in held.items()}
+            later = {conv: [i.name for i in sandwich.amounts] for conv, sandwich in held.items()}
             again = self.ordered(body, bound, wanted, later)
             order, held = (order, {}) if again is None else (again, held)
-        passed = {end for found in held.values() for end in found.ends}
+        passed = {end for sandwich in held.values() for end in sandwich.ends}
         scope = {name: item if isinstance(item, Outputs) else Outputs(None, [item]) for name, item in bound.items()}
         for name in order:
             if prefix or body.function:
@@ -346,7 +346,7 @@ class Reader(Base):
             return {}
         reads = Counter(i.name for name in order for i in body.nodes[name].data)
         reads.update(i.name for i in wanted)
-        found = {}
+        sandwiches = {}
         for end in ends:
             chain = self._chain(body, end, reads)
             kinds = [body.nodes[name].op for name in chain]
@@ -366,8 +366,8 @@ class Reader(Base):
             if inserted != ("Squeeze" in kinds[:at]) or {"Squeeze"} & {*kinds[at:]} or {"ExpandDims"} & {*kinds[:at]}:
                 continue
             amounts = (before.data[1], before.data[2], after.data[2])
-            found[convolutions[0]] = Sandwich((chain[-1], end), amounts, inserted)
-        return found
+            sandwiches[convolutions[0]] = Sandwich((chain[-1], end), amounts, inserted)
+        return sandwiches
 
     def _chain(self, body: Body, end: str, reads: Counter[str]) -> list[str]:
         """Return the nodes before ``end``, each read by the next one only, back to a ``SpaceToBatchND``."""
@@ -432,8 +432,8 @@ class Reader(Base):
         """Return the outputs of a node; of one that is passed over, what it reads."""
         if passed:
             return Outputs(None, [node.input(0)])
-        made = self.made(node, body, wired)
-        outputs = [made] if isinstance(made, (Value, Rows, Dead)) else list(made)
+        results = self.made(node, body, wired)
+        outputs = [results] if isinstance(results, (Value, Rows, Dead)) else list(results)
         self.outputs += len(outputs)
         if self.outputs > MAX_OUTPUTS:
             raise self.fail(f"its nodes have more than {MAX_OUTPUTS} outputs")
@@ -443,8 +443,8 @@ class Reader(Base):
         """Return what a node reads; of a loop that is not followed, what enters it."""
         if wired.op in EXITS:
             turn = body.turn(wired.proto.name)
-            found = [Input(name, 0) for name in body.entries(wired.proto.name)] if turn is None else [turn]
-            return [self.item(body, scope, i) for i in found]
+            wires = [Input(name, 0) for name in body.entries(wired.proto.name)] if turn is None else [turn]
+            return [self.item(body, scope, i) for i in wires]
         if wired.op in NEXT:
             return []
         if wired.op in MERGES:
@@ -489,8 +489,8 @@ class Reader(Base):
 
     def opaque(self, node: Node, k: int, why: str) -> Value:
         """Return output ``k`` of a node of which nothing is known but perhaps its shape."""
-        found = [item.tensor if isinstance(item, Rows) else item for item in node.inputs]
-        operands = [item for item in found if isinstance(item, Value)]
+        tensors = [item.tensor if isinstance(item, Rows) else item for item in node.inputs]
+        operands = [item for item in tensors if isinstance(item, Value)]
         shape = None if self.resized else self.stated(node, k)
         if any(value.name in self.outside for value in operands):
             return self.added(node, k, shape)
@@ -520,26 +520,26 @@ class Reader(Base):
         shapes = node.get("output_shapes") or [node.get("shape")]
         if not isinstance(types, list) or not isinstance(shapes, list) or len(types) > MAX_ELEMENTS:
             raise ValueError("its output_types or output_shapes are no lists")
-        made: list[Item] = []
+        sources: list[Item] = []
         for k, kind in enumerate(types):
-            found = shapes[k] if k < len(shapes) else None
+            known_shape = shapes[k] if k < len(shapes) else None
             stated = node.get("_output_shapes")
-            if found is None and isinstance(stated, list) and k < len(stated):
-                found = stated[k]
-            if found == () and node.op in ("Placeholder", "_Arg") and 0 < self.model.graph.versions.producer < 24:
-                found = None  # in old graphs no dimensions meant that they are not known
-            shape_ = found and tuple(
+            if known_shape is None and isinstance(stated, list) and k < len(stated):
+                known_shape = stated[k]
+            if known_shape == () and node.op in ("Placeholder", "_Arg") and 0 < self.model.graph.versions.producer < 24:
+                known_shape = None  # in old graphs no dimensions meant that they are not known
+            shape_ = known_shape and tuple(
                 size if isinstance(size, int) and size > 0 else unknown(f"{node.output(k)}.{d}")
-                for d, size in enumerate(found)
+                for d, size in enumerate(known_shape)
             )
             if kind == BOOL and _TRAINING.search(node.name):
-                made.append(self.build.constant(0, name=node.name))
+                sources.append(self.build.constant(0, name=node.name))
             elif kind in (STRING, RESOURCE, VARIANT):
-                made.append(self.build.weight(None, self.build.unique(node.output(k))))
+                sources.append(self.build.weight(None, self.build.unique(node.output(k))))
                 self.outside.update([node.output(k)] if kind == STRING else [])
             else:
-                made.append(self.added(node, k, shape_))
-        return made
+                sources.append(self.added(node, k, shape_))
+        return sources
 
     def added(self, node: Node, k: int, shape: Shape | None) -> Value:
         """Add an input of the program."""
@@ -577,11 +577,11 @@ class Reader(Base):
 
         A loop over the rows of a batch does the same with each, so that one turn stands for all.
         """
-        found = node.inputs[0] if node.inputs and known else None
-        if isinstance(found, Rows):
-            return found
-        if isinstance(found, Value) and found.constant:
-            return self.build.weight(found.shape, node.name)
+        entering = node.inputs[0] if node.inputs and known else None
+        if isinstance(entering, Rows):
+            return entering
+        if isinstance(entering, Value) and entering.constant:
+            return self.build.weight(entering.shape, node.name)
         raise UnspelledError("what its loop computes is not followed")
 
     def unrolled(
@@ -689,11 +689,11 @@ class Reader(Base):
             else:
                 functions = [functions[0 if _truth(condition) else 1]]
         scope = _scope_of(node.name)
-        made = [self.body(_function_name(f), node.inputs[1:], scope, _function_attributes(f)) for f in functions]
-        if len(made) == 1:
-            return made[0]
+        branches = [self.body(_function_name(f), node.inputs[1:], scope, _function_attributes(f)) for f in functions]
+        if len(branches) == 1:
+            return branches[0]
         read = None if condition.constant or condition in self.build.inputs else condition
-        return [self.either(node, k, items, read) for k, items in enumerate(zip(*made, strict=True))]
+        return [self.either(node, k, items, read) for k, items in enumerate(zip(*branches, strict=True))]
 
     def loop(self, node: Node) -> Made:
         """Unroll a loop of few turns whose number is known."""
@@ -718,13 +718,13 @@ class Reader(Base):
             for k, item in enumerate(carried)
         ]
         turn = node.get("body")
-        made = self.body(_function_name(turn), given, _scope_of(node.name), _function_attributes(turn))
-        for before, after in zip(given, made, strict=True):
+        results = self.body(_function_name(turn), given, _scope_of(node.name), _function_attributes(turn))
+        for before, after in zip(given, results, strict=True):
             if isinstance(before, Value) and not before.constant and after != before:
                 raise UnspelledError("its turns hand each other what the network computes")
             if isinstance(before, Value) and isinstance(after, Value) and before.constant != after.constant:
                 raise UnspelledError("its turns hand each other what the network computes")
-        return made
+        return results
 
 
 @dataclass
@@ -761,8 +761,9 @@ def _contents(tensor: Any, kind: int, count: int) -> list[Any] | None:
         if len(numbers) > count:
             return None
         numbers += (numbers[-1:] or [0]) * (count - len(numbers))
-    finite = all(number == number and abs(number) != float("inf") for number in numbers)
-    return [int(number) for number in numbers] if kind in INTEGERS else numbers if finite else None
+    if kind in INTEGERS:
+        return [int(number) for number in numbers]
+    return numbers if np.isfinite(numbers).all() else None
 
 
 def _array(tensor: Any, kind: int, shape: tuple[int, ...], count: int) -> Any:
@@ -791,20 +792,20 @@ def _truth(value: Value) -> bool:
     assert value.data is not None
     if value.data.elements.size != 1:
         raise UnspelledError("its condition is not one number")
-    found = value.data.elements.flat[0]
-    if not isinstance(found, (int, bool)) and not hasattr(found, "denominator"):
+    number = value.data.elements.flat[0]
+    if not isinstance(number, (int, bool)) and not hasattr(number, "denominator"):
         raise UnspelledError("its condition depends on the input size; give one")
-    return bool(found)
+    return bool(number)
 
 
-def _function_name(found: Any) -> str:
-    if not hasattr(found, "attr"):
+def _function_name(function: Any) -> str:
+    if not hasattr(function, "attr"):
         raise ValueError("the function that it calls is missing")
-    return str(found.name)
+    return str(function.name)
 
 
-def _function_attributes(found: Any) -> Mapping[str, Any]:
-    return Attributes(found.attr, {})
+def _function_attributes(function: Any) -> Mapping[str, Any]:
+    return Attributes(function.attr, {})
 
 
 def _scope_of(name: str) -> str:

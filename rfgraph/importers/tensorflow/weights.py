@@ -19,8 +19,8 @@ def read(node: Node) -> list[Value]:
     places = () if learns is None else learns.inputs
     if all(isinstance(item, Value) and item.constant for item in node.inputs):
         return []  # what is made of weights alone counts where it is read
-    found = [item for k, item in enumerate(node.inputs) if k in places and isinstance(item, Value)]
-    return [value for value in found if value.learned and value.shape != ()]
+    tensors = [item for k, item in enumerate(node.inputs) if k in places and isinstance(item, Value)]
+    return [value for value in tensors if value.learned and value.shape != ()]
 
 
 def learn(build: Builder, value: Value, kind: int = 1) -> Value:
@@ -29,11 +29,11 @@ def learn(build: Builder, value: Value, kind: int = 1) -> Value:
     return build.learn(value) if known else value
 
 
-def less_learned(node: Node, made: Made) -> Made:
+def less_learned(node: Node, outputs: Made) -> Made:
     """Return what is made without what is no longer learned: of norms, their means and variances.
 
     Norms at inference are written as ``x * scale + (shift - mean * scale)``, with ``scale = gamma / sqrt(variance)``.
     """
-    if isinstance(made, Value) and made.constant and made.learned and node.op in ("Rsqrt", "Sub"):
-        return replace(made, learned=node.input(0).learned if node.op == "Sub" else NOTHING)
-    return made
+    if isinstance(outputs, Value) and outputs.constant and outputs.learned and node.op in ("Rsqrt", "Sub"):
+        return replace(outputs, learned=node.input(0).learned if node.op == "Sub" else NOTHING)
+    return outputs

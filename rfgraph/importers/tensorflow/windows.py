@@ -50,8 +50,8 @@ def _paddings(node: Node, layout: Layout) -> program.Paddings:
         return ((0, 0),) * len(layout.dims)
     if how != "EXPLICIT":
         raise ValueError(f"padding {how!r} is not SAME, VALID or EXPLICIT")
-    found = node.several("explicit_paddings", 2 * (len(layout.dims) + 2))
-    return tuple((found[2 * d], found[2 * d + 1]) for d in layout.dims)
+    amounts = node.several("explicit_paddings", 2 * (len(layout.dims) + 2))
+    return tuple((amounts[2 * d], amounts[2 * d + 1]) for d in layout.dims)
 
 
 # Convolutions.
@@ -96,12 +96,12 @@ def _ranked(node: Node, axes: int, channel: int, channels: Dim | None = None) ->
     return tuple(sizes)
 
 
-def weighted(build: Builder, made: Value, weight: Value) -> Value:
+def weighted(build: Builder, product: Value, weight: Value) -> Value:
     """Return what a convolution makes whose weight, if the network computes it, is read whole by every output."""
     if weight.constant:
-        return made
+        return product
     read = build(program.Whole(shape=()), weight, part="weight")
-    return build(program.Pointwise(function="mul"), made, read, part="weighted")
+    return build(program.Pointwise(function="mul"), product, read, part="weighted")
 
 
 def _atrous(
@@ -154,10 +154,10 @@ def _fused(node: Node, build: Builder) -> Made:
     added = [value for value in node.tensors(2) if not value.constant]
     depthwise = node.op != "_FusedConv2D"
     part = "conv" if functions else ""
-    made = _convolved(node, build, node.input(0), node.input(1), 2, depthwise=depthwise, part=part)
+    convolved = _convolved(node, build, node.input(0), node.input(1), 2, depthwise=depthwise, part=part)
     if not functions:
-        return made
-    return build(program.Pointwise(function="add" if added else "elementwise"), made, *added)
+        return convolved
+    return build(program.Pointwise(function="add" if added else "elementwise"), convolved, *added)
 
 
 @HANDLERS.handles("FusedPadConv2D", weights=(2,))
@@ -234,10 +234,10 @@ def _pool(node: Node, build: Builder) -> Made:
         function=POOLS[node.op], dims=layout.dims, kernel=layout.of(kernel), stride=layout.of(stride),
         padding=_paddings(node, layout), dilation=(1,) * axes,
     )  # fmt: skip
-    made = build(primitive, x, shape=_ranked(node, axes, layout.channel))
+    pooled = build(primitive, x, shape=_ranked(node, axes, layout.channel))
     if node.op == "MaxPoolWithArgmax":
-        return [made, made]  # the places of the maxima are read where they are
-    return with_range(node, build, made)
+        return [pooled, pooled]  # the places of the maxima are read where they are
+    return with_range(node, build, pooled)
 
 
 def _over_channels(node: Node, build: Builder, layout: Layout, x: Value, group: int) -> Value:
@@ -281,11 +281,11 @@ RESIZES = {"ResizeBilinear": "linear", "ResizeBicubic": "cubic", "ResizeNearestN
 
 @HANDLERS.handles(*RESIZES, "QuantizedResizeBilinear")
 def _resize(node: Node, build: Builder) -> Made:
-    made = spellings.resize(
+    resized = spellings.resize(
         build, node.input(0), node.amounts("size", 1), RESIZES.get(node.op, "linear"),
         align_corners=node.flag("align_corners"), half_pixel_centers=node.flag("half_pixel_centers"),
     )  # fmt: skip
-    return with_range(node, build, made)
+    return with_range(node, build, resized)
 
 
 #: Kernels of ``ScaleAndTranslate``. Those of Hermite weigh the taps of a linear one.

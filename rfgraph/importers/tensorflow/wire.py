@@ -23,18 +23,18 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 def _descents() -> dict[str, dict[int, str]]:
     """Return the fields, by message and number, that lead to tensors."""
-    found: dict[str, dict[int, str]] = {}
+    descents: dict[str, dict[int, str]] = {}
     for message, fields in MESSAGES.items():
-        inner = found.setdefault(message, {})
+        inner = descents.setdefault(message, {})
         for text in fields:
             kind, name, number = text.split()
             if kind.startswith("map:"):
                 entry = f"{message}.{name}"
-                inner[int(number)], found[entry] = entry, {2: kind[4:]} if kind[4:] in MESSAGES else {}
+                inner[int(number)], descents[entry] = entry, {2: kind[4:]} if kind[4:] in MESSAGES else {}
             elif kind.lstrip("*") in MESSAGES:
                 inner[int(number)] = kind.lstrip("*")
-    found["AttrValue"] = {8: "TensorProto"}  # functions within attributes may be nested without end
-    return found
+    descents["AttrValue"] = {8: "TensorProto"}  # functions within attributes may be nested without end
+    return descents
 
 
 _DESCENTS = _descents()

@@ -160,12 +160,12 @@ class _File:
             raise ValueError(f"{count} {what} in a file of {len(self.data)} bytes, {self.items} with those before")
         return count
 
-    def text(self, found: bytes | None) -> str:
+    def text(self, contents: bytes | None) -> str:
         """Return a text of the file."""
-        self.text_read += len(found or b"")
+        self.text_read += len(contents or b"")
         if self.text_read > MAX_TEXT:
             raise ValueError(f"its names have more than {MAX_TEXT} bytes")
-        return (found or b"").decode("utf-8", "replace")
+        return (contents or b"").decode("utf-8", "replace")
 
     def numbers(self, table: Any, field: str) -> tuple[Any, ...]:
         """Return a vector of numbers."""
@@ -228,10 +228,10 @@ class _File:
             index = operator.OpcodeIndex()
             if index >= len(codes):
                 raise ValueError(f"operator {i} has code {index} of {len(codes)}")
-            read, made = named(self.numbers(operator, "Inputs"), -1), named(self.numbers(operator, "Outputs"))
+            read, written = named(self.numbers(operator, "Inputs"), -1), named(self.numbers(operator, "Outputs"))
             custom = CUSTOM_OPTIONS.get(codes[index])
             options = self.options(operator) if custom is None else self.custom(operator, custom)
-            steps.append(Step(codes[index], options, read, made))
+            steps.append(Step(codes[index], options, read, written))
         return Graph(tensors, inputs, outputs, tuple(steps), {i: name for i, name in names.items() if i in tensors})
 
     def tensor(self, table: Any) -> Tensor:
@@ -276,10 +276,10 @@ class _File:
             (OPTIONS[1], getattr(operator, "BuiltinOptions2Type", int), getattr(operator, "BuiltinOptions2", None)),
         ):
             name = tables.get(code())
-            found = union() if name and union is not None else None
-            if name and found is not None:
+            options = union() if name and union is not None else None
+            if name and options is not None:
                 table = getattr(tflite, name)()
-                table.Init(self.data, found.Pos)
+                table.Init(self.data, options.Pos)
                 return self.fields(self.careful(table))
         return {}
 
@@ -292,17 +292,17 @@ class _File:
 
     def fields(self, table: Any) -> dict[str, Any]:
         """Return the fields of a table that are numbers, texts or vectors of numbers."""
-        found: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         kind: Any = type(table)
         for field in _scalars(kind):
             value = getattr(table, field)()
             if isinstance(value, bytes):
-                found[field] = self.text(value)
+                fields[field] = self.text(value)
             elif value is None or isinstance(value, (bool, int, float)):
-                found[field] = value
+                fields[field] = value
         for field in _vectors(kind):
-            found[field] = self.numbers(table, field)
-        return found
+            fields[field] = self.numbers(table, field)
+        return fields
 
 
 def _stored(contents: Any, shape: tuple[int, ...], dtype: str) -> Any:

@@ -115,10 +115,10 @@ STRIDES, DILATIONS = ("StrideD", "StrideH", "StrideW"), ("DilationDFactor", "Dil
 
 
 def _entries(node: Node, names: Sequence[str], axes: int) -> tuple[int, ...]:
-    found = tuple(node.setting(name) for name in names[3 - axes :])
-    if any(entry < 1 for entry in found):
-        raise ValueError(f"{', '.join(names[3 - axes :])} are {list(found)}, not positive")
-    return found
+    entries = tuple(node.setting(name) for name in names[3 - axes :])
+    if any(entry < 1 for entry in entries):
+        raise ValueError(f"{', '.join(names[3 - axes :])} are {list(entries)}, not positive")
+    return entries
 
 
 def _padding(node: Node, axes: int) -> program.Paddings:
@@ -154,13 +154,13 @@ def _conv(node: Node, build: Builder) -> Made:
         kernel, channels, inside = weight[1:3], weight[3], 1
     before = node.shape()[-1]
     taps = (0, 1, 2) if axes == 3 else (1, 2)
-    made = (4,) if axes == 3 else (0,) if node.op == "CONV_2D" else (3,)
+    places = (4,) if axes == 3 else (0,) if node.op == "CONV_2D" else (3,)
     several = isinstance(before, int) and isinstance(inside, int) and inside > 0 and before % inside == 0
     primitive = program.Slide(
         function="conv", dims=dims, kernel=_kernel(kernel), stride=_entries(node, STRIDES, axes),
         padding=_padding(node, axes), dilation=_entries(node, DILATIONS, axes), channel=axes + 1, channels=channels,
         groups=before // inside if several else 1,  # type: ignore[operator, arg-type]
-        bound=build.bound(node.input(1), taps), apart=build.apart(node.input(1), taps, made),
+        bound=build.bound(node.input(1), taps), apart=build.apart(node.input(1), taps, places),
     )  # fmt: skip
     return weighted(build, build(primitive, node.x), node.input(1))
 
@@ -207,8 +207,14 @@ def _transpose_conv_bias(node: Node, build: Builder) -> Made:
     how = {1: "SAME", 2: "VALID"}.get(node.setting("Padding"))  # as the runtime's own enumeration counts
     if how is None:
         raise ValueError(f"padding {node.setting('Padding')} is neither SAME (1) nor VALID (2)")
-    made = _transposed(build, node.x, node.input(1), wanted, weight[1:3], _entries(node, STRIDES, 2), how, weight[0])
-    return made if bias is None or bias.constant else build(program.Pointwise(function="add"), made, bias, part="bias")
+    convolved = _transposed(
+        build, node.x, node.input(1), wanted, weight[1:3], _entries(node, STRIDES, 2), how, weight[0]
+    )
+    return (
+        convolved
+        if bias is None or bias.constant
+        else build(program.Pointwise(function="add"), convolved, bias, part="bias")
+    )
 
 
 #: Custom operators whose options are integers of 32 bits in a row -> what these are.
@@ -316,8 +322,8 @@ def _top_k(node: Node, build: Builder) -> Made:
     last = axis_of(-1, node.rank())
     mixed = build(program.Mix(function="sort", dims=(last,)), node.x, part="sort")
     count = node.sizes("k", 1)[0]
-    made = build(program.Slice(dims=(last,), starts=(0,), stops=(count,), steps=(1,)), mixed)
-    return made, made
+    largest = build(program.Slice(dims=(last,), starts=(0,), stops=(count,), steps=(1,)), mixed)
+    return largest, largest
 
 
 @HANDLERS.handles("RFFT2D")
@@ -341,9 +347,13 @@ def _fully_connected(node: Node, build: Builder) -> Made:
         x = _reshaped(node, build, shape, part="rows")
     rows = tuple(f"b{i}" for i in range(len(shape_of(x)) - 1))
     primitive = program.Contract(operands=((*rows, "k"), ("j", "k")), output=(*rows, "j"))
-    made = build(primitive, x, node.input(1))
+    product = build(primitive, x, node.input(1))
     bias = node.optional(2)
-    return made if bias is None or bias.constant else build(program.Pointwise(function="add"), made, bias, part="bias")
+    return (
+        product
+        if bias is None or bias.constant
+        else build(program.Pointwise(function="add"), product, bias, part="bias")
+    )
 
 
 @HANDLERS.handles("BATCH_MATMUL")
@@ -384,10 +394,10 @@ def _step(node: Node, build: Builder) -> Made:
     if len(node.inputs) == 5:  # the kernel BASIC: x, activation before, weights, bias, state before
         before = [node.input(i) for i in (1, 4)]
         joined = build(program.Concat(dim=axis_of(-1, node.rank())), node.x, before[0], part="joined")
-        made = _cell(node, build, joined, node.shape(1)[-1], "" if before[1].constant else "gates")
+        output = _cell(node, build, joined, node.shape(1)[-1], "" if before[1].constant else "gates")
         if not before[1].constant:
-            made = build(program.Pointwise(function="add"), made, before[1])
-        return made, made
+            output = build(program.Pointwise(function="add"), output, before[1])
+        return output, output
     return _cell(node, build, node.x, _units(node, 6, 1))
 
 
@@ -408,12 +418,12 @@ def _sequence(node: Node, build: Builder) -> Made:
     ways: list[program.Direction] = ["forward", "backward"]
     if len(units) == 2 and node.option("MergeOutputs"):
         units, ways = [units[0] + units[1]], ["both"]
-    made = []
+    outputs = []
     for k in reversed(range(len(units))):  # what the first output is made of comes last
         mix = program.Mix(function="recurrent", dims=(time,), direction=ways[k])
         mixed = build(mix, node.x, part="reversed" if k else "")
-        made.append(_cell(node, build, mixed, units[k], "backward" if k else "cell"))
-    return made[::-1]
+        outputs.append(_cell(node, build, mixed, units[k], "backward" if k else "cell"))
+    return outputs[::-1]
 
 
 # Elements moved, dropped, added.
@@ -619,11 +629,11 @@ def _one_hot(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "MULTINOMIAL")
 def _whole(node: Node, build: Builder) -> Made:
-    made = []
+    outputs = []
     for output in node.outputs:
         build.at(output.name, node.op)
-        made.append(build(program.Whole(), *node.tensors()))
-    return made
+        outputs.append(build(program.Whole(), *node.tensors()))
+    return outputs
 
 
 NOT_FOLLOWED = {

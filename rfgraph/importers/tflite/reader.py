@@ -138,9 +138,9 @@ class Reader(Base):
             made_of = [graph.tensors[i] for i in step.outputs]
             outputs = tuple(Output(n, _symbolic(t, n), t.kind) for n, t in zip(names, made_of, strict=True))
             node = Node(name, step.op, inputs, step.options, outputs, self.resized)
-            made = self.spelt(node, partial(self.step, node), partial(self.opaque_all, node, dict(self.variables)))
+            results = self.spelt(node, partial(self.step, node), partial(self.opaque_all, node, dict(self.variables)))
             for k, i in enumerate(step.outputs):
-                scope[i] = made[k] if k < len(made) else self.opaque(node, k, "this output is not followed")
+                scope[i] = results[k] if k < len(results) else self.opaque(node, k, "this output is not followed")
 
     def step(self, node: Node) -> Sequence[Value]:
         """Return what a node makes, as many of its outputs as are followed."""
@@ -154,8 +154,8 @@ class Reader(Base):
         if handler is None:
             raise UnspelledError
         self.build.at(node.name, node.op)
-        made: Made = handler(node, self.build)
-        return [made] if isinstance(made, Value) else made
+        outputs: Made = handler(node, self.build)
+        return [outputs] if isinstance(outputs, Value) else outputs
 
     def opaque_all(self, node: Node, written: dict[str, Value], why: str) -> Sequence[Value]:
         """Return the outputs of a node that is not followed, after which the variables hold what they held before."""
@@ -191,11 +191,11 @@ class Reader(Base):
         if condition.data is not None:
             return self.body(taken if condition.data.elements.flat[0] else otherwise, values, node.name)
         written = dict(self.variables)
-        made = [self.body(index, values, node.name) for index in (taken, otherwise)]
+        branches = [self.body(index, values, node.name) for index in (taken, otherwise)]
         if self.variables != written:
             raise UnspelledError("only one of its branches writes a variable")
         merged = []
-        for k, (a, b) in enumerate(zip(*made, strict=True)):
+        for k, (a, b) in enumerate(zip(*branches, strict=True)):
             self.build.at(node.outputs[k].name, node.op)
             merged.append(either(self.build, [a, b], condition))
         return merged
@@ -227,8 +227,8 @@ class Reader(Base):
 
     def variable(self, node: Node) -> Sequence[Value]:
         """Return what a variable holds."""
-        found = self.variables.get(node.x.name)
-        return [self.build.weight(node.outputs[0].shape, node.name) if found is None else found]
+        variable = self.variables.get(node.x.name)
+        return [self.build.weight(node.outputs[0].shape, node.name) if variable is None else variable]
 
 
 def _symbolic(tensor: Tensor, name: str) -> Shape | None:
@@ -288,15 +288,15 @@ def _layer(graph: Graph, step: Step) -> str:
 
 def step_names(graph: Graph) -> list[tuple[str, ...]]:
     """Return what the outputs of each step are called, without the scopes that all of them share."""
-    found = [
+    steps = [
         [trimmed(graph.tensors[i].name, step.op) or _layer(graph, step) for i in step.outputs] for step in graph.steps
     ]
-    paths = [name.split("/") for names in found for name in names if name]
+    paths = [name.split("/") for names in steps for name in names if name]
     shared = 0
     while paths and all(len(path) > shared + 1 and path[shared] == paths[0][shared] for path in paths):
         shared += 1
     names = []
-    for step, own in zip(graph.steps, found, strict=True):
+    for step, own in zip(graph.steps, steps, strict=True):
         cut = ["/".join(name.split("/")[shared:]) for name in own]
         names.append(
             tuple(name or graph.names.get(i) or step.op.lower() for name, i in zip(cut, step.outputs, strict=True))

@@ -96,9 +96,9 @@ def _gather(node: Node, build: Builder) -> Made:
         shape = broadcast(tuple(1 if e == d else size for e, size in enumerate(x)), at)
     taken = rows_alike(index, d, x[d])
     if taken is not None:
-        made = build(program.Take(dim=d), rows, build.constant(taken), part="" if _taken_shape(rows, d, taken) == shape
-                     else "rows/taken")  # fmt: skip
-        return made if made.shape == shape else build(program.Expand(shape=shape), made)
+        part = "" if _taken_shape(rows, d, taken) == shape else "rows/taken"
+        read = build(program.Take(dim=d), rows, build.constant(taken), part=part)
+        return read if read.shape == shape else build(program.Expand(shape=shape), read)
     gathered = program.Reduce(function="gather", dims=(d,), bound=at_stated(index))
     read = build(gathered, rows, part=_part(index, "gathered"))
     return at_each(build, read, index, shape)
@@ -146,10 +146,10 @@ def _index(node: Node, build: Builder) -> Made:
     rest = [size for d, size in enumerate(node.shape) if d not in indices]
     result = (*rest[:first], *shape, *rest[first:])
     if adjacent and (runs := _crossed(indices, len(shape))) is not None:
-        made = node.x
+        tensor = node.x
         for k, d in enumerate(dims):
-            made = _taken_rows(build, made, d, runs[k], part=f"row/{k}")
-        return build(program.Reshape(shape=result), made)
+            tensor = _taken_rows(build, tensor, d, runs[k], part=f"row/{k}")
+        return build(program.Reshape(shape=result), tensor)
     if adjacent and (flat := _flat_rows(node, indices, shape)) is not None:
         sizes = (*node.shape[:first], product(node.shape[d] for d in dims), *node.shape[dims[-1] + 1 :])
         return build(program.Take(dim=first), build(program.Reshape(shape=sizes), node.x, part="flat"), flat)
@@ -230,7 +230,7 @@ def _taken_rows(build: Builder, x: Value, d: int, rows: Sequence[int], part: str
 
 def _crossed(indices: dict[int, Value], rank: int) -> list[list[int]] | None:
     """Return the rows of each dimension if constant indices take all combinations of them, ``None`` otherwise."""
-    found, before = [], -1
+    groups, before = [], -1
     for d in sorted(indices):
         numbers = _numbers(indices[d])
         own = (*(1,) * (rank - len(shape_of(indices[d]))), *shape_of(indices[d]))
@@ -238,8 +238,8 @@ def _crossed(indices: dict[int, Value], rank: int) -> list[list[int]] | None:
         if numbers is None or len(long) > 1 or (long and long[0] <= before):
             return None
         before = long[0] if long else before
-        found.append(numbers)
-    return found
+        groups.append(numbers)
+    return groups
 
 
 # Writing.
@@ -264,16 +264,20 @@ def _slice_scatter(node: Node, build: Builder) -> Made:
     return write_rows(build, node.x, rows, d, start, stop)
 
 
-def _end(found: object, size: Dim, default: Dim) -> Dim:
+def _end(stated: object, size: Dim, default: Dim) -> Dim:
     """Return a bound of a slice, counted from the front and not beyond the end."""
-    if found is None:
+    if stated is None:
         return default
-    if not isinstance(found, (int, Expression)):
+    if not isinstance(stated, (int, Expression)):
         raise UnspelledError("which part it writes depends on what the network computes")
-    if isinstance(found, int) and found < 0:
-        return size + found
+    if isinstance(stated, int) and stated < 0:
+        return size + stated
     return (
-        min(found, size) if isinstance(found, int) and isinstance(size, int) else found if found != 2**63 - 1 else size
+        min(stated, size)
+        if isinstance(stated, int) and isinstance(size, int)
+        else stated
+        if stated != 2**63 - 1
+        else size
     )
 
 
@@ -328,8 +332,8 @@ def _index_add(node: Node, build: Builder) -> Made:
 def _index_put(node: Node, build: Builder) -> Made:
     indices, values = _indices(node), node.tensor("values")
     whole = [values, *indices.values()]
-    if not node.masks and (made := _put_grid(node, build, indices, values)) is not None:
-        return made
+    if not node.masks and (written := _put_grid(node, build, indices, values)) is not None:
+        return written
     if node.masks and list(indices) == [0] and shape_of(indices[0]) == node.shape:
         # Of several, which one is written depends on all of the mask before it.
         one = values.shape is not None and product(values.shape) == 1
@@ -370,8 +374,8 @@ def _anywhere(node: Node, build: Builder, whole: Sequence[Value], beside: Sequen
         if not value.constant
     ]
     here = [value for value in beside if not value.constant]
-    made = build(program.Pointwise(function="where"), node.x, *here, *read)
-    return made if made.shape == node.x.shape else build(program.Expand(shape=node.shape), made)
+    chosen = build(program.Pointwise(function="where"), node.x, *here, *read)
+    return chosen if chosen.shape == node.x.shape else build(program.Expand(shape=node.shape), chosen)
 
 
 def put_back(build: Builder, cut: Instruction, old: Value, new: Value, part: str) -> Value:

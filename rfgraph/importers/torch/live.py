@@ -206,8 +206,8 @@ def _exported(exported: Any, name: str) -> tuple[Exported, tuple[str, ...]]:
         titles = titles_of(treespec_dumps(exported.call_spec.out_spec))
     except NotImplementedError:  # a class of the user's that has no written form
         titles = ()
-    made = Exported(name, replace(graph, outputs=outputs), data, learned, contents, titles, numbers=numbers)
-    return made, data
+    whole = Exported(name, replace(graph, outputs=outputs), data, learned, contents, titles, numbers=numbers)
+    return whole, data
 
 
 def _is_small(tensor: Any) -> bool:
@@ -281,8 +281,8 @@ def _arguments(node: Any) -> dict[str, Any]:
     """Return the arguments of a call by the names in the operator's schema, in its order."""
     schema = getattr(node.target, "_schema", None)
     known = [] if schema is None else [argument.name for argument in schema.arguments]
-    found = {(known[k] if k < len(known) else str(k)): value for k, value in enumerate(node.args)}
-    return {**found, **node.kwargs}
+    arguments = {(known[k] if k < len(known) else str(k)): value for k, value in enumerate(node.args)}
+    return {**arguments, **node.kwargs}
 
 
 def _argument(value: Any, names: Mapping[Any, Any]) -> Any:

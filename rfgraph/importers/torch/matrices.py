@@ -50,8 +50,8 @@ def _of_a_matrix(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("linalg_det", "linalg_slogdet", "logdet")
 def _determinant(node: Node, build: Builder) -> Made:
     dims = (node.rank - 2, node.rank - 1)
-    made = build(program.Reduce(function="at", dims=dims, keepdims=False), node.x)
-    return [made, made] if node.op == "linalg_slogdet" else made
+    diagonal = build(program.Reduce(function="at", dims=dims, keepdims=False), node.x)
+    return [diagonal, diagonal] if node.op == "linalg_slogdet" else diagonal
 
 
 @HANDLERS.handles("linalg_norm", "linalg_matrix_norm")
@@ -85,11 +85,11 @@ def _inner(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("linalg_multi_dot", "chain_matmul")
 def _chain(node: Node, build: Builder) -> Made:
     name = "tensors" if node.op == "linalg_multi_dot" else "matrices"
-    made, *rest = node.list(name)
+    first, *rest = node.list(name)
     for k, matrix in enumerate(rest):
-        product = products.matmul(len(shape_of(made)), len(shape_of(matrix)))
-        made = build(product, made, matrix, part=str(k) if k < len(rest) - 1 else "")
-    return made
+        product = products.matmul(len(shape_of(first)), len(shape_of(matrix)))
+        first = build(product, first, matrix, part=str(k) if k < len(rest) - 1 else "")
+    return first
 
 
 @HANDLERS.handles("bilinear")
@@ -121,12 +121,12 @@ def _meshgrid(node: Node, build: Builder) -> Made:
     if node.get("indexing", "ij") == "xy" and len(tensors) > 1:
         order[:2] = [1, 0]
     shape = tuple(lengths[i] for i in order)
-    made = []
+    grids = []
     for k, tensor in enumerate(tensors):
         own = tuple(lengths[k] if i == k else 1 for i in order)
         laid = build(program.Reshape(shape=own), tensor, part=f"laid/{k}")
-        made.append(build(program.Expand(shape=shape), laid, part=str(k)))
-    return made
+        grids.append(build(program.Expand(shape=shape), laid, part=str(k)))
+    return grids
 
 
 STACKS = {"hstack": (1, 1), "vstack": (2, 0), "dstack": (3, 2), "column_stack": (2, 1)}
@@ -167,14 +167,14 @@ def _rot90(node: Node, build: Builder) -> Made:
     turns = node.integer("k", 1) % 4
     order = list(range(node.rank))
     order[a], order[b] = order[b], order[a]
-    made = node.x
+    turned = node.x
     flipped = {1: (b,), 2: (a, b), 3: (a,)}.get(turns, ())
     if flipped:
         backward = program.Slice(
             dims=flipped, starts=(None,) * len(flipped), stops=(None,) * len(flipped), steps=(-1,) * len(flipped)
         )
-        made = build(backward, made, part="flipped" if turns % 2 else "")
-    return build(program.Transpose(permutation=tuple(order)), made) if turns % 2 else made
+        turned = build(backward, turned, part="flipped" if turns % 2 else "")
+    return build(program.Transpose(permutation=tuple(order)), turned) if turns % 2 else turned
 
 
 @HANDLERS.handles("diff")
@@ -237,8 +237,8 @@ def _ravel(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("addr")
 def _addr(node: Node, build: Builder) -> Made:
     bias, a, b = node.tensors()[:3]
-    made = build(program.Contract(operands=(("i",), ("j",)), output=("i", "j")), a, b)
-    return made if bias.constant else build(program.Pointwise(function="add"), made, bias, part="bias")
+    product = build(program.Contract(operands=(("i",), ("j",)), output=("i", "j")), a, b)
+    return product if bias.constant else build(program.Pointwise(function="add"), product, bias, part="bias")
 
 
 FAKE = (
@@ -258,5 +258,5 @@ def _fake_quantized(node: Node, build: Builder) -> Made:
         for k, value in enumerate(node.tensors()[1:])
         if not value.constant
     ]
-    made = build(program.Pointwise(function="round"), node.x, *read)
-    return [made, made] if node.op.endswith("cachemask") else made
+    rounded = build(program.Pointwise(function="round"), node.x, *read)
+    return [rounded, rounded] if node.op.endswith("cachemask") else rounded

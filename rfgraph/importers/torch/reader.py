@@ -177,8 +177,8 @@ class Reader(Base):
             if name in learned:
                 scope[name] = self.build.learn(scope[name], learned[name])
                 self.build.learned |= scope[name].learned
-        made, titles = self.run(graph, data, scope), self.exported.titles
-        named = zip(made, titles if len(titles) == len(made) else ("",) * len(made), strict=True)
+        results, titles = self.run(graph, data, scope), self.exported.titles
+        named = zip(results, titles if len(titles) == len(results) else ("",) * len(results), strict=True)
         outputs = [(value, title) for item, title in named for value in _flat([item]) if isinstance(value, Value)]
         if not outputs:
             raise self.fail("the model has no outputs that are tensors")
@@ -186,12 +186,12 @@ class Reader(Base):
 
     def constant(self, name: str, shape: Shape | None) -> Value:
         """Return an input that is no data, with what it holds if that is known and never written over."""
-        found = self.exported.contents.get(name)
-        if found is None or name in self._overwritten:
+        contents = self.exported.contents.get(name)
+        if contents is None or name in self._overwritten:
             return self.build.weight(
                 shape, name, None if name in self._overwritten else self.exported.numbers.get(name)
             )
-        value = self.build.constant(found, name=name)
+        value = self.build.constant(contents, name=name)
         if shape is not None and not _fits(value.shape or (), shape):
             raise self.fail(f"constant {name!r} has shape {text(value.shape)}, but {text(shape)} is stated")
         return value
@@ -218,13 +218,13 @@ class Reader(Base):
         with self.deeper(MAX_CALLS, "its graphs call each other"):
             self.graph, self.roots, self.views, self.cuts = graph, {}, {}, {}
             try:
-                made = self.run(graph, data, scope)
+                outputs = self.run(graph, data, scope)
             finally:
                 self.graph, self.roots, self.views, self.cuts = around
         for name, before, ref in zip(graph.inputs, values, refs, strict=False):
             if scope[name] is not before and isinstance(ref, Ref):
                 self.written("body", "body", ref.name, scope[name], outer)
-        return made
+        return outputs
 
     def called(self, node: Node, step: Step, scope: Scope) -> list[Any]:
         """Read a step that calls graphs: one that is called as it is, or the branches of a ``cond``."""
@@ -281,28 +281,33 @@ class Reader(Base):
                 return self.called(node, step, scope)
             return self.opaque(node, step, "") if known is None else self.checked(known(node, self.build), step)
 
-        made = self.spelt(node, spell, lambda why: self.opaque(node, step, why))
+        outputs = self.spelt(node, spell, lambda why: self.opaque(node, step, why))
         for instruction in self.build.instructions[before:]:
             self.locations.setdefault(instruction.name, step.location)
         for k, output in enumerate(step.outputs):
             if output:
-                value = made[k] if k < len(made) else self.unfollowed(node, output)
+                value = outputs[k] if k < len(outputs) else self.unfollowed(node, output)
                 scope[output] = _derived(value, node)
         target = refs[0] if refs else None
         if target is not None and (in_place or op in VIEWS):
             if in_place:
-                self.written(node.name, node.op, target, made[0], scope)
+                self.written(node.name, node.op, target, outputs[0], scope)
             root = self.roots.get(target, target)
             added = self.build.instructions[before:] or self.build.folded
             for output in filter(None, step.outputs):
-                if op in CUTS and len(added) == 1 and isinstance(scope[output], Value) and added[0].output is made[0]:
+                if (
+                    op in CUTS
+                    and len(added) == 1
+                    and isinstance(scope[output], Value)
+                    and added[0].output is outputs[0]
+                ):
                     self.cuts[output] = (target, added[0])
                 self.roots[output] = root
                 self.views.setdefault(root, []).append(output)
 
-    def checked(self, made: Made, step: Step) -> list[Any]:
+    def checked(self, results: Made, step: Step) -> list[Any]:
         """Return the outputs of a step, once their shapes are those that the model states."""
-        outputs = [made] if isinstance(made, Value) or not isinstance(made, Sequence) else list(made)
+        outputs = [results] if isinstance(results, Value) or not isinstance(results, Sequence) else list(results)
         for value, name in zip(outputs, step.outputs, strict=False):
             if self.shapes or not name or not isinstance(value, Value) or value.shape is None:
                 continue
@@ -476,8 +481,8 @@ def lowered(
 
     def read(shapes: Mapping[str, Shape]) -> Program:
         reader = Reader(again(shapes)) if shapes and again is not None else Reader(exported, shapes)
-        found = reader.program()
+        tensors = reader.program()
         locations.update(reader.locations)
-        return found
+        return tensors
 
     return lower_for(read, treat, input_size, locations, axes=axes)

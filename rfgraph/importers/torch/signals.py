@@ -26,21 +26,21 @@ TO_HALF, FROM_HALF = ("rfft", "ihfft"), ("irfft", "hfft")
 def _fft(node: Node, build: Builder) -> Made:
     kind, rank = TRANSFORMS[node.op]
     dims, sizes = _transformed(node, rank)
-    made = node.x
+    spectrum = node.x
     for k, d in enumerate(dims):
         wanted = sizes[k] if sizes is not None else None
-        had = shape_of(made)[d]
+        had = shape_of(spectrum)[d]
         if kind in FROM_HALF and k == len(dims) - 1 and wanted is None:
             wanted = 2 * (had - 1)
         if wanted is not None and wanted != had:
-            made = build(program.Pad(amounts=_behind(made, d, wanted - had)), made, part=f"size/{k}")
+            spectrum = build(program.Pad(amounts=_behind(spectrum, d, wanted - had)), spectrum, part=f"size/{k}")
     half = kind in TO_HALF
-    made = build(program.Mix(function="attention", dims=tuple(dims)), made, part="whole" if half else "")
+    spectrum = build(program.Mix(function="attention", dims=tuple(dims)), spectrum, part="whole" if half else "")
     if half:
         d = dims[-1]
-        stop = shape_of(made)[d] // 2 + 1
-        made = build(program.Slice(dims=(d,), starts=(0,), stops=(stop,), steps=(1,)), made)
-    return made
+        stop = shape_of(spectrum)[d] // 2 + 1
+        spectrum = build(program.Slice(dims=(d,), starts=(0,), stops=(stop,), steps=(1,)), spectrum)
+    return spectrum
 
 
 def _transformed(node: Node, rank: str) -> tuple[list[int], Sequence[Dim] | None]:
@@ -66,13 +66,13 @@ def _behind(x: Value, d: int, more: Dim) -> tuple[tuple[Dim, Dim], ...]:
 def _shift(node: Node, build: Builder) -> Made:
     given = node.get("dim")
     dims = range(node.rank) if given is None else [whole_number("dim", d) % node.rank for d in node.sizes("dim")]
-    made = node.x
+    tensor = node.x
     for d in dims:
         size = whole_number("size", node.shape[d])
-        made = build(
-            program.Roll(dim=d, shift=size // 2 if node.op == "fft_fftshift" else -(size // 2)), made, part=str(d)
+        tensor = build(
+            program.Roll(dim=d, shift=size // 2 if node.op == "fft_fftshift" else -(size // 2)), tensor, part=str(d)
         )
-    return build(program.Pointwise(function="identity"), made)
+    return build(program.Pointwise(function="identity"), tensor)
 
 
 @HANDLERS.handles("stft")
@@ -91,10 +91,10 @@ def _stft(node: Node, build: Builder) -> Made:
         padding=((-left - before, left + width - length - behind),), dilation=(1,), channel=1, channels=frequencies,
         bound=bound,
     )  # fmt: skip
-    made = build(slide, signal, part="frames" if time == 0 or not node.get("return_complex", False) else "", macs=0)
+    frames = build(slide, signal, part="frames" if time == 0 or not node.get("return_complex", False) else "", macs=0)
     if time == 0:
-        made = build(program.Squeeze(dims=(0,)), made, part="spectrum")
-    return made if node.get("return_complex", False) else _pairs(build, made)
+        frames = build(program.Squeeze(dims=(0,)), frames, part="spectrum")
+    return frames if node.get("return_complex", False) else _pairs(build, frames)
 
 
 def _taps(node: Node, build: Builder, width: int) -> tuple[int, int, str]:

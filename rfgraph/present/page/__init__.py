@@ -486,9 +486,9 @@ def _tiles(plan: Tiling) -> dict[str, Any] | None:
     return _picture(about, 322, max(y + height for y, height in down) + 2, shapes)
 
 
-def _timeline(found: Latency) -> dict[str, Any] | None:
+def _timeline(latency: Latency) -> dict[str, Any] | None:
     """Return what each layer has read and what it waits for, round its own position, where it reads not all before."""
-    rows = [row for row in found.layers if row.past or row.look_ahead > 0]
+    rows = [row for row in latency.layers if row.past or row.look_ahead > 0]
     if not rows or any(row.past is None for row in rows):
         return None
     left_out = max(len(rows) - _BARS, 0)
