@@ -65,7 +65,7 @@ def unet(torch: Any) -> Any:
     network = UNet().eval()
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.fill_(1 / parameter[0].numel())  # each layer takes a mean, as uniform weights do
+            parameter.fill_(1 / 9)  # each layer takes the mean of a window of each map, as uniform weights do
     return network
 
 

@@ -21,8 +21,9 @@ YARDSTICK = "topological_sort"
 #: Nodes beyond which findings are not measured.
 LARGE = 10_000
 
-#: Pixels of the image where sizes are worked out.
+#: Pixels of the image where sizes are worked out; without padding every layer takes some away.
 INPUT_SIZE = 512
+UNPADDED_SIZE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,12 @@ def answers(graph: nx.DiGraph) -> list[Pass]:
     ]
     if len(graph) > LARGE:
         return quick
+    size = UNPADDED_SIZE if graph.name == "unpadded" else INPUT_SIZE
     return [
         *quick,
         Pass("findings", lambda: _analyzed(graph)),
-        Pass("findings, sizes", lambda: _analyzed(graph, INPUT_SIZE)),
+        Pass("findings, read", lambda: _read(graph)),
+        Pass("findings, sizes", lambda: _analyzed(graph, size)),
     ]
 
 
@@ -92,6 +95,12 @@ def _each_axis(compiled: Compiled, run: Callable[[int], Fields]) -> list[Fields]
 def _numbers(graph: nx.DiGraph) -> tuple[bool | None, rfgraph.Numbers]:
     report = rfgraph.analyze(graph)
     return report.aligned, report.numbers()
+
+
+def _read(graph: nx.DiGraph) -> list[object]:
+    """Return where each finding is and what it says, but for advice, which solves parts of the network again."""
+    findings = rfgraph.analyze(graph).findings
+    return [(one.fork, one.offset) if isinstance(one, rfgraph.Misalignment) else one.node for one in findings]
 
 
 def _analyzed(graph: nx.DiGraph, input_size: int | None = None) -> tuple[rfgraph.Report, int]:

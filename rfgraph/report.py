@@ -28,11 +28,12 @@ from rfgraph.graph.outputs import beginnings, outputs, with_axes
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat, Treatment
 from rfgraph.ops import Size
+from rfgraph.passes.centers import center_spread
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.results import Fields
 from rfgraph.questions import context, grids, holes, productivity
 from rfgraph.questions import unread as unreads
-from rfgraph.questions.alignment import center_spread, unchecked
+from rfgraph.questions.alignment import unchecked
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import Finding, worst_first
 from rfgraph.questions.layers import Layer, Read, Region
@@ -585,7 +586,8 @@ class Report(Mapping[Hashable, Layer]):
 
     @cached_property
     def _spreads(self) -> list[list[Fraction | None]]:
-        return self._compiled.per_axis(lambda axis: center_spread(self._compiled, self._fields[axis], axis))
+        compiled, fields = self._compiled, self._fields
+        return compiled.per_axis(lambda axis: center_spread(compiled, axis, fields[axis], self._source))
 
     def paths(self, layer: Hashable) -> Paths:
         """Return how many paths lead from the source to ``layer``, and how wide their fields are.

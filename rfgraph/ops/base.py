@@ -243,10 +243,15 @@ class Op:
         """How many taps its kernel has, each with a weight of its own that is learned; 0 if it has none."""
         return 0
 
+    @classmethod
+    def has_fixed_weights(cls) -> bool:
+        """Return whether it states ``weights``: then it is linear, learns nothing and keeps its channels."""
+        return cls.weights is not Op.weights
+
     @property
     def weighs_anew(self) -> bool:
         """Whether its taps weigh as it likes, by no rule: what it hands on then knows nothing of anything else."""
-        return type(self).kernel_taps is not Op.kernel_taps and type(self).weights is Op.weights
+        return type(self).kernel_taps is not Op.kernel_taps and not self.has_fixed_weights()
 
     @property
     def picks(self) -> bool:

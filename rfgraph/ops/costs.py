@@ -75,13 +75,13 @@ NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm"})
 #: Op -> its formula, where it holds learned numbers or changes its channels.
 FORMULAS: dict[str, Formula] = {}
 
-#: Ops that keep their channels, hold nothing and take nothing, as do functions of one position that have no formula.
+#: Ops that keep their channels, hold nothing and take nothing, as do functions of one position that have no formula,
+#: and ops that state their weights.
 #: Each is listed: what an op costs that no one thought of is not known.
 KEEPING = frozenset(
     {
-        *("input", "either", "max_pool", "lp_pool", "avg_pool", "blur_pool", "adaptive_avg_pool", "adaptive_max_pool"),
-        *("global_avg_pool", "global_max_pool", "resize", "pad", "crop", "slice", "gather"),
-        *("softmax", "cumsum", "broadcast"),
+        *("input", "either", "max_pool", "lp_pool", "adaptive_max_pool", "global_avg_pool", "global_max_pool"),
+        *("gather", "softmax", "cumsum", "broadcast"),
     }
 )
 
@@ -148,7 +148,7 @@ def cost_at_most(settings: Settings, inputs: Sequence[Map], sizes: Sequence[Coun
 
 
 def _is_free(op: str) -> bool:
-    return op in KEEPING or (op in KINDS and KINDS[op].own_position)
+    return op in KEEPING or (op in KINDS and (KINDS[op].own_position or KINDS[op].has_fixed_weights()))
 
 
 # Formulas.

@@ -9,13 +9,12 @@ from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, integer, op_kind, optional, positive
 
-#: Ops whose derivative is the same number at every position, whatever they are given.
+#: Ops whose derivative is the same number at every position, whatever they are given, besides those that state weights.
 LINEAR = frozenset(
     {
         "input", "constant", "identity", "dropout", "cast", "quantize", "dequantize", "scale", "bias", "neg",
         "channel_shuffle", "batch_norm", "add", "sub", "mean", "concat", "conv", "depthwise_conv", "separable_conv",
-        "conv_transpose", "avg_pool", "blur_pool", "adaptive_avg_pool", "global_avg_pool", "resize", "pad", "crop",
-        "slice", "gather", "depth_to_space", "space_to_depth", "broadcast",
+        "conv_transpose", "global_avg_pool", "gather", "depth_to_space", "space_to_depth", "broadcast",
     }
 )  # fmt: skip
 

@@ -8,7 +8,8 @@ features read are listed where there is no such path; without, the question is p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from math import lcm
 
 from rfgraph.algebra.window import Window
@@ -71,16 +72,16 @@ class Covered(Domain[int]):
         return all(self.is_whole(v, slot) for v in nodes.values() for slot in range(len(self.reads[v])))
 
 
-def covered(compiled: Compiled, axis: int, source: int, nodes: Iterable[int]) -> Mapping[int, int]:
+def covered(compiled: Compiled, axis: int, source: int, nodes: Iterable[int]) -> defaultdict[int, int]:
     """Return which ends of ``source`` are read by all features of each of ``nodes`` together.
 
-    Nodes of which none is surely read are left out, those that do not depend on ``source`` perhaps not.
+    Of a node that does not depend on ``source`` it says anything.
     """
     domain = Covered(compiled, axis)
     if domain.is_everything:
-        return dict.fromkeys(nodes, EVERYTHING)
-    ends = fold(compiled.layers, source, domain)
-    open_ended = [v for v in nodes if ends.get(v) != EVERYTHING]
+        return defaultdict(lambda: EVERYTHING)
+    ends = defaultdict(int, fold(compiled.layers, source, domain))
+    open_ended = [v for v in nodes if ends[v] != EVERYTHING]
     if open_ended and compiled.sizes[source][axis] is not None:
         from rfgraph.passes.extents import reads_ends  # numpy is imported when it is first needed
 

@@ -7,6 +7,8 @@ stays cut.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, MAY_NOT_REACH, Window
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.covers import BOTH, FIRST, LAST, Covered, covered
@@ -50,7 +52,7 @@ class _Local(Domain[Window]):
     def __init__(self, compiled: Compiled, axis: int) -> None:
         self.compiled = compiled
         self.axis = axis
-        self.reads = compiled.reads[axis]
+        self.reads, self.ops = compiled.reads[axis], compiled.layers.ops
         #: Whether some path was cut.
         self.cuts = False
 
@@ -65,10 +67,10 @@ class _Local(Domain[Window]):
         return None if window.kind == "empty" else window
 
     def join(self, v: int, values: list[Window]) -> Window:
-        field = EMPTY
-        for value in values:
+        field = values[0]
+        for value in values[1:]:
             field = field.hull(value)
-        if self.compiled.layers.ops[v][self.axis].alternatives:
+        if self.ops[v][self.axis].alternatives:
             return self.either(v, values, field)
         if field.kind == "unknown" and not any(value.kind == "unknown" for value in values):
             return self.blamed(v, field)
@@ -125,23 +127,21 @@ class _Beyond(Domain[Window]):
     def __init__(self, compiled: Compiled, axis: int, local: list[Window], source: int) -> None:
         self.layers, self.axis, self.local = compiled.layers, axis, local
         self.reads = compiled.reads[axis]
-        kinds = {id(reads): reads for reads in self.reads}  # of ops, with the sizes of their inputs
-        unbounded = {kind for kind, reads in kinds.items() if any(read.is_unbounded for read in reads)}
-        feeding = {
-            tail
-            for tails, reads in zip(self.layers.tails, self.reads, strict=True)
-            if id(reads) in unbounded
-            for tail, read in zip(tails, reads, strict=True)
-            if read.is_unbounded
-        }
-        self.ends = covered(compiled, axis, source, feeding)
+        self.ends = covered(compiled, axis, source, self.feeding())
+
+    def feeding(self) -> Iterator[int]:
+        """Yield the nodes of which something is read on to an end of the axis."""
+        for tails, reads in zip(self.layers.tails, self.reads, strict=True):
+            for tail, read in zip(tails, reads, strict=True):
+                if read.is_unbounded:
+                    yield tail
 
     def through(self, v: int, slot: int, value: Window) -> Window:
         read = self.reads[v][slot]
         if read.kind == "local" or not read.is_unbounded:
             return value if value is EMPTY else _composed(read, value)
         tail = self.layers.tails[v][slot]
-        ends = self.ends.get(tail, 0)
+        ends = self.ends[tail]
         return self.reading(v, read, value, ends).hull(self.reading(v, read, self.local[tail], ends))
 
     def join(self, v: int, values: list[Window]) -> Window:

@@ -10,12 +10,14 @@ Results are float64. Masses carry an exponent of their own: a network of a thous
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import gcd, lcm, prod
+from typing import NamedTuple
 
 import numpy as np
 
+from rfgraph.algebra.window import Window
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain, fold
 from rfgraph.passes.weighing import Assumed, Floats, Step, TooManyTapsError, Weighing
@@ -23,9 +25,11 @@ from rfgraph.passes.weighing import Assumed, Floats, Step, TooManyTapsError, Wei
 #: Output phases over all axes, and pairs of phases along one, that are followed at most.
 MAX_PHASES = 1 << 20
 
+#: Coefficients between the phases of two maps that are kept for the next op alike, at most.
+MAX_KEPT = 1 << 14
 
-@dataclass(frozen=True, slots=True)
-class Moments:
+
+class Moments(NamedTuple):
     """Mass, mean and variance of the gradient of output ``y``, by its phase on each axis; ``T`` phases, A axes.
 
     Outputs ``T`` apart have the same, moved by ``steps``. The mass is ``mass * 2**exponent``.
@@ -55,6 +59,22 @@ class Unknown:
 Value = Moments | Unknown
 
 
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """What an op does to all that is read through one of its slots, whatever that is."""
+
+    #: Why nothing is known behind it.
+    unknown: Unknown | None
+    steps: tuple[Step | None, ...]
+    spreads: bool
+    overlaps: bool
+    negative: bool
+    #: Whether mean squares of gradients are followed through fixed weights.
+    squared: bool
+    #: Mass, mean and variance of its taps, where one output reads as any other, [A, 1, ...]; else ``None``.
+    alone: tuple[float, Floats, Floats] | None
+
+
 class GradientMoments(Domain[Value]):
     """The moments of every node at one source.
 
@@ -77,6 +97,9 @@ class GradientMoments(Domain[Value]):
         self.meets = self.weighing.meetings(source) if self.weighing.squares else set()
         self._alone: dict[int, tuple[Floats, Floats, Floats]] = {}
         self._doubts: dict[int, str] = {}
+        self._passages: dict[tuple[int, ...], _Passage | None] = {}
+        self._matrices: dict[tuple[int, int, int], Floats] = {}
+        self._strides: dict[tuple[int, ...], tuple[Floats, Floats]] = {}
 
     @cached_property
     def start(self) -> Value:
@@ -85,40 +108,93 @@ class GradientMoments(Domain[Value]):
         return Moments(np.ones(ones), zeros, zeros, ones)
 
     def through(self, v: int, slot: int, value: Value) -> Value | None:
-        reads = [self.compiled.reads[axis][v][slot] for axis in range(self.axes)]
-        if any(read.is_unbounded or read.is_empty for read in reads):
+        passage = self._passage(v, slot)
+        if passage is None:
             return None
         if isinstance(value, Unknown):
             return value
+        if passage.unknown is not None:
+            return passage.unknown
+        weighing = self.weighing
+        doubt, mixes, squared = value.doubt, value.mixes, passage.squared
+        if squared:
+            if mixes and passage.spreads and not doubt:
+                name = self.compiled.layers.describe(v)
+                doubt = f"{name} and an op before it mix gradients that are not independent"
+            mixes = mixes or passage.overlaps
+        elif passage.negative and not weighing.squares and not doubt:
+            doubt = f"{self.compiled.layers.describe(v)} has negative weights, which count as such"
+        if passage.alone is not None and value.mass.size == 1:
+            value = self._moved(passage, value)
+        else:
+            for axis, step in enumerate(passage.steps):
+                if step is not None:
+                    moved = self._along(axis, step, value, squared)
+                    if moved is None:
+                        return Unknown(f"{self.compiled.layers.describe(v, axis)} has too many output phases")
+                    value = moved
+        factor = weighing.scale(v, slot)
+        if factor != 1:
+            value = value._replace(mass=value.mass * factor)
+        return value if (doubt, mixes) == (value.doubt, value.mixes) else value._replace(doubt=doubt, mixes=mixes)
+
+    def _passage(self, v: int, slot: int) -> _Passage | None:
+        """Return what an op does to what it reads, worked out once for all ops alike; ``None`` if that is left out."""
+        reads = [of_axis[v][slot] for of_axis in self.compiled.reads]
+        key = (id(self.compiled.layers.ops[v]), self.weighing.said(v), *map(id, reads))
+        try:
+            return self._passages[key]
+        except KeyError:
+            passage = self._passages[key] = self._made(v, slot, reads)
+            return passage
+
+    def _made(self, v: int, slot: int, reads: list[Window]) -> _Passage | None:
+        if any(read.is_unbounded or read.is_empty for read in reads):
+            return None
+        layers, unknown = self.compiled.layers, None
         for axis, read in enumerate(reads):
             if read.is_unknown:
-                return Unknown(f"{self.compiled.layers.describe(v, axis)} is not known: {read.why}")
-        squared = self.weighing.squares and not self.weighing.fresh(v)
-        doubt, mixes = value.doubt, value.mixes
-        if self.weighing.joint(v) is not None:
-            return Unknown(f"{self.compiled.layers.describe(v)}: its taps are given over all axes; give them per axis")
-        for axis in range(self.axes):
+                unknown = unknown or Unknown(f"{layers.describe(v, axis)} is not known: {read.why}")
+        if unknown is None and self.weighing.joint(v) is not None:
+            unknown = Unknown(f"{layers.describe(v)}: its taps are given over all axes; give them per axis")
+        steps: list[Step | None] = []
+        for axis in range(self.axes if unknown is None else 0):
             try:
-                step = self.weighing.step(v, slot, axis)
+                steps.append(self.weighing.step(v, slot, axis))
             except TooManyTapsError:
-                return Unknown(f"{self.compiled.layers.describe(v, axis)} has too many taps to be listed")
-            if step is None:
-                continue
-            if squared and step.spreads and value.mixes:
-                doubt = doubt or (
-                    f"{self.compiled.layers.describe(v)} and an op before it mix gradients that are not independent"
-                )
-            elif not self.weighing.squares and any((phase.weights < 0).any() for phase in step.phases):
-                doubt = doubt or f"{self.compiled.layers.describe(v)} has negative weights, which count as such"
-            mixes = mixes or (squared and step.overlaps)
-            moved = self._along(axis, step, value, squared)
-            if moved is None:
-                return Unknown(f"{self.compiled.layers.describe(v, axis)} has too many output phases")
-            value = moved
-        factor = self.weighing.scale(v, slot)
-        if factor != 1:
-            value = replace(value, mass=value.mass * factor)
-        return replace(value, doubt=doubt, mixes=mixes) if (doubt, mixes) != (value.doubt, value.mixes) else value
+                unknown = Unknown(f"{layers.describe(v, axis)} has too many taps to be listed")
+                break
+        there = [step for step in steps if step is not None]
+        negative = any((phase.weights < 0).any() for step in there for phase in step.phases)
+        spreads, overlaps = any(step.spreads for step in there), any(step.overlaps for step in there)
+        squared = self.weighing.squares and not self.weighing.fresh(v)
+        alone = None
+        if unknown is None and there and all(len(step.phases) == 1 for step in there):
+            numbers = [
+                (1.0, 0.0, 0.0) if step is None else [n.item() for n in self._alone_on(step, squared, axis)]
+                for axis, step in enumerate(steps)
+            ]
+            masses, means, variances = np.array(numbers).T
+            shape = (-1, *(1,) * self.axes)
+            alone = float(masses.prod()), means.reshape(shape), variances.reshape(shape)
+        return _Passage(unknown, tuple(steps), spreads, overlaps, negative, squared, alone)
+
+    def _moved(self, passage: _Passage, value: Moments) -> Moments:
+        """Return what outputs have whose taps all lie alike, of what has one phase."""
+        assert passage.alone is not None
+        steps = value.steps
+        if steps not in self._strides:
+            strides = np.array(steps, dtype=np.float64).reshape(-1, *(1,) * self.axes)
+            self._strides[steps] = strides, strides**2
+        strides, squares = self._strides[steps]
+        mass, mean, variance = passage.alone
+        return Moments(
+            value.mass * mass,
+            value.mean + strides * mean,
+            value.variance + squares * variance,
+            tuple([s if step is None else s * step.step for s, step in zip(steps, passage.steps, strict=True)]),
+            *value[4:],
+        )
 
     def _along(self, axis: int, step: Step, value: Moments, squared: bool) -> Moments | None:
         """Return what outputs have whose taps along one axis read ``value``."""
@@ -141,8 +217,32 @@ class GradientMoments(Domain[Value]):
             means[axis] += stride * mean
             variances[axis] += float(stride) ** 2 * variance
             return _changed(value, new_mass, means, variances, steps)
-        # Coefficients of phase p of what is read in output y, and how far it lies off, summed over the taps.
-        moments = np.zeros((3, outputs, phases))
+        coefficients = self._coefficients(step, phases, stride, squared)
+        center = value.mean.reshape(self.axes, -1).mean(axis=1).reshape(-1, *(1,) * self.axes)
+        mean = value.mean - center  # moments about the centre keep their digits
+        # All of them at once, [mass, first moments [A], second moments [A]], the phases along the axis last.
+        held = np.concatenate([value.mass[None], value.mass * mean, value.mass * (value.variance + mean**2)]).swapaxes(
+            axis + 1, -1
+        )
+        new = held @ coefficients[0]
+        first, second = 1 + axis, 1 + self.axes + axis
+        once = held[[0, first]] @ coefficients[1]
+        new[first] += once[0]
+        new[second] += 2 * once[1] + held[0] @ coefficients[2]
+        new = new.swapaxes(axis + 1, -1)
+        new_mass = new[0]
+        nothing = new_mass == 0
+        moments = np.where(nothing, 0, new[1:] / np.where(nothing, 1, new_mass))
+        new_mean = moments[: self.axes]
+        return _changed(value, new_mass, new_mean + center, moments[self.axes :] - new_mean**2, steps)
+
+    def _coefficients(self, step: Step, phases: int, stride: int, squared: bool) -> Floats:
+        """Return how phase p of what is read counts in output y, times how far it lies off to the power, [3, P, Y]."""
+        key = (id(step), phases, stride)
+        if key in self._matrices:
+            return self._matrices[key]
+        outputs = len(step.phases) * (phases // gcd(phases, step.step))
+        moments = np.zeros((3, phases, outputs))
         for y in range(outputs):
             turn, phase = divmod(y, len(step.phases))
             read = step.phases[phase]
@@ -150,23 +250,10 @@ class GradientMoments(Domain[Value]):
             turn_read, phase_read = np.divmod(read.positions + turn * step.step, phases)
             offset = turn_read * float(stride)
             for power in range(3):
-                np.add.at(moments[power, y], phase_read, weights * offset**power)
-        center = value.mean.reshape(self.axes, -1).mean(axis=1).reshape(-1, *(1,) * self.axes)
-        mean = value.mean - center  # moments about the centre keep their digits
-
-        def apply(matrix: Floats, over: Floats) -> Floats:
-            along = over.ndim - self.axes + axis
-            return np.moveaxis(np.tensordot(matrix, over, axes=(1, along)), 0, along)
-
-        first, second = value.mass * mean, value.mass * (value.variance + mean**2)
-        new_mass = apply(moments[0], value.mass)
-        new_first, new_second = apply(moments[0], first), apply(moments[0], second)
-        new_first[axis] += apply(moments[1], value.mass)
-        new_second[axis] += 2 * apply(moments[1], first[axis]) + apply(moments[2], value.mass)
-        safe = np.where(new_mass == 0, 1, new_mass)
-        new_mean = np.where(new_mass == 0, 0, new_first / safe)
-        variance = np.where(new_mass == 0, 0, new_second / safe - new_mean**2)
-        return _changed(value, new_mass, new_mean + center, variance, steps)
+                np.add.at(moments[power, :, y], phase_read, weights * offset**power)
+        if moments.size <= MAX_KEPT:
+            self._matrices[key] = moments
+        return moments
 
     def _alone_on(self, step: Step, squared: bool, axis: int) -> tuple[Floats, Floats, Floats]:
         """Return mass, mean and variance of the taps of each phase, shaped as phases along ``axis``."""
@@ -201,7 +288,7 @@ class GradientMoments(Domain[Value]):
             doubt = f"{self.compiled.layers.describe(v)}: gates are taken as independent, and some path goes round one"
         if (gated, merged, doubt) == (joined.gated, joined.merged, joined.doubt):
             return joined
-        return replace(joined, gated=gated, merged=merged, doubt=doubt)
+        return joined._replace(gated=gated, merged=merged, doubt=doubt)
 
     def _doubt(self, v: int) -> str:
         key = id(self.compiled.layers.ops[v])

@@ -149,6 +149,10 @@ class Weighing:
             "every axis, or an array of that shape"
         )
 
+    def said(self, v: int) -> int:
+        """Return what tells a node apart whose taps are weighed in a way of its own: its id, -1 for all others."""
+        return v if v in self._words else -1
+
     def joint(self, v: int) -> Floats | None:
         """Return the taps of a node over all axes at once, [kernel], where they were given so."""
         if v not in self._taps or isinstance(self._taps[v], list):
@@ -204,7 +208,7 @@ class Weighing:
             If it has too many taps.
         """
         op, read = self.compiled.layers.ops[v][axis], self.compiled.reads[axis][v][slot]
-        key = (id(op), id(read), axis, v if v in self._words else -1)
+        key = (id(op), id(read), axis, self.said(v))
         if key not in self._steps:
             self._steps[key] = self._step(v, op, read, axis)
         return self._steps[key]
@@ -255,7 +259,8 @@ class Weighing:
         layers = self.compiled.layers
         if any(op.picks for op in layers.ops[v]):
             return f"{layers.describe(v)} is taken to pick each of its taps as often as any other"
-        if layers.kinds[v] not in LINEAR and v not in self._gates:
+        linear = layers.kinds[v] in LINEAR or all(op.has_fixed_weights() for op in layers.ops[v])
+        if not linear and v not in self._gates:
             return f"{layers.describe(v)} is taken to have the same derivative everywhere, which its values decide"
         if any(not op.reads_all or op.alternatives for op in layers.ops[v]):
             return f"{layers.describe(v)} may read less than all that it could"

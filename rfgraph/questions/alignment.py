@@ -145,37 +145,6 @@ def unchecked(
     ]
 
 
-def center_spread(compiled: Compiled, fields: Fields, axis: int) -> list[Fraction | None]:
-    """Return how far apart the centres of all paths to each node lie, in source pixels.
-
-    0 is the article's condition for all pairs of paths; ``None`` where the field is not local. Two numbers are kept
-    per node, the lowest and highest centre of its paths relative to its field's; no path is enumerated. Where a path
-    upsamples, its centre at each merge is the mean over the output phases.
-    """
-    local = fields.local
-    spread: list[tuple[Fraction, Fraction]] = []
-    centers: dict[Window, Fraction] = {}
-
-    def center(window: Window) -> Fraction:
-        if window not in centers:
-            centers[window] = window.mean_center
-        return centers[window]
-
-    zero = (Fraction(0), Fraction(0))
-    for v, (tails, reads) in enumerate(zip(compiled.layers.tails, compiled.reads[axis], strict=True)):
-        sides = []
-        if local[v].kind == "local" and len(tails) > 1:
-            for tail, read in zip(tails, reads, strict=True):
-                side = read.through(local[tail])
-                if side.kind == "local":
-                    shift = center(side) - center(local[v])
-                    sides.append((shift + spread[tail][0], shift + spread[tail][1]))
-        elif tails:
-            sides = [spread[tails[0]]]
-        spread.append((min(low for low, _ in sides), max(high for _, high in sides)) if sides else zero)
-    return [high - low if field.kind == "local" else None for field, (low, high) in zip(local, spread, strict=True)]
-
-
 @dataclass(frozen=True)
 class _Disagreement:
     """Branches ``reference`` and ``other`` of a merge, by slot, that break ``rule``."""

@@ -23,6 +23,7 @@ from rfgraph.importers.lowering.recipes import Recipes
 from rfgraph.importers.lowering.views import View, along, other
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import exact_quotient, symbol
+from rfgraph.importers.program.numbers import Numbers, Zeros
 from rfgraph.importers.spelling.handlers import Handlers
 
 
@@ -365,6 +366,35 @@ def test_some_blocks_of_a_reshape_are_a_slice(start, stop, to):
     graph, _ = check(net.program(net.conv(net.reshape(x, 1, 4, 4, 2 * blocks))))
     (cut,) = [told for _, told in graph.nodes(data=True) if told["op"] == "slice"]
     assert (cut["start"], cut["stop"]) == ([None, 2 * start or None], [None, to])
+
+
+@pytest.mark.parametrize(("start", "positions"), [(0, 4), (1, 2)])
+def test_every_other_block_of_a_reshape_is_followed(start, positions):
+    """Of three blocks of two positions."""
+    net = Net((1, 2, 4, 6))
+    x = net.slice(net.reshape(net.conv(net.x), 1, 4, 4, 3, 2), 3, start, None, 2)
+    graph, report = check(net.program(net.conv(net.reshape(x, 1, 4, 4, positions))))
+    assert report[list(graph)[-1]].map_size == (4, positions)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_a_slice_leaves_of_class_tokens(first):
+    """Two tokens before 24 positions, or behind them: all positions, some tokens with them, tokens alone, or a part."""
+    net = Net()
+    tokens = net.transpose(net.reshape(net.conv(net.x), 1, 4, 24), 0, 2, 1)
+    rows = net.weight(1, 2, 4)
+    tokens = net.concat(1, rows, tokens) if first else net.concat(1, tokens, rows)
+    kept = [(2, None), (1, None), (2, 26)] if first else [(0, 24), (None, 25), (None, -2)]
+    for start, stop in kept:
+        graph, report = check(net.program(net.linear(net.slice(tokens, 1, start, stop), 4)))
+        assert report[list(graph)[-1]].map_size == (4, 6)
+    alone = [(0, 1), (None, 2), (1, 2)] if first else [(24, None), (-1, None), (24, 25)]
+    for mixed, status in ((tokens, "bound"), (net.attention(tokens, tokens, tokens), "exact")):
+        for start, stop in alone:  # what no attention has mixed anything into reads nothing
+            left = net.linear(net.slice(mixed, 1, start, stop), 4)
+            graph, report = check(net.program(left), exact=status == "exact")
+            layer = report[list(graph)[-1]]
+            assert (layer.is_global, layer.map_size, layer.status) == ((True, True), (1, 1), status)
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 3], [0, 2, 3], [0, 2, 4, 5], [1, 2, 3, 5]], ids=str)
@@ -886,3 +916,15 @@ def test_steps_that_are_alike_are_placed_once(blocks, monkeypatch):
     graph = lower(net.program(x))
     assert len(graph) == 1 + 3 * blocks
     assert len(asked) <= 2 * 3 * 3  # twice, as the layout is looked for first
+
+
+def test_numbers_that_several_things_are_asked_of_are_read_once():
+    read = []
+    zeros = Zeros(most=5)
+    three, four = (Numbers(lambda size=size: read.append(size) or np.eye(size)[0]) for size in (3, 4))
+    assert zeros.missing(three, (0,), fixed=False).tolist() == [True, False, False]
+    assert zeros.missing(three, (), fixed=False) is None
+    assert read == [3]
+    for _ in range(2):  # they are too many, which is said each time
+        assert zeros.missing(four, (0,), fixed=False).size == 0
+    assert zeros.left == 5 - 3

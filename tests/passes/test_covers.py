@@ -120,7 +120,7 @@ def test_ends_of_branches_add_up_but_for_what_is_read_along_one_path(order, size
     net.add("out", *(sides[i] for i in order))
     compiled = compile_graph(net.graph)
     nodes = [compiled.layers.id_of(node) for node in ("no_first", "no_last", "out")]
-    told = [covered(compiled, 0, 0, nodes).get(v, 0) for v in nodes]
+    told = [covered(compiled, 0, 0, nodes)[v] for v in nodes]
     if size is None:
         assert told == [LAST, FIRST, FIRST | LAST]
     else:  # listed

@@ -24,6 +24,7 @@ Bounds = tuple[Dim | None, Dim | None, int]
 EVERYTHING: Bounds = (None, None, 1)
 
 NO_DIMS = "the dimensions that it works on cannot be followed"
+TOKENS = "rows beside positions hold of these what was mixed into them, and no more"
 NO_FIT = "its operands lie on each other in a way that cannot be followed"
 
 
@@ -190,8 +191,9 @@ def _sliced(
         p = replace(p, node=node, full=p.full | cut.backward)
         if not slices and not lost:
             return Placed(p.node, view, p.full)
-    if lost:  # class tokens: what they hold comes from everywhere
-        node = maps.node("flatten", step, [p], **maps.mixes(lost))
+    if lost:  # class tokens: what they hold comes from everywhere, once it was mixed into them
+        doubt = {} if lost <= p.full else {"bound": TOKENS}
+        node = maps.node("flatten", step, [p], **maps.mixes(lost), **doubt)
         return Placed(node, view.without(lost), p.full | lost, step.name)
     if not slices:
         q = maps.some_channels(step, [p]) if channels else replace(p, node=maps.node("identity", step, [p]))

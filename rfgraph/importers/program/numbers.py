@@ -105,6 +105,8 @@ class Zeros:
 
     def __init__(self, most: int = MAX_LOOKED_AT) -> None:
         self.left = most
+        #: What was looked at last, as several things are asked of one weight in turn; it is held no longer.
+        self._last: tuple[Numbers | None, Any] = (None, None)
 
     def missing(self, numbers: Numbers | None, kept: Sequence[int], fixed: bool) -> Any:
         """Return where a constant is not 0 along the dimensions ``kept``, whatever the others: ``None`` if everywhere.
@@ -113,12 +115,15 @@ class Zeros:
         """
         if numbers is ALL:
             return None
-        array = None if numbers is None else numbers.look()
+        known = numbers is not None and numbers is self._last[0]
+        array = self._last[1] if known else None if numbers is None else numbers.look()
         if array is None:  # weights that were stripped from a file are weights
             return np.empty(0, dtype=np.bool_) if fixed or numbers is UNSEEN else None
-        if self.left < array.size:
-            return np.empty(0, dtype=np.bool_)
-        self.left -= array.size
+        if not known:
+            if self.left < array.size:
+                return np.empty(0, dtype=np.bool_)
+            self.left -= array.size
+            self._last = numbers, array
         return holes(array, kept)
 
 
