@@ -243,10 +243,12 @@ def _rule(tiler: Tiler, axis: int, image: int | None) -> AxisTiling:
     same = any(tiler.layers.ops[v][axis].window_cycle > 1 for v in tiler.between[1:])
     residues = range(multiple) if image is None or not same else [image % multiple]
     if len(residues) > MAX_RESIDUES:
-        raise TilingError(
-            f"axis {tiler.layers.axes[axis]}: tiles start at multiples of {multiple}, more than the {MAX_RESIDUES} "
-            "whose halos are worked out; give a tile"
-        )
+        if image is None:
+            raise TilingError(
+                f"axis {tiler.layers.axes[axis]}: tiles start at multiples of {multiple}, more than the {MAX_RESIDUES} "
+                "whose halos are worked out; give an input size"
+            )
+        residues = sorted({0, image % multiple})
     stride = strides[-1]
     halos: dict[int, Halo] = {}
     at = 0  # halos of other residues settle at about the same size
@@ -353,9 +355,14 @@ def _stepping(tiler: Tiler, axis: int, general: AxisTiling, tile: int, overlap: 
     Raises
     ------
     TilingError
-        If nothing in them is exact, or ``overlap`` is too little.
+        If nothing in them is exact, ``overlap`` is too little, or the network runs on no tile of that size.
     """
     name, multiple, stride = general.axis, general.multiple, Fraction(general.stride)
+    if multiple <= MAX_RESIDUES and tile % multiple not in general.halos:
+        lower = max(tile - (tile - residue) % multiple for residue in general.halos)
+        upper = min(tile + (residue - tile) % multiple for residue in general.halos)
+        take = f"{lower} or {upper}" if lower > 0 else str(upper)
+        raise TilingError(f"axis {name}: the network does not run on tiles of {tile} pixels; take {take}")
     before, after, outputs = tiler.exact(axis, tile)
     step = _step(before, after, outputs, stride, multiple)
     if overlap is not None:
@@ -572,7 +579,11 @@ def fits_memory(
         If the channels of some map on the way are not known.
     TilingError
         If the image has no size.
+    AttributeValueError
+        If ``memory`` is no number of bytes.
     """
+    if not isinstance(memory, int) or memory < 1:
+        raise AttributeValueError(f"memory {memory!r} is not a positive number of bytes")
     if image is None:
         raise TilingError("memory decides nothing without the size of the image: analyze with input_size=")
     layers, inside = tiler.layers, set(tiler.between)
@@ -618,6 +629,6 @@ def given(name: str, value: int | Sequence[int] | None, axes: Sequence[str]) -> 
     if value is None:
         return None
     entries: tuple[Any, ...] = tuple(value) if isinstance(value, (list, tuple)) else (value,) * len(axes)
-    if len(entries) != len(axes) or any(not isinstance(entry, int) or entry < (name == "tile") for entry in entries):
+    if len(entries) != len(axes) or any(type(entry) is not int or entry < (name == "tile") for entry in entries):
         raise AttributeValueError(f"{name} {value!r} is not a number of pixels, or one for each of {', '.join(axes)}")
     return entries

@@ -456,6 +456,9 @@ def test_memory_wants_the_size_of_the_image():
     net.conv("a", net.input("x", channels=1), kernel=3, padding=1, channels=1)
     with pytest.raises(TilingError, match="memory decides nothing without the size of the image"):
         rfgraph.analyze(net).tiling(memory=1000)
+    for memory in (0, -5, "1G"):
+        with pytest.raises(AttributeValueError, match=r"memory .* is not a positive number of bytes"):
+            rfgraph.analyze(net, input_size=100).tiling(memory=memory)
     with pytest.raises(TilingError, match="the smallest that does has 3 pixels"):
         rfgraph.analyze(net, input_size=1000).tiling(memory=10)
 
@@ -479,6 +482,8 @@ def test_tiles_of_the_only_residue_that_the_network_runs_on():
     graph = net.graph
     (axis,) = plan_of(graph).axes
     assert (axis.multiple, set(axis.halos)) == (4, {2})
+    with pytest.raises(TilingError, match="axis t: the network does not run on tiles of 60 pixels; take 58 or 62"):
+        plan_of(graph, 122, 60)
     plan = tiling.plan(tiler_of(graph), (122,), fits=lambda tile: tile[0] < 50)
     assert plan.count > 2
     assert plan.axes[0].tile % 4 == 2
@@ -521,6 +526,16 @@ def test_more_overlap_than_is_needed_is_kept():
     assert axis.step == 96
 
 
+def test_a_multiple_with_more_residues_than_are_worked_out():
+    graph = chain(*[("avg_pool", {"kernel": 2})] * 10, ("conv", {"kernel": 3, "padding": 1}))
+    with pytest.raises(TilingError, match="multiples of 1024, more than the 512 whose halos are worked out"):
+        plan_of(graph)
+    (axis,) = plan_of(graph, 20000, 5000).axes
+    assert (axis.multiple, axis.halo, axis.step) == (1024, (1, 1), 2048)
+    (axis,) = tiling.plan(tiler_of(graph), (20000,), fits=lambda tile: tile[0] <= 10000).axes
+    assert (axis.step, axis.tile % 1024 in (0, 20000 % 1024)) == (7168, True)
+
+
 def test_same_padding_wants_the_residue_of_the_image():
     graph = NETWORKS["SAME strides"][0]
     with pytest.raises(TilingError, match="a tile has the image's size 101 modulo 2, and 40 has not; take 39 or 41"):
@@ -528,7 +543,7 @@ def test_same_padding_wants_the_residue_of_the_image():
     check_tiles(graph, 101, plan_of(graph, 101, 41))
 
 
-@pytest.mark.parametrize("tile", [0, (1, 2, 3), "8"])
+@pytest.mark.parametrize("tile", [0, (1, 2, 3), "8", True, 8.0])
 def test_a_tile_is_a_number_of_pixels(tile):
     with pytest.raises(AttributeValueError, match=r"tile .* is not a number of pixels"):
         tiling.given("tile", tile, ("y", "x"))

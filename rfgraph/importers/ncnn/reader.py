@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.ncnn.file import Layer, Model, decode
 from rfgraph.importers.ncnn.nodes import HANDLERS, Made, Node
 from rfgraph.importers.ncnn.operators import inner_channels, learned, rank_of
-from rfgraph.importers.program.dimensions import Dim, Shape, symbol
+from rfgraph.importers.program.dimensions import Dim, symbol
 from rfgraph.importers.program.primitives import NOTHING, Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.reader import Reader as Base
@@ -34,17 +33,6 @@ def graph_of(
     """Return the network graph of a network of ncnn; arguments as for ``rfgraph.importers.load``."""
     model = decode(path)
     return lower_for(lambda given: Reader(model, given).program(), treat, input_size, inputs=inputs, axes=axes)
-
-
-def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:
-    """Return the tensor program of a network of ncnn.
-
-    Raises
-    ------
-    ModelFileError
-        If it cannot be read, or is no network of ncnn.
-    """
-    return Reader(decode(path), shapes).program()
 
 
 class Reader(Base):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -41,17 +40,6 @@ def graph_of(
     """Return the network graph of a model of OpenVINO; arguments as for ``rfgraph.importers.load``."""
     model = decode(path)
     return lower_for(lambda given: Reader(model, given).program(), treat, input_size, inputs=inputs, axes=axes)
-
-
-def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:
-    """Return the tensor program of a model of OpenVINO.
-
-    Raises
-    ------
-    ModelFileError
-        If it cannot be read, or is no model of OpenVINO.
-    """
-    return Reader(decode(path), shapes).program()
 
 
 class Reader(Base):

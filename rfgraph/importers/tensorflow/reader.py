@@ -118,24 +118,6 @@ def graph_of(
     return lower_for(lambda given: program_of(model, given), treat, input_size, inputs=inputs, axes=axes)
 
 
-def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:
-    """Return the tensor program of a TensorFlow file.
-
-    Parameters
-    ----------
-    path
-        A frozen graph, a SavedModel's directory, or the ``saved_model.pb`` in it.
-    shapes
-        Shapes of inputs that replace those of the file.
-
-    Raises
-    ------
-    ModelFileError
-        If it cannot be read, or is none of these.
-    """
-    return program_of(opened(path), shapes)
-
-
 def program_of(model: Model, shapes: Mapping[str, Shape] | None = None) -> Program:
     """Return the tensor program of a model."""
     try:

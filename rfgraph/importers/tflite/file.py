@@ -24,9 +24,8 @@ from flatbuffers.table import Table
 from rfgraph.errors import ModelFileError
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
-from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.program.primitives import Data, Program
+from rfgraph.importers.program.primitives import Data
 from rfgraph.importers.tflite.operators import CUSTOM_OPTIONS
 from rfgraph.importers.tflite.reader import Graph, Model, Reader, Step, Tensor
 
@@ -72,24 +71,6 @@ def graph_of(
     """Return the network graph of a TFLite file; arguments as for ``rfgraph.importers.load``."""
     model = decode(path)
     return lower_for(lambda given: Reader(model, given).program(), treat, input_size, inputs=inputs, axes=axes)
-
-
-def read(path: str | os.PathLike[str], shapes: Mapping[str, Shape] | None = None) -> Program:
-    """Return the tensor program of a TFLite file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    shapes
-        Shapes of inputs that replace those of the file.
-
-    Raises
-    ------
-    ModelFileError
-        If it cannot be read, or is not a TFLite model.
-    """
-    return Reader(decode(path), shapes).program()
 
 
 def decode(path: str | os.PathLike[str]) -> Model:

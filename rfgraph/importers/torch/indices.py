@@ -1,4 +1,4 @@
-"""PyTorch's operators that read or write where another tensor says; they register with ``aten_ops``.
+"""PyTorch's operators that read or write where another tensor says; they register with ``operators``.
 
 Constant indices of boxes of neighbours are slices, and exact. What the network computes, or what is no box, is read
 whole along the dimensions that are indexed: a bound.
