@@ -341,7 +341,7 @@ MOVES = (
 
 @st.composite
 def weights(draw, rows, columns):
-    """A matrix of zeros and ones, the first row and column of which are not all 0."""
+    """A matrix of zeros and ones; a row of zeros alone is a unit that learned nothing, and there is none."""
     match draw(st.sampled_from(["full", "lower", "upper", "some"])):
         case "full":
             return np.ones((rows, columns))
@@ -351,7 +351,7 @@ def weights(draw, rows, columns):
             return np.triu(np.ones((rows, columns)))
     numbers = draw(st.lists(st.integers(0, 1), min_size=rows * columns, max_size=rows * columns))
     made = np.array(numbers, dtype=float).reshape(rows, columns)
-    made[0, 0] = 1
+    made[~made.any(1), 0] = 1
     return made
 
 

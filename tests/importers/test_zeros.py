@@ -100,6 +100,20 @@ def test_a_map_is_hidden_where_what_it_is_multiplied_with_is_zero(pattern):
     check(net, x, read)
 
 
+def test_channels_that_are_silenced_read_nothing():
+    for other in (False, True):
+        net = Net((1, 2, SIDE))
+        x = net.conv(net.x, channels=2, dims=(2,))
+        x = net.concat(1, x, net.conv(x, channels=2, dims=(2,))) if other else x
+        channels = x.shape[1]
+        row = net.build.weight((channels, 1), "row", lambda channels=channels: np.eye(channels)[0].reshape(-1, 1))
+        scaled = net(p.Pointwise(function="mul"), x, row)
+        last = net(p.Slice(dims=(1,), starts=(1,), stops=(2,), steps=(1,)), scaled)
+        report = rfgraph.analyze(lower(net.build.program([last])))
+        assert report[scaled.name].status == ("bound" if other else "exact")
+        assert report[last.name].status == "bound"
+
+
 @pytest.mark.parametrize("function", ["or", "min", "max", "pow"])
 def test_a_map_may_be_hidden_by_what_ends_or_decides(function):
     net = Net((1, 2, SIDE))
@@ -276,3 +290,48 @@ def test_a_window_of_zeros_between_others_is_a_bound():
     assert build.taps(build.weight((5,), "w", lambda: np.array([0, 1, 0, 1, 0])), 5) == (1, 1, p.SPARSE)
     assert build.taps(build.weight((5,), "w", lambda: np.array([0, 1, 1, 1, 0])), 5) == (1, 1, "")
     assert build.taps(None, 5) == (0, 0, "")
+
+
+KERNELS = {
+    "as it is": (lambda jnp, kernel: kernel, "exact"),
+    "normalised": (lambda jnp, kernel: (kernel - kernel.mean()) / (kernel.std() + 1e-5), "exact"),
+    "turned": (lambda jnp, kernel: kernel[::-1], "exact"),
+    "padded": (lambda jnp, kernel: jnp.pad(kernel, ((2, 0), (0, 0), (0, 0))), "bound"),
+    "with zeros between": (lambda jnp, kernel: jnp.zeros((7, 2, 2)).at[::3].set(kernel), "bound"),
+    "behind zeros": (lambda jnp, kernel: jnp.concatenate([jnp.zeros((2, 2, 2)), kernel]), "bound"),
+    "masked": (lambda jnp, kernel: jnp.where(jnp.arange(3)[:, None, None] < 2, kernel, 0), "bound"),
+    "times a mask": (lambda jnp, kernel: kernel * jnp.array([1.0, 1.0, 0.0])[:, None, None], "bound"),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_kernel_that_jax_computes_holds_zeros_where_they_are_put(name):
+    jax = pytest.importorskip("jax")
+    made, status = KERNELS[name]
+    kernel = jax.numpy.arange(1.0, 13.0).reshape(3, 2, 2)
+
+    def model(x):
+        weights, lay = made(jax.numpy, kernel), ("NWC", "WIO", "NWC")
+        return jax.lax.conv_general_dilated(x, weights, (1,), "SAME", dimension_numbers=lay)
+
+    report = rfgraph.analyze(model, example=(1, 12, 2))
+    assert report[report.outputs[0]].status == status
+
+
+def test_every_second_row_is_written_beside_another_map():
+    torch = pytest.importorskip("torch")
+
+    class Interleaved(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = (torch.nn.Conv1d(1, 2, k, padding=k // 2) for k in (3, 5))
+
+        def forward(self, x):
+            y = torch.zeros(1, 2, 2 * x.shape[2])
+            y[:, :, 0::2], y[:, :, 1::2] = self.first(x), self.second(x)
+            return y
+
+    report = rfgraph.analyze(Interleaved(), example=(1, 1, 6))
+    (output,) = report.outputs
+    assert report[output].status == "exact"
+    assert [report.region(output, (y,)).box for y in (4, 5)] == [((1, 3),), ((0, 4),)]

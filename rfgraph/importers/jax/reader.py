@@ -19,12 +19,12 @@ import numpy as np
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
-from rfgraph.importers.jax.numbers import MOVES, Budget, Number, evaluated
+from rfgraph.importers.jax.numbers import EVALUATORS, MOVES, Budget, Number, evaluated
 from rfgraph.importers.jax.primitives import HANDLERS, POINTWISE, SILENT, WEIGHTED, Node, Operand
 from rfgraph.importers.jax.recurrences import is_recurrent
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.numbers import ALL, Numbers, computed, of_function
+from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, computed, of_function, spread
 from rfgraph.importers.program.primitives import NOTHING, Learned, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
@@ -537,26 +537,53 @@ CONTROL: dict[str, Callable[[Reader, Node], list[Operand]]] = {
 }
 
 
-#: Primitives that are 0 where their operand is -> the function of the tensor program.
-SAME = {"convert_element_type": "identity", "stop_gradient": "identity", "copy": "identity"}
+#: Primitives -> the function of the tensor program, as far as it tells what is 0.
+SAME = {
+    "convert_element_type": "identity", "stop_gradient": "identity", "copy": "identity", "gt": "greater",
+    "lt": "less", "ge": "greater_or_equal", "le": "less_or_equal", "eq": "equal", "ne": "not_equal",
+}  # fmt: skip
+
+#: Primitives that put numbers among others, which may be 0.
+WRITING = frozenset({"scatter", "scatter-add", "dynamic_update_slice"})
 
 
 def _array(const: Any) -> Any:
     """Return the numbers of an array that a function has closed over; ``None`` of keys of random numbers."""
-    if not hasattr(const, "dtype") or not isinstance(const.dtype, np.dtype):
-        return None
-    return np.asarray(const)
+    if isinstance(const, (bool, int, float)) or isinstance(getattr(const, "dtype", None), np.dtype):
+        return np.asarray(const)
+    return None
 
 
 def _numbers(step: Step, values: Sequence[Value], number: Number, output: int) -> Numbers | None:
     """Return the numbers that a step makes of constants, or others that are 0 where they are."""
     held = [value.held(tells_learned=True) for value in values]
-    if step.op in MOVES:
-        if all(one is None or one is ALL for one in held):
+    body = step.parameters.get(CALLS.get(step.op, ""))
+    if step.op in MOVES or isinstance(body, Graph):  # functions that are left only move elements
+        if all(one is None or one is ALL for one in held) and not (isinstance(body, Graph) and ALL in held):
             return None
-        return computed(lambda *arrays: evaluated(step.op, step.parameters, arrays)[output], held)
-    learned = any(value.learned for value in values)
-    return of_function(SAME.get(step.op, step.op), held) if learned else Numbers(lambda: number.value)
+        laid = [spread(one, value.shape) for one, value in zip(held, values, strict=True)]
+        if isinstance(body, Graph):
+            return computed(lambda *arrays: _ran(body, arrays)[output], laid)
+        return computed(lambda *arrays: evaluated(step.op, step.parameters, arrays)[output], laid)
+    if not any(value.learned for value in values):
+        return Numbers(lambda: number.value)
+    if step.op in WRITING:
+        return UNSEEN
+    if step.op == "select_n" and len(held) == 3:
+        return of_function("where", [held[0], held[2], held[1]])
+    return of_function(SAME.get(step.op, step.op), held)
+
+
+def _ran(body: Graph, arrays: Sequence[Any]) -> list[Any]:
+    """Return what a function makes of arrays, ``None`` where that is not evaluated."""
+    values = dict(zip(body.inputs, arrays, strict=True))
+    values.update((number, _array(const)) for number, const in body.constants.items())
+    for step in body.steps:
+        read = [values[number] for number in step.inputs]
+        known = step.op in EVALUATORS and not any(array is None for array in read)
+        made = evaluated(step.op, step.parameters, read) if known else [None] * len(step.outputs)
+        values.update(zip(step.outputs, made, strict=False))
+    return [values[number] for number in body.outputs]
 
 
 def _count(shape: Shape | None) -> int:

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfgraph.importers import program
-from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, mixed
+from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, mixed, unmixed
 from rfgraph.importers.lowering.rules import Operands, first, function_kind, merge, place, repeated, sizes_of
 from rfgraph.importers.lowering.views import Dimension, View, along, other
 from rfgraph.importers.program.dimensions import Dim, Shape
-from rfgraph.importers.program.numbers import picks
 from rfgraph.importers.program.primitives import Instruction, Value
 
 #: Functions by which a constant may hide what it is put beside: by a number so low that a softmax makes it 0, or by 0.
@@ -47,6 +46,9 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
         why = why or program.MASKED
     if primitive.function in ZEROING and any(_hides(maps, primitive.function, known, value) for value in beside):
         why = why or program.ZEROED
+    silenced = primitive.function in ("mul", "and") and any(_silences(maps, value) for value in beside)
+    if silenced and any(p.folded or p.beside for p in known):
+        why = why or program.ZEROED
     if why:
         known = [maps.at_most(p, f"{step.name}/read", why) for p in known]
         hidden = iter(known)
@@ -60,7 +62,7 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
     labels = [_from_the_right(p, value.shape, rank) for p, value in read if p is not None]
     fixed = [(value, _from_the_right(None, value.shape, rank)) for value in beside]
     made = merge(maps, step, primitive.function, known, labels, range(rank or 0), fixed)
-    if primitive.function in ("mul", "and") and any(_silences(maps, value) for value in beside):
+    if silenced:
         made = replace(made, beside=True)  # some channels read nothing
     return replace(made, weighs="some") if why else made
 
@@ -212,13 +214,16 @@ def _times_weights(
     reach = mixed(view, summed)
     mixes_tokens = len(tokens) == len(summed) == len(new) == 1 and _only_positions(view.dims[tokens[0]], sizes[new[0]])
     read = (
-        _read_of(primitive, maps, step, {labels[d] for d in tokens}, mixes_tokens, bool(reach.full))
+        _read_of(primitive, maps, step, {labels[d] for d in tokens}, mixes_tokens, mixes_tokens or bool(reach.full))
         if reach
         else "both"
     )
     side = read if mixes_tokens and read != "some" and view.whole(tokens[0]) is not None else "both"
     if read != side:
         p = maps.at_most(p, f"{step.name}/read", program.SPARSE)
+    differs = _differ(maps, p, step)
+    if differs:
+        p = maps.at_most(p, f"{step.name}/channels", unmixed(p)["bound"])
     if maps.probe is not None:
         maps.probe.patched(reach.blocks)
     if not reach:
@@ -237,20 +242,15 @@ def _times_weights(
     assert p.view is not None
     carried.update((label, dim) for label, dim in zip(labels, p.view.dims, strict=True) if label in sizes)
     dims = [repeated(carried.get(label, Dimension()), size) for label, size in sizes.items()]
-    differs = (p.folded or p.beside) and any(
-        _picks(maps, value, labels, primitive.output)
-        for value, labels in zip(step.inputs, primitive.operands, strict=True)
-        if value.constant
-    )
-    return Placed(p.node, View(tuple(dims)), p.full, step.name, beside=bool(differs))
+    return Placed(p.node, View(tuple(dims)), p.full, step.name, beside=differs)
 
 
-def _picks(maps: LoweringBuilder, value: Value, labels: Sequence[str], output: Sequence[str]) -> bool:
-    """Return whether a matrix has one number at most for each of what it makes, as one that moves channels."""
-    if maps.probe is not None:
+def _differ(maps: LoweringBuilder, p: Placed, step: Instruction) -> bool:
+    """Return whether channels that differ in what they read are multiplied with a matrix that leaves out some."""
+    if maps.probe is not None or not (p.folded or p.beside):
         return False
-    found = maps.nonzero(value, range(len(labels)))
-    return found is not None and found.size > 0 and picks(found, [d for d, one in enumerate(labels) if one in output])
+    constants = [value for value in step.inputs if value.constant and value.shape is not None]
+    return any(maps.nonzero(value, range(len(value.shape or ()))) is not None for value in constants)
 
 
 def _read_of(

@@ -31,7 +31,7 @@ from rfgraph.importers.lowering.numbers import MOVES, Moves, Reading, read_back
 from rfgraph.importers.lowering.origins import Lost, Origins, after, joined, laid
 from rfgraph.importers.lowering.recipes import Recipes
 from rfgraph.importers.lowering.rules import Operands, place
-from rfgraph.importers.lowering.taken import overlaps, take
+from rfgraph.importers.lowering.taken import nothing, overlaps, take
 from rfgraph.importers.program.folding import given
 from rfgraph.importers.program.primitives import (
     Concat,
@@ -254,7 +254,7 @@ def _by_number(
     numbers = None if base.view is None else moves.numbers(step, value)
     reading = None if base.view is None or numbers is None else read_back(base.view, value.shape or (), numbers)
     if reading is None:
-        return made
+        return nothing(maps, step, made) if numbers is not None and (numbers < 0).all() else made
     if not maps.gave_up and made.view is not None and not moves.writes(step):
         kept = {axis for axis in made.view.axes if made.view.extent(axis) != 1} - rows
         same = kept >= {axis for axis in reading.first if reading.along(axis)}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, unmixed
+from rfgraph.importers.lowering.maps import MAX_TABLE, LoweringBuilder, Placed, unmixed
 from rfgraph.importers.lowering.numbers import Digit, Numbers, Reading, Table, read_back
 from rfgraph.importers.lowering.views import Dimension, Part, View, joined
 from rfgraph.importers.program.primitives import Instruction
@@ -54,6 +54,19 @@ def take(maps: LoweringBuilder, step: Instruction, p: Placed, reading: Reading) 
     parts = {key: part for one in along.values() for key, part in one.parts.items()}
     dims = [Dimension(joined(_part(digit, parts) for digit in digits if digit.size != 1)) for digits in reading.digits]
     return Placed(node, View(tuple(dims)), p.full, step.name, folded)
+
+
+def nothing(maps: LoweringBuilder, step: Instruction, made: Placed) -> Placed:
+    """Return a tensor all elements of which come from constants, as what is left where all of it is written over."""
+    view = made.view
+    if view is None or maps.gave_up:
+        return made
+    sizes = [(axis, size) for axis in sorted(view.axes) if isinstance(size := view.extent(axis), int)]
+    if not sizes or not 0 < sizes[0][1] <= MAX_TABLE:
+        return made
+    axis, size = sizes[0]
+    tables = {"positions": maps.per_axis({axis: [None] * size}, None), "source_size": maps.per_axis({axis: size}, None)}
+    return replace(made, node=maps.emit("gather", f"{step.name}/constants", [made], **tables))
 
 
 def take_along(maps: LoweringBuilder, step: Instruction, p: Placed, d: int, rows: Numbers) -> Placed | None:

@@ -138,6 +138,8 @@ def _channels_mixed(primitive: Window, maps: LoweringBuilder, step: Instruction,
         p = maps.at_most(p, f"{step.name}/among", unmixed(p)["bound"])
     if primitive.channel is None:
         return p
+    if isinstance(primitive, program.Slide) and primitive.apart and (p.folded or p.beside):
+        p = maps.at_most(p, f"{step.name}/picked", unmixed(p)["bound"])
     return maps.collapse(p, {primitive.channel}, f"{step.name}/channels", "dense")
 
 

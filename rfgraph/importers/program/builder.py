@@ -14,7 +14,7 @@ from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.folding import constant, fold, moved
-from rfgraph.importers.program.numbers import ALL, Numbers, Zeros, computed, of_function, picks
+from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, Zeros, computed, of_function, picks, spread
 from rfgraph.importers.program.primitives import (
     NOTHING,
     Data,
@@ -271,11 +271,14 @@ def _numbers(primitive: Primitive, operands: Sequence[Value], numbers: Sequence[
     """Return the numbers of what is made of constants; ``None`` where all are of weights that are learned."""
     if isinstance(primitive, program.Pointwise) and any(one is not None for one in numbers):
         return of_function(primitive.function, numbers)
+    if isinstance(primitive, program.Pad) and any(amount != (0, 0) for amount in primitive.amounts):
+        return None if primitive.mode != "constant" else UNSEEN
     if all(one is None or one is ALL for one in numbers):
         return None
     if isinstance(primitive, program.Take) and operands[1].data is None:
         return None
-    return computed(lambda *arrays: moved(primitive, arrays), numbers)
+    laid = [spread(one, value.shape) for one, value in zip(numbers, operands, strict=True)]
+    return computed(lambda *arrays: moved(primitive, arrays), laid)
 
 
 def _alike(primitive: Primitive, operands: Sequence[Value], output: Value) -> frozenset[int]:

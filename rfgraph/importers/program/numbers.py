@@ -72,6 +72,16 @@ def computed(function: Callable[..., Any], operands: Sequence[Numbers | None]) -
     return Numbers(read, steps)
 
 
+def spread(numbers: Numbers | None, shape: Sequence[Any] | None) -> Numbers | None:
+    """Return numbers that are laid out: those of a weight that is learned, none of which is 0, as many as it has."""
+    if numbers is not ALL:
+        return numbers
+    sizes = [size for size in shape or () if isinstance(size, int)]
+    if shape is None or len(sizes) < len(shape):
+        return UNSEEN
+    return Numbers(lambda: np.broadcast_to(np.True_, sizes))
+
+
 def product(operands: Sequence[Numbers | None]) -> Numbers | None:
     """Return the numbers of a product: it is 0 where one of its factors is."""
     return computed(_product, operands)

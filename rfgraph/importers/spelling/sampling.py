@@ -70,7 +70,8 @@ def write_rows(build: Builder, x: Value, rows: Value, d: int, start: Dim, stop: 
 def write_at(build: Builder, x: Value, rows: Value, d: int, places: Sequence[int], part: str = "") -> Value:
     """Return ``x`` with ``rows`` in place of its rows at ``places`` along one dimension of known size.
 
-    They are put behind it, and each row is taken from where it is then; of rows written twice, the last one stays.
+    Each of both is laid out with zeros where the other one is, and these are added up: a constant needs only that the
+    rows are put behind it, and that each is taken from where it is then. Of rows written twice, the last one stays.
     """
     size = whole_size(x, d)
     if any(not 0 <= place < size for place in places):
@@ -80,8 +81,20 @@ def write_at(build: Builder, x: Value, rows: Value, d: int, places: Sequence[int
     taken = list(range(size))
     for row, place in enumerate(places):
         taken[place] = size + row
-    both = build(program.Concat(dim=d), x, rows, part=f"{part}/rows" if part else "rows")
-    return build(program.Take(dim=d), both, build.constant(taken), part=part)
+    last = f"{part}/" if part else ""
+    if x.constant or rows.constant:
+        both = build(program.Concat(dim=d), x, rows, part=f"{last}rows")
+        return build(program.Take(dim=d), both, build.constant(taken), part=part)
+    laid = []
+    for name, value, first in (("kept", x, 0), ("written", rows, size)):
+        own, shape = whole_size(value, d), value.shape or ()
+        zeros = build.weight((*shape[:d], 1, *shape[d + 1 :]))
+        wide = build(program.Concat(dim=d), value, zeros, part=f"{last}{name}/zeros")
+        places = [
+            place - first if 0 <= place - first < own and (place < size) == (first == 0) else own for place in taken
+        ]
+        laid.append(build(program.Take(dim=d), wide, build.constant(places), part=f"{last}{name}"))
+    return build(program.Pointwise(function="elementwise"), *laid, part=part)
 
 
 # Indices that are constants.
