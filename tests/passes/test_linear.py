@@ -61,8 +61,10 @@ def test_a_pass_composes_once_per_edge(calls: Calls, network: str, nodes: int) -
     graph = NETWORKS[network](nodes)
     edges = graph.number_of_edges()
     compiled = compile_graph(graph)
-    assert calls.during(lambda: engine.forward(compiled, 0, 0)) == (edges, edges)
-    assert calls.during(lambda: engine.reverse(compiled, 0, nodes - 1)) == (edges, edges)
+    # The first field that comes to a node is not joined to anything.
+    joined = edges - (len(graph) - 1)
+    assert calls.during(lambda: engine.forward(compiled, 0, 0)) == (edges, joined)
+    assert calls.during(lambda: engine.reverse(compiled, 0, nodes - 1)) == (edges, joined)
 
 
 @pytest.mark.parametrize("network", ["inception", "random"])
@@ -77,8 +79,8 @@ def test_a_pass_from_the_middle_composes_once_per_edge_that_it_reaches(calls: Ca
     above = sum(head in earlier for _, head in graph.edges)
     assert 0 < below < graph.number_of_edges()
     assert 0 < above < graph.number_of_edges()
-    assert calls.during(lambda: engine.forward(compiled, 0, middle)) == (below, below)
-    assert calls.during(lambda: engine.reverse(compiled, 0, middle)) == (above, above)
+    assert calls.during(lambda: engine.forward(compiled, 0, middle)) == (below, below - (len(later) - 1))
+    assert calls.during(lambda: engine.reverse(compiled, 0, middle)) == (above, above - (len(earlier) - 1))
 
 
 @pytest.mark.parametrize("nodes", SIZES)
