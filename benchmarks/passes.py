@@ -23,7 +23,7 @@ LARGE = 10_000
 
 #: Pixels of the image where sizes are worked out; without padding every layer takes some away.
 INPUT_SIZE = 512
-UNPADDED_SIZE = 1 << 20
+UNPADDED_SIZE = 1 << 17
 
 
 @dataclass(frozen=True)

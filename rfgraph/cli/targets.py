@@ -25,8 +25,8 @@ def expanded(arguments: Sequence[str], listed: Iterable[str] | None = None) -> l
     - A folder stands for the model files below it, by name: files with a suffix that a reader knows, and SavedModels.
       Of its ``.json``, ``.xml`` and ``.param`` files those that are something else are left out, and so is what is
       hidden.
-    - A pattern (``*``, ``?``, ``[...]``, and ``**`` for folders at any depth) stands for what fits it, ``zoo:resnet*``
-      for published networks. A file that has such a name is itself.
+    - A pattern (``*``, ``?``, ``[...]``, and ``**`` for folders at any depth) stands for the model files that fit it,
+      told apart in the same way, ``zoo:resnet*`` for published networks. A file that has such a name is itself.
     - ``-`` stands for the lines of ``listed``, each of which may be any of these.
     - Anything else stands for itself, whether it is there or not: who reads it says what is wrong with it.
 
@@ -80,7 +80,7 @@ def _meant(name: str) -> list[str]:
     for path in fitting:
         if os.path.isdir(path):
             models += _below(Path(path))
-        elif _is_readable(path):
+        elif _is_readable(path) and _may_be_model(path):
             models.append(path)
     if not models:
         what = f"none of the {len(fitting)} files that fit is one; rfgraph reads {_suffixes()}"

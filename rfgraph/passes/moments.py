@@ -11,8 +11,9 @@ Results are float64. Masses carry an exponent of their own: a network of a thous
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from math import gcd, lcm, prod
+from functools import cached_property, reduce
+from math import frexp, gcd, lcm, ldexp, prod
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -306,6 +307,8 @@ class GradientMoments(Domain[Value]):
                 return Unknown(
                     f"{self.compiled.layers.describe(v, axis)}: its inputs differ in effective stride and drift apart"
                 )
+        if prod(shape) == 1 and (joined := self._joined_alone(values)) is not None:
+            return joined
         values = [_tiled(value, shape) for value in values]
         exponent = max(value.exponent for value in values)
         masses = np.array([np.ldexp(value.mass, value.exponent - exponent) for value in values])
@@ -323,11 +326,35 @@ class GradientMoments(Domain[Value]):
             variance,
             values[0].steps,
             exponent + shift,
-            next((value.doubt for value in values if value.doubt), ""),
-            any(value.mixes for value in values),
-            any(value.gated for value in values),
-            any(value.merged for value in values),
+            *_together(values),
         )
+
+    def _joined_alone(self, values: list[Moments]) -> Moments | None:
+        """Return the same of values of one phase each, number by number; ``None`` if their masses cancel out."""
+        exponent = max(value.exponent for value in values)
+        masses = [ldexp(value.mass.item(), value.exponent - exponent) for value in values]
+        whole = sum(masses)
+        if not whole:
+            return None
+        shares = [mass / whole for mass in masses]
+        mean = reduce(add, [share * value.mean for share, value in zip(shares, values, strict=True)])
+        variance = reduce(
+            add,
+            [share * (value.variance + (value.mean - mean) ** 2) for share, value in zip(shares, values, strict=True)],
+        )
+        share, shift = frexp(whole)
+        mass = np.full((1,) * self.axes, share)
+        return Moments(mass, mean, variance, values[0].steps, exponent + shift, *_together(values))
+
+
+def _together(values: list[Moments]) -> tuple[str, bool, bool, bool]:
+    """Return what is to be said of several: a doubt, and whether any mixes, is gated or merged."""
+    return (
+        next((value.doubt for value in values if value.doubt), ""),
+        any(value.mixes for value in values),
+        any(value.gated for value in values),
+        any(value.merged for value in values),
+    )
 
 
 def _changed(value: Moments, mass: Floats, mean: Floats, variance: Floats, steps: tuple[int, ...]) -> Moments:

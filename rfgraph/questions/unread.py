@@ -231,6 +231,12 @@ def _image(op: Op, read: Window, needed: Marks, size: int) -> Marks:
     outputs = np.flatnonzero(needed)
     if not read.is_local:  # nothing, or whatever part of the axis: all counts as read
         return marks if read.is_empty or not len(outputs) else ~marks
+    dense = read.period == read.spacing == op.spacing == 1 and not op.skips and read.seamless
+    if dense and op.border == "constant" and len(outputs) and outputs[-1] - outputs[0] < len(outputs):
+        ends = read.interval(int(outputs[0])), read.interval(int(outputs[-1]))
+        if ends[0] is not None and ends[1] is not None:
+            marks[max(ends[0][0], 0) : max(ends[1][1] + 1, 0)] = True  # as most maps are read: one run of one run
+            return marks
     for phase, interval in enumerate(read.intervals[: len(needed)]):
         here = outputs[outputs % read.period == phase] // read.period * read.step
         if interval is None or not len(here):

@@ -50,6 +50,7 @@ BELOW_A = ["a/e.tflite", "a/empty.json", "a/m.xml", "a/n.param", "a/t.json", "a/
         (["net.mlpackage"], ["net.mlpackage"]),
         (["*.json"], ["[odd].json", "b.json"]),
         (["[odd].json"], ["[odd].json"]),
+        (["a/*.json"], ["a/empty.json", "a/t.json"]),
         (["[ab].*"], ["a.onnx", "b.json"]),
         (["**/*.JSON"], ["a/deep/c.JSON"]),
         (["a*"], [*BELOW_A, "a.onnx"]),

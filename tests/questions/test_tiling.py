@@ -208,7 +208,7 @@ def test_tiles_are_the_whole_at_every_size_in_two_moduli(name):
                 continue
             if plan.count > 1:
                 check_tiles(graph, image, plan)
-                check_least(graph, tile + 8 * least * multiple, tile)
+                check_least(graph, tile + 8 * least, tile)
                 done += 1
     assert done
 
