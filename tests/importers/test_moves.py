@@ -259,6 +259,16 @@ def test_some_channels_of_maps_side_by_side_read_their_own(kind, size, status):
     check_moves(program, layout_of(program))
 
 
+def test_channels_of_maps_side_by_side_that_become_rows_are_a_bound():
+    """All rows of all channels but the last one, in a row: each of them holds one of the maps."""
+    net = Net((1, 1, 3, 3))
+    x = net.conv(net.x, channels=2)
+    x = net.relu(net.concat(1, x, net.conv(x, channels=2)))
+    program = net.build.program([slice_(net, net.reshape(x, 1, 12, 3), 1, 0, 11)])
+    check_moves(program, layout_of(program))
+    assert rfgraph.analyze(lower(program))["slice5"].status == "bound"
+
+
 # Random programs of moves.
 
 

@@ -96,7 +96,8 @@ def take_along(maps: LoweringBuilder, step: Instruction, p: Placed, d: int, rows
         return _listed(take_along(maps, step, p, d, rows.reshape(-1)), d, rows)
     if reading is None:
         return None
-    taken = take(maps, step, Placed(p.node, alone, p.full, p.label, p.folded), reading)
+    among = p.beside and any(part.axis is None and part.size != 1 for part in dim.parts)  # channels that become rows
+    taken = take(maps, step, Placed(p.node, alone, p.full, p.label, p.folded, among), reading)
     assert taken.view is not None
     dims = (*view.dims[:d], *taken.view.dims, *view.dims[d + 1 :])
     return Placed(taken.node, View(dims), taken.full, step.name, taken.folded)
