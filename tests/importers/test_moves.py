@@ -351,7 +351,7 @@ MOVES = (
 
 @st.composite
 def weights(draw, rows, columns):
-    """A matrix of zeros and ones; a row of zeros alone is a unit that learned nothing, and there is none."""
+    """A matrix of zeros and ones; one of zeros alone is yet to be learned, so that the first row is not."""
     match draw(st.sampled_from(["full", "lower", "upper", "some"])):
         case "full":
             return np.ones((rows, columns))
@@ -361,7 +361,7 @@ def weights(draw, rows, columns):
             return np.triu(np.ones((rows, columns)))
     numbers = draw(st.lists(st.integers(0, 1), min_size=rows * columns, max_size=rows * columns))
     made = np.array(numbers, dtype=float).reshape(rows, columns)
-    made[~made.any(1), 0] = 1
+    made[0, 0] = made[0, 0] or not made[0].any()
     return made
 
 

@@ -114,6 +114,19 @@ def test_channels_that_are_silenced_read_nothing():
         assert report[last.name].status == "bound"
 
 
+@pytest.mark.parametrize(("learned", "want"), [(False, "bound"), (True, "exact")])
+def test_a_channel_that_a_fixed_matrix_makes_of_nothing_reads_nothing(learned, want):
+    net = Net((1, 2, SIDE))
+    weight = net.build.weight((3, 2), "matrix", lambda: np.array([[1, 1], [1, 0], [0, 0]]))
+    weight = net.build.learn(weight, "matrix") if learned else weight  # then it is a unit that has learned nothing yet
+    made = net(
+        p.Contract(operands=(tuple("bct"), tuple("oc")), output=tuple("bot")), net.conv(net.x, dims=(2,)), weight
+    )
+    last = net(p.Slice(dims=(1,), starts=(2,), stops=(3,), steps=(1,)), made)
+    report = rfgraph.analyze(lower(net.build.program([last])))
+    assert (report[made.name].status, report[last.name].status) == ("exact", want)
+
+
 @pytest.mark.parametrize("function", ["or", "min", "max", "pow"])
 def test_a_map_may_be_hidden_by_what_ends_or_decides(function):
     net = Net((1, 2, SIDE))

@@ -242,7 +242,17 @@ def _times_weights(
     assert p.view is not None
     carried.update((label, dim) for label, dim in zip(labels, p.view.dims, strict=True) if label in sizes)
     dims = [repeated(carried.get(label, Dimension()), size) for label, size in sizes.items()]
-    return Placed(p.node, View(tuple(dims)), p.full, step.name, beside=differs)
+    return Placed(p.node, View(tuple(dims)), p.full, step.name, beside=differs or _silent(primitive, maps, step))
+
+
+def _silent(primitive: program.Contract, maps: LoweringBuilder, step: Instruction) -> bool:
+    """Return whether a fixed matrix makes some of its rows of nothing: zeros alone."""
+    return maps.probe is None and any(
+        (found := maps.nonzero(value, [d for d, label in enumerate(labels) if label in primitive.output])) is not None
+        and found.size > 0
+        for value, labels in zip(step.inputs, primitive.operands, strict=True)
+        if value.constant and not value.learned and value.numbers is not None
+    )
 
 
 def _differ(maps: LoweringBuilder, p: Placed, step: Instruction) -> bool:
