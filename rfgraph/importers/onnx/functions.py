@@ -354,8 +354,9 @@ def _attention(node: Node, build: Builder) -> Made:
     if node.get("is_causal", 0) and not any(map(node.optional, (3, 4, 5, 6))) and is_self(query, key, 2):
         output = causal(build, query, key, value, tuple("bhi"), tuple("bgj"), 2, "heads/" if flat else "")
         return _heads_joined(build, output) if flat else output, key, value
-    masked = bool(node.get("is_causal", 0)) or node.optional(6) is not None
-    weighed = weights(build, query, key, "bhi", "bgj", mask=mask, masked=masked)
+    # A mask may be shorter than there are keys, of which it hides the rest.
+    masked = bool(node.get("is_causal", 0)) or mask is not None or node.optional(6) is not None
+    weighed = weights(build, query, key, "bhi", "bgj", masked=masked)
     output = summed(build, and_read(node, build, weighed, 6), value, "bhi", "bgj", part="heads" if flat else "")
     return _heads_joined(build, output) if flat else output, key, value
 
