@@ -138,6 +138,16 @@ def test_an_axis_of_which_a_part_was_taken_twice_is_whole():
     check_moves(program, found)
 
 
+def test_positions_beside_the_channels_that_a_convolution_mixes_stay_apart():
+    """The rows that are taken lie in a dimension of their own, which a window of one position leaves alone."""
+    net = Net((1, 1, 6, 3))
+    rows = net(p.Take(dim=2), net.x, net.build.constant(np.array([[0, 1], [3, 4]], dtype=object)))
+    x = net(p.Reduce(function="sum", dims=(4,), keepdims=False), rows)
+    x = net(p.Reduce(function="sum", dims=(1,), keepdims=False), net.conv(x, 1, 1, 0, 2))
+    program = net.build.program([net.reshape(x, 1, 4)])
+    check_moves(program, layout_of(program))
+
+
 def test_constants_between_positions_are_positions():
     """Every second row and column of zeros is written: what lies between is no channel that reads the same."""
     net = Net((1, 2, 5, 6))

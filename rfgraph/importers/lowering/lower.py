@@ -309,7 +309,8 @@ def _weighs(step: Instruction, operands: Operands, made: Placed) -> Literal["", 
 def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
     """Return a tensor with the axes of which positions lie among its channels, and the maps that these come from."""
     known = [p for p in operands if p is not None]
-    folded = frozenset[int]() if _mixes(step) else made.folded.union(*(p.folded for p in known))
+    mixes = _mixes(step) and not any(_stays_apart(step, i, p) for i, p in enumerate(operands) if p is not None)
+    folded = frozenset[int]() if mixes else made.folded.union(*(p.folded for p in known))
     told = made.origins is not None and all(made.origins is not p.origins for p in known)
     if told or not any(p.beside for p in known):
         return replace(made, folded=folded, beside=made.beside or told)
@@ -319,6 +320,23 @@ def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
         return replace(made, folded=folded, beside=not _mixes(step))
     picks = isinstance(step.primitive, Contract) and made.beside  # each channel one, so that they differ as before
     return replace(made, folded=folded, beside=origins.differ or picks, origins=origins if origins.differ else None)
+
+
+def _stays_apart(step: Instruction, i: int, p: Placed) -> bool:
+    """Return whether positions may lie in a dimension of operand ``i``, no axis of a map, that is not summed over.
+
+    The first dimension is taken for the batch.
+    """
+    if not p.folded or p.view is None:
+        return False
+    match step.primitive:
+        case Slide(channel=int() as channel) | SlideTransposed(channel=int() as channel):
+            summed = {channel}
+        case Contract(operands=labels, output=output):
+            summed = {d for d, label in enumerate(labels[i]) if label not in output}
+        case _:
+            return False
+    return any(d and d not in summed and not dim.axes and dim.size != 1 for d, dim in enumerate(p.view.dims))
 
 
 def _mixes(step: Instruction) -> bool:
