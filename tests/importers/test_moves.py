@@ -138,6 +138,17 @@ def test_an_axis_of_which_a_part_was_taken_twice_is_whole():
     check_moves(program, found)
 
 
+def test_rows_that_a_product_over_channels_leaves_alone_stay_apart():
+    net = Net((1, 2, 3, 5))
+    row = net.build.weight((3, 1), "row", lambda: np.array([[1], [0], [1]]))
+    x = net(p.Pointwise(function="mul"), net.conv(net.x, dims=(3,), channels=2), row)
+    product = p.Contract(operands=(tuple("bcst"), tuple("oc")), output=tuple("bost"))
+    x = net(product, x, net.build.weight((2, 2)))
+    silent = net(p.Slice(dims=(2,), starts=(1,), stops=(2,), steps=(1,)), x)
+    program = net.build.program([silent])
+    check_moves(program, layout_of(program))
+
+
 def test_positions_beside_the_channels_that_a_convolution_mixes_stay_apart():
     """The rows that are taken lie in a dimension of their own, which a window of one position leaves alone."""
     net = Net((1, 1, 6, 3))

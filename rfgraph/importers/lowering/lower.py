@@ -300,7 +300,7 @@ def _is_cut(p: Placed, d: int) -> bool:
 
 def _weighs(step: Instruction, operands: Operands, made: Placed) -> Literal["", "all", "some"]:
     """Return whether a tensor holds weights of a product, and whether some may be 0: moves and functions keep that."""
-    if isinstance(step.primitive, Contract | Reduce) or _mixes(step):
+    if isinstance(step.primitive, Contract | Reduce) or _mixes(step, operands):
         return made.weighs
     kinds = {made.weighs, *(p.weighs for p in operands if p is not None)}
     return "some" if "some" in kinds else "all" if "all" in kinds else ""
@@ -309,7 +309,7 @@ def _weighs(step: Instruction, operands: Operands, made: Placed) -> Literal["", 
 def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
     """Return a tensor with the axes of which positions lie among its channels, and the maps that these come from."""
     known = [p for p in operands if p is not None]
-    mixes = _mixes(step) and not any(_stays_apart(step, i, p) for i, p in enumerate(operands) if p is not None)
+    mixes = _mixes(step, operands)
     folded = frozenset[int]() if mixes else made.folded.union(*(p.folded for p in known))
     told = made.origins is not None and all(made.origins is not p.origins for p in known)
     if told or not any(p.beside for p in known):
@@ -317,36 +317,31 @@ def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
     try:
         origins = _origins(step, operands, made)
     except Lost:
-        return replace(made, folded=folded, beside=not _mixes(step))
+        return replace(made, folded=folded, beside=not mixes)
     picks = isinstance(step.primitive, Contract) and made.beside  # each channel one, so that they differ as before
     return replace(made, folded=folded, beside=origins.differ or picks, origins=origins if origins.differ else None)
 
 
-def _stays_apart(step: Instruction, i: int, p: Placed) -> bool:
-    """Return whether positions may lie in a dimension of operand ``i``, no axis of a map, that is not summed over.
+def _mixes(step: Instruction, operands: Operands) -> bool:
+    """Return whether a step mixes all that is no position: channels, and no dimension beside them is left that is none.
 
     The first dimension is taken for the batch.
     """
-    if not p.folded or p.view is None:
-        return False
+    summed: list[set[int]]
     match step.primitive:
-        case Slide(channel=int() as channel) | SlideTransposed(channel=int() as channel):
-            summed = {channel}
+        case Whole():
+            return True
+        case Slide(channel=int(channel), groups=1, apart=False) | SlideTransposed(channel=int(channel), groups=1):
+            summed = [{channel}]
         case Contract(operands=labels, output=output):
-            summed = {d for d, label in enumerate(labels[i]) if label not in output}
+            summed = [{d for d, label in enumerate(each) if label not in output} for each in labels]
         case _:
             return False
-    return any(d and d not in summed and not dim.axes and dim.size != 1 for d, dim in enumerate(p.view.dims))
-
-
-def _mixes(step: Instruction) -> bool:
-    """Return whether a step mixes channels."""
-    match step.primitive:
-        case Slide(channel=int(), groups=1, apart=False) | SlideTransposed(channel=int(), groups=1) | Whole():
-            return True
-        case Contract(operands=labels, output=output):
-            return not set().union(*labels) <= set(output)
-    return False
+    return any(summed) and not any(
+        d and d not in dims and not dim.axes and dim.size != 1
+        for p, dims in zip(operands, summed, strict=True) if p is not None and p.view is not None
+        for d, dim in enumerate(p.view.dims)
+    )  # fmt: skip
 
 
 def _origins(step: Instruction, operands: Operands, made: Placed) -> Origins:
