@@ -286,7 +286,7 @@ class Reader(Base):
     def __init__(self, traced: Traced) -> None:
         super().__init__(traced.name)
         self.traced = traced
-        self.build.learned = traced.learned
+        self.build.learned = None if traced.learned is None else set(traced.learned)
         #: Where the user's code calls what makes an instruction.
         self.locations: dict[str, str] = {}
         self.budget = Budget()

@@ -29,7 +29,7 @@ from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, symbol, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS
-from rfgraph.importers.program.primitives import NOTHING, Program, Value
+from rfgraph.importers.program.primitives import Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling import archive
 from rfgraph.importers.spelling.handlers import UnspelledError
@@ -199,7 +199,7 @@ class Reader(Base):
         super().__init__(model.name)
         self.model = model
         self.shapes = shapes or {}
-        self.build.learned = NOTHING  # of each layer it is told when it is read
+        self.build.learned = set()  # of each layer it is told when it is read
         self.called = 0  # layers, those of nested models each time counted
         self.resized = False
         #: Shapes that the model states of values, by their names, where they are read last.

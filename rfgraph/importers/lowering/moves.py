@@ -135,26 +135,27 @@ class _CutAxes:
 def _cut_axes(view: View, bounds: Mapping[int, Bounds], sizes: Sequence[Dim]) -> _CutAxes | None:
     """Return what slices of dimensions are of their axes, ``None`` if one is of several, or of part of one."""
     slices: dict[int, Bounds] = {}
-    cut = _CutAxes(view, slices, set(), set())
+    backward: set[int] = set()
+    lost: set[int] = set()
     for d, (start, stop, stride) in bounds.items():
         axis, dim = view.whole(d), view.dims[d]
         if not dim.axes:
             view = view.replaced(d, other(sizes[d]))
         elif axis is not None:
             if stride < 1:  # no window runs backward: every position reads the whole axis, of which as many are kept
-                cut.backward.add(axis)
+                backward.add(axis)
                 start, stop, stride = None, None if sizes[d] == dim.size else sizes[d], 1
             if (start, stop, stride) != EVERYTHING:
                 slices[axis] = (start, stop, stride)
             view = view.replaced(d, along(axis, sizes[d]))
         elif dim.extra and (rest := _rows(dim, start, stop, stride, sizes[d])) is not None:
-            cut.lost.update(set() if rest.axes else dim.axes)
+            lost |= set() if rest.axes else dim.axes
             view = view.replaced(d, rest)
         elif (part := _slice_of_part(view, d, start, stop, stride)) is not None and part[0] not in slices:
             slices[part[0]], view = part[1:]
         else:
             return None
-    return replace(cut, view=view)
+    return _CutAxes(view, slices, backward, lost)
 
 
 def _turned(

@@ -59,9 +59,8 @@ class Recipes:
         self.maps, self.counts = maps, counts
         self._kept: dict[Hashable, Recipe] = {}
         self._views: dict[View, View] = {}
-        self._known: dict[
-            int, tuple[View, View]
-        ] = {}  # by ``id``: a view, held, and the one that stands for its equals
+        #: By ``id``: a view, held, and the one that stands for its equals.
+        self._known: dict[int, tuple[View, View]] = {}
 
     def key(self, step: Instruction, operands: Sequence[Placed | None]) -> Hashable | None:
         """Return what decides what a step makes, but for names; ``None`` if it is more than that."""

@@ -14,7 +14,7 @@ from rfgraph.importers.ncnn.file import Layer, Model, decode
 from rfgraph.importers.ncnn.nodes import HANDLERS, Made, Node
 from rfgraph.importers.ncnn.operators import inner_channels, learned, rank_of
 from rfgraph.importers.program.dimensions import Dim, symbol
-from rfgraph.importers.program.primitives import NOTHING, Given, Program, Value
+from rfgraph.importers.program.primitives import Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.reader import Reader as Base
 
@@ -42,7 +42,7 @@ class Reader(Base):
         super().__init__(model.name)
         self.model = model
         self.given = given or {}
-        self.build.learned = NOTHING
+        self.build.learned = set()
         self.scope: dict[str, Value] = {}
 
     def program(self) -> Program:

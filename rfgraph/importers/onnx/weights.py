@@ -30,7 +30,7 @@ class Weights:
 
     def __init__(self, build: Builder) -> None:
         self.build = build
-        build.learned = NOTHING
+        build.learned = set()
         build.tells_learned = False
         #: Whether the file holds weights as such, and not only as what nodes make.
         self.held = False

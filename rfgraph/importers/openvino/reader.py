@@ -15,7 +15,7 @@ from rfgraph.importers.openvino import operators as openvino_operators  # noqa: 
 from rfgraph.importers.openvino.file import FLOATS, Layer, Model, Port, decode
 from rfgraph.importers.openvino.nodes import HANDLERS, Made, Node
 from rfgraph.importers.program.dimensions import Shape, symbol
-from rfgraph.importers.program.primitives import NOTHING, Given, Program, Value
+from rfgraph.importers.program.primitives import Given, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.node import fits
@@ -49,7 +49,7 @@ class Reader(Base):
         super().__init__(model.name)
         self.model = model
         self.given = given or {}
-        self.build.learned = NOTHING
+        self.build.learned = set()
         self.resized = False
         self.scope: dict[tuple[str, str], Value] = {}
 

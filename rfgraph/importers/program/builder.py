@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from math import prod
 from typing import Any, Literal
@@ -50,7 +49,7 @@ class Builder:
         self.inputs: list[Value] = []
         self.instructions: list[Instruction] = []
         #: The learned tensors of the model; ``None`` until the reader has told of one, or that it will.
-        self.learned: AbstractSet[tuple[str, int | None]] | None = None
+        self.learned: set[tuple[str, int | None]] | None = None
         #: Whether the model says which constants are learned; else those that are read as weights are taken to be.
         self.tells_learned = True
         self._zeros = Zeros()
@@ -78,9 +77,9 @@ class Builder:
         self.folded = []
         self._reads = NOTHING.union(*(value.learned for value in reads))
         if self._reads:
-            learned = self.learned if isinstance(self.learned, set) else set(self.learned or ())
-            learned |= self._reads
-            self.learned = learned
+            if self.learned is None:
+                self.learned = set()
+            self.learned |= self._reads
 
     def learn(self, value: Value, name: str = "") -> Value:
         """Return a constant as a learned tensor, under the name by which shared ones are told."""

@@ -25,7 +25,7 @@ from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.dimensions import Shape, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.program.primitives import NOTHING, Data, Given, Program, Value
+from rfgraph.importers.program.primitives import Data, Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.reader import MALFORMED
 from rfgraph.importers.spelling.reader import Reader as Base
@@ -226,7 +226,7 @@ class Reader(Base):
         super().__init__(model.name)
         self.model = model
         self.given = given
-        self.build.learned = NOTHING
+        self.build.learned = set()
         self.build.tells_learned = False
         self.functions = {f.signature.name: f for f in model.graph.library.function}
         self.bodies: dict[str, Body] = {}

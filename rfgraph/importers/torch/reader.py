@@ -167,7 +167,7 @@ class Reader(Base):
         """
         graph, data, learned = self.exported.graph, set(self.exported.data), self.exported.learned
         scope: Scope = {}
-        self.build.learned = NOTHING
+        self.build.learned = set()
         for name in graph.inputs:
             shape = self.stated(name)
             if name in data:
