@@ -97,7 +97,7 @@ class GradientMoments(Domain[Value]):
         #: Nodes at which paths without random weights meet that part again towards the source.
         self.meets = self.weighing.meetings(source) if self.weighing.squares else set()
         self._alone: dict[int, tuple[Floats, Floats, Floats]] = {}
-        self._doubts: dict[int, str] = {}
+        self._sure: set[int] = set()  # ops, by ``id``, of which there is no doubt; a doubt names its node
         self._passages: dict[tuple[int, ...], _Passage | None] = {}
         self._matrices: dict[tuple[int, int, int], Floats] = {}
         self._strides: dict[tuple[int, ...], tuple[Floats, Floats]] = {}
@@ -189,13 +189,9 @@ class GradientMoments(Domain[Value]):
             self._strides[steps] = strides, strides**2
         strides, squares = self._strides[steps]
         mass, mean, variance = passage.alone
-        return Moments(
-            value.mass * mass,
-            value.mean + strides * mean,
-            value.variance + squares * variance,
-            tuple([s if step is None else s * step.step for s, step in zip(steps, passage.steps, strict=True)]),
-            *value[4:],
-        )
+        steps = tuple([s if step is None else s * step.step for s, step in zip(steps, passage.steps, strict=True)])
+        means, variances = value.mean + strides * mean, value.variance + squares * variance
+        return _changed(value, value.mass * mass, means, variances, steps)
 
     def _along(self, axis: int, step: Step, value: Moments, squared: bool) -> Moments | None:
         """Return what outputs have whose taps along one axis read ``value``."""
@@ -293,9 +289,10 @@ class GradientMoments(Domain[Value]):
 
     def _doubt(self, v: int) -> str:
         key = id(self.compiled.layers.ops[v])
-        if key not in self._doubts or self._doubts[key]:
-            self._doubts[key] = self.weighing.doubt(v)
-        return self._doubts[key]
+        doubt = "" if key in self._sure else self.weighing.doubt(v)
+        if not doubt:
+            self._sure.add(key)
+        return doubt
 
     def _joined(self, v: int, values: list[Moments]) -> Value:
         shape = tuple(lcm(*(value.mass.shape[axis] for value in values)) for axis in range(self.axes))

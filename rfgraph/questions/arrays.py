@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +71,7 @@ def _zarr(like: Any, shape: Sequence[int], dtype: Any, path: str | Path) -> Any:
 
 def joined(lazy: Any, blocks: Any, places: Sequence[int]) -> Any:
     """Return one dask array made of a grid of them, along the dimensions ``places``."""
-    for place in reversed(places):
-        rows = [lazy.concatenate(list(row), axis=place) for row in blocks.reshape(-1, blocks.shape[-1])]
-        with_rows = type(blocks)(blocks.shape[:-1], dtype=object)
-        for where, row in zip(product(*map(range, with_rows.shape)), rows, strict=True):
-            with_rows[where] = row
-        blocks = with_rows
-    return blocks[()]
+    if not places:
+        return blocks
+    first, *others = places
+    return lazy.concatenate([joined(lazy, rows, others) for rows in blocks], axis=first)
