@@ -19,7 +19,7 @@ import numpy as np
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
-from rfgraph.importers.jax.numbers import EVALUATORS, MOVES, Budget, Number, evaluated
+from rfgraph.importers.jax.numbers import MOVES, Budget, Number, evaluated
 from rfgraph.importers.jax.primitives import HANDLERS, POINTWISE, SILENT, WEIGHTED, Node, Operand
 from rfgraph.importers.jax.recurrences import is_recurrent
 from rfgraph.importers.program.builder import Builder
@@ -580,8 +580,8 @@ def _ran(body: Graph, arrays: Sequence[Any]) -> list[Any]:
     values.update((number, _array(const)) for number, const in body.constants.items())
     for step in body.steps:
         read = [values[number] for number in step.inputs]
-        known = step.op in EVALUATORS and not any(array is None for array in read)
-        made = evaluated(step.op, step.parameters, read) if known else [None] * len(step.outputs)
+        missing = any(array is None for array in read)
+        made = [None] * len(step.outputs) if missing else evaluated(step.op, step.parameters, read)
         values.update(zip(step.outputs, made, strict=False))
     return [values[number] for number in body.outputs]
 
