@@ -146,9 +146,30 @@ class _Torch:
         return np.asarray(result, dtype=np.float64)
 
 
-class _Keras:
-    bound = False
+class _Called:
+    """Runs a function of images whose channels may come last; what it gets and returns is laid out with them first."""
 
+    bound = False
+    last: bool
+    backend: str
+
+    def _called(self, images: Any) -> Any:
+        raise NotImplementedError
+
+    def _to(self, images: Floats) -> Any:
+        return np.moveaxis(images, 1, -1) if self.last else images
+
+    def _from(self, output: Any) -> Floats:
+        channels = np.asarray(output, dtype=np.float64)
+        return np.moveaxis(channels, -1, 1) if self.last else channels
+
+    def gradient(self, image: Floats, channel: int, index: Sequence[int]) -> Floats:
+        place = (0, *index, channel) if self.last else (0, channel, *index)
+        felt: Floats = self._from(_gradient(self.backend, self._called, self._to(image[None]), place))[0]
+        return felt
+
+
+class _Keras(_Called):
     def __init__(self, model: Any, layer: str, channels: str | None) -> None:
         keras = _imported("keras")
         self.tensor = keras.ops.convert_to_tensor
@@ -162,48 +183,33 @@ class _Keras:
         shape = tuple(model.inputs[0].shape[1:])
         self.shape: tuple[int | None, ...] | None = (shape[-1], *shape[:-1]) if self.last else shape
 
-    def _to(self, images: Floats) -> Any:
-        return np.moveaxis(images, 1, -1).astype(np.float32) if self.last else images.astype(np.float32)
+    def _called(self, images: Any) -> Any:
+        return self.part(images)
 
-    def _from(self, output: Any) -> Floats:
-        channels = np.asarray(output, dtype=np.float64)
-        return np.moveaxis(channels, -1, 1) if self.last else channels
+    def _to(self, images: Floats) -> Any:
+        return super()._to(images).astype(np.float32)
 
     def features(self, images: Floats) -> Floats:
         output = self.part(self.tensor(self._to(images)))
         return self._from(output.detach().cpu().numpy() if hasattr(output, "detach") else output)
 
-    def gradient(self, image: Floats, channel: int, index: Sequence[int]) -> Floats:
-        place = (0, *index, channel) if self.last else (0, channel, *index)
-        felt: Floats = self._from(_gradient(self.backend, self.part, self._to(image[None]), place))[0]
-        return felt
 
-
-class _Jax:
-    bound = False
+class _Jax(_Called):
+    backend = "jax"
     shape: tuple[int | None, ...] | None = None
 
     def __init__(self, model: Any, layer: Any, channels: str | None) -> None:
         self.model, self.layer, self.last = model, layer, channels != "first"
 
-    def _called(self, x: Any) -> Any:
-        output = self.model(x)
+    def _called(self, images: Any) -> Any:
+        output = self.model(images)
         return output if self.layer is None else output[self.layer]
 
     def _to(self, images: Floats) -> Any:
-        return _imported("jax").numpy.asarray(np.moveaxis(images, 1, -1) if self.last else images)
-
-    def _from(self, output: Any) -> Floats:
-        channels = np.asarray(output, dtype=np.float64)
-        return np.moveaxis(channels, -1, 1) if self.last else channels
+        return _imported("jax").numpy.asarray(super()._to(images))
 
     def features(self, images: Floats) -> Floats:
         return np.concatenate([self._from(self._called(self._to(image[None]))) for image in images])
-
-    def gradient(self, image: Floats, channel: int, index: Sequence[int]) -> Floats:
-        place = (0, *index, channel) if self.last else (0, channel, *index)
-        felt: Floats = self._from(_gradient("jax", self._called, self._to(image[None]), place))[0]
-        return felt
 
 
 def _gradient(backend: str, function: Any, images: Any, place: tuple[int, ...]) -> Any:
