@@ -406,6 +406,10 @@ class Window:
     @property
     def seamless(self) -> bool:
         """Whether neighbouring outputs leave no input between them out, so that a run of outputs spans an interval."""
+        if self.kind != "local":
+            return False
+        if len(self.intervals) == 1 and (interval := self.intervals[0]) is not None:
+            return interval[1] - interval[0] + 1 >= self.step
         return self.regular and not _gapped(self)
 
     def through(self, inner: Window) -> Window:
