@@ -28,8 +28,9 @@ from rfgraph.importers.onnx.nodes import HANDLERS, Item, Made, Node
 from rfgraph.importers.onnx.unfollowed import reason
 from rfgraph.importers.onnx.weights import Weights
 from rfgraph.importers.program.dimensions import Dim, Shape, symbol
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.program.primitives import Data, Given, Program, Value
+from rfgraph.importers.program.exact import Data, data_of, simplest
+from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
+from rfgraph.importers.program.primitives import Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.reader import MALFORMED
 from rfgraph.importers.spelling.reader import Reader as Base
@@ -223,13 +224,10 @@ class Reader(Base):
             return self.build.weight(shape, tensor.name, partial(_array, tensor))
         try:
             array = numpy_helper.to_array(tensor)
-            if integer:
-                return self.build.constant(array.astype(object), name=tensor.name)
-            exact = [simplest(float(number)) for number in array.flat]
-        except MALFORMED:
-            return self.build.weight(shape, tensor.name)  # an odd type, or no contents: weights were stripped
-        elements = constant(exact or [0], integer=False).elements[: len(exact)].reshape(shape)
-        return self.build.constant(elements, integer=False, name=tensor.name)
+            data = data_of(array, integer=integer)
+        except MALFORMED:  # an odd type, or no contents: weights were stripped
+            data = None
+        return self.build.weight(shape, tensor.name) if data is None else self.build.constant(data, name=tensor.name)
 
     def nodes(
         self, nodes: Sequence[onnx.NodeProto], scope: dict[str, Item | None], given: Mapping[str, Any], prefix: str

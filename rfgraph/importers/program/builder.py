@@ -12,11 +12,11 @@ import numpy as np
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.folding import constant, fold, moved
 from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, Zeros, computed, of_function, picks, spread
 from rfgraph.importers.program.primitives import (
     NOTHING,
-    Data,
     Given,
     Instruction,
     Primitive,
@@ -120,7 +120,7 @@ class Builder:
     def constant(self, elements: Any, *, integer: bool = True, name: str = "") -> Value:
         """Return a constant that holds ``elements``, exact numbers."""
         data = elements if isinstance(elements, Data) else constant(elements, integer=integer)
-        return Value(name, tuple(int(size) for size in data.elements.shape), True, data)
+        return Value(name, data.shape, True, data)
 
     def weight(self, shape: Shape | None, name: str = "", read: Callable[[], Any] | None = None) -> Value:
         """Return a constant of which only the shape matters, and where it is 0: ``read`` returns its numbers."""
@@ -312,12 +312,12 @@ def _shaped(data: Data, name: str, shape: Shape | None) -> Data:
     """Return what an input holds in the shape that its model states: a number may stand for a list of one."""
     if shape is None:
         return data
-    sizes = data.elements.shape
+    sizes = data.shape
     fits = len(sizes) == len(shape) and all(a == b for a, b in zip(sizes, shape, strict=True) if isinstance(b, int))
     if fits:
         return data
-    if data.elements.size == 1 and all(not isinstance(size, int) or size == 1 for size in shape):
-        return Data(data.elements.reshape((1,) * len(shape)), data.integer)
+    if data.numbers.size == 1 and all(not isinstance(size, int) or size == 1 for size in shape):
+        return Data(data.numbers.reshape((1,) * len(shape)), data.integer)
     raise ModelFileError(f"input {name!r} has shape {text(shape)}; what it is given has {list(sizes)}")
 
 

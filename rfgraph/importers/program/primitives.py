@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any, Literal, TypeVar, dataclass_transform
 
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape
+from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.numbers import ALL, Numbers
 
 Ints = tuple[int, ...]
@@ -20,15 +21,6 @@ Kind = TypeVar("Kind")
 #: How a sequence is run through.
 Direction = Literal["forward", "backward", "both"]
 Paddings = tuple[tuple[int, int], ...] | Literal["same_upper", "same_lower"]
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """What a small constant holds, exactly: ``int``, ``bool``, ``Fraction`` and symbolic sizes, never a float."""
-
-    elements: Any  # numpy array of objects
-    #: Whether its elements are integers, so that they divide as integers do.
-    integer: bool
 
 
 #: Learned tensors: the name of each, by which shared ones are told, and how many numbers it has.
@@ -63,8 +55,8 @@ class Value:
         Of one that is learned, and of which the model says so if it ``tells_learned``, none is 0.
         """
         if self.data is not None:
-            elements = self.data.elements
-            return Numbers(lambda: elements)
+            numbers = self.data.numbers
+            return Numbers(lambda: numbers)
         return ALL if self.numbers is None and self.learned and tells_learned else self.numbers
 
 

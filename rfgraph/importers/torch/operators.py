@@ -20,7 +20,8 @@ import numpy as np
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
-from rfgraph.importers.program.folding import MAX_ELEMENTS, simplest
+from rfgraph.importers.program.exact import simplest
+from rfgraph.importers.program.folding import MAX_ELEMENTS
 from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
 from rfgraph.importers.spelling import products, vocabulary
