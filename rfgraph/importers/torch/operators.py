@@ -275,8 +275,8 @@ def _conv(node: Node, build: Builder) -> Made:
     stride = node.integers("stride", axes, 1)
     primitive = program.Slide(
         function="conv", dims=dims, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
-        channel=channel, channels=shape_of(weight)[0], groups=groups, bound=build.bound(weight, range(2, 2 + axes)),
-        apart=build.apart(weight, range(2, 2 + axes), (0,)),
+        channel=channel, channels=shape_of(weight)[0], groups=groups,
+        apart=build.apart(weight, range(2, 2 + axes), (0,)), bound=build.bound(weight, range(2, 2 + axes)),
     )  # fmt: skip
     return _weighted(build, build(primitive, node.x), weight)
 
