@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from math import prod
 from typing import Any, Literal
 
@@ -205,7 +204,7 @@ class Builder:
             primitive = known[0]
         name, op = self._node
         name = f"{name}/{part}" if part else name
-        if operands and all([value.constant for value in operands]):
+        if operands and all(value.constant for value in operands):
             value = self._folded(primitive, operands, name, shape)
             self.folded.append(Instruction(name, op, primitive, tuple(operands), value))
             return value
@@ -272,7 +271,7 @@ def _numbers(primitive: Primitive, operands: Sequence[Value], numbers: Sequence[
 
 def _alike(primitive: Primitive, operands: Sequence[Value], output: Shape | None) -> frozenset[int]:
     """Return the dimensions along which what is made of constants is the same at every index, as far as moves tell."""
-    if output is None or any([value.shape is None for value in operands]):
+    if output is None or any(value.shape is None for value in operands):
         return frozenset()
     shapes = [value.shape or () for value in operands]
     same = [value.alike | {d for d, size in enumerate(value.shape or ()) if size == 1} for value in operands]
