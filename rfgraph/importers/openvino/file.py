@@ -169,13 +169,13 @@ def _contents(layers: list[Layer], path: Path) -> dict[str, Data]:
     """Return what small constants hold, of the file beside the XML that is called as it is."""
     if not path.is_file() or path.is_symlink():
         return {}
-    found = {}
+    contents = {}
     with path.open("rb") as file:
         for layer in layers:
             data = _small(layer, file) if layer.op == "Const" else None
             if data is not None:
-                found[layer.id] = data
-    return found
+                contents[layer.id] = data
+    return contents
 
 
 def _small(layer: Layer, file: BinaryIO) -> Data | None:
