@@ -454,7 +454,8 @@ def at_any_size(
     framework = next(known for known in FRAMEWORKS if known.is_model(model))
     reader = _needing(framework.package, framework.reader, f"reading {framework.what}")
     if not framework.traced:
-        return reader.graph_of(model, treat, None, inputs, axes)  # type: ignore[no-any-return]
+        whole: nx.DiGraph[Any] = reader.graph_of(model, treat, None, inputs, axes)
+        return whole
     trace = getattr(reader, "graph_at_any_size", None)
     graph: nx.DiGraph[Any] | None = None if trace is None else trace(model, example, treat, axes)
     if graph is not None and any(op == "unknown" for _, op in graph.nodes(data="op")):

@@ -72,10 +72,9 @@ def _places(step: Instruction) -> Iterator[tuple[Dim, int]]:
 
 
 def _at_least(size: Dim, least: Mapping[str, int | None]) -> int | None:
-    names = names_of(size) or ()
-    bound = [least[name] for name in names if name in least]
-    if not bound:
+    names = names_of(size) or frozenset()
+    if names.isdisjoint(least):
         return 1
-    (name, *others) = names
-    number = None if others or None in bound else valued(size, {name: bound[0] or 1})
-    return number if isinstance(number, int) else None
+    numbers = {name: number for name in names if (number := least.get(name)) is not None}
+    smallest = valued(size, numbers) if len(names) == 1 else None
+    return smallest if isinstance(smallest, int) else None
