@@ -18,7 +18,7 @@ from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat
 from rfgraph.ops import Size
 from rfgraph.passes import fields as engine
-from rfgraph.passes.compiled import Compiled, compile_graph, compile_layers
+from rfgraph.passes.compiled import Compiled, compile_graph, compile_sized
 from rfgraph.passes.results import Extremes, Fields
 from rfgraph.questions import productivity
 from rfgraph.questions.alignment import find, find_plain, plain_verdicts
@@ -324,7 +324,7 @@ class Walked:
     @cached_property
     def general(self) -> General:
         """The same network for the general passes."""
-        compiled = compile_layers(self.layers, self.plain.input_size)
+        compiled = compile_sized(self.layers, self.sizes)
         return General(compiled, self.plain.source, "the question needs them")
 
     @property

@@ -58,15 +58,22 @@ class Runs:
         every = ((m * q + r, m * q + r) for r, turns in self.turns.items() for a, b in turns for q in range(a, b + 1))
         yield from _merged(every)
 
-    @cached_property
+    @property
     def first(self) -> int:
         """The least position."""
-        return min(self.modulus * turns[0][0] + residue for residue, turns in self.turns.items())
+        return self.turns[0][0][0] if self.modulus == 1 else self._ends[0]
 
-    @cached_property
+    @property
     def last(self) -> int:
         """The greatest position."""
-        return max(self.modulus * turns[-1][1] + residue for residue, turns in self.turns.items())
+        return self.turns[0][-1][1] if self.modulus == 1 else self._ends[1]
+
+    @cached_property
+    def _ends(self) -> Interval:
+        return (
+            min(self.modulus * turns[0][0] + residue for residue, turns in self.turns.items()),
+            max(self.modulus * turns[-1][1] + residue for residue, turns in self.turns.items()),
+        )
 
     @property
     def count(self) -> int:
@@ -109,6 +116,9 @@ class Runs:
         """Return its positions from ``first`` to ``last``, ``None`` if there are none."""
         if first <= self.first and self.last <= last:
             return self
+        if self.is_interval:
+            first, last = max(first, self.first), min(last, self.last)
+            return Runs.of(first, last) if first <= last else None
         m, kept = self.modulus, {}
         for residue, turns in self.turns.items():
             low, high = -((residue - first) // m), (last - residue) // m

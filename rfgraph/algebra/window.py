@@ -406,6 +406,10 @@ class Window:
     @property
     def seamless(self) -> bool:
         """Whether neighbouring outputs leave no input between them out, so that a run of outputs spans an interval."""
+        if self.kind != "local":
+            return False
+        if len(self.intervals) == 1 and (interval := self.intervals[0]) is not None:
+            return interval[1] - interval[0] + 1 >= self.step
         return self.regular and not _gapped(self)
 
     def through(self, inner: Window) -> Window:
@@ -510,17 +514,23 @@ class Window:
         return f"Window.periodic({self.intervals}, step={self.step}{flags})"
 
 
+#: Writing a field of a frozen window, by field: every composition makes a window.
+_kind, _intervals, _step, _holes, _exact, _why, _spacing = (
+    getattr(Window, name).__set__ for name in ("kind", "intervals", "step", "holes", "exact", "why", "spacing")
+)
+
+
 def _make(
     kind: Kind, intervals: tuple[Interval | None, ...], step: int, holes: bool, exact: bool, why: str, spacing: int = 0
 ) -> Window:
     window = object.__new__(Window)
-    _set(window, "kind", kind)
-    _set(window, "intervals", intervals)
-    _set(window, "step", step)
-    _set(window, "holes", holes)
-    _set(window, "exact", exact)
-    _set(window, "why", why)
-    _set(window, "spacing", spacing or (0 if holes else 1))
+    _kind(window, kind)
+    _intervals(window, intervals)
+    _step(window, step)
+    _holes(window, holes)
+    _exact(window, exact)
+    _why(window, why)
+    _spacing(window, spacing or (0 if holes else 1))
     return window
 
 

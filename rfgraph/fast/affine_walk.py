@@ -339,8 +339,8 @@ class Plain:
         walked: list[tuple[list[Size], list[int]]] = []  # sizes of maps and fields, of each axis
         for axis in range(len(self.axes)):
             is_local = [frames[axis].shape.is_local for frames in known]
-            states = zip(self.states.values(), self._numbers, strict=True)
-            fields = [lanes.size_less_one(state, axis) + 1 if is_local[number] else 0 for state, number in states]
+            less_one = lanes.sizes_less_one(self.states.values(), axis)
+            fields = [less + 1 if is_local[number] else 0 for less, number in zip(less_one, self._numbers, strict=True)]
             sizes = [size[axis] for size in of_maps]
             same = next((other for other, seen in enumerate(walked) if seen == (sizes, fields)), None)
             walked.append((sizes, fields))

@@ -258,7 +258,10 @@ class Table:
         """
         if self.specs[spec].kind != "input":
             raise NotPlainError("it does not begin with its only input")
-        sizes = [op.size(()) for op in self.specs[spec].ops] if given is None else given
+        ops = self.specs[spec].ops
+        sizes = [op.size(()) for op in ops] if given is None else given
+        if any(size is not None and size < (op.smallest or 1) for op, size in zip(ops, sizes, strict=True)):
+            raise NotPlainError("its input is smaller than the model takes")
         itself = self.shape(IDENTITY)
         state, lanes = self.frame(tuple([Frame(itself, size is not None, False) for size in sizes])), self.lanes
         for axis, size in enumerate(sizes):

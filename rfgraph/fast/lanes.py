@@ -5,6 +5,7 @@ Part of the twin ``rfgraph.fast.affine_walk``, held by ``tests/fast/test_affine_
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -111,8 +112,12 @@ class Lanes:
 
     def size_less_one(self, state: int, axis: int) -> int:
         """Return the size less one of the field."""
-        ends = (state >> self.before(axis) & self.lane) + (state >> self.last(axis) & self.lane)
-        return ends - 2 * self.zero
+        return self.sizes_less_one((state,), axis)[0]
+
+    def sizes_less_one(self, states: Iterable[int], axis: int) -> list[int]:
+        """Return the sizes less one of fields."""
+        before, last, lane, zeros = self.before(axis), self.last(axis), self.lane, 2 * self.zero
+        return [(state >> before & lane) + (state >> last & lane) - zeros for state in states]
 
 
 @cache

@@ -56,7 +56,11 @@ def compile_graph(
 
 def compile_layers(layers: OrderedNetwork, input_size: shapes.InputSize = None) -> Compiled:
     """Work out the sizes of the maps of a checked network and the windows of its ops."""
-    sizes = shapes.infer(layers, input_size)
+    return compile_sized(layers, shapes.infer(layers, input_size))
+
+
+def compile_sized(layers: OrderedNetwork, sizes: list[tuple[Size, ...]]) -> Compiled:
+    """Work out the windows of the ops of a network whose maps have ``sizes``, [V][A]."""
     reads: list[Reads] = []
     for axis in range(len(layers.axes)):
         same = next((other for other in range(axis) if _alike(layers, sizes, other, axis)), None)
@@ -70,12 +74,13 @@ def _alike(layers: OrderedNetwork, sizes: list[tuple[Size, ...]], a: int, b: int
 
 def _reads(layers: OrderedNetwork, sizes: list[tuple[Size, ...]], axis: int) -> Reads:
     known: dict[tuple[int, tuple[Size, ...]], tuple[Window, ...]] = {}
+    alike = {key for key, ops in layers.distinct.items() if ops[axis].arity == "one" and not ops[axis].heeds_size}
     reads: Reads = []
     for ops, tails in zip(layers.ops, layers.tails, strict=True):
         inputs = tuple([sizes[tail][axis] for tail in tails])
-        windows = known.get((id(ops), inputs))
+        key = id(ops), () if id(ops) in alike else inputs
+        windows = known.get(key)
         if windows is None:
-            windows = tuple(ops[axis].reads(slot, inputs) for slot in range(len(tails)))
-            known[id(ops), inputs] = windows
+            windows = known[key] = tuple(ops[axis].reads(slot, inputs) for slot in range(len(tails)))
         reads.append(windows)
     return reads

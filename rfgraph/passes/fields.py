@@ -7,7 +7,9 @@ stays cut.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cached_property
 
 from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, MAY_NOT_REACH, Window
 from rfgraph.passes.compiled import Compiled
@@ -15,13 +17,13 @@ from rfgraph.passes.covers import BOTH, FIRST, LAST, Covered, covered
 from rfgraph.passes.fold import Domain, fold, fold_back
 from rfgraph.passes.results import Fields
 
+#: The field over the paths on which no op reads on to an end of the axis, and that over the others.
+Both = tuple[Window, Window]
+
 
 def forward(compiled: Compiled, axis: int, source: int) -> Fields:
     """Return the field of every node at ``source``; ``EMPTY`` at nodes that do not depend on it."""
-    local = _Local(compiled, axis)
-    windows = _listed(compiled, fold(compiled.layers, source, local))
-    beyond = fold(compiled.layers, source, _Beyond(compiled, axis, windows, source)) if local.cuts else {}
-    return Fields(windows, _listed(compiled, beyond))
+    return _listed(compiled, fold(compiled.layers, source, _Field(compiled, axis, source)))
 
 
 def reverse(compiled: Compiled, axis: int, output: int) -> Fields:
@@ -31,103 +33,36 @@ def reverse(compiled: Compiled, axis: int, output: int) -> Fields:
     ----------
     Araujo, Norris, Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019.
     """
-    local = _LocalBack(compiled, axis)
-    windows = _listed(compiled, fold_back(compiled.layers, output, local))
-    beyond = fold_back(compiled.layers, output, _BeyondBack(compiled, axis, windows)) if local.cuts else {}
-    return Fields(windows, _listed(compiled, beyond))
+    return _listed(compiled, fold_back(compiled.layers, output, _FieldBack(compiled, axis, output)))
 
 
-def _listed(compiled: Compiled, fields: dict[int, Window]) -> list[Window]:
-    windows = [EMPTY] * len(compiled.layers.nodes)
-    for v, window in fields.items():
-        windows[v] = window
-    return windows
+def _listed(compiled: Compiled, fields: dict[int, Both]) -> Fields:
+    count = len(compiled.layers.nodes)
+    local, beyond = [EMPTY] * count, [EMPTY] * count
+    for v, (over_local, over_others) in fields.items():
+        local[v], beyond[v] = over_local, over_others
+    return Fields(local, beyond)
 
 
-class _Local(Domain[Window]):
-    """Fields over the paths on which no op reads on to an end of the axis."""
-
-    start = IDENTITY
-
-    def __init__(self, compiled: Compiled, axis: int) -> None:
-        self.compiled = compiled
-        self.axis = axis
-        self.reads, self.ops = compiled.reads[axis], compiled.layers.ops
-        #: Whether some path was cut.
-        self.cuts = False
-
-    def through(self, v: int, slot: int, value: Window) -> Window | None:
-        read = self.reads[v][slot]
-        if read.kind != "local" and read.is_unbounded:
-            self.cuts = True
-            return None
-        window = read.through(value)
-        if window.kind == "unknown":  # of two causes the first is the one to tell: it names its node already
-            return value if value.kind == "unknown" else self.blamed(v, window)
-        return None if window.kind == "empty" else window
-
-    def join(self, v: int, values: list[Window]) -> Window:
-        field = values[0]
-        for value in values[1:]:
-            field = field.hull(value)
-        if self.ops[v][self.axis].alternatives:
-            return self.either(v, values, field)
-        if field.kind == "unknown" and not any(value.kind == "unknown" for value in values):
-            return self.blamed(v, field)
-        return field
-
-    def either(self, v: int, values: list[Window], field: Window) -> Window:
-        """Return the hull of alternatives, with the field of each in the reason why it is a bound."""
-        if any(value.kind != "local" for value in values) or not values:
-            return field
-        told = dict.fromkeys(f"r {value.size}, S {value.stride}, P {value.padding}" for value in values)
-        why = (
-            f"{self.compiled.layers.nodes[v]!r} is one of its inputs, decided when the model runs: {' or '.join(told)}"
-        )
-        if field.kind == "unknown":
-            return Window.unknown(f"{why}; {field.why}")
-        return Window.periodic(field.intervals, field.step, holes=field.holes, exact=False, why=why)
-
-    def blamed(self, v: int, field: Window) -> Window:
-        """Return the unknown ``field`` with the name of the node that made it so."""
-        return Window.unknown(f"{self.compiled.layers.describe(v, self.axis)}: {field.why}")
-
-
-class _LocalBack(_Local):
-    """The same from an output: what it reads of a node, read through that node's op."""
-
-    def through(self, v: int, slot: int, value: Window) -> Window | None:
-        read = self.reads[v][slot]
-        if read.kind != "local" and read.is_unbounded:
-            self.cuts = True
-            return None
-        window = value.through(read)
-        if window.kind == "unknown":
-            return value if value.kind == "unknown" else self.blamed(v, window)
-        return None if window.kind == "empty" else window
-
-    def either(self, v: int, values: list[Window], field: Window) -> Window:
-        own = field.kind == "unknown" and not any(value.kind == "unknown" for value in values)
-        return self.blamed(v, field) if own else field  # they are consumers here, all of which there are
-
-
-class _Beyond(Domain[Window]):
-    """Fields over the paths that are cut: what is read of an end of the axis; ``EMPTY`` where there is no such path.
+class _Field(Domain[Both]):
+    """Fields over the paths that are local, and over those that are cut.
 
     Parameters
     ----------
     compiled, axis, source
         As for the forward pass.
-    local
-        The fields over the other paths.
     """
 
-    start = EMPTY
+    start = IDENTITY, EMPTY
 
-    def __init__(self, compiled: Compiled, axis: int, local: list[Window], source: int) -> None:
-        self.layers, self.axis, self.local = compiled.layers, axis, local
-        self.reads = compiled.reads[axis]
-        self.ends = covered(compiled, axis, source, self.feeding())
+    def __init__(self, compiled: Compiled, axis: int, source: int) -> None:
+        self.compiled, self.axis, self.source = compiled, axis, source
+        self.reads, self.layers = compiled.reads[axis], compiled.layers
+
+    @cached_property
+    def ends(self) -> defaultdict[int, int]:
+        """To which ends of the source the features of each node get; asked for once some path is cut."""
+        return covered(self.compiled, self.axis, self.source, self.feeding())
 
     def feeding(self) -> Iterator[int]:
         """Yield the nodes of which something is read on to an end of the axis."""
@@ -136,21 +71,52 @@ class _Beyond(Domain[Window]):
                 if read.is_unbounded:
                     yield tail
 
-    def through(self, v: int, slot: int, value: Window) -> Window:
+    def through(self, v: int, slot: int, value: Both) -> Both | None:
+        local, beyond = value
         read = self.reads[v][slot]
         if read.kind == "local" or not read.is_unbounded:
-            return value if value is EMPTY else _composed(read, value)
-        tail = self.layers.tails[v][slot]
-        ends = self.ends[tail]
-        return self.reading(v, read, value, ends).hull(self.reading(v, read, self.local[tail], ends))
+            window = read.through(local)
+            if window.kind == "unknown":  # of two causes the first is the one to tell: it names its node already
+                window = local if local.kind == "unknown" else self.blamed(v, window)
+            if beyond.kind != "empty":
+                return window, _composed(read, beyond)
+            return None if window.kind == "empty" else (window, EMPTY)
+        ends = self.ends[self.layers.tails[v][slot]]
+        return EMPTY, self.reading(v, read, beyond, ends).hull(self.reading(v, read, local, ends))
 
-    def join(self, v: int, values: list[Window]) -> Window:
-        field = values[0]
-        for value in values[1:]:
-            field = field.hull(value)
-        if field.kind != "empty" and self.layers.ops[v][self.axis].alternatives:
-            return field.at_most(f"{self.layers.nodes[v]!r} is one of its inputs, decided when the model runs")
+    def join(self, v: int, values: list[Both]) -> Both:
+        local, beyond = values[0]
+        for other_local, other_beyond in values[1:]:
+            local, beyond = local.hull(other_local), beyond.hull(other_beyond)
+        if self.layers.ops[v][self.axis].alternatives:
+            return self.either(v, values, local, beyond)
+        if local.kind == "unknown":
+            local = self.merged(v, values, local)
+        return local, beyond
+
+    def merged(self, v: int, values: list[Both], field: Window) -> Window:
+        """Return the hull ``field`` of what is read over local paths, with the name of the node if it has none."""
+        if field.kind == "unknown" and all(local.kind != "unknown" for local, _ in values):
+            return self.blamed(v, field)
         return field
+
+    def either(self, v: int, values: list[Both], local: Window, beyond: Window) -> Both:
+        """Return the hulls of alternatives as bounds, with the local field of each in the reason."""
+        why = f"{self.layers.nodes[v]!r} is one of its inputs, decided when the model runs"
+        if beyond.kind != "empty":
+            beyond = beyond.at_most(why)
+        fields = [field for field, _ in values if field.kind != "empty"]
+        if not fields or any(field.kind != "local" for field in fields):
+            return local, beyond
+        told = dict.fromkeys(f"r {field.size}, S {field.stride}, P {field.padding}" for field in fields)
+        why = f"{why}: {' or '.join(told)}"
+        if local.kind == "unknown":
+            return Window.unknown(f"{why}; {local.why}"), beyond
+        return Window.periodic(local.intervals, local.step, holes=local.holes, exact=False, why=why), beyond
+
+    def blamed(self, v: int, field: Window) -> Window:
+        """Return the unknown ``field`` with the name of the node that made it so."""
+        return Window.unknown(f"{self.layers.describe(v, self.axis)}: {field.why}")
 
     def reading(self, v: int, outer: Window, inner: Window, ends: int) -> Window:
         """Return ``outer.through(inner)`` at node ``v``, where ``outer`` reads on to an end of the map between them.
@@ -182,24 +148,27 @@ class _Beyond(Domain[Window]):
         return f"{self.layers.describe(v, self.axis)}: {MAY_NOT_REACH}"
 
 
-class _BeyondBack(_Beyond):
-    def __init__(self, compiled: Compiled, axis: int, local: list[Window]) -> None:
-        self.layers, self.axis, self.local = compiled.layers, axis, local
-        self.reads = compiled.reads[axis]
-        self.covered = Covered(compiled, axis)
+class _FieldBack(_Field):
+    """The same from an output: what it reads of a node, read through that node's op."""
 
-    def through(self, v: int, slot: int, value: Window) -> Window:
+    @cached_property
+    def covered(self) -> Covered:
+        """Which ends of each map are read over one edge."""
+        return Covered(self.compiled, self.axis)
+
+    def through(self, v: int, slot: int, value: Both) -> Both | None:
+        local, beyond = value
         read = self.reads[v][slot]
-        window = EMPTY if value.is_empty else self.reading(v, value, read, self.covered.edge(v, slot))
-        if read.kind == "local" or not read.is_unbounded:
-            return window
-        return window.hull(_composed(self.local[v], read))
+        others = EMPTY if beyond.kind == "empty" else self.reading(v, beyond, read, self.covered.edge(v, slot))
+        if read.kind != "local" and read.is_unbounded:
+            return EMPTY, others.hull(_composed(local, read))
+        window = local.through(read)
+        if window.kind == "unknown":
+            window = local if local.kind == "unknown" else self.blamed(v, window)
+        return None if window.kind == others.kind == "empty" else (window, others)
 
-    def join(self, v: int, values: list[Window]) -> Window:
-        field = values[0]
-        for value in values[1:]:
-            field = field.hull(value)
-        return field
+    def either(self, v: int, values: list[Both], local: Window, beyond: Window) -> Both:
+        return self.merged(v, values, local), beyond  # they are consumers here, all of which there are
 
 
 def _composed(outer: Window, inner: Window) -> Window:

@@ -154,7 +154,9 @@ def fold(network: Wired, source: int, domain: Domain[Value], to: Collection[int]
     return {v: value for v, value in folded(network, source, domain, wanted) if v in wanted}
 
 
-def fold_back(network: Wired, output: int, domain: Domain[Value], to: int | None = None) -> dict[int, Value]:
+def fold_back(
+    network: Wired, output: int | Collection[int], domain: Domain[Value], to: int | None = None
+) -> dict[int, Value]:
     """Return the value of every node that ``domain`` reaches from ``output``, walking towards the inputs.
 
     Parameters
@@ -162,20 +164,21 @@ def fold_back(network: Wired, output: int, domain: Domain[Value], to: int | None
     network
         What is walked.
     output
-        Node id at which the walk starts.
+        Node id at which the walk starts, or several: the start comes to each of them, beside what comes over its edges.
     domain
         What is carried.
     to
         Node id: only nodes on the way to it are visited, and it alone is answered for. By default all are.
     """
     tails = network.tails
-    order = range(output + 1) if to is None else between(network, to, [output])
+    ends = {output} if isinstance(output, int) else set(output)
+    order = range(max(ends) + 1) if to is None else between(network, to, ends)
     on_way = set(order) if to is not None else None
     coming: dict[int, list[Value]] = {}
     values: dict[int, Value] = {}
     for v in reversed(order):
-        if v == output:
-            value = domain.start
+        if v in ends:
+            value = domain.join(v, [domain.start, *coming.pop(v)]) if v in coming else domain.start
         elif v in coming:
             value = domain.join(v, coming.pop(v))
         else:

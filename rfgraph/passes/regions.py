@@ -40,23 +40,18 @@ class Region(ProductDomain[Runs]):
 
     def read(self, v: int, slot: int, axis: int, part: Runs) -> Runs | None:
         layers = self.compiled.layers
-        op, read = layers.ops[v][axis], self.compiled.reads[axis][v][slot]
         size = self.compiled.sizes[layers.tails[v][slot]][axis] or 0
-        try:
-            return _read(op, read, part, size)
-        except TooManyRunsError:
-            self.widened = True
-            return _bound(op, read, part, size)
+        inputs, exact = inputs_read(layers.ops[v][axis], self.compiled.reads[axis][v][slot], part, size)
+        self.widened = self.widened or not exact
+        return inputs
 
     def covers(self, one: Runs, other: Runs) -> bool:
         return one.covers(other)
 
     def hull(self, one: Runs, other: Runs) -> Runs:
-        try:
-            return united([one, other])
-        except TooManyRunsError:
-            self.widened = True
-            return united([one.hull, other.hull]).hull
+        both, exact = covering([one, other])
+        self.widened = self.widened or not exact
+        return both
 
 
 def reach(compiled: Compiled, node: int, index: Sequence[int], source: int) -> Products[Runs]:
@@ -84,6 +79,25 @@ def box(reached: Products[Runs]) -> tuple[Interval, ...] | None:
     return tuple((min(runs.first for runs in parts), max(runs.last for runs in parts)) for parts in along)
 
 
+def inputs_read(op: Op, read: Window, outputs: Runs, size: int) -> tuple[Runs | None, bool]:
+    """Return which of ``size`` inputs the ``outputs`` of an op read, and whether it is no more than those.
+
+    Inputs that would be too many runs are bounded by an interval; ``None`` if none are read.
+    """
+    try:
+        return _read(op, read, outputs, size), True
+    except TooManyRunsError:
+        return _bound(op, read, outputs, size), False
+
+
+def covering(sets: Sequence[Runs]) -> tuple[Runs, bool]:
+    """Return what covers all ``sets``, and whether it is no more than they are: too many runs become an interval."""
+    try:
+        return united(sets), True
+    except TooManyRunsError:
+        return Runs.of(min(one.first for one in sets), max(one.last for one in sets)), False
+
+
 def _read(op: Op, read: Window, outputs: Runs, size: int) -> Runs | None:
     """Return which of ``size`` inputs the ``outputs`` read, ``None`` if they read none."""
     if not (read.is_local or read.is_unbounded):
@@ -108,6 +122,11 @@ def _between(op: Op, read: Window, outputs: Runs, size: int) -> Runs | None:
     """Return all inputs from the first to the last that ``outputs`` read, which one period at their ends tells."""
     if read.is_full:
         return Runs.of(0, size - 1)
+    if read.is_local and read.period == 1 and read.intervals[0] is not None:
+        first, last = read.intervals[0]
+        return runs_at_border(
+            op.border, Runs.of(outputs.first * read.step + first, outputs.last * read.step + last), size
+        )
     ends = [end for y in outputs.at_ends(read.period) if (end := read.ends(y)) is not None]
     if not ends:
         return None

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import compress
+from typing import NamedTuple
 
 from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Size
@@ -25,8 +26,7 @@ from rfgraph.passes.results import Extremes, Fields
 from rfgraph.questions.findings import Finding, named_axes
 
 
-@dataclass(frozen=True)
-class Convolution:
+class Convolution(NamedTuple):
     """A convolution against the image, with one entry per axis.
 
     Those of kernel 1 on all axes never add context, and are not judged; nor is a transposed convolution, which is there
@@ -42,20 +42,15 @@ class Convolution:
     narrowest: tuple[int | None, ...]
     #: Size of the image, ``None`` where it is not known.
     image: tuple[int | None, ...]
+    #: Where it would widen a field that already exceeds the image.
+    exceeded: tuple[bool, ...]
     #: Whether an unproductive convolution comes before it.
     follows: bool
-
-    @cached_property
-    def exceeded(self) -> tuple[bool, ...]:
-        """Where it would widen a field that already exceeds the image."""
-        triples = zip(self.widens, self.narrowest, self.image, strict=True)
-        return tuple(widens and r is not None and n is not None and r > n for widens, r, n in triples)
 
     @property
     def unproductive(self) -> bool:
         """Whether it adds context on no axis."""
-        pairs = zip(self.exceeded, self.widens, strict=True)
-        return any(self.widens) and all(exceeded or not widens for exceeded, widens in pairs)
+        return True in self.exceeded and self.exceeded == self.widens
 
     @property
     def border(self) -> bool:
@@ -65,7 +60,7 @@ class Convolution:
     @property
     def partly(self) -> bool:
         """Whether it adds context on some of the axes that it widens, but not on all."""
-        return any(self.exceeded) and not self.unproductive
+        return True in self.exceeded and not self.unproductive
 
 
 @dataclass(frozen=True)
@@ -147,25 +142,27 @@ def judge(
     source
         Node id of the image.
     """
-    judged = []
+    judged: list[Convolution] = []
     wide = {key: tuple(op.widens for op in ops) for key, ops in layers.distinct.items()}
+    smallest, image = [axis.smallest for axis in extremes], sizes[source]
+    unknown = frozenset[int]().union(*(axis.unknown for axis in extremes))
     after = [False] * len(layers.nodes)  # whether an unproductive convolution lies before the output of a node
     for v in range(source, len(layers.nodes)):
-        before = after[v] = True in [after[tail] for tail in layers.tails[v]]
+        tails = layers.tails[v]
+        before = after[v] = True in [after[tail] for tail in tails]
         widens = wide[id(layers.ops[v])]
         if True not in widens:
             continue
-        tail = layers.tails[v][0]
-        convolution = Convolution(
-            layers.nodes[v],
-            layers.kinds[v],
-            layers.axes,
-            widens,
-            tuple(axis.smallest[tail] for axis in extremes),
-            sizes[source],
-            before,
-        )
-        if any(r is not None for r in convolution.narrowest) or any(tail in axis.unknown for axis in extremes):
+        tail = tails[0]
+        narrowest = tuple([of_axis[tail] for of_axis in smallest])
+        exceeded = tuple([
+            wider and r is not None and n is not None and r > n
+            for wider, r, n in zip(widens, narrowest, image, strict=True)
+        ])  # fmt: skip
+        if tail in unknown or narrowest.count(None) < len(narrowest):
+            convolution = Convolution(
+                layers.nodes[v], layers.kinds[v], layers.axes, widens, narrowest, image, exceeded, before
+            )
             judged.append(convolution)
             after[v] = before or convolution.unproductive
     return judged
@@ -192,17 +189,17 @@ def find(judged: Sequence[Convolution]) -> list[Unproductive]:
     """Return a note for each convolution that adds no context on some axis."""
     return [
         Unproductive(
-            rule="RF007",
-            node=layer.layer,
-            axes=tuple(axis for axis, exceeded in zip(layer.axes, layer.exceeded, strict=True) if exceeded),
-            op=layer.op,
-            narrowest=_at(layer.narrowest, layer.exceeded),
-            image=_at(layer.image, layer.exceeded),
+            "RF007",
+            layer.layer,
+            tuple(compress(layer.axes, layer.exceeded)),
+            layer.op,
+            tuple([r for r in compress(layer.narrowest, layer.exceeded) if r is not None]),
+            tuple([n for n in compress(layer.image, layer.exceeded) if n is not None]),
             partly=layer.partly,
             border=layer.border,
         )
         for layer in judged
-        if any(layer.exceeded)
+        if True in layer.exceeded
     ]
 
 
@@ -221,7 +218,3 @@ def resolutions(
         widest = [r for r in of_axis.largest if r is not None]
         resolutions_of.append(Resolutions(name, max(needed) if needed else None, max(widest) if needed else None))
     return tuple(resolutions_of)
-
-
-def _at(values: Sequence[int | None], where: Sequence[bool]) -> tuple[int, ...]:
-    return tuple(value for value, here in zip(values, where, strict=True) if here and value is not None)

@@ -11,26 +11,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import gcd
-from operator import or_
-from typing import TYPE_CHECKING
 
-from rfgraph.algebra.window import Window
+from rfgraph.algebra.runs import Runs
+from rfgraph.algebra.window import LARGEST, Window
 from rfgraph.graph.network import OrderedNetwork
-from rfgraph.ops import Op, Size
-from rfgraph.ops.base import at_border
+from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain, between, fold_back
+from rfgraph.passes.regions import covering, inputs_read
 from rfgraph.questions.findings import Finding, named_axes
 
-if TYPE_CHECKING:  # numpy is imported where it is needed
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Marks = NDArray[np.bool_]
-
-#: Maps of more positions along an axis are not followed, nor are patterns of a longer period.
+#: More positions than this are not listed, nor are patterns of a longer period followed.
 MAX_POSITIONS = 1 << 22
 MAX_PERIOD = 1 << 12
+
+#: Ops that differ in themselves or in the sizes that they meet, up to which a path that reads all is looked for.
+MAX_KINDS = 1 << 10
 
 #: Runs of positions that messages name.
 _NAMED = 6
@@ -96,7 +92,8 @@ def _runs(positions: Sequence[int]) -> list[str]:
 def reads_all(layers: OrderedNetwork, sizes: Sequence[tuple[Size, ...]], source: int, outputs: Sequence[int]) -> bool:
     """Return whether there is a path from ``source`` to an output on whose ops every position of it is read.
 
-    Then nothing is unread. The search follows each node once, and ends at the first such path.
+    Then nothing is unread. The search follows each node once, and ends at the first such path. It is a shortcut: where
+    almost every op meets maps of another size, as without padding, it gives up, and all that is read is followed.
     """
     everything = tuple((0, 0) for _ in layers.axes)
     known: dict[tuple[int, int, tuple[tuple[Size, ...], ...], Trimmed], Trimmed | None] = {}
@@ -112,7 +109,10 @@ def reads_all(layers: OrderedNetwork, sizes: Sequence[tuple[Size, ...]], source:
                 continue
             key = (id(ops), slot, inputs, trimmed)
             if key not in known:
-                known[key] = _read_on(ops, slot, inputs, sizes[v], trimmed)
+                if len(known) == MAX_KINDS:
+                    return False
+                reads = [op.reads(slot, [size[axis] for size in inputs]) for axis, op in enumerate(ops)]
+                known[key] = _read_on(reads, inputs[slot], sizes[v], trimmed)
             if (reached := known[key]) is not None:
                 seen.add(tail)
                 stack.append((tail, reached))
@@ -124,13 +124,11 @@ Trimmed = tuple[tuple[int, int], ...]
 
 
 def _read_on(
-    ops: Sequence[Op], slot: int, inputs: Sequence[tuple[Size, ...]], outputs: tuple[Size, ...], trimmed: Trimmed
+    reads: Sequence[Window], inputs: tuple[Size, ...], outputs: tuple[Size, ...], trimmed: Trimmed
 ) -> Trimmed | None:
     """Return what is surely read of an input, from what is of the outputs; ``None`` if there may be gaps."""
     ends = []
-    for axis, (op, count, (before, after)) in enumerate(zip(ops, outputs, trimmed, strict=True)):
-        sizes = [size[axis] for size in inputs]
-        read, size = op.reads(slot, sizes), sizes[slot]
+    for read, size, count, (before, after) in zip(reads, inputs, outputs, trimmed, strict=True):
         if read.is_full and read.exact:
             ends.append((0, 0))
             continue
@@ -160,12 +158,15 @@ def find(
     if reads_all(layers, sizes, source, outputs):
         return []
     compiled = compiled_if_needed()
-    ends = [v for v in outputs if between(layers, source, [v])]
-    if not ends or not layers.ops[source][0].is_input:
+    on_way = between(layers, source, outputs)
+    if not on_way or not layers.ops[source][0].is_input:
         return []
+    ends = [v for v in outputs if v in set(on_way)]
     axes_of: dict[tuple[tuple[int, ...], int], list[str]] = {}
-    for axis, name in enumerate(layers.axes):
-        unread = _at_sizes(compiled, axis, source, ends) or _at_all_sizes(compiled, axis, source, ends)
+    along = compiled.per_axis(
+        lambda axis: _at_sizes(compiled, axis, on_way, ends) or _at_all_sizes(compiled, axis, on_way, ends)
+    )
+    for name, unread in zip(layers.axes, along, strict=True):
         if unread and unread[0]:
             axes_of.setdefault(unread, []).append(name)
     return [
@@ -177,19 +178,23 @@ def find(
 Positions = tuple[tuple[int, ...], int]  # and their modulus, 0 where they are all that there are
 
 
-def _at_sizes(compiled: Compiled, axis: int, source: int, ends: Sequence[int]) -> Positions | None:
-    """Return the unread positions; ``None`` where sizes are not known, or something on the way is not."""
-    layers = compiled.layers
-    for v in between(layers, source, ends):
-        size = compiled.sizes[v][axis]
-        if size is None or size > MAX_POSITIONS or (v != source and not _is_known(compiled, v, axis)):
-            return None
-    import numpy as np
+def _at_sizes(compiled: Compiled, axis: int, on_way: Sequence[int], ends: Sequence[int]) -> Positions | None:
+    """Return the unread positions; ``None`` where sizes are not known, or something on the way is not.
 
-    read = np.zeros(compiled.sizes[source][axis] or 0, dtype=bool)
-    for end in ends:
-        read |= fold_back(layers, end, _Needed(compiled, axis, end), to=source)[source]
-    return tuple(np.flatnonzero(~read).tolist()), 0
+    So it is too where more are unread than can be listed.
+    """
+    source = on_way[0]
+    if any(compiled.sizes[v][axis] is None or (v != source and not _is_known(compiled, v, axis)) for v in on_way):
+        return None
+    read = fold_back(compiled.layers, ends, _Needed(compiled, axis), to=source).get(source)
+    size = compiled.sizes[source][axis] or 0
+    if size - (read.count if read else 0) > MAX_POSITIONS:
+        return None
+    unread, end = list[int](), 0
+    for first, last in read or ():
+        unread += range(end, first)
+        end = last + 1
+    return (*unread, *range(end, size)), 0
 
 
 def _is_known(compiled: Compiled, v: int, axis: int) -> bool:
@@ -197,92 +202,37 @@ def _is_known(compiled: Compiled, v: int, axis: int) -> bool:
     return not op.alternatives and not any(read.is_unknown for read in reads)
 
 
-class _Needed(Domain["Marks"]):
-    """Which positions of a map some feature of an output reads, [size]; walked from the output."""
+class _Needed(Domain[Runs]):
+    """Which positions of a map some feature of an output reads; walked from the outputs, of which all are needed.
 
-    def __init__(self, compiled: Compiled, axis: int, output: int) -> None:
-        self.compiled = compiled
+    Where they are too many runs to be followed, more count as read than are.
+    """
+
+    start = Runs.of(0, LARGEST)
+
+    def __init__(self, compiled: Compiled, axis: int) -> None:
         self.axis = axis
-        self.output = output
+        self.layers, self.reads, self.sizes = compiled.layers, compiled.reads[axis], compiled.sizes
 
-    @property
-    def start(self) -> Marks:
-        import numpy as np
+    def through(self, v: int, slot: int, value: Runs) -> Runs | None:
+        outputs = value.clipped(0, (self.sizes[v][self.axis] or 0) - 1)
+        if outputs is None:
+            return None
+        size = self.sizes[self.layers.tails[v][slot]][self.axis] or 0
+        return inputs_read(self.layers.ops[v][self.axis], self.reads[v][slot], outputs, size)[0]
 
-        return np.ones(self._size(self.output), dtype=bool)
-
-    def _size(self, v: int) -> int:
-        return self.compiled.sizes[v][self.axis] or 0
-
-    def through(self, v: int, slot: int, value: Marks) -> Marks:
-        layers = self.compiled.layers
-        read = self.compiled.reads[self.axis][v][slot]
-        return _image(layers.ops[v][self.axis], read, value, self._size(layers.tails[v][slot]))
-
-    def join(self, v: int, values: list[Marks]) -> Marks:
-        return reduce(or_, values)
+    def join(self, v: int, values: list[Runs]) -> Runs:
+        return covering(values)[0]
 
 
-def _image(op: Op, read: Window, needed: Marks, size: int) -> Marks:
-    """Return which of ``size`` positions the ``needed`` outputs of an op read."""
-    import numpy as np
-
-    marks = np.zeros(size, dtype=bool)
-    outputs = np.flatnonzero(needed)
-    if not read.is_local:  # nothing, or whatever part of the axis: all counts as read
-        return marks if read.is_empty or not len(outputs) else ~marks
-    dense = read.period == read.spacing == op.spacing == 1 and not op.skips and read.seamless
-    if dense and op.border == "constant" and len(outputs) and outputs[-1] - outputs[0] < len(outputs):
-        ends = read.interval(int(outputs[0])), read.interval(int(outputs[-1]))
-        if ends[0] is not None and ends[1] is not None:
-            marks[max(ends[0][0], 0) : max(ends[1][1] + 1, 0)] = True  # as most maps are read: one run of one run
-            return marks
-    for phase, interval in enumerate(read.intervals[: len(needed)]):
-        here = outputs[outputs % read.period == phase] // read.period * read.step
-        if interval is None or not len(here):
-            continue
-        runs = [(tap, tap) for tap in op.taps(read, phase)] if op.skips else [interval]
-        for first, last in runs:
-            _mark(marks, here + first, here + last, op)
-    return marks
-
-
-def _mark(marks: Marks, first: NDArray[np.int64], last: NDArray[np.int64], op: Op) -> None:
-    """Mark the taps of an op from each ``first`` to its ``last`` on a map, and what its border repeats beyond."""
-    import numpy as np
-
-    size, every = len(marks), op.spacing
-    if op.border == "constant":
-        first = np.where(first < 0, first % every, first)
-        last = np.minimum(last, size - 1 - (size - 1 - first) % every)
-        first, last = first[first <= last], last[first <= last]
-        if not len(first):
-            return
-    low, length = int(first.min()), int(last.max() - first.min()) + 1
-    if length > 4 * MAX_POSITIONS:
-        marks[:] = True  # too far to be followed: all counts as read
-        return
-    every = min(every, length)  # of runs of taps that lie further apart than all this, each is one tap
-    # Runs are counted where they begin and after they end, in as many columns as taps lie apart.
-    change = np.zeros((length // every + 2) * every, dtype=np.int64)
-    np.add.at(change, first - low, 1)
-    np.add.at(change, last + every - low, -1)
-    positions = np.flatnonzero(np.cumsum(change.reshape(-1, every), axis=0).reshape(-1)) + low
-    marks[at_border(op.border, positions, size)] = True
-
-
-def _at_all_sizes(compiled: Compiled, axis: int, source: int, ends: Sequence[int]) -> Positions | None:
+def _at_all_sizes(compiled: Compiled, axis: int, on_way: Sequence[int], ends: Sequence[int]) -> Positions | None:
     """Return the unread residues of a network of unknown size, ``None`` where they cannot be told."""
-    layers = compiled.layers
+    layers, source = compiled.layers, on_way[0]
     if compiled.sizes[source][axis] is not None or not all(
-        _is_known(compiled, v, axis) and not layers.ops[v][axis].joins
-        for v in between(layers, source, ends)
-        if v != source
+        _is_known(compiled, v, axis) and not layers.ops[v][axis].joins for v in on_way[1:]
     ):
         return None
-    modulus, bits = reduce(
-        _either, [fold_back(layers, end, _Residues(compiled, axis), to=source)[source] for end in ends]
-    )
+    modulus, bits = fold_back(layers, ends, _Residues(compiled, axis), to=source)[source]
     unread = tuple(residue for residue in range(modulus) if not bits >> residue & 1)
     return unread, modulus
 

@@ -95,6 +95,13 @@ def test_only_nodes_on_the_way_are_visited_and_each_edge_once(wires, data):
         there = between(wires, source, [end])
         inside = [(v, slot) for v in there for slot, tail in enumerate(wires.tails[v]) if v != source and tail in there]
         assert sorted(domain.seen) == inside
+    if ends:
+        domain = Routes()
+        back = fold_back(wires, ends, domain, source).get(source, ())
+        assert sorted(domain.seen) == edges
+        assert sorted(tuple(reversed(route)) for route in back) == sorted(
+            route for end in set(ends) for route in routes(wires, source, end)
+        )
 
 
 class Counted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from unittest import mock
 
 import networkx as nx
 import oracle
@@ -74,6 +75,9 @@ def test_unread_positions_are_those_that_no_feature_leads_to(graph, data):
         assert not any(expected)
     if report._solved.reads_all:
         assert not any(expected)
+    with mock.patch.object(unread, "MAX_KINDS", 0):  # without the shortcut
+        found = unread.find(compiled.layers, compiled.sizes, lambda: compiled, compiled.layers.ids["in0"], ids)
+    assert {axis: finding.positions for finding in found for axis in finding.axes} == told
 
 
 @given(networks(axes=st.just(1), inputs=st.just(1), most=6))
@@ -154,6 +158,34 @@ def test_a_kernel_of_any_width_is_counted_and_not_listed():
     net = Network(axes=1)
     net.conv("c", net.input("x"), kernel=10**9, dilation=3, stride=2, padding=3 * 10**9)
     assert unread_of(rfgraph.analyze(net, input_size=1000)) == []
+
+
+def test_billions_of_positions_are_followed_as_runs():
+    net = Network(axes=1)
+    x = net.conv("dilated", net.input("x"), kernel=3, dilation=2)
+    net.avg_pool("pool", net.conv("c", x, kernel=2), kernel=4)
+    (finding,) = unread_of(rfgraph.analyze(net, input_size=2 * 10**9))  # 1999999995 = 4 * 499999998 + 3 are pooled
+    assert finding.positions == (1999999997, 1999999998, 1999999999)
+
+
+def test_more_unread_positions_than_can_be_listed_are_not():
+    net = Network(axes=1)
+    net.conv("c", net.input("x"), kernel=1, stride=2)
+    assert unread_of(rfgraph.analyze(net, input_size=2 * 10**9)) == []
+
+
+def test_each_edge_is_followed_once_however_many_outputs_there_are(monkeypatch):
+    net = Network(axes=1)
+    x = net.input("x")
+    for layer in range(60):
+        x = net.conv(f"c{layer}", x, kernel=2)
+        net.conv(f"p{layer}", x, kernel=1, stride=2)
+    edges, followed = net.graph.number_of_edges(), []
+    monkeypatch.setattr(unread, "MAX_KINDS", 0)
+    inputs_read = unread.inputs_read
+    monkeypatch.setattr(unread, "inputs_read", lambda *given: followed.append(given) or inputs_read(*given))
+    assert unread_of(rfgraph.analyze(net, input_size=100)) == []
+    assert len(followed) == edges
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from jax import tree_util
 from jax.extend.core import jaxpr_as_fun
 
 from rfgraph.errors import ModelFileError
-from rfgraph.importers.jax.reader import Flattening, Graph, Reader, Traced, readable
+from rfgraph.importers.jax.flattening import Flattening, Graph, Traced
+from rfgraph.importers.jax.reader import Reader, readable
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.dimensions import Shape

@@ -7,12 +7,8 @@ its primitives.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from rfgraph.importers.jax.flattening import Graph, Step
 from rfgraph.importers.jax.primitives import POINTWISE, REDUCTIONS, SAME
-
-if TYPE_CHECKING:
-    from rfgraph.importers.jax.reader import Graph, Step
 
 #: Primitives that leave every element at its position, or take all positions together.
 STAYING = frozenset({*POINTWISE, *SAME, *REDUCTIONS, "broadcast_in_dim", "squeeze", "expand_dims"}) - {

@@ -115,15 +115,15 @@ def read_hdf5(path: str | os.PathLike[str]) -> Model:
     """
     name = os.fspath(path)
     with archive.refusing(name, "an HDF5 file that Keras saves"):
-        found = hdf5.attributes(name, archive.MAX_BYTES)
-        if "model_config" not in found:
+        attributes = hdf5.attributes(name, archive.MAX_BYTES)
+        if "model_config" not in attributes:
             raise ModelFileError(
                 f"{name}: it has no model_config: these are weights, without the layers that they are of; "
                 "make the model in Python again and save it whole:\n"
                 f"    model.load_weights({os.path.basename(name)!r})\n"
                 "    model.save('model.keras')"
             )
-        return model_of(name, archive.parsed(name, archive.decoded(found.pop("model_config"))), "its model_config")
+        return model_of(name, archive.parsed(name, archive.decoded(attributes.pop("model_config"))), "its model_config")
 
 
 def of_json(path: str, data: Any) -> Model:
@@ -210,22 +210,22 @@ class Reader(Base):
         layer, titles = self.model.layer, list[str]()
         if _functional(layer):
             graph = _graph(layer["config"])
-            found = [ref for ref in flat(graph.inputs) if isinstance(ref, Ref)]
-            inputs = [self.input(graph.layers[ref.layer], ref.layer) for ref in found]
-            made = self.run(graph, inputs, "")
+            refs = [ref for ref in flat(graph.inputs) if isinstance(ref, Ref)]
+            inputs = [self.input(graph.layers[ref.layer], ref.layer) for ref in refs]
+            values = self.run(graph, inputs, "")
             titles = _titles(graph)
         elif _sequential(layer):
             layers = _layers(layer["config"])
             first, shape = layers[0], _sequential_shape(layer)
             name = _name(first) if first.get("class_name") == "InputLayer" else "input"
-            made = self.chain(layers, [self.placeholder(name, shape)], "", self.name_of(layer))
+            values = self.chain(layers, [self.placeholder(name, shape)], "", self.name_of(layer))
         else:
             kind = layer.get("class_name")
             raise self.fail(
                 f"a model of class {kind!r} whose graph is not in its config: Keras saves that of functional and "
                 "sequential models only; pass the live model with an example"
             )
-        named = zip(made, titles or [""] * len(made), strict=True)
+        named = zip(values, titles or [""] * len(values), strict=True)
         outputs = [(value, title) for value, title in named if isinstance(value, Value)]
         if not outputs:
             raise self.fail("the model has no outputs")
@@ -308,15 +308,15 @@ class Reader(Base):
         for k, mask in enumerate(item for item in masks if isinstance(item, Value) and not item.constant):
             if mask.shape is None or not mask.shape or mask.name in self.read_since(before):
                 continue
-            for i, made in enumerate(outputs):
-                if made.shape is not None and not made.constant:
+            for i, output in enumerate(outputs):
+                if output.shape is not None and not output.constant:
                     self.build.at(node.name, node.op)
-                    outputs[i] = self.hidden(made, mask, node.x, f"mask/{i}.{k}")
+                    outputs[i] = self.hidden(output, mask, node.x, f"mask/{i}.{k}")
         return outputs
 
-    def hidden(self, made: Value, mask: Value, x: Value, part: str) -> Value:
+    def hidden(self, output: Value, mask: Value, x: Value, part: str) -> Value:
         """Return ``made`` where a mask lets it through: position by position where they lie alike, else all of it."""
-        shape, own = made.shape or (), mask.shape or ()
+        shape, own = output.shape or (), mask.shape or ()
         alike = x.shape is not None and len(x.shape) == len(shape) and x.shape[: len(own)] == shape[: len(own)] == own
         if not alike:
             dims = tuple(range(1, len(own)))
@@ -324,7 +324,7 @@ class Reader(Base):
         rank = len(mask.shape or ())
         if len(shape) > rank:
             mask = self.build(program.Unsqueeze(dims=tuple(range(rank, len(shape)))), mask, part=f"{part}/wide")
-        return pointwise(self.build, "where", made, mask, part=part)
+        return pointwise(self.build, "where", output, mask, part=part)
 
     def read_since(self, before: int) -> set[str]:
         """Return the names of what instructions read that were written since."""
@@ -351,12 +351,12 @@ class Reader(Base):
     ) -> list[Value]:
         """Return the outputs of a layer of which nothing is known but perhaps their shapes."""
         operands = [item for item in flat((node.args, dict(node.kwargs))) if isinstance(item, Value)]
-        made = []
+        outputs = []
         for k, shape in enumerate(stated or (None,)):
             known = self.shape_like(shape, operands, f"{node.name}.{k}")
             part = str(k) if k else ""
-            made.append(self.unknown((node.name, node.op), why, known, operands, [weights], part))
-        return made
+            outputs.append(self.unknown((node.name, node.op), why, known, operands, [weights], part))
+        return outputs
 
     def shape_like(
         self, stated: tuple[int | None, ...] | None, operands: Sequence[Value], name: str
@@ -405,7 +405,7 @@ class Reader(Base):
         """Return what layers make that are called one after the other."""
         if len(values) != 1:
             raise self.fail(f"sequential model {name!r} is called on {len(values)} tensors, not one")
-        made = list(values)
+        outputs = list(values)
         for k, layer in enumerate(layers):
             if layer.get("class_name") == "InputLayer":
                 continue
@@ -413,11 +413,11 @@ class Reader(Base):
             shape = None if _functional(follower) or _sequential(follower) else _built_shape(follower)
             read = _built_shape(layer)
             if read is not None:
-                self.said[made[0].name] = read
-            made = self.apply(layer, (made[0],), {}, prefix + _name(layer), () if shape is None else (shape,))
-            if not made:
+                self.said[outputs[0].name] = read
+            outputs = self.apply(layer, (outputs[0],), {}, prefix + _name(layer), () if shape is None else (shape,))
+            if not outputs:
                 raise self.fail(f"layer {_name(layer)!r} makes nothing")
-        return made
+        return outputs
 
     def run(self, graph: Graph, values: Sequence[Any], prefix: str) -> list[Any]:
         """Return the outputs of a functional model whose inputs are bound to ``values``."""
@@ -476,10 +476,10 @@ class Reader(Base):
 
 
 def _taken(scope: Mapping[tuple[str, int], Sequence[Any]], ref: Ref) -> Any:
-    made = scope[ref.layer, ref.call]
-    if not 0 <= ref.index < len(made):
-        raise ValueError(f"output {ref.index} of {ref.layer[:80]!r} is read, which makes {len(made)}")
-    return made[ref.index]
+    outputs = scope[ref.layer, ref.call]
+    if not 0 <= ref.index < len(outputs):
+        raise ValueError(f"output {ref.index} of {ref.layer[:80]!r} is read, which makes {len(outputs)}")
+    return outputs[ref.index]
 
 
 def _resolved(structure: Any, scope: Mapping[tuple[str, int], Sequence[Any]]) -> Any:
@@ -492,8 +492,8 @@ def _resolved(structure: Any, scope: Mapping[tuple[str, int], Sequence[Any]]) ->
     return structure
 
 
-def _outputs(made: Made) -> list[Value]:
-    return [made] if isinstance(made, Value) else list(made)
+def _outputs(output: Made) -> list[Value]:
+    return [output] if isinstance(output, Value) else list(output)
 
 
 def _but_masks(kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -582,11 +582,11 @@ def _cut(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME // 2]}...{name[3 - MAX_NAME // 2 :]}"
 
 
-def _shape(found: Any) -> tuple[int | None, ...] | None:
+def _shape(stated: Any) -> tuple[int | None, ...] | None:
     """Return a shape as configs state it, ``None`` if it is none."""
-    if not isinstance(found, (list, tuple)) or any(isinstance(n, (list, tuple, Mapping)) for n in found):
+    if not isinstance(stated, (list, tuple)) or any(isinstance(n, (list, tuple, Mapping)) for n in stated):
         return None
-    shape = tuple(None if n is None else whole_number("shape", n) for n in found)
+    shape = tuple(None if n is None else whole_number("shape", n) for n in stated)
     if any(n is not None and n < 0 for n in shape):
         raise ValueError(f"shape {list(shape)} has a negative size")
     return shape
@@ -594,10 +594,10 @@ def _shape(found: Any) -> tuple[int | None, ...] | None:
 
 def _input_shape(layer: Layer) -> tuple[int | None, ...] | None:
     config = layer.get("config") or {}
-    found = _shape(config.get("batch_shape", config.get("batch_input_shape")))
-    if found is None and (shape := _shape(config.get("shape"))) is not None:
+    stated = _shape(config.get("batch_shape", config.get("batch_input_shape")))
+    if stated is None and (shape := _shape(config.get("shape"))) is not None:
         return (None, *shape)
-    return found
+    return stated
 
 
 def _built_shape(layer: Layer) -> tuple[int | None, ...] | None:
@@ -610,9 +610,9 @@ def _sequential_shape(layer: Layer) -> tuple[int | None, ...] | None:
     """Return the shape of what a sequential model reads."""
     first = _layers(layer["config"])[0]
     own = _input_shape(first)
-    for found in (own, _shape(layer["config"].get("build_input_shape")), _built_shape(layer), _built_shape(first)):
-        if found is not None:
-            return found
+    for shape in (own, _shape(layer["config"].get("build_input_shape")), _built_shape(layer), _built_shape(first)):
+        if shape is not None:
+            return shape
     if _sequential(first):
         return _sequential_shape(first) if first is not layer else None
     return None

@@ -61,10 +61,10 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
     read = list(zip(operands, step.inputs, strict=True))
     labels = [_from_the_right(p, value.shape, rank) for p, value in read if p is not None]
     fixed = [(value, _from_the_right(None, value.shape, rank)) for value in beside]
-    made = merge(maps, step, primitive.function, known, labels, range(rank or 0), fixed)
+    output = merge(maps, step, primitive.function, known, labels, range(rank or 0), fixed)
     if silenced:
-        made = replace(made, beside=True)  # some channels read nothing
-    return replace(made, weighs="some") if why else made
+        output = replace(output, beside=True)  # some channels read nothing
+    return replace(output, weighs="some") if why else output
 
 
 def _is_mask(maps: LoweringBuilder, value: Value) -> bool:
@@ -76,8 +76,8 @@ def _is_mask(maps: LoweringBuilder, value: Value) -> bool:
 def _silences(maps: LoweringBuilder, value: Value) -> bool:
     """Return whether a constant is known to hold zeros."""
     wide = [d for d, size in enumerate(value.shape or ()) if size != 1 and d not in value.alike]
-    found = maps.nonzero(value, wide) if wide and maps.probe is None else None
-    return found is not None and found.size > 0
+    nonzero = maps.nonzero(value, wide) if wide and maps.probe is None else None
+    return nonzero is not None and nonzero.size > 0
 
 
 def _hides(maps: LoweringBuilder, function: str, known: Sequence[Placed], value: Value) -> bool:
@@ -191,8 +191,8 @@ def _contract(primitive: program.Contract, maps: LoweringBuilder, step: Instruct
         else:
             kept.append((maps.collapse(p, dims, name, "flatten"), labels))
     summed = [*kept, *absorbed]
-    made = merge(maps, step, "mul", [p for p, _ in summed], [labels for _, labels in summed], output)
-    return replace(made, weighs="all")
+    product = merge(maps, step, "mul", [p for p, _ in summed], [labels for _, labels in summed], output)
+    return replace(product, weighs="all")
 
 
 def _keeps_inner(view: View, labels: Sequence[Hashable], output: Sequence[Hashable], axis: int) -> bool:
@@ -248,8 +248,8 @@ def _times_weights(
 def _silent(primitive: program.Contract, maps: LoweringBuilder, step: Instruction) -> bool:
     """Return whether a fixed matrix makes some of its rows of nothing: zeros alone."""
     return maps.probe is None and any(
-        (found := maps.nonzero(value, [d for d, label in enumerate(labels) if label in primitive.output])) is not None
-        and found.size > 0
+        (nonzero := maps.nonzero(value, [d for d, label in enumerate(labels) if label in primitive.output])) is not None
+        and nonzero.size > 0
         for value, labels in zip(step.inputs, primitive.operands, strict=True)
         if value.constant and not value.learned and value.numbers is not None
     )
@@ -289,13 +289,13 @@ def _read_of(
         if not value.constant or not summed.intersection(labels):
             continue
         kept = [i for i, label in enumerate(labels) if label in summed or (whole and label in primitive.output)]
-        found = maps.nonzero(value, kept)
-        if found is None:
+        nonzero = maps.nonzero(value, kept)
+        if nonzero is None:
             continue
         over = tuple(i for i, d in enumerate(kept) if labels[d] in summed)
-        if not found.size:
+        if not nonzero.size:
             return "some"
-        rows = np.moveaxis(found, over, range(-len(over), 0))
+        rows = np.moveaxis(nonzero, over, range(-len(over), 0))
         rows = rows.reshape(*rows.shape[: -len(over)], -1)
         sides.add(_side(rows if tokens else rows[rows.any(-1)]))
     return sides.pop() if len(sides) == 1 else "some" if sides else "both"

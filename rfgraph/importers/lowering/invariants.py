@@ -21,11 +21,11 @@ from rfgraph.importers.program.shapes import text
 from rfgraph.ops import METADATA, kind_of
 
 
-def checked(maps: LoweringBuilder, step: Instruction, operands: Sequence[Placed | None], made: Placed) -> Placed:
+def checked(maps: LoweringBuilder, step: Instruction, operands: Sequence[Placed | None], output: Placed) -> Placed:
     """Return what a step makes, unknown if its view is not one of its tensor."""
-    broken = _broken(made.view, step)
+    broken = _broken(output.view, step)
     if not broken:
-        return made
+        return output
     maps.take_back()
     return maps.unknown(step, operands, broken)
 
@@ -85,10 +85,10 @@ def _check_sizes(graph: nx.MultiDiGraph[Any], views: Mapping[str, View], axes: i
         extents = None if view is None else tuple([view.extent(axis) for axis in range(axes)])
         read = tuple([sizes[tail] for _, tail in slots])
         key = repr([item for item in attributes.items() if _matters(*item)]), read, extents
-        found = known.get(key)
-        if found is None:
-            found = known[key] = _sizes(attributes, read, extents or (None,) * axes)
-        sizes[node], why = found
+        stated = known.get(key)
+        if stated is None:
+            stated = known[key] = _sizes(attributes, read, extents or (None,) * axes)
+        sizes[node], why = stated
         if why:
             of = attributes.get("label") or attributes["op"]
             kept = {name: value for name, value in attributes.items() if name in ("location", "parameters")}

@@ -26,6 +26,7 @@ from rfgraph.importers.lowering import windows as rules_windows  # noqa: F401  t
 from rfgraph.importers.lowering.counts import Counts, held
 from rfgraph.importers.lowering.invariants import checked, settle
 from rfgraph.importers.lowering.layout import Axes, Layout, Probe
+from rfgraph.importers.lowering.least import Least, along_axes, least_sizes, too_short
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.numbers import MOVES, Moves, Reading, read_back
 from rfgraph.importers.lowering.origins import Lost, Origins, after, joined, laid
@@ -57,6 +58,7 @@ def lower(
     treat: Treat | None = None,
     spatial: Mapping[str, Sequence[int]] | None = None,
     axes: Axes | None = None,
+    least: Least | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a tensor program.
 
@@ -71,6 +73,8 @@ def lower(
         The spatial dimensions of each input, in order; found from the model's windows if left out.
     axes
         The same as a user writes it, as for ``rfgraph.analyze``.
+    least
+        The least size of each input along each of its dimensions; what the program says if left out.
 
     Raises
     ------
@@ -79,7 +83,7 @@ def lower(
     """
     layout = layout_of(program, treat, axes) if spatial is None else Layout.given(program, spatial)
     maps = LoweringBuilder(program.name, layout.axes, treat or {})
-    placed = place_all(program, layout, maps)
+    placed = place_all(program, layout, maps, least_sizes(program) if least is None else least)
     settle(maps, placed, [value.name for value in program.outputs])
     maps.network.graph.graph["parameters"] = held(program)
     maps.network.graph.graph["outputs"] = returned(program, placed, set(maps.network.graph))
@@ -149,13 +153,14 @@ def _lowered_for(
             raise ModelFileError(
                 f"{program.name}: it has no input {name!r} to be set; its inputs are {known or 'none'}"
             )
-    spatial = None
+    spatial, least = None, None
     if input_size is not None:
         layout = layout_of(program, treat, axes)
         shapes = layout.resized(program, input_size)
         if shapes:  # the axes are where they were, also if the model states sizes of maps that do not follow
+            least = least_sizes(program)
             program, spatial = read({**numbers, **shapes}), layout.spatial
-    graph = lower(program, treat, spatial, axes)
+    graph = lower(program, treat, spatial, axes, least)
     for node, attributes in graph.nodes(data=True):
         if location := locations.get(node):
             attributes["location"] = location
@@ -192,12 +197,14 @@ def returned(program: Program, placed: Mapping[str, Placed], nodes: Collection[s
     return outputs
 
 
-def place_all(program: Program, layout: Layout, maps: LoweringBuilder) -> dict[str, Placed]:
+def place_all(
+    program: Program, layout: Layout, maps: LoweringBuilder, least: Least = MappingProxyType({})
+) -> dict[str, Placed]:
     """Place every tensor of a program that depends on an input, in order, and return them by name."""
     counts = Counts(program, layout.views, layout.axes) if maps.probe is None else None
     maps.tells_learned = program.tells_learned
     maps.tells_fixed = program.tells_learned and program.learned is not None
-    placed = _inputs(program, layout, maps, counts)
+    placed = _inputs(program, layout, maps, counts, least)
     values = {value.name: value for value in program.inputs}
     moves, recipes = Moves(program), Recipes(maps, counts)
     adrift = {value.name for value in program.inputs if layout.views[value.name] is None and value.shape is not None}
@@ -212,27 +219,29 @@ def place_all(program: Program, layout: Layout, maps: LoweringBuilder) -> dict[s
             if known is not None:
                 placed[step.output.name] = known
                 continue
-            made = _apart(step, operands, place(step.primitive, maps, step, operands))
-            if adrift.intersection(value.name for value in step.inputs) and not maps.gave_up and made.view is None:
+            short = too_short(step)
+            output = maps.unknown(step, operands, short) if short else place(step.primitive, maps, step, operands)
+            output = _apart(step, operands, output)
+            if adrift.intersection(value.name for value in step.inputs) and not maps.gave_up and output.view is None:
                 if isinstance(step.primitive, Pointwise) and sum(operand is not None for operand in operands) == 1:
                     adrift.add(step.output.name)
                 else:
                     maps.take_back()
-                    made = maps.unknown(step, operands, ADRIFT)
+                    output = maps.unknown(step, operands, ADRIFT)
             base = moves.base(step.output.name)
             if base in placed and (maps.gave_up or isinstance(step.primitive, Concat) or moves.writes(step)):
                 rows = {axis for p in operands if p is not None for axis, _ in p.taken}
-                made = _by_number(moves, maps, step, made, placed[base], values[base], rows)
+                output = _by_number(moves, maps, step, output, placed[base], values[base], rows)
             if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:
-                made = rules_moves.among_blocks(maps, step, operands[0], step.primitive.dim) or made
-            made = replace(made, taken=_taken(step, operands, made), weighs=_weighs(step, operands, made))
-            made = checked(maps, step, operands, made)
+                output = rules_moves.among_blocks(maps, step, operands[0], step.primitive.dim) or output
+            output = replace(output, taken=_taken(step, operands, output), weighs=_weighs(step, operands, output))
+            output = checked(maps, step, operands, output)
             if maps.gave_up and maps.probe is not None:
                 maps.probe.lost(value.name for value in step.inputs)
             if counts is not None:
-                counts.state(maps, step, operands, made)
+                counts.state(maps, step, operands, output)
             # A view is of a known shape; of a tensor of unknown rank only the node is known.
-            placed[step.output.name] = made if step.output.shape is not None else replace(made, view=None)
+            placed[step.output.name] = output if step.output.shape is not None else replace(output, view=None)
             maps.measure(placed[step.output.name])
             recipes.keep(key, step, operands, placed[step.output.name])
     ends = [value.name for value in program.outputs if value.name in placed]
@@ -244,7 +253,7 @@ def place_all(program: Program, layout: Layout, maps: LoweringBuilder) -> dict[s
 
 
 def _by_number(
-    moves: Moves, maps: LoweringBuilder, step: Instruction, made: Placed, base: Placed, value: Value, rows: set[int]
+    moves: Moves, maps: LoweringBuilder, step: Instruction, output: Placed, base: Placed, value: Value, rows: set[int]
 ) -> Placed:
     """Return what a step takes of the tensor whose elements it moves, found by their numbers where that says more.
 
@@ -254,12 +263,12 @@ def _by_number(
     numbers = None if base.view is None else moves.numbers(step, value)
     reading = None if base.view is None or numbers is None else read_back(base.view, value.shape or (), numbers)
     if reading is None:
-        return nothing(maps, step, made) if numbers is not None and (numbers < 0).all() else made
-    if not maps.gave_up and made.view is not None and not moves.writes(step):
-        kept = {axis for axis in made.view.axes if made.view.extent(axis) != 1} - rows
+        return nothing(maps, step, output) if numbers is not None and (numbers < 0).all() else output
+    if not maps.gave_up and output.view is not None and not moves.writes(step):
+        kept = {axis for axis in output.view.axes if output.view.extent(axis) != 1} - rows
         same = kept >= {axis for axis in reading.first if reading.along(axis)}
         if same and not overlaps(reading) and not _stacks(step, reading):
-            return made
+            return output
     maps.take_back()
     return take(maps, step, base, reading)
 
@@ -273,11 +282,11 @@ def _stacks(step: Instruction, reading: Reading) -> bool:
     return new and any(digit.steps for digit in reading.digits[d])
 
 
-def _taken(step: Instruction, operands: Operands, made: Placed) -> frozenset[tuple[int, int]]:
+def _taken(step: Instruction, operands: Operands, output: Placed) -> frozenset[tuple[int, int]]:
     """Return the axes of which a tensor holds one position, as a row does that was cut out, and which that is."""
-    if made.view is None:
+    if output.view is None:
         return frozenset()
-    view = made.view
+    view = output.view
     rows = {row for p in operands if p is not None for row in p.taken}
     p, first = operands[0], None
     match step.primitive:
@@ -290,7 +299,7 @@ def _taken(step: Instruction, operands: Operands, made: Placed) -> frozenset[tup
             first = data.elements.flat[0]
     if isinstance(first, int) and p is not None and p.view is not None and (axis := p.view.whole(d)) is not None:
         rows.add((axis, first))
-    return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1 and axis not in made.full)
+    return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1 and axis not in output.full)
 
 
 def _is_cut(p: Placed, d: int) -> bool:
@@ -298,28 +307,28 @@ def _is_cut(p: Placed, d: int) -> bool:
     return p.view is not None and p.view.whole(d) is not None and p.view.dims[d].size != 1
 
 
-def _weighs(step: Instruction, operands: Operands, made: Placed) -> Literal["", "all", "some"]:
+def _weighs(step: Instruction, operands: Operands, output: Placed) -> Literal["", "all", "some"]:
     """Return whether a tensor holds weights of a product, and whether some may be 0: moves and functions keep that."""
     if isinstance(step.primitive, Contract | Reduce) or _mixes(step, operands):
-        return made.weighs
-    kinds = {made.weighs, *(p.weighs for p in operands if p is not None)}
+        return output.weighs
+    kinds = {output.weighs, *(p.weighs for p in operands if p is not None)}
     return "some" if "some" in kinds else "all" if "all" in kinds else ""
 
 
-def _apart(step: Instruction, operands: Operands, made: Placed) -> Placed:
+def _apart(step: Instruction, operands: Operands, output: Placed) -> Placed:
     """Return a tensor with the axes of which positions lie among its channels, and the maps that these come from."""
     known = [p for p in operands if p is not None]
     mixes = _mixes(step, operands)
-    folded = frozenset[int]() if mixes else made.folded.union(*(p.folded for p in known))
-    told = made.origins is not None and all(made.origins is not p.origins for p in known)
+    folded = frozenset[int]() if mixes else output.folded.union(*(p.folded for p in known))
+    told = output.origins is not None and all(output.origins is not p.origins for p in known)
     if told or not any(p.beside for p in known):
-        return replace(made, folded=folded, beside=made.beside or told)
+        return replace(output, folded=folded, beside=output.beside or told)
     try:
-        origins = _origins(step, operands, made)
+        origins = _origins(step, operands, output)
     except Lost:
-        return replace(made, folded=folded, beside=not mixes)
-    picks = isinstance(step.primitive, Contract) and made.beside  # each channel one, so that they differ as before
-    return replace(made, folded=folded, beside=origins.differ or picks, origins=origins if origins.differ else None)
+        return replace(output, folded=folded, beside=not mixes)
+    picks = isinstance(step.primitive, Contract) and output.beside  # each channel one, so that they differ as before
+    return replace(output, folded=folded, beside=origins.differ or picks, origins=origins if origins.differ else None)
 
 
 def _mixes(step: Instruction, operands: Operands) -> bool:
@@ -344,7 +353,7 @@ def _mixes(step: Instruction, operands: Operands) -> bool:
     )  # fmt: skip
 
 
-def _origins(step: Instruction, operands: Operands, made: Placed) -> Origins:
+def _origins(step: Instruction, operands: Operands, output: Placed) -> Origins:
     """Return which maps the channels of what a step makes come from."""
     known = [p for p in operands if p is not None]
     if any(p.beside and p.origins is None for p in known):
@@ -355,7 +364,7 @@ def _origins(step: Instruction, operands: Operands, made: Placed) -> Origins:
         assert p.origins is not None
         origins = after(primitive, p.origins, step)
         if isinstance(primitive, Pointwise) and primitive.function == "identity":
-            return replace(origins, node=made.node) if origins.node == p.node else origins
+            return replace(origins, node=output.node) if origins.node == p.node else origins
         return origins if isinstance(primitive, MOVES) else origins.computed(step.name)
     if isinstance(primitive, Contract):
         labels = [names for p, names in zip(operands, primitive.operands, strict=True) if p is not None]
@@ -366,7 +375,9 @@ def _origins(step: Instruction, operands: Operands, made: Placed) -> Origins:
     return joined(step.name, [(p.origins, p.node) for p in known])
 
 
-def _inputs(program: Program, layout: Layout, maps: LoweringBuilder, counts: Counts | None) -> dict[str, Placed]:
+def _inputs(
+    program: Program, layout: Layout, maps: LoweringBuilder, counts: Counts | None, least: Least
+) -> dict[str, Placed]:
     """Place the inputs; where some have spatial axes, those that have none are constants of the network."""
     views = layout.views
     spatial = [value for value in program.inputs if (view := views[value.name]) is None or view.axes]
@@ -376,6 +387,9 @@ def _inputs(program: Program, layout: Layout, maps: LoweringBuilder, counts: Cou
         sizes = [] if view is None else [view.extent(axis) for axis in range(maps.axes)]
         known = [size if isinstance(size, int) else None for size in sizes]
         attributes: dict[str, Any] = {"size": known} if any(size is not None for size in known) else {}
+        smallest = along_axes(least.get(value.name, ()), view, maps.axes)
+        if any(size != 1 for size in smallest):
+            attributes["least"] = smallest
         if counts is not None and (channels := counts.channels(view)) is not None:
             attributes["channels"] = channels
         placed[value.name] = Placed(maps.emit("input", value.name, [], **attributes), view)

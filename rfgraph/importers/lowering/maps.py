@@ -242,12 +242,12 @@ class LoweringBuilder:
 
     def measured_like(self, sizes: Mapping[int, Dim]) -> tuple[list[int], list[Placed]] | None:
         """Return the slot from 1 on of a map that is as large along each axis, and these maps; ``None`` without one."""
-        found = [self._measured.get((axis, sizes[axis])) for axis in range(self.axes)]
-        distinct = {p.node: p for p in found if p is not None}
+        measured = [self._measured.get((axis, sizes[axis])) for axis in range(self.axes)]
+        distinct = {p.node: p for p in measured if p is not None}
         order = list(distinct)
-        if any(p is None for p in found):
+        if any(p is None for p in measured):
             return None
-        return [order.index(p.node) + 1 for p in found if p is not None], list(distinct.values())
+        return [order.index(p.node) + 1 for p in measured if p is not None], list(distinct.values())
 
     def at_most(self, p: Placed, name: str, why: str) -> Placed:
         """Return a tensor of which less may be read, for the reason ``why``, than what stands there."""

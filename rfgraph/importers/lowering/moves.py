@@ -86,9 +86,9 @@ def _slice(primitive: program.Slice, maps: LoweringBuilder, step: Instruction, o
     sizes = sizes_of(step, p.view.rank)
     bounds = {}
     for d, start, stop, stride in zip(primitive.dims, primitive.starts, primitive.stops, primitive.steps, strict=True):
-        found = _tidy(p.view.dims[d].size, start, stop, stride)
-        if found != EVERYTHING:
-            bounds[d] = found
+        bound = _tidy(p.view.dims[d].size, start, stop, stride)
+        if bound != EVERYTHING:
+            bounds[d] = bound
     return _cut(maps, step, operands, p, bounds, sizes, primitive.whole)
 
 
@@ -321,9 +321,9 @@ def _take(primitive: program.Take, maps: LoweringBuilder, step: Instruction, ope
         sizes[d] = len(listed)
         taken = _cut(maps, step, operands, rows, {} if bounds == EVERYTHING else {d: bounds}, sizes)
         return taken if taken.view is None or at.shape else replace(taken, view=taken.view.squeezed([d]))
-    found = repeating(maps, step, rows, d, listed) if len(at.shape) == 1 else None
-    found = found or take_along(maps, step, rows, d, numbers.astype(np.int64))
-    return found or _taken_anywhere(maps, step, operands, rows, d, "it takes positions in an order that is no window's")
+    moved = repeating(maps, step, rows, d, listed) if len(at.shape) == 1 else None
+    moved = moved or take_along(maps, step, rows, d, numbers.astype(np.int64))
+    return moved or _taken_anywhere(maps, step, operands, rows, d, "it takes positions in an order that is no window's")
 
 
 def _taken_anywhere(
@@ -429,24 +429,24 @@ def _beside(maps: LoweringBuilder, step: Instruction, operands: Operands, known:
     folded = frozenset(view.axes) if len(known) < len(operands) else frozenset[int]()  # constants read nothing
     fixed = [(value, range(len(sizes))) for p, value in zip(operands, step.inputs, strict=True) if p is None]
     node = maps.node("concat", step, [*grown, *constants(maps, step, view, range(len(sizes)), fixed)])
-    made = Placed(node, view, full, step.name, folded)
+    out = Placed(node, view, full, step.name, folded)
     read = iter(zip(known, grown, strict=True))
     parts = [
         (None, value) if p is None else (next(read), value) for p, value in zip(operands, step.inputs, strict=True)
     ]
     if maps.probe is not None:
-        return made
+        return out
     maps.sources.update((p.node, q) for p, q in zip(grown, known, strict=True) if p.node == q.node)
-    made = _from_sources(made, parts, d)
-    rows = None if made.origins is None or made.view is None else made.origins.one_by_one(d, made.view.dims[d].size)
+    out = _from_sources(out, parts, d)
+    rows = None if out.origins is None or out.view is None else out.origins.one_by_one(d, out.view.dims[d].size)
     stacked = None if rows is None else _stacked([maps.sources[row] for row in rows if row in maps.sources], d)
     if stacked is None or rows is None or len(stacked[0]) != len(rows):
-        return made
+        return out
     maps.take_back()  # rows written one by one, as a loop does that fills an array: once all are there they are an axis
     return _end_to_end(maps, step, operands, stacked[0], d, stacked[1])
 
 
-def _from_sources(made: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | None, Value]], d: int) -> Placed:
+def _from_sources(p: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | None, Value]], d: int) -> Placed:
     """Return a tensor of several that lie side by side, and which of its channels come from which of them.
 
     ``parts`` are its operands, as they were and as its node reads them, and ``None`` for constants.
@@ -458,17 +458,17 @@ def _from_sources(made: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | No
             continue
         if not isinstance(size, int) or size < 1 or (read is not None and read[0].beside and read[0].origins is None):
             nodes = {read[1].node for read, _ in parts if read is not None}
-            return replace(made, beside=len(nodes) > 1 or any(read[0].beside for read, _ in parts if read is not None))
+            return replace(p, beside=len(nodes) > 1 or any(read[0].beside for read, _ in parts if read is not None))
         origins = None if read is None or not read[0].beside else read[0].origins
         laid.append((origins, None if read is None else Source(read[1].node, read[1].full, is_map=True), size))
     if not laid:  # all of them are empty
-        return made
-    rank = 0 if made.view is None else made.view.rank
+        return p
+    rank = 0 if p.view is None else p.view.rank
     try:
-        origins = beside(made.node, laid, rank, d)
+        origins = beside(p.node, laid, rank, d)
     except Lost:
-        return replace(made, beside=True)
-    return replace(made, beside=origins.differ, origins=origins if origins.differ else None)
+        return replace(p, beside=True)
+    return replace(p, beside=origins.differ, origins=origins if origins.differ else None)
 
 
 def _as_large(maps: LoweringBuilder, p: Placed, view: View, name: str) -> Placed:
@@ -547,10 +547,10 @@ def _with_tokens(
     p = known[place_]
     slots = [i for i, operand in enumerate(operands) if operand is not None]
     alone = [p if i == slots[place_] else None for i in range(len(operands))]
-    made = _with_rows(maps, replace(step, name=f"{step.name}/rows"), alone, p, d)
+    own = _with_rows(maps, replace(step, name=f"{step.name}/rows"), alone, p, d)
     tokens = [q for q in known if q is not p]
     read = [replace(q, node=maps.emit("flatten", f"{step.name}/{i}", [q])) for i, q in enumerate(tokens)]
-    return Placed(maps.node("elementwise", step, [made, *read]), made.view, frozenset(range(maps.axes)), step.name)
+    return Placed(maps.node("elementwise", step, [own, *read]), own.view, frozenset(range(maps.axes)), step.name)
 
 
 def _end_to_end(

@@ -249,9 +249,9 @@ def _contract(primitive: program.Contract, origins: Origins, step: Instruction) 
     labels = next(
         (labels for labels, value in zip(primitive.operands, step.inputs, strict=True) if not value.constant), ()
     )
-    made = laid(origins, labels, primitive.output)
-    assert made is not None
-    return made
+    product = laid(origins, labels, primitive.output)
+    assert product is not None
+    return product
 
 
 def _under(masks: Masks, labels: Sequence[str], output: Sequence[str]) -> Masks:

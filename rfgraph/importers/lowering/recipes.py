@@ -104,25 +104,25 @@ class Recipes:
             label = step.name
         elif recipe.label is not None and (p := operands[recipe.label]) is not None:
             label = p.label
-        made = Placed(
+        output = Placed(
             step.name, recipe.view, recipe.full, label, recipe.folded, False, None, recipe.weighs, recipe.taken
         )
         if recipe.is_symbolic:
-            self.maps.measure(made)
-        return made
+            self.maps.measure(output)
+        return output
 
-    def keep(self, key: Hashable | None, step: Instruction, operands: Sequence[Placed | None], made: Placed) -> None:
+    def keep(self, key: Hashable | None, step: Instruction, operands: Sequence[Placed | None], out: Placed) -> None:
         """Keep what a step has made, where it can be told without names."""
         maps = self.maps
         if maps.looked:  # at numbers that are the step's own
             return
-        if key is None or maps.gave_up or made.node != step.name or len(self._kept) >= MAX_RECIPES:
+        if key is None or maps.gave_up or out.node != step.name or len(self._kept) >= MAX_RECIPES:
             return
-        if made.view is None or made.beside or made.origins is not None:
+        if out.view is None or out.beside or out.origins is not None:
             return
         named = {p.label: i for i, p in enumerate(operands) if p is not None and p.label}
-        label = STEP if made.label == step.name else named.get(made.label)
-        if made.label and (label is None or (label != STEP and len(named) != 1)):
+        label = STEP if out.label == step.name else named.get(out.label)
+        if out.label and (label is None or (label != STEP and len(named) != 1)):
             return  # it is called after something else, or it cannot be told after which operand
         attributes: dict[str, Any] = {}
         tails: list[int] = []
@@ -141,10 +141,10 @@ class Recipes:
             tails = [slots[tail] for _, tail in sorted(edges)]
             attributes = dict(maps.network.graph._node[step.name])
             op = attributes.pop("op")
-        view = self._same(made.view)
+        view = self._same(out.view)
         is_symbolic = any(not isinstance(view.extent(axis), int) for axis in view.axes)
         self._kept[key] = Recipe(
-            op, tuple(tails), attributes, view, made.full, label, made.folded, made.weighs, made.taken, is_symbolic
+            op, tuple(tails), attributes, view, out.full, label, out.folded, out.weighs, out.taken, is_symbolic
         )
 
     def _same(self, view: View) -> View:

@@ -56,17 +56,17 @@ def take(maps: LoweringBuilder, step: Instruction, p: Placed, reading: Reading) 
     return Placed(node, View(tuple(dims)), p.full, step.name, folded)
 
 
-def nothing(maps: LoweringBuilder, step: Instruction, made: Placed) -> Placed:
+def nothing(maps: LoweringBuilder, step: Instruction, written: Placed) -> Placed:
     """Return a tensor all elements of which come from constants, as what is left where all of it is written over."""
-    view = made.view
+    view = written.view
     if view is None or maps.gave_up:
-        return made
+        return written
     sizes = [(axis, size) for axis in sorted(view.axes) if isinstance(size := view.extent(axis), int)]
     if not sizes or not 0 < sizes[0][1] <= MAX_TABLE:
-        return made
+        return written
     axis, size = sizes[0]
     tables = {"positions": maps.per_axis({axis: [None] * size}, None), "source_size": maps.per_axis({axis: size}, None)}
-    return replace(made, node=maps.emit("gather", f"{step.name}/constants", [made], **tables))
+    return replace(written, node=maps.emit("gather", f"{step.name}/constants", [written], **tables))
 
 
 def take_along(maps: LoweringBuilder, step: Instruction, p: Placed, d: int, rows: Numbers) -> Placed | None:

@@ -80,11 +80,11 @@ def decode(path: str | os.PathLike[str]) -> Model:
 
 def _layer(line: str) -> Layer:
     op, name, reads, makes, *rest = _PART.findall(line)
-    count, made = int(reads), int(makes)
-    if not 0 <= count <= MAX_BLOBS or not 0 <= made <= MAX_BLOBS or count + made > len(rest):
+    count, outputs = int(reads), int(makes)
+    if not 0 <= count <= MAX_BLOBS or not 0 <= outputs <= MAX_BLOBS or count + outputs > len(rest):
         raise ValueError(f"layer {name[:80]!r} has {reads} inputs and {makes} outputs")
     parameters: dict[int, Any] = {}
-    for part in rest[count + made :]:
+    for part in rest[count + outputs :]:
         key, equals, value = part.partition("=")
         if not equals:
             raise ValueError(f"layer {name[:80]!r}: {part[:80]!r} is no parameter")
@@ -96,7 +96,7 @@ def _layer(line: str) -> Layer:
             parameters[LISTS - number] = tuple(map(_number, entries))
         else:
             parameters[number] = value.strip('"') if value.startswith('"') else _number(value)
-    return Layer(op, name, tuple(rest[:count]), tuple(rest[count : count + made]), parameters)
+    return Layer(op, name, tuple(rest[:count]), tuple(rest[count : count + outputs]), parameters)
 
 
 def _number(text: str) -> Any:

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.folding import simplest
+from rfgraph.importers.program.exact import simplest
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Node as Base
@@ -32,26 +32,26 @@ class Node(Base):
 
     def integer_of(self, number: int, default: int = 0) -> int:
         """Return a parameter that is an integer."""
-        found = self.parameters.get(number, default)
-        if not isinstance(found, int):
-            raise ValueError(f"parameter {number} is {str(found)[:40]!r}, no integer")
-        return found
+        value = self.parameters.get(number, default)
+        if not isinstance(value, int):
+            raise ValueError(f"parameter {number} is {str(value)[:40]!r}, no integer")
+        return value
 
     def fraction_of(self, number: int, default: int = 0) -> Fraction:
         """Return a parameter that is a number."""
-        found = self.parameters.get(number, default)
-        if not isinstance(found, (int, float)) or found != found or abs(found) > 2**53:
-            raise ValueError(f"parameter {number} is {str(found)[:40]!r}, no number")
-        return Fraction(simplest(float(found)))
+        value = self.parameters.get(number, default)
+        if not isinstance(value, (int, float)) or value != value or abs(value) > 2**53:
+            raise ValueError(f"parameter {number} is {str(value)[:40]!r}, no number")
+        return Fraction(simplest(float(value)))
 
     def list_of(self, number: int) -> tuple[int, ...] | None:
         """Return a parameter that is a list of integers, ``None`` if it is left out."""
-        found = self.parameters.get(number)
-        if found is None:
+        entries = self.parameters.get(number)
+        if entries is None:
             return None
-        if not isinstance(found, tuple) or not all(isinstance(entry, int) for entry in found):
+        if not isinstance(entries, tuple) or not all(isinstance(entry, int) for entry in entries):
             raise ValueError(f"parameter {number} is no list of integers")
-        return found
+        return entries
 
     def plain(self, *numbers: int) -> None:
         """Check that parameters that hold an expression, or say that a blob holds more of them, are left out."""

@@ -191,14 +191,14 @@ def _deconv(node: Node, build: Builder) -> Made:
     if isinstance(padding, str) or any(wanted):
         if not isinstance(padding, str) or not all(wanted):
             raise UnspelledError("the size that it makes is stated, and how it crops is not")
-        found = []
+        pairs = []
         for i, size in enumerate(node.shape()[1:]):
             grown = (size - 1) * window["stride"][i] + (window["kernel"][i] - 1) * window["dilation"][i] + 1 + extra[i]
             total = shared.whole_number("crop", grown - wanted[i])
             less = max(total, 0) // 2
             first = less if padding == "same_upper" else max(total, 0) - less
-            found.append((first, total - first))
-        padding = tuple(found)
+            pairs.append((first, total - first))
+        padding = tuple(pairs)
     primitive = program.SlideTransposed(
         **window, padding=padding, output_padding=extra, channel=0, channels=node.integer_of(0),
         groups=node.integer_of(7, 1) if "DepthWise" in node.op else 1,
@@ -243,8 +243,8 @@ def _pool(node: Node, build: Builder) -> Made:
         kept = tuple(d for d, n, size in zip(dims, wanted, node.shape()[1:], strict=True) if n != size)
         if all(wanted[d - 1] == 1 for d in kept):
             return build(program.Reduce(function="mean" if average else "max", dims=kept), node.x)
-        made = program.AdaptivePool(function=function, dims=kept, sizes=tuple(_known(wanted[d - 1]) for d in kept))
-        return build(made, node.x)
+        adaptive = program.AdaptivePool(function=function, dims=kept, sizes=tuple(_known(wanted[d - 1]) for d in kept))
+        return build(adaptive, node.x)
     kernel = _per_axis(node, alongs, "kernel", None)
     stride = _per_axis(node, alongs, "stride", 1)
     mode = node.integer_of(5)
@@ -394,10 +394,10 @@ def _reduce(node: Node, build: Builder) -> Made:
         dims = axes_of(axes, rank)
     keepdims = bool(node.integer_of(4))
     primitive = program.Reduce(function=_numbered(node, REDUCTIONS), dims=dims, keepdims=keepdims)
-    made = build(primitive, node.x, part="all" if len(dims) == rank and not keepdims else "")
+    output = build(primitive, node.x, part="all" if len(dims) == rank and not keepdims else "")
     if len(dims) == rank and not keepdims:  # a blob has one dimension at least
-        return build(program.Unsqueeze(dims=(0,)), made)
-    return made
+        return build(program.Unsqueeze(dims=(0,)), output)
+    return output
 
 
 @HANDLERS.handles("GLU")
@@ -450,8 +450,8 @@ def _gemm(node: Node, build: Builder) -> Made:
     rows = ("k", "i") if node.integer_of(2) and not constant_a else ("i", "k")
     columns = ("j", "k") if node.integer_of(3) else ("k", "j")
     primitive = program.Contract(operands=(rows, columns), output=("j", "i") if node.integer_of(14) else ("i", "j"))
-    made = build(primitive, a, b, part="" if added is None else "product")
-    return made if added is None else build(program.Pointwise(function="add"), made, added)
+    matrix = build(primitive, a, b, part="" if added is None else "product")
+    return matrix if added is None else build(program.Pointwise(function="add"), matrix, added)
 
 
 @HANDLERS.handles("MatMul")
@@ -665,8 +665,8 @@ def _sizes(node: Node, numbers: Sequence[int]) -> Shape:
 
 @HANDLERS.handles("MemoryData")
 def _memory(node: Node, build: Builder) -> Made:
-    made = build.weight(_sizes(node, (2, 11, 1, 0)), node.name)
-    return build.learn(made, node.name) if product(made.shape or (1,)) != 1 else made
+    weight = build.weight(_sizes(node, (2, 11, 1, 0)), node.name)
+    return build.learn(weight, node.name) if product(weight.shape or (1,)) != 1 else weight
 
 
 @HANDLERS.handles("Embed")
@@ -681,11 +681,11 @@ def _embed(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("DetectionOutput", "PSROIPooling", "Proposal", "ROIAlign", "ROIPooling", "YoloDetectionOutput",
                   "Yolov3DetectionOutput", "NonMaxSuppression")  # fmt: skip
 def _whole(node: Node, build: Builder) -> Made:
-    made = []
+    outputs = []
     for name in node.outputs:
         build.at(name, node.op)
-        made.append(build(program.Whole(), *node.tensors()))
-    return made
+        outputs.append(build(program.Whole(), *node.tensors()))
+    return outputs
 
 
 NOT_FOLLOWED = {

@@ -117,9 +117,9 @@ class Reader(Base):
             values.append(self.scope[blob])
         names = tuple(f"{layer.name}:{k}" if k else layer.name for k in range(len(layer.outputs)))
         node = Node(layer.name, layer.op, tuple(values), layer.parameters, names)
-        made = self.spelt(node, partial(self.made, node), partial(self.opaque_all, node))
+        outputs = self.spelt(node, partial(self.made, node), partial(self.opaque_all, node))
         for k, blob in enumerate(layer.outputs):
-            self.put(blob, made[k] if k < len(made) else self.opaque(node, k, "this output is not followed"))
+            self.put(blob, outputs[k] if k < len(outputs) else self.opaque(node, k, "this output is not followed"))
 
     def made(self, node: Node) -> Sequence[Value]:
         """Return what a layer makes, as many of its outputs as are followed."""
@@ -127,8 +127,8 @@ class Reader(Base):
         if handler is None:
             raise UnspelledError
         self.build.at(node.name, node.op, [learned(node)])
-        made: Made = handler(node, self.build)
-        return [made] if isinstance(made, Value) else made
+        outputs: Made = handler(node, self.build)
+        return [outputs] if isinstance(outputs, Value) else outputs
 
     def opaque_all(self, node: Node, why: str) -> Sequence[Value]:
         """Return the outputs of a layer that is not followed."""

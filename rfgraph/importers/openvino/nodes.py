@@ -33,27 +33,27 @@ class Node(Base):
 
     def flag(self, name: str, default: bool = False) -> bool:
         """Return an attribute that is true or false."""
-        found = self.text(name, str(default))
-        if found not in ("true", "false", "1", "0"):
-            raise ValueError(f"{name} {found!r} is neither true nor false")
-        return found in ("true", "1")
+        text = self.text(name, str(default))
+        if text not in ("true", "false", "1", "0"):
+            raise ValueError(f"{name} {text!r} is neither true nor false")
+        return text in ("true", "1")
 
     def several(self, name: str, count: int | None = None, default: int | None = None) -> list[int]:
         """Return an attribute that is a list of integers, ``count`` of them."""
-        found = self.text(name)
-        if not found and default is not None and count is not None:
+        text = self.text(name)
+        if not text and default is not None and count is not None:
             return [default] * count
-        entries = [int(entry) for entry in found.split(",") if entry.strip()] if len(found) < 20 * MAX_ENTRIES else []
+        entries = [int(entry) for entry in text.split(",") if entry.strip()] if len(text) < 20 * MAX_ENTRIES else []
         if count is not None and len(entries) != count:
             raise ValueError(f"{name} {entries} does not have one entry for each of {count} axes")
         return entries
 
     def number(self, name: str, default: int | None = None) -> int:
         """Return an attribute that is an integer."""
-        found = self.attributes.get(name)
-        if found is None and default is not None:
+        text = self.attributes.get(name)
+        if text is None and default is not None:
             return default
-        return int(found or "")
+        return int(text or "")
 
     @property
     def names(self) -> list[tuple[str, str]]:

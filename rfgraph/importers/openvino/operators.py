@@ -130,8 +130,8 @@ def _cumulative(node: Node, build: Builder) -> Made:
 def _top_k(node: Node, build: Builder) -> Made:
     axis, count = axis_of(node.number("axis"), node.rank()), node.sizes("k", 1)
     mixed = build(program.Mix(function="sort", dims=(axis,)), node.x, part="sort")
-    made = build(program.Slice(dims=(axis,), starts=(0,), stops=(count[0],), steps=(1,)), mixed)
-    return made, made
+    values = build(program.Slice(dims=(axis,), starts=(0,), stops=(count[0],), steps=(1,)), mixed)
+    return values, values
 
 
 # Windows.
@@ -226,8 +226,8 @@ def _pool(node: Node, build: Builder) -> Made:
             # A last window that begins in the padding counts here; in PyTorch it does not, and in the primitive.
             padding, ceil_mode = shared.padded_up(node.shape()[2:], spans, window["stride"], padding), False
     primitive = program.Slide(function=POOLS[node.op], **window, padding=padding, ceil_mode=ceil_mode)
-    made = build(primitive, node.x)
-    return made, made  # the indices of the maxima are read where the maxima are
+    maxima = build(primitive, node.x)
+    return maxima, maxima  # the indices of the maxima are read where the maxima are
 
 
 @HANDLERS.handles("AdaptiveAvgPool", "AdaptiveMaxPool", weights=())
@@ -236,11 +236,11 @@ def _adaptive_pool(node: Node, build: Builder) -> Made:
     dims = tuple(range(2, 2 + len(sizes)))
     average = node.op == "AdaptiveAvgPool"
     if all(size == 1 for size in sizes):
-        made = build(program.Reduce(function="mean" if average else "max", dims=dims), node.x)
+        output = build(program.Reduce(function="mean" if average else "max", dims=dims), node.x)
     else:
         function = "avg_pool" if average else "max_pool"
-        made = build(program.AdaptivePool(function=function, dims=dims, sizes=tuple(sizes)), node.x)
-    return made, made
+        output = build(program.AdaptivePool(function=function, dims=dims, sizes=tuple(sizes)), node.x)
+    return output, output
 
 
 @HANDLERS.handles("ExtractImagePatches", weights=())
@@ -424,8 +424,8 @@ def _sequence(node: Node, build: Builder) -> Made:
     macs = batch * steps * (matrices[0] + matrices[1])
     mixed = build(program.Mix(function="recurrent", dims=(1,), direction=DIRECTIONS[way]), node.x, macs=macs)
     cell = program.Contract(operands=(("b", "t", "c"), ("c", "h")), output=("b", "t", "h"))
-    made = build(cell, mixed, build.weight((channels, ways * hidden)), part="cell", macs=0)
-    split = build(program.Reshape(shape=(batch, steps, ways, hidden)), made, part="directions")
+    cells = build(cell, mixed, build.weight((channels, ways * hidden)), part="cell", macs=0)
+    split = build(program.Reshape(shape=(batch, steps, ways, hidden)), cells, part="directions")
     y = build(program.Transpose(permutation=(0, 2, 1, 3)), split, part="y")
     if way == "bidirectional":
         state = build(program.Reduce(function="max", dims=(1,), keepdims=False), split, part="state")
@@ -534,11 +534,11 @@ def _reverse(node: Node, build: Builder) -> Made:
 def _roll(node: Node, build: Builder) -> Made:
     shifts, axes = node.integers("shift", 1), node.integers("axes", 2)
     shifts = shifts * len(axes) if len(shifts) == 1 else shifts
-    made = node.x
+    rolled = node.x
     for k, (shift, axis) in enumerate(zip(shifts, axes, strict=True)):
         roll = program.Roll(dim=axis_of(axis, node.rank()), shift=shift)
-        made = build(roll, made, part="" if k == len(axes) - 1 else str(k))
-    return made
+        rolled = build(roll, rolled, part="" if k == len(axes) - 1 else str(k))
+    return rolled
 
 
 @HANDLERS.handles("OneHot", weights=())
@@ -620,12 +620,12 @@ def _assign(node: Node, build: Builder) -> Made:
     "ROIAlign", "ROIPooling", "PSROIPooling", "Multinomial", "Inverse", weights=(),
 )  # fmt: skip
 def _whole(node: Node, build: Builder) -> Made:
-    made = []
+    outputs = []
     for name, shape in node.outputs:
         build.at(name, node.op)
         known = shape is not None and all(isinstance(size, int) for size in shape)
-        made.append(build(program.Whole(shape=shape if known else None), *node.tensors()))
-    return made
+        outputs.append(build(program.Whole(shape=shape if known else None), *node.tensors()))
+    return outputs
 
 
 NOT_FOLLOWED = {

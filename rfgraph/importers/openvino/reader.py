@@ -76,12 +76,12 @@ class Reader(Base):
 
     def source(self, layer: Layer, port: str) -> tuple[str, str]:
         """Return the layer and port that make what a port of a layer reads."""
-        found = self.model.edges.get((layer.id, port))
-        if found is None or found[0] not in self.model.layers:
+        end = self.model.edges.get((layer.id, port))
+        if end is None or end[0] not in self.model.layers:
             raise self.fail(f"layer {layer.name[:80]!r} ({layer.op}): nothing is connected to its port {port}")
-        if all(one.id != found[1] for one in self.model.layers[found[0]].outputs):
-            raise self.fail(f"layer {layer.name[:80]!r} ({layer.op}): it reads port {found[1]}, which no layer has")
-        return found
+        if all(one.id != end[1] for one in self.model.layers[end[0]].outputs):
+            raise self.fail(f"layer {layer.name[:80]!r} ({layer.op}): it reads port {end[1]}, which no layer has")
+        return end
 
     def ordered(self) -> Iterator[Layer]:
         """Return the layers, each after those that it reads."""
@@ -121,9 +121,11 @@ class Reader(Base):
             values.append(self.scope[self.source(layer, port)] if (layer.id, port) in self.model.edges else None)
         outputs = tuple((f"{name}:{k}" if k else name, self.shape(port, name)) for k, port in enumerate(layer.outputs))
         node = Node(name, layer.op, tuple(values), layer.attributes, layer.opset, outputs)
-        made = self.spelt(node, partial(self.made, node), partial(self.opaque_all, node))
+        results = self.spelt(node, partial(self.made, node), partial(self.opaque_all, node))
         for k, end in enumerate(layer.outputs):
-            self.scope[layer.id, end.id] = made[k] if k < len(made) else self.opaque(node, k, "it is not followed")
+            self.scope[layer.id, end.id] = (
+                results[k] if k < len(results) else self.opaque(node, k, "it is not followed")
+            )
 
     def parameter(self, layer: Layer) -> None:
         """Add an input."""
@@ -166,8 +168,8 @@ class Reader(Base):
         if all(value.constant for _, value in given):
             reads = []  # what is made of constants alone is counted where it is read
         self.build.at(node.name, node.op, reads)
-        made: Made = handler(node, self.build)
-        outputs = [made] if isinstance(made, Value) else list(made)
+        output: Made = handler(node, self.build)
+        outputs = [output] if isinstance(output, Value) else list(output)
         for value, (_, stated) in zip(outputs, node.outputs, strict=False):
             if not self.resized and value.shape is not None and stated is not None and not fits(value.shape, stated):
                 raise UnspelledError(f"its shape should be {text(stated)}, which is not {text(value.shape)}")

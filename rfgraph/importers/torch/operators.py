@@ -20,7 +20,8 @@ import numpy as np
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
-from rfgraph.importers.program.folding import MAX_ELEMENTS, simplest
+from rfgraph.importers.program.exact import simplest
+from rfgraph.importers.program.folding import MAX_ELEMENTS
 from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
 from rfgraph.importers.spelling import products, vocabulary
@@ -45,30 +46,30 @@ class Node(Call):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an argument, ``default`` if it is left out or None."""
-        found = self.arguments.get(name)
-        return default if found is None else found
+        value = self.arguments.get(name)
+        return default if value is None else value
 
     def optional(self, name: str) -> Value | None:
         """Return a tensor, ``None`` if it is left out."""
-        found = self.arguments.get(name)
-        if found is not None and not isinstance(found, Value):
+        value = self.arguments.get(name)
+        if value is not None and not isinstance(value, Value):
             raise ValueError(f"{name} is not a tensor")
-        return found
+        return value
 
     def tensor(self, name: str) -> Value:
         """Return a tensor."""
-        found = self.optional(name)
-        if found is None:
+        value = self.optional(name)
+        if value is None:
             raise ValueError(f"{name} is missing")
-        return found
+        return value
 
     @property
     def x(self) -> Value:
         """Its first argument, a tensor."""
-        found = next(iter(self.arguments.values()), None)
-        if not isinstance(found, Value):
+        first = next(iter(self.arguments.values()), None)
+        if not isinstance(first, Value):
             raise ValueError("its first argument is not a tensor")
-        return found
+        return first
 
     @property
     def shape(self) -> Shape:
@@ -82,23 +83,23 @@ class Node(Call):
 
     def tensors(self) -> list[Value]:
         """Return all arguments that are tensors, those in lists too."""
-        found: list[Value] = []
+        tensors: list[Value] = []
         for value in self.arguments.values():
-            found += [value] if isinstance(value, Value) else []
-            found += [item for item in value if isinstance(item, Value)] if isinstance(value, tuple) else []
-        return found
+            tensors += [value] if isinstance(value, Value) else []
+            tensors += [item for item in value if isinstance(item, Value)] if isinstance(value, tuple) else []
+        return tensors
 
     def list(self, name: str) -> list[Value]:
         """Return a list of tensors."""
-        found = self.arguments.get(name)
-        if not isinstance(found, tuple) or not found or not all(isinstance(item, Value) for item in found):
+        entries = self.arguments.get(name)
+        if not isinstance(entries, tuple) or not entries or not all(isinstance(item, Value) for item in entries):
             raise ValueError(f"{name} is not a list of tensors")
-        return [*found]
+        return [*entries]
 
     def sizes(self, name: str) -> tuple[Dim, ...]:
         """Return a list of sizes, which may be symbolic."""
-        found = self.arguments.get(name)
-        sizes = found if isinstance(found, tuple) else (found,)
+        value = self.arguments.get(name)
+        sizes = value if isinstance(value, tuple) else (value,)
         return tuple(_size(name, size) for size in sizes)
 
     def size(self, name: str, default: Dim | None = None) -> Dim:
@@ -111,8 +112,8 @@ class Node(Call):
 
     def integers(self, name: str, count: int, default: int | None = None) -> tuple[int, ...]:
         """Return one integer for each of ``count`` axes, of a list or of one number for all."""
-        found = self.get(name, default)
-        entries = found if isinstance(found, tuple) else (found,)
+        value = self.get(name, default)
+        entries = value if isinstance(value, tuple) else (value,)
         entries = entries if entries else (default,)
         entries = entries * count if len(entries) == 1 else entries
         if len(entries) != count:
@@ -125,8 +126,8 @@ class Node(Call):
 
     def dims(self, name: str = "dim") -> tuple[int, ...]:
         """Return dimensions, counted from 0, in order; all of them if none is given."""
-        found = self.get(name, ())
-        entries = found if isinstance(found, tuple) else (found,)
+        value = self.get(name, ())
+        entries = value if isinstance(value, tuple) else (value,)
         if not entries:
             return tuple(range(self.rank))
         return tuple(sorted({_dim(whole_number(name, entry), self.rank) for entry in entries}))
@@ -167,8 +168,8 @@ SEVERAL = vocabulary.names("torch", vocabulary.SEVERAL)
 
 @HANDLERS.handles(*UNARY)
 def _unary(node: Node, build: Builder) -> Made:
-    made = build(program.Pointwise(function=UNARY[node.op]), node.x)
-    return [made, build.weight(made.shape)] if node.op == "native_dropout" else made
+    output = build(program.Pointwise(function=UNARY[node.op]), node.x)
+    return [output, build.weight(output.shape)] if node.op == "native_dropout" else output
 
 
 @HANDLERS.handles(*SEVERAL)
@@ -274,8 +275,8 @@ def _conv(node: Node, build: Builder) -> Made:
     stride = node.integers("stride", axes, 1)
     primitive = program.Slide(
         function="conv", dims=dims, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
-        channel=channel, channels=shape_of(weight)[0], groups=groups, bound=build.bound(weight, range(2, 2 + axes)),
-        apart=build.apart(weight, range(2, 2 + axes), (0,)),
+        channel=channel, channels=shape_of(weight)[0], groups=groups,
+        apart=build.apart(weight, range(2, 2 + axes), (0,)), bound=build.bound(weight, range(2, 2 + axes)),
     )  # fmt: skip
     return _weighted(build, build(primitive, node.x), weight)
 
@@ -297,12 +298,12 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
     return _weighted(build, build(primitive, node.x), weight)
 
 
-def _weighted(build: Builder, made: Value, weight: Value) -> Value:
+def _weighted(build: Builder, output: Value, weight: Value) -> Value:
     """A weight that the network computes is read whole by every output."""
     if weight.constant:
-        return made
+        return output
     read = build(program.Whole(shape=()), weight, part="weight")
-    return build(program.Pointwise(function="mul"), made, read, part="weighted")
+    return build(program.Pointwise(function="mul"), output, read, part="weighted")
 
 
 POOLS = {
@@ -323,8 +324,8 @@ def _pool(node: Node, build: Builder) -> Made:
         padding=tuple((amount, amount) for amount in node.integers("padding", axes, 0)),
         dilation=node.integers("dilation", axes, 1), ceil_mode=bool(node.get("ceil_mode", False)),
     )  # fmt: skip
-    made = build(primitive, node.x)
-    return [made, made] if node.op.endswith("indices") else made  # indices are read where the maxima are
+    maxima = build(primitive, node.x)
+    return [maxima, maxima] if node.op.endswith("indices") else maxima  # indices are read where the maxima are
 
 
 ADAPTIVE = {
@@ -341,11 +342,11 @@ def _adaptive(node: Node, build: Builder) -> Made:
     function, axes = ADAPTIVE[node.op]
     dims, _ = last_dims(node, axes)
     if all(size == 1 for size in node.integers("output_size", axes)):
-        made = build(program.Reduce(function="mean" if function == "avg_pool" else "max", dims=dims), node.x)
+        output = build(program.Reduce(function="mean" if function == "avg_pool" else "max", dims=dims), node.x)
     else:
         sizes = node.integers("output_size", axes)
-        made = build(program.AdaptivePool(function=function, dims=dims, sizes=sizes), node.x)
-    return [made, made] if function == "max_pool" else made
+        output = build(program.AdaptivePool(function=function, dims=dims, sizes=sizes), node.x)
+    return [output, output] if function == "max_pool" else output
 
 
 # Resolutions.
@@ -442,11 +443,9 @@ def _reduce(node: Node, build: Builder) -> Made:
     primitive = program.Reduce(
         function=REDUCTIONS[node.op], dims=node.dims(), keepdims=bool(node.get("keepdim", False))
     )
-    made = build(primitive, node.x)
-    pair = node.op in ("var_mean", "std_mean", "aminmax")
-    return (
-        [made, made] if pair or (node.op in ("max", "min", "median", "nanmedian") and "dim" in node.arguments) else made
-    )
+    output = build(primitive, node.x)
+    where = node.op in ("max", "min", "median", "nanmedian") and "dim" in node.arguments
+    return [output, output] if where or node.op in ("var_mean", "std_mean", "aminmax") else output
 
 
 @HANDLERS.handles("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax")
@@ -461,29 +460,29 @@ def _cumulative(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("cummax", "cummin")
 def _cumulative_pair(node: Node, build: Builder) -> Made:
-    made = build(program.Mix(function="cumsum", dims=(node.dim(),), direction="forward"), node.x)
-    return [made, made]
+    values = build(program.Mix(function="cumsum", dims=(node.dim(),), direction="forward"), node.x)
+    return [values, values]
 
 
 @HANDLERS.handles("sort", "argsort", "msort")
 def _sort(node: Node, build: Builder) -> Made:
-    made = build(program.Mix(function="sort", dims=(node.dim(default=0 if node.op == "msort" else -1),)), node.x)
-    return [made, made] if node.op == "sort" else made
+    values = build(program.Mix(function="sort", dims=(node.dim(default=0 if node.op == "msort" else -1),)), node.x)
+    return [values, values] if node.op == "sort" else values
 
 
 @HANDLERS.handles("kthvalue", "mode")
 def _one_of_them(node: Node, build: Builder) -> Made:
     reduce = program.Reduce(function="at", dims=(node.dim(default=-1),), keepdims=bool(node.get("keepdim", False)))
-    made = build(reduce, node.x)
-    return [made, made]
+    values = build(reduce, node.x)
+    return [values, values]
 
 
 @HANDLERS.handles("topk")
 def _top_k(node: Node, build: Builder) -> Made:
     d = node.dim(default=-1)
     mixed = build(program.Mix(function="sort", dims=(d,)), node.x, part="sort")
-    made = build(program.Slice(dims=(d,), starts=(0,), stops=(node.size("k"),), steps=(1,)), mixed)
-    return [made, made]
+    values = build(program.Slice(dims=(d,), starts=(0,), stops=(node.size("k"),), steps=(1,)), mixed)
+    return [values, values]
 
 
 @HANDLERS.handles(
@@ -494,10 +493,10 @@ def _batch_norm(node: Node, build: Builder) -> Made:
     # Whether its statistics are the trained ones is an option of the analysis; without trained ones there is no choice.
     if node.op != "_native_batch_norm_legit_functional" and node.get("running_mean") is None:
         dims = tuple(d for d in range(node.rank) if d != 1)
-        made = build(program.Mix(function="instance_norm", dims=dims), node.x)
+        output = build(program.Mix(function="instance_norm", dims=dims), node.x)
     else:
-        made = build(program.Pointwise(function="batch_norm"), node.x)
-    return [made]  # what else some of them return are statistics
+        output = build(program.Pointwise(function="batch_norm"), node.x)
+    return [output]  # what else some of them return are statistics
 
 
 @HANDLERS.handles("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm")
@@ -506,14 +505,14 @@ def _layer_norm(node: Node, build: Builder) -> Made:
     if not 0 < count <= node.rank:
         raise ValueError(f"it normalises {count} of {node.rank} dimensions")
     dims = tuple(range(node.rank - count, node.rank))
-    made = build(program.Mix(function="layer_norm", dims=dims), node.x)
-    return [made]
+    output = build(program.Mix(function="layer_norm", dims=dims), node.x)
+    return [output]
 
 
 @HANDLERS.handles("group_norm", "native_group_norm")
 def _group_norm(node: Node, build: Builder) -> Made:
-    made = build(program.Mix(function="group_norm", dims=tuple(range(2, node.rank))), node.x)
-    return [made]
+    output = build(program.Mix(function="group_norm", dims=tuple(range(2, node.rank))), node.x)
+    return [output]
 
 
 @HANDLERS.handles("instance_norm")
@@ -560,8 +559,8 @@ def _linear(node: Node, build: Builder) -> Made:
     return _with_bias(build, build(primitive, node.x, node.tensor("weight")), node.optional("bias"))
 
 
-def _with_bias(build: Builder, made: Value, bias: Value | None) -> Value:
-    return made if bias is None or bias.constant else build(program.Pointwise(function="add"), made, bias, part="bias")
+def _with_bias(build: Builder, x: Value, bias: Value | None) -> Value:
+    return x if bias is None or bias.constant else build(program.Pointwise(function="add"), x, bias, part="bias")
 
 
 @HANDLERS.handles("matmul", "mm", "bmm", "mv", "dot")
@@ -608,13 +607,13 @@ def _attention(node: Node, build: Builder) -> Made:
     if shared and node.get("enable_gqa", False):
         shared[-1] = "g"  # several heads of queries share one of keys: its label is another, and is summed
     if node.get("is_causal", False) and is_self(query, key, len(batch)):
-        made = causal(build, query, key, value, (*batch, "i"), (*shared, "j"), len(batch))
-        return made if node.op == ATTENTIONS[0] else [made]
+        attended = causal(build, query, key, value, (*batch, "i"), (*shared, "j"), len(batch))
+        return attended if node.op == ATTENTIONS[0] else [attended]
     rows, columns = (*batch, "i"), (*shared, "j")
     mask = node.optional("attn_mask") or node.optional("attn_bias")
     weighed = weights(build, query, key, rows, columns, mask=mask, masked=bool(node.get("is_causal", False)))
-    made = summed(build, weighed, value, rows, columns)
-    return made if node.op == ATTENTIONS[0] else [made]
+    attended = summed(build, weighed, value, rows, columns)
+    return attended if node.op == ATTENTIONS[0] else [attended]
 
 
 # Elements moved, dropped, added.
@@ -741,11 +740,11 @@ def _roll(node: Node, build: Builder) -> Made:
     shifts = node.integers("shifts", max(len(dims), 1))
     if not dims:
         raise UnspelledError("it rolls the tensor as one row")
-    made = node.x
+    rolled = node.x
     for k, (d, shift) in enumerate(zip(dims, shifts, strict=True)):
         dim = _dim(whole_number("dims", d), node.rank)
-        made = build(program.Roll(dim=dim, shift=shift), made, part=str(k) if k < len(dims) - 1 else "")
-    return made
+        rolled = build(program.Roll(dim=dim, shift=shift), rolled, part=str(k) if k < len(dims) - 1 else "")
+    return rolled
 
 
 @HANDLERS.handles("flip")
@@ -767,22 +766,22 @@ def _expand(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("repeat", "tile")
 def _repeat(node: Node, build: Builder) -> Made:
-    found = node.get("repeats" if node.op == "repeat" else "dims", ())
-    counts = [whole_number("repeats", count) for count in (found if isinstance(found, tuple) else (found,))]
+    repeats = node.get("repeats" if node.op == "repeat" else "dims", ())
+    counts = [whole_number("repeats", count) for count in (repeats if isinstance(repeats, tuple) else (repeats,))]
     counts = [1] * (node.rank - len(counts)) + counts
-    made = node.x
+    repeated = node.x
     if len(counts) > node.rank:
-        made = build(program.Unsqueeze(dims=tuple(range(len(counts) - node.rank))), made, part="dims")
-    shape = shape_of(made)
+        repeated = build(program.Unsqueeze(dims=tuple(range(len(counts) - node.rank))), repeated, part="dims")
+    shape = shape_of(repeated)
     grown = tuple(count if size == 1 else size for size, count in zip(shape, counts, strict=True))
     several = [(d, count) for d, (size, count) in enumerate(zip(shape, counts, strict=True)) if size != 1 != count]
     if grown != shape or not several:
-        made = build(program.Expand(shape=grown), made, part="expand" if several else "")
+        repeated = build(program.Expand(shape=grown), repeated, part="expand" if several else "")
     for k, (d, count) in enumerate(several):
         if not 0 < count <= 64:
             raise UnspelledError(f"it repeats dimension {d} {count} times")
-        made = build(program.Concat(dim=d), *[made] * count, part=str(k) if k < len(several) - 1 else "")
-    return made
+        repeated = build(program.Concat(dim=d), *[repeated] * count, part=str(k) if k < len(several) - 1 else "")
+    return repeated
 
 
 @HANDLERS.handles("repeat_interleave")
@@ -977,10 +976,10 @@ def _computed_size(node: Node, build: Builder) -> Made:
     if any(isinstance(number, Value) for number in numbers):
         raise UnspelledError("it computes with what the network computes")
     try:
-        made: Dim = SIZES[node.op](*numbers)
+        size: Dim = SIZES[node.op](*numbers)
     except UnspelledError:
         return unknown(node.name)
-    return made
+    return size
 
 
 # What reads all of its input, or is not followed, and why.

@@ -131,12 +131,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        made = self._run(func, args, kwargs)
+        result = self._run(func, args, kwargs)
         schema = func._schema
         named = {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)}
         arguments = {name: self._argument(value) for name, value in {**named, **kwargs}.items()}
-        self._kept.append((args, kwargs, made))
-        outputs = made if isinstance(made, (tuple, list)) else (made,)
+        self._kept.append((args, kwargs, result))
+        outputs = result if isinstance(result, (tuple, list)) else (result,)
         op = schema.name.rpartition("::")[2]
         refs = {ref.name for value in arguments.values() for ref in _refs(value)}
         names: list[str | None] = [self._output(op, output) for output in outputs]
@@ -149,15 +149,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.looks.append(_line() or op)
         path, call = self.running[-1] if self.running else ("", "")
         self.steps.append(Step(f"torch.ops.{func}", arguments, tuple(names), path, call, _line()))
-        return made
+        return result
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Return what an operator makes; on tensors without contents, the same as the last time for the same."""
         tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, torch.Tensor)]
         metas = [tensor.is_meta for tensor in tensors]
         if not any(metas):
-            made = func(*args, **kwargs)
-            return made if tensors or self.real else tree_map(_without_contents, made)
+            result = func(*args, **kwargs)
+            return result if tensors or self.real else tree_map(_without_contents, result)
         key = None
         if all(metas) and not any(argument.alias_info for argument in func._schema.arguments):
             try:
@@ -169,19 +169,19 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 again = [torch.empty_strided(size, stride, dtype=kind, device="meta") for size, stride, kind in known]
                 return again[0] if not isinstance(known, _Several) else known.kind(again)
         try:
-            made = func(*args, **kwargs)
+            result = func(*args, **kwargs)
         except (RuntimeError, NotImplementedError):
             if all(metas) or (func._schema.is_mutable and not tensors[0].is_meta):
                 raise
             # Constants of the code beside tensors that hold nothing: neither holds anything then.
             args, kwargs = tree_map(_emptied, (args, kwargs))
-            made = func(*args, **kwargs)
+            result = func(*args, **kwargs)
         if key is not None:
-            outputs = made if isinstance(made, (tuple, list)) else (made,)
+            outputs = result if isinstance(result, (tuple, list)) else (result,)
             if outputs and all(isinstance(one, torch.Tensor) and one.is_meta for one in outputs):
                 laid = [(tuple(one.shape), one.stride(), one.dtype) for one in outputs]
-                self._made[key] = laid if isinstance(made, torch.Tensor) else _Several(type(made), laid)
-        return made
+                self._made[key] = laid if isinstance(result, torch.Tensor) else _Several(type(result), laid)
+        return result
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -327,10 +327,10 @@ def _run(
     eager = torch.compiler.set_stance("force_eager")  # what compiles itself is noted as it is written
     with eager, _kept(module), torch.random.fork_rng(devices=[]), torch.inference_mode(), recorder.hooked(), recorder:
         if real:
-            made = module(*given[0], **given[1])
+            result = module(*given[0], **given[1])
         else:
-            made = torch.func.functional_call(module, state, *given, tie_weights=False)
-    leaves, spec = tree_flatten(made)
+            result = torch.func.functional_call(module, state, *given, tie_weights=False)
+    leaves, spec = tree_flatten(result)
     outputs = tuple(
         Ref(names[id(leaf)]) if isinstance(leaf, torch.Tensor) and id(leaf) in names else None for leaf in leaves
     )

@@ -105,13 +105,13 @@ def _fixed(name: str, data: Any) -> tuple[dict[str, Any], dict[str, Callable[[],
                 files.setdefault(path, []).append((wanted[constant], meta))
             elif meta["dtype"] in _STORED and meta["layout"] == _STRIDED:
                 large[wanted[constant]] = path, meta
-    found = archive.small(name, {"byteorder", *files}, MAX_CONSTANT_BYTES) if files or large else {}
-    order = ">" if found.get("byteorder", b"little").strip() == b"big" else "<"
+    files_read = archive.small(name, {"byteorder", *files}, MAX_CONSTANT_BYTES) if files or large else {}
+    order = ">" if files_read.get("byteorder", b"little").strip() == b"big" else "<"
     contents = {
-        called: _elements(found[path], meta, order)
+        called: _elements(files_read[path], meta, order)
         for path, constants in files.items()
         for called, meta in constants
-        if path in found
+        if path in files_read
     }
     return contents, {called: partial(_stored, name, path, meta, order) for called, (path, meta) in large.items()}
 
@@ -122,8 +122,8 @@ def _stored(name: str, path: str, meta: Mapping[str, Any], order: str) -> Any:
     if not 0 < product(sizes) <= MAX_ELEMENTS:
         return None
     with archive.refusing(name, "a model saved by torch.export.save"):
-        found = archive.small(name, {path}, MAX_CONSTANT_BYTES)
-        return _array(found[path], meta, order) if path in found else None
+        contents = archive.small(name, {path}, MAX_CONSTANT_BYTES)
+        return _array(contents[path], meta, order) if path in contents else None
 
 
 def _is_small(meta: Mapping[str, Any]) -> bool:
@@ -219,8 +219,8 @@ def _step(node: Mapping[str, Any]) -> Step:
         arguments[str(entry.get("name") or k)] = _argument(entry["arg"])
     outputs: list[str | None] = []
     for entry in node["outputs"]:
-        found = _argument(entry)
-        outputs += list(_names(found)) or [None]
+        argument = _argument(entry)
+        outputs += list(_names(argument)) or [None]
     metadata = node.get("metadata") or {}
     instance, path = "", ""
     stack = metadata.get("nn_module_stack") or ""
@@ -239,8 +239,8 @@ def _extent(size: Mapping[str, Any]) -> int | str | None:
     formula = str(size["as_expr"]["expr_str"])
     if re.fullmatch(r"\d{1,18}", formula):  # a size that was closed after all
         return int(formula)
-    found = re.fullmatch(r"Symbol\('(\w{1,64})'.{0,200}\)|([a-z]\w{0,63})", formula)
-    return None if found is None else found[1] or found[2]
+    symbol = re.fullmatch(r"Symbol\('(\w{1,64})'.{0,200}\)|([a-z]\w{0,63})", formula)
+    return None if symbol is None else symbol[1] or symbol[2]
 
 
 def _integer(number: Any) -> int:
