@@ -105,16 +105,16 @@ def analyze(
     example, input_size = importers.as_example(model, example, input_size)
     graph = _graph(model, treat, input_size, example, inputs, axes, trace)
     report = report_of(graph, input_size, source, alignment, treat, batch_norm)
-    if importers.is_traced(model):
+    if importers.is_read_anew(model, input_size):
 
         def at_size(size: InputSize) -> Report:
-            return analyze(model, size, source, alignment, treat, batch_norm, example, axes=axes, trace=trace)
+            return analyze(model, size, source, alignment, treat, batch_norm, example, inputs, axes, trace)
 
         def at_any_size() -> Report | None:
-            symbolic = importers.live_at_any_size(model, example, treat, axes)
+            symbolic = importers.at_any_size(model, example, treat, inputs, axes)
             return symbolic if symbolic is None else report_of(symbolic, None, source, alignment, treat, batch_norm)
 
-        report._traced = at_size, at_any_size
+        report.read_anew(at_size, at_any_size)
     return report
 
 

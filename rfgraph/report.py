@@ -84,8 +84,20 @@ class Report(Mapping[Hashable, Layer]):
         self._modes = modes
         self._graph = graph
         self._options = options
-        #: Reports of a live model that is traced anew: at one input size, and for any where it can be.
+        #: Reports of a model that is read anew: at one input size, and for any where it can be.
         self._traced: tuple[Callable[[InputSize], Report], Callable[[], Report | None]] | None = None
+
+    def read_anew(self, at_size: Callable[[InputSize], Report], at_any_size: Callable[[], Report | None]) -> None:
+        """Have what holds at other input sizes be told by the model read for them: here some sizes are fixed.
+
+        Parameters
+        ----------
+        at_size
+            Returns the report of the model read for one input size.
+        at_any_size
+            Returns that of the model read for any size, ``None`` if it cannot be.
+        """
+        self._traced = at_size, at_any_size
 
     @property
     def engine(self) -> Engine:
@@ -94,10 +106,10 @@ class Report(Mapping[Hashable, Layer]):
         Examples
         --------
         >>> from rfgraph import Network, analyze
-        >>> net = Network("up", axes=1)
-        >>> up = net.resize("up", net.conv("conv", net.input("x"), kernel=3), scale=2)
+        >>> net = Network("same", axes=1)
+        >>> half = net.conv("half", net.input("x"), kernel=3, stride=2, padding="same")
         >>> print(analyze(net).engine)
-        passes: op 'resize' reads another window at each output phase
+        passes: op 'conv' reads padding 'same' with stride 2 depends on the input size; give one
         """
         return self._solved.engine
 
@@ -123,7 +135,7 @@ class Report(Mapping[Hashable, Layer]):
 
     @property
     def _source(self) -> int:
-        return self._general.source_id
+        return self._solved.source_id
 
     @property
     def _layers(self) -> OrderedNetwork:
@@ -372,7 +384,7 @@ class Report(Mapping[Hashable, Layer]):
 
     @cached_property
     def _anywhere(self) -> Report:
-        """The report of a live model traced for inputs of any size, where it can be traced so; else this one."""
+        """The report of the model read for inputs of any size, where it can be read so; else this one."""
         return self if self._traced is None else self._traced[1]() or self
 
     @cached_property

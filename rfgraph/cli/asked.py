@@ -14,6 +14,7 @@ from rfgraph.errors import RFGraphError
 if TYPE_CHECKING:
     import networkx as nx
 
+    from rfgraph.importers import InputSize
     from rfgraph.importers.onnx.reader import Origins
     from rfgraph.report import Report
     from rfgraph.settings import Settings
@@ -64,18 +65,27 @@ def modes_of(options: argparse.Namespace) -> str | list[str]:
 
 def analyzed(options: argparse.Namespace, graph: nx.DiGraph[Any] | None = None) -> Report:
     """Return the report of the model, or of ``graph`` in its place."""
+    from rfgraph import importers
     from rfgraph.analysis import analyze
 
     graph = loaded(options) if graph is None else graph
     doing(f"solving {len(graph)} nodes of {options.model}")
-    return analyze(
-        graph,
-        input_size=input_sizes(options, graph),
-        source=named(graph, options.source),
-        alignment=modes_of(options),
-        treat={**dict(options.treat), **_fitting(options, graph)},
-        batch_norm=options.batch_norm,
-    )
+    source, modes = named(graph, options.source), modes_of(options)
+    treat = {**dict(options.treat), **_fitting(options, graph)}
+    sizes = input_sizes(options, graph)
+    report = analyze(graph, sizes, source, modes, treat, options.batch_norm)
+    if importers.is_read_anew(options.model, sizes):
+        set_input, axes = dict(options.set_input), _stated_axes(options)
+
+        def at_size(size: InputSize) -> Report:
+            return analyze(options.model, size, source, modes, treat, options.batch_norm, inputs=set_input, axes=axes)
+
+        def at_any_size() -> Report | None:
+            anywhere = importers.at_any_size(options.model, None, treat, set_input, axes)
+            return None if anywhere is None else analyze(anywhere, None, source, modes, treat, options.batch_norm)
+
+        report.read_anew(at_size, at_any_size)
+    return report
 
 
 def loaded(options: argparse.Namespace, origins: Origins | None = None, model: Any = None) -> nx.DiGraph[Any]:

@@ -47,6 +47,7 @@ def infer_axis(layers: OrderedNetwork, axis: int, given: Mapping[int, int]) -> l
     known: dict[tuple[int, tuple[Size, ...]], Size] = {}
     for v, (ops, tails) in enumerate(zip(layers.ops, layers.tails, strict=True)):
         if v in given:
+            _check_own(layers, v, axis, given[v])
             sizes.append(given[v])
             continue
         inputs = tuple([sizes[tail] for tail in tails])
@@ -65,9 +66,20 @@ def infer_axis(layers: OrderedNetwork, axis: int, given: Mapping[int, int]) -> l
             )
         if size is not None and size > LARGEST:
             raise SizeError(f"{layers.describe(v, axis)}: its map would have a size of more than 3000 digits")
+        if not tails:
+            _check_own(layers, v, axis, size)
         known[key] = size
         sizes.append(size)
     return sizes
+
+
+def _check_own(layers: OrderedNetwork, v: int, axis: int, size: Size) -> None:
+    """Refuse a map that reads no other, as an input, if it is smaller than the model takes."""
+    smallest = layers.ops[v][axis].smallest
+    if size is not None and smallest is not None and size < smallest:
+        raise SizeError(
+            f"{layers.describe(v, axis)}: the model takes no map of {size} positions, but of {smallest} or more"
+        )
 
 
 def given_sizes(layers: OrderedNetwork, input_size: InputSize) -> dict[int, tuple[int, ...]]:

@@ -67,12 +67,12 @@ def load(
     if colon and scheme == "zoo":
         _refuse_inputs(text, inputs)
         return stated(_zoo(name), axes)
-    file, colon, function = text.rpartition(":")
-    if colon and file.endswith(".py"):
+    function = _function(text)
+    if function is not None:
         _refuse_inputs(text, inputs)
         from rfgraph.importers import python_file
 
-        return _returned(text, python_file.run(file, function), treat, input_size, axes)
+        return _returned(text, python_file.run(*function), treat, input_size, axes)
     path = Path(text)
     reader = FORMATS.get(path.suffix.lower())
     if reader is None and (kind := _refused(path)) is not None:
@@ -115,7 +115,7 @@ def _returned(
         return stated(found.graph, axes)
     if isinstance(found, nx.Graph):
         return stated(found, axes)
-    model, example = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    model, example = _with_example(found)
     try:
         example, input_size = as_example(model, example, input_size)
         graph = live(model, example, treat, input_size, axes=axes)
@@ -420,23 +420,55 @@ def _needing(package: str, module: str, what: str, extra: str = "") -> Any:
         raise MissingExtraError(f"{what} needs {name}: pip install 'rfgraph[{extra or name}]'") from error
 
 
-def is_traced(model: object) -> bool:
-    """Return whether ``model`` is a live one that is traced on an example, so that another size is another trace."""
-    framework = next((known for known in FRAMEWORKS if known.is_model(model)), None)
-    return framework is not None and framework.traced
+def is_read_anew(model: object, input_size: InputSize) -> bool:
+    """Return whether ``model`` says something else at another input size, as what is traced on an example does.
 
-
-def live_at_any_size(
-    model: object, example: Any = None, treat: Mapping[str, str] | None = None, axes: Axes | None = None
-) -> nx.DiGraph[Any] | None:
-    """Return the network graph of a live model traced for inputs of any size, ``None`` where it cannot be.
-
-    It is no network of unknown ops either: these the trace at one size tells better.
+    So does a file that is read for a size, and what a function of a Python file may return.
     """
+    if isinstance(model, (str, os.PathLike)):
+        return input_size is not None or _function(os.fspath(model)) is not None
+    framework = next((known for known in FRAMEWORKS if known.is_model(model)), None)
+    return framework is not None and (framework.traced or input_size is not None)
+
+
+def at_any_size(
+    model: object,
+    example: Any = None,
+    treat: Mapping[str, str] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    axes: Axes | None = None,
+) -> nx.DiGraph[Any] | None:
+    """Return the network graph of a model read for inputs of any size, ``None`` where it cannot be.
+
+    A live model is no network of unknown ops then: these the trace at one size tells better.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        function = _function(text := os.fspath(model))
+        if function is None:
+            return load(text, treat, None, inputs, axes)
+        from rfgraph.importers import python_file
+
+        model, example = _with_example(python_file.run(*function))
+        if isinstance(model, (Network, nx.Graph)):
+            return model.graph if isinstance(model, Network) else model
     framework = next(known for known in FRAMEWORKS if known.is_model(model))
     reader = _needing(framework.package, framework.reader, f"reading {framework.what}")
+    if not framework.traced:
+        whole: nx.DiGraph[Any] = reader.graph_of(model, treat, None, inputs, axes)
+        return whole
     trace = getattr(reader, "graph_at_any_size", None)
     graph: nx.DiGraph[Any] | None = None if trace is None else trace(model, example, treat, axes)
     if graph is not None and any(op == "unknown" for _, op in graph.nodes(data="op")):
         return None
     return graph
+
+
+def _function(target: str) -> tuple[str, str] | None:
+    """Return the file and the function of ``path/to/file.py:function``, ``None`` if a target is none."""
+    file, colon, function = target.rpartition(":")
+    return (file, function) if colon and file.endswith(".py") else None
+
+
+def _with_example(found: Any) -> tuple[Any, Any]:
+    """Return what a function of a Python file returned: a model, and what it is traced on if it says so."""
+    return found if isinstance(found, tuple) and len(found) == 2 else (found, None)

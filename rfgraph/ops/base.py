@@ -127,6 +127,11 @@ class Op:
         return 1
 
     @property
+    def smallest(self) -> int | None:
+        """The least size of the map that it brings itself, as an input does; ``None`` where no one knows which."""
+        return 1
+
+    @property
     def sizing(self) -> tuple[Op, int | None]:
         """The op by whose rule the output is sized, and the slot that it sizes; ``None`` where all slots must fit."""
         return self, None if self.arity == "several" else 0

@@ -25,12 +25,21 @@ GATES = frozenset({"relu", "relu6"})
 @op_kind("input")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input(Op):
-    """Where a network begins."""
+    """Where a network begins.
+
+    It takes maps of ``least`` positions or more, as far as the model says so besides what its ops take; where that is
+    ``None`` no one knows which.
+    """
 
     arity: ClassVar[Arity] = "none"
     is_input: ClassVar[bool] = True
 
     extent: int | None = attribute(optional(positive), name="size", default=None)
+    least: int | None = attribute(optional(positive), default=1)
+
+    @property
+    def smallest(self) -> int | None:
+        return self.least
 
     def size(self, sizes: Sizes) -> Size:
         return self.extent

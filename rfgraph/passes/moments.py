@@ -10,15 +10,15 @@ Results are float64. Masses carry an exponent of their own: a network of a thous
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property, reduce
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import frexp, gcd, lcm, ldexp, prod
-from operator import add
+from operator import add, mul
 from typing import NamedTuple
 
 import numpy as np
 
-from rfgraph.algebra.window import Window
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain, fold
 from rfgraph.passes.weighing import Assumed, Floats, Step, TooManyTapsError, Weighing
@@ -28,6 +28,18 @@ MAX_PHASES = 1 << 20
 
 #: Coefficients between the phases of two maps that are kept for the next op alike, at most.
 MAX_KEPT = 1 << 14
+
+
+class Notes(NamedTuple):
+    """What is to be said of moments besides."""
+
+    #: Why they are no more than an approximation; "" if they are exact.
+    doubt: str = ""
+    #: Whether some op on the way reads a position by several outputs with fixed weights, so that covariances matter.
+    mixes: bool = False
+    #: Whether some gate is on the way, and some merge.
+    gated: bool = False
+    merged: bool = False
 
 
 class Moments(NamedTuple):
@@ -40,14 +52,25 @@ class Moments(NamedTuple):
     mean: Floats  # [A, *T], indices of the source
     variance: Floats  # [A, *T]
     steps: tuple[int, ...]
-    exponent: int = 0
-    #: Why it is no more than an approximation; "" if it is exact.
-    doubt: str = ""
-    #: Whether some op on the way reads a position by several outputs with fixed weights, so that covariances matter.
-    mixes: bool = False
-    #: Whether some gate is on the way, and some merge.
-    gated: bool = False
-    merged: bool = False
+    exponent: int
+    notes: Notes
+
+
+class Alone(NamedTuple):
+    """The same where every output has what any other has, as in all networks that do not upsample: plain numbers."""
+
+    mass: float
+    spread: tuple[float, ...]  # [2 * A], the mean on each axis and then the variance on each
+    steps: tuple[int, ...]
+    exponent: int
+    notes: Notes
+
+    @property
+    def by_phase(self) -> Moments:
+        """The same as arrays."""
+        ones = (1,) * len(self.steps)
+        mean, variance = np.array(self.spread).reshape(2, -1, *ones)
+        return Moments(np.full(ones, self.mass), mean, variance, self.steps, self.exponent, self.notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +80,10 @@ class Unknown:
     why: str
 
 
-Value = Moments | Unknown
+Value = Alone | Moments | Unknown
+
+#: Masses are kept between this and its inverse; what is beyond goes into their exponents.
+_LARGE = 2.0**256
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +93,20 @@ class _Passage:
     #: Why nothing is known behind it.
     unknown: Unknown | None
     steps: tuple[Step | None, ...]
+    factor: float
+    #: Whether each output has what its own position has.
+    stays: bool
     spreads: bool
     overlaps: bool
     negative: bool
     #: Whether mean squares of gradients are followed through fixed weights.
     squared: bool
-    #: Mass, mean and variance of its taps, where one output reads as any other, [A, 1, ...]; else ``None``.
-    alone: tuple[float, Floats, Floats] | None
+    #: Whether what is said of what it hands on may differ from what is said of what it reads.
+    noted: bool
+    #: Mass, and mean and variance on each axis, of its taps, where one output reads as any other; else ``None``.
+    alone: tuple[float, list[float], list[float]] | None
+    #: By the steps of what is read: how far its spread moves, and the steps of what is handed on.
+    moves: dict[tuple[int, ...], tuple[tuple[float, ...], tuple[int, ...]]] = field(default_factory=dict)
 
 
 class GradientMoments(Domain[Value]):
@@ -96,66 +129,62 @@ class GradientMoments(Domain[Value]):
         self.source = source
         #: Nodes at which paths without random weights meet that part again towards the source.
         self.meets = self.weighing.meetings(source) if self.weighing.squares else set()
+        self._kinds = self.weighing.kinds
         self._alone: dict[int, tuple[Floats, Floats, Floats]] = {}
-        self._sure: set[int] = set()  # ops, by ``id``, of which there is no doubt; a doubt names its node
-        self._passages: dict[tuple[int, ...], _Passage | None] = {}
+        self._known: dict[int, tuple[bool, bool]] = {}
+        self._passages: dict[tuple[int, int], _Passage | None] = {}
         self._matrices: dict[tuple[int, int, int], Floats] = {}
-        self._strides: dict[tuple[int, ...], tuple[Floats, Floats]] = {}
 
     @cached_property
     def start(self) -> Value:
-        ones = (1,) * self.axes
-        zeros = np.zeros((self.axes, *ones))
-        return Moments(np.ones(ones), zeros, zeros, ones)
+        return Alone(1.0, (0.0,) * 2 * self.axes, (1,) * self.axes, 0, Notes())
 
     def through(self, v: int, slot: int, value: Value) -> Value | None:
-        passage = self._passage(v, slot)
+        key = self._kinds[v], slot
+        try:
+            passage = self._passages[key]
+        except KeyError:
+            passage = self._passages[key] = self._made(v, slot)
         if passage is None:
             return None
         if isinstance(value, Unknown):
             return value
         if passage.unknown is not None:
             return passage.unknown
-        weighing = self.weighing
-        doubt, mixes, squared = value.doubt, value.mixes, passage.squared
-        if squared:
+        if passage.stays:
+            moved: Value = value
+        elif isinstance(value, Alone) and passage.alone is not None:
+            moved = self._moved(v, passage, value)
+        else:
+            moved = self._by_phase(v, passage, value.by_phase if isinstance(value, Alone) else value)
+        if not passage.noted or isinstance(moved, Unknown):
+            return moved
+        notes = self._noted(v, passage, value.notes)
+        return moved if notes is value.notes else moved._replace(notes=notes)
+
+    def _noted(self, v: int, passage: _Passage, notes: Notes) -> Notes:
+        """Return what is to be said behind node ``v`` of what ``notes`` are said of."""
+        doubt, mixes = notes.doubt, notes.mixes
+        if passage.squared:
             if mixes and passage.spreads and not doubt:
                 name = self.compiled.layers.describe(v)
                 doubt = f"{name} and an op before it mix gradients that are not independent"
             mixes = mixes or passage.overlaps
-        elif passage.negative and not weighing.squares and not doubt:
+        elif passage.negative and not self.weighing.squares and not doubt:
             doubt = f"{self.compiled.layers.describe(v)} has negative weights, which count as such"
-        if passage.alone is not None and value.mass.size == 1:
-            value = self._moved(passage, value)
-        else:
-            for axis, step in enumerate(passage.steps):
-                if step is not None:
-                    moved = self._along(axis, step, value, squared)
-                    if moved is None:
-                        return Unknown(f"{self.compiled.layers.describe(v, axis)} has too many output phases")
-                    value = moved
-        factor = weighing.scale(v, slot)
-        if factor != 1:
-            value = value._replace(mass=value.mass * factor)
-        return value if (doubt, mixes) == (value.doubt, value.mixes) else value._replace(doubt=doubt, mixes=mixes)
+        return notes if (doubt, mixes) == notes[:2] else notes._replace(doubt=doubt, mixes=mixes)
 
-    def _passage(self, v: int, slot: int) -> _Passage | None:
+    def _made(self, v: int, slot: int) -> _Passage | None:
         """Return what an op does to what it reads, worked out once for all ops alike; ``None`` if that is left out."""
         reads = [of_axis[v][slot] for of_axis in self.compiled.reads]
-        key = (id(self.compiled.layers.ops[v]), self.weighing.said(v), *map(id, reads))
-        try:
-            return self._passages[key]
-        except KeyError:
-            passage = self._passages[key] = self._made(v, slot, reads)
-            return passage
-
-    def _made(self, v: int, slot: int, reads: list[Window]) -> _Passage | None:
         if any(read.is_unbounded or read.is_empty for read in reads):
             return None
         layers, unknown = self.compiled.layers, None
         for axis, read in enumerate(reads):
             if read.is_unknown:
                 unknown = unknown or Unknown(f"{layers.describe(v, axis)} is not known: {read.why}")
+            elif read.step >> 62:
+                unknown = unknown or Unknown(f"{layers.describe(v, axis)}: its stride is larger than what is followed")
         if unknown is None and self.weighing.joint(v) is not None:
             unknown = Unknown(f"{layers.describe(v)}: its taps are given over all axes; give them per axis")
         steps: list[Step | None] = []
@@ -169,29 +198,48 @@ class GradientMoments(Domain[Value]):
         negative = any((phase.weights < 0).any() for step in there for phase in step.phases)
         spreads, overlaps = any(step.spreads for step in there), any(step.overlaps for step in there)
         squared = self.weighing.squares and not self.weighing.fresh(v)
-        alone = None
-        if unknown is None and there and all(len(step.phases) == 1 for step in there):
+        alone, factor = None, self.weighing.scale(v, slot)
+        if unknown is None and all(len(step.phases) == 1 for step in there):
             numbers = [
                 (1.0, 0.0, 0.0) if step is None else [n.item() for n in self._alone_on(step, squared, axis)]
                 for axis, step in enumerate(steps)
             ]
-            masses, means, variances = np.array(numbers).T
-            shape = (-1, *(1,) * self.axes)
-            alone = float(masses.prod()), means.reshape(shape), variances.reshape(shape)
-        return _Passage(unknown, tuple(steps), spreads, overlaps, negative, squared, alone)
+            masses, means, variances = np.array(numbers).T.tolist()
+            alone = prod(masses) * factor, means, variances
+        stays, noted = not there and factor == 1, (squared and (spreads or overlaps)) or negative
+        return _Passage(unknown, tuple(steps), factor, stays, spreads, overlaps, negative, squared, noted, alone)
 
-    def _moved(self, passage: _Passage, value: Moments) -> Moments:
+    def _moved(self, v: int, passage: _Passage, value: Alone) -> Value:
         """Return what outputs have whose taps all lie alike, of what has one phase."""
         assert passage.alone is not None
-        steps = value.steps
-        if steps not in self._strides:
-            strides = np.array(steps, dtype=np.float64).reshape(-1, *(1,) * self.axes)
-            self._strides[steps] = strides, strides**2
-        strides, squares = self._strides[steps]
-        mass, mean, variance = passage.alone
-        steps = tuple([s if step is None else s * step.step for s, step in zip(steps, passage.steps, strict=True)])
-        means, variances = value.mean + strides * mean, value.variance + squares * variance
-        return _changed(value, value.mass * mass, means, variances, steps)
+        own, means, variances = passage.alone
+        if value.steps not in passage.moves:
+            try:
+                strides = [float(step) for step in value.steps]
+            except OverflowError:
+                return Unknown(
+                    f"{self.compiled.layers.describe(v)}: the stride of what it reads is larger than any float"
+                )
+            shifts = [stride * mean for stride, mean in zip(strides, means, strict=True)]
+            spreads = [stride * stride * variance for stride, variance in zip(strides, variances, strict=True)]
+            steps = [s if step is None else s * step.step for s, step in zip(value.steps, passage.steps, strict=True)]
+            passage.moves[value.steps] = (*shifts, *spreads), tuple(steps)
+        moves, steps_on = passage.moves[value.steps]
+        mass, exponent = value.mass * own, value.exponent
+        if mass and not 1 / _LARGE < abs(mass) < _LARGE:
+            mass, shift = frexp(mass)
+            exponent += shift
+        return Alone(mass, tuple(map(add, value.spread, moves)), steps_on, exponent, value.notes)
+
+    def _by_phase(self, v: int, passage: _Passage, value: Moments) -> Moments | Unknown:
+        """Return what outputs have of ``value``, phase by phase."""
+        for axis, step in enumerate(passage.steps):
+            if step is not None:
+                moved = self._along(axis, step, value, passage.squared)
+                if moved is None:
+                    return Unknown(f"{self.compiled.layers.describe(v, axis)} has too many output phases")
+                value = moved
+        return value if passage.factor == 1 else value._replace(mass=value.mass * passage.factor)
 
     def _along(self, axis: int, step: Step, value: Moments, squared: bool) -> Moments | None:
         """Return what outputs have whose taps along one axis read ``value``."""
@@ -270,93 +318,109 @@ class GradientMoments(Domain[Value]):
         return self._alone[key]
 
     def join(self, v: int, values: list[Value]) -> Value:
-        unknown = next((value for value in values if isinstance(value, Unknown)), None)
-        if unknown is not None:
-            return unknown
-        known = [value for value in values if isinstance(value, Moments)]
-        joined = known[0] if len(known) == 1 else self._joined(v, known)
+        if len(values) == 1:
+            joined = values[0]
+        else:
+            unknown = next((value for value in values if isinstance(value, Unknown)), None)
+            joined = unknown or self._joined(v, [value for value in values if not isinstance(value, Unknown)])
         if isinstance(joined, Unknown):
             return joined
-        gated, merged = joined.gated or self.weighing.is_gate(v), joined.merged or len(known) > 1
-        doubt = joined.doubt or self._doubt(v)
+        notes = self._joined_notes(v, joined.notes, len(values) > 1)
+        return joined if notes is joined.notes else joined._replace(notes=notes)
+
+    def _joined_notes(self, v: int, notes: Notes, merges: bool) -> Notes:
+        """Return what is to be said of node ``v``, of whose inputs together ``notes`` are said."""
+        doubt, mixes, gated, merged = notes
+        gates, sure = self._said(v)
+        if (doubt or (sure and v not in self.meets)) and (gated or not gates) and (merged or not merges):
+            return notes
+        gated, merged = gated or gates, merged or merges
+        doubt = doubt or self.weighing.doubt(v)
         if not doubt and v in self.meets:
             doubt = f"{self.compiled.layers.describe(v)}: paths without random weights meet there that part again"
         if not doubt and gated and merged:
             doubt = f"{self.compiled.layers.describe(v)}: gates are taken as independent, and some path goes round one"
-        if (gated, merged, doubt) == (joined.gated, joined.merged, joined.doubt):
-            return joined
-        return joined._replace(gated=gated, merged=merged, doubt=doubt)
+        return Notes(doubt, mixes, gated, merged)
 
-    def _doubt(self, v: int) -> str:
-        key = id(self.compiled.layers.ops[v])
-        doubt = "" if key in self._sure else self.weighing.doubt(v)
-        if not doubt:
-            self._sure.add(key)
-        return doubt
+    def _said(self, v: int) -> tuple[bool, bool]:
+        """Return whether nodes of the kind of ``v`` are gates, and whether there is no doubt of them."""
+        kind = self._kinds[v]
+        if kind not in self._known:
+            self._known[kind] = self.weighing.is_gate(v), not self.weighing.doubt(v)
+        return self._known[kind]
 
-    def _joined(self, v: int, values: list[Moments]) -> Value:
-        shape = tuple(lcm(*(value.mass.shape[axis] for value in values)) for axis in range(self.axes))
+    def _joined(self, v: int, values: list[Alone | Moments]) -> Value:
+        alone = [value for value in values if isinstance(value, Alone)]
+        if len(alone) == len(values) and all(value.steps == values[0].steps for value in values):
+            joined = _joined_alone(alone)
+            if joined is not None:
+                return joined
+        arrays = [value.by_phase if isinstance(value, Alone) else value for value in values]
+        shape = tuple(lcm(*(value.mass.shape[axis] for value in arrays)) for axis in range(self.axes))
         if prod(shape) > MAX_PHASES:
             return Unknown(f"{self.compiled.layers.describe(v)} has too many output phases")
         for axis in range(self.axes):
-            strides = {value.steps[axis] * (shape[axis] // value.mass.shape[axis]) for value in values}
+            strides = {value.steps[axis] * (shape[axis] // value.mass.shape[axis]) for value in arrays}
             if len(strides) > 1:
                 return Unknown(
                     f"{self.compiled.layers.describe(v, axis)}: its inputs differ in effective stride and drift apart"
                 )
-        if prod(shape) == 1 and (joined := self._joined_alone(values)) is not None:
-            return joined
-        values = [_tiled(value, shape) for value in values]
-        exponent = max(value.exponent for value in values)
-        masses = np.array([np.ldexp(value.mass, value.exponent - exponent) for value in values])
+        arrays = [_tiled(value, shape) for value in arrays]
+        exponent = max(value.exponent for value in arrays)
+        masses = np.array([np.ldexp(value.mass, value.exponent - exponent) for value in arrays])
         mass = masses.sum(axis=0)
         safe = np.where(mass == 0, 1, mass)
         shares = masses[:, None] / safe
-        means = np.array([value.mean for value in values])
+        means = np.array([value.mean for value in arrays])
         mean = (shares * means).sum(axis=0)
-        variance = (shares * (np.array([value.variance for value in values]) + (means - mean) ** 2)).sum(axis=0)
+        variance = (shares * (np.array([value.variance for value in arrays]) + (means - mean) ** 2)).sum(axis=0)
         most = float(np.abs(mass).max())
         shift = int(np.frexp(most)[1]) if most else 0
-        return Moments(
-            np.ldexp(mass, -shift),
-            mean,
-            variance,
-            values[0].steps,
-            exponent + shift,
-            *_together(values),
+        return Moments(np.ldexp(mass, -shift), mean, variance, arrays[0].steps, exponent + shift, _together(values))
+
+
+def _joined_alone(values: list[Alone]) -> Alone | None:
+    """Return the same of values of one phase each, number by number; ``None`` if their masses cancel out."""
+    exponent = max([value.exponent for value in values])
+    masses = [ldexp(value.mass, value.exponent - exponent) for value in values]
+    whole = sum(masses)
+    if not whole:
+        return None
+    shares = [mass / whole for mass in masses]
+    axes = len(values[0].steps)
+    means, variances = [], []
+    for axis in range(axes):
+        of_axis = [value.spread[axis] for value in values]
+        mean = sum(map(mul, shares, of_axis))
+        variances.append(
+            sum(
+                [
+                    share * (value.spread[axes + axis] + (own - mean) ** 2)
+                    for share, own, value in zip(shares, of_axis, values, strict=True)
+                ]
+            )
         )
-
-    def _joined_alone(self, values: list[Moments]) -> Moments | None:
-        """Return the same of values of one phase each, number by number; ``None`` if their masses cancel out."""
-        exponent = max(value.exponent for value in values)
-        masses = [ldexp(value.mass.item(), value.exponent - exponent) for value in values]
-        whole = sum(masses)
-        if not whole:
-            return None
-        shares = [mass / whole for mass in masses]
-        mean = reduce(add, [share * value.mean for share, value in zip(shares, values, strict=True)])
-        variance = reduce(
-            add,
-            [share * (value.variance + (value.mean - mean) ** 2) for share, value in zip(shares, values, strict=True)],
-        )
-        share, shift = frexp(whole)
-        mass = np.full((1,) * self.axes, share)
-        return Moments(mass, mean, variance, values[0].steps, exponent + shift, *_together(values))
+        means.append(mean)
+    share, shift = frexp(whole)
+    return Alone(share, (*means, *variances), values[0].steps, exponent + shift, _together(values))
 
 
-def _together(values: list[Moments]) -> tuple[str, bool, bool, bool]:
-    """Return what is to be said of several: a doubt, and whether any mixes, is gated or merged."""
-    return (
-        next((value.doubt for value in values if value.doubt), ""),
-        any(value.mixes for value in values),
-        any(value.gated for value in values),
-        any(value.merged for value in values),
+def _together(values: Sequence[Alone | Moments]) -> Notes:
+    """Return what is to be said of several together."""
+    notes = values[0].notes
+    if all(value.notes is notes for value in values):
+        return notes
+    return Notes(
+        next((value.notes.doubt for value in values if value.notes.doubt), ""),
+        any(value.notes.mixes for value in values),
+        any(value.notes.gated for value in values),
+        any(value.notes.merged for value in values),
     )
 
 
 def _changed(value: Moments, mass: Floats, mean: Floats, variance: Floats, steps: tuple[int, ...]) -> Moments:
     """Return other numbers of which the same is to be said."""
-    return Moments(mass, mean, variance, steps, value.exponent, value.doubt, value.mixes, value.gated, value.merged)
+    return Moments(mass, mean, variance, steps, value.exponent, value.notes)
 
 
 def _tiled(value: Moments, shape: tuple[int, ...]) -> Moments:

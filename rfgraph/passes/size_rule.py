@@ -210,6 +210,8 @@ def size_rule(layers: OrderedNetwork, axis: int) -> SizeRule:
             line: Line | None = Line(Fraction(1), _FIXED, _FIXED, 1)
             if op.window(0, ()).kind == "empty":
                 line = _constant(op.size(()))
+            is_lost = is_lost or op.smallest is None
+            base = max(base, op.smallest or 1)
         elif slot is None:
             line, period, needs = _merged(op, read)
             modulus, base = lcm(modulus, period), max(base, needs)
@@ -313,6 +315,7 @@ def sizes_at(
         if op.arity == "none":
             constant = op.window(0, ()).kind == "empty"
             size = _filled(op.size(()), inputs) if constant else inputs
+            works &= inputs >= (op.smallest or 1)
         elif slot is None:
             growing = [bool(line and line.grows) for line in (lines[tail] for tail in tails)]
             size = _met(op, [sizes[tail] for tail in tails], growing, works, repeats)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeGuard, cast, get_args
 
 import numpy as np
@@ -106,10 +107,10 @@ class Weighing:
         self._steps: dict[tuple[int, int, int, int], Step | None] = {}
         self._words: dict[int, Any] = {}  # node id -> what is said of its taps, where that is not the default
         self._default = "uniform"
-        learned = [v for v, ops in enumerate(layers.ops) if ops[0].learned_taps]
         if isinstance(assumed.weights, str):
             self._default = _checked(assumed.weights)
         else:
+            learned = [v for v, ops in enumerate(layers.ops) if ops[0].learned_taps]
             self._words = _by_pattern(layers.nodes, layers.kinds, learned, assumed.weights, "weights")
         numbers = {v: said for v, said in self._words.items() if not isinstance(said, str)}
         self._taps: dict[int, list[Floats] | Floats] = {v: self._read_taps(v, said) for v, said in numbers.items()}
@@ -118,14 +119,13 @@ class Weighing:
                 _checked(said)
         #: Whether some weights are random, so that mean squares are followed.
         self.squares = self._default == "random" or "random" in [w for w in self._words.values() if isinstance(w, str)]
-        gates = [v for v, kind in enumerate(layers.kinds) if kind in GATES]
+        self._stated: dict[int, Any] = {}  # node id -> the factor that is said of it
         if isinstance(assumed.gate, Mapping):
+            self._gate = 0.5 if self.squares else 1.0
             everything = list(range(len(layers.nodes)))
-            self._gates = dict.fromkeys(gates, 0.5 if self.squares else 1.0)
             self._stated = _by_pattern(layers.nodes, layers.kinds, everything, assumed.gate, "gate")
         else:
-            self._gates = dict.fromkeys(gates, float(assumed.gate) if self.squares else 1.0)
-            self._stated = {}
+            self._gate = float(assumed.gate) if self.squares else 1.0
         for factor in [*self._stated.values(), *([] if isinstance(assumed.gate, Mapping) else [assumed.gate])]:
             if not isinstance(factor, (int, float)) or not 0 <= factor < float("inf"):
                 raise AttributeValueError(f"gate {factor!r} is not a number from 0 up; 0.5 is half of all values")
@@ -148,6 +148,16 @@ class Weighing:
             f"{name}: weights of shape {list(taps.shape)} do not fit its kernel {list(kernel)}; give one list for "
             "every axis, or an array of that shape"
         )
+
+    @cached_property
+    def kinds(self) -> list[int]:
+        """Return a number for each node, [V]: the same of nodes that weigh alike what they read, on every axis."""
+        layers, numbers = self.compiled.layers, dict[Hashable, int]()
+        reads = list({id(of_axis): of_axis for of_axis in self.compiled.reads}.values())
+        own = {*self._words, *self._stated, *(v for v, _ in self.skips)}  # of which something is said by itself
+        said = [v if v in own else -1 for v in range(len(layers.nodes))]
+        keys = zip(layers.kinds, map(id, layers.ops), said, *(map(id, of_axis) for of_axis in reads), strict=True)
+        return [numbers.setdefault(key, len(numbers)) for key in keys]
 
     def said(self, v: int) -> int:
         """Return what tells a node apart whose taps are weighed in a way of its own: its id, -1 for all others."""
@@ -174,8 +184,9 @@ class Weighing:
 
         Only there can two paths without random weights meet. Channels that are stacked have weights of their own.
         """
-        tails = self.compiled.layers.tails
-        parent = list(range(len(tails)))
+        layers = self.compiled.layers
+        parent = list(range(len(layers.tails)))
+        known: dict[int, tuple[bool, bool]] = {}
 
         def root(v: int) -> int:
             while parent[v] != v:
@@ -184,17 +195,20 @@ class Weighing:
             return v
 
         meetings: set[int] = set()
-        for v in range(source + 1, len(tails)):
-            if self.fresh(v):
+        for v, (kind, tails) in enumerate(zip(self.kinds, layers.tails, strict=True)):
+            if kind not in known:
+                known[kind] = self.fresh(v), any(op.stacks for op in layers.ops[v])
+            fresh, stacks = known[kind]
+            if fresh or v <= source:
                 continue
-            stacks = any(op.stacks for op in self.compiled.layers.ops[v])
-            for tail in tails[v]:
+            one = v
+            for tail in tails:
                 if tail < source:
                     continue
-                one, other = root(v), root(tail)
+                other = root(tail)
                 if one == other and not stacks:
                     meetings.add(v)
-                parent[one] = other
+                parent[one] = one = other
         return meetings
 
     def step(self, v: int, slot: int, axis: int) -> Step | None:
@@ -245,14 +259,14 @@ class Weighing:
     def scale(self, v: int, slot: int) -> float:
         """Return the factor that a node multiplies by besides: that of gates, means and skips."""
         layers = self.compiled.layers
-        factor = float(self._stated.get(v, self._gates.get(v, 1.0)))
+        factor = float(self._stated.get(v, self._gate if layers.kinds[v] in GATES else 1.0))
         if layers.ops[v][0].averages:
             factor /= len(layers.tails[v]) ** (2 if self.squares else 1)
         return factor * self.skips.get((v, slot), 1.0) if self.skips else factor
 
     def is_gate(self, v: int) -> bool:
         """Return whether a node lets some values through and others not, and mean squares are followed."""
-        return self.squares and v in self._gates
+        return self.squares and self.compiled.layers.kinds[v] in GATES
 
     def doubt(self, v: int) -> str:
         """Return why what is assumed of a node is no more than a model of it; "" if it is exact."""
@@ -260,7 +274,7 @@ class Weighing:
         if any(op.picks for op in layers.ops[v]):
             return f"{layers.describe(v)} is taken to pick each of its taps as often as any other"
         linear = layers.kinds[v] in LINEAR or all(op.has_fixed_weights() for op in layers.ops[v])
-        if not linear and v not in self._gates:
+        if not linear and layers.kinds[v] not in GATES:
             return f"{layers.describe(v)} is taken to have the same derivative everywhere, which its values decide"
         if any(not op.reads_all or op.alternatives for op in layers.ops[v]):
             return f"{layers.describe(v)} may read less than all that it could"

@@ -23,7 +23,7 @@ from rfgraph.errors import AttributeValueError, UnboundedError, UnknownFieldErro
 from rfgraph.ops import Op
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.effective import effective_map
-from rfgraph.passes.moments import Moments, Unknown, moments
+from rfgraph.passes.moments import Alone, Moments, Notes, Unknown, moments
 from rfgraph.passes.results import Fields
 from rfgraph.passes.weighing import Assumed, Floats, Gate, Weights
 from rfgraph.questions.forks import Branches
@@ -33,13 +33,16 @@ Measure = Literal["E[g^2]", "g", "E|g|", "E[max(g, 0)]"]
 Status = Literal["exact", "approximate", "unknown"]
 
 
+_LEAST = np.finfo(np.float64).smallest_subnormal
+
+
 @dataclass(frozen=True)
 class EffectiveSize:
     """Where the gradient of a layer's features lies on the source, and how far it is spread.
 
     ``mass``, ``mean`` and ``std`` are those of the first output that reads anything, as if the network had no borders;
     ``masses``, ``means`` and ``stds`` those of every output phase. Outputs ``T`` apart along an axis have the same,
-    moved by ``steps``. Masses are ``inf`` where floats end.
+    moved by ``steps``. Masses are ``inf``, or the least float above 0, where floats end.
 
     Examples
     --------
@@ -53,13 +56,50 @@ class EffectiveSize:
 
     layer: Hashable
     axes: tuple[str, ...]
-    status: Status
-    #: Why the status is not ``exact``.
-    why: str
-    masses: Floats  # [*T]; empty if the status is unknown
-    means: Floats  # [A, *T]
-    stds: Floats  # [A, *T]
-    steps: tuple[int, ...]
+    #: What the pass over the network says of it.
+    moments: Alone | Moments | Unknown
+
+    @property
+    def status(self) -> Status:
+        """``exact``, or why not is told by ``why``."""
+        return "unknown" if isinstance(self.moments, Unknown) else "approximate" if self.why else "exact"
+
+    @property
+    def why(self) -> str:
+        """Why the status is not ``exact``."""
+        return self.moments.why if isinstance(self.moments, Unknown) else self.moments.notes.doubt
+
+    @cached_property
+    def _by_phase(self) -> Moments:
+        """Its moments as arrays; empty if the status is unknown."""
+        if isinstance(self.moments, Unknown):
+            none = np.zeros((len(self.axes), *(0,) * len(self.axes)))
+            return Moments(none[0], none, none, (0,) * len(self.axes), 0, Notes())
+        return self.moments.by_phase if isinstance(self.moments, Alone) else self.moments
+
+    @cached_property
+    def masses(self) -> Floats:
+        """Sum over all positions of each output phase, [*T]; empty if the status is unknown."""
+        mass, exponent = self._by_phase.mass, self._by_phase.exponent
+        with np.errstate(over="ignore", under="ignore"):
+            masses = np.ldexp(mass, exponent)
+        return np.where((masses == 0) & (mass != 0), np.copysign(_LEAST, mass), masses)
+
+    @property
+    def means(self) -> Floats:
+        """Mean position of each output phase, [A, *T]."""
+        return self._by_phase.mean
+
+    @cached_property
+    def stds(self) -> Floats:
+        """Standard deviation of the position of each output phase, [A, *T]."""
+        stds: Floats = np.sqrt(np.maximum(self._by_phase.variance, 0))
+        return stds
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """How far the positions of outputs ``T`` apart lie from each other, one entry per axis."""
+        return self._by_phase.steps
 
     @property
     def phases(self) -> tuple[int, ...]:
@@ -140,22 +180,7 @@ def sizes(compiled: Compiled, source: int, assumed: Assumed) -> dict[Hashable, E
         If what is assumed cannot be.
     """
     names, axes = compiled.layers.nodes, compiled.layers.axes
-    sizes_of: dict[Hashable, EffectiveSize] = {}
-    for v, value in moments(compiled, source, assumed).items():
-        sizes_of[names[v]] = _size(names[v], axes, value)
-    return sizes_of
-
-
-def _size(layer: Hashable, axes: tuple[str, ...], value: Moments | Unknown) -> EffectiveSize:
-    if isinstance(value, Unknown):
-        empty = np.zeros((0,) * len(axes))
-        none = np.zeros((len(axes), *empty.shape))
-        return EffectiveSize(layer, axes, "unknown", value.why, empty, none, none, (0,) * len(axes))
-    status: Status = "approximate" if value.doubt else "exact"
-    with np.errstate(over="ignore"):
-        masses = np.ldexp(value.mass, value.exponent)
-    stds = np.sqrt(np.maximum(value.variance, 0))
-    return EffectiveSize(layer, axes, status, value.doubt, masses, value.mean, stds, value.steps)
+    return {names[v]: EffectiveSize(names[v], axes, value) for v, value in moments(compiled, source, assumed).items()}
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,12 @@ from rfgraph.importers.program.dimensions import (
     Quotient,
     bounds,
     exact_quotient,
+    least_number,
+    names_of,
     symbol,
     truncated_quotient,
     unknown,
+    valued,
 )
 from rfgraph.importers.program.folding import constant, fold
 
@@ -108,6 +111,36 @@ def test_bounds_hold_for_every_size(pair):
         number = numbers(sizes)
         assert ends.least is None or ends.least <= number
         assert ends.greatest is None or number <= ends.greatest
+
+
+@given(pairs)
+def test_sizes_are_told_of_numbers_for_their_names(pair):
+    size, numbers = pair
+    names = names_of(size)
+    if names is None:  # it is written with a number that is not known
+        return
+    for sizes in SIZES:
+        assert valued(size, {name: sizes[name] for name in names}) == numbers(sizes)
+
+
+@given(pairs, st.integers(-20, 60))
+def test_from_which_number_on_a_size_is_large_enough(pair, least):
+    size, _ = pair
+    if isinstance(size, int) or names_of(size) != {"H"}:
+        return
+    first = least_number(size, "H", least, 400)
+    if first is not None:
+        assert [n for n in range(1, 500) if value(size, {"H": n}) >= least] == list(range(first, 500))
+
+
+def test_no_number_is_told_where_none_is_found():
+    height = symbol("H")
+    assert least_number((height - 1) // 14 + 2, "H", 6, 400) == 57
+    assert least_number((height - 1) // 14 + 2, "H", 6, 50) is None  # it would be larger
+    assert least_number(9 - height, "H", 1, 400) is None
+    assert least_number(height - 4 * (height // 4) + height // 8, "H", 2, 400) is None  # 2 and 3 will do, 4 will not
+    assert names_of(height + unknown("what is found")) is None
+    assert valued(height + unknown("what is found"), {"H": 2}) is None
 
 
 COMPARISONS = {

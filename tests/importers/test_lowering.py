@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from masks import evaluate
 
 import rfgraph
-from rfgraph.errors import ModelFileError
+from rfgraph.errors import ModelFileError, SizeError
 from rfgraph.importers import program as p
 from rfgraph.importers.lowering import lower as module
 from rfgraph.importers.lowering.layout import Layout
@@ -711,6 +711,40 @@ def test_symbolic_sizes_go_through_views():
     y = net.reduce(cut, 3, 5, keepdims=False)
     graph = lower(net.program(net.relu(y)))
     assert rfgraph.analyze(graph)[list(graph)[-1]].stride == (7, 7)
+
+
+def element_of_steps(net, steps, element):
+    """Return a map to which one of ``steps`` numbers is added."""
+    x = net.conv(net.x)
+    listed = net(p.Expand(shape=(4, steps)), net.reshape(net.reduce(x, 2, 3, keepdims=False), 4, 1))
+    return net.add(x, net.reshape(net(p.Take(dim=1), listed, net.build.constant(element)), 1, 4, 1, 1))
+
+
+@pytest.mark.parametrize(("element", "least"), [(0, 1), (1, 1), (2, 7), (-3, 7), (5, 28)])
+def test_an_element_that_is_taken_has_to_be_there(element, least):
+    """Also along a dimension that is no axis of a map, and whatever size the model is read for."""
+
+    def model(shapes):
+        net = Net(shapes.get("x", (1, 2, symbol("H"), symbol("W"))))
+        return net.build.program([element_of_steps(net, net.x.shape[2] // 7 + 2, element)])
+
+    for size in (None, 56):
+        y, x = rfgraph.analyze(lower_for(model, input_size=size)).input_sizes
+        assert (str(y), str(x)) == (f"any size from {least}", "any size from 1")
+    if least > 1:
+        with pytest.raises(SizeError, match=f"no map of {least - 1} positions, but of {least} or more"):
+            rfgraph.analyze(lower_for(model, input_size=least - 1), input_size=least - 1)
+
+
+def test_an_element_that_may_not_be_there_leaves_the_sizes_open():
+    h, w = symbol("H"), symbol("W")
+    for steps in (h * w, h - 4 * (h // 4)):
+        net = Net((1, 2, h, w))
+        y, x = rfgraph.analyze(lower(net.program(element_of_steps(net, steps, 2)))).input_sizes
+        assert (y, x is None) == (None, steps == h * w)
+    net = Net((1, 2, 8, 8))
+    graph = lower(net.program(element_of_steps(net, 3, 3)))
+    assert "it takes element 3 along a dimension of size 3" in {data.get("why") for _, data in graph.nodes(data=True)}
 
 
 # Sizes and views by themselves.

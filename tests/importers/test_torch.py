@@ -28,7 +28,7 @@ from architectures import ARCHITECTURES, check_table  # noqa: E402
 from perturbation import check_regions  # noqa: E402
 
 import rfgraph  # noqa: E402
-from rfgraph import importers  # noqa: E402
+from rfgraph import cli, importers  # noqa: E402
 from rfgraph.errors import MissingExtraError, ModelFileError  # noqa: E402
 from rfgraph.importers.lowering.lower import lower  # noqa: E402
 from rfgraph.importers.program.builder import Builder  # noqa: E402
@@ -1382,11 +1382,51 @@ def test_a_live_module_is_traced_for_inputs_of_any_size():
         module(torch.zeros(1, 3, 1, 1))
 
 
+def test_a_file_read_for_a_size_tells_of_any_other_too(tmp_path):
+    """A skip that is resized to is as large as the input says: what one size makes of it is not told of all."""
+    free = dict.fromkeys((2, 3), torch.export.Dim.AUTO)
+    program = torch.export.export(Decoder(pads=False).eval(), (torch.zeros(1, 3, 64, 64),), dynamic_shapes=(free,))
+    torch.export.save(program, path := tmp_path / "decoder.pt2")
+    for size in (None, 64, (20, 33)):
+        report = rfgraph.analyze(path, input_size=size)
+        assert [str(sizes) for sizes in report.input_sizes] == ["any size from 2"] * 2
+        assert [str(sizes) for sizes in report.aligned_sizes] == ["multiples of 2, from 2"] * 2
+        assert [report.aligned_when(n) for n in (64, 65, 66)] == [True, False, True]
+
+
+def test_a_module_that_a_function_of_a_file_returns_is_read_for_any_size(tmp_path, capsys):
+    (path := tmp_path / "made.py").write_text(
+        "import torch\nfrom torch import nn\n\n\nclass Half(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.conv = nn.Conv2d(3, 3, 3, 2, 1)\n\n    def forward(self, x):\n"
+        "        return x + nn.functional.interpolate(self.conv(x), x.shape[2:])\n\n\n"
+        "def made():\n    return Half().eval(), (1, 3, 32, 32)\n"
+    )
+    assert cli.main(["sizes", f"{path}:made"]) == 0
+    assert "any size from 1" in capsys.readouterr().out
+    assert [str(sizes) for sizes in rfgraph.analyze(f"{path}:made").input_sizes] == ["any size from 1"] * 2
+
+
 def test_a_module_that_cannot_be_traced_so_is_traced_anew_at_a_size():
     report = rfgraph.analyze(Decoder(pads=True).eval(), example=(1, 3, 64, 64))
     assert report.aligned_when(64) is True
     assert report.aligned_when(65) is True  # one row of zeros comes after
     assert report.input_sizes == (None, None)
+
+
+class AsWide(torch.nn.Module):
+    """It pools with a window as large as its map: the exporter writes down the number that this is at one size."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(2, 2, 3, 2, 1)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return y * nn.functional.avg_pool1d(y, y.shape[2])
+
+
+def test_a_size_that_the_exporter_fixed_is_not_told_of_all():
+    assert rfgraph.analyze(AsWide().eval(), example=(1, 2, 48)).input_sizes == (None,)
 
 
 class Closed(torch.nn.Module):

@@ -415,6 +415,22 @@ def test_fields_after_a_resize_to_a_skip_are_those_at_every_size(mode, coordinat
     assert "it resizes to the size of another map, which depends on the input size; give one" in report["end"].why
 
 
+@pytest.mark.parametrize(("least", "works"), [(1, "any size from 3"), (2, "any size from 3"), (7, "any size from 7")])
+def test_an_input_says_how_large_it_has_to_be(least, works):
+    net = Network("from", axes=1)
+    net.conv("c", net.node("input", "x", least=least), kernel=3)
+    report = rfgraph.analyze(net)
+    assert str(report.input_sizes[0]) == works
+    net.graph.nodes["x"]["least"] = 7
+    with pytest.raises(SizeError, match=r"'x' \(input\), axis t: the model takes no map of 6"):
+        rfgraph.analyze(net, input_size=6)
+    net.graph.nodes["x"]["size"] = 6
+    with pytest.raises(SizeError, match="but of 7 or more"):
+        rfgraph.analyze(net)
+    net.graph.nodes["x"].update(size=None, least=None)
+    assert rfgraph.analyze(net).input_sizes == (None,)
+
+
 def test_a_resize_takes_one_size():
     net = Network(axes=1)
     x = net.input("x")

@@ -106,6 +106,30 @@ def test_a_mass_larger_than_any_float_does_not_spoil_the_spread() -> None:
     assert size.std[0] ** 2 == pytest.approx(2 / 3 + 2000 * (2 / 3), rel=1e-9)
 
 
+def test_a_mass_smaller_than_any_float_does_not_spoil_the_spread() -> None:
+    net = Network("gated", axes=1)
+    x = net.input("x")
+    for i in range(1200):
+        x = net.relu(f"relu{i}", x)
+    net.add("add", x, net.conv("conv", x, kernel=3, padding=1))
+    size = rfgraph.analyze(net).effective_sizes()["add"]
+    assert 0 < size.mass < 1e-300
+    assert (size.mean, size.std[0] ** 2) == ((0.0,), pytest.approx((2 / 3) / 2))
+
+
+def test_a_stride_larger_than_any_float_is_told() -> None:
+    net = Network("strided", axes=1)
+    x = net.input("x")
+    for i in range(21):
+        x = net.conv(f"conv{i}", x, kernel=3, stride=10**15)
+    net.conv("last", x, kernel=3)
+    net.conv("beside", "x", kernel=3, stride=10**20)
+    sizes = rfgraph.analyze(net).effective_sizes()
+    assert sizes["conv20"].status == "exact"
+    assert sizes["last"].why == "node 'last' (conv): the stride of what it reads is larger than any float"
+    assert sizes["beside"].why == "node 'beside' (conv), axis t: its stride is larger than what is followed"
+
+
 def test_a_relu_halves_the_mean_square_and_leaves_the_shape_of_a_chain() -> None:
     net = Network("gated", axes=1)
     x = net.relu("relu", net.conv("first", net.input("x"), kernel=3))

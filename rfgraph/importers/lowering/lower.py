@@ -26,6 +26,7 @@ from rfgraph.importers.lowering import windows as rules_windows  # noqa: F401  t
 from rfgraph.importers.lowering.counts import Counts, held
 from rfgraph.importers.lowering.invariants import checked, settle
 from rfgraph.importers.lowering.layout import Axes, Layout, Probe
+from rfgraph.importers.lowering.least import Least, along_axes, least_sizes, too_short
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.numbers import MOVES, Moves, Reading, read_back
 from rfgraph.importers.lowering.origins import Lost, Origins, after, joined, laid
@@ -57,6 +58,7 @@ def lower(
     treat: Treat | None = None,
     spatial: Mapping[str, Sequence[int]] | None = None,
     axes: Axes | None = None,
+    least: Least | None = None,
 ) -> nx.MultiDiGraph[Any]:
     """Return the network graph of a tensor program.
 
@@ -71,6 +73,8 @@ def lower(
         The spatial dimensions of each input, in order; found from the model's windows if left out.
     axes
         The same as a user writes it, as for ``rfgraph.analyze``.
+    least
+        The least size of each input along each of its dimensions; what the program says if left out.
 
     Raises
     ------
@@ -79,7 +83,7 @@ def lower(
     """
     layout = layout_of(program, treat, axes) if spatial is None else Layout.given(program, spatial)
     maps = LoweringBuilder(program.name, layout.axes, treat or {})
-    placed = place_all(program, layout, maps)
+    placed = place_all(program, layout, maps, least_sizes(program) if least is None else least)
     settle(maps, placed, [value.name for value in program.outputs])
     maps.network.graph.graph["parameters"] = held(program)
     maps.network.graph.graph["outputs"] = returned(program, placed, set(maps.network.graph))
@@ -149,13 +153,14 @@ def _lowered_for(
             raise ModelFileError(
                 f"{program.name}: it has no input {name!r} to be set; its inputs are {known or 'none'}"
             )
-    spatial = None
+    spatial, least = None, None
     if input_size is not None:
         layout = layout_of(program, treat, axes)
         shapes = layout.resized(program, input_size)
         if shapes:  # the axes are where they were, also if the model states sizes of maps that do not follow
+            least = least_sizes(program)
             program, spatial = read({**numbers, **shapes}), layout.spatial
-    graph = lower(program, treat, spatial, axes)
+    graph = lower(program, treat, spatial, axes, least)
     for node, attributes in graph.nodes(data=True):
         if location := locations.get(node):
             attributes["location"] = location
@@ -192,12 +197,14 @@ def returned(program: Program, placed: Mapping[str, Placed], nodes: Collection[s
     return outputs
 
 
-def place_all(program: Program, layout: Layout, maps: LoweringBuilder) -> dict[str, Placed]:
+def place_all(
+    program: Program, layout: Layout, maps: LoweringBuilder, least: Least = MappingProxyType({})
+) -> dict[str, Placed]:
     """Place every tensor of a program that depends on an input, in order, and return them by name."""
     counts = Counts(program, layout.views, layout.axes) if maps.probe is None else None
     maps.tells_learned = program.tells_learned
     maps.tells_fixed = program.tells_learned and program.learned is not None
-    placed = _inputs(program, layout, maps, counts)
+    placed = _inputs(program, layout, maps, counts, least)
     values = {value.name: value for value in program.inputs}
     moves, recipes = Moves(program), Recipes(maps, counts)
     adrift = {value.name for value in program.inputs if layout.views[value.name] is None and value.shape is not None}
@@ -212,7 +219,9 @@ def place_all(program: Program, layout: Layout, maps: LoweringBuilder) -> dict[s
             if known is not None:
                 placed[step.output.name] = known
                 continue
-            output = _apart(step, operands, place(step.primitive, maps, step, operands))
+            short = too_short(step)
+            output = maps.unknown(step, operands, short) if short else place(step.primitive, maps, step, operands)
+            output = _apart(step, operands, output)
             if adrift.intersection(value.name for value in step.inputs) and not maps.gave_up and output.view is None:
                 if isinstance(step.primitive, Pointwise) and sum(operand is not None for operand in operands) == 1:
                     adrift.add(step.output.name)
@@ -366,7 +375,9 @@ def _origins(step: Instruction, operands: Operands, output: Placed) -> Origins:
     return joined(step.name, [(p.origins, p.node) for p in known])
 
 
-def _inputs(program: Program, layout: Layout, maps: LoweringBuilder, counts: Counts | None) -> dict[str, Placed]:
+def _inputs(
+    program: Program, layout: Layout, maps: LoweringBuilder, counts: Counts | None, least: Least
+) -> dict[str, Placed]:
     """Place the inputs; where some have spatial axes, those that have none are constants of the network."""
     views = layout.views
     spatial = [value for value in program.inputs if (view := views[value.name]) is None or view.axes]
@@ -376,6 +387,9 @@ def _inputs(program: Program, layout: Layout, maps: LoweringBuilder, counts: Cou
         sizes = [] if view is None else [view.extent(axis) for axis in range(maps.axes)]
         known = [size if isinstance(size, int) else None for size in sizes]
         attributes: dict[str, Any] = {"size": known} if any(size is not None for size in known) else {}
+        smallest = along_axes(least.get(value.name, ()), view, maps.axes)
+        if any(size != 1 for size in smallest):
+            attributes["least"] = smallest
         if counts is not None and (channels := counts.channels(view)) is not None:
             attributes["channels"] = channels
         placed[value.name] = Placed(maps.emit("input", value.name, [], **attributes), view)

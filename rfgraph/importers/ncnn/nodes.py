@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.folding import simplest
+from rfgraph.importers.program.exact import simplest
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Node as Base

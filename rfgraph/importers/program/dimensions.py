@@ -270,6 +270,79 @@ def _is_quotient(atoms: Monomial) -> bool:
     return len(atoms) == 1 and isinstance(atoms[0], Quotient)
 
 
+def names_of(size: Dim) -> frozenset[str] | None:
+    """Return the names that a size depends on, ``None`` if it depends on a number of which only a bound is known.
+
+    Examples
+    --------
+    >>> sorted(names_of((symbol("H") - 1) // 2 * symbol("W")))
+    ['H', 'W']
+    """
+    names: frozenset[str] = frozenset()
+    for atoms, _ in () if isinstance(size, int) else size.terms:
+        for atom in atoms:
+            if isinstance(atom, str):
+                names |= {atom}
+                continue
+            inner = None if isinstance(atom, Unknown) else names_of(_inside(atom))
+            if inner is None:
+                return None
+            names |= inner
+    return names
+
+
+def valued(size: Dim, numbers: Mapping[str, int]) -> Coefficient | None:
+    """Return a size for numbers in the place of its names, ``None`` if they do not tell it.
+
+    Examples
+    --------
+    >>> valued((symbol("H") - 1) // 2 + 1, {"H": 8})
+    4
+    """
+    total: Coefficient = 0
+    for atoms, coefficient in _terms(size):
+        for atom in atoms:
+            factor = numbers.get(atom) if isinstance(atom, str) else None
+            if isinstance(atom, Quotient | Expression):
+                factor = valued(_inside(atom), numbers)  # type: ignore[assignment]
+                if factor is not None and isinstance(atom, Quotient):
+                    factor //= atom.denominator
+            if factor is None:
+                return None
+            coefficient = coefficient * factor
+        total += coefficient
+    return total
+
+
+def least_number(size: Dim, name: str, least: int, most: int) -> int | None:
+    """Return from which number for its one name on a size is at least ``least``, and below which it never is.
+
+    ``None`` if there is no such number up to ``most``, or none is found.
+
+    Examples
+    --------
+    >>> least_number((symbol("H") - 1) // 2 // 7 + 2, "H", 6, 1000)
+    57
+    """
+    below = _line(size, low=True) - least
+    if isinstance(below, int | Fraction):
+        return None
+    slope = sum(Fraction(coefficient) for atoms, coefficient in below.terms if atoms == (name,))
+    start = sum(Fraction(coefficient) for atoms, coefficient in below.terms if not atoms)
+    if slope <= 0 or any(atoms not in ((name,), ()) for atoms, _ in below.terms):
+        return None
+    end = max(ceil(-start / slope), 1)  # from here on the line says that it is
+    if end > most:
+        return None
+    enough = [(number := valued(size, {name: n})) is not None and number >= least for n in range(1, end)]
+    first = enough.index(True) + 1 if True in enough else end
+    return first if all(enough[first - 1 :]) else None
+
+
+def _inside(atom: Quotient | Expression) -> Expression:
+    return atom.numerator if isinstance(atom, Quotient) else atom
+
+
 def truncated_quotient(a: Dim, b: int) -> Dim:
     """Return ``a / b`` rounded towards zero, as integers divide in most formats; ``b`` is not 0."""
     if isinstance(a, int):

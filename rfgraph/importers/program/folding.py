@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import lru_cache, singledispatch
+from functools import singledispatch
 from math import ceil, floor
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from rfgraph.errors import AttributeValueError
 from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Expression, bounds, truncated_quotient
-from rfgraph.importers.program.primitives import Data
+from rfgraph.importers.program.exact import Data
 
 #: Constants of more elements than this are not followed: shapes and indices have few, weights many.
 MAX_ELEMENTS = 1 << 14
@@ -83,38 +83,12 @@ def given(name: str, held: Any) -> Data:
     AttributeValueError
         If it is none.
     """
-    array = np.asarray(held)
+    array = np.array(held)
     if array.dtype.kind not in "biuf" or array.size > MAX_ELEMENTS or not np.isfinite(array).all():
         raise AttributeValueError(
             f"inputs: {name!r} is given {str(held)[:80]!r}, which is no number and no list of at most {MAX_ELEMENTS}"
         )
-    integer = array.dtype.kind != "f"
-    elements = array.astype(object)
-    if not integer:
-        elements = _array(np.frompyfunc(lambda number: simplest(float(number)), 1, 1)(array))
-    return Data(elements, integer)
-
-
-@lru_cache(maxsize=4096)
-def simplest(number: float) -> Fraction:
-    """Return the simplest fraction that is ``number`` in single precision, if there is a simple one.
-
-    Scales are stored as 32-bit floats: 1.3333334 stands for 4/3.
-
-    Examples
-    --------
-    >>> simplest(1.3333333730697632)
-    Fraction(4, 3)
-    """
-    exact = Fraction(number)
-    if exact.denominator == 1:
-        return exact
-    stored = np.float32(number)
-    for denominator in (16, 256, 4096):
-        near = exact.limit_denominator(denominator)
-        if np.float32(float(near)) == stored:
-            return near
-    return exact
+    return Data(array, array.dtype.kind != "f")
 
 
 def _truncated(x: Any) -> Any:

@@ -24,8 +24,9 @@ from rfgraph.importers import program
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.dimensions import Shape, unknown
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.program.primitives import Data, Given, Program, Value
+from rfgraph.importers.program.exact import Data
+from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
+from rfgraph.importers.program.primitives import Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.reader import MALFORMED
 from rfgraph.importers.spelling.reader import Reader as Base
@@ -548,9 +549,8 @@ class Reader(Base):
         if numbers is None:
             return weights.learn(self.build, self.build.weight(shape, name), kind)  # weights were stripped
         integer = kind in INTEGERS
-        exact = numbers if integer else [simplest(number) for number in numbers]
-        elements = constant(exact or [0], integer=integer).elements[: len(exact)].reshape(shape)
-        return weights.learn(self.build, self.build.constant(elements, integer=integer, name=name), kind)
+        data = Data(np.array(numbers, dtype=object if integer else float).reshape(shape), integer)
+        return weights.learn(self.build, self.build.constant(data, name=name), kind)
 
     # Control flow.
 

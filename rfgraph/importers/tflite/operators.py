@@ -160,7 +160,7 @@ def _conv(node: Node, build: Builder) -> Made:
         function="conv", dims=dims, kernel=_kernel(kernel), stride=_entries(node, STRIDES, axes),
         padding=_padding(node, axes), dilation=_entries(node, DILATIONS, axes), channel=axes + 1, channels=channels,
         groups=before // inside if several else 1,  # type: ignore[operator, arg-type]
-        bound=build.bound(node.input(1), taps), apart=build.apart(node.input(1), taps, places),
+        apart=build.apart(node.input(1), taps, places), bound=build.bound(node.input(1), taps),
     )  # fmt: skip
     return weighted(build, build(primitive, node.x), node.input(1))
 

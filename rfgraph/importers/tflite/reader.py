@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from rfgraph.importers.program.dimensions import Shape, symbol
-from rfgraph.importers.program.primitives import Data, Given, Program, Value
+from rfgraph.importers.program.exact import Data
+from rfgraph.importers.program.primitives import Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.reader import Reader as Base
 from rfgraph.importers.spelling.shared import either

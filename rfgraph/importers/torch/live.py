@@ -388,11 +388,31 @@ def graph_at_any_size(
             named = dict(zip(_parameters(module), tree_map(_open, arguments), strict=False))
             shapes = {**named, **tree_map(_open, keywords)}
             program = torch.export.export(module, arguments, keywords, dynamic_shapes=shapes, strict=False)
+        if _fixes_a_size(program):
+            return None
         graph = lowered(_exported(program, type(module).__name__)[0], treat, None, None, axes)
     except Exception:  # the module's own code runs here and may raise anything; the trace at one size has told it
         return None
     sizes = [attributes.get("size", ()) for _, attributes in graph.nodes(data=True) if attributes["op"] == "input"]
     return None if any(isinstance(size, int) and size > 1 for size in chain(*sizes)) else graph
+
+
+def _fixes_a_size(program: Any) -> bool:
+    """Return whether the exporter took a size that depends on those of the inputs for the number that it was.
+
+    It does where an op takes no other, or the code of a module asks. Such a size is another one for inputs twice as
+    large; a ratio of sizes is not, and that a size is 0 or 1, as where a map is broadcast, is a number of another kind.
+    """
+    values = (node.meta.get("val") for node in program.graph.nodes)
+    modes = (getattr(value, "fake_mode", None) for value in values)
+    environments = {id(mode.shape_env): mode.shape_env for mode in modes if mode is not None and mode.shape_env}
+    for environment in environments.values():
+        twice = {name: 2 * size for name, size in environment.backed_var_to_val.items()}
+        for guard in environment.guards:
+            sides = guard.expr.args if guard.expr.func.__name__ == "Equality" else ()
+            if any(side.is_Integer and side > 1 for side in sides) and guard.expr.subs(twice) != True:  # noqa: E712
+                return True
+    return False
 
 
 def _open(value: Any) -> Any:

@@ -20,7 +20,8 @@ import numpy as np
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
-from rfgraph.importers.program.folding import MAX_ELEMENTS, simplest
+from rfgraph.importers.program.exact import simplest
+from rfgraph.importers.program.folding import MAX_ELEMENTS
 from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
 from rfgraph.importers.spelling import products, vocabulary
@@ -274,8 +275,8 @@ def _conv(node: Node, build: Builder) -> Made:
     stride = node.integers("stride", axes, 1)
     primitive = program.Slide(
         function="conv", dims=dims, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
-        channel=channel, channels=shape_of(weight)[0], groups=groups, bound=build.bound(weight, range(2, 2 + axes)),
-        apart=build.apart(weight, range(2, 2 + axes), (0,)),
+        channel=channel, channels=shape_of(weight)[0], groups=groups,
+        apart=build.apart(weight, range(2, 2 + axes), (0,)), bound=build.bound(weight, range(2, 2 + axes)),
     )  # fmt: skip
     return _weighted(build, build(primitive, node.x), weight)
 
