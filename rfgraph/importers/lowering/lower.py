@@ -28,6 +28,7 @@ from rfgraph.importers.lowering.invariants import checked, settle
 from rfgraph.importers.lowering.layout import Axes, Layout, Probe
 from rfgraph.importers.lowering.least import Least, along_axes, least_sizes, too_short
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
+from rfgraph.importers.lowering.masks import one_sided
 from rfgraph.importers.lowering.numbers import MOVES, Moves, Reading, read_back
 from rfgraph.importers.lowering.origins import Lost, Origins, after, joined, laid
 from rfgraph.importers.lowering.recipes import Recipes
@@ -204,6 +205,7 @@ def place_all(
     counts = Counts(program, layout.views, layout.axes) if maps.probe is None else None
     maps.tells_learned = program.tells_learned
     maps.tells_fixed = program.tells_learned and program.learned is not None
+    maps.sided = one_sided(program) if maps.probe is None else {}
     placed = _inputs(program, layout, maps, counts, least)
     values = {value.name: value for value in program.inputs}
     moves, recipes = Moves(program), Recipes(maps, counts)
@@ -214,7 +216,7 @@ def place_all(
         if any(operand is not None for operand in operands):
             maps.begin()
             maps.step = step
-            key = None if adrift else recipes.key(step, operands)
+            key = None if adrift or step.name in maps.sided else recipes.key(step, operands)
             known = recipes.made(key, step, operands)
             if known is not None:
                 placed[step.output.name] = known

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from rfgraph.graph.network import Network
 from rfgraph.graph.treatments import matches, modules
 from rfgraph.importers.lowering.layout import Probe
+from rfgraph.importers.lowering.masks import Sided
 from rfgraph.importers.lowering.origins import Lost, Origins, after
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, exact_quotient, product, symbol
@@ -127,6 +128,8 @@ class LoweringBuilder:
         #: Whether those of which nothing says that they are learned are fixed.
         self.tells_fixed = False
         self.zeros = Zeros()
+        #: Steps of products whose rows read columns on one side of them alone, by name.
+        self.sided: dict[str, Sided] = {}
         #: Whether the step at hand has looked at numbers of constants.
         self.looked = False
         self.probe = probe

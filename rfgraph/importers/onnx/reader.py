@@ -226,8 +226,11 @@ class Reader(Base):
             if integer:
                 return self.build.constant(array.astype(object), name=tensor.name)
             exact = [simplest(float(number)) for number in array.flat]
-        except MALFORMED:
-            return self.build.weight(shape, tensor.name)  # an odd type, or no contents: weights were stripped
+        except (
+            *MALFORMED,
+            OverflowError,
+        ):  # an odd type, or no contents: weights were stripped; or numbers without end
+            return self.build.weight(shape, tensor.name, partial(_array, tensor))
         elements = constant(exact or [0], integer=False).elements[: len(exact)].reshape(shape)
         return self.build.constant(elements, integer=False, name=tensor.name)
 

@@ -42,6 +42,8 @@ class Tensor:
     data: Data | None = field(default=None, compare=False, repr=False)
     #: Reads what is in it, where that is stored as it is.
     read: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
+    #: Whether it stands for other numbers, so many times as large.
+    scaled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ class Reader(Base):
             raise self.fail(f"{reader} reads {tensor.name!r} (tensor {i}), which nothing before it makes")
         if tensor.data is not None:
             return self.build.constant(tensor.data, name=tensor.name)
-        return self.build.weight(_symbolic(tensor, tensor.name), tensor.name, tensor.read)
+        return self.build.weight(_symbolic(tensor, tensor.name), tensor.name, tensor.read, own=not tensor.scaled)
 
     def run(self, graph: Graph, scope: dict[int, Value], prefix: str) -> None:
         """Read the steps of a graph into ``scope``."""
