@@ -229,7 +229,7 @@ class Reader(Base):
         except (
             *MALFORMED,
             OverflowError,
-        ):  # an odd type, or no contents: weights were stripped; or numbers without end
+        ):  # an odd type, or no contents, or no end to a number
             return self.build.weight(shape, tensor.name, partial(_array, tensor))
         elements = constant(exact or [0], integer=False).elements[: len(exact)].reshape(shape)
         return self.build.constant(elements, integer=False, name=tensor.name)
