@@ -71,16 +71,20 @@ def test_positions_that_a_matrix_mixes_are_those_that_it_has_numbers_for(pattern
         assert layer.status == "exact"
 
 
+WHERE = p.Pointwise(function="where")
+
 #: How a mask hides products: what it is made of where it shows them and where it does not, and how it is applied.
 HIDING = {
-    "chosen": lambda net, mask, scores: net(p.Pointwise(function="where"), mask(1, 0), scores, net.number(-np.inf)),
-    "filled": lambda net, mask, scores: net(p.Pointwise(function="where"), mask(0, 1), net.number(-1e9), scores),
+    "chosen": lambda net, mask, scores: net(
+        p.Pointwise(function="where"), mask(True, False), scores, net.number(-np.inf)
+    ),
+    "filled": lambda net, mask, scores: net(p.Pointwise(function="where"), mask(False, True), net.number(-1e9), scores),
     "added": lambda net, mask, scores: net.add(scores, mask(0.5, -1e9)),
     "added by words": lambda net, mask, scores: net.add(mask(True, False), scores),
     "taken away": lambda net, mask, scores: net(p.Pointwise(function="sub"), scores, mask(0, 1e12)),
     "at most": lambda net, mask, scores: net(p.Pointwise(function="min"), scores, mask(1e30, -np.inf)),
     "multiplied": lambda net, mask, scores: net.mul(scores, mask(2, 0)),
-    "zeroed": lambda net, mask, scores: net(p.Pointwise(function="where"), mask(0, 1), net.number(0), scores),
+    "zeroed": lambda net, mask, scores: net(WHERE, mask(False, True), net.number(0), scores),
 }
 
 

@@ -104,7 +104,10 @@ SAME = (
 
 @HANDLERS.handles(*POINTWISE)
 def _pointwise(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function=POINTWISE[node.op]), *node.tensors)
+    operands = node.tensors
+    if node.op == "select_n" and len(operands) == 3:  # what is chosen where it is false comes first
+        operands = [operands[0], operands[2], operands[1]]
+    return build(program.Pointwise(function=POINTWISE[node.op]), *operands)
 
 
 @HANDLERS.handles(*SAME)

@@ -55,7 +55,7 @@ def one_sided(read: Program) -> dict[str, Sided]:
         if not _is_product(step):
             continue
         chain = _chain(step, users, ends)
-        masked = any(_is_masking(link.step) for link in chain)
+        masked = any(_is_masking(link.step, link.value) for link in chain)
         size = (step.output.shape or (0,))[-1]
         if not masked or not isinstance(size, int) or size * size * len(chain) > min(MAX_ELEMENTS, left):
             continue
@@ -156,8 +156,14 @@ def _sums(step: Instruction, value: Value) -> bool:
     return row in kept and row not in others and column in others and column not in kept and set(labels[:-1]) <= kept
 
 
-def _is_masking(step: Instruction) -> bool:
-    return isinstance(step.primitive, program.Pointwise) and step.primitive.function in _MASKS
+def _is_masking(step: Instruction, value: Value) -> bool:
+    """Return whether a step may hide elements of ``value``, which it reads once, by one constant, or by two."""
+    primitive = step.primitive
+    if not isinstance(primitive, program.Pointwise) or sum(other is value for other in step.inputs) != 1:
+        return False
+    if primitive.function == "where":
+        return len(step.inputs) == 3 and step.inputs[0] is not value
+    return primitive.function in _MASKS and len(step.inputs) == 2
 
 
 def _hidden(chain: Sequence[_Link], size: int, tells_learned: bool) -> Any:
@@ -171,7 +177,7 @@ def _hidden(chain: Sequence[_Link], size: int, tells_learned: bool) -> Any:
         if link.whole:
             break
         primitive = link.step.primitive
-        if isinstance(primitive, program.Pointwise) and primitive.function in _MASKS:
+        if isinstance(primitive, program.Pointwise) and _is_masking(link.step, link.value):
             arrays = [None if other is link.value else _look(other, tells_learned) for other in link.step.inputs]
             mask = _MASKS[primitive.function](arrays, low=any(i < other for other in powers))
             hidden |= False if mask is None else _square(mask, size)
@@ -234,9 +240,9 @@ def _least(arrays: list[Any], *, low: bool) -> Any:
 
 
 def _chosen(arrays: list[Any], *, low: bool) -> Any:
-    if len(arrays) != 3 or arrays[0] is None or not arrays[0].size:
+    if arrays[0].dtype != np.bool_:
         return None
-    which, filled = arrays[0] != 0, arrays[1] is not None
+    which, filled = arrays[0], arrays[1] is not None
     filling = arrays[1] if filled else arrays[2]
     if filling is None or not filling.size:
         return None

@@ -180,15 +180,20 @@ def _several(node: Node, build: Builder) -> Made:
         raise UnspelledError("how many positions it finds depends on what the network computes")
     if node.op in ("prelu", "_prelu_kernel") and operands[1].constant:
         operands = operands[:1]  # one slope per channel, whichever dimension that is
-    if node.op == "masked_fill":
+    if node.op == "masked_fill" and "mask" in node.arguments:
         filling = node.arguments.get("value")
         if not isinstance(filling, Value):
             filling = build.weight((), read=partial(np.asarray, filling))
         operands = [node.tensor("mask"), filling, node.tensor("self")]
     bound = ""
-    if node.op in ("where", "masked_fill"):
-        bound = program.MASKED if operands[0].constant else ""
+    if node.op in ("where", "masked_fill") and operands[0].constant:
+        bound, operands[0] = program.MASKED, _truth(build, operands[0])
     return build(program.Pointwise(function=SEVERAL[node.op], bound=bound), *operands)
+
+
+def _truth(build: Builder, mask: Value) -> Value:
+    """Return a constant of truth values, which may have been made of numbers, as such."""
+    return build(program.Pointwise(function="to_bool"), mask, part="truth")
 
 
 #: Of integers these are exact, and the same in PyTorch as in the evaluator of constants.
@@ -618,6 +623,8 @@ def _attention(node: Node, build: Builder) -> Made:
     rows, columns = (*batch, "i"), (*shared, "j")
     mask = node.optional("attn_mask") or node.optional("attn_bias")
     masked = bool(node.get("is_causal", False))
+    if mask is not None and mask.constant and node.masks:
+        mask = _truth(build, mask)
     weighed = weights(build, query, key, rows, columns, mask=mask, masked=masked, chooses=node.masks)
     attended = summed(build, weighed, value, rows, columns)
     return attended if node.op == ATTENTIONS[0] else [attended]
