@@ -392,7 +392,7 @@ class Walked:
 
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""
-        return self.general.extremes() if self.plain.upsamples else self.plain.extremes()
+        return self.plain.extremes() or self.general.extremes()
 
     def numbers(self) -> Numbers:
         """Return size, stride and padding of all fields as arrays."""
