@@ -195,6 +195,8 @@ class Probe:
 
     def canonical(self, view: View) -> View:
         """Return ``view`` with each axis written as the one that stands for it."""
+        if all(self._parent[axis] == axis for axis in view.axes):
+            return view
         return View(
             tuple(
                 Dimension(

@@ -68,6 +68,8 @@ class Origins:
 
     def one_by_one(self, d: int, size: object) -> list[str] | None:
         """Return the nodes that lie along dimension ``d``, one at each of its ``size`` places; ``None`` else."""
+        if not isinstance(size, int) or len(self.sources) < size:
+            return None
         if self.masks.shape[d] != size or self.masks.size != size:
             return None
         bits = [int(mask) for mask in self.masks.reshape(-1)]
@@ -119,10 +121,10 @@ def beside(node: str, parts: Sequence[tuple[Origins | None, Source | None, int]]
             kept = source is not None and origins.node == source.node
             names = origins.sources if kept or source is None else origins.computed(source.node).sources
             masks = _renamed(origins.masks, names, sources)
-        elif source is not None:
-            masks = _renamed(np.ones((1,) * rank, dtype=np.int64), [source], sources)
         else:
-            masks = np.zeros((1,) * rank, dtype=np.int64)
+            place = None if source is None else sources.setdefault(source, len(sources))
+            alone = 0 if place is None or place > MAX_SOURCES else 1 << place
+            masks = np.full((*(1,) * d, size, *(1,) * (rank - d - 1)), alone, dtype=np.int64)
         laid.append(np.repeat(masks, size, d) if masks.shape[d] == 1 else masks)
     others = np.broadcast_shapes(*(masks.take([0], d).shape for masks in laid))
     wide = [np.broadcast_to(masks, (*others[:d], masks.shape[d], *others[d + 1 :])) for masks in laid]
