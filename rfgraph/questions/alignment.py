@@ -23,7 +23,6 @@ from rfgraph.algebra.alignment import (
     looks_ahead,
     reference_of,
     seen_from,
-    shifts_whole_blocks,
 )
 from rfgraph.algebra.residues import shortest_period
 from rfgraph.algebra.window import Window
@@ -100,9 +99,8 @@ def find_plain(plain: Plain, modes: Sequence[Mode], graph: Callable[[], Branches
         Returns the network as the general passes see it, for what findings tell when they are asked.
     """
     groups: dict[tuple[Apart, str], list[int]] = {}
-    for axis, pair in plain.apart():
-        rule = _RULES[pair.verdict(modes[axis], partial(plain.at_fork, pair, axis), stacked=plain.stacks(pair.merge))]
-        groups.setdefault((pair, rule), []).append(axis)
+    for axis, pair, verdict in plain_verdicts(plain, modes, graph):
+        groups.setdefault((pair, _RULES[verdict]), []).append(axis)
     names, axis_names = plain.nodes, plain.axes
     return [
         Misalignment(
@@ -115,19 +113,52 @@ def find_plain(plain: Plain, modes: Sequence[Mode], graph: Callable[[], Branches
     ]
 
 
+def plain_verdicts(
+    plain: Plain, modes: Sequence[Mode], graph: Callable[[], Branches]
+) -> Iterator[tuple[int, Apart, Verdict]]:
+    """Yield the branches of a plain network whose centres differ, with their axis, and how they lie to each other.
+
+    Parameters
+    ----------
+    plain, modes, graph
+        As for ``find_plain``.
+    """
+    for axis, pair in plain.apart():
+        stacked = plain.stacks(pair.merge)
+        if not plain.upsamples:
+            yield axis, pair, pair.verdict(modes[axis], partial(plain.at_fork, pair, axis), stacked=stacked)
+        elif pair.phased is not None and pair.phased[1].verdict == "jitter":
+            yield axis, pair, "jitter"
+        else:
+            yield axis, pair, _seen_from_fork(plain, pair, axis, modes[axis], graph, stacked=stacked)
+
+
+def _seen_from_fork(
+    plain: Plain, pair: Apart, axis: int, mode: Mode, graph: Callable[[], Branches], *, stacked: bool
+) -> Verdict:
+    """Return how two branches lie to each other whose centres differ on average."""
+
+    def from_fork() -> tuple[Window, Window]:
+        seen = plain.seen_from_fork(pair, axis)
+        if seen is not None:
+            return seen
+        fork = plain.fork(pair.merge, pair.reference, pair.other, axis)
+        one, other = (graph().from_fork(pair.merge, slot, fork, axis) for slot in (pair.reference, pair.other))
+        return one, other
+
+    def is_causal() -> bool:
+        return not any(map(looks_ahead, from_fork()))
+
+    return compare(*pair.windows, mode, is_causal, lambda: at_fork(*from_fork(), stacked=stacked)).verdict
+
+
 def _parting_of_plain(
     plain: Plain, graph: Callable[[], Branches], pair: Apart, rule: str, axes: tuple[int, ...], modes: Sequence[Mode]
 ) -> Parting:
     slots, tails = (pair.reference, pair.other), plain.tails(pair.merge)
     fork = plain.fork(pair.merge, *slots, axes[0])
     sides = [(slot, tails[slot], field) for slot, field in zip(slots, pair.windows, strict=True)]
-    offset = Fraction(pair.offset2, 2)
-    return _parting(graph, plain.nodes, pair.merge, fork, sides, rule, offset, axes, modes)
-
-
-def is_off(reference: Window, other: Window, mode: Mode) -> bool:
-    """Return whether two branches that read so much of the source do not line up, wherever they part."""
-    return compare(reference, other, mode, lambda: True).is_serious and not shifts_whole_blocks(reference, other)
+    return _parting(graph, plain.nodes, pair.merge, fork, sides, rule, pair.offset, axes, modes)
 
 
 def unchecked(
