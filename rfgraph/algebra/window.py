@@ -11,7 +11,7 @@ Windows that read on to an end of the axis have no size: ``FULL`` to both ends, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -19,6 +19,7 @@ from math import gcd, lcm
 from typing import Literal, NoReturn
 
 from rfgraph.errors import UnboundedError, UnknownFieldError
+from rfgraph.frozen import dataclass
 
 Interval = tuple[int, int]
 Number = int | Fraction

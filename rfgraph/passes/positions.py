@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import gcd, lcm
 
 from rfgraph.algebra.window import Window
 from rfgraph.errors import UnknownFieldError
+from rfgraph.frozen import dataclass
 from rfgraph.ops import Op
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain

@@ -7,10 +7,10 @@ so that, by that rule, tiles start at multiples of the start multiple ``M`` wher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
 
+from rfgraph.frozen import dataclass
 from rfgraph.present.rows import Document, Records, Sheet
 from rfgraph.present.tiling import TilingView
 from rfgraph.questions.findings import named_axes

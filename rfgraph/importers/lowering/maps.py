@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import Network
 from rfgraph.graph.treatments import matches, modules
 from rfgraph.importers.lowering.layout import Probe

@@ -12,9 +12,10 @@ The parts of one axis always make up the whole axis, each position once. An axis
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
 
 
