@@ -27,7 +27,7 @@ are written in one place, by ``rfgraph.graph.network.read`` and ``rfgraph.graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, reduce
 from itertools import accumulate, chain, islice
 from operator import or_
@@ -42,6 +42,7 @@ from rfgraph.fast import merges
 from rfgraph.fast.interning import Frames, NotPlainError, Table, TooWideError, forget, table_of
 from rfgraph.fast.lanes import lanes_of
 from rfgraph.fast.merges import Apart
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork, axis_names, returned, topological
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size
