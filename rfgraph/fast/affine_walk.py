@@ -27,7 +27,7 @@ are written in one place, by ``rfgraph.graph.network.read`` and ``rfgraph.graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, reduce
 from itertools import accumulate, chain, islice
 from operator import or_
@@ -44,6 +44,7 @@ from rfgraph.fast.lanes import lanes_of
 from rfgraph.fast.merges import Apart
 from rfgraph.fast.path_fields import path_fields
 from rfgraph.fast.shapes import Shape
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork, axis_names, returned, topological
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size

@@ -7,7 +7,7 @@ networks that have as many axes. So the effect of an op on a field is computed o
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf, lcm
 from operator import itemgetter
 from threading import RLock
@@ -17,6 +17,7 @@ from rfgraph.algebra.alignment import Comparison, Verdict, compare
 from rfgraph.algebra.window import FULL, IDENTITY, LARGEST, Window
 from rfgraph.fast.lanes import Lanes
 from rfgraph.fast.shapes import WHOLE, Shape, covering, shape_and_ends
+from rfgraph.frozen import dataclass
 from rfgraph.ops import METADATA, Op, Size, kind_of
 from rfgraph.ops.base import Affine, check_digits
 

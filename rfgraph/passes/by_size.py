@@ -9,7 +9,7 @@ arrays over the ``M`` residues for every node.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, reduce
 from math import gcd, lcm
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from rfgraph.algebra.residues import MISFIT, BySize, shortest_period
 from rfgraph.algebra.window import EMPTY, IDENTITY, MAX_PERIOD, Interval, Window
+from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
 from rfgraph.passes.size_rule import Flags, Ints, SizeRule, size_rule

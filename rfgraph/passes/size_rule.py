@@ -10,7 +10,6 @@ and one modulus of sizes proves the rule for all of them; below the base every s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import ceil, gcd, lcm
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from rfgraph.algebra.residues import InputSizes, MapSize, shortest_period
 from rfgraph.errors import SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Op
 

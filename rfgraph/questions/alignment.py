@@ -7,7 +7,6 @@ the fork where they part. The rule itself stands in ``rfgraph.algebra.alignment`
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from math import prod
@@ -28,6 +27,7 @@ from rfgraph.algebra.residues import shortest_period
 from rfgraph.algebra.window import Window
 from rfgraph.fast.affine_walk import Plain
 from rfgraph.fast.merges import Apart
+from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
 from rfgraph.questions.findings import Finding, Later

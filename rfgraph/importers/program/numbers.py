@@ -7,10 +7,11 @@ constants by moves and products has its zeros where those of its operands are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from rfgraph.frozen import dataclass
 
 #: Constants of more elements than this are not looked at.
 MAX_LOOKED_AT = 1 << 28

@@ -8,10 +8,11 @@ Whatever a framework calls its ops, a reader spells them with these; an op that 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, FrozenInstanceError, field, fields
 from fractions import Fraction
 from typing import Any, Literal, TypeVar, dataclass_transform
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape
 from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.numbers import ALL, Numbers

@@ -25,12 +25,12 @@ def shape_of(primitive: program.Primitive, shapes: Shapes) -> Shape | None:
     raise TypeError(f"{type(primitive).__name__} has no shape rule")
 
 
-@shape_of.register
+@shape_of.register(program.Constant | program.Whole | program.Opaque)
 def _(primitive: program.Constant | program.Whole | program.Opaque, shapes: Shapes) -> Shape | None:
     return primitive.shape
 
 
-@shape_of.register
+@shape_of.register(program.Slide)
 def _(primitive: program.Slide, shapes: Shapes) -> Shape | None:
     shape = _list(shapes[0])
     if shape is None:
@@ -52,7 +52,7 @@ def _(primitive: program.Slide, shapes: Shapes) -> Shape | None:
     return _with_channels(shape, primitive.channel, primitive.channels)
 
 
-@shape_of.register
+@shape_of.register(program.SlideTransposed)
 def _(primitive: program.SlideTransposed, shapes: Shapes) -> Shape | None:
     shape = _list(shapes[0])
     if shape is None:
@@ -65,7 +65,7 @@ def _(primitive: program.SlideTransposed, shapes: Shapes) -> Shape | None:
     return _with_channels(shape, primitive.channel, primitive.channels)
 
 
-@shape_of.register
+@shape_of.register(program.Resize)
 def _(primitive: program.Resize, shapes: Shapes) -> Shape | None:
     shape = _list(shapes[0])
     if shape is None:
@@ -79,7 +79,7 @@ def _(primitive: program.Resize, shapes: Shapes) -> Shape | None:
     return tuple(shape)
 
 
-@shape_of.register
+@shape_of.register(program.AdaptivePool)
 def _(primitive: program.AdaptivePool, shapes: Shapes) -> Shape | None:
     shape = _list(shapes[0])
     if shape is None:
@@ -89,7 +89,7 @@ def _(primitive: program.AdaptivePool, shapes: Shapes) -> Shape | None:
     return tuple(shape)
 
 
-@shape_of.register
+@shape_of.register(program.Pointwise)
 def _(primitive: program.Pointwise, shapes: Shapes) -> Shape | None:
     result: Shape | None = shapes[0]
     for shape in shapes[1:]:
@@ -97,7 +97,7 @@ def _(primitive: program.Pointwise, shapes: Shapes) -> Shape | None:
     return result
 
 
-@shape_of.register
+@shape_of.register(program.Either)
 def _(primitive: program.Either, shapes: Shapes) -> Shape | None:
     known = [shape for shape in shapes if shape is not None]
     if len(known) < len(shapes) or len({len(shape) for shape in known}) != 1:
@@ -108,14 +108,14 @@ def _(primitive: program.Either, shapes: Shapes) -> Shape | None:
     )
 
 
-@shape_of.register
+@shape_of.register(program.Mix)
 def _(primitive: program.Mix, shapes: Shapes) -> Shape | None:
     if shapes[0] is not None:
         _check_dims(primitive.dims, len(shapes[0]))
     return shapes[0]
 
 
-@shape_of.register
+@shape_of.register(program.Reduce)
 def _(primitive: program.Reduce, shapes: Shapes) -> Shape | None:
     shape = shapes[0]
     if shape is None:
@@ -130,7 +130,7 @@ def _(primitive: program.Reduce, shapes: Shapes) -> Shape | None:
     return tuple(kept)
 
 
-@shape_of.register
+@shape_of.register(program.Contract)
 def _(primitive: program.Contract, shapes: Shapes) -> Shape | None:
     sizes: dict[str, Dim] = {}
     for labels, shape in zip(primitive.operands, shapes, strict=True):
@@ -144,7 +144,7 @@ def _(primitive: program.Contract, shapes: Shapes) -> Shape | None:
     return tuple(sizes.get(label, unknown(f"size of {label}")) for label in primitive.output)
 
 
-@shape_of.register
+@shape_of.register(program.Pad)
 def _(primitive: program.Pad, shapes: Shapes) -> Shape | None:
     shape = shapes[0]
     if shape is None:
@@ -154,7 +154,7 @@ def _(primitive: program.Pad, shapes: Shapes) -> Shape | None:
     return tuple(size + before + after for size, (before, after) in zip(shape, primitive.amounts, strict=True))
 
 
-@shape_of.register
+@shape_of.register(program.Slice)
 def _(primitive: program.Slice, shapes: Shapes) -> Shape | None:
     shape = _list(shapes[0])
     if shape is None:
@@ -165,7 +165,7 @@ def _(primitive: program.Slice, shapes: Shapes) -> Shape | None:
     return tuple(shape)
 
 
-@shape_of.register
+@shape_of.register(program.Concat)
 def _(primitive: program.Concat, shapes: Shapes) -> Shape | None:
     known = [shape for shape in shapes if shape is not None]
     if not known:
@@ -181,12 +181,12 @@ def _(primitive: program.Concat, shapes: Shapes) -> Shape | None:
     return tuple(shape)
 
 
-@shape_of.register
+@shape_of.register(program.Roll)
 def _(primitive: program.Roll, shapes: Shapes) -> Shape | None:
     return shapes[0]
 
 
-@shape_of.register
+@shape_of.register(program.Take)
 def _(primitive: program.Take, shapes: Shapes) -> Shape | None:
     rows, indices = shapes
     if rows is None or indices is None:
@@ -195,12 +195,12 @@ def _(primitive: program.Take, shapes: Shapes) -> Shape | None:
     return (*rows[: primitive.dim], *indices, *rows[primitive.dim + 1 :])
 
 
-@shape_of.register
+@shape_of.register(program.Expand)
 def _(primitive: program.Expand, shapes: Shapes) -> Shape | None:
     return None if shapes[0] is None else broadcast(shapes[0], primitive.shape)
 
 
-@shape_of.register
+@shape_of.register(program.DepthToSpace)
 def _(primitive: program.DepthToSpace, shapes: Shapes) -> Shape | None:
     shape = _list(shapes[0])
     if shape is None:
@@ -212,7 +212,7 @@ def _(primitive: program.DepthToSpace, shapes: Shapes) -> Shape | None:
     return tuple(shape)
 
 
-@shape_of.register
+@shape_of.register(program.SpaceToDepth)
 def _(primitive: program.SpaceToDepth, shapes: Shapes) -> Shape | None:
     shape = _list(shapes[0])
     if shape is None:
@@ -224,12 +224,12 @@ def _(primitive: program.SpaceToDepth, shapes: Shapes) -> Shape | None:
     return tuple(shape)
 
 
-@shape_of.register
+@shape_of.register(program.Reshape)
 def _(primitive: program.Reshape, shapes: Shapes) -> Shape | None:
     return primitive.shape
 
 
-@shape_of.register
+@shape_of.register(program.Squeeze)
 def _(primitive: program.Squeeze, shapes: Shapes) -> Shape | None:
     if shapes[0] is None:
         return None
@@ -237,7 +237,7 @@ def _(primitive: program.Squeeze, shapes: Shapes) -> Shape | None:
     return tuple(size for dim, size in enumerate(shapes[0]) if dim not in primitive.dims)
 
 
-@shape_of.register
+@shape_of.register(program.Unsqueeze)
 def _(primitive: program.Unsqueeze, shapes: Shapes) -> Shape | None:
     if shapes[0] is None:
         return None
@@ -247,7 +247,7 @@ def _(primitive: program.Unsqueeze, shapes: Shapes) -> Shape | None:
     return tuple(1 if dim in primitive.dims else next(rest) for dim in range(rank))
 
 
-@shape_of.register
+@shape_of.register(program.Transpose)
 def _(primitive: program.Transpose, shapes: Shapes) -> Shape | None:
     shape = shapes[0]
     if shape is None:

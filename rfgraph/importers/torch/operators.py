@@ -8,7 +8,6 @@ returns the values of the node's outputs: tensors, or sizes where the operator m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -17,6 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
