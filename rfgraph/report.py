@@ -106,10 +106,10 @@ class Report(Mapping[Hashable, Layer]):
         Examples
         --------
         >>> from rfgraph import Network, analyze
-        >>> net = Network("up", axes=1)
-        >>> up = net.resize("up", net.conv("conv", net.input("x"), kernel=3), scale=2)
+        >>> net = Network("same", axes=1)
+        >>> half = net.conv("half", net.input("x"), kernel=3, stride=2, padding="same")
         >>> print(analyze(net).engine)
-        passes: op 'resize' reads another window at each output phase
+        passes: op 'conv' reads padding 'same' with stride 2 depends on the input size; give one
         """
         return self._solved.engine
 
@@ -135,7 +135,7 @@ class Report(Mapping[Hashable, Layer]):
 
     @property
     def _source(self) -> int:
-        return self._general.source_id
+        return self._solved.source_id
 
     @property
     def _layers(self) -> OrderedNetwork:

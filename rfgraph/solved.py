@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -13,6 +12,7 @@ from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import BySize
 from rfgraph.algebra.window import EMPTY, FULL, Window
 from rfgraph.fast.affine_walk import Plain, walked
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import BatchNorm, OrderedNetwork
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat
@@ -21,7 +21,7 @@ from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph, compile_sized
 from rfgraph.passes.results import Extremes, Fields
 from rfgraph.questions import productivity
-from rfgraph.questions.alignment import find, find_plain, is_off
+from rfgraph.questions.alignment import find, find_plain, plain_verdicts
 from rfgraph.questions.findings import Finding
 from rfgraph.questions.forks import Branches
 
@@ -76,6 +76,10 @@ class Solved(Protocol):
     @property
     def source(self) -> Hashable:
         """The node in whose indices fields are given."""
+
+    @property
+    def source_id(self) -> int:
+        """Its id."""
 
     @property
     def layers(self) -> OrderedNetwork:
@@ -302,6 +306,11 @@ class Walked:
         """The input."""
         return self.plain.source
 
+    @property
+    def source_id(self) -> int:
+        """Its id: it comes first."""
+        return 0
+
     @cached_property
     def layers(self) -> OrderedNetwork:
         """The network, checked."""
@@ -368,8 +377,10 @@ class Walked:
             return None
         if not self.plain.misaligned:
             return True
-        # Where none is off for sure, where they part may tell.
-        return False if any(is_off(*pair.windows, modes[axis]) for axis, pair in self.plain.apart()) else None
+        if self.plain.is_surely_off(modes):
+            return False
+        verdicts = plain_verdicts(self.plain, modes, lambda: self._branches)
+        return False if any(verdict == "off" for _, _, verdict in verdicts) else None
 
     def may_be_global(self, nodes: Collection[Hashable]) -> bool:
         """Return whether one of ``nodes`` reads a whole axis."""
@@ -381,7 +392,7 @@ class Walked:
 
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""
-        return self.plain.extremes()
+        return self.plain.extremes() or self.general.extremes()
 
     def numbers(self) -> Numbers:
         """Return size, stride and padding of all fields as arrays."""
@@ -400,10 +411,10 @@ def solve(
     ========  =================================================  ===============================================
     engine    when                                               why it is right
     ========  =================================================  ===============================================
-    walk      one input; each op reads one interval per output,  a field is a frame and a size, and both add up
+    walk      one input; each op reads one interval per output,  a field is a shape and two ends, which add up
               or the whole axis; sizes meet as they should       (head of ``rfgraph.fast.affine_walk``); held
                                                                  against the passes by a property test
-    passes    always: upsampling, SAME padding without a size,   the window algebra, op by op
+    passes    always: SAME padding without a size, bounds,       the window algebra, op by op
               several inputs, a source of one's own, ``treat``,
               batch statistics, sizes by name, unknown ops
     ========  =================================================  ===============================================

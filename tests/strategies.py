@@ -259,6 +259,88 @@ REGULAR = [_conv, _conv, _resize, _move, _block, _pointwise]
 PLAIN = [_conv, _conv, _move, _pointwise]
 SIZED = [_fixed, _same, *_LAYERS]
 GATED = [_kept, _kept, _kept, _pointwise, _whole]
+UPSAMPLING = [_conv_transpose, _conv_transpose, _resize, _resize, _block, _conv, _moved, _pointwise]
+UPSAMPLING_GATED = [*UPSAMPLING, *UPSAMPLING, _whole]
+
+
+@st.composite
+def decoders(draw, axes=ONE_OR_TWO, levels=3):
+    """A decoder, as U-Nets and feature pyramids have them, whose maps fit at sizes that its strides divide.
+
+    Maps are made smaller level by level and larger again in as many ways as there are, and meet those of the same level
+    on the way, shifted at times; some gates read the whole axis. Its input size, or ``None``, is that of ``fitting``.
+    """
+    axes = draw(axes)
+    net = Network(axes=axes)
+    factors = [draw(st.sampled_from([2, 2, 2, 3, Fraction(3, 2)])) for _ in range(draw(st.integers(1, levels)))]
+    x, skips = net.input("in0"), []
+    for level, factor in enumerate(factors):
+        x = _kept_in(draw, net, f"down{level}", x, axes)
+        skips.append(x)
+        x = _shrunk(draw, net, f"shrunk{level}", x, factor)
+    x = _kept_in(draw, net, "middle", x, axes)
+    for level, factor in reversed(list(enumerate(factors))):
+        up = _grown(draw, net, f"grown{level}", x, factor)
+        sides = [skips[level], _kept_in(draw, net, f"up{level}", up, axes)]
+        if draw(st.integers(0, 3)) == 0:
+            sides.append(_kept_in(draw, net, f"lateral{level}", skips[level], axes))
+        if draw(st.integers(0, 5)) == 0:
+            sides.append(up)
+        if draw(st.integers(0, 5)) == 0:
+            sides = [net.mul(f"gated{level}", sides[0], net.global_avg_pool(f"gate{level}", sides[1])), *sides[1:]]
+        sides = draw(st.permutations(sides))
+        x = net.node(draw(st.sampled_from(["add", "concat", "mul"])), f"skip{level}", *sides)
+        if draw(st.booleans()):
+            x = _kept_in(draw, net, f"out{level}", x, axes)
+    return net.graph
+
+
+def _kept_in(draw, net, name, x, axes):
+    """A few layers that keep the size of a map; some move it, and some read nothing of it at one end."""
+    for i in range(draw(st.integers(0, 2))):
+        kernel, dilation = draw(st.sampled_from([1, 2, 3, 3, 4])), draw(st.sampled_from([1, 1, 1, 2, 3]))
+        total = (kernel - 1) * dilation
+        before = [draw(st.sampled_from([total // 2, total // 2, 0, total])) for _ in range(axes)]
+        padding = [[first, total - first] for first in before]
+        x = net.conv(f"{name}/{i}", x, kernel=kernel, dilation=dilation, padding=padding)
+    if draw(st.integers(0, 5)) == 0:
+        by = draw(st.integers(-2, 2))
+        x = net.pad(f"{name}/moved", x, padding=[[by, -by]] * axes)
+    return x
+
+
+def _shrunk(draw, net, name, x, factor):
+    if factor == Fraction(3, 2):
+        return net.resize(name, x, scale="2/3", mode=draw(st.sampled_from(["nearest", "linear"])))
+    if draw(st.integers(0, 3)) == 0:
+        return net.space_to_depth(name, x, block=factor)
+    kernel = factor + draw(st.integers(0, 2))
+    before = draw(st.integers(0, kernel - factor))
+    axes = net.graph.graph["axes"]
+    padding = [[before, kernel - factor - before]] * axes
+    return net.node(draw(st.sampled_from(["conv", "max_pool"])), name, x, kernel=kernel, stride=factor, padding=padding)
+
+
+def _grown(draw, net, name, x, factor):
+    kind = draw(st.sampled_from(["transposed", "transposed", "resize", "resize", "shuffle"]))
+    if factor == Fraction(3, 2) or kind == "resize":
+        mode = draw(st.sampled_from(["nearest", "linear", "cubic"]))
+        coordinates = draw(st.sampled_from(["half_pixel", "half_pixel", "asymmetric"]))
+        return net.resize(name, x, scale=str(factor), mode=mode, coordinates=coordinates)
+    if kind == "shuffle":
+        return net.depth_to_space(name, x, block=factor)
+    kernel, dilation = draw(st.integers(1, 5)), draw(st.sampled_from([1, 1, 1, 2, 3]))
+    crop = (kernel - 1) * dilation + 1 - factor
+    before = draw(st.integers(0, max(crop, 0)))
+    padding = [[before, max(crop, 0) - before]] * net.graph.graph["axes"]
+    more = max(-crop, 0)
+    return net.conv_transpose(
+        name, x, kernel=kernel, stride=factor, dilation=dilation, padding=padding, output_padding=more
+    )
+
+
+#: The input sizes at which the maps of any ``decoders`` fit.
+fitting = st.integers(1, 3).map(lambda times: 216 * times)
 
 
 def sized(draw, graph, low=4, high=11):

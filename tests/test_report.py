@@ -151,7 +151,7 @@ def test_a_report_says_why_the_walk_did_not_solve_it(options, why):
 @pytest.mark.parametrize(
     ("op", "attributes", "why"),
     [
-        ("resize", {"scale": 2}, "op 'resize' reads another window at each output phase"),
+        ("resize", {"scale": 2, "bound": "a mask"}, "op 'resize' may read less than its window"),
         ("adaptive_avg_pool", {"size": 3}, "op 'adaptive_avg_pool' reads"),
         ("unknown", {"of": "Foo"}, "Foo"),
     ],

@@ -5,11 +5,14 @@ Twin of the domain ``rfgraph.passes.fields``, of ``rfgraph.graph.sizes`` and of 
 ``tests/fast/test_affine_walk.py::test_what_is_solved_of_any_network_is_right``.
 
 A network is plain if it has one input, and every op reads one interval per output or the whole axis. On each axis the
-field of a node is then its effective stride and two numbers: how far output 0 begins before the input (``before``, the
-padding), and where it ends (``last``). An op adds to both what its stride decides. Branches line up if the centres are
-the same, that is if ``before`` and ``last`` differ by the same number; their merge holds the larger of both.
+field of a node is then a *shape* and two numbers: how far output 0 begins before the input (``before``, the padding),
+and where it ends (``last``). The shape is the effective stride; where the network upsamples, it is also how the other
+output phases differ from the first (``rfgraph.fast.shapes``). An op adds to both numbers what the shape decides.
+Branches of one shape line up if the centres are the same, that is if ``before`` and ``last`` differ by the same number;
+their merge holds the larger of both. What branches of unlike shapes have in common is worked out once for each distance
+between them.
 
-The state of a node is one integer. Its lowest lane holds the number of the *frame*: for every axis the stride, whether
+The state of a node is one integer. Its lowest lane holds the number of the *frame*: for every axis the shape, whether
 the size of the map is known, and whether some path reads the whole axis. Above it stand the lanes of ``before`` and of
 ``last`` of every axis, and above them those of the sizes of the map. An op is a table from frame to the number that is
 added to the state; one that heeds the size of its map has a table from frame and sizes. A merge compares all lanes of
@@ -24,7 +27,7 @@ are written in one place, by ``rfgraph.graph.network.read`` and ``rfgraph.graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, reduce
 from itertools import accumulate, chain, islice
 from operator import or_
@@ -32,12 +35,16 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from rfgraph.algebra.window import FULL, Window
+from rfgraph.algebra.alignment import Mode, Verdict, seen_from
+from rfgraph.algebra.window import Window
 from rfgraph.errors import RFGraphError
 from rfgraph.fast import merges
 from rfgraph.fast.interning import Frames, NotPlainError, Table, TooWideError, forget, table_of
 from rfgraph.fast.lanes import lanes_of
 from rfgraph.fast.merges import Apart
+from rfgraph.fast.path_fields import path_fields
+from rfgraph.fast.shapes import Shape
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork, axis_names, returned, topological
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size
@@ -101,11 +108,11 @@ class Plain:
                 state = states[feeds[at]]
                 held = least.get((spec, state & numbers))
                 if held is None:
-                    strides = [(axis, need, frames[state & numbers][axis].stride) for axis, need in needs[spec].items()]
+                    of_axes = frames[state & numbers]
                     held = [
-                        (lanes.before(axis), lanes.last(axis), need * stride - 1 + 2 * lanes.zero)
-                        for axis, need, stride in strides
-                        if need * stride > 1
+                        (lanes.before(axis), lanes.last(axis), more + 2 * lanes.zero)
+                        for axis, need in needs[spec].items()
+                        if (more := of_axes[axis].shape.least(need)) > 0
                     ]
                     least[spec, state & numbers] = held
                 for at_before, at_last, more in held:
@@ -132,11 +139,7 @@ class Plain:
 
         It is asked of the ops and sizes that occur, not of each node; ``rfgraph.questions.unread`` tells of the rest.
         """
-        return all(
-            read.covers(size)
-            for spec, sizes in self._read_maps
-            for read, size in zip(self._table.reads_at(spec, sizes), sizes, strict=True)
-        )
+        return all(self._table.covers_map(spec, sizes) for spec, sizes in self._read_maps)
 
     @cached_property
     def gets_to_ends(self) -> bool:
@@ -163,19 +166,19 @@ class Plain:
 
     def field(self, node: Hashable) -> tuple[Window, ...]:
         """Return the receptive field of a node, one entry per axis; right only where there are no holes."""
-        state, lanes = self.states[node], self._table.lanes
-        return tuple(
-            [
-                Window(lanes.size_less_one(state, axis) + 1, frame.stride, lanes.padding(state, axis))
-                if frame.stride
-                else FULL
-                for axis, frame in enumerate(self._frames(node))
-            ]
-        )
+        state, table = self.states[node], self._table
+        return tuple([table.field(state, axis) for axis in range(len(self.axes))])
 
     def apart(self) -> Iterator[tuple[int, Apart]]:
         """Yield the branches that do not line up with the widest one of their merge, with their axis."""
         return merges.apart(self._table, self._merges_that_are_off())
+
+    def is_surely_off(self, modes: Sequence[Mode]) -> bool:
+        """Return whether some branches do not line up wherever they part: the cheap question before ``apart``."""
+        return not self.upsamples and any(
+            not self.stacks(pair.merge) and (modes[axis] == "center" or pair.last != pair.other_last)
+            for axis, pair in self.apart()
+        )
 
     def _merges_that_are_off(self) -> Iterator[tuple[int, int, list[int]]]:
         """Yield the id of each merge whose branches differ in centre, its state, and the states of what it reads."""
@@ -193,10 +196,64 @@ class Plain:
         return self._table.specs[self.specs[v]].ops[0].stacks
 
     def at_fork(self, pair: Apart, axis: int) -> tuple[int, int, int]:
-        """Return the stride of the node where branches part, and where what its output 0 reads begins and ends."""
+        """Return the stride of the node where branches part, and where what its output 0 reads begins and ends.
+
+        Only of a network that does not upsample.
+        """
+        shape, before, last = self._fork_of(pair, axis)
+        return shape.step, before, last
+
+    def _fork_of(self, pair: Apart, axis: int) -> tuple[Shape, int, int]:
+        """Return the shape of the field of the node where branches part, and the ends of its leading phase."""
         fork = self.nodes[self.fork(pair.merge, pair.reference, pair.other, axis)]
         state, lanes = self.states[fork], self._table.lanes
-        return self._frames(fork)[axis].stride, lanes.padding(state, axis), lanes.end(state, axis)
+        return self._frames(fork)[axis].shape, lanes.padding(state, axis), lanes.end(state, axis)
+
+    def verdict_in_phases(
+        self, pair: Apart, axis: int, mode: Mode, from_fork: Callable[[], tuple[Window, Window]]
+    ) -> Verdict:
+        """Return how two branches lie to each other, as ``rfgraph.algebra.alignment.compare`` judges it.
+
+        The fields of both and of the node where they part tell what they read of it, where every feature of it reads
+        another interval, if no op on the way leaves any output empty or goes backward: then it does not matter in which
+        order ops are composed. That is judged once for all branches that lie so.
+
+        Parameters
+        ----------
+        pair, axis
+            The branches, and the axis.
+        mode
+            What counts as lined up: not the last index alone.
+        from_fork
+            Returns what both read of their fork; asked where their fields do not tell.
+        """
+        if pair.phased is not None and pair.phased[1].verdict == "jitter":
+            return "jitter"
+        stacked = self.stacks(pair.merge)
+        shape, before, last = self._fork_of(pair, axis)
+        if shape.period > 1 or not self._is_regular:
+            return pair.verdict_by(mode, from_fork, stacked=stacked)
+        verdicts, key = self._table.verdicts, (*pair.seen_from(before, last), shape, mode, stacked)
+        verdict = verdicts.get(key)
+        if verdict is None:
+            fork = shape.placed(before, last)
+            one, other = (seen_from(fork, branch) for branch in pair.windows)
+            if one is None or other is None:
+                return pair.verdict_by(mode, from_fork, stacked=stacked)
+            seen = one, other
+            verdicts[key] = verdict = pair.verdict_by(mode, lambda: seen, stacked=stacked)
+        return verdict
+
+    @cached_property
+    def _is_regular(self) -> bool:
+        """Whether what each op reads goes on from output to output, none of which reads nothing."""
+        reads = {read for spec, sizes in self._read_maps for read in self._table.reads_at(spec, sizes)}
+        return all(read.window.is_full or read.window.regular for read in reads)
+
+    @cached_property
+    def upsamples(self) -> bool:
+        """Whether the output phases of some field differ."""
+        return bool(self._table.phased) and not self._table.phased.isdisjoint(self._numbers)
 
     def fork(self, merge: int, one: int, other: int, axis: int) -> int:
         """Return the node where the branches that enter ``merge`` at slots ``one`` and ``other`` part, all by id."""
@@ -223,7 +280,7 @@ class Plain:
     def _live_edges(self, axis: int) -> list[bool]:
         """Return whether a local field along an axis passes each edge, [E]."""
         frames, feeds = self._table.frames, self._tails
-        is_local = [bool(frames[number][axis].stride) for number in self._numbers]
+        is_local = [frames[number][axis].shape.is_local for number in self._numbers]
         sizes = [of_map[axis] for of_map in self.sizes()]
         live, at = list[bool](), 0
         for v, degree in enumerate(self.degrees):
@@ -293,17 +350,30 @@ class Plain:
 
     def may_see_all(self) -> bool:
         """Return whether some field may be larger than the image."""
-        lanes, together = self._table.lanes, reduce(or_, self.states.values())
-        sizes = enumerate(self.map_size(self.source))
-        return any(size is not None and lanes.size_less_one(together, axis) >= size for axis, size in sizes)
+        lanes, frames, together = self._table.lanes, self._table.frames, reduce(or_, self.states.values())
+        for axis, size in enumerate(self.map_size(self.source)):
+            if size is not None:
+                shapes = [frames[number][axis].shape for number in set(self._numbers)] if self.upsamples else []
+                widest = max((shape.size for shape in shapes if shape.is_local), default=1)
+                if lanes.size_less_one(together, axis) + widest > size:
+                    return True
+        return False
 
-    def extremes(self) -> list[Extremes]:
-        """Return the smallest and largest fields of the paths to every node, one entry per axis."""
+    def extremes(self) -> list[Extremes] | None:
+        """Return the smallest and largest fields of the paths to every node, one entry per axis.
+
+        ``None`` where the general passes have to tell, of paths with many phases or no more than bounds.
+        """
+        if self.upsamples:
+            try:
+                return self._extremes_in_phases()
+            except NotPlainError:
+                return None
         lanes, known, of_maps = self._table.lanes, self._table.frames, self.sizes()
         extremes: list[Extremes] = []
         walked: list[tuple[list[Size], list[int]]] = []  # sizes of maps and fields, of each axis
         for axis in range(len(self.axes)):
-            is_local = [bool(frames[axis].stride) for frames in known]
+            is_local = [frames[axis].shape.is_local for frames in known]
             less_one = lanes.sizes_less_one(self.states.values(), axis)
             fields = [less + 1 if is_local[number] else 0 for less, number in zip(less_one, self._numbers, strict=True)]
             sizes = [size[axis] for size in of_maps]
@@ -316,6 +386,21 @@ class Plain:
             # Where all merges line up, the largest is the field itself.
             largest = self._extremes(sizes, fields, max) if self.misaligned else fields
             extremes.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
+        return extremes
+
+    def _extremes_in_phases(self) -> list[Extremes]:
+        """Return the same of a network that upsamples: there the shapes of paths differ where they meet."""
+        known, sizes, feeds, extremes = self._table.specs, self.sizes(), iter(self._tails), list[Extremes]()
+        tails = [list(islice(feeds, degree)) for degree in self.degrees]
+        distinct = [known[spec].ops for spec in set(self.specs)]
+        for axis in range(len(self.axes)):
+            for other in range(axis):
+                if all(ops[axis] == ops[other] for ops in distinct) and all(n[axis] == n[other] for n in sizes):
+                    extremes.append(extremes[other])
+                    break
+            else:
+                ends = path_fields(self._table, self.specs, tails, sizes, axis)
+                extremes.append(Extremes([end and end[0] for end in ends], [end and end[1] for end in ends], {}))
         return extremes
 
     def _extremes(self, sizes: Sequence[Size], fields: Sequence[int], choose: Callable[[list[int]], int]) -> list[int]:
@@ -347,7 +432,10 @@ class Plain:
 
         table, lanes, strides = self._table, self._table.lanes, self._table.strides
         if strides is None or strides.shape[1] < len(table.frames):
-            of_axes = [[frame.stride for frame in of_axis] for of_axis in zip(*table.frames, strict=True)]
+            of_axes = [
+                [frame.shape.step * (frame.shape.period == 1) for frame in of_axis]
+                for of_axis in zip(*table.frames, strict=True)
+            ]
             strides = table.strides = integers(of_axes)
         return of_states(self.axes, self.nodes, self.states.values(), strides, lanes)
 

@@ -7,14 +7,17 @@ networks that have as many axes. So the effect of an op on a field is computed o
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
-from math import inf
+from dataclasses import field
+from math import inf, lcm
 from operator import itemgetter
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rfgraph.algebra.window import Window
+from rfgraph.algebra.alignment import Comparison, Verdict, compare
+from rfgraph.algebra.window import FULL, IDENTITY, LARGEST, Window
 from rfgraph.fast.lanes import Lanes
+from rfgraph.fast.shapes import WHOLE, Shape, covering, shape_and_ends
+from rfgraph.frozen import dataclass
 from rfgraph.ops import METADATA, Op, Size, kind_of
 from rfgraph.ops.base import Affine, check_digits
 
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
 #: Numbered sets of attributes and frames are forgotten beyond these: bounds on memory that no real network meets.
 MAX_SPECS = 1 << 14
 MAX_FRAMES = 1 << 16
+
+#: Shapes of more phases are left to the general passes; and shapes are forgotten beyond so many phases in all.
+MAX_PHASES = 1 << 12
+MAX_ALL_PHASES = 1 << 18
 
 
 class NotPlainError(Exception):
@@ -37,10 +44,10 @@ class TooWideError(Exception):
 class Frame(NamedTuple):
     """All that decides what an op does to a node's numbers along one axis, but for the size of its map.
 
-    Where every path reads the whole axis there is no local field: ``stride`` is 0, and no one looks at its lanes.
+    Where every path reads the whole axis there is no local field, and no one looks at its lanes.
     """
 
-    stride: int
+    shape: Shape
     is_sized: bool  # whether the size of the map is known
     is_global: bool
 
@@ -50,13 +57,10 @@ Frames = tuple[Frame, ...]
 
 
 class Read(NamedTuple):
-    """What an op reads of maps of one size, along one axis: the whole of it, or an interval."""
+    """What an op reads of maps of one size, along one axis: the whole of it, or an interval at each output phase."""
 
-    is_full: bool
-    first: int  # of what output 0 reads
-    grows: int  # its size less one
+    window: Window
     spacing: float  # how far apart the positions lie that are read; infinite where that is not known
-    step: int
     map_size: Size  # of what it makes
     totals: bool  # whether it reads totals over the whole axis besides
 
@@ -65,14 +69,21 @@ class Read(NamedTuple):
 
         Of a size that is not known, what lies at the borders is left out.
         """
-        if self.is_full or self.totals:
+        read = self.window
+        if read.is_full or self.totals:
             return True
-        if self.step > 1 and (self.spacing != 1 or self.grows + 1 < self.step):
+        if not (self.spacing == 1 and read.seamless) and (read.period > 1 or read.step > 1):
             return False
         if size is None or self.map_size is None:
             return True
-        reached = self.first + self.grows + (self.map_size - 1) * self.step
-        return self.spacing <= self.map_size and self.first <= 0 and reached >= size - 1
+        begin, end = read.interval(0), read.interval(self.map_size - 1)
+        reaches = begin is not None and end is not None and begin[0] <= 0 and end[1] >= size - 1
+        return reaches and self.spacing <= self.map_size
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether some output reads several positions."""
+        return any(ends is not None and ends[0] < ends[1] for ends in self.window.intervals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +103,20 @@ class Spec:
 
 
 class Meeting(NamedTuple):
-    """How the states of two inputs of unequal frames or map sizes make that of their merge."""
+    """How the states of two inputs of unequal frames or map sizes make that of their merge.
+
+    Where their shapes are unlike on some axis, all of it holds at one distance between the ends of both only.
+    """
 
     state: int  # the number of the frame
     #: The lanes that are those of one input alone, and those that hold the larger of both.
     from_first: int
     from_second: int
     both: int
-    #: The lanes of ``before`` of the axes on which both have a local field.
+    #: The lanes of ``before`` of the axes on which both have a local field, of one shape.
     compared: int
+    #: A bit in the lane of ``before`` of each axis on which centres differ though shapes are unlike.
+    off: int
 
 
 #: What tells sets of attributes apart, and the number of the spec by what it returns.
@@ -116,8 +132,7 @@ class Table:
     #: By spec, what it adds to a state, by the number of the state's frame; ``None`` for the identity. Where it heeds
     #: sizes of maps that are known, what it adds is kept in ``sized_steps``.
     steps: list[dict[int, int] | None] = field(default_factory=list)
-    #: By spec, the axes on which it reads several positions, and how many strides its input has to read there for no
-    #: position between to be skipped.
+    #: By spec, the axes on which it reads several positions, and how many outputs of its input these lie apart.
     needs: list[dict[int, float]] = field(default_factory=list)
     spec_of_attributes: dict[Hashable, int] = field(default_factory=dict)  # attributes that matter -> spec
     spec_of_op: dict[str, int] = field(default_factory=dict)  # op -> spec of nodes that have no other attribute
@@ -125,10 +140,24 @@ class Table:
     frames: list[Frames] = field(default_factory=list)
     #: By the number of frames, the lanes of ``before`` of those axes that have a local field.
     local: list[int] = field(default_factory=list)
+    sized: list[tuple[bool, ...]] = field(default_factory=list)  # on which axes the size of the map is known
     numbers: dict[Frames, int] = field(default_factory=dict)
+    shapes: dict[Window, Shape] = field(default_factory=dict)  # of local fields
+    phases: int = 0  # of all shapes that have several
+    #: The numbers of the frames that have several phases on some axis.
+    phased: set[int] = field(default_factory=set)
     reads: dict[tuple[int, tuple[Size, ...]], tuple[Read, ...]] = field(default_factory=dict)  # by spec and map sizes
+    covers: dict[tuple[int, tuple[Size, ...]], bool] = field(default_factory=dict)
     sized_steps: dict[tuple[int, int], int] = field(default_factory=dict)  # by spec, and frame and sizes of a state
-    meetings: dict[tuple[int, bool, int, int], Meeting] = field(default_factory=dict)
+    #: By spec, whether there are more than two inputs, and the frames and sizes of two; where shapes are unlike, by the
+    #: difference of their lanes too.
+    meetings: dict[tuple[int, ...], Meeting] = field(default_factory=dict)
+    comparisons: dict[tuple[Shape, Shape, int, int], Comparison] = field(default_factory=dict)
+    #: How branches of a network that upsamples lie to each other, by all that decides it.
+    verdicts: dict[Hashable, Verdict] = field(default_factory=dict)
+    gaps: dict[tuple[Shape, Shape], int] = field(default_factory=dict)
+    #: By spec, map sizes, axis and the shape of a path: what shape it has behind that op, and how much longer it is.
+    path_steps: dict[tuple[int, tuple[Size, ...], int, Shape], tuple[Shape, int]] = field(default_factory=dict)
     strides: IntegerArray | None = None  # of the frames, when they were last asked for
     widest: int = 0  # most that any step adds to any lane, or takes away
     shrinks: bool = False  # whether any step makes a map smaller
@@ -138,7 +167,11 @@ class Table:
     def is_full(self) -> bool:
         """Whether it is time to begin another, with room for the frames of a network."""
         most = min(MAX_FRAMES, self.lanes.frames // 2)
-        return len(self.specs) > MAX_SPECS or max(map(len, (self.frames, self.sized_steps, self.meetings))) > most
+        kept = (self.frames, self.sized_steps, self.covers, self.meetings, self.path_steps)
+        of_branches = (self.comparisons, self.verdicts, self.gaps)
+        return (
+            len(self.specs) > MAX_SPECS or self.phases > MAX_ALL_PHASES or max(map(len, (*kept, *of_branches))) > most
+        )
 
     def frame(self, frames: Frames) -> int:
         """Return the number of the frames of all axes."""
@@ -150,11 +183,31 @@ class Table:
                     raise TooWideError
                 if number == len(self.frames):
                     lanes = self.lanes
-                    local = (lanes.lane << lanes.before(axis) for axis, frame in enumerate(frames) if frame.stride)
-                    self.local.append(sum(local))
+                    local = [axis for axis, frame in enumerate(frames) if frame.shape.is_local]
+                    self.local.append(sum(lanes.lane << lanes.before(axis) for axis in local))
+                    self.sized.append(tuple([frame.is_sized for frame in frames]))
+                    if any(frame.shape.period > 1 for frame in frames):
+                        self.phased.add(number)
                     self.frames.append(frames)
                     self.numbers[frames] = number
         return number
+
+    def shape(self, window: Window) -> Shape:
+        """Return the one shape that has this window.
+
+        Raises
+        ------
+        NotPlainError
+            If it has more phases than are followed here.
+        """
+        shape = self.shapes.get(window)
+        if shape is None:
+            if window.period > MAX_PHASES:
+                raise NotPlainError(f"its fields have more than {MAX_PHASES} output phases")
+            with self.lock:
+                shape = self.shapes.setdefault(window, Shape(window))
+                self.phases += window.period if window.period > 1 else 0
+        return shape
 
     def specs_of(self, attributes: Iterable[Mapping[str, Any]]) -> list[int]:
         """Return the number of what each node's attributes say, [V]."""
@@ -217,7 +270,8 @@ class Table:
         sizes = [op.size(()) for op in ops] if given is None else given
         if any(size is not None and size < (op.smallest or 1) for op, size in zip(ops, sizes, strict=True)):
             raise NotPlainError("its input is smaller than the model takes")
-        state, lanes = self.frame(tuple([Frame(1, size is not None, False) for size in sizes])), self.lanes
+        itself = self.shape(IDENTITY)
+        state, lanes = self.frame(tuple([Frame(itself, size is not None, False) for size in sizes])), self.lanes
         for axis, size in enumerate(sizes):
             state += lanes.zero << lanes.before(axis) | lanes.zero << lanes.last(axis)
             if size is not None:
@@ -233,6 +287,11 @@ class Table:
                 for axis, frame in enumerate(self.frames[state & lanes.frames])
             ]
         )
+
+    def field(self, state: int, axis: int) -> Window:
+        """Return the receptive field along one axis, ``FULL`` where there is no local one; right but for its holes."""
+        shape, lanes = self.frames[state & self.lanes.frames][axis].shape, self.lanes
+        return shape.placed(lanes.padding(state, axis), lanes.end(state, axis)) if shape.is_local else FULL
 
     def step(self, spec: int, state: int) -> int:
         """Return what a spec that is no identity adds to a state, and keep it.
@@ -260,7 +319,7 @@ class Table:
         number, sizes = state & lanes.frames, self.map_sizes(state)
         added, new = 0, []
         for axis, (read, frame) in enumerate(zip(self.reads_at(spec, sizes), self.frames[number], strict=True)):
-            (stride, is_sized, is_global), size = frame, sizes[axis]
+            (shape, is_sized, is_global), size = frame, sizes[axis]
             if grows is not None:
                 change = grows[axis] if is_sized else 0
             else:
@@ -268,13 +327,35 @@ class Table:
                 change = (read.map_size or 1) - (size or 1)
             added += self._in_lane(change, lanes.map_size(axis))
             self.shrinks = self.shrinks or change < 0
-            if read.is_full or not stride:
-                new.append(Frame(0, is_sized, True))
+            if read.window.is_full or not shape.is_local:
+                new.append(Frame(WHOLE, is_sized, True))
                 continue
-            new.append(Frame(stride * read.step, is_sized, is_global or read.totals))
-            added += self._in_lane(-read.first * stride, lanes.before(axis))
-            added += self._in_lane((read.first + read.grows) * stride, lanes.last(axis))
+            of_field, first, last = self.through(read.window, shape)
+            new.append(Frame(of_field, is_sized, is_global or read.totals))
+            added += self._in_lane(-first, lanes.before(axis))
+            added += self._in_lane(last, lanes.last(axis))
         return added + self.frame(tuple(new)) - number
+
+    def through(self, read: Window, shape: Shape) -> tuple[Shape, int, int]:
+        """Return the shape of what an op reads of the source, and how much later its leading phase begins and ends.
+
+        Raises
+        ------
+        NotPlainError
+            If that is not one interval per output phase, or only a bound.
+        """
+        if read.period == shape.period == 1:
+            first, last = read.intervals[0] or (0, 0)
+            step = read.step * shape.step
+            if step > LARGEST:
+                raise NotPlainError("its stride has more than 3000 digits")
+            alone = shape if read.step == 1 else self.shape(Window(1, step))
+            return alone, first * shape.step, last * shape.step
+        field = read.through(shape.window)
+        if not field.is_local or not field.exact:
+            raise NotPlainError(f"an op reads {_described(field)}")
+        window, first, last = shape_and_ends(field)
+        return self.shape(window), first, last
 
     def reads_at(self, spec: int, map_sizes: tuple[Size, ...]) -> tuple[Read, ...]:
         """Return what an op reads of a map, one entry per axis."""
@@ -287,7 +368,7 @@ class Table:
             reads = tuple([_read(op, map_size, kind) for op, map_size in zip(ops, asked, strict=True)])
             with self.lock:
                 for axis, read in enumerate(reads):
-                    if read.grows:
+                    if read.is_wide:
                         needs[axis] = max(needs.get(axis, 0), read.spacing)
                 self.reads[spec, asked] = reads
         if grows is None or map_sizes == asked:
@@ -298,6 +379,15 @@ class Table:
                 for read, size, more in zip(reads, map_sizes, grows, strict=True)
             ]
         )
+
+    def covers_map(self, spec: int, map_sizes: tuple[Size, ...]) -> bool:
+        """Return whether an op surely reads every position of a map."""
+        covers = self.covers.get((spec, map_sizes))
+        if covers is None:
+            reads = self.reads_at(spec, map_sizes)
+            covers = all(read.covers(size) for read, size in zip(reads, map_sizes, strict=True))
+            self.covers[spec, map_sizes] = covers
+        return covers
 
     def merged(self, spec: int, degree: int, a: int, b: int) -> tuple[int, int]:
         """Return the state of a merge of two inputs of unequal frames or map sizes, and bits that say how they are off.
@@ -312,20 +402,22 @@ class Table:
         """
         lanes = self.lanes
         ends, guards, keys = lanes.ends, lanes.guards, lanes.frames | lanes.sizes
-        key = spec, degree > 2, a & keys, b & keys
-        meeting = self.meetings.get(key)
-        if meeting is None:
-            self.meetings[key] = meeting = self._meet(spec, degree, a, b)
         over = (a & ends | guards) - (b & ends)
+        key = spec, degree > 2, a & keys, b & keys
+        meeting = self.meetings.get(key) or self.meetings.get((*key, over))
+        if meeting is None:
+            meeting, is_at_distance = self._meet(spec, degree, a, b)
+            self.meetings[(*key, over) if is_at_distance else key] = meeting
         larger = over & guards
         hull = b ^ (a ^ b) & (larger - (larger >> lanes.size - 1))
         state = meeting.state | hull & meeting.both | a & meeting.from_first | b & meeting.from_second
-        return state, (over >> lanes.across ^ over) & meeting.compared
+        return state, (over >> lanes.across ^ over) & meeting.compared | meeting.off
 
-    def _meet(self, spec: int, degree: int, a: int, b: int) -> Meeting:
-        """Return how the states of two inputs make that of their merge."""
+    def _meet(self, spec: int, degree: int, a: int, b: int) -> tuple[Meeting, bool]:
+        """Return how the states of two inputs make that of their merge, and whether only if they lie as these do."""
         lanes = self.lanes
         new, masks, compared = list[Frame](), [0, 0, 0], 0  # from the first alone, from the second alone, from both
+        off, is_at_distance = 0, False
         sides = zip(self.frames[a & lanes.frames], self.map_sizes(a), strict=True)
         others = zip(self.frames[b & lanes.frames], self.map_sizes(b), strict=True)
         for axis, (op, one, two) in enumerate(zip(self.specs[spec].ops, sides, others, strict=True)):
@@ -337,22 +429,73 @@ class Table:
                 # The whole of a map of size 1 is read by every output.
                 if size == 1:
                     (frame, size), (other, other_size), taken = two, one, 1
-                is_certain = size is not None or not other.stride
+                is_certain = size is not None or not other.shape.is_local
                 if other_size != 1 or degree > 2 or not is_certain or not op.broadcasts:
                     raise NotPlainError(f"maps of sizes {size} and {other_size} meet in {self.specs[spec].kind!r}")
                 frame = frame._replace(is_global=True)
-            elif not frame.stride or not other.stride:
-                frame, taken = (frame, 0) if frame.stride else (other, 1)
+            elif not frame.shape.is_local or not other.shape.is_local:
+                frame, taken = (frame, 0) if frame.shape.is_local else (other, 1)
                 frame = frame._replace(is_global=True)
             else:
-                if frame.stride != other.stride:
-                    raise NotPlainError(f"branches of strides {frame.stride} and {other.stride} meet")
-                frame, taken = frame._replace(is_global=frame.is_global or other.is_global), 2
-                compared |= lanes.lane << lanes.before(axis)
+                shape, taken = frame.shape, 2
+                if shape is other.shape:
+                    compared |= lanes.lane << lanes.before(axis)
+                else:
+                    distance = lanes.padding(a, axis) - lanes.padding(b, axis), lanes.end(a, axis) - lanes.end(b, axis)
+                    shape, taken = self._cover(shape, other.shape, *distance, degree)
+                    is_at_distance = True
+                    if self.compared(frame.shape, other.shape, *distance).verdict != "aligned":
+                        off |= 1 << lanes.before(axis)
+                frame = Frame(shape, frame.is_sized, frame.is_global or other.is_global)
             new.append(frame)
             masks[taken] |= of_ends
             masks[taken % 2] |= of_size  # both are as large, unless one is taken
-        return Meeting(self.frame(tuple(new)), masks[0], masks[1], masks[2], compared)
+        return Meeting(self.frame(tuple(new)), masks[0], masks[1], masks[2], compared, off), is_at_distance
+
+    def _cover(self, one: Shape, other: Shape, before: int, last: int, degree: int) -> tuple[Shape, int]:
+        """Return the shape of what covers fields of unlike shapes, and which of them leads: see ``covering``.
+
+        Raises
+        ------
+        NotPlainError
+            If nothing does, or phases that read nothing keep a third input from being held against both at once.
+        """
+        strides = one.window.stride, other.window.stride
+        if strides[0] != strides[1]:
+            raise NotPlainError(f"branches of strides {strides[0]} and {strides[1]} meet")
+        if degree > 2 and (one.skips or other.skips):
+            raise NotPlainError("several branches meet, of which one reads nothing at some outputs")
+        window, leads = covering(one, other, before, last)
+        if not window.is_local:
+            raise NotPlainError(f"what branches have in common is {_described(window)}")
+        return self.shape(shape_and_ends(window)[0]), leads
+
+    def compared(self, one: Shape, other: Shape, before: int, last: int) -> Comparison:
+        """Return how two branches lie to each other by their centres alone: ``rfgraph.algebra.alignment.compare``.
+
+        Parameters
+        ----------
+        one, other, before, last
+            As for ``rfgraph.fast.shapes.covering``.
+        """
+        key = one, other, before, last
+        comparison = self.comparisons.get(key)
+        if comparison is None:
+            comparison = self.comparisons[key] = compare(one.placed(before, last), other.window, "center")
+        return comparison
+
+    def between(self, one: Shape, other: Shape) -> int:
+        """Return how many positions lie at most, at some output, behind what ``one`` reads and before ``other``.
+
+        Of fields whose leading phases both read position 0 alone.
+        """
+        gap = self.gaps.get((one, other))
+        if gap is None:
+            period = lcm(one.period, other.period)
+            pairs = zip(one.window.over(period), other.window.over(period), strict=True)
+            gap = max((after[0] - before[1] - 1 for before, after in pairs if before and after), default=-1)
+            self.gaps[one, other] = gap
+        return gap
 
     def _in_lane(self, number: int, shift: int) -> int:
         """Return a part of a state: what is added in one lane, which may be less than nothing."""
@@ -408,28 +551,17 @@ def _read(op: Op, map_size: Size, kind: str) -> Read:
     Raises
     ------
     NotPlainError
-        If that is neither one interval per output nor the whole axis, or not certain, or leaves nothing of the map.
+        If that is neither one interval per output phase nor the whole axis, or is not certain, or nothing is left of
+        the map.
     """
     if op.joins or op.arity == "none":
         raise NotPlainError(f"op {kind!r} joins maps end to end, or makes them of nothing")
     read, output_size = op.reads(0, (map_size,)), op.size((map_size,))
     if output_size is not None and output_size < 1:
         raise NotPlainError(f"op {kind!r} leaves nothing of a map of size {map_size}")
-    if read.is_full and read.exact:
-        return Read(True, 0, 0, 1, 1, output_size, True)
-    interval = read.interval(0) if read.is_local and read.period == 1 and read.exact else None
-    if interval is None:
+    if not (read.is_full or read.is_local) or not read.exact:
         raise NotPlainError(f"op {kind!r} reads {_described(read)}")
-    first, last = interval
-    return Read(
-        False,
-        first,
-        last - first,
-        inf if read.holes and op.spacing == 1 else op.spacing,
-        read.step,
-        output_size,
-        op.totals,
-    )
+    return Read(read, inf if read.holes and op.spacing == 1 else op.spacing, output_size, read.is_full or op.totals)
 
 
 def _frozen(value: Any) -> Any:
@@ -445,9 +577,5 @@ def _frozen_items(attributes: Mapping[str, Any]) -> Hashable:
 
 
 def _described(read: Window) -> str:
-    """Return why a window is not one interval per output."""
-    if read.is_local and read.period > 1:
-        return "another window at each output phase"
-    if read.is_local:
-        return "a window that is only a bound"
-    return read.why or "neither an interval nor a whole axis"
+    """Return why a window is not one interval per output phase."""
+    return "a window that is only a bound" if read.is_local else read.why or "neither an interval nor a whole axis"

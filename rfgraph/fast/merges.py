@@ -7,12 +7,14 @@ held against which, and held against it by ``tests/fast/test_affine_walk.py::che
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from itertools import accumulate
 from typing import NamedTuple
 
-from rfgraph.algebra.alignment import Mode, Verdict
+from rfgraph.algebra.alignment import Comparison, Mode, Verdict, at_fork, compare, looks_ahead, reference_of
 from rfgraph.algebra.window import Window
 from rfgraph.fast.interning import Table
+from rfgraph.fast.shapes import Shape
 
 
 class Apart(NamedTuple):
@@ -21,20 +23,26 @@ class Apart(NamedTuple):
     merge: int
     reference: int
     other: int
-    stride: int
-    #: How far what output 0 reads through each begins before the source, and where it ends.
+    shape: Shape
+    #: How far what the leading output phase reads through each begins before the source, and where it ends.
     before: int
     last: int
     other_before: int
     other_last: int
+    #: Where some output phase differs from another: the shape of the other branch, and how both lie to each other.
+    phased: tuple[Shape, Comparison] | None = None
 
     @property
-    def offset2(self) -> int:
-        """Twice how far the centre of the other branch lies past that of the reference."""
-        return self.other_last - self.other_before - self.last + self.before
+    def offset(self) -> Fraction:
+        """How far the centre of the other branch lies past that of the reference, on average."""
+        if self.phased is not None:
+            return self.phased[1].offset
+        return Fraction(self.other_last - self.other_before - self.last + self.before, 2)
 
     def verdict(self, mode: Mode, fork: Callable[[], tuple[int, int, int]], *, stacked: bool) -> Verdict:
         """Return how they lie to each other, as ``rfgraph.algebra.alignment.compare`` judges it.
+
+        Only of a network none of whose fields has several phases.
 
         Parameters
         ----------
@@ -54,17 +62,44 @@ class Apart(NamedTuple):
         if stacked and self.before + self.last == self.other_before + self.other_last:
             stride, before, last = fork()
             size = self.before + self.last - before - last + stride  # of the fork's positions, each a stride wide
-            if stride < self.stride >= size and (self.other_last - self.last) % size == 0:
+            if stride < self.shape.step >= size and (self.other_last - self.last) % size == 0:
                 return "jitter"  # whole blocks of the fork, which are meant to lie apart
         return "off"
+
+    def verdict_by(self, mode: Mode, from_fork: Callable[[], tuple[Window, Window]], *, stacked: bool) -> Verdict:
+        """Return the same of any network.
+
+        Parameters
+        ----------
+        mode, stacked
+            As for ``verdict``.
+        from_fork
+            Returns what both branches read of the node where they part.
+        """
+        return compare(
+            *self.windows,
+            mode,
+            lambda: not any(map(looks_ahead, from_fork())),
+            lambda: at_fork(*from_fork(), stacked=stacked),
+        ).verdict
+
+    def seen_from(self, before: int, last: int) -> tuple[Shape, Shape, int, int, int, int]:
+        """Return both shapes, and their ends against those of the node where the branches part."""
+        other = self.shape if self.phased is None else self.phased[0]
+        return (
+            self.shape,
+            other,
+            self.before - before,
+            self.last - last,
+            self.other_before - before,
+            self.other_last - last,
+        )
 
     @property
     def windows(self) -> tuple[Window, Window]:
         """What is read of the source through both; right but for their holes."""
-        return (
-            Window(self.before + self.last + 1, self.stride, self.before),
-            Window(self.other_before + self.other_last + 1, self.stride, self.other_before),
-        )
+        other = self.shape if self.phased is None else self.phased[0]
+        return self.shape.placed(self.before, self.last), other.placed(self.other_before, self.other_last)
 
 
 def apart(table: Table, merges: Iterable[tuple[int, int, Sequence[int]]]) -> Iterator[tuple[int, Apart]]:
@@ -79,11 +114,19 @@ def apart(table: Table, merges: Iterable[tuple[int, int, Sequence[int]]]) -> Ite
     merges
         The id of each merge, its state, and the states of what it reads.
     """
-    lanes, frames = table.lanes, table.frames
+    lanes, frames, phased = table.lanes, table.frames, table.phased
     lane, zero, guards, across = lanes.lane, lanes.zero, lanes.guards, lanes.across
     places = [(axis, lanes.before(axis), lanes.last(axis), lane << lanes.before(axis)) for axis in range(lanes.axes)]
     for merge, of_merge, states in merges:
-        strides, live = frames[of_merge & lanes.frames], _live(table, of_merge, states)
+        of_axes, live = frames[of_merge & lanes.frames], _live(table, of_merge, states)
+        if phased and not phased.isdisjoint([state & lanes.frames for state in states]):
+            known: dict[tuple[Side, ...], list[Apart]] = {}  # axes mostly read alike
+            for axis in range(lanes.axes):
+                sides = _sides(table, axis, states, None if live is None else live[axis])
+                if sides not in known:
+                    known[sides] = _apart_in_phases(table, merge, sides)
+                yield from ((axis, pair) for pair in known[sides])
+            continue
         one, *others = states
         differ = 0
         for other in others:
@@ -109,7 +152,7 @@ def apart(table: Table, merges: Iterable[tuple[int, int, Sequence[int]]]) -> Ite
                             merge,
                             slots[reference],
                             slot,
-                            strides[axis].stride,
+                            of_axes[axis].shape,
                             before - zero,
                             last - zero,
                             other_before - zero,
@@ -118,9 +161,61 @@ def apart(table: Table, merges: Iterable[tuple[int, int, Sequence[int]]]) -> Ite
                     )
 
 
+class Side(NamedTuple):
+    """What a merge reads of the source through one slot, along one axis."""
+
+    slot: int
+    shape: Shape
+    before: int
+    last: int
+
+    @property
+    def size(self) -> int:
+        """At the phase that reads widest."""
+        return self.before + self.last + self.shape.size
+
+
+def _sides(table: Table, axis: int, states: Sequence[int], live: Sequence[int] | None) -> tuple[Side, ...]:
+    """Return what is read through each slot that carries a local field: all of them, or those that are ``live``."""
+    lanes, frames = table.lanes, table.frames
+    numbers, lane, zero = lanes.frames, lanes.lane, lanes.zero
+    at_before, at_last = lanes.before(axis), lanes.last(axis)
+    sides = []
+    for slot in range(len(states)) if live is None else live:
+        state = states[slot]
+        before, last = (state >> at_before & lane) - zero, (state >> at_last & lane) - zero
+        sides.append(Side(slot, frames[state & numbers][axis].shape, before, last))
+    return tuple(sides)
+
+
+def _apart_in_phases(table: Table, merge: int, sides: Sequence[Side]) -> list[Apart]:
+    """Return the branches of a merge whose centre is not that of the widest one, at some output phase."""
+    widest = max([side.size for side in sides], default=0)
+    wide = [side for side in sides if side.size == widest]
+    if len(wide) > 1:
+        slot, _ = reference_of([(side.slot, side.shape.placed(side.before, side.last)) for side in wide])
+        wide = [side for side in wide if side.slot == slot]
+    pairs = []
+    for reference, shape, before, last in wide:
+        for slot, other, other_before, other_last in sides:
+            comparison = table.compared(shape, other, before - other_before, last - other_last)
+            if comparison.verdict != "aligned":
+                ends = before, last, other_before, other_last
+                pairs.append(Apart(merge, reference, slot, shape, *ends, (other, comparison)))
+    return pairs
+
+
 def leave_a_gap(table: Table, of_merge: int, states: Sequence[int]) -> bool:
-    """Return whether some position between what branches read, each an interval, is read by none, on some axis."""
+    """Return whether some position between what branches read, each an interval, is read by none, on some axis.
+
+    Where output phases differ, it may say so of several branches that all touch each other and not the widest one.
+    """
     lanes = table.lanes
+    if not table.phased.isdisjoint([state & lanes.frames for state in states]):
+        live = _live(table, of_merge, states)
+        axes = range(lanes.axes)
+        of_axes = {_sides(table, axis, states, None if live is None else live[axis]) for axis in axes}
+        return any(_leave_a_gap_in_phases(table, sides) for sides in of_axes)
     ends, guards, sign = lanes.ends, lanes.guards, lanes.size - 1
     least = states[0] & ends
     for state in states[1:]:
@@ -131,12 +226,23 @@ def leave_a_gap(table: Table, of_merge: int, states: Sequence[int]) -> bool:
         return False
     live = _live(table, of_merge, states)
     for axis in range(lanes.axes):
-        sides = states if live is None else [states[slot] for slot in live[axis]]
-        intervals = sorted([(-lanes.padding(side, axis), lanes.end(side, axis)) for side in sides])
+        read = states if live is None else [states[slot] for slot in live[axis]]
+        intervals = sorted([(-lanes.padding(side, axis), lanes.end(side, axis)) for side in read])
         reached = accumulate((last for _, last in intervals), max)
         if any(first > last + 1 for last, (first, _) in zip(reached, intervals[1:], strict=False)):
             return True
     return False
+
+
+def _leave_a_gap_in_phases(table: Table, sides: Sequence[Side]) -> bool:
+    """Return whether at some output a branch reads neither next to what the widest one reads nor in it."""
+    if not sides:
+        return False
+    _, wide, before, last = max(sides, key=lambda side: side.size)
+    return any(
+        last + other_before < table.between(wide, other) or other_last + before < table.between(other, wide)
+        for _, other, other_before, other_last in sides
+    )
 
 
 def _live(table: Table, of_merge: int, states: Sequence[int]) -> list[list[int]] | None:
@@ -145,19 +251,20 @@ def _live(table: Table, of_merge: int, states: Sequence[int]) -> list[list[int]]
     All of a map of another size is read, so that nothing is left of where a feature of it lies.
     """
     lanes, frames = table.lanes, table.frames
-    keys = lanes.frames | lanes.sizes
-    if table.local[of_merge & lanes.frames] == lanes.befores:
-        for state in states:
-            if (state ^ of_merge) & keys:
-                break
-        else:
-            return None
+    local, sized = table.local, table.sized
+    is_sized = sized[of_merge & lanes.frames]
+    for state in states:
+        number = state & lanes.frames
+        if (state ^ of_merge) & lanes.sizes or local[number] != lanes.befores or sized[number] != is_sized:
+            break
+    else:
+        return None
     sizes = [table.map_sizes(state) for state in states]
     return [
         [
             slot
             for slot, state in enumerate(states)
-            if frames[state & lanes.frames][axis].stride and sizes[slot][axis] == size
+            if frames[state & lanes.frames][axis].shape.is_local and sizes[slot][axis] == size
         ]
         for axis, size in enumerate(table.map_sizes(of_merge))
     ]

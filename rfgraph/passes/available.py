@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from rfgraph.algebra.window import Window
 from rfgraph.passes.compiled import Compiled
-from rfgraph.passes.fold import Domain, fold
+from rfgraph.passes.fold import Domain, fold_along
 
 
 class Available(Domain[int]):
@@ -30,24 +30,28 @@ class Available(Domain[int]):
 
     def __init__(self, compiled: Compiled, axis: int) -> None:
         self.reads = compiled.reads[axis]
+        self._known: dict[tuple[int, int], int | None] = {}
 
     def through(self, v: int, slot: int, value: int) -> int | None:
         """Return the last output such that neither it nor any before it reads past index ``value``."""
         read = self.reads[v][slot]
-        missing = [
-            phase + read.period * ((value - interval[1]) // read.step + 1)
-            for phase, interval in enumerate(read.intervals)
-            if interval is not None
-        ]
-        return min(missing) - 1 if missing else None
+        key = id(read), value
+        if key not in self._known:
+            missing = [
+                phase + read.period * ((value - interval[1]) // read.step + 1)
+                for phase, interval in enumerate(read.intervals)
+                if interval is not None
+            ]
+            self._known[key] = min(missing) - 1 if missing else None
+        return self._known[key]
 
     def join(self, v: int, values: list[int]) -> int:
         return min(values)
 
 
-def available(compiled: Compiled, axis: int, source: int, nodes: Sequence[int]) -> dict[int, int]:
-    """Return for each of ``nodes`` the last index that can be computed from inputs up to index -1."""
-    return fold(compiled.layers, source, Available(compiled, axis), to=nodes)
+def available(compiled: Compiled, axis: int, on_way: Sequence[int]) -> dict[int, int]:
+    """Return for each node ``on_way`` from a source the last index that can be computed from inputs up to index -1."""
+    return fold_along(compiled.layers, on_way, Available(compiled, axis))
 
 
 def least_read(read: Window, y: int) -> int | None:
@@ -73,8 +77,16 @@ def states(compiled: Compiled, axis: int, avail: Mapping[int, int]) -> dict[int,
         What ``available`` says of every node from the source to the output.
     """
     needed: dict[int, int] = {}
-    for v in avail:
-        for tail, read in zip(compiled.layers.tails[v], compiled.reads[axis][v], strict=True):
-            if tail in avail and (first := least_read(read, avail[v] + 1)) is not None:
-                needed[tail] = min(needed.get(tail, first), first)
+    known: dict[tuple[int, int], int | None] = {}
+    tails, reads = compiled.layers.tails, compiled.reads[axis]
+    for v, last in avail.items():
+        for tail, read in zip(tails[v], reads[v], strict=True):
+            if tail not in avail:
+                continue
+            key = id(read), last
+            if key not in known:
+                known[key] = least_read(read, last + 1)
+            first = known[key]
+            if first is not None and (tail not in needed or first < needed[tail]):
+                needed[tail] = first
     return {u: kept for u, first in needed.items() if (kept := avail[u] - first + 1) > 0}

@@ -154,6 +154,19 @@ def fold(network: Wired, source: int, domain: Domain[Value], to: Collection[int]
     return {v: value for v, value in folded(network, source, domain, wanted) if v in wanted}
 
 
+def fold_along(network: Wired, way: Sequence[int], domain: Domain[Value]) -> dict[int, Value]:
+    """Return the value of every node on a ``way`` that ``between`` has returned, walking from its first node.
+
+    Parameters
+    ----------
+    network, domain
+        As for ``folded``.
+    way
+        Node ids.
+    """
+    return dict(_folded(network, way[0], domain, way, {}))
+
+
 def fold_back(
     network: Wired, output: int | Collection[int], domain: Domain[Value], to: int | None = None
 ) -> dict[int, Value]:

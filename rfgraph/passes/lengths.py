@@ -10,10 +10,10 @@ the shortest. Plain networks (r' = r + (k - 1) * S) have one shape per stride, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import gcd
 
 from rfgraph.algebra.window import FULL, IDENTITY, Window
+from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain
 
@@ -73,7 +73,7 @@ class PathDomain(Domain[PathLengths]):
         self.compiled, self.axis = compiled, axis
         self.reads = compiled.reads[axis]
         self.most, self.counted = most, counted
-        self.steps: dict[tuple[Window, Window], tuple[Window, int]] = {}
+        self.steps: dict[tuple[Window, int, str, Window], tuple[Window, int]] = {}
         #: How many (shape, length) states were made in all: what the walk costs.
         self.states = 0
 
@@ -88,12 +88,15 @@ class PathDomain(Domain[PathLengths]):
         if slot and op.totals:
             return None  # a norm reads its input over one edge, of which this is the second slot
         unplaced = op.unplaced if read.status != "exact" else None
+        if unplaced is not None and op.bound:
+            unplaced = unplaced.at_most(op.bound)
         groups, why = [], value.why
         for shape, longer, lengths in value.groups:
             window = unplaced if unplaced is not None and shape.period == 1 else read
-            step = self.steps.get((window, shape))
+            key = window, window.spacing, window.why, shape  # windows are equal that read alike, be it for sure or not
+            step = self.steps.get(key)
             if step is None:
-                step = self.steps[window, shape] = self._step(v, window, shape)
+                step = self.steps[key] = self._step(v, window, shape)
             if not step[0].exact and step[0].is_local:
                 why = why or step[0].why
             groups.append((step[0], step[1] + longer, lengths))

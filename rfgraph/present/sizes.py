@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from itertools import islice, takewhile
 from math import lcm
 
 from rfgraph.algebra.residues import InputSizes, named_residues
+from rfgraph.frozen import dataclass
 from rfgraph.present.layers import Reason, head, reasons, taken_lines, title
 from rfgraph.present.rows import Column, Document, Records, Sheet, digits
 from rfgraph.questions.findings import named_axes

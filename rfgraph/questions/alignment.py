@@ -7,7 +7,6 @@ the fork where they part. The rule itself stands in ``rfgraph.algebra.alignment`
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from math import prod
@@ -23,12 +22,12 @@ from rfgraph.algebra.alignment import (
     looks_ahead,
     reference_of,
     seen_from,
-    shifts_whole_blocks,
 )
 from rfgraph.algebra.residues import shortest_period
 from rfgraph.algebra.window import Window
 from rfgraph.fast.affine_walk import Plain
 from rfgraph.fast.merges import Apart
+from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
 from rfgraph.questions.findings import Finding, Later
@@ -100,9 +99,8 @@ def find_plain(plain: Plain, modes: Sequence[Mode], graph: Callable[[], Branches
         Returns the network as the general passes see it, for what findings tell when they are asked.
     """
     groups: dict[tuple[Apart, str], list[int]] = {}
-    for axis, pair in plain.apart():
-        rule = _RULES[pair.verdict(modes[axis], partial(plain.at_fork, pair, axis), stacked=plain.stacks(pair.merge))]
-        groups.setdefault((pair, rule), []).append(axis)
+    for axis, pair, verdict in plain_verdicts(plain, modes, graph):
+        groups.setdefault((pair, _RULES[verdict]), []).append(axis)
     names, axis_names = plain.nodes, plain.axes
     return [
         Misalignment(
@@ -115,19 +113,39 @@ def find_plain(plain: Plain, modes: Sequence[Mode], graph: Callable[[], Branches
     ]
 
 
+def plain_verdicts(
+    plain: Plain, modes: Sequence[Mode], graph: Callable[[], Branches]
+) -> Iterator[tuple[int, Apart, Verdict]]:
+    """Yield the branches of a plain network whose centres differ, with their axis, and how they lie to each other.
+
+    Parameters
+    ----------
+    plain, modes, graph
+        As for ``find_plain``.
+    """
+    for axis, pair in plain.apart():
+        if plain.upsamples:
+            verdict = plain.verdict_in_phases(pair, axis, modes[axis], partial(_from_fork, plain, graph, pair, axis))
+        else:
+            at = partial(plain.at_fork, pair, axis)
+            verdict = pair.verdict(modes[axis], at, stacked=plain.stacks(pair.merge))
+        yield axis, pair, verdict
+
+
+def _from_fork(plain: Plain, graph: Callable[[], Branches], pair: Apart, axis: int) -> tuple[Window, Window]:
+    """Return what two branches read of the node where they part."""
+    fork, slots = plain.fork(pair.merge, pair.reference, pair.other, axis), (pair.reference, pair.other)
+    one, other = (graph().from_fork(pair.merge, slot, fork, axis) for slot in slots)
+    return one, other
+
+
 def _parting_of_plain(
     plain: Plain, graph: Callable[[], Branches], pair: Apart, rule: str, axes: tuple[int, ...], modes: Sequence[Mode]
 ) -> Parting:
     slots, tails = (pair.reference, pair.other), plain.tails(pair.merge)
     fork = plain.fork(pair.merge, *slots, axes[0])
     sides = [(slot, tails[slot], field) for slot, field in zip(slots, pair.windows, strict=True)]
-    offset = Fraction(pair.offset2, 2)
-    return _parting(graph, plain.nodes, pair.merge, fork, sides, rule, offset, axes, modes)
-
-
-def is_off(reference: Window, other: Window, mode: Mode) -> bool:
-    """Return whether two branches that read so much of the source do not line up, wherever they part."""
-    return compare(reference, other, mode, lambda: True).is_serious and not shifts_whole_blocks(reference, other)
+    return _parting(graph, plain.nodes, pair.merge, fork, sides, rule, pair.offset, axes, modes)
 
 
 def unchecked(

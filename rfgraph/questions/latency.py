@@ -8,25 +8,25 @@ numerators of the effective strides of all maps on the way, since in between som
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor, isfinite, lcm
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rfgraph.algebra.window import Number, Window, as_number
 from rfgraph.errors import AttributeValueError, LatencyError
+from rfgraph.frozen import dataclass
+from rfgraph.ops import Op
 from rfgraph.passes.available import available, states
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fields import forward
 from rfgraph.passes.fold import between
-from rfgraph.passes.results import Fields
 from rfgraph.questions.findings import Finding, named_axes
 
 
-@dataclass(frozen=True)
-class LayerLatency:
+class LayerLatency(NamedTuple):
     """What one layer waits for and keeps; in input samples, and features of its own map."""
 
     node: Hashable
@@ -276,9 +276,7 @@ def check_rate(sample_rate: Number) -> None:
 
 def look_ahead(field: Window) -> Number:
     """Return how far past ``y * S`` the outputs of a field read, at the phase that reads furthest."""
-    if field.period == 1:
-        return _phases(field)[0][1][1]
-    return as_number(max(last - y * Fraction(field.stride) for y, (_, last) in _phases(field)))
+    return _reach(field)[0]
 
 
 def past(field: Window) -> Number | None:
@@ -286,15 +284,22 @@ def past(field: Window) -> Number | None:
 
     ``None`` if they read all that comes before.
     """
-    if field.side:
-        return None
-    if field.period == 1:
-        return -_phases(field)[0][1][0]
-    return as_number(max(y * Fraction(field.stride) - first for y, (first, _) in _phases(field)))
+    return _reach(field)[1]
 
 
-def _phases(field: Window) -> list[tuple[int, tuple[int, int]]]:
-    return [(y, interval) for y, interval in enumerate(field.intervals) if interval is not None]
+def _reach(field: Window) -> tuple[Number, Number | None]:
+    """Return how far past and before ``y * S`` the outputs of a field read."""
+    step, period, phases = field.step, field.period, field.intervals
+    if period == 1 and phases[0] is not None:
+        first, last = phases[0]
+        return last, None if field.kind == "past" else -first
+    # Sums over a period stay whole.
+    after = max(ends[1] * period - y * step for y, ends in enumerate(phases) if ends is not None)
+    before = max(y * step - ends[0] * period for y, ends in enumerate(phases) if ends is not None)
+    return (
+        as_number(Fraction(after, period)),
+        None if field.kind == "past" else as_number(Fraction(before, period)),
+    )
 
 
 def latency(
@@ -338,10 +343,12 @@ def latency(
     on_way = between(layers, source, [node])
     fields = forward(compiled, axis, source)
     names = layers.nodes[node], layers.nodes[source], layers.axes[axis]
-    blocking = blockers(compiled, axis, on_way) or _lost(compiled, axis, on_way, fields)
+    local, beyond = fields.local, fields.beyond
+    # All that is read, by recurrences too.
+    windows = [local[v] if beyond[v].kind == "empty" else local[v].hull(beyond[v]) for v in on_way]
+    blocking = blockers(compiled, axis, on_way) or _lost(compiled, axis, on_way, windows)
     if blocking:
         return Latency(*names, (), 1, tuple(blocking), sample_rate=sample_rate, chunk=chunk)
-    windows = [fields.local[v].hull(fields.beyond[v]) for v in on_way]  # all that is read, by recurrences too
     multiple = lcm(*{window.stride.numerator for window in windows})
     if chunk is not None and chunk % multiple:
         lower = chunk // multiple * multiple
@@ -349,55 +356,63 @@ def latency(
             f"axis {layers.axes[axis]}: chunks come in multiples of {multiple} samples, and {chunk} is none; "
             f"take {f'{lower} or ' if lower else ''}{lower + multiple}"
         )
-    kept = states(compiled, axis, available(compiled, axis, source, on_way))
-    rows = tuple(
-        LayerLatency(
-            layers.nodes[v],
-            layers.kinds[v],
-            window.stride,
-            look_ahead(window),
-            past(window),
-            kept.get(v, 0),
-            channels(layers.nodes[v]),
-            recurrent=any(read.side == "past" for read in compiled.reads[axis][v]),
-        )
-        for v, window in zip(on_way, windows, strict=True)
-    )
-    return Latency(*names, rows, multiple, (), windows[-1].exact, sample_rate, chunk)
+    kept = states(compiled, axis, available(compiled, axis, on_way))
+    recurrent = {
+        key
+        for key, reads in {id(reads): reads for reads in compiled.reads[axis]}.items()
+        if any(read.side == "past" for read in reads)
+    }
+    reaches: dict[int, tuple[Number, Number, Number | None]] = {}  # by ``id`` of windows, which nodes share
+    rows = []
+    for v, window in zip(on_way, windows, strict=True):
+        reach = reaches.get(id(window))
+        if reach is None:
+            reaches[id(window)] = reach = window.stride, *_reach(window)
+        name = layers.nodes[v]
+        is_recurrent = id(compiled.reads[axis][v]) in recurrent
+        rows.append(LayerLatency(name, layers.kinds[v], *reach, kept.get(v, 0), channels(name), is_recurrent))
+    return Latency(*names, tuple(rows), multiple, (), windows[-1].exact, sample_rate, chunk)
 
 
 def blockers(compiled: Compiled, axis: int, on_way: Sequence[int]) -> list[LatencyBlocker]:
     """Return the nodes on the way that forbid streaming along ``axis``, in topological order."""
     layers, inside = compiled.layers, set(on_way)
     blocking = []
+    free: set[int] = set()  # windows, by ``id``, that forbid nothing: ops that differ do not share them
     for v in on_way[1:]:
-        op = layers.ops[v][axis]
-        for tail, read in zip(layers.tails[v], compiled.reads[axis][v], strict=True):
-            if tail not in inside or read.is_empty:
-                continue
-            why = ""
-            if op.joins:
-                why = "it concatenates along this axis, so what an output reads depends on where the stream ends"
-            elif op.window_cycle != 1:
-                why = "what it reads depends on the length of the whole stream"
-            elif read.is_unknown:
-                why = f"what it reads is not known: {read.why}"
-            elif read.side in ("future", "both"):
-                why = "it reads the stream to its end"
-            elif op.cycle[1] == 0:
-                why = "its map has one size, however long the stream is"
-            if why:
-                blocking.append(LatencyBlocker(layers.nodes[v], layers.kinds[v], layers.axes[axis], why))
-                break
+        reads = compiled.reads[axis][v]
+        if id(reads) in free:
+            continue
+        whys = [_forbids(layers.ops[v][axis], read) for read in reads]
+        if not any(whys):
+            free.add(id(reads))
+        elif why := next((why for tail, why in zip(layers.tails[v], whys, strict=True) if why and tail in inside), ""):
+            blocking.append(LatencyBlocker(layers.nodes[v], layers.kinds[v], layers.axes[axis], why))
     return blocking
 
 
-def _lost(compiled: Compiled, axis: int, on_way: Sequence[int], fields: Fields) -> list[LatencyBlocker]:
+def _forbids(op: Op, read: Window) -> str:
+    """Return why an op that reads an input so forbids streaming; "" if it does not."""
+    if read.is_empty:
+        return ""
+    if op.joins:
+        return "it concatenates along this axis, so what an output reads depends on where the stream ends"
+    if op.window_cycle != 1:
+        return "what it reads depends on the length of the whole stream"
+    if read.is_unknown:
+        return f"what it reads is not known: {read.why}"
+    if read.side in ("future", "both"):
+        return "it reads the stream to its end"
+    if op.cycle[1] == 0:
+        return "its map has one size, however long the stream is"
+    return ""
+
+
+def _lost(compiled: Compiled, axis: int, on_way: Sequence[int], windows: Sequence[Window]) -> list[LatencyBlocker]:
     """Return the first node whose last index is lost where a recurrence meets what is not followed."""
     layers = compiled.layers
-    for v in on_way:
-        window = fields.local[v].hull(fields.beyond[v])
-        if window.is_full:
+    for v, window in zip(on_way, windows, strict=True):
+        if window.kind == "full":
             why = f"how far it looks ahead is not known: {window.why}"
             return [LatencyBlocker(layers.nodes[v], layers.kinds[v], layers.axes[axis], why)]
     return []

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from math import gcd, lcm, prod
 from typing import Any, Generic, Literal, TypeVar
 
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from rfgraph.algebra.window import Window
 from rfgraph.errors import AttributeValueError, SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.graph import sizes as shapes
 from rfgraph.graph.network import OrderedNetwork, read_node
 from rfgraph.ops import METADATA, Op
@@ -436,6 +436,9 @@ class _Planner:
         """Return the rule for an op that has a formula, and otherwise one that asks the op itself."""
         most = self.most[sized[0]] or 0
         laws = [op.size_law for op in ops]
+        sums = [_as_sum(law) for law in laws]
+        if all(sums):
+            laws = list(sums)
         if slid := _all_slid(laws):
             same = _same(slid)
             padded = max(greatest(same.before) + greatest(same.after), greatest(same.span))
@@ -617,6 +620,13 @@ def _all_slid(laws: Sequence[SizeLaw | None]) -> list[Slid]:
     """Return the laws, if all of them are those of sliding kernels."""
     slid = [law for law in laws if isinstance(law, Slid)]
     return slid if len(slid) == len(laws) else []
+
+
+def _as_sum(law: SizeLaw | None) -> Affine | None:
+    """Return the law of a kernel that slides by one position, as one that adds to the size; ``None`` for others."""
+    if not isinstance(law, Slid) or law.stride > 1 or law.ceil_mode:  # that leaves windows in the padding out
+        return None
+    return Affine(1, 0 if isinstance(law.padding, str) else 1 + sum(law.padding) - law.span)
 
 
 def _same(laws: Sequence[Slid]) -> Same:

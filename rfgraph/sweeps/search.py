@@ -6,7 +6,7 @@ A ``Search`` holds all that a worker needs, and travels to it as it is.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -16,6 +16,7 @@ from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.window import FULL, as_number
 from rfgraph.analysis import analyze
 from rfgraph.errors import FieldError, SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import BatchNorm
 from rfgraph.graph.sizes import InputSize
 from rfgraph.sweeps import cost_plan as totals
@@ -45,6 +46,14 @@ from rfgraph.sweeps.tape import Tape
 #: which should stay in the cache.
 TOGETHER = 1 << 16
 SAMPLED_TOGETHER = 1 << 14
+
+#: Of so many designs that are kept all is worked out at once, whether they are among the best or not.
+FEW = 1 << 10
+#: If at least one in so many designs of a grid is kept, it costs less to work on the whole grid again.
+SHARED = 8
+
+#: The quantities that are asked for; ``None`` for all.
+Names = frozenset[str] | None
 
 
 @dataclass(frozen=True)
@@ -105,37 +114,62 @@ class Search:
         parts: list[Columns] = []
         counts = Counts()
         for piece in blocks.pieces(number, SAMPLED_TOGETHER if self.designs.drawn else TOGETHER):
-            positions = np.arange(piece.start, piece.start + len(piece), dtype=np.int64)
-            later = self.where is not None and self.plan is not None and not self.where.names() & {"parameters", "macs"}
-            columns, alone = self.answer(positions, piece.shape, piece.digits, costs=not later)
-            fails = int((columns["status"][:, 0] == FAILS).sum())
-            if self.where is not None:
-                kept = np.flatnonzero(self.where.condition(columns))
-                columns = taken(columns, kept)
-                if later and len(kept):
-                    columns, _ = self.answer(positions[kept], kept.shape, _picked(piece, kept))
-            counts += Counts(len(piece), len(columns["position"]), alone, fails)
-            parts.append(columns if self.best is None else self.best.of(columns))
+            columns, counted = self.kept_of(piece)
+            parts.append(columns)
+            counts += counted
         columns = joined(parts)
         return (columns if self.best is None or len(parts) == 1 else self.best.of(columns)), counts
 
+    def kept_of(self, piece: Block) -> tuple[Columns, Counts]:
+        """Return what is found of the designs of a piece that are kept, and how many there are of which sort.
+
+        First only what decides about a design is worked out, and all of it of those that are kept.
+        """
+        where, best = self.where, self.best
+        judge = where or (best.cost if best is not None else None)
+        names = None if self.plan is None or judge is None else _named(judge)
+        positions = np.arange(piece.start, piece.start + len(piece), dtype=np.int64)
+        columns, alone = self.answer(positions, piece.shape, piece.digits, names)
+        fails, kept = int((columns["status"][:, 0] == FAILS).sum()), len(piece)
+        if where is not None:
+            places = np.flatnonzero(where.condition(columns))
+            columns, kept = taken(columns, places), len(places)
+            if names is not None:
+                names = None if best is None or kept <= FEW else _named(best.cost)
+                columns = self.again(columns, piece, names, alone)
+        if best is not None:
+            columns = best.of(columns)
+            if names is not None:
+                columns = self.again(columns, piece, None, alone)
+        return columns, Counts(len(piece), kept, alone, fails)
+
+    def again(self, columns: Columns, piece: Block, names: Names, alone: int) -> Columns:
+        """Return ``columns`` of some designs of a piece with other quantities; ``alone`` of it are done alone."""
+        places = columns["position"] - piece.start
+        if not len(places):
+            return columns
+        if alone or len(places) * SHARED < len(piece):
+            return self.answer(columns["position"], places.shape, _picked(piece, places), names)[0]
+        positions = np.arange(piece.start, piece.start + len(piece), dtype=np.int64)
+        return taken(self.answer(positions, piece.shape, piece.digits, names)[0], places)
+
     def answer(
-        self, positions: Ints, shape: tuple[int, ...], digits: Sequence[Digit], costs: bool = True
+        self, positions: Ints, shape: tuple[int, ...], digits: Sequence[Digit], names: Names = None
     ) -> tuple[Columns, int]:
         """Return what is found of designs that vary along the dimensions of ``shape``, and how many were done alone.
 
-        Without ``costs`` some of their costs are left out: those of designs that are not kept need not be known.
+        With ``names``, some of the columns that are not among them hold nothing.
         """
         count = len(positions)
         if self.plan is None:
             return self.alone(blank(count, len(self.ids), len(self.question.axes)), positions, np.arange(count))
         try:
-            columns, left = self.together(shape, digits, costs)
+            columns, left = self.together(shape, digits, names)
         except OverflowError:
             columns, left = blank(count, len(self.ids), len(self.question.axes)), np.arange(count)
         return self.alone(columns, positions, left)
 
-    def together(self, shape: tuple[int, ...], digits: Sequence[Digit], costs: bool) -> tuple[Columns, Any]:
+    def together(self, shape: tuple[int, ...], digits: Sequence[Digit], names: Names) -> tuple[Columns, Any]:
         """Return what the vectorised pass finds, and which designs it leaves over."""
         assert self.plan is not None
         tapes = self.tapes if len(shape) == 1 else ()
@@ -155,10 +189,11 @@ class Search:
             for a, axis in enumerate(axes):
                 same = next((b for b in range(a) if axes[b] is axis), None)
                 if same is None:
-                    self.fill(columns, k, a, axis, shape)
+                    self.fill(columns, k, a, axis, shape, names)
                     continue
-                for name in PER_AXIS:
+                for name in PER_AXIS if names is None else names & set(PER_AXIS):
                     columns[name][:, k, a] = columns[name][:, k, same]
+        costs = names is None or not names.isdisjoint(("parameters", "macs"))
         if costs and self.costs is not None and not (self.costs.no_parameters and self.costs.no_macs):
             sizes = [tuple(axis.sizes[v] for axis in axes) for v in range(len(self.costs.tails))]
             parameters, macs, fits = totals.run(self.costs, digits, sizes)
@@ -171,36 +206,45 @@ class Search:
             _fail(columns, fails)
         return columns, np.flatnonzero(left)
 
-    def fill(self, columns: Columns, k: int, a: int, axis: vectorised.AxisFound, shape: tuple[int, ...]) -> None:
+    def fill(
+        self, columns: Columns, k: int, a: int, axis: vectorised.AxisFound, shape: tuple[int, ...], names: Names
+    ) -> None:
         """Fill in what the pass found along one axis of one node."""
         assert self.plan is not None
         v, spread = self.ids[k], vectorised.spread
         is_global = self.plan.axes[self.plan.axis_of[a]].is_global[v]
         columns["is_global"][:, k, a] = is_global
         size, field, drift = axis.sizes[v], axis.fields[v], axis.drifts[v]
-        columns["map_size"][:, k, a] = NONE if size is None else spread(size, shape)
+        if names is None or "map_size" in names:
+            columns["map_size"][:, k, a] = NONE if size is None else spread(size, shape)
         if field is None:
             if not is_global:
                 columns["status"][:, k] = UNKNOWN
             return
-        columns["r"][:, k, a] = spread(vectorised.width(field), shape)
-        columns["P"][:, k, a] = spread(-field.first[0], shape)
-        step = spread(field.step, shape)
-        if field.period == 1:
-            columns["S"][:, k, a] = step
-        elif not (step % field.period).any():
-            columns["S"][:, k, a] = step // field.period
-        else:
-            columns["S"] = columns["S"].astype(object)
-            values, which = np.unique(step, return_inverse=True)
-            exact = np.empty(len(values), dtype=object)
-            exact[:] = [as_number(Fraction(int(value), field.period)) for value in values]
-            columns["S"][:, k, a] = exact[which.reshape(-1)]
+        if names is None or "r" in names:
+            columns["r"][:, k, a] = spread(vectorised.width(field), shape)
+        if names is None or "P" in names:
+            columns["P"][:, k, a] = spread(-field.first[0], shape)
+        if names is None or "S" in names:
+            self.fill_strides(columns, k, a, field.period, spread(field.step, shape))
         if drift is not False:
             drifts = spread(drift, shape, np.bool_)
             columns["status"][drifts, k] = UNKNOWN
             for name in ("r", "S", "P"):
                 columns[name][drifts, k, a] = NONE
+
+    def fill_strides(self, columns: Columns, k: int, a: int, period: int, step: Ints) -> None:
+        """Fill in the strides along one axis of one node, which steps so far in a period."""
+        if period == 1:
+            columns["S"][:, k, a] = step
+        elif not (step % period).any():
+            columns["S"][:, k, a] = step // period
+        else:
+            columns["S"] = columns["S"].astype(object)
+            values, which = np.unique(step, return_inverse=True)
+            exact = np.empty(len(values), dtype=object)
+            exact[:] = [as_number(Fraction(int(value), period)) for value in values]
+            columns["S"][:, k, a] = exact[which.reshape(-1)]
 
     def alone(self, columns: Columns, positions: Any, which: Any) -> tuple[Columns, int]:
         """Fill in what the engine of record says of some of the designs at ``positions``, one by one."""
@@ -271,6 +315,12 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(self.seen + other.seen, self.kept + other.kept, self.alone + other.alone, self.fail + other.fail)
+
+
+def _named(expression: Expression) -> frozenset[str]:
+    """Return the quantities that an expression follows from."""
+    names = frozenset(expression.names())
+    return names | {"r"} if "P" in names else names  # without a field there is no padding
 
 
 def _picked(block: Block, places: Ints) -> list[Digit]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import one_sided, plain_windows, strides, windows
 
 from rfgraph import EMPTY, FULL, IDENTITY, Window
-from rfgraph.algebra.window import FUTURE, MAX_PERIOD, PAST
+from rfgraph.algebra.window import FUTURE, MAX_PERIOD, MAY_NOT_REACH, PAST
 from rfgraph.errors import UnboundedError, UnknownFieldError
 
 UNKNOWN = Window.unknown("a test")
@@ -147,6 +147,13 @@ def test_the_period_is_the_least(window, times):
     again = Window.periodic(unrolled, window.step * times)
     assert again == window
     assert again.period == window.period
+
+
+@pytest.mark.parametrize("period", [9, 15, 25, 35, 49, 77])
+def test_periods_of_any_factors_are_found_to_be_repeated(period):
+    assert Window.periodic(tuple((i, i) for i in range(period)), period) == IDENTITY
+    third = tuple(None if i % 3 else (i, i + 1) for i in range(3 * period))
+    assert Window.periodic(third, 3 * period) == Window.periodic(((0, 1), None, None), 3)
 
 
 @given(windows(), st.integers(-20, 20))
@@ -289,6 +296,29 @@ def test_what_reads_at_most_a_window_says_so(window):
     assert bound.status == ("exact" if window.is_empty else "unknown" if window.is_unknown else "bound")
     if window.is_local:
         assert Window(3).through(bound).status == bound.through(Window(3)).status == "bound"
+
+
+def test_a_doubt_on_either_side_is_a_doubt_about_the_hull_of_one_sided_windows():
+    sure, bound = Window.past((0,), 1), Window.past((3,), 1).at_most("a mask")
+    for hull in (sure.hull(bound), bound.hull(sure)):
+        assert (hull, hull.exact, hull.why) == (Window.past((3,), 1), False, "a mask")
+    assert PAST.hull(Window(3)).exact
+
+
+def test_a_read_of_all_outputs_is_one_of_the_whole_axis_only_if_these_are_known_to_reach_its_ends():
+    for inner in (Window(3), Window(1, 2), Window(1, padding=1), Window.past((1,), 1)):
+        assert (FULL.through(inner).exact, FULL.through(inner).why) == (False, MAY_NOT_REACH)
+    for inner in (IDENTITY, FULL, PAST, FUTURE):
+        assert FULL.through(inner).exact
+    for outer in (Window(3), Window(1, 2), PAST, FUTURE):
+        assert outer.through(FULL).exact
+
+
+def test_windows_whose_ends_go_backward_are_composed_over_all_taps():
+    inner = Window.periodic(((0, 5), (1, 2)), step=2)
+    assert Window(2).through(inner) == Window.periodic(((0, 5), (1, 7)), step=2)
+    assert Window(3, stride=3).through(inner) == Window.periodic(((0, 7), (3, 9)), step=6)
+    assert Window(3, spacing=2).through(inner) == Window.periodic(((0, 7), (1, 4)), step=2)
 
 
 def test_the_past_beside_the_future_is_everything():

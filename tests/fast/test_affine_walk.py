@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import event, given, reject
 from hypothesis import strategies as st
-from strategies import GATED, MOVED, PLAIN, SAME, networks
+from strategies import GATED, MOVED, PLAIN, SAME, UPSAMPLING, UPSAMPLING_GATED, decoders, fitting, networks
 
 import rfgraph
 import rfgraph.solved
@@ -60,12 +60,15 @@ def check_solved(graph, solved):
     assert list(again.layers.nodes) == list(layers.nodes)
     assert (again.layers.kinds, again.layers.tails) == (layers.kinds, layers.tails)
     assert solved.sizes() == compiled.sizes
+    assert solved.upsamples == any(window.period > 1 for of_axis in fields for window in of_axis.local)
     for axis, of_axis in enumerate(fields):
         if solved.has_no_holes:
             local = [v for v, field in enumerate(of_axis.local) if field.is_local]
             read = fold(layers, source, Positions(compiled, axis), local)
             assert not any(position_set.has_holes for position_set in read.values())
-        assert solved.extremes()[axis] == paths.extremes(compiled, axis, source)
+        extremes = solved.extremes()
+        if extremes is not None:
+            assert extremes[axis] == paths.extremes(compiled, axis, source)
     if not solved.may_see_all():
         image = compiled.sizes[source]
         assert all(None in (r, n) or r <= n for row, n in zip(want.size.T.tolist(), image, strict=True) for r in row)
@@ -108,6 +111,37 @@ def test_networks_of_known_size_and_with_gates_are_solved_as_the_general_passes_
     if solved is not None:
         event("gated" if solved.has_global else "local")
         check_solved(graph, solved)
+
+
+@given(networks(layers=UPSAMPLING_GATED, inputs=st.just(1), most=14), input_sizes)
+def test_networks_that_upsample_are_solved_as_the_general_passes_do(graph, input_size):
+    size = input_size if graph.graph["axes"] == 2 or not isinstance(input_size, list) else None
+    solved = plain.solve(graph, input_size=size)
+    if solved is not None:
+        event("upsamples" if solved.upsamples else "does not")
+        check_solved(graph, solved)
+
+
+@given(decoders(), st.none() | fitting)
+def test_decoders_are_solved_as_the_general_passes_do(graph, input_size):
+    solved = plain.solve(graph, input_size=input_size)
+    if solved is not None:
+        event("upsamples" if solved.upsamples else "does not")
+        check_solved(graph, solved)
+
+
+@given(
+    decoders() | networks(layers=UPSAMPLING, inputs=st.just(1), most=12),
+    st.none() | fitting,
+    st.sampled_from(["auto", "center", "causal"]),
+)
+def test_reports_of_networks_that_upsample_are_the_same_with_and_without_the_walk(graph, input_size, mode):
+    try:
+        walked = rfgraph.analyze(graph, input_size, alignment=mode)
+    except rfgraph.RFGraphError:
+        reject()
+    event(f"{walked.engine.name}: {', '.join(sorted({finding.rule for finding in walked.findings}))}")
+    check_report(walked, graph, input_size, mode)
 
 
 @given(networks(layers=PLAIN, inputs=st.just(1), most=10), st.randoms())
@@ -169,6 +203,17 @@ def check_report(walked, graph, input_size, mode):
     assert [(f.message, f.advice) for f in walked.findings] == [(f.message, f.advice) for f in passed.findings]
 
 
+def test_frames_that_lie_whole_blocks_apart_behind_a_convolution_are_no_defect():
+    net = rfgraph.Network("frames", axes=1)
+    signal = net.conv("conv", net.input("x"), kernel=3, padding=1)  # its fields overlap, the blocks of it do not
+    frames = [net.conv(f"frames{by}", signal, kernel=4, stride=4, padding=[[-by, by]]) for by in (0, 4)]
+    net.concat("stacked", *frames)
+    report = rfgraph.analyze(net)
+    assert report.engine.name == "walk"
+    assert ([finding.rule for finding in report.findings], report.aligned) == (["RF003"], True)
+    check_report(report, net.graph, None, "auto")
+
+
 def chain(*layers, axes=2):
     net = rfgraph.Network("chain", axes=axes)
     x = net.input("x")
@@ -179,9 +224,13 @@ def chain(*layers, axes=2):
 
 NOT_PLAIN = {
     "a size": (("conv", {"kernel": 3}), ("adaptive_avg_pool", {"size": 2})),
-    "upsampling": (("resize", {"scale": 2}),),
+    "a resize to a size": (("resize", {"size": 8}),),
     "padding that a size decides": (("conv", {"kernel": 3, "stride": 2, "padding": "same"}),),
-    "transposed": (("conv_transpose", {"kernel": 2, "stride": 2}),),
+    "a bound": (("conv_transpose", {"kernel": 2, "stride": 2, "bound": "a mask may hide some of it"}),),
+    "a field that is a bound": (
+        ("conv_transpose", {"kernel": 1, "stride": 2}),
+        ("resize", {"scale": "2/3", "mode": "cubic", "antialias": True}),
+    ),
 }
 
 
@@ -401,6 +450,65 @@ def test_tables_grow_with_the_kinds_of_layers_and_not_with_the_nodes(monkeypatch
         if nodes == 200:
             check_solved(graph, solved)
     assert grown[0] == grown[1]
+
+
+def hourglasses(stacks, mode="linear"):
+    """Return so many hourglasses one behind the other: maps are halved twice, doubled twice, and meet."""
+    net = rfgraph.Network("hourglasses", axes=2)
+    x = net.conv("stem", net.input("x"), kernel=3, padding=1)
+    for i in range(stacks):
+        wide = net.conv(f"wide{i}", x, kernel=3, padding=1)
+        half = net.conv(f"half{i}", wide, kernel=4, stride=2, padding=1)
+        quarter = net.conv(f"quarter{i}", net.max_pool(f"pool{i}", half, kernel=2), kernel=3, padding=1)
+        half = net.add(f"sum{i}", half, net.resize(f"twice{i}", quarter, scale=2, mode=mode))
+        up = net.conv_transpose(f"up{i}", half, kernel=4, stride=2, padding=1)
+        x = net.add(f"out{i}", wide, up)
+    return net.graph
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+@pytest.mark.parametrize("input_size", [None, 4096])
+def test_tables_of_networks_that_upsample_grow_with_the_kinds_of_layers_too(monkeypatch, mode, input_size):
+    grown = []
+    for stacks in (3, 12):
+        monkeypatch.setattr(numbered, "_TABLES", {})
+        graph = hourglasses(stacks, mode)
+        solved = plain.solve(graph, input_size=input_size)
+        assert solved.upsamples
+        list(solved.apart()), solved.has_no_holes
+        table = solved._table
+        tables = (table.frames, table.shapes, table.sized_steps, table.meetings, table.comparisons, table.gaps)
+        grown.append((table.phases, *map(len, tables)))
+        check_report(rfgraph.analyze(graph, input_size), graph, input_size, "auto")
+    assert grown[0] == grown[1]
+
+
+def test_fields_of_more_phases_than_are_followed_are_left_to_the_general_passes():
+    most = numbered.MAX_PHASES.bit_length() - 1
+    layers = [("resize", {"scale": 2, "mode": "linear"})] * (most + 1)
+    assert plain.solve(chain(*layers[:most], axes=1).graph).field(f"n{most - 1}")[0].period == numbered.MAX_PHASES
+    report = rfgraph.analyze(chain(*layers, axes=1))
+    assert str(report.engine) == f"passes: its fields have more than {numbered.MAX_PHASES} output phases"
+    assert report[f"n{most}"].field[0].period == 2 * numbered.MAX_PHASES
+
+
+def test_tables_are_given_up_when_their_shapes_have_many_phases(monkeypatch):
+    monkeypatch.setattr(numbered, "MAX_ALL_PHASES", 100)
+    monkeypatch.setattr(numbered, "_TABLES", {})
+    for scale in range(2, 40):
+        graph = chain(("resize", {"scale": scale, "mode": "linear"}), axes=1).graph
+        check_solved(graph, plain.solve(graph))
+        assert numbered._TABLES[lanes_of(1, wide=False)].phases <= 100 + scale
+
+
+def test_branches_that_read_the_blocks_of_their_fork_are_told_from_others_where_it_upsamples():
+    """Where they part, features read what their neighbours read: the fields of the branches do not tell."""
+    for mode in ("nearest", "linear"):
+        net = rfgraph.Network("blocks", axes=1)
+        fork = net.resize("fork", net.input("x"), scale=2, mode=mode)
+        pooled = net.resize("up", net.max_pool("pool", fork, kernel=4), scale=4, mode="nearest")
+        net.concat("out", fork, net.crop("moved", pooled, padding=[[-1, 0]]))
+        check_report(rfgraph.analyze(net), net.graph, None, "auto")
 
 
 def test_a_map_that_shrinks_to_nothing_is_refused_by_name():

@@ -20,6 +20,8 @@ from rfgraph.errors import (
     UnknownNodeError,
     UnknownOpError,
 )
+from rfgraph.graph import sizes
+from rfgraph.graph.network import read
 
 
 def graph_of(*edges, **ops):
@@ -177,6 +179,56 @@ def test_merges_of_unequal_sizes_name_both():
     message = "node 'cat' (concat), axis y: its inputs differ in size ('a' gives 8, 'b' gives 6)"
     with pytest.raises(SizeError, match=re.escape(message)):
         rfgraph.analyze(net, input_size=10)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_inputs_are_read_by_their_slots_in_whatever_order_edges_were_added(order):
+    graph = graph_of(x="input", y="input", out="sub")
+    for slot in order:
+        graph.add_edge("xy"[slot], "out", slot=1 - slot)
+    layers = read(graph)
+    assert [layers.nodes[tail] for tail in layers.tails[layers.id_of("out")]] == ["y", "x"]
+
+
+def test_a_norm_in_one_go_over_the_map_reads_its_input_twice():
+    layers = read(graph_of(("x", "norm"), ("norm", "end"), x="input", norm="instance_norm", end="relu"))
+    assert [list(layers.tails[layers.id_of(node)]) for node in ("norm", "end")] == [[0, 0], [1]]
+
+
+def test_axes_are_read_each_by_its_own_entry():
+    net = Network(axes=2)
+    net.conv("conv", net.input("x", size=[20, 30]), kernel=[3, 5], stride=[1, 2], padding=[[1, 0], [2, 4]])
+    layers = read(net.graph)
+    assert [(op.kernel, op.stride, op.padding) for op in layers.ops[1]] == [(3, 1, (1, 0)), (5, 2, (2, 4))]
+    assert sizes.infer(layers) == [(20, 30), (20 + 1 - 3 + 1, (30 + 6 - 5) // 2 + 1)]
+    assert sizes.infer(layers, (9, 7)) == [(9, 7), (8, 5)]
+    assert read(nx.DiGraph(net.graph)).ops == layers.ops
+
+
+def test_a_map_without_positions_is_refused_where_it_first_comes_to_be():
+    net = Network(axes=1)
+    net.conv("conv", net.pad("crop", net.input("x"), padding=-2), kernel=1)
+    assert sizes.infer(read(net.graph), 5) == [(5,), (1,), (1,)]
+    with pytest.raises(SizeError, match=r"'crop' \(pad\), axis t: its map would have size 0 \('x' gives 4\)"):
+        sizes.infer(read(net.graph), 4)
+
+
+def test_ops_alike_that_read_maps_of_other_sizes_have_sizes_of_their_own():
+    net = Network(axes=1)
+    x = net.input("x", size=8)
+    y = net.conv("y", x, kernel=3)
+    net.concat("one", x, y, axis=0)
+    net.concat("two", x, x, axis=0)
+    assert dict(zip(["x", "y", "one", "two"], sizes.infer(read(net.graph)), strict=True)) == {
+        "x": (8,), "y": (6,), "one": (14,), "two": (16,),
+    }  # fmt: skip
+
+
+def test_batch_norm_reads_the_whole_map_besides_in_training():
+    graph = graph_of(("x", "norm"), x="input", norm="batch_norm")
+    (inference,), (training,) = (read(graph, batch_norm=how).ops[1] for how in ("inference", "training"))
+    assert (inference.totals, training.totals) == (False, True)
+    assert len(read(graph, batch_norm="training").tails[1]) == 2
 
 
 def test_input_sizes_are_numbers_lists_or_by_name():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from itertools import pairwise
 
 import oracle
 import pytest
@@ -26,6 +27,8 @@ MORE_CASES = [
     ("slice", {"start": -6, "stop": 9}),
     ("pad", {"padding": [[2, 3]], "mode": "reflect"}),
     ("pad", {"padding": [[3, 2]], "mode": "symmetric"}),
+    ("max_pool", {"kernel": 1, "stride": 1, "padding": [[-2, 1]], "ceil_mode": True}),
+    ("max_pool", {"kernel": 3, "stride": 2, "padding": [[-1, 2]], "dilation": 2, "ceil_mode": True}),
 ]
 
 
@@ -161,6 +164,53 @@ def test_sizes_and_windows_repeat_as_an_op_says(op, attributes):
         later = n + parsed.window_cycle * inputs
         if parsed.window_cycle and size and not parsed.heeds_size:
             assert parsed.window(0, (n,)) == parsed.window(0, (later,))
+
+
+@pytest.mark.parametrize(("op", "attributes"), [c[:2] for c in MORE_CASES], ids=lambda v: str(v)[:60])
+def test_what_an_op_reads_but_for_its_place_is_what_it_reads_at_a_size(op, attributes):
+    parsed = kind_of(op).parse(attributes, 0, 1)
+    if parsed.unplaced is None:
+        return
+    for n in range(parsed.settles_at, parsed.settles_at + 9):
+        read = parsed.window(0, (n,))
+        assert (parsed.unplaced.size, parsed.unplaced.stride) == (read.size, read.stride)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "least"),
+    [  # numpy.pad and torch.nn.functional.pad: a reflection is of what lies beyond the border pixel
+        ({"padding": [[2, 3]], "mode": "reflect"}, 4),
+        ({"padding": [[3, 0]], "mode": "reflect"}, 4),
+        ({"padding": [[3, 2]], "mode": "symmetric"}, 3),
+        ({"padding": [[0, 2]], "mode": "wrap"}, 2),
+        ({"padding": [[-2, -1]], "mode": "constant"}, 4),
+        ({"padding": [[-2, 3]], "mode": "constant"}, 2),
+        ({"padding": [[-4, 1]], "mode": "reflect"}, 5),
+        ({"padding": [[0, 0]], "mode": "reflect"}, 1),
+    ],
+)
+def test_a_border_repeats_a_map_once_and_a_crop_takes_what_is_there(attributes, least):
+    pad = kind_of("pad").parse({"op": "pad", **attributes}, 0, 1)
+    assert pad.size((least,)) == least + sum(pad.padding)
+    net = Network(axes=1)
+    net.pad("pad", net.input("x"), **attributes)
+    if least > 1:
+        with pytest.raises(SizeError):
+            rfgraph.analyze(net, input_size=least - 1)
+
+
+def test_a_slice_takes_what_python_takes():
+    for start in (None, *range(-4, 5)):
+        for stop in (None, *range(-4, 5)):
+            for step in (1, 2, 3):
+                attributes = {"op": "slice", "step": step}
+                attributes |= {name: end for name, end in (("start", start), ("stop", stop)) if end is not None}
+                op = kind_of("slice").parse(attributes, 0, 1)
+                for n in range(1, 8):
+                    taken = list(range(n))[start:stop:step]
+                    assert _size(op, n) == (len(taken) or None)
+                    if taken:
+                        assert [op.window(0, (n,)).interval(y) for y in range(len(taken))] == [(i, i) for i in taken]
 
 
 def _has_weights(op, attributes):
@@ -340,9 +390,13 @@ def test_a_coefficient_is_a_number():
 def test_taps_of_dilated_transposed_convolutions_are_the_oracles(kernel, stride, dilation):
     attributes = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": 1}
     op = kind_of("conv_transpose").parse(attributes, 0, 1)
+    window, apart = op.window(0, (None,)), set()
     for y in range(-3, 15):
-        taps = op.taps(op.window(0, (None,)), y)
+        taps = op.taps(window, y)
         assert list(taps) == sorted(oracle.taps({"op": "conv_transpose", **attributes}, 0, y))
+        apart |= {b - a for a, b in pairwise(taps)}
+    assert {window.spacing} == (apart or {1})
+    assert window.holes == (window.spacing > 1)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import rfgraph
 from benchmarks import sweeps
 from rfgraph.cli import main
 from rfgraph.errors import ExpressionError, FieldError, SizeError, SweepError
-from rfgraph.sweeps import STATUS, sweep
+from rfgraph.sweeps import STATUS, search, sweep
 from rfgraph.sweeps import tape as compiled
 from rfgraph.sweeps.columns import COLUMNS
 from rfgraph.sweeps.designs import Choice, Designs, _key, _permuted
@@ -365,6 +365,35 @@ def test_conditions_hold_where_they_say(where, test):
         if test(design | {"aligned": every["aligned"][row] == 1}):
             wanted.append(row)
     assert sweep(net, choices, input_size=32, where=where)["position"].tolist() == wanted
+
+
+@pytest.mark.parametrize("few", [0, 1 << 10])
+@pytest.mark.parametrize("shared", [1, 1 << 20])
+@pytest.mark.parametrize(
+    ("asked", "keeps", "cost"),
+    [
+        ({"where": "r >= 13 and aligned"}, lambda d, i: d["r"][i].min() >= 13 and d["aligned"][i] == 1, None),
+        ({"where": "P > 2"}, lambda d, i: d["P"][i].min() > 2, None),
+        ({"where": "works"}, lambda d, i: True, None),
+        ({"where": "macs < 0"}, lambda d, i: False, None),
+        ({"best": ("macs", 3)}, lambda d, i: True, lambda d, i: d["macs"][i]),
+        ({"where": "map_size >= 31", "best": ("macs - r[0]", 4)}, lambda d, i: d["map_size"][i].min() >= 31,
+         lambda d, i: d["macs"][i] - d["r"][i, 0, 0]),
+        ({"where": "S == 1 and not is_global", "best": ("P[0]", 2)}, lambda d, i: True, lambda d, i: d["P"][i, 0, 0]),
+    ],
+)  # fmt: skip
+def test_what_decides_is_worked_out_first_and_all_the_rest_of_what_is_kept(
+    monkeypatch, few, shared, asked, keeps, cost
+):
+    monkeypatch.setattr(search, "FEW", few)
+    monkeypatch.setattr(search, "SHARED", shared)
+    every = sweep(residual(), each={"*conv.kernel": [2, 3, 5]}, input_size=32)
+    kept = [i for i in range(len(every["position"])) if keeps(every, i)]
+    if cost is not None:
+        kept = sorted(kept, key=lambda i: (cost(every, i), i))[: asked["best"][1]]
+    found = sweep(residual(), each={"*conv.kernel": [2, 3, 5]}, input_size=32, **asked)
+    for name in COLUMNS:
+        assert found[name].tolist() == every[name][kept].tolist(), name
 
 
 def test_what_is_not_known_does_not_fit_nor_does_its_contrary():

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from rfgraph.importers.program.folding import MAX_FLOATS, simplest
+from rfgraph.importers.program.exact import simplest
+from rfgraph.importers.program.folding import MAX_FLOATS
 
 Array = Any  # numpy.ndarray
 Evaluate = Callable[..., Any]

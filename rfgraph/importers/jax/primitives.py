@@ -7,13 +7,14 @@ and returns the values of the node's outputs. Nodes that no input reaches do not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.jax.numbers import Number
 from rfgraph.importers.lowering.rows import nearest_of

@@ -288,8 +288,8 @@ def _conv(node: Node, build: Builder) -> Made:
     if not isinstance(groups, int):
         raise UnspelledError("the number of its groups is not known")
     weight = node.value(1, "kernel")
-    bound = build.bound(weight, range(len(kernel)))
     apart = build.apart(weight, range(len(kernel)), (len(kernel) + 1,))
+    bound = build.bound(weight, range(len(kernel)))
     convolved = slid(node, build, node.x, kernel=kernel, channels=channels, groups=groups, bound=bound, apart=apart)
     return _weighted(build, convolved, weight)
 

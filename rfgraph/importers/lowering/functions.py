@@ -33,7 +33,7 @@ MIXING = {
 }
 
 
-@place.register
+@place.register(program.Pointwise)
 def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     known = [p for p in operands if p is not None]
     why = primitive.bound
@@ -97,7 +97,7 @@ def _hides(maps: LoweringBuilder, function: str, known: Sequence[Placed], value:
     return not (value.learned and maps.tells_learned)
 
 
-@place.register
+@place.register(program.Either)
 def _either(primitive: program.Either, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     known = [p for p in operands if p is not None]
     rank = len(step.output.shape or ())
@@ -111,7 +111,7 @@ def _from_the_right(p: Placed | None, shape: Shape | None, rank: int | None) -> 
     return list(range(end - own, end))
 
 
-@place.register
+@place.register(program.Reduce)
 def _reduce(primitive: program.Reduce, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
@@ -139,7 +139,7 @@ def _reduce(primitive: program.Reduce, maps: LoweringBuilder, step: Instruction,
     return Placed(p.node, view, p.full, step.name)
 
 
-@place.register
+@place.register(program.Mix)
 def _mix(primitive: program.Mix, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
@@ -157,7 +157,7 @@ def _mix(primitive: program.Mix, maps: LoweringBuilder, step: Instruction, opera
     return replace(p, node=maps.node(over_channels, step, [p]))
 
 
-@place.register
+@place.register(program.Whole)
 def _whole(primitive: program.Whole, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     bound = {"bound": primitive.bound} if primitive.bound else {}
     node = maps.each("flatten", step, [p for p in operands if p is not None], **bound)
@@ -166,7 +166,7 @@ def _whole(primitive: program.Whole, maps: LoweringBuilder, step: Instruction, o
     return Placed(node, view, frozenset(range(maps.axes)), step.name)
 
 
-@place.register
+@place.register(program.Contract)
 def _contract(primitive: program.Contract, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     known = [(p, labels) for p, labels in zip(operands, primitive.operands, strict=True) if p is not None]
     if any(p.view is None for p, _ in known):

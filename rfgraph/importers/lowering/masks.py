@@ -8,11 +8,11 @@ such products are found before the program is lowered, by the steps from the pro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program.primitives import Instruction, Program, Value
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from onnx import NodeProto
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.onnx.nodes import HANDLERS
 
 #: What stands between a stored weight and the node that uses it.
@@ -22,6 +22,8 @@ PASSED = frozenset({"DequantizeLinear", "QuantizeLinear", "Identity", "Cast", "T
 #: What makes numbers of shapes: no node of the network follows from it.
 SHAPES = frozenset({"Shape", "Size", "Constant", "ConstantOfShape"})
 
+_NUMBER = re.compile(r"n?\d*")
+_NUMBERED = re.compile(r"[_.]*\d*")
 _WEIGHT = re.compile(r"(?:.*/)?([^/:]+)\.weight(?:[._]\w+)?")
 _QUOTED = re.compile(r"'([^'\\]*)'")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -56,9 +58,9 @@ def generated(name: str, op: str) -> bool:
     >>> [generated(name, "Conv") for name in ("conv1", "/stem/conv/Conv", "gpu_0/conv3_0")]
     [False, False, False]
     """
-    if name.startswith(("node_", "p2o.")) or re.fullmatch(r"n?\d*", name):
+    if name.startswith(("node_", "p2o.")) or _NUMBER.fullmatch(name):
         return True
-    return name.startswith(op) and re.fullmatch(r"[_.]*\d*", name[len(op) :]) is not None
+    return name.startswith(op) and _NUMBERED.fullmatch(name, len(op)) is not None
 
 
 def shown(nodes: Sequence[NodeProto], weights: Collection[str], data: Collection[str]) -> list[str | None]:
@@ -73,6 +75,10 @@ def shown(nodes: Sequence[NodeProto], weights: Collection[str], data: Collection
     data
         The names, outside of it, of what depends on the inputs.
     """
+    given = [node.name or next(filter(None, node.output), "") for node in nodes]
+    made_up = [generated(name, node.op_type) for name, node in zip(given, nodes, strict=True)]
+    if not any(made_up):
+        return [None] * len(nodes)
     origins = _origins(nodes, weights, data)
     calls = Counter(origin.call for origin in origins if origin is not None)
     ops = [
@@ -81,9 +87,8 @@ def shown(nodes: Sequence[NodeProto], weights: Collection[str], data: Collection
     ]
     modules = _Modules(origins, ops)
     names: list[str | None] = []
-    for node, origin, op in zip(nodes, origins, ops, strict=True):
-        given = node.name or next(filter(None, node.output), "")
-        if origin is None or origin.path is None or not generated(given, node.op_type):
+    for is_made_up, origin, op in zip(made_up, origins, ops, strict=True):
+        if origin is None or origin.path is None or not is_made_up:
             names.append(None)
         elif not origin.path:
             names.append(op)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from math import prod
 from typing import Any
 
@@ -28,8 +28,9 @@ from rfgraph.importers.onnx.nodes import HANDLERS, Item, Made, Node
 from rfgraph.importers.onnx.unfollowed import reason
 from rfgraph.importers.onnx.weights import Weights
 from rfgraph.importers.program.dimensions import Dim, Shape, symbol
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.program.primitives import Data, Given, Program, Value
+from rfgraph.importers.program.exact import Data, data_of, simplest
+from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
+from rfgraph.importers.program.primitives import Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.reader import MALFORMED
 from rfgraph.importers.spelling.reader import Reader as Base
@@ -186,8 +187,7 @@ class Reader(Base):
         self.versions = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
         self.functions = {_key(f): f for f in model.functions}
         self.nodes_of: dict[tuple[str, str, str], int] = {}
-        resized = any(not isinstance(told, Data) for told in given.values())
-        self.known = {} if resized else {info.name: _shape(info) for info in model.graph.value_info}
+        self.stated = model.graph.value_info
         self.locations = locations
         self.origins = Origins()
         #: The nodes of the graph itself, and not of a function or body.
@@ -195,6 +195,12 @@ class Reader(Base):
         self.count = 0
         self.called_nodes = 0
         self.unrolled = 0
+
+    @cached_property
+    def known(self) -> dict[str, onnx.ValueInfoProto]:
+        """What the file states of tensors by their names; nothing where inputs are of other shapes than there."""
+        resized = any(not isinstance(told, Data) for told in self.given.values())
+        return {} if resized else {info.name: info for info in self.stated}
 
     def input(self, info: onnx.ValueInfoProto) -> Item:
         """Add an input of the program."""
@@ -210,29 +216,23 @@ class Reader(Base):
 
     def tensor(self, tensor: onnx.TensorProto) -> Value:
         """Return a constant; its contents only if it is small and in the file."""
-        shape = tuple(tensor.dims)
-        count = 1
-        for size in shape:
-            count *= size
+        shape, name, kind = tuple(tensor.dims), tensor.name, tensor.data_type
+        count = prod(shape)
         if count < 0:
-            raise self.fail(f"tensor {tensor.name!r} has shape {list(shape)}")
-        integer = tensor.data_type not in NOT_INTEGERS
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.data_type == onnx.TensorProto.STRING:
-            return self.build.weight(shape, tensor.name)
+            raise self.fail(f"tensor {name!r} has shape {list(shape)}")
+        integer = kind not in NOT_INTEGERS
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or kind == onnx.TensorProto.STRING:
+            return self.build.weight(shape, name)
         if count > (MAX_ELEMENTS if integer else MAX_FLOATS):
-            return self.build.weight(shape, tensor.name, partial(_array, tensor))
+            return self.build.weight(shape, name, partial(_array, tensor))
         try:
             array = numpy_helper.to_array(tensor)
-            if integer:
-                return self.build.constant(array.astype(object), name=tensor.name)
-            exact = [simplest(float(number)) for number in array.flat]
-        except (
-            *MALFORMED,
-            OverflowError,
-        ):  # an odd type, or no contents, or no end to a number
-            return self.build.weight(shape, tensor.name, partial(_array, tensor))
-        elements = constant(exact or [0], integer=False).elements[: len(exact)].reshape(shape)
-        return self.build.constant(elements, integer=False, name=tensor.name)
+            data = data_of(array, integer=integer)
+        except MALFORMED:  # an odd type, or no contents: weights were stripped
+            data = None
+        if data is None:
+            return self.build.weight(shape, name, partial(_array, tensor))
+        return self.build.constant(data, name=name)
 
     def nodes(
         self, nodes: Sequence[onnx.NodeProto], scope: dict[str, Item | None], given: Mapping[str, Any], prefix: str
@@ -245,18 +245,20 @@ class Reader(Base):
             if self.count > MAX_NODES:
                 raise self.fail(f"it unfolds to more than {MAX_NODES} nodes")
             before = len(self.build.instructions)
-            node = self.node(proto, name, scope, given, prefix)
-            function = self.functions.get((proto.domain, proto.op_type, getattr(proto, "overload", "")))
+            node, domain = self.node(proto, name, scope, given, prefix), proto.domain
+            function = None
+            if self.functions:
+                function = self.functions.get((domain, node.op, getattr(proto, "overload", "")))
             spell: Callable[[], Made]
             if function is not None:
                 spell = partial(self.called, node, function)
-            elif proto.op_type in CONTROL and proto.domain in DOMAINS:
+            elif node.op in CONTROL and domain in DOMAINS:
                 spell = partial(self.control, node, scope, given)
             else:
-                spell = partial(self.handled, node, proto.domain)
+                spell = partial(self.handled, node, domain)
             results = self.spelt(node, spell, partial(self.opaque_all, node, scope))
             outputs = [results] if isinstance(results, Value) else list(results)
-            for k, output in enumerate(proto.output):
+            for k, output in enumerate(node.outputs):
                 if output:
                     scope[output] = (
                         outputs[k] if k < len(outputs) else self.opaque(node, k, "this output is not followed")
@@ -266,7 +268,7 @@ class Reader(Base):
                     self.origins.places.setdefault(instruction.name, place)
                 if outputs and isinstance(outputs[0], Value):
                     self.origins.first[place] = outputs[0].name
-            if location := user_line(_metadata(proto, "pkg.torch.onnx.stack_trace")):
+            if proto.metadata_props and (location := user_line(_metadata(proto, "pkg.torch.onnx.stack_trace"))):
                 for instruction in self.build.instructions[before:]:
                     self.locations.setdefault(instruction.name, location)
 
@@ -279,12 +281,12 @@ class Reader(Base):
         prefix: str,
     ) -> Node:
         """Return a node in plain Python, under the name that is shown of it if its own is a number."""
-        outputs = tuple(name for name in proto.output)
-        name = shown or proto.name or next((output for output in outputs if output), proto.op_type)
+        outputs, op, named = tuple(proto.output), proto.op_type, shown or proto.name
+        name = named or next((output for output in outputs if output), op)
         inputs: list[Item | None] = []
         for tensor in proto.input:
             if tensor and tensor not in scope:
-                raise self.fail(f"node {name!r} ({proto.op_type}): it reads {tensor!r}, which nothing before it makes")
+                raise self.fail(f"node {name!r} ({op}): it reads {tensor!r}, which nothing before it makes")
             inputs.append(scope[tensor] if tensor else None)
         attributes = {}
         for attribute in proto.attribute:
@@ -295,10 +297,15 @@ class Reader(Base):
                 attributes[attribute.name] = self.attribute(attribute)
         version = self.versions.get(proto.domain or "ai.onnx", 1)
         inside = prefix + name.lstrip("/") if prefix else name
-        return Node(inside, proto.op_type, tuple(inputs), version, attributes, outputs, bool(shown or proto.name))
+        return Node(inside, op, tuple(inputs), version, attributes, outputs, bool(named))
 
     def attribute(self, attribute: onnx.AttributeProto) -> Any:
         """Return the value of an attribute in plain Python; graphs stay as they are."""
+        kind = attribute.type
+        if kind == onnx.AttributeProto.INT:
+            return attribute.i
+        if kind == onnx.AttributeProto.INTS:
+            return list(attribute.ints)
         try:
             value = onnx.helper.get_attribute_value(attribute)
         except ValueError as error:
@@ -341,7 +348,9 @@ class Reader(Base):
         for item in node.inputs:
             operands += item if isinstance(item, tuple) else [item] if item is not None else []
         name, reads = node.name if k == 0 else node.output(k), self.weights.read(node, known=False)
-        return self.unknown((name, node.op), why, self.known.get(node.outputs[k]), [*operands, *more], reads)
+        stated = self.known.get(node.outputs[k])
+        shape = None if stated is None else _shape(stated)
+        return self.unknown((name, node.op), why, shape, [*operands, *more], reads)
 
     # Functions, branches, loops.
 

@@ -74,8 +74,8 @@ def _convolve(node: Node, build: Builder, x: Value, weight: Value) -> Value:
             channel=1,
             channels=weight.shape[0] if weight.shape else unknown(f"{node.name}.channels"),
             groups=node.get("group", 1),
-            bound=build.bound(weight, range(2, 2 + len(kernel))),
             apart=build.apart(weight, range(2, 2 + len(kernel)), (0,)),
+            bound=build.bound(weight, range(2, 2 + len(kernel))),
         ),
         x,
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, BinaryIO
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -21,8 +21,9 @@ from xml.parsers import expat
 import numpy as np
 
 from rfgraph.errors import ModelFileError
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.program.primitives import Data
+from rfgraph.frozen import dataclass
+from rfgraph.importers.program.exact import Data, data_of
+from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant
 from rfgraph.importers.spelling import archive
 
 #: Elements of an XML file, and elements within elements, beyond which it is refused.
@@ -199,11 +200,5 @@ def _small(layer: Layer, file: BinaryIO) -> Data | None:
     stored = file.read(width)
     if len(stored) < width:
         return None
-    numbers = np.frombuffer(stored, np.dtype(dtype), count)
-    if kind == "integer":
-        return constant(numbers.astype(object).reshape(shape))
-    if not np.isfinite(numbers).all():
-        return None
-    elements = np.empty(count, dtype=object)
-    elements[:] = [simplest(float(number)) for number in numbers]
-    return constant(elements.reshape(shape), integer=False)
+    numbers: Any = np.frombuffer(stored, np.dtype(dtype), count)
+    return data_of(numbers.reshape(shape), integer=kind == "integer")

@@ -3,6 +3,7 @@
 This room knows shapes, symbolic dimensions and constants; it knows no format and no network.
 """
 
+from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.primitives import (
     MASKED,
     NOTHING,
@@ -12,7 +13,6 @@ from rfgraph.importers.program.primitives import (
     Concat,
     Constant,
     Contract,
-    Data,
     DepthToSpace,
     Direction,
     Either,

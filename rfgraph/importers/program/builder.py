@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from math import prod
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ import numpy as np
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.folding import constant, fold, moved
 from rfgraph.importers.program.numbers import (
     ALL,
@@ -21,12 +21,10 @@ from rfgraph.importers.program.numbers import (
     computed,
     of_function,
     of_reduction,
-    picks,
     spread,
 )
 from rfgraph.importers.program.primitives import (
     NOTHING,
-    Data,
     Given,
     Instruction,
     Primitive,
@@ -95,7 +93,8 @@ class Builder:
         """Return a constant as a learned tensor, under the name by which shared ones are told."""
         sizes = [size for size in value.shape or () if isinstance(size, int)]
         count = prod(sizes) if value.shape is not None and len(sizes) == len(value.shape) else None
-        return replace(value, learned=frozenset({(name or value.name, count)}))
+        learned = frozenset({(name or value.name, count)})
+        return Value(value.name, value.shape, value.constant, value.data, learned, value.alike, value.numbers)
 
     def unique(self, name: str) -> str:
         """Return ``name``, with a number behind it if it is taken, and take it."""
@@ -130,7 +129,7 @@ class Builder:
     def constant(self, elements: Any, *, integer: bool = True, name: str = "") -> Value:
         """Return a constant that holds ``elements``, exact numbers."""
         data = elements if isinstance(elements, Data) else constant(elements, integer=integer)
-        return Value(name, tuple(int(size) for size in data.elements.shape), True, data)
+        return Value(name, data.shape, True, data)
 
     def weight(
         self, shape: Shape | None, name: str = "", read: Callable[[], Any] | None = None, *, own: bool = True
@@ -152,11 +151,11 @@ class Builder:
     def apart(self, weight: Value, taps: Sequence[int], channels: Sequence[int]) -> bool:
         """Return whether windows of different ``channels`` that a weight makes have other taps, as one tap for each.
 
-        So have those that pick one channel each.
+        So have those that pick one channel each. Asked before ``bound``, it mostly answers that too.
         """
         if not weight.constant or weight.shape is None or len(weight.shape) <= max(*taps, *channels):
             return False
-        if self._picks(weight, channels):
+        if len(channels) < len(weight.shape) and self._zeros.picks(weight.held(self.tells_learned), channels):
             return True
         found = self._missing(weight, (*taps, *channels))
         if found is None or not found.size:
@@ -180,16 +179,6 @@ class Builder:
             return 0, 0, program.SPARSE
         before, behind = int(places[0]), size - 1 - int(places[-1])
         return before, behind, "" if len(places) == size - before - behind else program.SPARSE
-
-    def _picks(self, weight: Value, channels: Sequence[int]) -> bool:
-        """Return whether a weight has one number for each of its channels, of more than one that it could have."""
-        numbers = weight.held(self.tells_learned)
-        if numbers is None or numbers is ALL or weight.shape is None or len(channels) == len(weight.shape):
-            return False
-        found = self._zeros.missing(numbers, range(len(weight.shape)), fixed=False)
-        if found is None or not found.size:
-            return False
-        return picks(found, channels)
 
     def _missing(self, weight: Value, kept: Sequence[int]) -> Any:
         fixed = self.tells_learned and self.learned is not None and not weight.learned
@@ -248,14 +237,13 @@ class Builder:
         learned = NOTHING.union(*(value.learned for value in operands))
         result = fold(primitive, data) if len(data) == len(operands) else None
         if result is not None:
-            value = replace(self.constant(result, name=name), learned=learned)
+            made: Shape | None = result.shape
+            numbers = None
         else:
-            made = _possible(primitive, [value.shape for value in operands])
-            value = Value(name, shape if made is None else made, True, learned=learned)
-            value = replace(
-                value, numbers=_numbers(primitive, operands, [one.held(self.tells_learned) for one in operands])
-            )
-        return replace(value, alike=_alike(primitive, operands, value))
+            possible = _possible(primitive, [value.shape for value in operands])
+            made = shape if possible is None else possible
+            numbers = _numbers(primitive, operands, [one.held(self.tells_learned) for one in operands])
+        return Value(name, made, True, result, learned, _alike(primitive, operands, made), numbers)
 
     def program(self, outputs: Iterable[Value], titles: Iterable[str] = ()) -> Program:
         """Return the program that makes ``outputs``, without the instructions that none of them needs.
@@ -297,13 +285,13 @@ def _numbers(primitive: Primitive, operands: Sequence[Value], numbers: Sequence[
     return computed(lambda *arrays: moved(primitive, arrays), laid, own=True)
 
 
-def _alike(primitive: Primitive, operands: Sequence[Value], output: Value) -> frozenset[int]:
+def _alike(primitive: Primitive, operands: Sequence[Value], output: Shape | None) -> frozenset[int]:
     """Return the dimensions along which what is made of constants is the same at every index, as far as moves tell."""
-    if output.shape is None or any(value.shape is None for value in operands):
+    if output is None or any(value.shape is None for value in operands):
         return frozenset()
     shapes = [value.shape or () for value in operands]
     same = [value.alike | {d for d, size in enumerate(value.shape or ()) if size == 1} for value in operands]
-    rank = len(output.shape)
+    rank = len(output)
     match primitive:
         case program.Pointwise(function=("trilu" | "one_hot")):  # where an element stands decides what it is
             return frozenset()
@@ -331,12 +319,12 @@ def _shaped(data: Data, name: str, shape: Shape | None) -> Data:
     """Return what an input holds in the shape that its model states: a number may stand for a list of one."""
     if shape is None:
         return data
-    sizes = data.elements.shape
+    sizes = data.shape
     fits = len(sizes) == len(shape) and all(a == b for a, b in zip(sizes, shape, strict=True) if isinstance(b, int))
     if fits:
         return data
-    if data.elements.size == 1 and all(not isinstance(size, int) or size == 1 for size in shape):
-        return Data(data.elements.reshape((1,) * len(shape)), data.integer)
+    if data.numbers.size == 1 and all(not isinstance(size, int) or size == 1 for size in shape):
+        return Data(data.numbers.reshape((1,) * len(shape)), data.integer)
     raise ModelFileError(f"input {name!r} has shape {text(shape)}; what it is given has {list(sizes)}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import lru_cache, singledispatch
+from functools import singledispatch
 from math import ceil, floor
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from rfgraph.errors import AttributeValueError
 from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Expression, bounds, truncated_quotient
-from rfgraph.importers.program.primitives import Data
+from rfgraph.importers.program.exact import Data
 
 #: Constants of more elements than this are not followed: shapes and indices have few, weights many.
 MAX_ELEMENTS = 1 << 14
@@ -83,38 +83,12 @@ def given(name: str, held: Any) -> Data:
     AttributeValueError
         If it is none.
     """
-    array = np.asarray(held)
+    array = np.array(held)
     if array.dtype.kind not in "biuf" or array.size > MAX_ELEMENTS or not np.isfinite(array).all():
         raise AttributeValueError(
             f"inputs: {name!r} is given {str(held)[:80]!r}, which is no number and no list of at most {MAX_ELEMENTS}"
         )
-    integer = array.dtype.kind != "f"
-    elements = array.astype(object)
-    if not integer:
-        elements = _array(np.frompyfunc(lambda number: simplest(float(number)), 1, 1)(array))
-    return Data(elements, integer)
-
-
-@lru_cache(maxsize=4096)
-def simplest(number: float) -> Fraction:
-    """Return the simplest fraction that is ``number`` in single precision, if there is a simple one.
-
-    Scales are stored as 32-bit floats: 1.3333334 stands for 4/3.
-
-    Examples
-    --------
-    >>> simplest(1.3333333730697632)
-    Fraction(4, 3)
-    """
-    exact = Fraction(number)
-    if exact.denominator == 1:
-        return exact
-    stored = np.float32(number)
-    for denominator in (16, 256, 4096):
-        near = exact.limit_denominator(denominator)
-        if np.float32(float(near)) == stored:
-            return near
-    return exact
+    return Data(array, array.dtype.kind != "f")
 
 
 def _truncated(x: Any) -> Any:
@@ -228,7 +202,7 @@ def _fold(primitive: program.Primitive, *operands: Data) -> Data | None:
     return None
 
 
-@_fold.register
+@_fold.register(program.Pointwise)
 def _(primitive: program.Pointwise, *operands: Data) -> Data | None:
     arrays = [data.elements for data in operands]
     if np.broadcast(*arrays).size > MAX_ELEMENTS:
@@ -250,7 +224,7 @@ def _(primitive: program.Pointwise, *operands: Data) -> Data | None:
     return Data(_array(result), integer)
 
 
-@_fold.register
+@_fold.register(program.Either)
 def _(primitive: program.Either, *operands: Data) -> Data | None:
     """Return what its alternatives hold, where they hold the same."""
     one, *others = operands
@@ -259,7 +233,7 @@ def _(primitive: program.Either, *operands: Data) -> Data | None:
     return None
 
 
-@_fold.register
+@_fold.register(program.Reduce)
 def _(primitive: program.Reduce, *operands: Data) -> Data | None:
     function = {"sum": operator.add, "prod": operator.mul, "min": _FUNCTIONS["min"], "max": _FUNCTIONS["max"]}.get(
         primitive.function
@@ -277,13 +251,13 @@ def _(primitive: program.Reduce, *operands: Data) -> Data | None:
     return Data(_array(result), operands[0].integer)
 
 
-@_fold.register
+@_fold.register(program.Concat)
 def _(primitive: program.Concat, *operands: Data) -> Data | None:
     integer = all(data.integer for data in operands)
     return Data(np.concatenate([data.elements for data in operands], primitive.dim), integer)
 
 
-@_fold.register
+@_fold.register(program.Slice)
 def _(primitive: program.Slice, *operands: Data) -> Data | None:
     index: list[slice] = [slice(None)] * operands[0].elements.ndim
     for dim, start, stop, step in zip(primitive.dims, primitive.starts, primitive.stops, primitive.steps, strict=True):
@@ -293,7 +267,7 @@ def _(primitive: program.Slice, *operands: Data) -> Data | None:
     return Data(operands[0].elements[tuple(index)], operands[0].integer)
 
 
-@_fold.register
+@_fold.register(program.Take)
 def _(primitive: program.Take, *operands: Data) -> Data | None:
     rows, indices = operands
     if any(isinstance(index, Expression) for index in indices.elements.flat):
@@ -302,7 +276,7 @@ def _(primitive: program.Take, *operands: Data) -> Data | None:
     return Data(_array(taken), rows.integer)
 
 
-@_fold.register
+@_fold.register(program.Expand)
 def _(primitive: program.Expand, *operands: Data) -> Data | None:
     if any(isinstance(size, Expression) for size in primitive.shape):
         return None
@@ -312,24 +286,24 @@ def _(primitive: program.Expand, *operands: Data) -> Data | None:
     return Data(np.broadcast_to(operands[0].elements, shape), operands[0].integer)
 
 
-@_fold.register
+@_fold.register(program.Reshape)
 def _(primitive: program.Reshape, *operands: Data) -> Data | None:
     if any(isinstance(size, Expression) for size in primitive.shape):
         return None
     return Data(operands[0].elements.reshape(primitive.shape), operands[0].integer)
 
 
-@_fold.register
+@_fold.register(program.Squeeze)
 def _(primitive: program.Squeeze, *operands: Data) -> Data | None:
     return Data(operands[0].elements.squeeze(primitive.dims), operands[0].integer)
 
 
-@_fold.register
+@_fold.register(program.Unsqueeze)
 def _(primitive: program.Unsqueeze, *operands: Data) -> Data | None:
     return Data(np.expand_dims(operands[0].elements, primitive.dims), operands[0].integer)
 
 
-@_fold.register
+@_fold.register(program.Transpose)
 def _(primitive: program.Transpose, *operands: Data) -> Data | None:
     return Data(operands[0].elements.transpose(primitive.permutation), operands[0].integer)
 

@@ -7,17 +7,20 @@ constants by moves and products has its zeros where those of its operands are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial, reduce
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
+
 #: Constants of more elements than this are not looked at.
 MAX_LOOKED_AT = 1 << 28
 #: Nor those that are made in more steps than this.
 MAX_STEPS = 64
+#: Of constants of more elements, some are looked at before the others: nearly always they tell enough.
+MAX_AT_ONCE = 4096
 
 #: Functions that make 0 of 0, and of nothing else; of two, it is their first operand that says so.
 _KEPT = frozenset({"identity", "to_float", "neg", "abs", "sqrt", "div"})
@@ -183,6 +186,10 @@ def of_reduction(name: str, operand: Numbers | None, dims: Sequence[int], keepdi
     return computed(lambda array: _REDUCED[name](array, axis=tuple(dims), keepdims=keepdims), [operand], own=True)
 
 
+#: Of numbers that are not looked at: anything may be 0.
+UNREAD = np.empty(0, dtype=np.bool_)
+
+
 class Zeros:
     """Looks for zeros in the constants of one model, of which it looks at so many numbers at the most."""
 
@@ -190,6 +197,8 @@ class Zeros:
         self.left = most
         #: What was looked at last, as several things are asked of one weight in turn; it is held no longer.
         self._last: tuple[Numbers | None, Any] = (None, None)
+        #: The dimensions along which it was found to be nowhere 0, whatever the others: so it is along fewer of them.
+        self._full: frozenset[int] = frozenset()
 
     def missing(self, numbers: Numbers | None, kept: Sequence[int], fixed: bool) -> Any:
         """Return where a constant is not 0 along the dimensions ``kept``, whatever the others: ``None`` if everywhere.
@@ -198,22 +207,53 @@ class Zeros:
         """
         if numbers is ALL:
             return None
-        known = numbers is not None and numbers is self._last[0]
-        array = self._last[1] if known else None if numbers is None else numbers.look()
+        array = None if numbers is None else self._looked(numbers)
         if array is None:  # weights that were stripped from a file are weights
-            return np.empty(0, dtype=np.bool_) if fixed or numbers is UNSEEN else None
-        if not known:
-            if self.left < array.size:
-                return np.empty(0, dtype=np.bool_)
-            self.left -= array.size
-            self._last = numbers, array
-        return holes(array, kept)
+            return UNREAD if fixed or numbers is UNSEEN else None
+        if array is UNREAD:
+            return UNREAD
+        if self._full.issuperset(kept):
+            return None
+        found = holes(array, kept)
+        if found is None:
+            self._full = frozenset(kept)
+        return found
 
+    def picks(self, numbers: Numbers | None, rows: Sequence[int]) -> bool:
+        """Return whether a constant has one number at most in each of its rows that is not 0, of several.
 
-def picks(array: Any, rows: Sequence[int]) -> bool:
-    """Return whether an array has at most one number that is not 0 in each row, of several; ``rows`` are dimensions."""
-    others = tuple(d for d in range(array.ndim) if d not in rows)
-    return any(array.shape[d] > 1 for d in others) and bool(((array != 0).sum(others) <= 1).all())
+        Parameters
+        ----------
+        numbers
+            Its numbers.
+        rows
+            The dimensions along which its rows lie.
+        """
+        array = None if numbers is None or numbers is ALL else self._looked(numbers)
+        if array is None or array is UNREAD or not array.size:
+            return False
+        others = tuple(d for d in range(array.ndim) if d not in rows)
+        if all(array.shape[d] == 1 for d in others) or len(self._full) == array.ndim:
+            return False
+        row = array[tuple([0 if d in rows else slice(None) for d in range(array.ndim)])]
+        if np.count_nonzero(row) > 1:  # as nearly always
+            return False
+        there = array != 0
+        return bool(there.any() and (there.sum(others) <= 1).all())
+
+    def _looked(self, numbers: Numbers) -> Any:
+        """Return numbers as an array, ``None`` where they are not at hand, ``UNREAD`` where they would be too many."""
+        if numbers is self._last[0]:
+            return self._last[1]
+        array = numbers.look()
+        if array is None:
+            return None
+        if self.left < array.size:
+            return UNREAD
+        self.left -= array.size
+        few = array.size <= MAX_AT_ONCE and bool(array.all())
+        self._last, self._full = (numbers, array), frozenset(range(array.ndim)) if few else frozenset()
+        return array
 
 
 def holes(array: Any, kept: Sequence[int]) -> Any:
@@ -221,11 +261,10 @@ def holes(array: Any, kept: Sequence[int]) -> Any:
 
     An array of zeros alone has none: it is yet to be learned.
     """
-    others = tuple(d for d in range(array.ndim) if d not in kept)
     if not array.size:
         return None
-    first = array[tuple(slice(None) if d in kept else 0 for d in range(array.ndim))]
+    first = array[tuple([slice(None) if d in kept else 0 for d in range(array.ndim)])]
     if (first != 0).all():  # as nearly always: one filter has all its taps
         return None
-    seen = (array != 0).any(others)
+    seen = (array != 0).any(tuple(d for d in range(array.ndim) if d not in kept))
     return None if seen.all() or not seen.any() else seen

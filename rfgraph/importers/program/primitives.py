@@ -8,11 +8,13 @@ Whatever a framework calls its ops, a reader spells them with these; an op that 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, FrozenInstanceError, field, fields
 from fractions import Fraction
 from typing import Any, Literal, TypeVar, dataclass_transform
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape
+from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.numbers import ALL, Numbers
 
 Ints = tuple[int, ...]
@@ -20,15 +22,6 @@ Kind = TypeVar("Kind")
 #: How a sequence is run through.
 Direction = Literal["forward", "backward", "both"]
 Paddings = tuple[tuple[int, int], ...] | Literal["same_upper", "same_lower"]
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """What a small constant holds, exactly: ``int``, ``bool``, ``Fraction`` and symbolic sizes, never a float."""
-
-    elements: Any  # numpy array of objects
-    #: Whether its elements are integers, so that they divide as integers do.
-    integer: bool
 
 
 #: Learned tensors: the name of each, by which shared ones are told, and how many numbers it has.
@@ -63,22 +56,21 @@ class Value:
         Of one that is learned, and of which the model says so if it ``tells_learned``, none is 0.
         """
         if self.data is not None:
-            elements = self.data.elements
-            return Numbers(lambda: elements)
+            numbers = self.data.numbers
+            return Numbers(lambda: numbers)
         return ALL if self.numbers is None and self.learned and tells_learned else self.numbers
 
 
-#: What the fields of each kind of primitive are called, once it was asked.
-_NAMES: dict[type, tuple[str, ...]] = {}
+#: What sets each field of a kind of primitive, its name, and what it is if it is left out, once one was made.
+_FIELDS: dict[type, tuple[tuple[Callable[[Any, Any], None], str, Any], ...]] = {}
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def _primitive(kind: type[Kind]) -> type[Kind]:
-    """Make ``Primitive``, or a kind of it, a dataclass."""
-    return dataclass(slots=True, kw_only=True, eq=False, repr=False)(kind)
+    """Make a kind of ``Primitive`` a dataclass."""
+    return dataclass(slots=True, kw_only=True, init=False, eq=False, repr=False)(kind)
 
 
-@_primitive
 class Primitive:
     """What an instruction does to the dimensions of its operands.
 
@@ -86,30 +78,46 @@ class Primitive:
     compile for each of them, which takes longer than all else that importing this module does.
     """
 
+    __slots__ = ("_values",)
+    _values: tuple[Any, ...]
+
+    def __init__(self, **given: Any) -> None:
+        kind = type(self)
+        values = []
+        for put, name, default in _FIELDS.get(kind) or _fields(kind):
+            value = given.pop(name, default)
+            if value is MISSING:
+                raise TypeError(f"{kind.__name__} needs {name}")
+            put(self, value)
+            values.append(value)
+        if given:
+            raise TypeError(f"{kind.__name__} has no {', '.join(given)}")
+        _put_values(self, tuple(values))
+
     def __setattr__(self, name: str, value: object) -> None:
-        if hasattr(self, name):
-            raise FrozenInstanceError(f"cannot assign to field {name!r}")
-        object.__setattr__(self, name, value)
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
 
     def __delattr__(self, name: str) -> None:
         raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._values() == other._values()
+        return type(other) is type(self) and self._values == other._values
 
     def __hash__(self) -> int:
-        return hash((type(self), self._values()))
+        return hash((type(self), self._values))
 
     def __repr__(self) -> str:
-        named = zip(fields(self), self._values(), strict=True)
+        named = zip(fields(self), self._values, strict=True)  # type: ignore[arg-type]  # its kinds are dataclasses
         return f"{type(self).__qualname__}({', '.join(f'{one.name}={value!r}' for one, value in named)})"
 
-    def _values(self) -> tuple[Any, ...]:
-        kind = type(self)
-        names = _NAMES.get(kind)
-        if names is None:
-            names = _NAMES[kind] = tuple(one.name for one in fields(kind))
-        return tuple([getattr(self, name) for name in names])
+
+_put_values = vars(Primitive)["_values"].__set__
+
+
+def _fields(kind: type) -> tuple[tuple[Callable[[Any, Any], None], str, Any], ...]:
+    """Return what sets each field of a kind of primitive, its name, and its default, ``MISSING`` without one."""
+    found = _FIELDS[kind] = tuple((getattr(kind, one.name).__set__, one.name, one.default) for one in fields(kind))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,8 +442,7 @@ def checked(primitive: Primitive) -> None:
     ValueError
         If one is not: a fraction for a size, a text for a number, a kernel of 0.
     """
-    for one in fields(primitive):
-        value = getattr(primitive, one.name)
+    for one, value in zip(fields(primitive), primitive._values, strict=True):  # type: ignore[arg-type]
         if not CHECKS[one.type](value):  # type: ignore[index]  # annotations are texts here
             what = "positive numbers" if one.name == "scales" else str(one.type)
             what = next((words for name, words in _WORDS.items() if name in what), what)

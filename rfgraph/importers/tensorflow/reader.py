@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ import networkx as nx
 import numpy as np
 
 from rfgraph.errors import ModelFileError
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.dimensions import Shape, unknown
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.program.primitives import Data, Given, Program, Value
+from rfgraph.importers.program.exact import Data
+from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
+from rfgraph.importers.program.primitives import Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.reader import MALFORMED
 from rfgraph.importers.spelling.reader import Reader as Base
@@ -548,9 +550,8 @@ class Reader(Base):
         if numbers is None:
             return weights.learn(self.build, self.build.weight(shape, name), kind)  # weights were stripped
         integer = kind in INTEGERS
-        exact = numbers if integer else [simplest(number) for number in numbers]
-        elements = constant(exact or [0], integer=integer).elements[: len(exact)].reshape(shape)
-        return weights.learn(self.build, self.build.constant(elements, integer=integer, name=name), kind)
+        data = Data(np.array(numbers, dtype=object if integer else float).reshape(shape), integer)
+        return weights.learn(self.build, self.build.constant(data, name=name), kind)
 
     # Control flow.
 

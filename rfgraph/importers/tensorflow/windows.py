@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, product, unknown
@@ -81,8 +81,9 @@ def _convolved(
         dilation, padding = _atrous(node, layout, x, kernel)
     primitive = program.Slide(
         function="conv", dims=layout.dims, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
-        channel=layout.channel, channels=channels, groups=groups, bound=build.bound(weight, range(axes)),
+        channel=layout.channel, channels=channels, groups=groups,
         apart=build.apart(weight, range(axes), (axes, axes + 1) if depthwise else (axes + 1,)),
+        bound=build.bound(weight, range(axes)),
     )  # fmt: skip
     shape = _ranked(node, axes, layout.channel, channels)
     return weighted(build, build(primitive, x, part=part, shape=shape), weight)

@@ -24,8 +24,8 @@ from flatbuffers.table import Table
 from rfgraph.errors import ModelFileError
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant, simplest
-from rfgraph.importers.program.primitives import Data
+from rfgraph.importers.program.exact import Data, data_of
+from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.tflite.operators import CUSTOM_OPTIONS
 from rfgraph.importers.tflite.reader import Graph, Model, Reader, Step, Tensor
 
@@ -298,14 +298,7 @@ def _exact(contents: Any, shape: tuple[int, ...], kind: str, dtype: str) -> Data
         count *= size
     if count > (MAX_FLOATS if kind == "float" else MAX_ELEMENTS):
         return None
-    stored = np.frombuffer(contents, np.dtype(dtype), count)
-    if kind != "float":
-        return constant(stored.astype(object).reshape(shape))
-    if not np.isfinite(stored).all():
-        return None
-    elements = np.empty(count, dtype=object)
-    elements[:] = [simplest(float(number)) for number in stored]
-    return constant(elements.reshape(shape), integer=False)
+    return data_of(_stored(contents, shape, dtype), integer=kind != "float")
 
 
 def _methods(kind: Any) -> dict[str, Callable[..., Any]]:

@@ -8,11 +8,11 @@ channels], weights of convolutions as [out, y, x, in]. A quantised operator read
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, bounds, product
@@ -160,7 +160,7 @@ def _conv(node: Node, build: Builder) -> Made:
         function="conv", dims=dims, kernel=_kernel(kernel), stride=_entries(node, STRIDES, axes),
         padding=_padding(node, axes), dilation=_entries(node, DILATIONS, axes), channel=axes + 1, channels=channels,
         groups=before // inside if several else 1,  # type: ignore[operator, arg-type]
-        bound=build.bound(node.input(1), taps), apart=build.apart(node.input(1), taps, places),
+        apart=build.apart(node.input(1), taps, places), bound=build.bound(node.input(1), taps),
     )  # fmt: skip
     return weighted(build, build(primitive, node.x), node.input(1))
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.program.dimensions import Shape, symbol
-from rfgraph.importers.program.primitives import Data, Given, Program, Value
+from rfgraph.importers.program.exact import Data
+from rfgraph.importers.program.primitives import Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.reader import Reader as Base
 from rfgraph.importers.spelling.shared import either

@@ -8,7 +8,6 @@ returns the values of the node's outputs: tensors, or sizes where the operator m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -17,10 +16,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
-from rfgraph.importers.program.folding import MAX_ELEMENTS, simplest
+from rfgraph.importers.program.exact import simplest
+from rfgraph.importers.program.folding import MAX_ELEMENTS
 from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
 from rfgraph.importers.spelling import products, vocabulary
@@ -286,8 +287,8 @@ def _conv(node: Node, build: Builder) -> Made:
     stride = node.integers("stride", axes, 1)
     primitive = program.Slide(
         function="conv", dims=dims, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
-        channel=channel, channels=shape_of(weight)[0], groups=groups, bound=build.bound(weight, range(2, 2 + axes)),
-        apart=build.apart(weight, range(2, 2 + axes), (0,)),
+        channel=channel, channels=shape_of(weight)[0], groups=groups,
+        apart=build.apart(weight, range(2, 2 + axes), (0,)), bound=build.bound(weight, range(2, 2 + axes)),
     )  # fmt: skip
     return _weighted(build, build(primitive, node.x), weight)
 

@@ -1,0 +1,118 @@
+"""Path lengths as a domain, on networks small enough that every number is put down by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from rfgraph import Network
+from rfgraph.passes import lengths
+from rfgraph.passes.compiled import compile_graph
+from rfgraph.passes.fold import fold
+from rfgraph.questions import paths
+
+
+def carried(net, node, most=lengths.MAX_LENGTHS, *, counted=True):
+    """Return what the domain says of one node along the first axis."""
+    compiled = compile_graph(net.graph)
+    v = compiled.layers.id_of(node)
+    return fold(compiled.layers, 0, lengths.PathDomain(compiled, 0, most, counted=counted), [v]).get(v)
+
+
+def residual(kernels):
+    """Blocks after each other, in each of which one branch is a convolution and one is nothing."""
+    net = Network(axes=1)
+    x = net.input("x")
+    for i, kernel in enumerate(kernels):
+        x = net.add(f"a{i}", x, net.conv(f"c{i}", x, kernel=kernel, padding=kernel // 2))
+    return net, x
+
+
+def test_ranges_begin_and_end_with_lengths_that_were_met():
+    net, end = residual([3, 5, 9, 17])
+    assert sorted(carried(net, "a1", 2).sizes()) == [(1, 3, 2), (5, 7, 2)]
+    assert sorted(carried(net, "a2", 2).sizes()) == [(1, 7, 4), (9, 15, 4)]
+    assert sorted(carried(net, end, 2).sizes()) == [(1, 15, 8), (17, 31, 8)]
+    assert sorted(carried(net, "a2", 3).sizes()) == [(1, 7, 4), (9, 15, 4)]
+    assert sorted(carried(net, "a2", 4).sizes()) == [(1, 3, 2), (5, 7, 2), (9, 11, 2), (13, 15, 2)]
+    assert carried(net, "a0", 2).why == ""
+
+
+def test_lengths_are_put_together_only_where_a_node_has_too_many():
+    net, last = residual([3, 5, 9])  # eight lengths
+    net.add("with_half", last, net.conv("half", last, kernel=1, stride=2))
+    net.conv("third", last, kernel=1, stride=3)
+    net.add("shapes", "x", net.conv("s2", "x", kernel=1, stride=2), net.conv("s3", "x", kernel=1, stride=3))
+    net.add("uneven", last, net.conv("alone", "x", kernel=1, stride=2))
+    assert carried(net, "with_half", 15).why == "path fields are given in ranges: more than 15 sizes meet at a node"
+    assert carried(net, "with_half", 16).why == ""
+    assert carried(net, "shapes", 2).why == ""  # three shapes of one length each: nothing is to be put together
+    assert carried(net, "uneven", 9).why == ""  # eight lengths and one, though half of nine is fewer than eight
+    assert len(list(carried(net, "uneven", 9).sizes())) == 9
+    assert len(list(carried(net, "uneven", 4).sizes())) == 3  # two for each shape, of which one has one length
+
+
+def test_as_states_are_used_up_fewer_are_kept_at_a_node_but_never_less_than_a_few(monkeypatch):
+    monkeypatch.setattr(lengths, "MAX_STATES", 1 << 12)
+    monkeypatch.setattr(lengths, "SHARE", 1 << 6)
+    net, end = residual([3] * 150)
+    kept = [len(list(carried(net, f"a{i}").sizes())) for i in (20, 50, 149)]
+    assert kept[0] == 22  # all there are
+    assert lengths.FEWEST < kept[1] < 52
+    assert lengths.FEWEST // 2 < kept[2] <= lengths.FEWEST
+    assert carried(net, end).count == 2**150
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_path_that_is_cut_on_every_axis_is_none_and_one_that_reads_nothing_along_one_is(counted):
+    net = Network(axes=2)
+    x = net.input("x")
+    net.node("gather", "nothing", x, positions=[[None], None], source_size=[4, None])
+    net.add("some", "nothing", net.conv("conv", x, kernel=3))
+    net.node("identity", "cut", x, treat="cut")
+    net.add("out", "cut", "conv")
+    assert carried(net, "cut") is None
+    assert carried(net, "out", counted=counted).count == counted
+    assert carried(net, "some", counted=counted).count == 2 * counted
+    assert {shape.kind for shape, _, _ in carried(net, "some").groups} == {"empty", "local"}
+
+
+def test_the_first_doubt_on_the_way_is_the_one_that_is_told():
+    net = Network(axes=1)
+    x = net.conv("sure", net.input("x"), kernel=3)
+    one = net.conv("one", x, kernel=3, bound="the first mask")
+    net.conv("two", one, kernel=3, bound="the second mask")
+    net.add("both", x, "two")
+    net.relu("masked", x, bound="a third mask")
+    assert carried(net, "masked").why == "a third mask"
+    assert carried(net, "sure").why == ""
+    assert carried(net, "one").why == carried(net, "two").why == carried(net, "both").why == "the first mask"
+    assert sorted(carried(net, "both").sizes()) == [(3, 3, 1), (7, 7, 1)]
+
+
+def test_phases_of_a_window_are_its_own_times_those_it_meets_anew():
+    net = Network(axes=1)
+    up = net.resize("up", net.input("x"), scale=64)
+    net.conv("down", up, kernel=1, stride=64)  # meets one phase only
+    net.resize("even", net.conv("shifted", "x", kernel=3, padding=-5), scale=2)
+    net.conv("wide", "even", kernel=2, padding=-8)
+    assert [list(carried(net, node).sizes()) for node in ("even", "wide")] == [[(3, 3, 1)], [(4, 4, 1)]]
+    net.resize("more", up, scale=16)
+    net.resize("most", up, scale=32)
+    assert list(carried(net, "down").sizes()) == [(1, 1, 1)]
+    assert list(carried(net, "more").sizes()) == [(1, 1, 1)]
+    assert list(carried(net, "most").sizes()) == []
+    (shape, _, _) = carried(net, "most").groups[0]
+    assert (
+        shape.why == f"node 'most' (resize), axis t: paths with more than {lengths.MAX_PHASES} phases in all meet here"
+    )
+
+
+def test_beside_a_path_that_is_unknown_no_other_is_followed_where_extremes_are_asked():
+    net = Network(axes=1)
+    x = net.input("x")
+    mixed = net.add("mixed", x, net.unknown("odd", x, of="Odd"))
+    net.add("out", net.conv("conv", mixed, kernel=3), x)
+    extremes = paths.extremes(compile_graph(net.graph), 0, 0)
+    assert extremes.smallest == extremes.largest == [1, None, None, None, None]
+    assert sorted(extremes.unknown) == [1, 2, 3, 4]
+    assert carried(net, "out", 1, counted=False) == carried(net, "conv", 1, counted=False)
