@@ -442,7 +442,8 @@ def checked(primitive: Primitive) -> None:
     ValueError
         If one is not: a fraction for a size, a text for a number, a kernel of 0.
     """
-    for one, value in zip(fields(primitive), primitive._values, strict=True):  # type: ignore[arg-type]
+    for one in fields(primitive):  # type: ignore[arg-type]
+        value = getattr(primitive, one.name)
         if not CHECKS[one.type](value):  # type: ignore[index]  # annotations are texts here
             what = "positive numbers" if one.name == "scales" else str(one.type)
             what = next((words for name, words in _WORDS.items() if name in what), what)
