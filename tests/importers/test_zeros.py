@@ -13,7 +13,7 @@ from test_lowering import Net
 import rfgraph
 from rfgraph.importers import program as p
 from rfgraph.importers.lowering.lower import lower
-from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, of_function
+from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, Zeros, of_function
 
 SIDE = 5
 KINDS = ("triangle", "other triangle", "full", "none", "random", "random", "random")
@@ -407,3 +407,10 @@ def test_every_second_row_is_written_beside_another_map():
     (output,) = report.outputs
     assert report[output].status == "exact"
     assert [report.region(output, (y,)).box for y in (4, 5)] == [((1, 3),), ((0, 4),)]
+
+
+def test_weights_that_are_no_numbers_are_looked_at_like_others():
+    signalling = np.array([0x7F800001, 0x3F800000], np.uint32).view(np.float32)  # it warns where one computes with it
+    zeros, weight = Zeros(), Numbers(lambda: signalling)
+    assert zeros.missing(weight, (0,), fixed=True) is None
+    assert not zeros.picks(weight, ())

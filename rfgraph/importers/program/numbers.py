@@ -236,7 +236,7 @@ class Zeros:
         if all(array.shape[d] == 1 for d in others) or len(self._full) == array.ndim:
             return False
         row = array[tuple([0 if d in rows else slice(None) for d in range(array.ndim)])]
-        if np.count_nonzero(row) > 1:  # as nearly always
+        if np.count_nonzero(row != 0) > 1:  # as nearly always
             return False
         there = array != 0
         return bool(there.any() and (there.sum(others) <= 1).all())
@@ -251,7 +251,7 @@ class Zeros:
         if self.left < array.size:
             return UNREAD
         self.left -= array.size
-        few = array.size <= MAX_AT_ONCE and bool(array.all())
+        few = array.size <= MAX_AT_ONCE and bool((array != 0).all())
         self._last, self._full = (numbers, array), frozenset(range(array.ndim)) if few else frozenset()
         return array
 
