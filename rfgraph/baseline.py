@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from rfgraph.errors import PolicyError
+from rfgraph.frozen import dataclass
 from rfgraph.questions.findings import Finding
 from rfgraph.questions.misalignment import Misalignment, SizeDependent
 

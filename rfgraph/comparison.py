@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import lcm
 from typing import Any
@@ -13,6 +12,7 @@ from rfgraph.algebra.residues import BySize
 from rfgraph.algebra.window import Number, Window
 from rfgraph.analysis import Model, analyze
 from rfgraph.errors import EndpointError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.costs import Total
 from rfgraph.graph.network import BatchNorm
 from rfgraph.graph.sizes import InputSize

@@ -6,7 +6,6 @@ Theory assumes random weights; a trained model has others, and its fields grow a
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ import numpy as np
 from rfgraph.algebra.window import Interval
 from rfgraph.analysis import analyze
 from rfgraph.errors import AttributeValueError, ModelFileError, RFGraphError, UnknownNodeError
+from rfgraph.frozen import dataclass
 from rfgraph.probes import Floats, Probe, probe
 from rfgraph.questions.effective import EffectiveField, Measure
 from rfgraph.report import Report

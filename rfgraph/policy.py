@@ -6,10 +6,10 @@ A report has all of its findings, whatever the policy.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cached_property
 
 from rfgraph.errors import PolicyError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.treatments import matches
 from rfgraph.ops import near
 from rfgraph.questions.findings import RULES, Finding

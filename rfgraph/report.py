@@ -96,6 +96,14 @@ class Report(Mapping[Hashable, Layer]):
             Returns the report of the model read for one input size.
         at_any_size
             Returns that of the model read for any size, ``None`` if it cannot be.
+
+        Examples
+        --------
+        >>> from rfgraph import analyze
+        >>> read = {size: analyze("zoo:xception", size) for size in (295, None)}
+        >>> read[295].read_anew(lambda size: analyze("zoo:xception", size), lambda: read[None])
+        >>> read[295].aligned, read[295].aligned_when(299), read[295].at_any_size is read[None]
+        (True, False, True)
         """
         self._traced = at_size, at_any_size
 
@@ -362,7 +370,7 @@ class Report(Mapping[Hashable, Layer]):
         """
         if self._traced is not None:
             at_size, _ = self._traced
-            anywhere = self._anywhere
+            anywhere = self.at_any_size
             return at_size(input_size).aligned if anywhere is self else anywhere.aligned_when(input_size)
         compiled = compile_layers(self._layers, input_size)
         return Report(General(compiled, self.source, "it is solved anew for a size"), self._modes).aligned
@@ -377,14 +385,22 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:xception").aligned_sizes[0])
         n mod 32 is 7 or 8, from 7
         """
-        dependent = [finding for finding in self._anywhere.findings if isinstance(finding, SizeDependent)]
+        dependent = [finding for finding in self.at_any_size.findings if isinstance(finding, SizeDependent)]
         return tuple(
             common_sizes(axis, [finding for finding in dependent if axis in finding.axes]) for axis in self.axes
         )
 
     @cached_property
-    def _anywhere(self) -> Report:
-        """The report of the model read for inputs of any size, where it can be read so; else this one."""
+    def at_any_size(self) -> Report:
+        """The report of the model read for inputs of any size, where it can be read so; else this one.
+
+        Examples
+        --------
+        >>> from rfgraph import analyze
+        >>> sized = analyze("zoo:xception", input_size=299)
+        >>> [finding.rule for finding in sized.findings], [finding.rule for finding in sized.at_any_size.findings]
+        (['RF002'], ['RF005', 'RF005', 'RF005', 'RF005'])
+        """
         return self if self._traced is None else self._traced[1]() or self
 
     @cached_property
@@ -404,9 +420,9 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:unet_2x2").input_sizes[0])
         multiples of 16, from 16
         """
-        if self._traced is not None and self._anywhere is self:
+        if self._traced is not None and self.at_any_size is self:
             return (None,) * len(self.axes)  # sizes that the trace holds may be the model's or the example's
-        return tuple(rule.input_sizes for rule in self._anywhere._size_rules)
+        return tuple(rule.input_sizes for rule in self.at_any_size._size_rules)
 
     def map_size_of(self, layer: Hashable) -> tuple[MapSize | None, ...]:
         """Return the size of a layer's map as a formula of the input size, per axis; ``None`` where it cannot be told.
@@ -427,7 +443,7 @@ class Report(Mapping[Hashable, Layer]):
         >>> size.size(224), str(size.unchanged)
         (112, '1 only')
         """
-        report = self._anywhere
+        report = self.at_any_size
         v = report._layers.id_of(layer)
         return tuple(rule.map_size(v) for rule in report._size_rules)
 

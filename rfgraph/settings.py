@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
 
 from rfgraph.algebra.alignment import Mode
 from rfgraph.errors import AttributeValueError, PolicyError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.treatments import TREATMENTS
 from rfgraph.ops import near
 from rfgraph.policy import Policy

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -13,6 +12,7 @@ from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import BySize
 from rfgraph.algebra.window import EMPTY, FULL, Window
 from rfgraph.fast.affine_walk import Plain, walked
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import BatchNorm, OrderedNetwork
 from rfgraph.graph.sizes import InputSize
 from rfgraph.graph.treatments import Treat
@@ -392,7 +392,7 @@ class Walked:
 
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""
-        return self.general.extremes() if self.plain.upsamples else self.plain.extremes()
+        return self.plain.extremes() or self.general.extremes()
 
     def numbers(self) -> Numbers:
         """Return size, stride and padding of all fields as arrays."""

@@ -81,7 +81,8 @@ def test_each_pass_does_the_work_it_is_named_after() -> None:
     assert tuple(fields.local[-1] for fields in found["forward"]) == report[last].field
     assert tuple(fields.local[0] for fields in found["reverse"]) == rfgraph.trace(graph)[source].field
     assert (*found["alignment"], *found["holes"]) == report.findings
-    stds = [float(variance.ravel()[0]) ** 0.5 for variance in list(found["effective sizes"].values())[-1].variance]
+    moments = list(found["effective sizes"].values())[-1].by_phase
+    stds = [float(variance.ravel()[0]) ** 0.5 for variance in moments.variance]
     assert tuple(stds) == pytest.approx(report.effective_sizes()[last].std)
 
 

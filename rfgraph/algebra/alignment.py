@@ -11,12 +11,12 @@ Araujo, Norris, Sim, Computing Receptive Fields of Convolutional Neural Networks
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
 from typing import Literal
 
 from rfgraph.algebra.window import Interval, Window
+from rfgraph.frozen import dataclass
 
 #: ``center``: branches line up at their centres. ``causal``: at the last index they read. ``auto``: at their centres,
 #: but branches that end at the same index and do not look ahead of their fork are taken to be causal on purpose.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
 from typing import Any
 
 from rfgraph.algebra.window import Window
 from rfgraph.errors import UnknownFieldError
+from rfgraph.frozen import dataclass
 
 #: What stands at residues of sizes that do not work.
 MISFIT = Window.unknown("at this residue of the input size, maps that meet differ in size")

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from math import gcd, lcm
 
 from rfgraph.algebra.window import Interval
+from rfgraph.frozen import dataclass
 
 #: Sets of more intervals than this are not followed.
 MAX_RUNS = 1 << 13

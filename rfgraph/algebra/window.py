@@ -10,8 +10,8 @@ Windows that read on to an end of the axis have no size: ``FULL`` to both ends, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import field
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -19,6 +19,7 @@ from math import gcd, lcm
 from typing import Literal, NoReturn
 
 from rfgraph.errors import UnboundedError, UnknownFieldError
+from rfgraph.frozen import dataclass
 
 Interval = tuple[int, int]
 Number = int | Fraction
@@ -566,16 +567,24 @@ def _regular(intervals: tuple[Interval | None, ...], step: int) -> bool:
 
 def _shortest_period(intervals: tuple[Interval | None, ...], step: int) -> tuple[tuple[Interval | None, ...], int]:
     """Return the same window with the least period, so that equal windows compare equal."""
-    common, divisor = gcd(len(intervals), step), 2
+    period, step = least_period(len(intervals), step, lambda shorter, step: _repeats(intervals, shorter, step))
+    return intervals[:period], step
+
+
+def least_period(period: int, step: int, repeats: Callable[[int, int], bool]) -> tuple[int, int]:
+    """Return the least period and the step that goes with it of what moves by ``step`` every ``period``.
+
+    ``repeats`` tells whether it moves by a step every so many already.
+    """
+    common, divisor = gcd(period, step), 2
     while common > 1:
         if common % divisor:
             divisor = divisor + 1 if divisor * divisor <= common else common
             continue
         common //= divisor
-        period = len(intervals) // divisor
-        if _repeats(intervals, period, step // divisor):
-            intervals, step = intervals[:period], step // divisor
-    return intervals, step
+        if repeats(period // divisor, step // divisor):
+            period, step = period // divisor, step // divisor
+    return period, step
 
 
 def _repeats(intervals: tuple[Interval | None, ...], period: int, step: int) -> bool:

@@ -109,10 +109,17 @@ def _text(view: View | Several, options: Namespace) -> str:
     from rfgraph.present.several import Several
 
     form: str = options.format
-    if form in ("json", "bioimageio", "monai", "careamics"):
+    if form == "json":
         from rfgraph.present import as_json
 
         return as_json.text(view.document())
+    if form in ("bioimageio", "monai", "careamics"):
+        from rfgraph.present import as_json
+        from rfgraph.present.tile_exports import exported
+        from rfgraph.present.tiling import TilingView
+
+        assert isinstance(view, TilingView)
+        return as_json.text(exported(view, form))
     if form == "csv":
         from rfgraph.present import as_csv
 

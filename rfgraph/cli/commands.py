@@ -127,7 +127,6 @@ def _is_planned(plan: Tiling) -> bool:
 
 
 def _tile(options: argparse.Namespace) -> tuple[View, int]:
-    from rfgraph.present.tile_exports import EXPORTS, Export
     from rfgraph.present.tiling import TilingView, usual_plans
 
     report = analyzed(options)
@@ -139,9 +138,7 @@ def _tile(options: argparse.Namespace) -> tuple[View, int]:
         plans += [plan for plan in more if plan.count != 1]
     elif _is_planned(whole):
         plans += usual_plans(report, whole, options.overlap)
-    view = TilingView(report, options.model, plans)
-    code = FOUND if whole.blockers else CLEAN
-    return (Export(view, options.format) if options.format in EXPORTS else view), code
+    return TilingView(report, options.model, plans), FOUND if whole.blockers else CLEAN
 
 
 def _latency(options: argparse.Namespace) -> tuple[View, int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rfgraph.cli.refusals import refusal, refuse
+from rfgraph.frozen import dataclass
 
 Answer = TypeVar("Answer")
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import networkx as nx
 
 from rfgraph.errors import RFGraphError
+from rfgraph.frozen import dataclass
 from rfgraph.questions.findings import Finding
 from rfgraph.questions.latency import LooksAhead
 from rfgraph.questions.misalignment import Misalignment, Repair

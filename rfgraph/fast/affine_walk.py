@@ -27,7 +27,7 @@ are written in one place, by ``rfgraph.graph.network.read`` and ``rfgraph.graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, reduce
 from itertools import accumulate, chain, islice
 from operator import or_
@@ -35,13 +35,16 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from rfgraph.algebra.alignment import Mode, seen_from
+from rfgraph.algebra.alignment import Mode, Verdict, seen_from
 from rfgraph.algebra.window import Window
 from rfgraph.errors import RFGraphError
 from rfgraph.fast import merges
 from rfgraph.fast.interning import Frames, NotPlainError, Table, TooWideError, forget, table_of
 from rfgraph.fast.lanes import lanes_of
 from rfgraph.fast.merges import Apart
+from rfgraph.fast.path_fields import path_fields
+from rfgraph.fast.shapes import Shape
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork, axis_names, returned, topological
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size
@@ -197,22 +200,49 @@ class Plain:
 
         Only of a network that does not upsample.
         """
+        shape, before, last = self._fork_of(pair, axis)
+        return shape.step, before, last
+
+    def _fork_of(self, pair: Apart, axis: int) -> tuple[Shape, int, int]:
+        """Return the shape of the field of the node where branches part, and the ends of its leading phase."""
         fork = self.nodes[self.fork(pair.merge, pair.reference, pair.other, axis)]
         state, lanes = self.states[fork], self._table.lanes
-        return self._frames(fork)[axis].shape.step, lanes.padding(state, axis), lanes.end(state, axis)
+        return self._frames(fork)[axis].shape, lanes.padding(state, axis), lanes.end(state, axis)
 
-    def seen_from_fork(self, pair: Apart, axis: int) -> tuple[Window, Window] | None:
-        """Return what two branches read of the node where they part; ``None`` where their fields do not tell.
+    def verdict_in_phases(
+        self, pair: Apart, axis: int, mode: Mode, from_fork: Callable[[], tuple[Window, Window]]
+    ) -> Verdict:
+        """Return how two branches lie to each other, as ``rfgraph.algebra.alignment.compare`` judges it.
 
-        They do where every feature of the fork reads another interval, if no op on the way leaves any output empty or
-        goes backward: then it does not matter in which order ops are composed.
+        The fields of both and of the node where they part tell what they read of it, where every feature of it reads
+        another interval, if no op on the way leaves any output empty or goes backward: then it does not matter in which
+        order ops are composed. That is judged once for all branches that lie so.
+
+        Parameters
+        ----------
+        pair, axis
+            The branches, and the axis.
+        mode
+            What counts as lined up: not the last index alone.
+        from_fork
+            Returns what both read of their fork; asked where their fields do not tell.
         """
-        fork = self.nodes[self.fork(pair.merge, pair.reference, pair.other, axis)]
-        if self._frames(fork)[axis].shape.period > 1 or not self._is_regular:
-            return None
-        field = self._table.field(self.states[fork], axis)
-        one, other = (seen_from(field, branch) for branch in pair.windows)
-        return None if one is None or other is None else (one, other)
+        if pair.phased is not None and pair.phased[1].verdict == "jitter":
+            return "jitter"
+        stacked = self.stacks(pair.merge)
+        shape, before, last = self._fork_of(pair, axis)
+        if shape.period > 1 or not self._is_regular:
+            return pair.verdict_by(mode, from_fork, stacked=stacked)
+        verdicts, key = self._table.verdicts, (*pair.seen_from(before, last), shape, mode, stacked)
+        verdict = verdicts.get(key)
+        if verdict is None:
+            fork = shape.placed(before, last)
+            one, other = (seen_from(fork, branch) for branch in pair.windows)
+            if one is None or other is None:
+                return pair.verdict_by(mode, from_fork, stacked=stacked)
+            seen = one, other
+            verdicts[key] = verdict = pair.verdict_by(mode, lambda: seen, stacked=stacked)
+        return verdict
 
     @cached_property
     def _is_regular(self) -> bool:
@@ -329,11 +359,16 @@ class Plain:
                     return True
         return False
 
-    def extremes(self) -> list[Extremes]:
+    def extremes(self) -> list[Extremes] | None:
         """Return the smallest and largest fields of the paths to every node, one entry per axis.
 
-        Only of a network that does not upsample: elsewhere the shapes of paths differ where they meet.
+        ``None`` where the general passes have to tell, of paths with many phases or no more than bounds.
         """
+        if self.upsamples:
+            try:
+                return self._extremes_in_phases()
+            except NotPlainError:
+                return None
         lanes, known, of_maps = self._table.lanes, self._table.frames, self.sizes()
         extremes: list[Extremes] = []
         walked: list[tuple[list[Size], list[int]]] = []  # sizes of maps and fields, of each axis
@@ -351,6 +386,21 @@ class Plain:
             # Where all merges line up, the largest is the field itself.
             largest = self._extremes(sizes, fields, max) if self.misaligned else fields
             extremes.append(Extremes([size or None for size in smallest], [size or None for size in largest], {}))
+        return extremes
+
+    def _extremes_in_phases(self) -> list[Extremes]:
+        """Return the same of a network that upsamples: there the shapes of paths differ where they meet."""
+        known, sizes, feeds, extremes = self._table.specs, self.sizes(), iter(self._tails), list[Extremes]()
+        tails = [list(islice(feeds, degree)) for degree in self.degrees]
+        distinct = [known[spec].ops for spec in set(self.specs)]
+        for axis in range(len(self.axes)):
+            for other in range(axis):
+                if all(ops[axis] == ops[other] for ops in distinct) and all(n[axis] == n[other] for n in sizes):
+                    extremes.append(extremes[other])
+                    break
+            else:
+                ends = path_fields(self._table, self.specs, tails, sizes, axis)
+                extremes.append(Extremes([end and end[0] for end in ends], [end and end[1] for end in ends], {}))
         return extremes
 
     def _extremes(self, sizes: Sequence[Size], fields: Sequence[int], choose: Callable[[list[int]], int]) -> list[int]:

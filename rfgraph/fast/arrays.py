@@ -8,7 +8,6 @@ left to that domain itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import lcm
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,6 +16,7 @@ import numpy as np
 
 from rfgraph.algebra.window import EMPTY, IDENTITY, MAX_PERIOD, Window
 from rfgraph.errors import AttributeValueError, CycleError, GraphError, MissingExtraError
+from rfgraph.frozen import dataclass
 from rfgraph.passes.fold import Domain, folded
 
 if TYPE_CHECKING:

@@ -7,16 +7,17 @@ networks that have as many axes. So the effect of an op on a field is computed o
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf, lcm
 from operator import itemgetter
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rfgraph.algebra.alignment import Comparison, compare
+from rfgraph.algebra.alignment import Comparison, Verdict, compare
 from rfgraph.algebra.window import FULL, IDENTITY, LARGEST, Window
 from rfgraph.fast.lanes import Lanes
 from rfgraph.fast.shapes import WHOLE, Shape, covering, shape_and_ends
+from rfgraph.frozen import dataclass
 from rfgraph.ops import METADATA, Op, Size, kind_of
 from rfgraph.ops.base import Affine, check_digits
 
@@ -152,7 +153,11 @@ class Table:
     #: difference of their lanes too.
     meetings: dict[tuple[int, ...], Meeting] = field(default_factory=dict)
     comparisons: dict[tuple[Shape, Shape, int, int], Comparison] = field(default_factory=dict)
+    #: How branches of a network that upsamples lie to each other, by all that decides it.
+    verdicts: dict[Hashable, Verdict] = field(default_factory=dict)
     gaps: dict[tuple[Shape, Shape], int] = field(default_factory=dict)
+    #: By spec, map sizes, axis and the shape of a path: what shape it has behind that op, and how much longer it is.
+    path_steps: dict[tuple[int, tuple[Size, ...], int, Shape], tuple[Shape, int]] = field(default_factory=dict)
     strides: IntegerArray | None = None  # of the frames, when they were last asked for
     widest: int = 0  # most that any step adds to any lane, or takes away
     shrinks: bool = False  # whether any step makes a map smaller
@@ -162,8 +167,11 @@ class Table:
     def is_full(self) -> bool:
         """Whether it is time to begin another, with room for the frames of a network."""
         most = min(MAX_FRAMES, self.lanes.frames // 2)
-        tables = (self.frames, self.sized_steps, self.covers, self.meetings, self.comparisons, self.gaps)
-        return len(self.specs) > MAX_SPECS or self.phases > MAX_ALL_PHASES or max(map(len, tables)) > most
+        kept = (self.frames, self.sized_steps, self.covers, self.meetings, self.path_steps)
+        of_branches = (self.comparisons, self.verdicts, self.gaps)
+        return (
+            len(self.specs) > MAX_SPECS or self.phases > MAX_ALL_PHASES or max(map(len, (*kept, *of_branches))) > most
+        )
 
     def frame(self, frames: Frames) -> int:
         """Return the number of the frames of all axes."""
@@ -322,13 +330,13 @@ class Table:
             if read.window.is_full or not shape.is_local:
                 new.append(Frame(WHOLE, is_sized, True))
                 continue
-            of_field, first, last = self._through(read.window, shape)
+            of_field, first, last = self.through(read.window, shape)
             new.append(Frame(of_field, is_sized, is_global or read.totals))
             added += self._in_lane(-first, lanes.before(axis))
             added += self._in_lane(last, lanes.last(axis))
         return added + self.frame(tuple(new)) - number
 
-    def _through(self, read: Window, shape: Shape) -> tuple[Shape, int, int]:
+    def through(self, read: Window, shape: Shape) -> tuple[Shape, int, int]:
         """Return the shape of what an op reads of the source, and how much later its leading phase begins and ends.
 
         Raises

@@ -6,8 +6,9 @@ Part of the twin ``rfgraph.fast.affine_walk``, held by ``tests/fast/test_affine_
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache, cached_property
+
+from rfgraph.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import NamedTuple
 
-from rfgraph.algebra.alignment import Comparison, Mode, Verdict, reference_of
+from rfgraph.algebra.alignment import Comparison, Mode, Verdict, at_fork, compare, looks_ahead, reference_of
 from rfgraph.algebra.window import Window
 from rfgraph.fast.interning import Table
 from rfgraph.fast.shapes import Shape
@@ -65,6 +65,35 @@ class Apart(NamedTuple):
             if stride < self.shape.step >= size and (self.other_last - self.last) % size == 0:
                 return "jitter"  # whole blocks of the fork, which are meant to lie apart
         return "off"
+
+    def verdict_by(self, mode: Mode, from_fork: Callable[[], tuple[Window, Window]], *, stacked: bool) -> Verdict:
+        """Return the same of any network.
+
+        Parameters
+        ----------
+        mode, stacked
+            As for ``verdict``.
+        from_fork
+            Returns what both branches read of the node where they part.
+        """
+        return compare(
+            *self.windows,
+            mode,
+            lambda: not any(map(looks_ahead, from_fork())),
+            lambda: at_fork(*from_fork(), stacked=stacked),
+        ).verdict
+
+    def seen_from(self, before: int, last: int) -> tuple[Shape, Shape, int, int, int, int]:
+        """Return both shapes, and their ends against those of the node where the branches part."""
+        other = self.shape if self.phased is None else self.phased[0]
+        return (
+            self.shape,
+            other,
+            self.before - before,
+            self.last - last,
+            self.other_before - before,
+            self.other_last - last,
+        )
 
     @property
     def windows(self) -> tuple[Window, Window]:

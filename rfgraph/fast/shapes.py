@@ -9,13 +9,13 @@ what two branches have in common depends on both shapes and on how far the ends 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import inf
 from typing import NamedTuple
 
 from rfgraph.algebra.window import FULL, Interval, Window
+from rfgraph.frozen import dataclass
 
 
 @dataclass(frozen=True, eq=False)

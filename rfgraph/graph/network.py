@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 import networkx as nx
 
 from rfgraph.errors import AttributeValueError, CycleError, EndpointError, GraphError, UnknownNodeError, UnknownOpError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.methods import Methods
 from rfgraph.graph.treatments import Treat, Treatment, check, chosen, treated
 from rfgraph.ops import KINDS, METADATA, Op, kind_of, near

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 from rfgraph.algebra.window import EMPTY, FULL, Window
 from rfgraph.errors import AttributeValueError, UnknownNodeError
+from rfgraph.frozen import dataclass
 from rfgraph.ops import KINDS, Op, near
 from rfgraph.ops.base import Arity, Size, Sizes
 from rfgraph.ops.pointwise import Arithmetic

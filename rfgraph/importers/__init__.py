@@ -11,7 +11,6 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 
 from rfgraph.errors import MissingExtraError, ModelFileError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import Network
 
 if TYPE_CHECKING:

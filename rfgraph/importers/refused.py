@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.spelling import archive
 
 #: Lines that save a module of PyTorch, which is named ``module``.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from fractions import Fraction
 from math import floor, log10, trunc
 from numbers import Rational
@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, TypeVar, cast
 from rfgraph.algebra.runs import Runs, united
 from rfgraph.algebra.window import IDENTITY, Number, Window, as_number
 from rfgraph.errors import AttributeValueError, UnknownOpError
+from rfgraph.frozen import dataclass
 
 Size = int | None
 #: What lies beyond the border of a map: zeros, its border pixel, its mirror image without or with the border pixel

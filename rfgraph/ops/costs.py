@@ -10,9 +10,10 @@ convolutions and matrix products for one input, biases left out: what torchvisio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from rfgraph.frozen import dataclass
 from rfgraph.ops.base import KINDS, entry, flag, natural, optional, positive
 
 #: An integer, a symbolic size, or an array of integers with one entry per design.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, get_args
 
 from rfgraph.algebra.window import IDENTITY, MAX_PERIOD, Number, Window
 from rfgraph.errors import AttributeValueError, SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.ops.base import (
     Affine,
     Border,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
 from rfgraph.errors import AttributeValueError, SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, integer, op_kind, optional, positive
 
 #: Ops whose derivative is the same number at every position, whatever they are given, besides those that state weights.

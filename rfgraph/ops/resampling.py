@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial
 from math import ceil, floor
@@ -12,6 +11,7 @@ from typing import Any, ClassVar
 
 from rfgraph.algebra.window import EMPTY, FULL, MAX_PERIOD, Interval, Number, Window, as_number
 from rfgraph.errors import AttributeValueError, SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.ops.base import (
     Arity,
     Border,

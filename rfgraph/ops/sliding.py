@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import comb, gcd
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 
 from rfgraph.algebra.window import MAX_PERIOD, Interval, Number, Window
 from rfgraph.errors import SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.ops.base import (
     Affine,
     Op,

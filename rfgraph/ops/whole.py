@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rfgraph.algebra.window import FULL, FUTURE, IDENTITY, PAST, Window
+from rfgraph.frozen import dataclass
 from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, choice, flag, op_kind, text
 from rfgraph.ops.pointwise import Pointwise
 

@@ -9,7 +9,7 @@ arrays over the ``M`` residues for every node.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, reduce
 from math import gcd, lcm
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from rfgraph.algebra.residues import MISFIT, BySize, shortest_period
 from rfgraph.algebra.window import EMPTY, IDENTITY, MAX_PERIOD, Interval, Window
+from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
 from rfgraph.passes.size_rule import Flags, Ints, SizeRule, size_rule
@@ -51,6 +52,32 @@ class WindowBySize:
     def period(self) -> int:
         """Outputs ``T`` after which the windows repeat."""
         return int(self.first.shape[1])
+
+    @cached_property
+    def reads_always(self) -> bool:
+        """Whether no phase of any residue is empty."""
+        return bool(self.reads.all())
+
+    @cached_property
+    def is_regular(self) -> bool:
+        """Whether no phase of any residue is empty, and neither end ever goes backward."""
+        if self.period == 1 or not self.reads_always:
+            return self.reads_always
+        wrapped = (np.concatenate([a, a[:, :1] + self.step], axis=1) for a in (self.first, self.last))
+        return all(bool((np.diff(a, axis=1) >= 0).all()) for a in wrapped)
+
+    @cached_property
+    def is_gapped(self) -> bool:
+        """Whether neighbouring outputs may leave inputs between them unread."""
+        if self.period == 1:
+            return not self.reads_always or int((self.last - self.first).min()) + 1 < self.step
+        following = np.concatenate([self.first[:, 1:], self.first[:, :1] + self.step], axis=1)
+        return not self.reads_always or bool((self.last + 1 < following).any())
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is read without holes, exactly, and at all sizes of every residue."""
+        return self.exact and not self.holes and not self.why and self.lost is None and self.known is None
 
     def window(self, residue: int) -> Window:
         """Return the window of one residue."""
@@ -136,7 +163,18 @@ class SolutionBySize:
 
     def side(self, v: int, slot: int) -> Field:
         """Return what node ``v`` reads of the source through ``slot``."""
-        return _through(self.variants(v, slot), self.fields[self.compiled.layers.tails[v][slot]], self.modulus)
+        inner = self.fields[self.compiled.layers.tails[v][slot]]
+        if self.compiled.reads[self.axis][v][slot] is IDENTITY:  # as most ops read
+            return inner
+        side = self._sides.get((v, slot))
+        if side is None:
+            self._sides[v, slot] = side = _through(self.variants(v, slot), inner, self.modulus)
+        return side
+
+    @cached_property
+    def _sides(self) -> dict[tuple[int, int], Field]:
+        """What each node reads through each slot, where it was asked for; what a node reads comes before it."""
+        return {}
 
     def agree(self, sides: Sequence[Field], causal: bool) -> bool:
         """Return whether branches of equal period line up at every residue, at their last index if they are causal."""
@@ -145,12 +183,12 @@ class SolutionBySize:
         spreads = [_spread(side, self.modulus) if isinstance(side, Window) else side for side in sides]
         if len({(spread.step, spread.period) for spread in spreads}) > 1:
             return False
-        if not all(spread.told[self.valid].all() for spread in spreads):
+        if not all(spread.known is None or spread.told[self.valid].all() for spread in spreads):
             return False
-        rows = [
-            np.concatenate([spread.last if causal else spread.first + spread.last, spread.reads], axis=1)[self.valid]
-            for spread in spreads
-        ]
+        rows = [(spread.last if causal else spread.first + spread.last)[self.valid] for spread in spreads]
+        if not all(spread.reads_always for spread in spreads):
+            marked = zip(rows, spreads, strict=True)
+            rows = [np.concatenate([row, spread.reads[self.valid]], axis=1) for row, spread in marked]
         return all(np.array_equal(other, rows[0]) for other in rows[1:])
 
     def are_lost(self, sides: Sequence[Field]) -> bool:
@@ -217,6 +255,7 @@ def _cases(compiled: Compiled, axis: int, rule: SizeRule) -> dict[int, list[tupl
     """
     layers, (sizes, _), later = compiled.layers, rule.settled, rule.settled_later
     cases: dict[int, list[tuple[Residues, Window]]] = {}
+    known: dict[tuple[int, ...], list[tuple[Residues, Window]]] = {}  # by op and sizes, by their ids: most are shared
     for v, (ops, tails) in enumerate(zip(layers.ops, layers.tails, strict=True)):
         op = ops[axis]
         if op.window_cycle == 1 or not tails or compiled.sizes[v][axis] is not None:
@@ -224,15 +263,20 @@ def _cases(compiled: Compiled, axis: int, rule: SizeRule) -> dict[int, list[tupl
         now, then = ([table[tail] for tail in tails] for table in (sizes, later))
         if any(size is None for size in now):
             continue
-        table = np.stack([size for size in (*now, *then) if size is not None])
-        distinct, which = np.unique(table, axis=1, return_inverse=True)
+        key = (id(ops), *map(id, now), *map(id, then))
+        if key in known:
+            cases[v] = known[key]
+            continue
+        residues: dict[tuple[int, ...], list[int]] = {}  # by the sizes of all inputs, now and then
+        for residue, read in enumerate(
+            zip(*(size.tolist() for size in (*now, *then) if size is not None), strict=True)
+        ):
+            residues.setdefault(read, []).append(residue)
         windows: dict[Window, list[int]] = {}
-        for case, column in enumerate(distinct.T.tolist()):
-            one, other = (op.reads(0, tuple(read)) for read in (column[: len(tails)], column[len(tails) :]))
-            window = one if one == other else op.reads(0, (None,) * len(tails))
-            windows.setdefault(window, []).append(case)
-        which = which.reshape(-1)
-        cases[v] = [(np.flatnonzero(np.isin(which, at)), window) for window, at in windows.items()]
+        for read, at in residues.items():
+            one, other = (op.reads(0, sizes) for sizes in (read[: len(tails)], read[len(tails) :]))
+            windows.setdefault(one if one == other else op.reads(0, (None,) * len(tails)), []).extend(at)
+        known[key] = cases[v] = [(np.array(sorted(at)), window) for window, at in windows.items()]
     return cases
 
 
@@ -262,6 +306,8 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
         inner = _spread(inner, modulus)
     if window.kind != "local":
         return window if window.kind != "empty" else EMPTY
+    if len(outer) == 1 and window.period == inner.period == 1 and inner.is_regular:
+        return _through_one(window, inner)
     turns = inner.period // gcd(inner.period, window.step)
     period = window.period * turns
     if period > MAX_PERIOD or period * modulus > MAX_PERIOD * 64:
@@ -282,14 +328,14 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
         part = inner
         if not isinstance(rows, slice):
             part = replace(inner, first=inner.first[rows], last=inner.last[rows], reads=inner.reads[rows])
-        regular, every = _regular(part), window.spacing or 1
+        regular, every = part.is_regular, window.spacing or 1
         cycle = inner.period // gcd(inner.period, every)
         several = False
         for column, (a, b) in _columns(window, turns):
             several = several or a < b
             reach = 0 if regular else min((b - a) // every, cycle - 1)
             first[rows, column], last[rows, column], reads[rows, column] = _ends(part, a, b, reach, every)
-        holes = holes or window.holes or (several and _gapped(part))
+        holes = holes or window.holes or (several and part.is_gapped)
         bound = bound or (not window.spacing and not regular)
         inexact = inexact or ("" if window.exact else window.why or "its window is a bound")
     why = inner.why or inexact
@@ -297,6 +343,23 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
     exact = inner.exact and not inexact and not bound
     step = turn[1] * turns * inner.step // inner.period
     return WindowBySize(step, first, last, reads, holes, exact, why, lost, known)
+
+
+def _through_one(window: Window, inner: WindowBySize) -> Field:
+    """Return what an op reads whose window is the same at all residues, where no output phases differ."""
+    (a, b) = window.intervals[0] or (0, 0)
+    step = inner.step
+    if _large(window) or abs(b) * step > _LARGEST:
+        return _TOO_LARGE
+    return replace(
+        inner,
+        step=window.step * step,
+        first=inner.first + a * step if a else inner.first,
+        last=inner.last + b * step if b else inner.last,
+        holes=inner.holes or window.holes or (a < b and inner.is_gapped),
+        exact=inner.exact and window.exact,
+        why=inner.why or ("" if window.exact else window.why or "its window is a bound"),
+    )
 
 
 def _columns(window: Window, turns: int) -> Iterator[tuple[int, Interval]]:
@@ -329,22 +392,9 @@ def _ends(spread: WindowBySize, a: int, b: int, reach: int, every: int) -> tuple
     return np.where(reads, first, 0), np.where(reads, last, 0), reads
 
 
-def _regular(spread: WindowBySize) -> bool:
-    """Return whether no phase of any residue is empty, and neither end ever goes backward."""
-    if not spread.reads.all():
-        return False
-    if spread.period == 1:
-        return True
-    wrapped = (np.concatenate([a, a[:, :1] + spread.step], axis=1) for a in (spread.first, spread.last))
-    return all(bool((np.diff(a, axis=1) >= 0).all()) for a in wrapped)
-
-
-def _gapped(spread: WindowBySize) -> bool:
-    following = np.concatenate([spread.first[:, 1:], spread.first[:, :1] + spread.step], axis=1)
-    return not spread.reads.all() or bool((spread.last + 1 < following).any())
-
-
 def _hull(a: Field, b: Field, modulus: int) -> Field:
+    if a is b:
+        return a
     if isinstance(a, Window) and isinstance(b, Window):
         return a.hull(b)
     for one, other in ((a, b), (b, a)):
@@ -359,6 +409,10 @@ def _hull(a: Field, b: Field, modulus: int) -> Field:
     if period > MAX_PERIOD:
         return Window.unknown(f"the window repeats only after {period} outputs; give an input size")
     one, other = one.repeated(period), other.repeated(period)
+    if one.reads_always and other.reads_always and one.is_certain and other.is_certain:
+        for wide, narrow in ((one, other), (other, one)):
+            if (wide.first <= narrow.first).all() and (wide.last >= narrow.last).all():
+                return wide
     first = np.where(
         one.reads & other.reads, np.minimum(one.first, other.first), np.where(one.reads, one.first, other.first)
     )

@@ -21,7 +21,7 @@ class CenterSpread(Domain[Spread]):
     compiled, axis
         As for the forward pass.
     fields
-        What the forward pass said; what it knows no centre of adds nothing.
+        What the forward pass said; nothing comes to what it knows no centre of.
     """
 
     start = Fraction(0), Fraction(0)
@@ -32,7 +32,9 @@ class CenterSpread(Domain[Spread]):
 
     def through(self, v: int, slot: int, value: Spread) -> Spread | None:
         tails, field = self.tails[v], self.local[v]
-        if len(tails) == 1 or field.kind != "local":
+        if field.kind != "local":
+            return None
+        if len(tails) == 1:
             return value
         side = self.reads[v][slot].through(self.local[tails[slot]])
         if side.kind != "local":
@@ -60,7 +62,4 @@ def center_spread(compiled: Compiled, axis: int, fields: Fields, source: int) ->
     Araujo, Norris, Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019.
     """
     spread = fold(compiled.layers, source, CenterSpread(compiled, axis, fields))
-    return [
-        spread[v][1] - spread[v][0] if field.kind == "local" and v in spread else None
-        for v, field in enumerate(fields.local)
-    ]
+    return [spread[v][1] - spread[v][0] if v in spread else None for v in range(len(fields.local))]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import networkx as nx
 
 from rfgraph.algebra.window import Window
+from rfgraph.frozen import dataclass
 from rfgraph.graph import sizes as shapes
 from rfgraph.graph.network import BatchNorm, OrderedNetwork, read
 from rfgraph.graph.treatments import Treat

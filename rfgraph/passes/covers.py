@@ -125,7 +125,7 @@ def _ends_at(op: Op, slot: int, sizes: tuple[Size, ...]) -> int:
         return 0
     if read.is_full:
         return EVERYTHING
-    if not (read.is_local or read.side) or not _leaves_no_gap(op, read, outputs):
+    if not _leaves_no_gap(op, read, outputs):
         return 0
     begin, end = read.ends(0), read.ends(outputs - 1)
     if begin is None or end is None:
@@ -139,8 +139,6 @@ def _leaves_no_gap(op: Op, read: Window, outputs: int) -> bool:
     """Return whether no position between the first and the last that any of ``outputs`` reads is read by none."""
     if read.side:
         return read.period == 1
-    if op.skips:
+    if op.skips or not read.seamless:
         return False
-    if read.spacing != 1 and not (read.period == 1 and read.step == 1 and 0 < read.spacing <= outputs):
-        return False
-    return read.seamless or read.spacing != 1
+    return read.spacing == 1 or (read.period == 1 and read.step == 1 and 0 < read.spacing <= outputs)

@@ -16,7 +16,7 @@ weights. Arrays are float64.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import reduce
 from math import prod
 
@@ -24,6 +24,7 @@ import networkx as nx
 import numpy as np
 
 from rfgraph.errors import UnboundedError, UnknownFieldError
+from rfgraph.frozen import dataclass
 from rfgraph.ops import Op
 from rfgraph.ops.base import at_border
 from rfgraph.passes.compiled import Compiled

@@ -12,7 +12,6 @@ joined at once, and as usual networks have no path that dies alone, they keep on
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import product
 from math import prod
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from rfgraph.algebra.window import Interval, Window
 from rfgraph.errors import SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.ops import Op
 from rfgraph.ops.base import at_border
 from rfgraph.passes.compiled import Compiled

@@ -75,19 +75,20 @@ class _Field(Domain[Both]):
         local, beyond = value
         read = self.reads[v][slot]
         if read.kind == "local" or not read.is_unbounded:
-            window = read.through(local)
+            window = local if local.kind == "empty" else read.through(local)
             if window.kind == "unknown":  # of two causes the first is the one to tell: it names its node already
                 window = local if local.kind == "unknown" else self.blamed(v, window)
             if beyond.kind != "empty":
                 return window, _composed(read, beyond)
             return None if window.kind == "empty" else (window, EMPTY)
         ends = self.ends[self.layers.tails[v][slot]]
-        return EMPTY, self.reading(v, read, beyond, ends).hull(self.reading(v, read, local, ends))
+        return EMPTY, _hull(self.reading(v, read, beyond, ends), self.reading(v, read, local, ends))
 
     def join(self, v: int, values: list[Both]) -> Both:
         local, beyond = values[0]
         for other_local, other_beyond in values[1:]:
-            local, beyond = local.hull(other_local), beyond.hull(other_beyond)
+            local = _hull(local, other_local)
+            beyond = _hull(beyond, other_beyond)
         if self.layers.ops[v][self.axis].alternatives:
             return self.either(v, values, local, beyond)
         if local.kind == "unknown":
@@ -161,14 +162,21 @@ class _FieldBack(_Field):
         read = self.reads[v][slot]
         others = EMPTY if beyond.kind == "empty" else self.reading(v, beyond, read, self.covered.edge(v, slot))
         if read.kind != "local" and read.is_unbounded:
-            return EMPTY, others.hull(_composed(local, read))
-        window = local.through(read)
+            return EMPTY, _hull(others, _composed(local, read))
+        window = local if local.kind == "empty" else local.through(read)
         if window.kind == "unknown":
             window = local if local.kind == "unknown" else self.blamed(v, window)
         return None if window.kind == others.kind == "empty" else (window, others)
 
     def either(self, v: int, values: list[Both], local: Window, beyond: Window) -> Both:
         return self.merged(v, values, local), beyond  # they are consumers here, all of which there are
+
+
+def _hull(one: Window, other: Window) -> Window:
+    """Return ``one.hull(other)``; in most cases one is empty."""
+    if one.kind == "empty":
+        return other
+    return one if other.kind == "empty" else one.hull(other)
 
 
 def _composed(outer: Window, inner: Window) -> Window:

@@ -10,10 +10,10 @@ the shortest. Plain networks (r' = r + (k - 1) * S) have one shape per stride, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import gcd
 
 from rfgraph.algebra.window import FULL, IDENTITY, Window
+from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain
 

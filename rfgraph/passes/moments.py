@@ -11,7 +11,7 @@ Results are float64. Masses carry an exponent of their own: a network of a thous
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from math import frexp, gcd, lcm, ldexp, prod
 from operator import add, mul
@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain, fold
 from rfgraph.passes.weighing import Assumed, Floats, Step, TooManyTapsError, Weighing

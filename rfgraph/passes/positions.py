@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import gcd, lcm
 
-from rfgraph.algebra.window import Window
+from rfgraph.algebra.window import Window, least_period
 from rfgraph.errors import UnknownFieldError
+from rfgraph.frozen import dataclass
 from rfgraph.ops import Op
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain
@@ -184,6 +185,7 @@ def through(op: Op, read: Window, inner: PositionSet) -> PositionSet:
             marked = _over_taps(inner, interval[0], interval[1], op.spacing, positions)
         phases.append(marked)
         positions += 0 if marked is None else marked[1].bit_length()
+        _check(positions)
     return _shortest(tuple(phases), read.step * turns * inner.step // len(inner.phases), inner.why)
 
 
@@ -205,9 +207,6 @@ def _over_taps(inner: PositionSet, first: int, last: int, spacing: int, position
         times = (count - 1 - tap) // cycle + 1
         _check(positions + marked[1].bit_length() + (times - 1) * shift)
         parts.append((marked[0], _repeated(marked[1], times, shift)))
-    if len(parts) > 1:
-        ends = [start + bits.bit_length() for start, bits in parts]
-        _check(positions + max(ends) - min(start for start, _ in parts))
     return _union(parts)
 
 
@@ -256,13 +255,10 @@ def _shortest(phases: tuple[Marked | None, ...], step: int, why: str = "") -> Po
     """Return the position set with the least period, so that equal sets compare equal and long periods end."""
     if all(marked is None for marked in phases):
         return PositionSet((None,), 1)
-    common, divisor = gcd(len(phases), step), 2
-    while common > 1:
-        if common % divisor:
-            divisor = divisor + 1 if divisor * divisor <= common else common
-            continue
-        common //= divisor
-        shorter = PositionSet(phases[: len(phases) // divisor], step // divisor)
-        if shorter.over(len(phases)) == phases:
-            phases, step = shorter.phases, shorter.step
-    return PositionSet(phases, step, why)
+    period = len(phases)
+
+    def repeats(shorter: int, step: int) -> bool:
+        return PositionSet(phases[:shorter], step).over(period) == phases
+
+    least, step = least_period(period, step, repeats)
+    return PositionSet(phases[:least], step, why)

@@ -8,10 +8,10 @@ adds nothing and is dropped, so that usual networks keep one. What a set is, a s
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from functools import reduce
 from typing import Generic, TypeVar
 
+from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain
 

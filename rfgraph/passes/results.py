@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from rfgraph.algebra.window import Window
+from rfgraph.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ and one modulus of sizes proves the rule for all of them; below the base every s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import ceil, gcd, lcm
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from rfgraph.algebra.residues import InputSizes, MapSize, shortest_period
 from rfgraph.errors import SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Op
 
@@ -51,7 +51,7 @@ class Line:
     @property
     def grows(self) -> bool:
         """Whether a larger input makes the map larger."""
-        return self.slope > 0
+        return self.slope.numerator > 0
 
     def from_size(self, size: int) -> int:
         """Return from which input size on the map has at least ``size`` positions, for a map that grows."""
@@ -91,7 +91,8 @@ class SizeRule:
         if self.modulus > MAX_MODULUS:
             return False
         end = self.start + 2 * self.modulus
-        return all(line is None or line.slope * end + line.high < LARGEST for line in self.lines) and end < LARGEST
+        distinct = {id(line): line for line in self.lines if line is not None}.values()
+        return all(line.slope * end + line.high < LARGEST for line in distinct) and end < LARGEST
 
     @cached_property
     def settled(self) -> tuple[list[Ints | None], Flags]:
@@ -200,11 +201,14 @@ def size_rule(layers: OrderedNetwork, axis: int) -> SizeRule:
     modulus, base = 1, 1
     lines: list[Line | None] = []
     reached: list[bool] = []  # whether its map has to do with an input
-    known: dict[tuple[int, Line], tuple[Line | None, int, int]] = {}
+    # What ops make of lines, by the ids of both: equal lines are one object, and most layers keep theirs.
+    known: dict[tuple[int, ...], tuple[Line | None, int, int]] = {}
+    interned: dict[Line | None, Line | None] = {}
     is_lost = False
     for ops, tails in zip(layers.ops, layers.tails, strict=True):
         op, slot = ops[axis].sizing
         read = [lines[tail] for tail in tails]
+        sized = read[slot] if tails and slot is not None else None
         is_lost = is_lost or any(lines[tail] is None and reached[tail] for tail in tails)
         if op.arity == "none":
             line: Line | None = Line(Fraction(1), _FIXED, _FIXED, 1)
@@ -212,22 +216,18 @@ def size_rule(layers: OrderedNetwork, axis: int) -> SizeRule:
                 line = _constant(op.size(()))
             is_lost = is_lost or op.smallest is None
             base = max(base, op.smallest or 1)
-        elif slot is None:
-            line, period, needs = _merged(op, read)
-            modulus, base = lcm(modulus, period), max(base, needs)
+        elif slot is not None and sized is None:
+            line = _constant(_output(op, None))
         else:
-            sized = read[slot]
-            if sized is None:
-                line = _constant(_output(op, None))
-            else:
-                key = id(ops), sized
-                if key not in known:
-                    known[key] = _made(op, sized)
-                line, period, needs = known[key]
-                modulus, base = lcm(modulus, period), max(base, needs)
+            key = (id(ops), *map(id, read)) if sized is None else (id(ops), id(sized))
+            if key not in known:
+                line, period, needs = _merged(op, read) if sized is None else _made(op, sized)
+                known[key] = interned.setdefault(line, line), period, needs
+            line, period, needs = known[key]
+            modulus, base = lcm(modulus, period), max(base, needs)
         if line is not None and line.grows and not ops[axis].window_cycle:  # its ratio may repeat with the residue
             modulus = lcm(modulus, line.pixels, *(tail.pixels for tail in read if tail is not None))
-        lines.append(line)
+        lines.append(interned.setdefault(line, line) if not tails else line)
         reached.append(any(reached[tail] for tail in tails) if tails else line is not None and line.grows)
     return SizeRule(layers, axis, modulus, base, lines, is_lost)
 

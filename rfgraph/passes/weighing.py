@@ -12,7 +12,7 @@ Luo, Li, Urtasun, Zemel, Understanding the effective receptive field in deep con
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any, Literal, TypeGuard, cast, get_args
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from rfgraph.algebra.window import Window
 from rfgraph.errors import AttributeValueError, UnknownNodeError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.treatments import matches, modules
 from rfgraph.ops import Op, near
 from rfgraph.ops.base import even_weights

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from rfgraph.errors import AttributeValueError, MissingExtraError
+from rfgraph.frozen import dataclass
 from rfgraph.present.rows import printable
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfgraph.algebra.window import Window
 from rfgraph.errors import AttributeValueError, UnboundedError, UnknownFieldError
+from rfgraph.frozen import dataclass
 from rfgraph.plot import canvas
 from rfgraph.plot.canvas import BLUE, CYCLE, INK, ORANGE, Plane, axes_for, indexed, legend, named, places_of, title
 from rfgraph.present.effective import decimal

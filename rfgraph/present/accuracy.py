@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import log10
 
+from rfgraph.frozen import dataclass
 from rfgraph.present.rows import Column, Document, Records, Sheet, counted, envelope
 
 

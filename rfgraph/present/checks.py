@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from rfgraph.frozen import dataclass
 from rfgraph.present.findings import Check
 from rfgraph.present.rows import Sheet, counted, printable
 from rfgraph.present.several import Several

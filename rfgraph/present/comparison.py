@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from rfgraph.algebra.window import Number
 from rfgraph.comparison import NUMBERS, Diff, LayerDiff
+from rfgraph.frozen import dataclass
 from rfgraph.graph.costs import Total
 from rfgraph.present.layers import NAMED, field_texts
 from rfgraph.present.rows import (

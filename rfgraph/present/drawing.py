@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 from xml.sax.saxutils import escape
 
 from rfgraph.errors import MissingExtraError
+from rfgraph.frozen import dataclass
 from rfgraph.present.layering import Layering
 from rfgraph.present.layers import field_texts
 from rfgraph.present.modules import ENTRY, EXIT, OWN, Module, parts, tree

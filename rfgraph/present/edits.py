@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rfgraph.editing.repair import Repaired
+from rfgraph.frozen import dataclass
 from rfgraph.present.layers import head
 from rfgraph.present.rows import Column, Document, Records, Sheet, counted, truth
 from rfgraph.questions.findings import Finding

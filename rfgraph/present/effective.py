@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from rfgraph.frozen import dataclass
 from rfgraph.present.layers import NAMED, head, title
 from rfgraph.present.rows import Column, Document, Records, Sheet, across, counted, envelope
 from rfgraph.questions.layers import Layer

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import networkx as nx
 
 from rfgraph.analysis import analyze
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import Network, as_node_link
 from rfgraph.present.rows import Column, Document, Records, Sheet, envelope, number, truth
 from rfgraph.questions.budget import Budget

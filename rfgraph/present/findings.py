@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from rfgraph.baseline import Known
+from rfgraph.frozen import dataclass
 from rfgraph.policy import Judged
 from rfgraph.present.layers import NAMED, Reason, head, taken_lines, title
 from rfgraph.present.reach import unproductive_document

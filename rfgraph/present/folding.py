@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from rfgraph.frozen import dataclass
 from rfgraph.ops.costs import Cost
 from rfgraph.present.modules import parts
 from rfgraph.present.rows import counted

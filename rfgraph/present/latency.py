@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from rfgraph.frozen import dataclass
 from rfgraph.present.layers import head, title
 from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, number
 from rfgraph.questions.latency import Latency, LayerLatency

@@ -9,7 +9,8 @@ pass it: all is linear in nodes and edges.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from rfgraph.frozen import dataclass
 
 Edge = tuple[int, int]
 

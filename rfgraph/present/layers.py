@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from types import MappingProxyType
@@ -12,6 +12,7 @@ from typing import Literal
 from rfgraph.algebra.residues import BySize, named_residues
 from rfgraph.algebra.window import Number, Window
 from rfgraph.errors import ColumnError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.costs import Total
 from rfgraph.present.rows import (
     Column,

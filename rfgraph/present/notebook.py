@@ -7,10 +7,11 @@ and runs in a frame of its own, from where it reaches neither the notebook nor t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
+from rfgraph.frozen import dataclass
 from rfgraph.policy import Policy, judge
 from rfgraph.present import as_table
 from rfgraph.present.page import Page

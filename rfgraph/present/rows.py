@@ -8,11 +8,11 @@ every axis and exact fractions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import floor, log10
 from typing import Any, Literal, Protocol
 
 from rfgraph.algebra.window import Number
+from rfgraph.frozen import dataclass
 from rfgraph.version import __version__
 
 #: Version of the JSON documents: raised when a key changes its meaning or goes, not when one is added.

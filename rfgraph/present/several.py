@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from rfgraph.frozen import dataclass
 from rfgraph.present.rows import Document, Records, Sheet, View, envelope
 
 

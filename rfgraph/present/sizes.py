@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from itertools import islice, takewhile
 from math import lcm
 
 from rfgraph.algebra.residues import InputSizes, named_residues
+from rfgraph.frozen import dataclass
 from rfgraph.present.layers import Reason, head, reasons, taken_lines, title
 from rfgraph.present.rows import Column, Document, Records, Sheet, digits
 from rfgraph.questions.findings import named_axes
-from rfgraph.questions.misalignment import Misalignment
+from rfgraph.questions.misalignment import Misalignment, SizeDependent
 from rfgraph.report import Report
 
 #: Sizes that are listed as examples.
@@ -24,6 +25,7 @@ def lines_up(report: Report) -> tuple[InputSizes | None, ...]:
 
     Sizes at which the network does not work are not left out.
     """
+    report = report.at_any_size
     off = {
         axis
         for finding in report.findings
@@ -42,7 +44,9 @@ def lines_up(report: Report) -> tuple[InputSizes | None, ...]:
 
 
 def lines_up_lines(report: Report) -> list[str]:
-    """Return for people at which input sizes all merges line up, where it depends on the size."""
+    """Return for people at which input sizes all merges line up, where it depends on the size, which is not given."""
+    if not any(isinstance(finding, SizeDependent) for finding in report.findings):
+        return []
     groups: dict[str, list[str]] = {}
     for depends, sizes in zip(report.aligned_sizes, lines_up(report), strict=True):
         if depends is None or sizes is None:

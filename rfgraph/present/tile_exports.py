@@ -7,37 +7,21 @@ so that, by that rule, tiles start at multiples of the start multiple ``M`` wher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
 
-from rfgraph.present.rows import Document, Records, Sheet
+from rfgraph.present.rows import Document
 from rfgraph.present.tiling import TilingView
 from rfgraph.questions.findings import named_axes
 from rfgraph.questions.tiles import AxisTiling, Tiling
 
 
-@dataclass(frozen=True)
-class Export:
-    """A plan in the words of another tool; notes say what those words cannot."""
-
-    view: TilingView
-    form: str
-
-    def sheet(self) -> Sheet:
-        """Return it for people: there is nothing but the document."""
-        raise NotImplementedError
-
-    def records(self) -> Records:
-        """Return it for spreadsheets: there is nothing but the document."""
-        raise NotImplementedError
-
-    def document(self) -> Document:
-        """Return it for programs."""
-        plan = self.view.plans[0]
-        if plan.blockers:
-            return {"status": plan.status, "blockers": [str(blocker) for blocker in plan.blockers]}
-        return EXPORTS[self.form](plan)
+def exported(view: TilingView, form: str) -> Document:
+    """Return the first plan in the words of another tool, one of ``EXPORTS``; notes say what those words cannot."""
+    plan = view.plans[0]
+    if plan.blockers:
+        return {"status": plan.status, "blockers": [str(blocker) for blocker in plan.blockers]}
+    return EXPORTS[form](plan)
 
 
 def _bioimageio(plan: Tiling) -> Document:

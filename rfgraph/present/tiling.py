@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rfgraph.errors import SizeError, TilingError
+from rfgraph.frozen import dataclass
 from rfgraph.present.layers import head, title
 from rfgraph.present.rows import Column, Document, Records, Sheet, across, digits
 from rfgraph.questions.records import exact

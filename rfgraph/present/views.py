@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from rfgraph.frozen import dataclass
 from rfgraph.policy import Judged
 from rfgraph.present.effective import size_document, size_lines_of, size_texts, with_sizes
 from rfgraph.present.findings import holes_document, severities, verdict

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
+from rfgraph.frozen import dataclass
 from rfgraph.present.layers import axis_texts, field_texts
 from rfgraph.present.rows import Column, Document, Records, Sheet, digits, envelope, number, truth
 from rfgraph.questions.layers import Layer

@@ -7,7 +7,6 @@ the fork where they part. The rule itself stands in ``rfgraph.algebra.alignment`
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from math import prod
@@ -28,6 +27,7 @@ from rfgraph.algebra.residues import shortest_period
 from rfgraph.algebra.window import Window
 from rfgraph.fast.affine_walk import Plain
 from rfgraph.fast.merges import Apart
+from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
 from rfgraph.questions.findings import Finding, Later
@@ -124,32 +124,19 @@ def plain_verdicts(
         As for ``find_plain``.
     """
     for axis, pair in plain.apart():
-        stacked = plain.stacks(pair.merge)
-        if not plain.upsamples:
-            yield axis, pair, pair.verdict(modes[axis], partial(plain.at_fork, pair, axis), stacked=stacked)
-        elif pair.phased is not None and pair.phased[1].verdict == "jitter":
-            yield axis, pair, "jitter"
+        if plain.upsamples:
+            verdict = plain.verdict_in_phases(pair, axis, modes[axis], partial(_from_fork, plain, graph, pair, axis))
         else:
-            yield axis, pair, _seen_from_fork(plain, pair, axis, modes[axis], graph, stacked=stacked)
+            at = partial(plain.at_fork, pair, axis)
+            verdict = pair.verdict(modes[axis], at, stacked=plain.stacks(pair.merge))
+        yield axis, pair, verdict
 
 
-def _seen_from_fork(
-    plain: Plain, pair: Apart, axis: int, mode: Mode, graph: Callable[[], Branches], *, stacked: bool
-) -> Verdict:
-    """Return how two branches lie to each other whose centres differ on average."""
-
-    def from_fork() -> tuple[Window, Window]:
-        seen = plain.seen_from_fork(pair, axis)
-        if seen is not None:
-            return seen
-        fork = plain.fork(pair.merge, pair.reference, pair.other, axis)
-        one, other = (graph().from_fork(pair.merge, slot, fork, axis) for slot in (pair.reference, pair.other))
-        return one, other
-
-    def is_causal() -> bool:
-        return not any(map(looks_ahead, from_fork()))
-
-    return compare(*pair.windows, mode, is_causal, lambda: at_fork(*from_fork(), stacked=stacked)).verdict
+def _from_fork(plain: Plain, graph: Callable[[], Branches], pair: Apart, axis: int) -> tuple[Window, Window]:
+    """Return what two branches read of the node where they part."""
+    fork, slots = plain.fork(pair.merge, pair.reference, pair.other, axis), (pair.reference, pair.other)
+    one, other = (graph().from_fork(pair.merge, slot, fork, axis) for slot in slots)
+    return one, other
 
 
 def _parting_of_plain(

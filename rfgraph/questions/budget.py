@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from fractions import Fraction
 
 from rfgraph.algebra.window import Number, Window
 from rfgraph.errors import AttributeValueError, RFGraphError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.costs import Total
 from rfgraph.passes.compiled import Compiled
 from rfgraph.questions.findings import Finding, named_axes

@@ -11,7 +11,6 @@ Luo, Li, Urtasun, Zemel, Understanding the effective receptive field in deep con
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, reduce
 from math import prod
 from typing import Literal
@@ -20,6 +19,7 @@ import numpy as np
 
 from rfgraph.algebra.window import Interval
 from rfgraph.errors import AttributeValueError, UnboundedError, UnknownFieldError
+from rfgraph.frozen import dataclass
 from rfgraph.ops import Op
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.effective import effective_map

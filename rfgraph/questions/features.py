@@ -7,7 +7,6 @@ whose turn lies in a range: three divisions. Where borders cut, they are looked 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import ceil, floor, prod
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from rfgraph.algebra.window import Interval, Window
 from rfgraph.errors import AttributeValueError, UnboundedError
+from rfgraph.frozen import dataclass
 
 if TYPE_CHECKING:
     from rfgraph.passes.extents import Regions

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, fields
 from dataclasses import field as declare
+from dataclasses import fields
 from typing import Any, Generic, Literal, TypeVar
+
+from rfgraph.frozen import dataclass
 
 Value = TypeVar("Value")
 

@@ -7,12 +7,12 @@ What a branch reads of its fork is told by windows that the dominator tree carri
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING
 
 from rfgraph.algebra.alignment import seen_from
 from rfgraph.algebra.window import EMPTY, IDENTITY, Window
+from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.dominators import DominatorTree
 from rfgraph.passes.results import Fields

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, isfinite
 
 from rfgraph.algebra.window import Number, Window
 from rfgraph.errors import LatencyError
+from rfgraph.frozen import dataclass
 from rfgraph.questions.latency import check_rate
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
 
 from rfgraph.algebra.window import as_number
+from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import folded
 from rfgraph.passes.positions import Positions, PositionSet, TooManyPositionsError

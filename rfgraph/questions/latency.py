@@ -8,7 +8,7 @@ numerators of the effective strides of all maps on the way, since in between som
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor, isfinite, lcm
@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from rfgraph.algebra.window import Number, Window, as_number
 from rfgraph.errors import AttributeValueError, LatencyError
+from rfgraph.frozen import dataclass
 from rfgraph.ops import Op
 from rfgraph.passes.available import available, states
 from rfgraph.passes.compiled import Compiled

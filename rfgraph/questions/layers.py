@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from dataclasses import field as declare
 from typing import Any, Literal
 
 from rfgraph.algebra.residues import BySize
 from rfgraph.algebra.window import Number, Side, Window
 from rfgraph.errors import UnknownFieldError
+from rfgraph.frozen import dataclass
 from rfgraph.ops.base import Border
 from rfgraph.ops.costs import Cost
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import cached_property
 from typing import Any, Literal
 
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork
 from rfgraph.passes.compiled import Compiled
 

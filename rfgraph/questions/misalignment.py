@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from dataclasses import field as declare
 from fractions import Fraction
 from functools import cached_property
@@ -14,6 +13,7 @@ import networkx as nx
 
 from rfgraph.algebra.residues import InputSizes, named_residues, shortest_period
 from rfgraph.algebra.window import Window
+from rfgraph.frozen import dataclass
 from rfgraph.questions.findings import Finding, Later, named_axes, settled
 
 

@@ -15,10 +15,10 @@ Architectures Without Training, Deep Learning Applications 4, 2023: the range of
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from itertools import compress
 from typing import NamedTuple
 
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled

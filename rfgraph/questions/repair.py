@@ -7,13 +7,14 @@ branches then line up at every output, exactly, and if no branch that was causal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import reduce
 from typing import Any
 
 from rfgraph.algebra.alignment import Mode, compare, seen_from
 from rfgraph.algebra.window import EMPTY, Window
+from rfgraph.frozen import dataclass
 from rfgraph.ops import Op, Size
 from rfgraph.ops.moving import Pad
 from rfgraph.passes.fold import Domain, fold

@@ -11,13 +11,13 @@ Girshick, Fast R-CNN, ICCV 2015, and the ``ROIPooling`` layer of its Caffe.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 from typing import Any, Literal
 
 from rfgraph.algebra.window import Interval, Window
 from rfgraph.errors import AttributeValueError, UnboundedError, UnknownFieldError
+from rfgraph.frozen import dataclass
 from rfgraph.questions.features import Pixel, pixel_box
 from rfgraph.questions.layers import Layer
 

@@ -8,7 +8,6 @@ it reads along each, and several paths read a union of products, which is more t
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from dataclasses import field as declare
 from fractions import Fraction
 from functools import cached_property
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rfgraph.algebra.window import Number, Window, as_number
 from rfgraph.errors import UnboundedError, UnknownFieldError
+from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import fold
 from rfgraph.passes.positions import PositionProducts, Positions, PositionSet, TooManyPositionsError

@@ -6,7 +6,7 @@ Nothing here runs a model, but for ``stitch``, ``verify`` and ``map_overlap``, w
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from functools import cached_property
 from itertools import product
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rfgraph.algebra.window import Number
 from rfgraph.errors import TilingError
+from rfgraph.frozen import dataclass
 from rfgraph.questions import arrays
 from rfgraph.questions.findings import Finding, named_axes
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate, product
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from rfgraph.algebra.window import Window, as_number
 from rfgraph.errors import AttributeValueError, SizeError, TilingError, UnknownFieldError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork
 from rfgraph.passes.compiled import Compiled, compile_layers
 from rfgraph.passes.exact_outputs import ExactOutputs, exact_outputs

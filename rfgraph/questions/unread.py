@@ -8,12 +8,12 @@ which every position is read; most networks have one, and then there is nothing 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from math import gcd
 
 from rfgraph.algebra.runs import Runs
 from rfgraph.algebra.window import LARGEST, Window
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import networkx as nx
@@ -11,6 +11,7 @@ import numpy as np
 
 from rfgraph.analysis import analyze
 from rfgraph.errors import AttributeValueError, SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.costs import Costs
 from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Size

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import cached_property
 from itertools import chain
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfgraph.errors import AttributeValueError, UnknownNodeError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.treatments import matches
 from rfgraph.ops import KINDS, METADATA, near
 

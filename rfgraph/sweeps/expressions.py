@@ -14,7 +14,6 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial, reduce
 from math import prod
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfgraph.errors import ExpressionError
+from rfgraph.frozen import dataclass
 from rfgraph.sweeps.columns import ALIGNED, ALIGNMENT_UNKNOWN, BY_SIZE, FAILS, NONE, NOT_COUNTED, PER_AXIS, Columns
 
 Array = NDArray[Any]

@@ -13,13 +13,13 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from rfgraph.errors import MissingExtraError, SweepError
+from rfgraph.frozen import dataclass
 from rfgraph.sweeps.columns import PER_AXIS, PER_NODE, Columns, restored, written
 from rfgraph.sweeps.lock import LOCK, held
 from rfgraph.sweeps.search import Counts

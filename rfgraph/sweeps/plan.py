@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from math import gcd, lcm, prod
 from typing import Any, Generic, Literal, TypeVar
 
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from rfgraph.algebra.window import Window
 from rfgraph.errors import AttributeValueError, SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.graph import sizes as shapes
 from rfgraph.graph.network import OrderedNetwork, read_node
 from rfgraph.ops import METADATA, Op

@@ -6,7 +6,7 @@ A ``Search`` holds all that a worker needs, and travels to it as it is.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -16,6 +16,7 @@ from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.window import FULL, as_number
 from rfgraph.analysis import analyze
 from rfgraph.errors import FieldError, SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import BatchNorm
 from rfgraph.graph.sizes import InputSize
 from rfgraph.sweeps import cost_plan as totals

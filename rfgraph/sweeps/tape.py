@@ -14,7 +14,6 @@ depends on the size), numpy does the same with the same numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from threading import local
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rfgraph.algebra.alignment import Mode
+from rfgraph.frozen import dataclass
 from rfgraph.sweeps.plan import AxisPlan, Table
 
 Ints = NDArray[np.int64]

@@ -15,7 +15,6 @@ with all others that this pass cannot answer, for the engine of record.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from rfgraph.algebra.alignment import Mode
 from rfgraph.errors import SizeError
+from rfgraph.frozen import dataclass
 from rfgraph.sweeps import tape as compiled
 from rfgraph.sweeps.designs import Digit
 from rfgraph.sweeps.plan import LARGEST, AxisPlan, Plan, Read, Same, SizeRule, Step, Table

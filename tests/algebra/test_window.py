@@ -149,6 +149,13 @@ def test_the_period_is_the_least(window, times):
     assert again.period == window.period
 
 
+@pytest.mark.parametrize("period", [9, 15, 25, 35, 49, 77])
+def test_periods_of_any_factors_are_found_to_be_repeated(period):
+    assert Window.periodic(tuple((i, i) for i in range(period)), period) == IDENTITY
+    third = tuple(None if i % 3 else (i, i + 1) for i in range(3 * period))
+    assert Window.periodic(third, 3 * period) == Window.periodic(((0, 1), None, None), 3)
+
+
 @given(windows(), st.integers(-20, 20))
 def test_a_window_repeats_after_its_period(window, y):
     assume(window.is_local)

@@ -47,7 +47,7 @@ def test_outputs_have_names_of_their_own_in_their_order():
 
 def test_the_general_passes_know_outputs_by_name_too():
     net = pyramid(outputs={"mask": "up", "P3": "c3"})
-    net.resize("up", "c5", scale=2)
+    net.resize("up", "c5", size=64)
     report = rfgraph.analyze(net)
     assert report.engine.name == "passes"
     assert report.outputs == ("mask", "P3")

@@ -13,7 +13,7 @@ from test_lowering import Net
 import rfgraph
 from rfgraph.importers import program as p
 from rfgraph.importers.lowering.lower import lower
-from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, of_function
+from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, Zeros, of_function
 
 SIDE = 5
 KINDS = ("triangle", "other triangle", "full", "none", "random", "random", "random")
@@ -69,6 +69,65 @@ def test_positions_that_a_matrix_mixes_are_those_that_it_has_numbers_for(pattern
     layer = check(net, x, np.ones((SIDE, SIDE)) if not pattern.any() else read)
     if pattern.all() or not pattern.any():  # one of zeros alone is yet to be learned
         assert layer.status == "exact"
+
+
+WHERE = p.Pointwise(function="where")
+
+#: How a mask hides products: what it is made of where it shows them and where it does not, and how it is applied.
+HIDING = {
+    "chosen": lambda net, mask, scores: net(
+        p.Pointwise(function="where"), mask(True, False), scores, net.number(-np.inf)
+    ),
+    "filled": lambda net, mask, scores: net(p.Pointwise(function="where"), mask(False, True), net.number(-1e9), scores),
+    "added": lambda net, mask, scores: net.add(scores, mask(0.5, -1e9)),
+    "added by words": lambda net, mask, scores: net.add(mask(True, False), scores),
+    "taken away": lambda net, mask, scores: net(p.Pointwise(function="sub"), scores, mask(0, 1e12)),
+    "at most": lambda net, mask, scores: net(p.Pointwise(function="min"), scores, mask(1e30, -np.inf)),
+    "multiplied": lambda net, mask, scores: net.mul(scores, mask(2, 0)),
+    "zeroed": lambda net, mask, scores: net(WHERE, mask(False, True), net.number(0), scores),
+}
+
+
+class Masked(Net):
+    def number(self, number):
+        return self.build.weight((), read=lambda: np.asarray(number))
+
+
+@given(patterns(SIDE, SIDE), st.sampled_from(sorted(HIDING)))
+def test_positions_that_a_mask_hides_are_not_read(pattern, hiding):
+    net, shown = Masked((1, 2, SIDE)), pattern | np.eye(SIDE, dtype=int)
+    t = net.transpose(net.conv(net.x, dims=(2,)), 0, 2, 1)
+    scores = net(p.Contract(operands=(("b", "i", "c"), ("b", "j", "c")), output=("b", "i", "j")), t, t)
+    zeros = hiding in ("multiplied", "zeroed")
+
+    def mask(shows, hides):
+        return net.build.weight((SIDE, SIDE), read=lambda: np.where(shown, shows, hides))
+
+    scores = HIDING[hiding](net, mask, scores)
+    if not zeros:
+        scores = net(p.Mix(function="softmax", dims=(2,)), scores)
+    made = net(p.Contract(operands=(("b", "i", "j"), ("b", "j", "c")), output=("b", "i", "c")), scores, t)
+    layer = check(net, net.transpose(made, 0, 2, 1), shown @ near(np.eye(SIDE, dtype=int)))
+    triangle = np.array_equal(shown, np.tril(np.ones((SIDE, SIDE)))) or np.array_equal(shown, np.triu(shown | 1))
+    assert not triangle or layer.status == "exact"
+
+
+@pytest.mark.parametrize("beside", ["before", "weights", "twice"])
+def test_a_mask_that_comes_too_late_hides_nothing(beside):
+    """What reads a whole row of products before its mask, or the products themselves, reads all columns."""
+    net, triangle = Masked((1, 2, SIDE)), np.tril(np.ones((SIDE, SIDE)))
+    t = net.transpose(net.conv(net.x, dims=(2,)), 0, 2, 1)
+    scores = net(p.Contract(operands=(("b", "i", "c"), ("b", "j", "c")), output=("b", "i", "j")), t, t)
+    softmax, sums = p.Mix(function="softmax", dims=(2,)), (("b", "i", "j"), ("b", "j", "c"))
+    mask = net.build.weight((SIDE, SIDE), read=lambda: triangle if beside == "before" else np.log(triangle))
+    kept = net.mul(net(softmax, scores), mask) if beside == "before" else net(softmax, net.add(scores, mask))
+    if beside == "weights":
+        kept = net.add(kept, scores)
+    values = net(p.Contract(operands=sums, output=("b", "i", "c")), kept, t)
+    if beside == "twice":
+        values = net.add(values, net(p.Contract(operands=sums, output=("b", "i", "c")), scores, t))
+    layer = check(net, net.transpose(values, 0, 2, 1), np.ones((SIDE, SIDE), dtype=int))
+    assert layer.is_global == (True,)
 
 
 @given(patterns(3), patterns(3))
@@ -348,3 +407,10 @@ def test_every_second_row_is_written_beside_another_map():
     (output,) = report.outputs
     assert report[output].status == "exact"
     assert [report.region(output, (y,)).box for y in (4, 5)] == [((1, 3),), ((0, 4),)]
+
+
+def test_weights_that_are_no_numbers_are_looked_at_like_others():
+    signalling = np.array([0x7F800001, 0x3F800000], np.uint32).view(np.float32)  # it warns where one computes with it
+    zeros, weight = Zeros(), Numbers(lambda: signalling)
+    assert zeros.missing(weight, (0,), fixed=True) is None
+    assert not zeros.picks(weight, ())

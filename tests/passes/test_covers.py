@@ -135,3 +135,20 @@ def _with(net, op):
     graph.add_node("end", op=op)
     graph.add_edge("out", "end")
     return graph
+
+
+@pytest.mark.parametrize(
+    ("padding", "ends"), [([[-1, 0]], LAST), ([[0, -1]], FIRST), ([[-1, -1]], 0), ([[1, 1]], EVERYTHING)]
+)
+def test_of_a_network_all_of_whose_ops_leave_something_out_that_is_told(padding, ends):
+    net = Network(axes=1)
+    net.pad("pad", net.input("x"), padding=padding)
+    told = covered(compile_graph(net.graph), 0, 0, [1])[1]
+    assert told == ends
+    net.pad("again", "pad", padding=padding)
+    assert covered(compile_graph(net.graph), 0, 0, [2])[2] == told
+
+
+def test_a_kernel_with_a_stride_leaves_the_end_out_at_some_sizes():
+    conv = kind_of("conv").parse({"op": "conv", "kernel": 3, "stride": 2}, 0, 1)
+    assert [read_ends(conv, 0, (size,)) for size in (None, 7, 8, 1)] == [FIRST, EVERYTHING, 0, 0]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import networkx as nx
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rfgraph.frozen import dataclass
 from rfgraph.passes.fold import Domain, between, fold, fold_back, folded
 
 

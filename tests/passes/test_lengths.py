@@ -48,6 +48,7 @@ def test_lengths_are_put_together_only_where_a_node_has_too_many():
     assert carried(net, "shapes", 2).why == ""  # three shapes of one length each: nothing is to be put together
     assert carried(net, "uneven", 9).why == ""  # eight lengths and one, though half of nine is fewer than eight
     assert len(list(carried(net, "uneven", 9).sizes())) == 9
+    assert len(list(carried(net, "uneven", 4).sizes())) == 3  # two for each shape, of which one has one length
 
 
 def test_as_states_are_used_up_fewer_are_kept_at_a_node_but_never_less_than_a_few(monkeypatch):
@@ -81,6 +82,8 @@ def test_the_first_doubt_on_the_way_is_the_one_that_is_told():
     one = net.conv("one", x, kernel=3, bound="the first mask")
     net.conv("two", one, kernel=3, bound="the second mask")
     net.add("both", x, "two")
+    net.relu("masked", x, bound="a third mask")
+    assert carried(net, "masked").why == "a third mask"
     assert carried(net, "sure").why == ""
     assert carried(net, "one").why == carried(net, "two").why == carried(net, "both").why == "the first mask"
     assert sorted(carried(net, "both").sizes()) == [(3, 3, 1), (7, 7, 1)]
@@ -90,6 +93,9 @@ def test_phases_of_a_window_are_its_own_times_those_it_meets_anew():
     net = Network(axes=1)
     up = net.resize("up", net.input("x"), scale=64)
     net.conv("down", up, kernel=1, stride=64)  # meets one phase only
+    net.resize("even", net.conv("shifted", "x", kernel=3, padding=-5), scale=2)
+    net.conv("wide", "even", kernel=2, padding=-8)
+    assert [list(carried(net, node).sizes()) for node in ("even", "wide")] == [[(3, 3, 1)], [(4, 4, 1)]]
     net.resize("more", up, scale=16)
     net.resize("most", up, scale=32)
     assert list(carried(net, "down").sizes()) == [(1, 1, 1)]

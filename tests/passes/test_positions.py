@@ -66,6 +66,18 @@ def test_a_position_set_knows_its_holes_and_what_is_empty(position_set):
     assert [positions_of(phase) for phase in position_set.over(7)] == [read_by(position_set, y) for y in range(7)]
 
 
+def test_a_run_has_no_holes_and_what_skips_one_position_has():
+    assert not PositionSet((marked({1, 2, 3}), None, marked({7})), 1).has_holes
+    assert PositionSet((marked({1, 2, 3}), None, marked({7, 9})), 1).has_holes
+
+
+@pytest.mark.parametrize("period", [9, 15, 25, 35, 49, 77])
+def test_periods_of_any_factors_are_found_to_be_repeated(period):
+    assert PositionSet(((0, 1),), 1).joined(PositionSet(tuple((i, 1) for i in range(period)), period)) == ONE
+    third = tuple(None if i % 3 else (i, 1) for i in range(3 * period))
+    assert PositionSet((None,), 1).joined(PositionSet(third, 3 * period)) == PositionSet(((0, 1), None, None), 3)
+
+
 def positions_of(phase):
     return read_by(PositionSet((phase,), 1), 0)
 
@@ -192,6 +204,16 @@ def test_products_that_differ_along_one_axis_only_are_one():
     assert len(cross.products) == 2
     assert [positions_of(part.phases[0]) for part in line.products[0]] == [{0, 1, 2, 5, 6, 7}, {0}]
     assert (len(line.products), line.exact, cuts) == (1, True, False)
+
+
+def test_of_three_axes_it_is_still_one_that_may_differ():
+    net = Network(axes=3)
+    x = net.input("x")
+    here, there = net.conv("here", x, kernel=[3, 1, 1]), net.conv("there", x, kernel=[1, 3, 1])
+    other = net.conv("other", x, kernel=[3, 1, 1], padding=[[-5, 0], [0, 0], [0, 0]])
+    net.add("two", here, there)
+    net.add("one", here, other)
+    assert [len(products_of(net, node)[0].products) for node in ("one", "two")] == [1, 2]
 
 
 def test_a_path_that_is_cut_along_the_first_axis_is_told_whatever_the_last_one_does():

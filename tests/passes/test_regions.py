@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import oracle
@@ -15,6 +14,7 @@ from strategies import DIRECTED, networks, readable, shifted_paths, sized
 import rfgraph
 from rfgraph import Network
 from rfgraph.algebra import runs as algebra_runs
+from rfgraph.frozen import dataclass
 from rfgraph.ops import KINDS
 from rfgraph.ops.base import attribute, choice
 from rfgraph.ops.sliding import Sliding

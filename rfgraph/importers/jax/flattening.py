@@ -7,10 +7,11 @@ it stands in, and the line of the user's code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 from rfgraph.errors import ModelFileError
+from rfgraph.frozen import dataclass
 from rfgraph.importers.jax.numbers import MOVES
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.primitives import Learned

@@ -7,7 +7,6 @@ import inspect
 import re
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -18,6 +17,7 @@ from jax import tree_util
 from jax.extend.core import jaxpr_as_fun
 
 from rfgraph.errors import ModelFileError
+from rfgraph.frozen import dataclass
 from rfgraph.importers.jax.flattening import Flattening, Graph, Traced
 from rfgraph.importers.jax.reader import Reader, readable
 from rfgraph.importers.lowering.layout import Axes

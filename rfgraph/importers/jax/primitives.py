@@ -7,13 +7,14 @@ and returns the values of the node's outputs. Nodes that no input reaches do not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.jax.numbers import Number
 from rfgraph.importers.lowering.rows import nearest_of
@@ -104,7 +105,10 @@ SAME = (
 
 @HANDLERS.handles(*POINTWISE)
 def _pointwise(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function=POINTWISE[node.op]), *node.tensors)
+    operands = node.tensors
+    if node.op == "select_n" and len(operands) == 3:  # what is chosen where it is false comes first
+        operands = [operands[0], operands[2], operands[1]]
+    return build(program.Pointwise(function=POINTWISE[node.op]), *operands)
 
 
 @HANDLERS.handles(*SAME)

@@ -17,7 +17,7 @@ import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.jax.flattening import CALLS, MAX_STEPS, Graph, Path, Step, Traced
-from rfgraph.importers.jax.numbers import MOVES, Budget, Number, evaluated
+from rfgraph.importers.jax.numbers import EVALUATORS, MOVES, Budget, Number, evaluated
 from rfgraph.importers.jax.primitives import HANDLERS, POINTWISE, SILENT, WEIGHTED, Node, Operand
 from rfgraph.importers.jax.recurrences import is_recurrent
 from rfgraph.importers.program.builder import Builder
@@ -321,10 +321,12 @@ def _numbers(step: Step, values: Sequence[Value], number: Number, output: int) -
             return None
         laid = [spread(one, value.shape) for one, value in zip(held, values, strict=True)]
         if isinstance(body, Graph):
-            return computed(lambda *arrays: _ran(body, arrays)[output], laid)
-        return computed(lambda *arrays: evaluated(step.op, step.parameters, arrays)[output], laid)
+            return computed(lambda *arrays: _ran(body, arrays)[output], laid, own=True)
+        return computed(lambda *arrays: evaluated(step.op, step.parameters, arrays)[output], laid, own=True)
     if not any(value.learned for value in values):
         return Numbers(lambda: number.value)
+    if step.op in EVALUATORS and all(one is not None and one.own for one in held):
+        return computed(lambda *arrays: evaluated(step.op, step.parameters, arrays)[output], held, own=True)
     if step.op in WRITING:
         return UNSEEN
     if step.op == "select_n" and len(held) == 3:

@@ -47,7 +47,7 @@ from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
 from rfgraph.importers.spelling import products, vocabulary
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import shape_of  # fmt: skip
+from rfgraph.importers.spelling.shared import band, shape_of  # fmt: skip
 
 # Functions of one element. Names that carry no meaning for space are their own.
 
@@ -65,7 +65,15 @@ def _name(node: Node) -> str:
     return node.op.removeprefix("ops.")
 
 
-@HANDLERS.handles(*_ops(*UNARY))
+@HANDLERS.handles("ops.Tril", "ops.Triu")
+def _triangle(node: Node, build: Builder) -> Made:
+    k = node.get("k", 0)
+    if not isinstance(k, int):
+        return pointwise(build, "trilu", node.x)
+    return band(build, node.x, -k if _name(node) == "Triu" else None, k if _name(node) == "Tril" else None)
+
+
+@HANDLERS.handles(*_ops(*(UNARY.keys() - {"Tril", "Triu"})))
 def _unary(node: Node, build: Builder) -> Made:
     return pointwise(build, UNARY[_name(node)], node.x)
 

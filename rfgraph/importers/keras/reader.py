@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import networkx as nx
 
 from rfgraph.errors import ModelFileError
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.keras import functions as keras_functions  # noqa: F401  they register handlers
 from rfgraph.importers.keras import hdf5

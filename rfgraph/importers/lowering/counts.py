@@ -26,19 +26,19 @@ def work(primitive: program.Primitive, shapes: Sequence[Shape | None], output: S
     return 0
 
 
-@work.register
+@work.register(program.Opaque)
 def _(primitive: program.Opaque, shapes: Sequence[Shape | None], output: Shape | None) -> Dim | None:
     return None
 
 
-@work.register
+@work.register(program.Slide)
 def _(primitive: program.Slide, shapes: Sequence[Shape | None], output: Shape | None) -> Dim | None:
     if primitive.channel is None:
         return 0
     return _windows(output, primitive.kernel, shapes[0], primitive.channel, primitive.groups)
 
 
-@work.register
+@work.register(program.SlideTransposed)
 def _(primitive: program.SlideTransposed, shapes: Sequence[Shape | None], output: Shape | None) -> Dim | None:
     if primitive.channel is None:
         return 0
@@ -55,7 +55,7 @@ def _windows(
     return None if group is None else product((*positions, *kernel, group))
 
 
-@work.register
+@work.register(program.Contract)
 def _(primitive: program.Contract, shapes: Sequence[Shape | None], output: Shape | None) -> Dim | None:
     sizes: dict[str, Dim] = {}
     for labels, shape in zip(primitive.operands, shapes, strict=True):

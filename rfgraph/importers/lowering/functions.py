@@ -33,7 +33,7 @@ MIXING = {
 }
 
 
-@place.register
+@place.register(program.Pointwise)
 def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     known = [p for p in operands if p is not None]
     why = primitive.bound
@@ -49,6 +49,8 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
     silenced = primitive.function in ("mul", "and") and any(_silences(maps, value) for value in beside)
     if silenced and any(p.folded or p.beside for p in known):
         why = why or program.ZEROED
+    if step.name in maps.sided:  # what its mask hides is told of the product and the sum
+        why, silenced = "", False
     if why:
         known = [maps.at_most(p, f"{step.name}/read", why) for p in known]
         hidden = iter(known)
@@ -95,7 +97,7 @@ def _hides(maps: LoweringBuilder, function: str, known: Sequence[Placed], value:
     return not (value.learned and maps.tells_learned)
 
 
-@place.register
+@place.register(program.Either)
 def _either(primitive: program.Either, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     known = [p for p in operands if p is not None]
     rank = len(step.output.shape or ())
@@ -109,7 +111,7 @@ def _from_the_right(p: Placed | None, shape: Shape | None, rank: int | None) -> 
     return list(range(end - own, end))
 
 
-@place.register
+@place.register(program.Reduce)
 def _reduce(primitive: program.Reduce, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
@@ -137,7 +139,7 @@ def _reduce(primitive: program.Reduce, maps: LoweringBuilder, step: Instruction,
     return Placed(p.node, view, p.full, step.name)
 
 
-@place.register
+@place.register(program.Mix)
 def _mix(primitive: program.Mix, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
@@ -155,7 +157,7 @@ def _mix(primitive: program.Mix, maps: LoweringBuilder, step: Instruction, opera
     return replace(p, node=maps.node(over_channels, step, [p]))
 
 
-@place.register
+@place.register(program.Whole)
 def _whole(primitive: program.Whole, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     bound = {"bound": primitive.bound} if primitive.bound else {}
     node = maps.each("flatten", step, [p for p in operands if p is not None], **bound)
@@ -164,14 +166,55 @@ def _whole(primitive: program.Whole, maps: LoweringBuilder, step: Instruction, o
     return Placed(node, view, frozenset(range(maps.axes)), step.name)
 
 
-@place.register
+@place.register(program.Contract)
 def _contract(primitive: program.Contract, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
-    output = primitive.output
     known = [(p, labels) for p, labels in zip(operands, primitive.operands, strict=True) if p is not None]
     if any(p.view is None for p, _ in known):
         return maps.unknown(step, operands, "the dimensions that it sums over cannot be followed")
     if len(known) == 1:
         return _times_weights(primitive, maps, step, *known[0])
+    if step.name in maps.sided:
+        return _one_sided(primitive, maps, step, operands)
+    return _product(primitive, maps, step, known)
+
+
+def _one_sided(primitive: program.Contract, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
+    """A product of rows with columns of which each row reads those on one side of it, or the sum over these columns.
+
+    Columns that hold all on that side of their own place take the place of the row.
+    """
+    sided = maps.sided[step.name]
+    row, column = sided.labels[step.name]
+    is_product = column in primitive.output
+    place = next(i for i, labels in enumerate(primitive.operands) if column in labels and row not in labels)
+    known = [(p, labels) for p, labels in zip(operands, primitive.operands, strict=True) if p is not None]
+    (p, labels), (beside, other_labels) = known[place], known[1 - place]
+    assert p.view is not None
+    assert beside.view is not None
+    d = labels.index(column)
+    axis = p.view.whole(d)
+    if axis is None or beside.view.whole(other_labels.index(row)) != axis:
+        for name in sided.steps:
+            maps.sided.pop(name, None)
+        if not is_product:
+            known[place] = maps.at_most(p, f"{step.name}/read", program.MASKED), labels
+        return _product(primitive, maps, step, known)
+    side = maps.spread(p, [d], f"{step.name}/{place}", "attention", **sided.told)
+    known[place] = side, tuple(row if label == column else label for label in labels)
+    if not is_product:
+        return _product(primitive, maps, step, known)
+    shape = step.output.shape
+    assert shape is not None
+    bare = replace(step, output=replace(step.output, shape=shape[:-1]))
+    rows = _product(replace(primitive, output=primitive.output[:-1]), maps, bare, known)
+    return rows if rows.view is None else replace(rows, view=View((*rows.view.dims, other(shape[-1]))))
+
+
+def _product(
+    primitive: program.Contract, maps: LoweringBuilder, step: Instruction, known: list[tuple[Placed, tuple[str, ...]]]
+) -> Placed:
+    """A product of two tensors, or more."""
+    output = primitive.output
     kept, absorbed = [], []  # a tensor that keeps its own positions says where those of the others lie
     for i, (p, labels) in enumerate(known):
         view = p.view

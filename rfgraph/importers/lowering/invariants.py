@@ -35,22 +35,16 @@ def _broken(view: View | None, step: Instruction) -> str:
     shape = step.output.shape
     if view is None or shape is None:
         return ""
-    sizes = tuple(dim.size for dim in view.dims)
-    fits = len(sizes) == len(shape) and all(
-        size == given or not isinstance(size, int) or not isinstance(given, int)
-        for size, given in zip(sizes, shape, strict=False)
+    fits = view.sizes == shape or (
+        len(view.sizes) == len(shape)
+        and all(
+            size == given or not isinstance(size, int) or not isinstance(given, int)
+            for size, given in zip(view.sizes, shape, strict=True)
+        )
     )
     if not fits:
-        return f"its output was followed as {text(sizes)} and is {text(shape)}"
-    for axis in view.axes:
-        parts = [(part.stride, part.size) for _, part in view.places(axis) if part.size != 1]
-        numbers = [(stride, size) for stride, size in parts if isinstance(stride, int) and isinstance(size, int)]
-        covered = 1
-        for stride, size in sorted(numbers):
-            if stride != covered and len(numbers) == len(parts):
-                return f"the parts of axis {axis} in its output do not make up the axis"
-            covered *= size
-    return ""
+        return f"its output was followed as {text(view.sizes)} and is {text(shape)}"
+    return "" if view.torn is None else f"the parts of axis {view.torn} in its output do not make up the axis"
 
 
 def settle(maps: LoweringBuilder, placed: Mapping[str, Placed], ends: Iterable[str]) -> None:

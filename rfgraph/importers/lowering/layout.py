@@ -9,10 +9,10 @@ says it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rfgraph.errors import ModelFileError
+from rfgraph.frozen import dataclass
 from rfgraph.graph.sizes import meant
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, other
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, symbol
@@ -195,6 +195,8 @@ class Probe:
 
     def canonical(self, view: View) -> View:
         """Return ``view`` with each axis written as the one that stands for it."""
+        if all(self._parent[axis] == axis for axis in view.axes):
+            return view
         return View(
             tuple(
                 Dimension(

@@ -28,6 +28,7 @@ from rfgraph.importers.lowering.invariants import checked, settle
 from rfgraph.importers.lowering.layout import Axes, Layout, Probe
 from rfgraph.importers.lowering.least import Least, along_axes, least_sizes, too_short
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
+from rfgraph.importers.lowering.masks import one_sided
 from rfgraph.importers.lowering.numbers import MOVES, Moves, Reading, read_back
 from rfgraph.importers.lowering.origins import Lost, Origins, after, joined, laid
 from rfgraph.importers.lowering.recipes import Recipes
@@ -204,6 +205,7 @@ def place_all(
     counts = Counts(program, layout.views, layout.axes) if maps.probe is None else None
     maps.tells_learned = program.tells_learned
     maps.tells_fixed = program.tells_learned and program.learned is not None
+    maps.sided = one_sided(program) if maps.probe is None else {}
     placed = _inputs(program, layout, maps, counts, least)
     values = {value.name: value for value in program.inputs}
     moves, recipes = Moves(program), Recipes(maps, counts)
@@ -214,7 +216,7 @@ def place_all(
         if any(operand is not None for operand in operands):
             maps.begin()
             maps.step = step
-            key = None if adrift else recipes.key(step, operands)
+            key = None if adrift or step.name in maps.sided else recipes.key(step, operands)
             known = recipes.made(key, step, operands)
             if known is not None:
                 placed[step.output.name] = known
@@ -222,7 +224,8 @@ def place_all(
             short = too_short(step)
             output = maps.unknown(step, operands, short) if short else place(step.primitive, maps, step, operands)
             output = _apart(step, operands, output)
-            if adrift.intersection(value.name for value in step.inputs) and not maps.gave_up and output.view is None:
+            lost = not adrift.isdisjoint([value.name for value in step.inputs]) if adrift else False
+            if lost and not maps.gave_up and output.view is None:
                 if isinstance(step.primitive, Pointwise) and sum(operand is not None for operand in operands) == 1:
                     adrift.add(step.output.name)
                 else:
@@ -234,7 +237,9 @@ def place_all(
                 output = _by_number(moves, maps, step, output, placed[base], values[base], rows)
             if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:
                 output = rules_moves.among_blocks(maps, step, operands[0], step.primitive.dim) or output
-            output = replace(output, taken=_taken(step, operands, output), weighs=_weighs(step, operands, output))
+            taken, weighs = _taken(step, operands, output), _weighs(step, operands, output)
+            if taken != output.taken or weighs != output.weighs:
+                output = replace(output, taken=taken, weighs=weighs)
             output = checked(maps, step, operands, output)
             if maps.gave_up and maps.probe is not None:
                 maps.probe.lost(value.name for value in step.inputs)
@@ -322,7 +327,9 @@ def _apart(step: Instruction, operands: Operands, output: Placed) -> Placed:
     folded = frozenset[int]() if mixes else output.folded.union(*(p.folded for p in known))
     told = output.origins is not None and all(output.origins is not p.origins for p in known)
     if told or not any(p.beside for p in known):
-        return replace(output, folded=folded, beside=output.beside or told)
+        apart = output.beside or told
+        kept = folded == output.folded and apart == output.beside
+        return output if kept else replace(output, folded=folded, beside=apart)
     try:
         origins = _origins(step, operands, output)
     except Lost:

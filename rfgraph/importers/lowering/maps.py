@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import Network
 from rfgraph.graph.treatments import matches, modules
 from rfgraph.importers.lowering.layout import Probe
+from rfgraph.importers.lowering.masks import Sided
 from rfgraph.importers.lowering.origins import Lost, Origins, after
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
 from rfgraph.importers.program.dimensions import Dim, exact_quotient, product, symbol
@@ -127,6 +129,8 @@ class LoweringBuilder:
         #: Whether those of which nothing says that they are learned are fixed.
         self.tells_fixed = False
         self.zeros = Zeros()
+        #: Steps of products whose rows read columns on one side of them alone, by name.
+        self.sided: dict[str, Sided] = {}
         #: Whether the step at hand has looked at numbers of constants.
         self.looked = False
         self.probe = probe
@@ -234,11 +238,8 @@ class LoweringBuilder:
 
     def measure(self, p: Placed) -> None:
         """Note how large a map is along its axes, where only symbols say it."""
-        for d in range(p.view.rank if p.view is not None else 0):
-            assert p.view is not None
-            axis = p.view.whole(d)
-            if axis is not None and not isinstance(size := p.view.extent(axis), int):
-                self._measured.setdefault((axis, size), p)
+        for symbol_ in p.view.symbols if p.view is not None else ():
+            self._measured.setdefault(symbol_, p)
 
     def measured_like(self, sizes: Mapping[int, Dim]) -> tuple[list[int], list[Placed]] | None:
         """Return the slot from 1 on of a map that is as large along each axis, and these maps; ``None`` without one."""
@@ -528,7 +529,11 @@ class LoweringBuilder:
         carried: dict[Hashable, Dimension] = {}
         owner: dict[int, list[tuple[Hashable, Dim]]] = {}
         extents: dict[int, Dim] = {}
+        before: int | None = None  # the last tensor that fitted as it is: one that lies like it fits as well
         for i in self._owners_first(placed, labels):
+            if before is not None and _alike(placed[before].view, labels[before], placed[i].view, labels[i], output):
+                continue
+            given = placed[i]
             clash = self._clash(placed[i], labels[i], output, owner)
             if any(labels[i][d] in carried and carried[labels[i][d]].axes for d in clash):
                 return None  # two axes under one label, as where a map meets its own transpose
@@ -543,6 +548,7 @@ class LoweringBuilder:
             if tiled is None:
                 return None
             placed[i] = tiled
+            before = i if tiled is given else None
             view = placed[i].view
             assert view is not None
             for label, dim in zip(labels[i], view.dims, strict=True):
@@ -554,11 +560,13 @@ class LoweringBuilder:
                     extents[axis] = view.extent(axis)
         axes = set(owner) - set(joined_axes)
         for i, p in enumerate(placed):  # channels that lie on positions are not read alike by each of them
+            if not p.folded and not p.beside:
+                continue
             pairs = zip(labels[i], p.view.dims if p.view is not None else (), strict=False)
             laid = any(
                 not dim.axes and dim.size != 1 and label in carried and carried[label].axes for label, dim in pairs
             )
-            if laid and (p.folded or p.beside):
+            if laid:
                 placed[i] = self.at_most(p, f"{name}/{i}/channels", unmixed(p)["bound"])
         placed = [self._broadcast(p, axes, f"{name}/{i}") for i, p in enumerate(placed)]
         return placed, carried
@@ -712,6 +720,21 @@ class LoweringBuilder:
         if not missing:
             return p
         return replace(p, node=self.emit("broadcast", name, [p], **self.mixes(missing)), full=p.full | missing)
+
+
+def _alike(
+    a: View | None, of_a: Sequence[Hashable], b: View | None, of_b: Sequence[Hashable], output: Sequence[Hashable]
+) -> bool:
+    """Return whether two tensors lie alike: under the same labels, but for channels whose label is not left."""
+    if a is None or b is None or a.rank != b.rank:
+        return False
+    pairs = zip(a.dims, of_a, b.dims, of_b, strict=True)
+    return all(
+        (dim is dim_b or dim == dim_b) and label == label_b
+        if label in output or label_b in output or dim.axes or dim_b.axes
+        else True
+        for dim, label, dim_b, label_b in pairs
+    )
 
 
 def _told(bound: str) -> dict[str, str]:

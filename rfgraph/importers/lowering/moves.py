@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, mixed
 from rfgraph.importers.lowering.origins import Lost, Source, beside
@@ -36,7 +37,7 @@ def _whole_or_none(view: View, dims: Collection[int]) -> bool:
 # Padding.
 
 
-@place.register
+@place.register(program.Pad)
 def _pad(primitive: program.Pad, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
@@ -78,7 +79,7 @@ def _sign(size: Dim) -> int:
 # Slices.
 
 
-@place.register
+@place.register(program.Slice)
 def _slice(primitive: program.Slice, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
@@ -294,7 +295,7 @@ def _slice_of_part(
     return None
 
 
-@place.register
+@place.register(program.Take)
 def _take(primitive: program.Take, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     rows, indices = operands
     at = step.inputs[1]
@@ -385,7 +386,7 @@ def _progression(rows: Sequence[int]) -> Bounds | None:
 # Concatenation.
 
 
-@place.register
+@place.register(program.Concat)
 def _concat(primitive: program.Concat, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     d = primitive.dim
     known = [maps.as_map(p, fold=False) for p in operands if p is not None]
@@ -569,7 +570,7 @@ def _end_to_end(
     return Placed(node, View(tuple(dims)), frozenset.intersection(*(p.full for p in placed)))
 
 
-@place.register
+@place.register(program.Roll)
 def _roll(primitive: program.Roll, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
@@ -590,7 +591,7 @@ def _roll(primitive: program.Roll, maps: LoweringBuilder, step: Instruction, ope
 # The same elements, numbered another way or repeated: the map stays, and there is no node.
 
 
-@place.register
+@place.register(program.Expand)
 def _expand(primitive: program.Expand, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     shape = step.output.shape
@@ -601,7 +602,7 @@ def _expand(primitive: program.Expand, maps: LoweringBuilder, step: Instruction,
     return replace(p, view=View(tuple(dims)), label=step.name)
 
 
-@place.register
+@place.register(program.Reshape)
 def _reshape(primitive: program.Reshape, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if p.view is None:
@@ -615,19 +616,19 @@ def _reshape(primitive: program.Reshape, maps: LoweringBuilder, step: Instructio
     return replace(p, view=view, label=step.name)
 
 
-@place.register
+@place.register(program.Squeeze)
 def _squeeze(primitive: program.Squeeze, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     return replace(p, view=None if p.view is None else p.view.squeezed(primitive.dims), label=step.name)
 
 
-@place.register
+@place.register(program.Unsqueeze)
 def _unsqueeze(primitive: program.Unsqueeze, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     return replace(p, view=None if p.view is None else p.view.unsqueezed(primitive.dims), label=step.name)
 
 
-@place.register
+@place.register(program.Transpose)
 def _transpose(primitive: program.Transpose, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     return replace(p, view=None if p.view is None else p.view.transposed(primitive.permutation), label=step.name)

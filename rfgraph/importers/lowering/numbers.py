@@ -8,7 +8,6 @@ is read back axis by axis: which position of the base's map each element of the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import singledispatch
 from math import prod
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.views import View
 from rfgraph.importers.program.dimensions import Dim, Expression
@@ -142,27 +142,27 @@ def moved(primitive: program.Primitive, *operands: Any) -> Numbers | None:
     raise TypeError(f"{type(primitive).__name__} is no move")
 
 
-@moved.register
+@moved.register(program.Reshape)
 def _(primitive: program.Reshape, *operands: Any) -> Numbers | None:
     return operands[0].reshape(primitive.shape)  # type: ignore[no-any-return]
 
 
-@moved.register
+@moved.register(program.Squeeze)
 def _(primitive: program.Squeeze, *operands: Any) -> Numbers | None:
     return operands[0].squeeze(primitive.dims)  # type: ignore[no-any-return]
 
 
-@moved.register
+@moved.register(program.Unsqueeze)
 def _(primitive: program.Unsqueeze, *operands: Any) -> Numbers | None:
     return np.expand_dims(operands[0], primitive.dims)
 
 
-@moved.register
+@moved.register(program.Transpose)
 def _(primitive: program.Transpose, *operands: Any) -> Numbers | None:
     return operands[0].transpose(primitive.permutation)  # type: ignore[no-any-return]
 
 
-@moved.register
+@moved.register(program.Slice)
 def _(primitive: program.Slice, *operands: Any) -> Numbers | None:
     index = [slice(None)] * operands[0].ndim
     for d, *bounds in zip(primitive.dims, primitive.starts, primitive.stops, primitive.steps, strict=True):
@@ -172,28 +172,28 @@ def _(primitive: program.Slice, *operands: Any) -> Numbers | None:
     return operands[0][tuple(index)]  # type: ignore[no-any-return]
 
 
-@moved.register
+@moved.register(program.Take)
 def _(primitive: program.Take, *operands: Any) -> Numbers | None:
     return operands[0].take(operands[1], primitive.dim)  # type: ignore[no-any-return]
 
 
-@moved.register
+@moved.register(program.Concat)
 def _(primitive: program.Concat, *operands: Any) -> Numbers | None:
     return np.concatenate(operands, primitive.dim)
 
 
-@moved.register
+@moved.register(program.Roll)
 def _(primitive: program.Roll, *operands: Any) -> Numbers | None:
     return np.roll(operands[0], primitive.shift, primitive.dim)  # type: ignore[no-any-return]
 
 
-@moved.register
+@moved.register(program.Expand)
 def _(primitive: program.Expand, *operands: Any) -> Numbers | None:
     shape = np.broadcast_shapes(operands[0].shape, primitive.shape)  # type: ignore[arg-type]  # a symbol raises
     return np.broadcast_to(operands[0], shape)
 
 
-@moved.register
+@moved.register(program.Pad)
 def _(primitive: program.Pad, *operands: Any) -> Numbers | None:
     amounts = [(before, after) for before, after in primitive.amounts
                if isinstance(before, int) and isinstance(after, int)]  # fmt: skip

@@ -10,13 +10,14 @@ the node reads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce, singledispatch
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.numbers import moved
 from rfgraph.importers.lowering.views import View, along, other
@@ -68,6 +69,8 @@ class Origins:
 
     def one_by_one(self, d: int, size: object) -> list[str] | None:
         """Return the nodes that lie along dimension ``d``, one at each of its ``size`` places; ``None`` else."""
+        if not isinstance(size, int) or len(self.sources) < size:
+            return None
         if self.masks.shape[d] != size or self.masks.size != size:
             return None
         bits = [int(mask) for mask in self.masks.reshape(-1)]
@@ -119,10 +122,10 @@ def beside(node: str, parts: Sequence[tuple[Origins | None, Source | None, int]]
             kept = source is not None and origins.node == source.node
             names = origins.sources if kept or source is None else origins.computed(source.node).sources
             masks = _renamed(origins.masks, names, sources)
-        elif source is not None:
-            masks = _renamed(np.ones((1,) * rank, dtype=np.int64), [source], sources)
         else:
-            masks = np.zeros((1,) * rank, dtype=np.int64)
+            place = None if source is None else sources.setdefault(source, len(sources))
+            alone = 0 if place is None or place > MAX_SOURCES else 1 << place
+            masks = np.full((*(1,) * d, size, *(1,) * (rank - d - 1)), alone, dtype=np.int64)
         laid.append(np.repeat(masks, size, d) if masks.shape[d] == 1 else masks)
     others = np.broadcast_shapes(*(masks.take([0], d).shape for masks in laid))
     wide = [np.broadcast_to(masks, (*others[:d], masks.shape[d], *others[d + 1 :])) for masks in laid]
@@ -220,7 +223,7 @@ def _slide(primitive: program.Slide | program.SlideTransposed, origins: Origins,
     return origins.laid(np.repeat(mixed, size // primitive.groups, d))
 
 
-@after.register
+@after.register(program.Reduce)
 def _reduce(primitive: program.Reduce, origins: Origins, step: Instruction) -> Origins:
     masks = origins.masks
     for d in primitive.dims:
@@ -228,7 +231,7 @@ def _reduce(primitive: program.Reduce, origins: Origins, step: Instruction) -> O
     return origins.laid(masks if primitive.keepdims else masks.squeeze(tuple(primitive.dims)))
 
 
-@after.register
+@after.register(program.Mix)
 def _mix(primitive: program.Mix, origins: Origins, step: Instruction) -> Origins:
     masks = origins.masks
     if primitive.direction != "both" and any(masks.shape[d] > 1 for d in primitive.dims):
@@ -238,13 +241,13 @@ def _mix(primitive: program.Mix, origins: Origins, step: Instruction) -> Origins
     return origins.laid(masks)
 
 
-@after.register
+@after.register(program.Whole)
 def _whole(primitive: program.Whole, origins: Origins, step: Instruction) -> Origins:
     every = np.full((1,) * len(step.output.shape or ()), origins.every)
     return origins.laid(every)
 
 
-@after.register
+@after.register(program.Contract)
 def _contract(primitive: program.Contract, origins: Origins, step: Instruction) -> Origins:
     labels = next(
         (labels for labels, value in zip(primitive.operands, step.inputs, strict=True) if not value.constant), ()
@@ -275,18 +278,18 @@ def _moved(primitive: program.Primitive, origins: Origins, step: Instruction) ->
     return origins.laid(_of(moved(primitive, origins.masks)))
 
 
-@after.register
+@after.register(program.Expand)
 def _expand(primitive: program.Expand, origins: Origins, step: Instruction) -> Origins:
     more = len(step.output.shape or ()) - origins.masks.ndim
     return origins.laid(origins.masks.reshape((1,) * more + origins.masks.shape))
 
 
-@after.register
+@after.register(program.Roll)
 def _roll(primitive: program.Roll, origins: Origins, step: Instruction) -> Origins:
     return origins.laid(np.roll(origins.masks, primitive.shift, primitive.dim))
 
 
-@after.register
+@after.register(program.Slice)
 def _slice(primitive: program.Slice, origins: Origins, step: Instruction) -> Origins:
     masks = origins.masks
     for d, *bounds in zip(primitive.dims, primitive.starts, primitive.stops, primitive.steps, strict=True):
@@ -298,7 +301,7 @@ def _slice(primitive: program.Slice, origins: Origins, step: Instruction) -> Ori
     return origins.laid(masks)
 
 
-@after.register
+@after.register(program.Take)
 def _take(primitive: program.Take, origins: Origins, step: Instruction) -> Origins:
     d, at = primitive.dim, step.inputs[1]
     if at.shape is None or step.inputs[0].constant:
@@ -311,14 +314,14 @@ def _take(primitive: program.Take, origins: Origins, step: Instruction) -> Origi
     return origins.laid(_of(moved(primitive, origins.masks, at.data.elements.astype(np.int64))))
 
 
-@after.register
+@after.register(program.Pad)
 def _pad(primitive: program.Pad, origins: Origins, step: Instruction) -> Origins:
     if any(origins.masks.shape[d] > 1 for d, amounts in enumerate(primitive.amounts) if amounts != (0, 0)):
         raise Lost
     return origins
 
 
-@after.register
+@after.register(program.Reshape)
 def _reshape(primitive: program.Reshape, origins: Origins, step: Instruction) -> Origins:
     shape = step.inputs[0].shape
     if shape is None or len(shape) != origins.masks.ndim:

@@ -8,9 +8,9 @@ names is kept: which operand stands where is told by its place.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.counts import Counts
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed

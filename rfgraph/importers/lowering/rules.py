@@ -21,7 +21,7 @@ def place(primitive: program.Primitive, maps: LoweringBuilder, step: Instruction
     raise TypeError(f"{type(primitive).__name__} has no rule")
 
 
-@place.register
+@place.register(program.Opaque)
 def _opaque(primitive: program.Opaque, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     return maps.unknown(step, operands, primitive.why)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.lowering.maps import MAX_TABLE, LoweringBuilder, Placed, unmixed
 from rfgraph.importers.lowering.numbers import Digit, Numbers, Reading, Table, read_back
 from rfgraph.importers.lowering.views import Dimension, Part, View, joined

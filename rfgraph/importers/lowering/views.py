@@ -12,9 +12,10 @@ The parts of one axis always make up the whole axis, each position once. An axis
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
 
 
@@ -109,6 +110,24 @@ class View:
         return len(self.dims)
 
     @cached_property
+    def sizes(self) -> tuple[Dim, ...]:
+        """The shape of the tensor."""
+        return tuple([dim.size for dim in self.dims])
+
+    @cached_property
+    def torn(self) -> int | None:
+        """An axis that its parts do not make up, each position once; ``None`` if there is none."""
+        for axis in self.axes:
+            parts = [(part.stride, part.size) for _, part in self.places(axis) if part.size != 1]
+            numbers = [(stride, size) for stride, size in parts if isinstance(stride, int) and isinstance(size, int)]
+            covered = 1
+            for stride, size in sorted(numbers):
+                if stride != covered and len(numbers) == len(parts):
+                    return axis
+                covered *= size
+        return None
+
+    @cached_property
     def apart(self) -> bool:
         """Whether no dimension holds several parts, and no axis lies in several dimensions."""
         lone = [dim.parts[0].axis for dim in self.dims if dim.parts]
@@ -123,13 +142,20 @@ class View:
         """Return the size of ``axis``."""
         return self._extents.get(axis, 1)
 
+    @cached_property
+    def _wholes(self) -> tuple[int | None, ...]:
+        alone = [dim.parts[0].axis if len(dim.parts) == 1 and not dim.extra else None for dim in self.dims]
+        return tuple([axis if axis is not None and len(self._places[axis]) == 1 else None for axis in alone])
+
     def whole(self, d: int) -> int | None:
         """Return the axis that dimension ``d`` is, all of it and nothing else; ``None`` if there is none."""
-        dim = self.dims[d]
-        if len(dim.parts) != 1 or dim.extra:
-            return None
-        axis = dim.parts[0].axis
-        return axis if axis is not None and len(self.places(axis)) == 1 else None
+        return self._wholes[d]
+
+    @cached_property
+    def symbols(self) -> tuple[tuple[int, Dim], ...]:
+        """The axes that are dimensions of their own whose sizes are symbols, and these."""
+        axes = [axis for axis in self._wholes if axis is not None]
+        return tuple([(axis, size) for axis in axes if not isinstance(size := self._extents[axis], int)])
 
     def replaced(self, d: int, dim: Dimension) -> View:
         """Return it with another dimension ``d``."""

@@ -43,7 +43,7 @@ def _forgotten(maps: LoweringBuilder, step: Instruction, operands: Operands, why
     return maps.unknown(step, operands, why)
 
 
-@place.register
+@place.register(program.Slide)
 def _slide(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     windowed = _windowed(primitive, maps, step, operands)
     if windowed is None:
@@ -79,7 +79,7 @@ def _slide(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, o
     return Placed(node, _slid(p, primitive, step, axes, strides), p.full, folded=folded)
 
 
-@place.register
+@place.register(program.SlideTransposed)
 def _slide_transposed(
     primitive: program.SlideTransposed, maps: LoweringBuilder, step: Instruction, operands: Operands
 ) -> Placed:
@@ -297,7 +297,7 @@ def _on_axes(
     return None if p.view is None else (p, p.view, axes)
 
 
-@place.register
+@place.register(program.Resize)
 def _resize(primitive: program.Resize, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     placed = _on_axes(primitive, maps, step, operands)
     if placed is None:
@@ -371,7 +371,7 @@ def _split_ratio(after: Dim, before: Dim) -> int | str | None:
     return f"1/{inverse}" if isinstance(inverse, int) else None
 
 
-@place.register
+@place.register(program.AdaptivePool)
 def _adaptive_pool(
     primitive: program.AdaptivePool, maps: LoweringBuilder, step: Instruction, operands: Operands
 ) -> Placed:
@@ -389,14 +389,14 @@ def _adaptive_pool(
     return Placed(node, view, p.full | {axis for axis, size in sizes.items() if size == 1})
 
 
-@place.register
+@place.register(program.DepthToSpace)
 def _depth_to_space(
     primitive: program.DepthToSpace, maps: LoweringBuilder, step: Instruction, operands: Operands
 ) -> Placed:
     return _exchanged("depth_to_space", primitive, maps, step, operands)
 
 
-@place.register
+@place.register(program.SpaceToDepth)
 def _space_to_depth(
     primitive: program.SpaceToDepth, maps: LoweringBuilder, step: Instruction, operands: Operands
 ) -> Placed:

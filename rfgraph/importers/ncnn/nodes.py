@@ -6,10 +6,10 @@ A blob has one to four dimensions and no batch: ``[w]``, ``[h, w]``, ``[c, h, w]
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.exact import simplest
 from rfgraph.importers.program.primitives import Value

@@ -11,11 +11,11 @@ Tencent/ncnn, ``docs/developer-guide/operators.md``: the numbers of the paramete
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 from typing import Any
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.ncnn.file import Layer
 from rfgraph.importers.ncnn.nodes import ABSENT, HANDLERS, SAME_LOWER, SAME_UPPER, Made, Node

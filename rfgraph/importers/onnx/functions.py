@@ -13,7 +13,7 @@ from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
-from rfgraph.importers.spelling.shared import axes_of, axis_of
+from rfgraph.importers.spelling.shared import axes_of, axis_of, band
 
 # Functions of one element.
 
@@ -33,10 +33,20 @@ PARAMETERS = {"Clip": (1, 2), "PRelu": (1,), "QuantizeLinear": (1, 2), "Dequanti
 
 @HANDLERS.handles("PRelu", weights=(1,), named=1)
 @HANDLERS.handles("DequantizeLinear", weights=(0,), sort="quantised")
-@HANDLERS.handles(*(UNARY.keys() - {"PRelu", "DequantizeLinear"}), weights=())
+@HANDLERS.handles(*(UNARY.keys() - {"PRelu", "DequantizeLinear", "Trilu"}), weights=())
 def _unary(node: Node, build: Builder) -> Made:
     output = build(program.Pointwise(function=UNARY[node.op]), node.input(0))
     return and_read(node, build, output, *PARAMETERS.get(node.op, ()))
+
+
+@HANDLERS.handles("Trilu", weights=())
+def _triangle(node: Node, build: Builder) -> Made:
+    stated = node.optional(1)
+    k = 0 if stated is None else None if stated.data is None else stated.data.elements.flat[0]
+    if not isinstance(k, int):
+        return build(program.Pointwise(function="trilu"), node.input(0))
+    upper = bool(node.get("upper", 1))
+    return band(build, node.input(0), -k if upper else None, None if upper else k)
 
 
 @HANDLERS.handles("Where", weights=(1, 2), sort="stores")

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from onnx import NodeProto
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.onnx.nodes import HANDLERS
 
 #: What stands between a stored weight and the node that uses it.

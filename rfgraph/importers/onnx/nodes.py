@@ -7,9 +7,9 @@ here or in the handlers needs onnx.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.primitives import Value

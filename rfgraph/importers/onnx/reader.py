@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from math import prod
 from typing import Any
 
@@ -187,8 +187,7 @@ class Reader(Base):
         self.versions = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
         self.functions = {_key(f): f for f in model.functions}
         self.nodes_of: dict[tuple[str, str, str], int] = {}
-        resized = any(not isinstance(told, Data) for told in given.values())
-        self.known = {} if resized else {info.name: _shape(info) for info in model.graph.value_info}
+        self.stated = model.graph.value_info
         self.locations = locations
         self.origins = Origins()
         #: The nodes of the graph itself, and not of a function or body.
@@ -196,6 +195,12 @@ class Reader(Base):
         self.count = 0
         self.called_nodes = 0
         self.unrolled = 0
+
+    @cached_property
+    def known(self) -> dict[str, onnx.ValueInfoProto]:
+        """What the file states of tensors by their names; nothing where inputs are of other shapes than there."""
+        resized = any(not isinstance(told, Data) for told in self.given.values())
+        return {} if resized else {info.name: info for info in self.stated}
 
     def input(self, info: onnx.ValueInfoProto) -> Item:
         """Add an input of the program."""
@@ -225,7 +230,9 @@ class Reader(Base):
             data = data_of(array, integer=integer)
         except MALFORMED:  # an odd type, or no contents: weights were stripped
             data = None
-        return self.build.weight(shape, name) if data is None else self.build.constant(data, name=name)
+        if data is None:
+            return self.build.weight(shape, name, partial(_array, tensor))
+        return self.build.constant(data, name=name)
 
     def nodes(
         self, nodes: Sequence[onnx.NodeProto], scope: dict[str, Item | None], given: Mapping[str, Any], prefix: str
@@ -341,7 +348,9 @@ class Reader(Base):
         for item in node.inputs:
             operands += item if isinstance(item, tuple) else [item] if item is not None else []
         name, reads = node.name if k == 0 else node.output(k), self.weights.read(node, known=False)
-        return self.unknown((name, node.op), why, self.known.get(node.outputs[k]), [*operands, *more], reads)
+        stated = self.known.get(node.outputs[k])
+        shape = None if stated is None else _shape(stated)
+        return self.unknown((name, node.op), why, shape, [*operands, *more], reads)
 
     # Functions, branches, loops.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, BinaryIO
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -21,6 +21,7 @@ from xml.parsers import expat
 import numpy as np
 
 from rfgraph.errors import ModelFileError
+from rfgraph.frozen import dataclass
 from rfgraph.importers.program.exact import Data, data_of
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant
 from rfgraph.importers.spelling import archive

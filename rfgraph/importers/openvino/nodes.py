@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.primitives import Value

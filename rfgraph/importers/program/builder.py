@@ -13,7 +13,16 @@ from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.folding import constant, fold, moved
-from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, Zeros, computed, of_function, spread
+from rfgraph.importers.program.numbers import (
+    ALL,
+    UNSEEN,
+    Numbers,
+    Zeros,
+    computed,
+    of_function,
+    of_reduction,
+    spread,
+)
 from rfgraph.importers.program.primitives import (
     NOTHING,
     Given,
@@ -122,9 +131,14 @@ class Builder:
         data = elements if isinstance(elements, Data) else constant(elements, integer=integer)
         return Value(name, data.shape, True, data)
 
-    def weight(self, shape: Shape | None, name: str = "", read: Callable[[], Any] | None = None) -> Value:
-        """Return a constant of which only the shape matters, and where it is 0: ``read`` returns its numbers."""
-        return Value(name, shape, True, numbers=None if read is None else Numbers(read))
+    def weight(
+        self, shape: Shape | None, name: str = "", read: Callable[[], Any] | None = None, *, own: bool = True
+    ) -> Value:
+        """Return a constant of which only the shape matters, and where it is 0.
+
+        ``read`` returns its numbers, or others that are 0 where they are if these are not its ``own``.
+        """
+        return Value(name, shape, True, numbers=None if read is None else Numbers(read, own=own))
 
     def bound(self, weight: Value, taps: Sequence[int]) -> str:
         """Return why a window reads less than its taps, the dimensions ``taps`` of its weight: some are 0; else ""."""
@@ -265,8 +279,10 @@ def _numbers(primitive: Primitive, operands: Sequence[Value], numbers: Sequence[
         return None
     if isinstance(primitive, program.Take) and operands[1].data is None:
         return None
+    if isinstance(primitive, program.Reduce):
+        return of_reduction(primitive.function, numbers[0], primitive.dims, primitive.keepdims)
     laid = [spread(one, value.shape) for one, value in zip(numbers, operands, strict=True)]
-    return computed(lambda *arrays: moved(primitive, arrays), laid)
+    return computed(lambda *arrays: moved(primitive, arrays), laid, own=True)
 
 
 def _alike(primitive: Primitive, operands: Sequence[Value], output: Shape | None) -> frozenset[int]:
@@ -277,6 +293,8 @@ def _alike(primitive: Primitive, operands: Sequence[Value], output: Shape | None
     same = [value.alike | {d for d, size in enumerate(value.shape or ()) if size == 1} for value in operands]
     rank = len(output)
     match primitive:
+        case program.Pointwise(function=("trilu" | "one_hot")):  # where an element stands decides what it is
+            return frozenset()
         case (
             program.Expand() | program.Pointwise()
         ):  # the last dimensions lie on each other; those before them are repeated

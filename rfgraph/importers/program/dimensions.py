@@ -12,12 +12,13 @@ interval arithmetic, which never says more than holds for every size, so that a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil, floor, lcm
 from typing import TypeAlias, Union
 from zlib import crc32
+
+from rfgraph.frozen import dataclass
 
 Coefficient = int | Fraction
 

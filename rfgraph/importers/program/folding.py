@@ -202,7 +202,7 @@ def _fold(primitive: program.Primitive, *operands: Data) -> Data | None:
     return None
 
 
-@_fold.register
+@_fold.register(program.Pointwise)
 def _(primitive: program.Pointwise, *operands: Data) -> Data | None:
     arrays = [data.elements for data in operands]
     if np.broadcast(*arrays).size > MAX_ELEMENTS:
@@ -224,7 +224,7 @@ def _(primitive: program.Pointwise, *operands: Data) -> Data | None:
     return Data(_array(result), integer)
 
 
-@_fold.register
+@_fold.register(program.Either)
 def _(primitive: program.Either, *operands: Data) -> Data | None:
     """Return what its alternatives hold, where they hold the same."""
     one, *others = operands
@@ -233,7 +233,7 @@ def _(primitive: program.Either, *operands: Data) -> Data | None:
     return None
 
 
-@_fold.register
+@_fold.register(program.Reduce)
 def _(primitive: program.Reduce, *operands: Data) -> Data | None:
     function = {"sum": operator.add, "prod": operator.mul, "min": _FUNCTIONS["min"], "max": _FUNCTIONS["max"]}.get(
         primitive.function
@@ -251,13 +251,13 @@ def _(primitive: program.Reduce, *operands: Data) -> Data | None:
     return Data(_array(result), operands[0].integer)
 
 
-@_fold.register
+@_fold.register(program.Concat)
 def _(primitive: program.Concat, *operands: Data) -> Data | None:
     integer = all(data.integer for data in operands)
     return Data(np.concatenate([data.elements for data in operands], primitive.dim), integer)
 
 
-@_fold.register
+@_fold.register(program.Slice)
 def _(primitive: program.Slice, *operands: Data) -> Data | None:
     index: list[slice] = [slice(None)] * operands[0].elements.ndim
     for dim, start, stop, step in zip(primitive.dims, primitive.starts, primitive.stops, primitive.steps, strict=True):
@@ -267,7 +267,7 @@ def _(primitive: program.Slice, *operands: Data) -> Data | None:
     return Data(operands[0].elements[tuple(index)], operands[0].integer)
 
 
-@_fold.register
+@_fold.register(program.Take)
 def _(primitive: program.Take, *operands: Data) -> Data | None:
     rows, indices = operands
     if any(isinstance(index, Expression) for index in indices.elements.flat):
@@ -276,7 +276,7 @@ def _(primitive: program.Take, *operands: Data) -> Data | None:
     return Data(_array(taken), rows.integer)
 
 
-@_fold.register
+@_fold.register(program.Expand)
 def _(primitive: program.Expand, *operands: Data) -> Data | None:
     if any(isinstance(size, Expression) for size in primitive.shape):
         return None
@@ -286,24 +286,24 @@ def _(primitive: program.Expand, *operands: Data) -> Data | None:
     return Data(np.broadcast_to(operands[0].elements, shape), operands[0].integer)
 
 
-@_fold.register
+@_fold.register(program.Reshape)
 def _(primitive: program.Reshape, *operands: Data) -> Data | None:
     if any(isinstance(size, Expression) for size in primitive.shape):
         return None
     return Data(operands[0].elements.reshape(primitive.shape), operands[0].integer)
 
 
-@_fold.register
+@_fold.register(program.Squeeze)
 def _(primitive: program.Squeeze, *operands: Data) -> Data | None:
     return Data(operands[0].elements.squeeze(primitive.dims), operands[0].integer)
 
 
-@_fold.register
+@_fold.register(program.Unsqueeze)
 def _(primitive: program.Unsqueeze, *operands: Data) -> Data | None:
     return Data(np.expand_dims(operands[0].elements, primitive.dims), operands[0].integer)
 
 
-@_fold.register
+@_fold.register(program.Transpose)
 def _(primitive: program.Transpose, *operands: Data) -> Data | None:
     return Data(operands[0].elements.transpose(primitive.permutation), operands[0].integer)
 

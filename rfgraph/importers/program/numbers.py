@@ -7,10 +7,13 @@ constants by moves and products has its zeros where those of its operands are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial, reduce
+from math import prod
 from typing import Any
 
 import numpy as np
+
+from rfgraph.frozen import dataclass
 
 #: Constants of more elements than this are not looked at.
 MAX_LOOKED_AT = 1 << 28
@@ -23,8 +26,58 @@ MAX_AT_ONCE = 4096
 _KEPT = frozenset({"identity", "to_float", "neg", "abs", "sqrt", "div"})
 #: Functions that make zeros of numbers that are none.
 _HIDING = frozenset(
-    {"trilu", "one_hot", "equal", "not_equal", "less", "less_or_equal", "greater", "greater_or_equal", "not", "xor"}
-)
+    {
+        "add", "sub", "min", "max", "relu", "relu6", "clip", "floor", "ceil", "round", "to_integer", "floor_div", "mod",
+        "trilu", "one_hot", "equal", "not_equal", "less", "less_or_equal", "greater", "greater_or_equal", "not", "xor",
+    }
+)  # fmt: skip
+#: Functions that are computed where all the numbers they are given are there.
+_COMPUTED: dict[str, Callable[..., Any]] = {
+    "identity": lambda x: x,
+    "to_float": lambda x: x,
+    "to_bool": lambda x: x != 0,
+    "to_integer": np.trunc,
+    "neg": np.negative,
+    "abs": np.abs,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "relu": lambda x: np.maximum(x, 0),
+    "not": np.logical_not,
+    "add": lambda *arrays: sum(arrays[1:], arrays[0]),
+    "sub": np.subtract,
+    "mul": lambda *arrays: prod(arrays[1:], start=arrays[0]),
+    "div": np.divide,
+    "min": lambda *arrays: reduce(np.minimum, arrays),
+    "max": lambda *arrays: reduce(np.maximum, arrays),
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_or_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_or_equal": np.greater_equal,
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "xor": np.logical_xor,
+    "bitwise_and": np.bitwise_and,
+    "bitwise_or": np.bitwise_or,
+    "bitwise_xor": np.bitwise_xor,
+    "bitwise_not": lambda x: np.invert(x if x.dtype != object else x.astype(bool)) if _is_bool(x) else None,
+    "where": lambda which, a, b: np.where(which != 0, a, b),
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "reciprocal": lambda x: 1 / x,
+    "square": np.square,
+    "pow": np.power,
+}
+#: Reductions that are computed, over some dimensions.
+_REDUCED: dict[str, Callable[..., Any]] = {
+    "sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min, "prod": np.prod,
+    "l2": lambda x, **over: np.sqrt(np.sum(x * x, **over)),
+}  # fmt: skip
+
+
+def _is_bool(array: Any) -> bool:
+    return array.dtype == np.bool_ or all(isinstance(element, bool | np.bool_) for element in array.flat)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -42,24 +95,30 @@ class Numbers:
     read: Callable[[], Any]
     #: In how many steps they are made of what a file holds.
     steps: int = 0
+    #: Whether they are those of the constant itself, and no others.
+    own: bool = True
 
     def look(self) -> Any:
         """Return them as an array; ``None`` where they are not at hand, or are too many."""
         try:
-            array = self.read()
-        except (ValueError, TypeError, IndexError, OverflowError, MemoryError):
+            with np.errstate(all="ignore"):
+                array = self.read()
+        except (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError, MemoryError):
             return None
         return array if array is None or array.size <= MAX_LOOKED_AT else None
 
 
 #: Those of a weight of which the model says that it is learned: none of them is 0.
-ALL = Numbers(lambda: np.ones((), dtype=np.bool_))
+ALL = Numbers(lambda: np.ones((), dtype=np.bool_), own=False)
 #: Those of which it is only known that some may be 0.
-UNSEEN = Numbers(lambda: None)
+UNSEEN = Numbers(lambda: None, own=False)
 
 
-def computed(function: Callable[..., Any], operands: Sequence[Numbers | None]) -> Numbers | None:
-    """Return what a function makes of the numbers of its operands, which it is given as arrays when it is asked for."""
+def computed(function: Callable[..., Any], operands: Sequence[Numbers | None], *, own: bool = False) -> Numbers | None:
+    """Return what a function makes of the numbers of its operands, which it is given as arrays when it is asked for.
+
+    They are the constant's ``own`` if its operands have theirs.
+    """
     known = [operand for operand in operands if operand is not None]
     steps = max((operand.steps for operand in known), default=0) + 1
     if UNSEEN in known:
@@ -71,7 +130,7 @@ def computed(function: Callable[..., Any], operands: Sequence[Numbers | None]) -
         arrays = [operand.look() for operand in known]
         return None if any(array is None for array in arrays) else function(*arrays)
 
-    return Numbers(read, steps)
+    return Numbers(read, steps, own and all(operand.own for operand in known))
 
 
 def spread(numbers: Numbers | None, shape: Sequence[Any] | None) -> Numbers | None:
@@ -81,12 +140,18 @@ def spread(numbers: Numbers | None, shape: Sequence[Any] | None) -> Numbers | No
     sizes = [size for size in shape or () if isinstance(size, int)]
     if shape is None or len(sizes) < len(shape):
         return UNSEEN
-    return Numbers(lambda: np.broadcast_to(np.True_, sizes))
+    return Numbers(lambda: np.broadcast_to(np.True_, sizes), own=False)
 
 
 def product(operands: Sequence[Numbers | None]) -> Numbers | None:
     """Return the numbers of a product: it is 0 where one of its factors is."""
     return computed(_product, operands)
+
+
+def _broadcast(function: Callable[..., Any], *arrays: Any) -> Any:
+    shape = np.broadcast_shapes(*(array.shape for array in arrays))
+    made = None if np.prod(shape, dtype=object) > MAX_LOOKED_AT else function(*arrays)
+    return None if made is None else np.asarray(made)
 
 
 def _product(*arrays: Any) -> Any:
@@ -100,7 +165,9 @@ def _product(*arrays: Any) -> Any:
 
 
 def of_function(name: str, operands: Sequence[Numbers | None]) -> Numbers | None:
-    """Return the numbers that a function of elements makes; ``None`` where it may make 0 of others."""
+    """Return the numbers that a function of elements makes; ``None`` where it makes no 0, as far as one may say."""
+    if name in _COMPUTED and all(operand is not None and operand.own for operand in operands):
+        return computed(partial(_broadcast, _COMPUTED[name]), operands, own=True)
     if name in ("mul", "and"):
         if all(operand is ALL for operand in operands):
             return None
@@ -110,6 +177,13 @@ def of_function(name: str, operands: Sequence[Numbers | None]) -> Numbers | None
     if name in _HIDING:
         return UNSEEN
     return operands[0] if name in _KEPT else None
+
+
+def of_reduction(name: str, operand: Numbers | None, dims: Sequence[int], keepdims: bool) -> Numbers | None:
+    """Return the numbers that a reduction over some dimensions makes of those of its operand."""
+    if name not in _REDUCED or operand is None or not operand.own:
+        return computed(lambda array: None, [operand])
+    return computed(lambda array: _REDUCED[name](array, axis=tuple(dims), keepdims=keepdims), [operand], own=True)
 
 
 #: Of numbers that are not looked at: anything may be 0.
@@ -162,7 +236,7 @@ class Zeros:
         if all(array.shape[d] == 1 for d in others) or len(self._full) == array.ndim:
             return False
         row = array[tuple([0 if d in rows else slice(None) for d in range(array.ndim)])]
-        if np.count_nonzero(row) > 1:  # as nearly always
+        if np.count_nonzero(row != 0) > 1:  # as nearly always
             return False
         there = array != 0
         return bool(there.any() and (there.sum(others) <= 1).all())
@@ -177,7 +251,7 @@ class Zeros:
         if self.left < array.size:
             return UNREAD
         self.left -= array.size
-        few = array.size <= MAX_AT_ONCE and bool(array.all())
+        few = array.size <= MAX_AT_ONCE and bool((array != 0).all())
         self._last, self._full = (numbers, array), frozenset(range(array.ndim)) if few else frozenset()
         return array
 

@@ -8,10 +8,11 @@ Whatever a framework calls its ops, a reader spells them with these; an op that 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, FrozenInstanceError, field, fields
 from fractions import Fraction
 from typing import Any, Literal, TypeVar, dataclass_transform
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape
 from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.numbers import ALL, Numbers
@@ -441,7 +442,8 @@ def checked(primitive: Primitive) -> None:
     ValueError
         If one is not: a fraction for a size, a text for a number, a kernel of 0.
     """
-    for one, value in zip(fields(primitive), primitive._values, strict=True):  # type: ignore[arg-type]
+    for one in fields(primitive):  # type: ignore[arg-type]
+        value = getattr(primitive, one.name)
         if not CHECKS[one.type](value):  # type: ignore[index]  # annotations are texts here
             what = "positive numbers" if one.name == "scales" else str(one.type)
             what = next((words for name, words in _WORDS.items() if name in what), what)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import singledispatch
 from math import floor, prod
+from typing import TypeVar
 
 from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, product, unknown
@@ -25,16 +26,30 @@ def shape_of(primitive: program.Primitive, shapes: Shapes) -> Shape | None:
     raise TypeError(f"{type(primitive).__name__} has no shape rule")
 
 
-@shape_of.register
+Kind = TypeVar("Kind", bound=program.Primitive)
+
+
+def _of_one(
+    kind: type[Kind],
+) -> Callable[[Callable[[Kind, list[Dim]], Sequence[Dim]]], Callable[[Kind, Shapes], Shape | None]]:
+    """Register the rule of primitives with one operand: of one of unknown rank they make one."""
+
+    def register(rule: Callable[[Kind, list[Dim]], Sequence[Dim]]) -> Callable[[Kind, Shapes], Shape | None]:
+        def shape_of_one(primitive: Kind, shapes: Shapes) -> Shape | None:
+            return None if shapes[0] is None else tuple(rule(primitive, list(shapes[0])))
+
+        return shape_of.register(kind, shape_of_one)
+
+    return register
+
+
+@shape_of.register(program.Constant | program.Whole | program.Opaque)
 def _(primitive: program.Constant | program.Whole | program.Opaque, shapes: Shapes) -> Shape | None:
     return primitive.shape
 
 
-@shape_of.register
-def _(primitive: program.Slide, shapes: Shapes) -> Shape | None:
-    shape = _list(shapes[0])
-    if shape is None:
-        return None
+@_of_one(program.Slide)
+def _(primitive: program.Slide, shape: list[Dim]) -> Sequence[Dim]:
     _check_dims(primitive.dims, len(shape))
     for i, dim in enumerate(primitive.dims):
         stride, span = primitive.stride[i], (primitive.kernel[i] - 1) * primitive.dilation[i] + 1
@@ -52,11 +67,8 @@ def _(primitive: program.Slide, shapes: Shapes) -> Shape | None:
     return _with_channels(shape, primitive.channel, primitive.channels)
 
 
-@shape_of.register
-def _(primitive: program.SlideTransposed, shapes: Shapes) -> Shape | None:
-    shape = _list(shapes[0])
-    if shape is None:
-        return None
+@_of_one(program.SlideTransposed)
+def _(primitive: program.SlideTransposed, shape: list[Dim]) -> Sequence[Dim]:
     _check_dims(primitive.dims, len(shape))
     for i, dim in enumerate(primitive.dims):
         span = (primitive.kernel[i] - 1) * primitive.dilation[i] + 1
@@ -65,31 +77,25 @@ def _(primitive: program.SlideTransposed, shapes: Shapes) -> Shape | None:
     return _with_channels(shape, primitive.channel, primitive.channels)
 
 
-@shape_of.register
-def _(primitive: program.Resize, shapes: Shapes) -> Shape | None:
-    shape = _list(shapes[0])
-    if shape is None:
-        return None
+@_of_one(program.Resize)
+def _(primitive: program.Resize, shape: list[Dim]) -> Sequence[Dim]:
     _check_dims(primitive.dims, len(shape))
     for i, dim in enumerate(primitive.dims):
         if primitive.sizes is not None:
             shape[dim] = primitive.sizes[i]
         elif primitive.scales is not None:
             shape[dim] = floor(shape[dim] * Fraction(primitive.scales[i]))
-    return tuple(shape)
+    return shape
 
 
-@shape_of.register
-def _(primitive: program.AdaptivePool, shapes: Shapes) -> Shape | None:
-    shape = _list(shapes[0])
-    if shape is None:
-        return None
+@_of_one(program.AdaptivePool)
+def _(primitive: program.AdaptivePool, shape: list[Dim]) -> Sequence[Dim]:
     for dim, size in zip(primitive.dims, primitive.sizes, strict=True):
         shape[dim] = size
-    return tuple(shape)
+    return shape
 
 
-@shape_of.register
+@shape_of.register(program.Pointwise)
 def _(primitive: program.Pointwise, shapes: Shapes) -> Shape | None:
     result: Shape | None = shapes[0]
     for shape in shapes[1:]:
@@ -97,7 +103,7 @@ def _(primitive: program.Pointwise, shapes: Shapes) -> Shape | None:
     return result
 
 
-@shape_of.register
+@shape_of.register(program.Either)
 def _(primitive: program.Either, shapes: Shapes) -> Shape | None:
     known = [shape for shape in shapes if shape is not None]
     if len(known) < len(shapes) or len({len(shape) for shape in known}) != 1:
@@ -108,18 +114,15 @@ def _(primitive: program.Either, shapes: Shapes) -> Shape | None:
     )
 
 
-@shape_of.register
+@shape_of.register(program.Mix)
 def _(primitive: program.Mix, shapes: Shapes) -> Shape | None:
     if shapes[0] is not None:
         _check_dims(primitive.dims, len(shapes[0]))
     return shapes[0]
 
 
-@shape_of.register
-def _(primitive: program.Reduce, shapes: Shapes) -> Shape | None:
-    shape = shapes[0]
-    if shape is None:
-        return None
+@_of_one(program.Reduce)
+def _(primitive: program.Reduce, shape: list[Dim]) -> Sequence[Dim]:
     _check_dims(primitive.dims, len(shape))
     kept: list[Dim] = []
     for dim, size in enumerate(shape):
@@ -127,10 +130,10 @@ def _(primitive: program.Reduce, shapes: Shapes) -> Shape | None:
             kept.append(size)
         elif primitive.keepdims:
             kept.append(1)
-    return tuple(kept)
+    return kept
 
 
-@shape_of.register
+@shape_of.register(program.Contract)
 def _(primitive: program.Contract, shapes: Shapes) -> Shape | None:
     sizes: dict[str, Dim] = {}
     for labels, shape in zip(primitive.operands, shapes, strict=True):
@@ -144,28 +147,22 @@ def _(primitive: program.Contract, shapes: Shapes) -> Shape | None:
     return tuple(sizes.get(label, unknown(f"size of {label}")) for label in primitive.output)
 
 
-@shape_of.register
-def _(primitive: program.Pad, shapes: Shapes) -> Shape | None:
-    shape = shapes[0]
-    if shape is None:
-        return None
+@_of_one(program.Pad)
+def _(primitive: program.Pad, shape: list[Dim]) -> Sequence[Dim]:
     if len(primitive.amounts) != len(shape):
         raise ValueError(f"padding of {len(primitive.amounts)} dimensions does not fit a tensor of {len(shape)}")
-    return tuple(size + before + after for size, (before, after) in zip(shape, primitive.amounts, strict=True))
+    return [size + before + after for size, (before, after) in zip(shape, primitive.amounts, strict=True)]
 
 
-@shape_of.register
-def _(primitive: program.Slice, shapes: Shapes) -> Shape | None:
-    shape = _list(shapes[0])
-    if shape is None:
-        return None
+@_of_one(program.Slice)
+def _(primitive: program.Slice, shape: list[Dim]) -> Sequence[Dim]:
     _check_dims(primitive.dims, len(shape))
     for dim, start, stop, step in zip(primitive.dims, primitive.starts, primitive.stops, primitive.steps, strict=True):
         shape[dim] = _sliced(shape[dim], start, stop, step)
-    return tuple(shape)
+    return shape
 
 
-@shape_of.register
+@shape_of.register(program.Concat)
 def _(primitive: program.Concat, shapes: Shapes) -> Shape | None:
     known = [shape for shape in shapes if shape is not None]
     if not known:
@@ -181,12 +178,12 @@ def _(primitive: program.Concat, shapes: Shapes) -> Shape | None:
     return tuple(shape)
 
 
-@shape_of.register
+@shape_of.register(program.Roll)
 def _(primitive: program.Roll, shapes: Shapes) -> Shape | None:
     return shapes[0]
 
 
-@shape_of.register
+@shape_of.register(program.Take)
 def _(primitive: program.Take, shapes: Shapes) -> Shape | None:
     rows, indices = shapes
     if rows is None or indices is None:
@@ -195,66 +192,53 @@ def _(primitive: program.Take, shapes: Shapes) -> Shape | None:
     return (*rows[: primitive.dim], *indices, *rows[primitive.dim + 1 :])
 
 
-@shape_of.register
+@shape_of.register(program.Expand)
 def _(primitive: program.Expand, shapes: Shapes) -> Shape | None:
     return None if shapes[0] is None else broadcast(shapes[0], primitive.shape)
 
 
-@shape_of.register
-def _(primitive: program.DepthToSpace, shapes: Shapes) -> Shape | None:
-    shape = _list(shapes[0])
-    if shape is None:
-        return None
+@_of_one(program.DepthToSpace)
+def _(primitive: program.DepthToSpace, shape: list[Dim]) -> Sequence[Dim]:
     _check_dims((primitive.channel, *primitive.dims), len(shape))
     shape[primitive.channel] = shape[primitive.channel] // prod(primitive.blocks)
     for dim, block in zip(primitive.dims, primitive.blocks, strict=True):
         shape[dim] = shape[dim] * block
-    return tuple(shape)
+    return shape
 
 
-@shape_of.register
-def _(primitive: program.SpaceToDepth, shapes: Shapes) -> Shape | None:
-    shape = _list(shapes[0])
-    if shape is None:
-        return None
+@_of_one(program.SpaceToDepth)
+def _(primitive: program.SpaceToDepth, shape: list[Dim]) -> Sequence[Dim]:
     _check_dims((primitive.channel, *primitive.dims), len(shape))
     shape[primitive.channel] = shape[primitive.channel] * prod(primitive.blocks)
     for dim, block in zip(primitive.dims, primitive.blocks, strict=True):
         shape[dim] = shape[dim] // block
-    return tuple(shape)
+    return shape
 
 
-@shape_of.register
+@shape_of.register(program.Reshape)
 def _(primitive: program.Reshape, shapes: Shapes) -> Shape | None:
     return primitive.shape
 
 
-@shape_of.register
-def _(primitive: program.Squeeze, shapes: Shapes) -> Shape | None:
-    if shapes[0] is None:
-        return None
-    _check_dims(primitive.dims, len(shapes[0]))
-    return tuple(size for dim, size in enumerate(shapes[0]) if dim not in primitive.dims)
+@_of_one(program.Squeeze)
+def _(primitive: program.Squeeze, shape: list[Dim]) -> Sequence[Dim]:
+    _check_dims(primitive.dims, len(shape))
+    return [size for dim, size in enumerate(shape) if dim not in primitive.dims]
 
 
-@shape_of.register
-def _(primitive: program.Unsqueeze, shapes: Shapes) -> Shape | None:
-    if shapes[0] is None:
-        return None
-    rank = len(shapes[0]) + len(primitive.dims)
+@_of_one(program.Unsqueeze)
+def _(primitive: program.Unsqueeze, shape: list[Dim]) -> Sequence[Dim]:
+    rank = len(shape) + len(primitive.dims)
     _check_dims(primitive.dims, rank)
-    rest = iter(shapes[0])
-    return tuple(1 if dim in primitive.dims else next(rest) for dim in range(rank))
+    rest = iter(shape)
+    return [1 if dim in primitive.dims else next(rest) for dim in range(rank)]
 
 
-@shape_of.register
-def _(primitive: program.Transpose, shapes: Shapes) -> Shape | None:
-    shape = shapes[0]
-    if shape is None:
-        return None
+@_of_one(program.Transpose)
+def _(primitive: program.Transpose, shape: list[Dim]) -> Sequence[Dim]:
     if sorted(primitive.permutation) != list(range(len(shape))):
         raise ValueError(f"{primitive.permutation} does not permute {len(shape)} dimensions")
-    return tuple(shape[dim] for dim in primitive.permutation)
+    return [shape[dim] for dim in primitive.permutation]
 
 
 def broadcast(a: Shape, b: Shape) -> Shape:
@@ -288,19 +272,15 @@ def text(shape: Shape | None) -> str:
     return "of unknown rank" if shape is None else f"[{', '.join(map(str, shape))}]"
 
 
-def _list(shape: Shape | None) -> list[Dim] | None:
-    return None if shape is None else list(shape)
-
-
 def _check_dims(dims: Sequence[int], rank: int) -> None:
     if any(not 0 <= dim < rank for dim in dims) or len(set(dims)) < len(dims):
         raise ValueError(f"dimensions {list(dims)} are not distinct ones of the {rank} that its operand has")
 
 
-def _with_channels(shape: list[Dim], channel: int | None, channels: Dim | None) -> Shape:
+def _with_channels(shape: list[Dim], channel: int | None, channels: Dim | None) -> list[Dim]:
     if channel is not None and channels is not None:
         shape[channel] = channels
-    return tuple(shape)
+    return shape
 
 
 def _rounded_up(size: Dim, divisor: int) -> Dim:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import product
@@ -50,7 +52,7 @@ def causal(
 
 def weights(
     build: Builder, query: Value, key: Value, rows: Sequence[str], columns: Sequence[str], *,
-    mask: Value | None = None, masked: bool = False,
+    mask: Value | None = None, masked: bool = False, chooses: bool = False,
 ) -> Value:  # fmt: skip
     """Add what each query weighs the keys with: products, under a mask, through a softmax.
 
@@ -66,11 +68,16 @@ def weights(
         What the products are added to; a constant one may hide keys, so that what is read is a bound.
     masked
         Whether a mask that is no tensor of the program hides keys.
+    chooses
+        Whether the mask says which products stay, in place of being added to them.
     """
     products = program.Contract(operands=((*rows, "d"), (*columns, "d")), output=(*rows, columns[-1]))
     scores = build(products, query, key, part="scores")
     hidden = program.MASKED if masked or (mask is not None and mask.constant) else ""
-    if mask is not None:
+    if mask is not None and chooses:
+        nothing = build.weight((), read=lambda: np.asarray(-np.inf))
+        scores = build(program.Pointwise(function="where", bound=hidden), mask, scores, nothing, part="mask")
+    elif mask is not None:
         scores = build(program.Pointwise(function="add", bound=hidden), scores, mask, part="mask")
     elif hidden:
         scores = build(program.Pointwise(function="identity", bound=hidden), scores, part="mask")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, Literal, NoReturn, TypeAlias, TypeVar, cast
+
+from rfgraph.frozen import dataclass
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
 

@@ -6,9 +6,9 @@ What cannot be spelt raises ``UnspelledError``, what cannot be at all ``ValueErr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.handlers import UnspelledError

@@ -12,6 +12,8 @@ from math import ceil
 from numbers import Rational
 from typing import Any
 
+import numpy as np
+
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, unknown
@@ -379,7 +381,25 @@ def one_hot(build: Builder, x: Value, depth: Dim | None, axis: int, name: str) -
     wide = build(program.Unsqueeze(dims=(d,)), x, part="unsqueeze")
     shape = list(shape_of(wide))
     shape[d] = unknown(f"{name}.depth") if depth is None else depth
-    return build(program.Expand(shape=tuple(shape)), build(program.Pointwise(function="one_hot"), wide, part="one_hot"))
+    return build(program.Pointwise(function="one_hot"), build(program.Expand(shape=tuple(shape)), wide, part="expand"))
+
+
+def band(build: Builder, x: Value, below: int | None, above: int | None) -> Value:
+    """Return matrices with zeros but for a band: so many diagonals below the main one, and so many above it.
+
+    ``None`` are all of them; a negative number leaves out the main one, and more.
+    """
+    shape = shape_of(x)
+    if len(shape) < 2 or not isinstance(rows := shape[-2], int) or not isinstance(columns := shape[-1], int):
+        return build(program.Pointwise(function="trilu"), x)
+
+    def kept() -> Any:
+        behind = np.arange(columns) - np.arange(rows)[:, None]
+        return (behind >= (-rows if below is None else -below)) & (behind <= (columns if above is None else above))
+
+    few = rows * columns <= MAX_ELEMENTS
+    mask = build.constant(kept()) if few else build.weight((rows, columns), read=kept)
+    return build(program.Pointwise(function="where"), mask, x, build.constant(False))
 
 
 def arange(build: Builder, values: Sequence[Value], name: str) -> Value:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from rfgraph.frozen import dataclass
 
 #: Steps taken through tangled loops.
 MAX_STEPS = 2_000_000

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import networkx as nx
 from google.protobuf import json_format
 
 from rfgraph.errors import ModelFileError
+from rfgraph.frozen import dataclass
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS

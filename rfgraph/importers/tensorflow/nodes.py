@@ -7,9 +7,10 @@ here or in the handlers needs protobuf.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, unknown
 from rfgraph.importers.program.primitives import Value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
+from rfgraph.importers.program.numbers import computed
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed
 from rfgraph.importers.spelling import products, vocabulary
@@ -33,8 +35,16 @@ SEVERAL = vocabulary.names("tensorflow", vocabulary.SEVERAL)
 BIASES = ("BiasAdd", "BiasAddV1")
 
 
+@HANDLERS.handles("MatrixBandPart")
+def _band(node: Node, build: Builder) -> Made:
+    below, above = (None if (data := node.input(i).data) is None else data.elements.flat[0] for i in (1, 2))
+    if not isinstance(below, int) or not isinstance(above, int):
+        return build(program.Pointwise(function="trilu"), node.input(0))
+    return spellings.band(build, node.input(0), None if below < 0 else below, None if above < 0 else above)
+
+
 @HANDLERS.handles(*BIASES, weights=(1,))
-@HANDLERS.handles(*(op for op in UNARY if op not in BIASES))
+@HANDLERS.handles(*(op for op in UNARY if op not in (*BIASES, "MatrixBandPart")))
 def _unary(node: Node, build: Builder) -> Made:
     output = build(program.Pointwise(function=UNARY[node.op]), node.input(0))
     if node.op in ("BiasAdd", "BiasAddV1") and not (bias := node.input(1)).constant:
@@ -476,7 +486,12 @@ def _filled(node: Node, build: Builder, sizes: Sequence[Dim], value: Value) -> V
         if 0 <= count <= (MAX_ELEMENTS if integer else MAX_FLOATS):
             elements = np.full(tuple(sizes), value.data.elements.flat[0], dtype=object)  # type: ignore[type-var]
             return build.constant(elements, integer=integer, name=node.name)
-    return build.weight(tuple(sizes), node.name)
+    weight = build.weight(tuple(sizes), node.name)
+    held = value.held(build.tells_learned) if isinstance(count, int) and value.shape == () else None
+    if held is None or not held.own:
+        return weight
+    shape = tuple(size for size in sizes if isinstance(size, int))
+    return replace(weight, numbers=computed(lambda number: np.broadcast_to(number, shape), [held], own=True))
 
 
 @HANDLERS.handles("ZerosLike", "OnesLike")

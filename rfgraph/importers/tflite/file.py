@@ -232,7 +232,7 @@ class _File:
         read = partial(_stored, contents, sizes, dtype)
         if quantised is not None and self.careful(quantised).ScaleLength():  # its numbers are not what is stored
             zero = not any(self.numbers(quantised, "ZeroPoint"))
-            return Tensor(name, shape, kind, True, read=read if zero else None)
+            return Tensor(name, shape, kind, True, read=read if zero else None, scaled=True)
         return Tensor(name, shape, kind, True, _exact(contents, sizes, kind, dtype), read)
 
     def contents(self, index: int) -> Any:

@@ -8,11 +8,11 @@ channels], weights of convolutions as [out, y, x, in]. A quantised operator read
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, bounds, product

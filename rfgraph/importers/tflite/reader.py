@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers.program.dimensions import Shape, symbol
 from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.primitives import Given, Program, Value
@@ -43,6 +44,8 @@ class Tensor:
     data: Data | None = field(default=None, compare=False, repr=False)
     #: Reads what is in it, where that is stored as it is.
     read: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
+    #: Whether it stands for other numbers, so many times as large.
+    scaled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ class Reader(Base):
             raise self.fail(f"{reader} reads {tensor.name!r} (tensor {i}), which nothing before it makes")
         if tensor.data is not None:
             return self.build.constant(tensor.data, name=tensor.name)
-        return self.build.weight(_symbolic(tensor, tensor.name), tensor.name, tensor.read)
+        return self.build.weight(_symbolic(tensor, tensor.name), tensor.name, tensor.read, own=not tensor.scaled)
 
     def run(self, graph: Graph, scope: dict[int, Value], prefix: str) -> None:
         """Read the steps of a graph into ``scope``."""

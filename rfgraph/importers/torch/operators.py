@@ -8,7 +8,6 @@ returns the values of the node's outputs: tensors, or sizes where the operator m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -17,6 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
@@ -28,7 +28,7 @@ from rfgraph.importers.spelling import products, vocabulary
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Call
-from rfgraph.importers.spelling.shared import KEYS, shape_of
+from rfgraph.importers.spelling.shared import KEYS, band, shape_of
 
 Made: TypeAlias = "Value | Dim | Sequence[Value | Dim]"
 
@@ -181,11 +181,20 @@ def _several(node: Node, build: Builder) -> Made:
         raise UnspelledError("how many positions it finds depends on what the network computes")
     if node.op in ("prelu", "_prelu_kernel") and operands[1].constant:
         operands = operands[:1]  # one slope per channel, whichever dimension that is
+    if node.op == "masked_fill" and "mask" in node.arguments:
+        filling = node.arguments.get("value")
+        if not isinstance(filling, Value):
+            filling = build.weight((), read=partial(np.asarray, filling))
+        operands = [node.tensor("mask"), filling, node.tensor("self")]
     bound = ""
-    if node.op in ("where", "masked_fill"):
-        mask = node.get("mask" if node.op == "masked_fill" else "condition")
-        bound = program.MASKED if isinstance(mask, Value) and mask.constant else ""
+    if node.op in ("where", "masked_fill") and operands[0].constant:
+        bound, operands[0] = program.MASKED, _truth(build, operands[0])
     return build(program.Pointwise(function=SEVERAL[node.op], bound=bound), *operands)
+
+
+def _truth(build: Builder, mask: Value) -> Value:
+    """Return a constant of truth values, which may have been made of numbers, as such."""
+    return build(program.Pointwise(function="to_bool"), mask, part="truth")
 
 
 #: Of integers these are exact, and the same in PyTorch as in the evaluator of constants.
@@ -232,7 +241,10 @@ def _copy(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("tril", "triu")
 def _triangle(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function="trilu"), node.x)
+    k = node.get("diagonal", 0)
+    if not isinstance(k, int):
+        return build(program.Pointwise(function="trilu"), node.x)
+    return band(build, node.x, -k if node.op == "triu" else None, k if node.op == "tril" else None)
 
 
 @HANDLERS.handles("glu")
@@ -611,7 +623,10 @@ def _attention(node: Node, build: Builder) -> Made:
         return attended if node.op == ATTENTIONS[0] else [attended]
     rows, columns = (*batch, "i"), (*shared, "j")
     mask = node.optional("attn_mask") or node.optional("attn_bias")
-    weighed = weights(build, query, key, rows, columns, mask=mask, masked=bool(node.get("is_causal", False)))
+    masked = bool(node.get("is_causal", False))
+    if mask is not None and mask.constant and node.masks:
+        mask = _truth(build, mask)
+    weighed = weights(build, query, key, rows, columns, mask=mask, masked=masked, chooses=node.masks)
     attended = summed(build, weighed, value, rows, columns)
     return attended if node.op == ATTENTIONS[0] else [attended]
 
@@ -886,11 +901,15 @@ def _created(node: Node, build: Builder) -> Made:
 
 def _filled(node: Node, build: Builder, shape: Shape) -> Value:
     """Return a new tensor, with what it holds where that is one small integer."""
-    value = {"zeros": 0, "ones": 1, "full": node.get("fill_value")}.get(node.op.removesuffix("_like"))
+    kind = node.op.removesuffix("_like").removeprefix("new_")
+    value = {"zeros": 0, "ones": 1, "full": node.get("fill_value")}.get(kind)
     count = product(shape)
     small = isinstance(count, int) and 0 < count <= MAX_ELEMENTS
     if isinstance(value, bool) or not isinstance(value, int) or not small:
-        return build.weight(shape, node.name)
+        known = isinstance(value, (bool, int, float)) and all(isinstance(size, int) for size in shape)
+        # One number stands for all.
+        fill = partial(np.broadcast_to, np.asarray(value), shape)
+        return build.weight(shape, node.name, fill if known else None)
     return build(program.Expand(shape=shape), build.constant(value), part="filled")
 
 

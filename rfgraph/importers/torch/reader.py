@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import networkx as nx
 
+from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
@@ -355,7 +356,8 @@ class Reader(Base):
                 scope[name] = exact[name]
             elif isinstance(old, Value) and old.constant and value.constant:
                 weight = replace(self.build.weight(old.shape, name), learned=old.learned | value.learned)
-                numbers = value.numbers if value.shape == old.shape or value.numbers is None else UNSEEN
+                held = value.held(tells_learned=True)
+                numbers = held if value.shape == old.shape or held is None else UNSEEN
                 scope[name] = replace(weight, numbers=numbers)
             elif isinstance(old, Value):
                 why = "it may be any part of what was written into its memory"
@@ -373,7 +375,8 @@ def _derived(value: Any, node: Node) -> Any:
         and node.op not in FOLDED
         and not any(isinstance(a, Graph) for a in node.arguments.values())
     ):
-        value = replace(value, data=None)
+        # Integers divide as integers where they are folded, and here as fractions.
+        value = replace(value, data=None, numbers=UNSEEN if "div" in node.op else value.held(tells_learned=True))
     if node.op.endswith("_like") or node.op.startswith("new_"):
         return value  # only their shape
     return replace(value, learned=NOTHING.union(*(operand.learned for operand in operands)))

@@ -369,13 +369,18 @@ def _copied(value: Any) -> Any:
     return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
 
+#: Types that numpy has none of.
+_HALVES = frozenset({torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2})
+
+
 def numbers_of(tensor: Any) -> Any:
-    """Return what a fixed tensor holds as an array of booleans, whether each is not 0; ``None`` if it holds nothing."""
+    """Return what a fixed tensor holds as an array; ``None`` if it holds nothing."""
     if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.is_meta:
         return None
     if tensor.layout != torch.strided or tensor.is_quantized:
         return None
-    return (tensor.detach() != 0).cpu().numpy()
+    held = tensor.detach().resolve_conj().resolve_neg().cpu()
+    return (held.float() if held.dtype in _HALVES else held).numpy()
 
 
 def _is_small(tensor: torch.Tensor) -> bool:

@@ -28,8 +28,9 @@ from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step, titles_of
 _BOOLEAN = 12  # ScalarType of torch's schema
 #: Its types of integers, as numpy calls them.
 _INTEGERS = {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", _BOOLEAN: "?", 28: "u2", 34: "u4", 35: "u8"}
-#: Types whose elements are read, to see which are 0: those of ``bfloat16`` as whole numbers.
-_STORED = {**_INTEGERS, 6: "f2", 7: "f4", 8: "f8", 13: "u2"}
+_HALF = 13  # bfloat16: the first half of a number in single precision
+#: Types whose elements are read, as numpy calls them; it has none of the last.
+_STORED = {**_INTEGERS, 6: "f2", 7: "f4", 8: "f8", _HALF: "u2"}
 _STRIDED = 7  # its Layout of tensors that are not sparse
 
 #: Constants whose memory has more bytes than this are not read: they may be views of something large.
@@ -146,7 +147,8 @@ def _array(memory: bytes, meta: Mapping[str, Any], order: str) -> Any:
         places = np.add.outer(places, steps)
     if places.min() < 0 or places.max() >= len(flat):
         raise ValueError(f"a constant reads {places.min()} to {places.max()} of the {len(flat)} elements that it has")
-    return flat[places.astype(np.int64)]
+    stored = flat[places.astype(np.int64)]
+    return (stored.astype(np.uint32) << 16).view(np.float32) if meta["dtype"] == _HALF else stored
 
 
 def decoded(data: Any, name: str, shared: Mapping[str, str] | None = None) -> Exported:

@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from importlib.resources import files
@@ -19,6 +18,7 @@ from typing import Any
 
 from rfgraph.algebra.window import Interval, Window
 from rfgraph.errors import RFGraphError
+from rfgraph.frozen import dataclass
 from rfgraph.present.drawing import Picture, box_width, fitted
 from rfgraph.present.effective import FieldView
 from rfgraph.present.latency import LatencyView

@@ -1,0 +1,278 @@
+"""Products of positions with positions under a mask that hides all behind a position, or all before it.
+
+Attention weighs every key with every query. Where a constant hides the later keys from each query, the rows of the
+product read the past alone; neither the product nor the sum of the values shows it, but the mask between them. Here
+such products are found before the program is lowered, by the steps from the product over its mask to the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from rfgraph.frozen import dataclass
+from rfgraph.importers import program
+from rfgraph.importers.program.primitives import Instruction, Program, Value
+
+#: A number so low that a softmax makes 0 of it, beside numbers as they occur.
+LOW = -1e4
+#: Masks of more elements than this are not looked at, nor more than so many times as many together.
+MAX_ELEMENTS, MAX_TOGETHER = 1 << 24, 8
+#: Steps from a product to the sum that are looked at.
+MAX_STEPS = 32
+
+
+@dataclass(frozen=True)
+class Sided:
+    """What the rows of a product read of the columns, and the steps that it is told of: product, masks, and sum."""
+
+    direction: Literal["forward", "backward"]
+    #: Why they may read less.
+    bound: str
+    steps: frozenset[str]
+    #: Of the product and of the sum, by name: the labels of the row and the column.
+    labels: Mapping[str, tuple[str, str]]
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What a node says of it."""
+        return {"direction": self.direction, **({"bound": self.bound} if self.bound else {})}
+
+
+def one_sided(read: Program) -> dict[str, Sided]:
+    """Return the steps of products whose mask hides one side of each position, by name."""
+    users: dict[str, list[Instruction]] = {}
+    for step in read.instructions:
+        for value in step.inputs:
+            if not value.constant:
+                users.setdefault(value.name, []).append(step)
+    ends = {value.name for value in read.outputs}
+    found: dict[str, Sided] = {}
+    left = MAX_ELEMENTS * MAX_TOGETHER
+    for step in read.instructions:
+        if not _is_product(step):
+            continue
+        chain = _chain(step, users, ends)
+        masked = any(_is_masking(link.step, link.value) for link in chain)
+        size = (step.output.shape or (0,))[-1]
+        if not masked or not isinstance(size, int) or size * size * len(chain) > min(MAX_ELEMENTS, left):
+            continue
+        left -= size * size * len(chain)
+        hidden = _hidden(chain, size, read.tells_learned)
+        if hidden is not None and (sided := _sided(hidden, step, chain)) is not None:
+            found.update(dict.fromkeys(sided.steps, sided))
+    return found
+
+
+def _is_product(step: Instruction) -> bool:
+    """Return whether a step multiplies rows with columns, as many, that no one of its two operands has both of."""
+    primitive, shape = step.primitive, step.output.shape
+    if not isinstance(primitive, program.Contract) or len(step.inputs) != 2 or shape is None or len(shape) < 2:
+        return False
+    if any(value.constant for value in step.inputs) or shape[-1] != shape[-2]:
+        return False
+    one, other = map(set, primitive.operands)
+    row, column = primitive.output[-2:]
+    return ({row, column} & one, {row, column} & other) in (({row}, {column}), ({column}, {row}))
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A step on the way from a product to the sum over its columns."""
+
+    step: Instruction
+    #: What it reads of the product.
+    value: Value
+    #: Whether it makes powers of e, and whether it reads a whole row, as a softmax does both.
+    powers: bool = False
+    whole: bool = False
+
+
+def _chain(product: Instruction, users: Mapping[str, Sequence[Instruction]], ends: set[str]) -> list[_Link]:
+    """Return the steps from a product to the sum over its columns; none if something else becomes of it."""
+    chain: list[_Link] = []
+    value = product.output
+    for _ in range(MAX_STEPS):
+        following = users.get(value.name, ())
+        if not following or value.name in ends or value.shape is None:
+            return []
+        *others, step = following
+        reductions = any(isinstance(other.primitive, program.Reduce) for other in others)
+        if not all(_beside(other) for other in others):
+            return []
+        if isinstance(step.primitive, program.Contract):
+            return [*chain, _Link(step, value)] if _sums(step, value) and not others else []
+        shape = step.output.shape
+        rest = [other for other in step.inputs if other is not value and not other.constant]
+        if shape is None or shape[-2:] != value.shape[-2:] or len(rest) != len(others):
+            return []
+        if not all(_comes_from(other, [each.output for each in others], users) for other in rest):
+            return []
+        match step.primitive:
+            case program.Mix(function="softmax", dims=dims) if dims == (len(shape) - 1,):
+                chain.append(_Link(step, value, powers=True, whole=True))
+            case program.Pointwise(function=function):
+                chain.append(_Link(step, value, powers=function == "exp", whole=reductions))
+            case program.Reshape() | program.Squeeze() | program.Unsqueeze() | program.Expand():
+                chain.append(_Link(step, value))
+            case _:
+                return []
+        value = step.output
+    return []
+
+
+def _beside(step: Instruction) -> bool:
+    """Return whether a step may stand beside another: it reads each row as a whole, as a softmax does, or elements."""
+    primitive, shape = step.primitive, step.inputs[0].shape
+    if isinstance(primitive, program.Reduce):
+        return shape is not None and primitive.dims == (len(shape) - 1,)
+    return isinstance(primitive, program.Pointwise)
+
+
+def _comes_from(value: Value, starts: Sequence[Value], users: Mapping[str, Sequence[Instruction]]) -> bool:
+    """Return whether a value is one of ``starts``, or made of one and of constants alone."""
+    for start in starts:
+        for _ in range(MAX_STEPS):
+            if start is value:
+                return True
+            following = users.get(start.name, ())
+            if len(following) != 1 or sum(not other.constant for other in following[0].inputs) != 1:
+                break
+            start = following[0].output
+    return False
+
+
+def _sums(step: Instruction, value: Value) -> bool:
+    """Return whether a step sums what a tensor of rows and columns weighs over its columns."""
+    primitive = step.primitive
+    assert isinstance(primitive, program.Contract)
+    if len(step.inputs) != 2 or any(other.constant for other in step.inputs):
+        return False
+    place = next(i for i, other in enumerate(step.inputs) if other is value)
+    labels, others, kept = primitive.operands[place], set(primitive.operands[1 - place]), set(primitive.output)
+    row, column = _row_and_column(step, value)
+    return row in kept and row not in others and column in others and column not in kept and set(labels[:-1]) <= kept
+
+
+def _is_masking(step: Instruction, value: Value) -> bool:
+    """Return whether a step may hide elements of ``value``, which it reads once, by one constant, or by two."""
+    primitive = step.primitive
+    if not isinstance(primitive, program.Pointwise) or sum(other is value for other in step.inputs) != 1:
+        return False
+    if primitive.function == "where":
+        return len(step.inputs) == 3 and step.inputs[0] is not value
+    return primitive.function in _MASKS and len(step.inputs) == 2
+
+
+def _hidden(chain: Sequence[_Link], size: int, tells_learned: bool) -> Any:
+    """Return which columns each row does not read, ``None`` if none are hidden.
+
+    Low numbers hide what becomes powers of e, and zeros what does not, if nothing has read a whole row before.
+    """
+    hidden = np.zeros((size, size), dtype=np.bool_)
+    powers = [i for i, link in enumerate(chain) if link.powers]
+    for i, link in enumerate(chain):
+        if link.whole:
+            break
+        primitive = link.step.primitive
+        if isinstance(primitive, program.Pointwise) and _is_masking(link.step, link.value):
+            arrays = [None if other is link.value else _look(other, tells_learned) for other in link.step.inputs]
+            mask = _MASKS[primitive.function](arrays, low=any(i < other for other in powers))
+            hidden |= False if mask is None else _square(mask, size)
+    return hidden if hidden.any() else None
+
+
+def _look(value: Value, tells_learned: bool) -> Any:
+    numbers = value.held(tells_learned)
+    sizes = [size for size in value.shape or () if isinstance(size, int)]
+    if (
+        numbers is None
+        or not numbers.own
+        or (value.learned and tells_learned)
+        or np.prod(sizes, dtype=object) > MAX_ELEMENTS
+    ):
+        return np.empty(0)
+    array = numbers.look()
+    if array is None:
+        return np.empty(0)
+    return array if array.dtype != object else _plain(array)
+
+
+def _plain(array: Any) -> Any:
+    """Return an array of exact numbers as one of a plain kind; of no elements if some are no numbers."""
+    if all(isinstance(element, bool | np.bool_) for element in array.flat):
+        return array.astype(np.bool_)
+    try:
+        return array.astype(np.float64)
+    except TypeError:  # sizes that are not known
+        return np.empty(0)
+
+
+def _square(mask: Any, size: int) -> Any:
+    """Return what a mask hides from each row whatever the dimensions before rows and columns; nothing if it is none."""
+    if mask.size == 0 or any(own not in (1, size) for own in mask.shape[-2:]):
+        return np.zeros((size, size), dtype=np.bool_)
+    leading = tuple(range(max(mask.ndim - 2, 0)))
+    return np.broadcast_to(mask.all(leading) if leading else mask, (size, size))
+
+
+def _added(arrays: list[Any], *, low: bool) -> Any:
+    (mask,) = (array for array in arrays if array is not None)
+    if not low:
+        return None
+    return ~mask if mask.dtype == np.bool_ else mask <= LOW  # attention is given masks of truth values too
+
+
+def _subtracted(arrays: list[Any], *, low: bool) -> Any:
+    return arrays[1] >= -LOW if low and arrays[0] is None and arrays[1].dtype != np.bool_ else None
+
+
+def _multiplied(arrays: list[Any], *, low: bool) -> Any:
+    (mask,) = (array for array in arrays if array is not None)
+    return None if low else mask == 0
+
+
+def _least(arrays: list[Any], *, low: bool) -> Any:
+    (mask,) = (array for array in arrays if array is not None)
+    return mask <= LOW if low else None
+
+
+def _chosen(arrays: list[Any], *, low: bool) -> Any:
+    if arrays[0].dtype != np.bool_:
+        return None
+    which, filled = arrays[0], arrays[1] is not None
+    filling = arrays[1] if filled else arrays[2]
+    if filling is None or not filling.size:
+        return None
+    hides = (filling <= LOW) if low else (filling == 0)
+    return (which if filled else ~which) & hides
+
+
+#: Functions by which a constant hides some elements: by numbers so low that a softmax makes 0 of them, or by 0.
+_MASKS: dict[str, Any] = {
+    "add": _added, "sub": _subtracted, "mul": _multiplied, "and": _multiplied, "min": _least, "where": _chosen,
+}  # fmt: skip
+
+
+def _sided(hidden: Any, product: Instruction, chain: Sequence[_Link]) -> Sided | None:
+    """Return which side rows read of the columns, ``None`` if they read both."""
+    later = np.triu(np.ones_like(hidden), 1)
+    steps = frozenset({product.name, *(link.step.name for link in chain)})
+    assert isinstance(product.primitive, program.Contract)
+    row, column = product.primitive.output[-2:]
+    labels = {product.name: (row, column), chain[-1].step.name: _row_and_column(chain[-1].step, chain[-1].value)}
+    for direction, behind in (("forward", later), ("backward", later.T)):
+        if hidden[behind].all():
+            bound = "" if np.array_equal(hidden, behind) else program.MASKED
+            return Sided(direction, bound, steps, labels)  # type: ignore[arg-type]  # a literal of the tuple above
+    return None
+
+
+def _row_and_column(step: Instruction, value: Value) -> tuple[str, str]:
+    """Return the labels of the last two dimensions of a tensor that a product reads."""
+    assert isinstance(step.primitive, program.Contract)
+    place = next(i for i, other in enumerate(step.inputs) if other is value)
+    row, column = step.primitive.operands[place][-2:]
+    return row, column
