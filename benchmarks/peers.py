@@ -23,6 +23,7 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+from benchmarks import frameworks
 from benchmarks.lines import Line
 
 NETWORKS = ("resnet18", "resnet50", "vgg16", "googlenet", "mobilenet_v2")
@@ -178,7 +179,7 @@ def _asked(tool: str, runs: int, networks: Sequence[str]) -> dict[str, dict[str,
 def main(tool: str, runs: str, *networks: str) -> None:
     """Ask one tool, and print what it answers."""
     warnings.simplefilter("ignore")
-    torch, torchvision = _frameworks()
+    torch, torchvision = frameworks.torchvision()
     torch.set_num_threads(1)
     ask = TOOLS[tool]
     for i, name in enumerate(networks):
@@ -202,19 +203,6 @@ def main(tool: str, runs: str, *networks: str) -> None:
 
 def _without_paths(text: str) -> str:
     return " ".join(re.sub(r"\s*\(/[^)]*\)", "", text).split())[:120]
-
-
-def _frameworks() -> tuple[Any, Any]:
-    """Return torch and torchvision; a CPU build of torch may need torchvision's operators declared, as in the tests."""
-    try:
-        import torch
-        import torchvision
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-        from vision import torch, torchvision
-    return torch, torchvision
 
 
 if __name__ == "__main__":

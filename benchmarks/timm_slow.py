@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import rfgraph
+from benchmarks import frameworks
 from benchmarks.timm_unknown import smallest, traced
 from rfgraph.errors import RFGraphError
 from rfgraph.importers.torch.reader import lowered
@@ -63,8 +64,9 @@ def exported(variant: str, cache: Path) -> float:
     file = cache / "export.json"
     known: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
     if variant not in known:
-        import timm
         import torch
+
+        timm = frameworks.timm()
 
         model = timm.create_model(variant).eval()
         shape = (1, *model.pretrained_cfg.get("input_size", (3, 224, 224)))
@@ -100,8 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--modules", default="", help="modules of timm, with commas; all of them if left out")
     parser.add_argument("--worst", type=int, default=10, help="how many are listed (%(default)s)")
     options = parser.parse_args(arguments)
-    import timm
-
+    timm = frameworks.timm()
     warnings.simplefilter("ignore")
     options.cache.mkdir(parents=True, exist_ok=True)
     modules = options.modules.split(",") if options.modules else timm.list_modules()

@@ -20,6 +20,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from benchmarks import frameworks
 from rfgraph.errors import RFGraphError
 from rfgraph.importers.torch.reader import lowered
 
@@ -42,8 +43,9 @@ class Outcome:
 
 def smallest(module: str, cache: Path) -> str:
     """Return the variant of a timm module that has the fewest parameters."""
-    import timm
     import torch
+
+    timm = frameworks.timm()
 
     file = cache / "variants.json"
     known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
@@ -66,10 +68,9 @@ def traced(variant: str, cache: Path) -> Any:
     file = cache / f"{variant}.pickle"
     found = pickle.loads(file.read_bytes()) if file.exists() else None
     if found is None or any(not hasattr(found, one.name) for one in fields(found)):  # kept by another version
-        import timm
-
         from rfgraph.importers.torch import live
 
+        timm = frameworks.timm()
         model = timm.create_model(variant).eval()
         found, _ = live.read(model, (1, *model.pretrained_cfg.get("input_size", (3, 224, 224))))
         file.write_bytes(pickle.dumps(found))
@@ -97,8 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--modules", default="", help="modules of timm, with commas; all of them if left out")
     parser.add_argument("--ops", action="store_true", help="tell each op and reason of the modules")
     options = parser.parse_args(arguments)
-    import timm
-
+    timm = frameworks.timm()
     warnings.simplefilter("ignore")
     options.cache.mkdir(parents=True, exist_ok=True)
     modules = options.modules.split(",") if options.modules else timm.list_modules()

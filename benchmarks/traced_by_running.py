@@ -1,6 +1,6 @@
 """Tables and loading times of timm's models, traced by one run and by ``torch.export``.
 
-    python benchmarks/traced_by_running.py --count 100
+    python -m benchmarks.traced_by_running --count 100
 
 One variant of each module of timm is read; the table of both must be the same, node for node.
 """
@@ -13,10 +13,12 @@ import time
 import warnings
 from collections.abc import Iterator
 
-import timm
 import torch
 
+from benchmarks import frameworks
 from rfgraph.importers.torch import live
+
+timm = frameworks.timm()
 
 
 def variants() -> Iterator[str]:
