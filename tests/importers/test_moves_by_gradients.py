@@ -80,6 +80,10 @@ class Written(torch.nn.Module):
                 return x[(*[slice(None)] * op.dim, rows)] if rows.ndim else x.select(op.dim, int(rows))
             case p.Concat():
                 return torch.cat([x, *others], op.dim)
+            case p.Pad(mode=mode) if mode != "constant":
+                for d, amounts in enumerate(op.amounts):
+                    x = x.index_select(d, torch.from_numpy(np.pad(np.arange(x.shape[d]), amounts, mode=mode)))
+                return x
             case p.Pad():
                 return torch.nn.functional.pad(x, [amount for pair in reversed(op.amounts) for amount in pair])
             case p.SpaceToDepth():
