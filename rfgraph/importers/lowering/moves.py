@@ -70,12 +70,12 @@ def _pad(primitive: program.Pad, maps: LoweringBuilder, step: Instruction, opera
             return maps.unknown(step, operands, "it crops a dimension that carries several axes, or part of one")
     if why:  # where its positions lie is not known, but which dimensions carry the axes is
         return maps.unknown(step, operands, why, view)
-    if padding:
-        mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
-        return Placed(
-            maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode), view, p.full, folded=p.folded
-        )
-    return Placed(maps.node("identity", step, [p]), view, p.full, folded=p.folded | view.axes)  # some read nothing
+    folded = p.folded or len(padding) < len(changed)  # some channels read nothing
+    if not padding:
+        return Placed(maps.node("identity", step, [p]), view, p.full, folded=folded)
+    mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
+    node = maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode)
+    return Placed(node, view, p.full, folded=folded)
 
 
 def _sign(size: Dim) -> int:
@@ -575,7 +575,8 @@ def _end_to_end(
     placed, carried = together
     node = maps.node("concat", step, placed, axis=axis)
     dims = [along(axis, size) if e == d else carried.get(e, Dimension()) for e, size in enumerate(sizes)]
-    return Placed(node, View(tuple(dims)), frozenset.intersection(*(p.full for p in placed)))
+    full = frozenset.intersection(*(p.full for p in placed))
+    return Placed(node, View(tuple(dims)), full, folded=any(p.folded for p in placed))
 
 
 @place.register(program.Roll)
