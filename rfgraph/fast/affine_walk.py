@@ -185,6 +185,12 @@ class Plain:
         end = self._ends[v]
         return self.feeds[end - self.degrees[v] : end]
 
+    @cached_property
+    def takes_rows(self) -> bool:
+        """Whether some op takes one position of its map, so that what lies apart may be rows of it."""
+        specs = self._table.specs
+        return any(op.takes_one for spec in set(self.specs) for op in specs[spec].ops)
+
     def stacks(self, v: int) -> bool:
         """Return whether a node, by id, keeps its inputs apart, as channels."""
         return self._table.specs[self.specs[v]].ops[0].stacks
