@@ -60,16 +60,22 @@ def _pad(primitive: program.Pad, maps: LoweringBuilder, step: Instruction, opera
             view = view.replaced(d, along(axis, dim.size + before + after))
         elif not dim.axes:
             view = view.replaced(d, other(dim.size + before + after))
+        elif primitive.mode != "constant":
+            return maps.unknown(
+                step, operands, "it repeats elements of a dimension that carries several axes, or part of one"
+            )
         elif _sign(dim.before + before) >= 0 and _sign(dim.after + after) >= 0:
             view = view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after))
         else:
             return maps.unknown(step, operands, "it crops a dimension that carries several axes, or part of one")
     if why:  # where its positions lie is not known, but which dimensions carry the axes is
         return maps.unknown(step, operands, why, view)
-    if padding:
-        mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
-        return Placed(maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode), view, p.full)
-    return Placed(maps.node("identity", step, [p]), view, p.full, folded=p.folded | view.axes)  # some read nothing
+    folded = p.folded or len(padding) < len(changed)  # some channels read nothing
+    if not padding:
+        return Placed(maps.node("identity", step, [p]), view, p.full, folded=folded)
+    mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
+    node = maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode)
+    return Placed(node, view, p.full, folded=folded)
 
 
 def _sign(size: Dim) -> int:
@@ -192,14 +198,14 @@ def _sliced(
         node = maps.emit("broadcast", name, [p], step.op, **maps.mixes(cut.backward))
         p = replace(p, node=node, full=p.full | cut.backward)
         if not slices and not lost:
-            return Placed(p.node, view, p.full)
+            return Placed(p.node, view, p.full, folded=p.folded)
     if lost:  # class tokens: what they hold comes from everywhere, once it was mixed into them
         doubt = {} if lost <= p.full else {"bound": TOKENS}
         node = maps.node("flatten", step, [p], **maps.mixes(lost), **doubt)
         return Placed(node, view.without(lost), p.full | lost, step.name)
     if not slices:
         q = maps.some_channels(step, [p]) if channels else replace(p, node=maps.node("identity", step, [p]))
-        return Placed(q.node, view, q.full, p.label, origins=q.origins)
+        return Placed(q.node, view, q.full, p.label, q.folded, origins=q.origins)
     if channels and (p.folded or p.beside):
         p = maps.some_channels(step, [p], "channels")
     starts, stops, strides = (
@@ -208,7 +214,7 @@ def _sliced(
     more: dict[str, Any] = {} if set(strides) == {1} else {"step": strides}
     if whole and any(start is not None or stop is not None for start, stop in zip(starts, stops, strict=True)):
         more["whole"] = True
-    return Placed(maps.node("slice", step, [p], start=starts, stop=stops, **more), view, p.full)
+    return Placed(maps.node("slice", step, [p], start=starts, stop=stops, **more), view, p.full, folded=p.folded)
 
 
 def _by_rows(maps: LoweringBuilder, step: Instruction, p: Placed, bounds: Mapping[int, Bounds]) -> Placed | None:
@@ -239,7 +245,8 @@ def _tidy(size: Dim, start: Dim | None, stop: Dim | None, step: int) -> Bounds:
     if isinstance(size, int) and isinstance(start, int | None) and isinstance(stop, int | None):
         first_row, last_row, _ = slice(start, stop, step).indices(max(size, 0))
         start = start if first_row else None
-        stop = stop if last_row < size else None
+        by_index = stop == last_row == first_row + 1 and start is not None  # the last row, however many there are
+        stop = stop if last_row < size or by_index else None
     return (None if start == 0 else start), stop, step
 
 
@@ -310,7 +317,7 @@ def _take(primitive: program.Take, maps: LoweringBuilder, step: Instruction, ope
             read.append(replace(indices, node=maps.emit("flatten", f"{step.name}/indices", [indices])))
         picked = maps.some_channels(step, read)
         view = View((*rows.view.dims[:d], *map(other, at.shape), *rows.view.dims[d + 1 :]))
-        return Placed(picked.node, view, picked.full, step.name, origins=picked.origins)
+        return Placed(picked.node, view, picked.full, step.name, picked.folded, origins=picked.origins)
     numbers = None if at.data is None or indices is not None else at.data.elements
     if numbers is None or any(isinstance(number, Expression) for number in numbers.flat):
         return _taken_anywhere(maps, step, operands, rows, d, "which positions it takes is not known")
@@ -427,10 +434,9 @@ def _beside(maps: LoweringBuilder, step: Instruction, operands: Operands, known:
     view = View(tuple(dims))
     grown = [_as_large(maps, p, view, f"{step.name}/{i}") for i, p in enumerate(placed)]
     full = frozenset.intersection(*(p.full for p in placed))
-    folded = frozenset(view.axes) if len(known) < len(operands) else frozenset[int]()  # constants read nothing
     fixed = [(value, range(len(sizes))) for p, value in zip(operands, step.inputs, strict=True) if p is None]
     node = maps.node("concat", step, [*grown, *constants(maps, step, view, range(len(sizes)), fixed)])
-    out = Placed(node, view, full, step.name, folded)
+    out = Placed(node, view, full, step.name)
     read = iter(zip(known, grown, strict=True))
     parts = [
         (None, value) if p is None else (next(read), value) for p, value in zip(operands, step.inputs, strict=True)
@@ -458,7 +464,7 @@ def _from_sources(p: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | None,
         if size == 0:
             continue
         if not isinstance(size, int) or size < 1 or (read is not None and read[0].beside and read[0].origins is None):
-            nodes = {read[1].node for read, _ in parts if read is not None}
+            nodes = {None if read is None else read[1].node for read, _ in parts}  # constants read nothing
             return replace(p, beside=len(nodes) > 1 or any(read[0].beside for read, _ in parts if read is not None))
         origins = None if read is None or not read[0].beside else read[0].origins
         laid.append((origins, None if read is None else Source(read[1].node, read[1].full, is_map=True), size))
@@ -536,9 +542,11 @@ def _with_rows(maps: LoweringBuilder, step: Instruction, operands: Operands, p: 
     dim, axis = view.dims[d], view.whole(d)
     if axis is not None and isinstance(before, int) and isinstance(after, int):
         node = maps.node("pad", step, [p], padding=maps.per_axis({axis: [before, after]}, [0, 0]))
-        return Placed(node, view.replaced(d, along(axis, dim.size + before + after)), p.full)
+        return Placed(node, view.replaced(d, along(axis, dim.size + before + after)), p.full, folded=p.folded)
     node = maps.node("identity", step, [p])
-    return Placed(node, view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after)), p.full)
+    return Placed(
+        node, view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after)), p.full, folded=p.folded
+    )
 
 
 def _with_tokens(
@@ -567,7 +575,8 @@ def _end_to_end(
     placed, carried = together
     node = maps.node("concat", step, placed, axis=axis)
     dims = [along(axis, size) if e == d else carried.get(e, Dimension()) for e, size in enumerate(sizes)]
-    return Placed(node, View(tuple(dims)), frozenset.intersection(*(p.full for p in placed)))
+    full = frozenset.intersection(*(p.full for p in placed))
+    return Placed(node, View(tuple(dims)), full, folded=any(p.folded for p in placed))
 
 
 @place.register(program.Roll)
@@ -578,14 +587,14 @@ def _roll(primitive: program.Roll, maps: LoweringBuilder, step: Instruction, ope
     axis, size = p.view.whole(primitive.dim), p.view.dims[primitive.dim].size
     shift = primitive.shift % size if isinstance(size, int) else primitive.shift
     if not shift or not p.view.dims[primitive.dim].axes:
-        return Placed(maps.node("identity", step, [p]), p.view, p.full, p.label)
+        return Placed(maps.node("identity", step, [p]), p.view, p.full, p.label, p.folded)
     if axis is None:
         return maps.unknown(step, operands, "it rolls a dimension that carries several axes, or part of one")
     cut = maps.per_axis({axis: -shift}, None)
     end = maps.emit("slice", f"{step.name}/end", [p], start=cut)
     begin = maps.emit("slice", f"{step.name}/begin", [p], stop=cut)
     node = maps.node("concat", step, [replace(p, node=end), replace(p, node=begin)], axis=axis)
-    return Placed(node, p.view, p.full)
+    return Placed(node, p.view, p.full, folded=p.folded)
 
 
 # The same elements, numbered another way or repeated: the map stays, and there is no node.

@@ -75,8 +75,10 @@ def _slide(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, o
     if primitive.ceil_mode:
         attributes["ceil_mode"] = True
     node = maps.node(primitive.function, step, [p], **attributes, **_channels(primitive))
-    folded = frozenset(axis for axis, i in taken.items() if primitive.apart and primitive.kernel[i] > 1)
-    return Placed(node, _slid(p, primitive, step, axes, strides), p.full, folded=folded)
+    unfolds = primitive.apart and any(primitive.kernel[i] > 1 for i in taken.values())
+    return Placed(
+        node, _slid(p, primitive, step, axes, strides), p.full, folded=unfolds or _is_folded_after(primitive, p)
+    )
 
 
 @place.register(program.SlideTransposed)
@@ -107,7 +109,12 @@ def _slide_transposed(
     if bound:
         attributes["bound"] = bound
     node = maps.node("conv_transpose", step, [p], **attributes, **_channels(primitive))
-    return Placed(node, _slid(p, primitive, step, axes, {}), p.full)
+    return Placed(node, _slid(p, primitive, step, axes, {}), p.full, folded=_is_folded_after(primitive, p))
+
+
+def _is_folded_after(primitive: Window, p: Placed) -> bool:
+    """Return whether positions lie among the channels behind a window too: one group of channels sums all of them."""
+    return p.folded and (primitive.channel is None or getattr(primitive, "groups", 1) != 1)
 
 
 def _windowed(
@@ -201,7 +208,7 @@ def _within(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, 
     for d in sliding:
         if not view.dims[d].axes:
             inside = inside.replaced(d, other(sizes[d]))
-    return Placed(node, _of_channels(inside, primitive, sizes), p.full)
+    return Placed(node, _of_channels(inside, primitive, sizes), p.full, folded=_is_folded_after(primitive, p))
 
 
 def _cells(primitive: program.Slide, i: int, view: View, d: int) -> int | None:
@@ -252,7 +259,7 @@ def _within_bound(
     for d in _sliding(primitive):
         if not same or d not in sliding:
             widened = widened.replaced(d, other(sizes[d]))
-    return Placed(p.node, _of_channels(widened, primitive, sizes), p.full, step.name)
+    return Placed(p.node, _of_channels(widened, primitive, sizes), p.full, step.name, _is_folded_after(primitive, p))
 
 
 def _of_channels(view: View, primitive: Window, sizes: Shape) -> View:
@@ -337,13 +344,13 @@ def _resize(primitive: program.Resize, maps: LoweringBuilder, step: Instruction,
     elif (like := maps.measured_like(fixed)) is not None:
         slots, others = like
         attributes["like"], attributes["target"] = slots, ", ".join(str(fixed[axis]) for axis in sorted(axes.values()))
-        return Placed(maps.node("resize", step, [p, *others], **attributes), view, p.full)
+        return Placed(maps.node("resize", step, [p, *others], **attributes), view, p.full, folded=p.folded)
     elif None not in (scales := {axis: scale or split.get(axis) for axis, scale in scales.items()}).values():
         attributes["scale"] = maps.per_axis(scales, 1)
     else:
         text = ", ".join(str(fixed[axis]) for axis in sorted(axes.values()))
         return maps.unknown(step, operands, f"it resizes to {text}, which depends on the input size; give one")
-    return Placed(maps.node("resize", step, [p], **attributes), view, p.full)
+    return Placed(maps.node("resize", step, [p], **attributes), view, p.full, folded=p.folded)
 
 
 def _number(ratio: Any) -> int | str:
@@ -386,7 +393,7 @@ def _adaptive_pool(
     for d, axis in axes.items():
         view = view.replaced(d, along(axis, sizes[axis]))
     node = maps.node(f"adaptive_{primitive.function}", step, [p], size=maps.per_axis(sizes, None))
-    return Placed(node, view, p.full | {axis for axis, size in sizes.items() if size == 1})
+    return Placed(node, view, p.full | {axis for axis, size in sizes.items() if size == 1}, folded=p.folded)
 
 
 @place.register(program.DepthToSpace)
@@ -425,5 +432,4 @@ def _exchanged(op: str, primitive: Exchange, maps: LoweringBuilder, step: Instru
     blocks = {axes[d]: block for d, block in zip(primitive.dims, primitive.blocks, strict=True) if d in axes}
     bound = unmixed(p) if op == "depth_to_space" else {}
     node = maps.node(op, step, [p], block=maps.per_axis(blocks, 1), **bound)
-    apart = p.folded | set(blocks) if op == "space_to_depth" else p.folded
-    return Placed(node, view, p.full, folded=apart)
+    return Placed(node, view, p.full, folded=p.folded or op == "space_to_depth")
