@@ -445,7 +445,7 @@ def _hints_and_fixed(program: Any) -> tuple[dict[str, int], list[Question]]:
         for guard in environment.guards:
             sides = guard.expr.args if guard.expr.func.__name__ == "Equality" else ()
             if any(side.is_Integer and side > 1 for side in sides):
-                fixed.append(Question(guard.expr, True))
+                fixed.append(Question(guard.expr, True, of_operator=True))
     return hints, fixed
 
 

@@ -31,6 +31,8 @@ class Question:
 
     condition: Any
     answer: bool
+    #: Whether it is that of an operator which takes no size that is open: of a ratio of sizes it holds for all.
+    of_operator: bool = False
 
 
 @contextmanager
@@ -74,8 +76,7 @@ def doubtful_sizes(
         How large all sizes were as it was asked.
     """
     sizes: set[int] = set()
-    for question in dict.fromkeys((one.condition, one.answer) for one in questions):
-        condition, answer = question
+    for condition, answer, of_operator in dict.fromkeys((q.condition, q.answer, q.of_operator) for q in questions):
         free = list(getattr(condition, "free_symbols", ()))
         own = [symbol for symbol in free if str(symbol) in names]
         if not own:
@@ -85,6 +86,8 @@ def doubtful_sizes(
         ranges = {symbol: ValueRanges(MAX_DOUBTFUL + 1, int_oo) for symbol in free}
         settled = bound_sympy(condition, ranges)
         if not settled.is_singleton() or bool(settled.lower) != answer:
+            if of_operator and bool(condition.subs({symbol: 2 * hints[str(symbol)] for symbol in free})) == answer:
+                continue  # any other size is another one for inputs twice as large
             return None
         others = {symbol: hints[str(symbol)] for symbol in free if symbol not in own}
         for n in range(1, MAX_DOUBTFUL + 1):
