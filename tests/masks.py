@@ -41,11 +41,17 @@ def reduced(array, dims, keepdims=True):
     return array if keepdims else array.squeeze(tuple(dims))
 
 
+def summed(op, x):
+    """Return what each output channel reads of the channels of its group."""
+    if op.channel is None:
+        return x
+    groups = np.split(x, op.groups, axis=op.channel)
+    each = [np.repeat(reduced(group, [op.channel]), op.channels // op.groups, op.channel) for group in groups]
+    return np.concatenate(each, axis=op.channel)
+
+
 def slide(op, x):
-    if op.channel is not None:
-        groups = np.split(x, op.groups, axis=op.channel)
-        each = [np.repeat(reduced(group, [op.channel]), op.channels // op.groups, op.channel) for group in groups]
-        x = np.concatenate(each, axis=op.channel)
+    x = summed(op, x)
     for i, d in enumerate(op.dims):
         before, after = op.padding[i]
         span = (op.kernel[i] - 1) * op.dilation[i] + 1
@@ -60,7 +66,7 @@ def slide(op, x):
 
 
 def slide_transposed(op, x):
-    x = np.repeat(reduced(x, [op.channel]), op.channels, axis=op.channel)
+    x = summed(op, x)
     for i, d in enumerate(op.dims):
         before, after = op.padding[i]
         span = (op.kernel[i] - 1) * op.dilation[i] + 1
@@ -122,6 +128,9 @@ def contract(op, arrays, weights):
 
 def pad(op, x):
     for d, (before, after) in enumerate(op.amounts):
+        if op.mode != "constant":
+            x = x.take(np.pad(np.arange(x.shape[d]), (before, after), mode=op.mode), d)
+            continue
         x = x.take(range(max(-before, 0), x.shape[d] - max(-after, 0)), d)
         shape = list(x.shape)
         for amount, first in ((before, True), (after, False)):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import pickle
+import sys
 from copy import copy
 
 import pytest
@@ -125,3 +127,13 @@ def test_a_class_that_is_not_frozen_is_one_of_the_standard_library():
     one = Open()
     one.field = 3
     assert one == Open(3)
+
+
+def test_every_frozen_dataclass_of_rfgraph_is_one_of_these():
+    importlib.import_module("rfgraph.present.checks")
+    importlib.import_module("rfgraph.importers.lowering.lower")
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "rfgraph"]
+    kinds = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
+    compiled = {kind.__name__ for kind in kinds if (told := vars(kind).get("__dataclass_params__")) and told.frozen}
+    assert len(kinds) > 100
+    assert not compiled, "import dataclass from rfgraph.frozen"

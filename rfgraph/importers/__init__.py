@@ -20,6 +20,7 @@ import networkx as nx
 from rfgraph.errors import MissingExtraError, ModelFileError
 from rfgraph.frozen import dataclass
 from rfgraph.graph.network import Network
+from rfgraph.importers.garbage import uncollected
 
 if TYPE_CHECKING:
     from rfgraph.importers.lowering.layout import Axes
@@ -92,13 +93,14 @@ def load(
         raise ModelFileError(f"{text}: there is no such file")
     if not path.is_dir() and not path.is_file():  # a pipe or a device has no end that one could wait for
         raise ModelFileError(f"{text}: it is no regular file; save the model to one")
-    if origins is not None and reader is _onnx:
-        return _onnx(text, treat, input_size, inputs, axes, origins)
-    if not inputs:
-        return reader(text, treat, input_size, axes=axes)
     if reader not in SETTABLE:
         _refuse_inputs(text, inputs)
-    return reader(text, treat, input_size, inputs=inputs, axes=axes)
+    with uncollected():
+        if origins is not None and reader is _onnx:
+            return _onnx(text, treat, input_size, inputs, axes, origins)
+        if not inputs:
+            return reader(text, treat, input_size, axes=axes)
+        return reader(text, treat, input_size, inputs=inputs, axes=axes)
 
 
 def _refuse_inputs(target: str, inputs: Mapping[str, Any] | None) -> None:

@@ -52,6 +52,46 @@ def test_a_flip_is_a_table():
     assert report.region("slide2", (2, 0)).box == ((0, 3), (3, 5))
 
 
+def unshuffled(net, x):
+    """Positions of blocks of 2 x 2 before the channels, by moves alone."""
+    n, c, height, width = x.shape
+    cut = net.reshape(x, n, c, height // 2, 2, width // 2, 2)
+    return net.reshape(net.transpose(cut, 0, 1, 3, 5, 2, 4), n, 4 * c, height // 2, width // 2)
+
+
+KEEPS_CHANNELS_APART = {
+    "one group each": lambda net, x: sliding(net, x, 3, 4, 4),
+    "two groups": lambda net, x: sliding(net, x, 1, 2, 4),
+    "transposed": lambda net, x: transposed(net, x, 4, (2, 2)),
+    "pad": lambda net, x: net(p.Pad(amounts=((0, 0), (0, 0), (1, 1), (1, 1))), x),
+    "reflect": lambda net, x: net(p.Pad(amounts=((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect"), x),
+}
+
+
+@pytest.mark.parametrize("apart", KEEPS_CHANNELS_APART)
+@pytest.mark.parametrize("channel", [1, [3, 0]], ids=["one", "two"])
+def test_of_positions_that_lie_among_channels_a_channel_reads_some(apart, channel):
+    """Each channel still holds one pixel of the block, so that of one alone its map tells a bound."""
+    net = Net((1, 1, 8, 12))
+    x = KEEPS_CHANNELS_APART[apart](net, unshuffled(net, net.x))
+    x = take(net, x, 1, channel)
+    x = net(p.Unsqueeze(dims=(1,)), x) if channel == 1 else x
+    program = net.program(sliding(net, x, 3, 1, 2))
+    check_moves(program, layout_of(program))
+    graph = lower(program)
+    report = rfgraph.analyze(graph)
+    assert report[list(graph)[-1]].status == "bound"
+    assert report[list(graph)[1]].status == "exact"  # all channels together read the whole block
+
+
+def test_elements_repeated_at_the_ends_of_channels_and_positions_in_one_dimension_are_not_followed():
+    net = Net((1, 1, 4, 6))
+    x = net.reshape(net.conv(net.x, channels=2), 1, 2 * 24)
+    for mode, status in [("constant", "exact"), ("edge", "unknown")]:
+        graph = lower(net.program(net(p.Pad(amounts=((0, 0), (1, 1)), mode=mode), x)))
+        assert rfgraph.analyze(graph)[list(graph)[-1]].status == status
+
+
 def test_tokens_turned_round_turn_both_axes():
     net = Net((1, 2, 4, 6))
     tokens = slice_(net, net.reshape(net.conv(net.x), 1, 4, 24), 2, step=-1)
@@ -393,6 +433,30 @@ def sliding(net, x, kernel, groups, channels, stride=1):
     )  # fmt: skip
 
 
+def transposed(net, x, groups, stride):
+    return net(
+        p.SlideTransposed(dims=(2, 3), kernel=(2, 2), stride=stride, padding=((0, 1),) * 2, dilation=(1, 1),
+                          output_padding=(0, 0), channel=1, channels=x.shape[1], groups=groups), x
+    )  # fmt: skip
+
+
+@st.composite
+def windowed(draw, net, x):
+    """A window in which some of the channels, or all, stay apart."""
+    match draw(st.sampled_from(["conv", "conv", "pool", "resize", "transposed"])):
+        case "conv":
+            return sliding(net, x, draw(st.sampled_from([1, 3])), draw(st.sampled_from([1, 2, 4])), x.shape[1])
+        case "pool":
+            return net(
+                p.Slide(function="max_pool", dims=(2, 3), kernel=(2, 2), stride=(1, 1), padding=((0, 1),) * 2,
+                        dilation=(1, 1)), x
+            )  # fmt: skip
+        case "resize":
+            mode, sizes = draw(st.sampled_from(["nearest", "linear"])), tuple([2 * size for size in x.shape[2:]])
+            return net(p.Resize(dims=(2, 3), sizes=sizes, scales=(2, 2), mode=mode), x)
+    return transposed(net, x, x.shape[1], (1, 1))
+
+
 @st.composite
 def moved(draw, net, x):
     """One move of elements."""
@@ -455,8 +519,9 @@ def moved(draw, net, x):
         return net(p.Concat(dim=e), *(net(p.Unsqueeze(dims=(e,)), row) for row in rows))
     if kind == "grouped" and rank == 4 and x.shape[2] % 2 == x.shape[3] % 2 == 0:
         x = net(p.SpaceToDepth(channel=1, dims=(2, 3), blocks=(2, 2)), x)
-        x = sliding(net, x, draw(st.sampled_from([1, 3])), draw(st.sampled_from([1, 2, 4])), x.shape[1])
-        return net(p.DepthToSpace(channel=1, dims=(2, 3), blocks=(2, 2)), x)
+        for _ in range(draw(st.integers(1, 2))):
+            x = draw(windowed(net, x))
+        return net(p.DepthToSpace(channel=1, dims=(2, 3), blocks=(2, 2)), x) if draw(st.booleans()) else x
     if kind in ("mixed", "scaled") and n < 9:
         size = n if draw(st.booleans()) or kind == "scaled" else draw(st.integers(1, 5))
         numbers = draw(weights(size, n))
@@ -484,7 +549,8 @@ def moved(draw, net, x):
     if kind == "pad":
         amounts = [(0, 0)] * rank
         amounts[d] = draw(st.sampled_from([(1, 0), (0, 2), (1, 1)]))
-        return net(p.Pad(amounts=tuple(amounts)), x)
+        mode = draw(st.sampled_from(["constant", "reflect", "symmetric", "edge", "wrap"])) if n > 2 else "constant"
+        return net(p.Pad(amounts=tuple(amounts), mode=mode), x)
     return x
 
 

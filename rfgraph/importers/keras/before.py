@@ -56,9 +56,9 @@ def modern(model: Config) -> Config:
         if isinstance(one, dict):
             if isinstance(one.get("class_name"), str) and _of_keras(one):
                 _layer(one)
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
+            waiting += [value for value in one.values() if isinstance(value, (dict, list))]
+        else:
+            waiting += [value for value in one if isinstance(value, (dict, list))]
     return model
 
 
@@ -83,11 +83,11 @@ def _layer(layer: Config) -> None:
 
 def _entries(kind: str, config: Config) -> None:
     """Rename the entries of a config."""
-    for old, new in ENTRIES.items():
+    for old, new in () if ENTRIES.keys().isdisjoint(config) else ENTRIES.items():
         if old in config and new not in config:
             config[new] = config.pop(old)
     for sides in SIDES:
-        if all(side in config for side in sides) and "kernel_size" not in config:
+        if sides[0] in config and all(side in config for side in sides) and "kernel_size" not in config:
             config["kernel_size"] = [config.pop(side) for side in sides]
     order = config.get("data_format")
     if isinstance(order, str) and order in ORDERS:

@@ -100,6 +100,8 @@ class Node(Call):
     @property
     def x(self) -> Value:
         """Its first tensor."""
+        if self.args and isinstance(self.args[0], Value):
+            return self.args[0]
         tensors = self.tensors()
         if not tensors:
             raise ValueError("it is called on no tensor")

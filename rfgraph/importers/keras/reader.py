@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any
+from zipfile import ZipFile
 
 import networkx as nx
 
@@ -102,7 +103,8 @@ def read(path: str | os.PathLike[str]) -> Model:
     name = os.fspath(path)
     with archive.refusing(name, "a model saved by Keras"):
         lacking = "holds no config.json; save the model by Keras 3's model.save('name.keras'), or pass the live model"
-        data = archive.parsed(name, archive.member(name, r"config\.json", lacking))
+        with ZipFile(name) as opened:
+            data = archive.parsed(name, archive.member(opened, r"config\.json", lacking))
         return model_of(name, data, "its config.json")
 
 

@@ -136,7 +136,7 @@ def _reduce(primitive: program.Reduce, maps: LoweringBuilder, step: Instruction,
             view = view.replaced(d, Dimension() if axis is None else along(axis, 1))
     else:
         view = view.squeezed(primitive.dims)
-    return Placed(p.node, view, p.full, step.name)
+    return Placed(p.node, view, p.full, step.name, p.folded)
 
 
 @place.register(program.Mix)

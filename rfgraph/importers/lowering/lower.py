@@ -9,9 +9,7 @@ never a guess.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -20,6 +18,7 @@ import networkx as nx
 
 from rfgraph.errors import ModelFileError
 from rfgraph.graph.treatments import Treat
+from rfgraph.importers.garbage import uncollected
 from rfgraph.importers.lowering import functions as rules_functions  # noqa: F401  they register with ``place``
 from rfgraph.importers.lowering import moves as rules_moves
 from rfgraph.importers.lowering import windows as rules_windows  # noqa: F401  they register with ``place``
@@ -122,20 +121,8 @@ def lower_for(
     ModelFileError
         If the model has no such input.
     """
-    with _uncollected():
+    with uncollected():
         return _lowered_for(read, treat, input_size, locations, inputs, axes)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Have the cycle collector wait: a model is many small objects that stay, through which it would go in vain."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _lowered_for(

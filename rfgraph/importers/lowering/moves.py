@@ -60,6 +60,10 @@ def _pad(primitive: program.Pad, maps: LoweringBuilder, step: Instruction, opera
             view = view.replaced(d, along(axis, dim.size + before + after))
         elif not dim.axes:
             view = view.replaced(d, other(dim.size + before + after))
+        elif primitive.mode != "constant":
+            return maps.unknown(
+                step, operands, "it repeats elements of a dimension that carries several axes, or part of one"
+            )
         elif _sign(dim.before + before) >= 0 and _sign(dim.after + after) >= 0:
             view = view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after))
         else:
@@ -68,7 +72,9 @@ def _pad(primitive: program.Pad, maps: LoweringBuilder, step: Instruction, opera
         return maps.unknown(step, operands, why, view)
     if padding:
         mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
-        return Placed(maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode), view, p.full)
+        return Placed(
+            maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode), view, p.full, folded=p.folded
+        )
     return Placed(maps.node("identity", step, [p]), view, p.full, folded=p.folded | view.axes)  # some read nothing
 
 
@@ -192,14 +198,14 @@ def _sliced(
         node = maps.emit("broadcast", name, [p], step.op, **maps.mixes(cut.backward))
         p = replace(p, node=node, full=p.full | cut.backward)
         if not slices and not lost:
-            return Placed(p.node, view, p.full)
+            return Placed(p.node, view, p.full, folded=p.folded)
     if lost:  # class tokens: what they hold comes from everywhere, once it was mixed into them
         doubt = {} if lost <= p.full else {"bound": TOKENS}
         node = maps.node("flatten", step, [p], **maps.mixes(lost), **doubt)
         return Placed(node, view.without(lost), p.full | lost, step.name)
     if not slices:
         q = maps.some_channels(step, [p]) if channels else replace(p, node=maps.node("identity", step, [p]))
-        return Placed(q.node, view, q.full, p.label, origins=q.origins)
+        return Placed(q.node, view, q.full, p.label, q.folded, origins=q.origins)
     if channels and (p.folded or p.beside):
         p = maps.some_channels(step, [p], "channels")
     starts, stops, strides = (
@@ -208,7 +214,7 @@ def _sliced(
     more: dict[str, Any] = {} if set(strides) == {1} else {"step": strides}
     if whole and any(start is not None or stop is not None for start, stop in zip(starts, stops, strict=True)):
         more["whole"] = True
-    return Placed(maps.node("slice", step, [p], start=starts, stop=stops, **more), view, p.full)
+    return Placed(maps.node("slice", step, [p], start=starts, stop=stops, **more), view, p.full, folded=p.folded)
 
 
 def _by_rows(maps: LoweringBuilder, step: Instruction, p: Placed, bounds: Mapping[int, Bounds]) -> Placed | None:
@@ -310,7 +316,7 @@ def _take(primitive: program.Take, maps: LoweringBuilder, step: Instruction, ope
             read.append(replace(indices, node=maps.emit("flatten", f"{step.name}/indices", [indices])))
         picked = maps.some_channels(step, read)
         view = View((*rows.view.dims[:d], *map(other, at.shape), *rows.view.dims[d + 1 :]))
-        return Placed(picked.node, view, picked.full, step.name, origins=picked.origins)
+        return Placed(picked.node, view, picked.full, step.name, picked.folded, origins=picked.origins)
     numbers = None if at.data is None or indices is not None else at.data.elements
     if numbers is None or any(isinstance(number, Expression) for number in numbers.flat):
         return _taken_anywhere(maps, step, operands, rows, d, "which positions it takes is not known")
@@ -540,9 +546,11 @@ def _with_rows(maps: LoweringBuilder, step: Instruction, operands: Operands, p: 
     dim, axis = view.dims[d], view.whole(d)
     if axis is not None and isinstance(before, int) and isinstance(after, int):
         node = maps.node("pad", step, [p], padding=maps.per_axis({axis: [before, after]}, [0, 0]))
-        return Placed(node, view.replaced(d, along(axis, dim.size + before + after)), p.full)
+        return Placed(node, view.replaced(d, along(axis, dim.size + before + after)), p.full, folded=p.folded)
     node = maps.node("identity", step, [p])
-    return Placed(node, view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after)), p.full)
+    return Placed(
+        node, view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after)), p.full, folded=p.folded
+    )
 
 
 def _with_tokens(
@@ -582,14 +590,14 @@ def _roll(primitive: program.Roll, maps: LoweringBuilder, step: Instruction, ope
     axis, size = p.view.whole(primitive.dim), p.view.dims[primitive.dim].size
     shift = primitive.shift % size if isinstance(size, int) else primitive.shift
     if not shift or not p.view.dims[primitive.dim].axes:
-        return Placed(maps.node("identity", step, [p]), p.view, p.full, p.label)
+        return Placed(maps.node("identity", step, [p]), p.view, p.full, p.label, p.folded)
     if axis is None:
         return maps.unknown(step, operands, "it rolls a dimension that carries several axes, or part of one")
     cut = maps.per_axis({axis: -shift}, None)
     end = maps.emit("slice", f"{step.name}/end", [p], start=cut)
     begin = maps.emit("slice", f"{step.name}/begin", [p], stop=cut)
     node = maps.node("concat", step, [replace(p, node=end), replace(p, node=begin)], axis=axis)
-    return Placed(node, p.view, p.full)
+    return Placed(node, p.view, p.full, folded=p.folded)
 
 
 # The same elements, numbered another way or repeated: the map stays, and there is no node.

@@ -122,24 +122,36 @@ def beside(node: str, parts: Sequence[tuple[Origins | None, Source | None, int]]
         If there are too many sources.
     """
     sources: dict[Source, int] = {}
-    laid = []
+    laid: list[Masks] = []
+    row: list[tuple[int, int]] = []  # of those in a row that have one mask each: it, and their size
     if sum(size for *_, size in parts) > MAX_MASKS:  # before anything is as long
         raise Lost
     for origins, source, size in parts:
-        if origins is not None:
-            kept = source is not None and origins.node == source.node
-            names = origins.sources if kept or source is None else origins.computed(source.node).sources
-            masks = _renamed(origins.masks, names, sources)
-        else:
+        if origins is None:
             place = None if source is None else sources.setdefault(source, len(sources))
-            alone = 0 if place is None or place > MAX_SOURCES else 1 << place
-            masks = np.full((*(1,) * d, size, *(1,) * (rank - d - 1)), alone, dtype=np.int64)
+            row.append((0 if place is None or place > MAX_SOURCES else 1 << place, size))
+            continue
+        kept = source is not None and origins.node == source.node
+        names = origins.sources if kept or source is None else origins.computed(source.node).sources
+        masks = _renamed(origins.masks, names, sources)
+        laid += _rows(row, rank, d)
         laid.append(np.repeat(masks, size, d) if masks.shape[d] == 1 else masks)
+        row = []
+    laid += _rows(row, rank, d)
     others = np.broadcast_shapes(*(masks.take([0], d).shape for masks in laid))
     wide = [np.broadcast_to(masks, (*others[:d], masks.shape[d], *others[d + 1 :])) for masks in laid]
     if len(sources) > MAX_SOURCES or sum(map(np.size, wide)) > MAX_MASKS:
         raise Lost
     return Origins(tuple(sources), np.zeros((), dtype=np.int64), node).laid(np.concatenate(wide, d))
+
+
+def _rows(row: Sequence[tuple[int, int]], rank: int, d: int) -> list[Masks]:
+    """Return the masks of tensors in a row along dimension ``d`` of ``rank``, of each the one that it has, repeated."""
+    if not row:
+        return []
+    alone, sizes = zip(*row, strict=True)
+    masks: Masks = np.repeat(np.array(alone, dtype=np.int64), sizes)
+    return [masks.reshape((1,) * d + masks.shape + (1,) * (rank - d - 1))]
 
 
 def _renamed(masks: Masks, names: Sequence[Source], sources: dict[Source, int]) -> Masks:

@@ -39,9 +39,18 @@ class Dimension:
     before: Dim = 0
     after: Dim = 0
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.parts, self.before, self.after))
+
     @cached_property
     def size(self) -> Dim:
         """How many elements it has."""
+        if len(self.parts) == 1 and not self.extra:
+            return self.parts[0].size
         return product(part.size for part in self.parts) + self.before + self.after
 
     @cached_property
@@ -52,7 +61,7 @@ class Dimension:
     @cached_property
     def spatial(self) -> tuple[Part, ...]:
         """Its parts that are positions."""
-        return tuple(part for part in self.parts if part.axis is not None)
+        return tuple([part for part in self.parts if part.axis is not None])
 
     @property
     def extra(self) -> bool:
@@ -86,6 +95,13 @@ class View:
 
     dims: tuple[Dimension, ...]
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.dims)
+
     @cached_property
     def axes(self) -> frozenset[int]:
         """The axes that any dimension carries."""
@@ -102,7 +118,10 @@ class View:
 
     @cached_property
     def _extents(self) -> dict[int, Dim]:
-        return {axis: product(part.size for _, part in places) for axis, places in self._places.items()}
+        return {
+            axis: places[0][1].size if len(places) == 1 else product(part.size for _, part in places)
+            for axis, places in self._places.items()
+        }
 
     @property
     def rank(self) -> int:

@@ -75,7 +75,9 @@ def _slide(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, o
     if primitive.ceil_mode:
         attributes["ceil_mode"] = True
     node = maps.node(primitive.function, step, [p], **attributes, **_channels(primitive))
-    folded = frozenset(axis for axis, i in taken.items() if primitive.apart and primitive.kernel[i] > 1)
+    folded = _unmixed(primitive, p)
+    if primitive.apart:
+        folded |= {axis for axis, i in taken.items() if primitive.kernel[i] > 1}
     return Placed(node, _slid(p, primitive, step, axes, strides), p.full, folded=folded)
 
 
@@ -107,7 +109,16 @@ def _slide_transposed(
     if bound:
         attributes["bound"] = bound
     node = maps.node("conv_transpose", step, [p], **attributes, **_channels(primitive))
-    return Placed(node, _slid(p, primitive, step, axes, {}), p.full)
+    return Placed(node, _slid(p, primitive, step, axes, {}), p.full, folded=_unmixed(primitive, p))
+
+
+def _unmixed(primitive: Window, p: Placed) -> frozenset[int]:
+    """Return the axes of which positions that lie among the channels of ``p`` stay apart when a window slides over it.
+
+    All channels are summed where they are one group.
+    """
+    one = primitive.channel is not None and getattr(primitive, "groups", 1) == 1
+    return frozenset() if one else p.folded
 
 
 def _windowed(
@@ -201,7 +212,7 @@ def _within(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, 
     for d in sliding:
         if not view.dims[d].axes:
             inside = inside.replaced(d, other(sizes[d]))
-    return Placed(node, _of_channels(inside, primitive, sizes), p.full)
+    return Placed(node, _of_channels(inside, primitive, sizes), p.full, folded=_unmixed(primitive, p))
 
 
 def _cells(primitive: program.Slide, i: int, view: View, d: int) -> int | None:
@@ -252,7 +263,7 @@ def _within_bound(
     for d in _sliding(primitive):
         if not same or d not in sliding:
             widened = widened.replaced(d, other(sizes[d]))
-    return Placed(p.node, _of_channels(widened, primitive, sizes), p.full, step.name)
+    return Placed(p.node, _of_channels(widened, primitive, sizes), p.full, step.name, _unmixed(primitive, p))
 
 
 def _of_channels(view: View, primitive: Window, sizes: Shape) -> View:
@@ -337,13 +348,13 @@ def _resize(primitive: program.Resize, maps: LoweringBuilder, step: Instruction,
     elif (like := maps.measured_like(fixed)) is not None:
         slots, others = like
         attributes["like"], attributes["target"] = slots, ", ".join(str(fixed[axis]) for axis in sorted(axes.values()))
-        return Placed(maps.node("resize", step, [p, *others], **attributes), view, p.full)
+        return Placed(maps.node("resize", step, [p, *others], **attributes), view, p.full, folded=p.folded)
     elif None not in (scales := {axis: scale or split.get(axis) for axis, scale in scales.items()}).values():
         attributes["scale"] = maps.per_axis(scales, 1)
     else:
         text = ", ".join(str(fixed[axis]) for axis in sorted(axes.values()))
         return maps.unknown(step, operands, f"it resizes to {text}, which depends on the input size; give one")
-    return Placed(maps.node("resize", step, [p], **attributes), view, p.full)
+    return Placed(maps.node("resize", step, [p], **attributes), view, p.full, folded=p.folded)
 
 
 def _number(ratio: Any) -> int | str:
@@ -386,7 +397,7 @@ def _adaptive_pool(
     for d, axis in axes.items():
         view = view.replaced(d, along(axis, sizes[axis]))
     node = maps.node(f"adaptive_{primitive.function}", step, [p], size=maps.per_axis(sizes, None))
-    return Placed(node, view, p.full | {axis for axis, size in sizes.items() if size == 1})
+    return Placed(node, view, p.full | {axis for axis, size in sizes.items() if size == 1}, folded=p.folded)
 
 
 @place.register(program.DepthToSpace)

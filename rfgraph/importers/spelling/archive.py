@@ -31,13 +31,13 @@ _BROKEN = (
 )  # fmt: skip
 
 
-def member(name: str, pattern: str, lacking: str) -> str:
+def member(archive: zipfile.ZipFile, pattern: str, lacking: str) -> str:
     """Return the text of the one member of an archive whose path fits a pattern.
 
     Parameters
     ----------
-    name
-        Path of the archive.
+    archive
+        The archive, open.
     pattern
         Regular expression of the whole path of the member.
     lacking
@@ -49,29 +49,28 @@ def member(name: str, pattern: str, lacking: str) -> str:
         If there is none, or several, or more of it than ``MAX_BYTES``, whatever size it states, or if it is packed as
         no graph is.
     """
-    with zipfile.ZipFile(name) as archive:
-        members = archive.infolist()
-        if len(members) > MAX_MEMBERS:
-            raise ModelFileError(f"{name}: its archive has {len(members)} members, more than {MAX_MEMBERS}")
-        found = [item for item in members if re.fullmatch(pattern, item.filename)]
-        if not found:
-            raise ModelFileError(f"{name}: its archive {lacking}")
-        if len(found) > 1:
-            names = ", ".join(repr(item.filename) for item in found[:4])
-            raise ModelFileError(f"{name}: its archive holds {len(found)} models, {names}; save one to a file")
-        if found[0].file_size > MAX_BYTES:
-            raise ModelFileError(f"{name}: its graph has {found[0].file_size} bytes, more than {MAX_BYTES}")
-        content = bytearray()
-        with archive.open(found[0]) as stream:
-            while chunk := stream.read(CHUNK):
-                content += chunk
-                if len(content) > MAX_BYTES:
-                    raise ModelFileError(f"{name}: its graph has more than {MAX_BYTES} bytes")
-                if len(content) > max(FREE_BYTES, MAX_RATIO * found[0].compress_size):
-                    raise ModelFileError(
-                        f"{name}: its graph unpacks to more than {MAX_RATIO} times its {found[0].compress_size} bytes"
-                    )
-        return decoded(content)
+    name, members, fits = archive.filename, archive.infolist(), re.compile(pattern).fullmatch
+    if len(members) > MAX_MEMBERS:
+        raise ModelFileError(f"{name}: its archive has {len(members)} members, more than {MAX_MEMBERS}")
+    found = [item for item in members if fits(item.filename)]
+    if not found:
+        raise ModelFileError(f"{name}: its archive {lacking}")
+    if len(found) > 1:
+        names = ", ".join(repr(item.filename) for item in found[:4])
+        raise ModelFileError(f"{name}: its archive holds {len(found)} models, {names}; save one to a file")
+    if found[0].file_size > MAX_BYTES:
+        raise ModelFileError(f"{name}: its graph has {found[0].file_size} bytes, more than {MAX_BYTES}")
+    content = bytearray()
+    with archive.open(found[0]) as stream:
+        while chunk := stream.read(CHUNK):
+            content += chunk
+            if len(content) > MAX_BYTES:
+                raise ModelFileError(f"{name}: its graph has more than {MAX_BYTES} bytes")
+            if len(content) > max(FREE_BYTES, MAX_RATIO * found[0].compress_size):
+                raise ModelFileError(
+                    f"{name}: its graph unpacks to more than {MAX_RATIO} times its {found[0].compress_size} bytes"
+                )
+    return decoded(content)
 
 
 def decoded(content: bytes | bytearray) -> str:
@@ -101,28 +100,27 @@ MOST_PARSED = 640 << 20
 _WEIGHTS = {"{": 184, "[": 56, ",": 8, '"': 32, ":": 24}
 
 
-def small(name: str, paths: Collection[str], most: int) -> dict[str, bytes]:
+def small(archive: zipfile.ZipFile, paths: Collection[str], most: int) -> dict[str, bytes]:
     """Return the contents of those members of an archive that have at most ``most`` bytes, by their paths.
 
     Parameters
     ----------
-    name
-        Path of the archive.
+    archive
+        The archive, open.
     paths
         Paths of members, at the root of the archive or in the directory that all of it is in.
     most
         What is longer, or says that it is, is left out.
     """
     found: dict[str, bytes] = {}
-    with zipfile.ZipFile(name) as archive:
-        for item in archive.infolist():
-            path = next((p for p in (item.filename, item.filename.partition("/")[2]) if p in paths), None)
-            if path is None or item.file_size > most:
-                continue
-            with archive.open(item) as stream:
-                contents = stream.read(most + 1)
-            if len(contents) <= most:
-                found[path] = contents
+    for item in archive.infolist():
+        path = next((p for p in (item.filename, item.filename.partition("/")[2]) if p in paths), None)
+        if path is None or item.file_size > most:
+            continue
+        with archive.open(item) as stream:
+            contents = stream.read(most + 1)
+        if len(contents) <= most:
+            found[path] = contents
     return found
 
 

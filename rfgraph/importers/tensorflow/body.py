@@ -54,13 +54,9 @@ class Wired:
     """A node, and what it reads."""
 
     proto: Any
+    op: str
     data: tuple[Input, ...]
     control: tuple[str, ...]
-
-    @property
-    def op(self) -> str:
-        """Its op."""
-        return str(self.proto.op)
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,8 @@ class Body:
                 raise ValueError(f"two of its nodes are called {proto.name!r}")
             refs = [ref(text, function) for text in proto.input]
             data = tuple(Input(name, port) for name, port in refs if port != -1)
-            self.nodes[proto.name] = Wired(proto, data, tuple(name for name, port in refs if port == -1))
+            control = tuple(name for name, port in refs if port == -1)
+            self.nodes[proto.name] = Wired(proto, str(proto.op), data, control)
 
     def get(self, name: str, reader: str) -> Wired:
         """Return a node."""

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from math import prod as product
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -54,35 +55,36 @@ def read(path: str | os.PathLike[str]) -> Exported:
     """
     name = os.fspath(path)
     with archive.refusing(name, "a model saved by torch.export.save"):
-        data = archive.parsed(name, _graph_text(name))
-        contents, numbers = _fixed(name, data)
-        return replace(decoded(data, name, _shared(name)), contents=contents, numbers=numbers)
+        with ZipFile(name) as opened:  # once: its list of members is as long as that of the weights
+            data = archive.parsed(name, _graph_text(opened))
+            payloads = {what: _payloads(opened, what) for what in ("weights", "constants")}
+            contents, numbers = _fixed(opened, data, payloads)
+        # The file that holds each parameter: one for those that are the same tensor.
+        shared = {parameter: str(entry["path_name"]) for parameter, entry in payloads["weights"].items()}
+        return replace(decoded(data, name, shared), contents=contents, numbers=numbers)
 
 
-def _graph_text(name: str) -> str:
+def _graph_text(opened: ZipFile) -> str:
     return archive.member(
-        name,
+        opened,
         r"(.*/)?models/[^/]+\.json|serialized_exported_program\.json",
         "holds no exported graph (models/*.json); save the model by "
         "torch.export.save(torch.export.export(module, inputs), path), or pass the live module",
     )
 
 
-def _shared(name: str) -> dict[str, str]:
-    """Return the file that holds each parameter: one for those that are the same tensor."""
-    return {parameter: str(entry["path_name"]) for parameter, entry in _payloads(name, "weights").items()}
-
-
-def _payloads(name: str, what: str) -> dict[str, Any]:
+def _payloads(opened: ZipFile, what: str) -> dict[str, Any]:
     """Return what an archive says of its weights or constants, by name."""
     try:
-        text = archive.member(name, rf"(.*/)?data/{what}/\w+_{what}_config\.json", f"has no list of its {what}")
+        text = archive.member(opened, rf"(.*/)?data/{what}/\w+_{what}_config\.json", f"has no list of its {what}")
     except ModelFileError:  # PyTorch before 2.7 put all of them into one pickle, which is not opened
         return {}
-    return dict(archive.parsed(name, text)["config"])
+    return dict(archive.parsed(str(opened.filename), text)["config"])
 
 
-def _fixed(name: str, data: Any) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
+def _fixed(
+    opened: ZipFile, data: Any, payloads: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
     """Return what the inputs of a graph hold that are no parameters.
 
     Returns
@@ -96,8 +98,8 @@ def _fixed(name: str, data: Any) -> tuple[dict[str, Any], dict[str, Callable[[],
                 wanted[str(spec[kind][called])] = str(spec[kind]["arg"]["name"])
     files: dict[str, list[tuple[str, Any]]] = {}
     large: dict[str, tuple[str, Any]] = {}
-    for what in ("weights", "constants"):
-        for constant, entry in _payloads(name, what).items():
+    for what, entries in payloads.items():
+        for constant, entry in entries.items():
             meta = entry.get("tensor_meta")
             if constant not in wanted or not meta or entry["use_pickle"]:
                 continue
@@ -106,7 +108,7 @@ def _fixed(name: str, data: Any) -> tuple[dict[str, Any], dict[str, Callable[[],
                 files.setdefault(path, []).append((wanted[constant], meta))
             elif meta["dtype"] in _STORED and meta["layout"] == _STRIDED:
                 large[wanted[constant]] = path, meta
-    files_read = archive.small(name, {"byteorder", *files}, MAX_CONSTANT_BYTES) if files or large else {}
+    files_read = archive.small(opened, {"byteorder", *files}, MAX_CONSTANT_BYTES) if files or large else {}
     order = ">" if files_read.get("byteorder", b"little").strip() == b"big" else "<"
     contents = {
         called: _elements(files_read[path], meta, order)
@@ -114,7 +116,9 @@ def _fixed(name: str, data: Any) -> tuple[dict[str, Any], dict[str, Callable[[],
         for called, meta in constants
         if path in files_read
     }
-    return contents, {called: partial(_stored, name, path, meta, order) for called, (path, meta) in large.items()}
+    return contents, {
+        called: partial(_stored, str(opened.filename), path, meta, order) for called, (path, meta) in large.items()
+    }
 
 
 def _stored(name: str, path: str, meta: Mapping[str, Any], order: str) -> Any:
@@ -123,7 +127,8 @@ def _stored(name: str, path: str, meta: Mapping[str, Any], order: str) -> Any:
     if not 0 < product(sizes) <= MAX_ELEMENTS:
         return None
     with archive.refusing(name, "a model saved by torch.export.save"):
-        contents = archive.small(name, {path}, MAX_CONSTANT_BYTES)
+        with ZipFile(name) as opened:
+            contents = archive.small(opened, {path}, MAX_CONSTANT_BYTES)
         return _array(contents[path], meta, order) if path in contents else None
 
 
