@@ -84,6 +84,23 @@ def test_of_positions_that_lie_among_channels_a_channel_reads_some(apart, channe
     assert report[list(graph)[1]].status == "exact"  # all channels together read the whole block
 
 
+def test_what_is_taken_of_padded_channels_may_read_nothing():
+    net = Net((1, 1, 4, 3))
+    token = take(net, net.reshape(net.conv(net.x, channels=2), 1, 2, 12), 2, [1])  # one position, and no axis
+    padded = net(p.Pad(amounts=((0, 0), (0, 0), (0, 2))), token)
+    program = net.program(slice_(net, padded, 2, 1, 3, 2))
+    check_moves(program, layout_of(program))
+
+
+def test_channels_padded_together_with_positions_read_nothing():
+    net = Net((1, 1, 4, 6))
+    x = net(p.Pad(amounts=((0, 0), (0, 2), (1, 1), (0, 0))), net.conv(net.x, channels=2))
+    program = net.program(net.conv(slice_(net, x, 1, 2, 4)))
+    check_moves(program, layout_of(program))
+    graph = lower(program)
+    assert [rfgraph.analyze(graph)[node].status for node in list(graph)[-2:]] == ["bound", "bound"]
+
+
 def test_elements_repeated_at_the_ends_of_channels_and_positions_in_one_dimension_are_not_followed():
     net = Net((1, 1, 4, 6))
     x = net.reshape(net.conv(net.x, channels=2), 1, 2 * 24)
@@ -641,6 +658,26 @@ def test_rows_written_one_by_one_into_an_array_are_an_axis():
     report = rfgraph.analyze(graph)
     assert report[last].map_size == (6,)
     assert report.region(last, (3,)).box == ((1, 5),)
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_rows_written_into_an_array_keep_the_other_axis(axis):
+    """The same in a map of two axes, along either, each row made of the one before it as well."""
+    net = Net((1, 2, 4, 5))
+    x = net.conv(net.x)
+    size, state = x.shape[axis], None
+    filled = net.weight(*x.shape)
+    for i in range(size):
+        row = slice_(net, x, axis, i, i + 1)
+        state = row if state is None else net.relu(net.add(row, state))
+        parts = [slice_(net, filled, axis, 0, i), state, slice_(net, filled, axis, i + 1)]
+        filled = net.concat(axis, *(part for part in parts if part.shape[axis]))
+    program = net.build.program([net.conv(filled, kernel=1, padding=0)])
+    graph = lower(program)
+    report = rfgraph.analyze(graph)
+    assert report[list(graph)[-1]].map_size == (4, 5)
+    assert not report.findings
+    check_moves(program, layout_of(program))
 
 
 def test_a_recurrence_written_out_reads_the_rows_before():

@@ -24,10 +24,16 @@ class Written(torch.nn.Module):
         self.layers = torch.nn.ModuleDict()
         for step in program.instructions:
             op = step.primitive
-            if isinstance(op, p.Slide):
+            layer = None
+            if isinstance(op, p.Slide) and op.channel is not None:
                 layer = torch.nn.Conv2d(
                     step.inputs[0].shape[1], op.channels, op.kernel, op.stride, (0, 0), op.dilation, op.groups
                 )
+            if isinstance(op, p.SlideTransposed):
+                layer = torch.nn.ConvTranspose2d(
+                    step.inputs[0].shape[1], op.channels, op.kernel, op.stride, groups=op.groups
+                )
+            if layer is not None:
                 for parameter in layer.parameters():
                     torch.nn.init.uniform_(parameter, 0.5, 1.0)
                 self.layers[step.output.name] = layer
@@ -60,7 +66,17 @@ class Written(torch.nn.Module):
                 return x.sum(op.dims, keepdim=op.keepdims)
             case p.Slide():
                 (top, bottom), (left, right) = op.padding
-                return self.layers[step.output.name](torch.nn.functional.pad(x, (left, right, top, bottom)))
+                x = torch.nn.functional.pad(x, (left, right, top, bottom))
+                if op.channel is None:  # the maximum of a window has a gradient at one position alone
+                    return torch.nn.functional.avg_pool2d(x, op.kernel, op.stride)
+                return self.layers[step.output.name](x)
+            case p.SlideTransposed():
+                (top, bottom), (left, right) = op.padding
+                y = self.layers[step.output.name](x)
+                return y[:, :, top : y.shape[2] - bottom, left : y.shape[3] - right]
+            case p.Resize():
+                mode = "nearest" if op.mode == "nearest" else "bilinear"
+                return torch.nn.functional.interpolate(x, op.sizes, mode=mode)
             case p.Reshape():
                 return x.reshape(op.shape)
             case p.Transpose():
@@ -80,6 +96,10 @@ class Written(torch.nn.Module):
                 return x[(*[slice(None)] * op.dim, rows)] if rows.ndim else x.select(op.dim, int(rows))
             case p.Concat():
                 return torch.cat([x, *others], op.dim)
+            case p.Pad(mode=mode) if mode != "constant":
+                for d, amounts in enumerate(op.amounts):
+                    x = x.index_select(d, torch.from_numpy(np.pad(np.arange(x.shape[d]), amounts, mode=mode)))
+                return x
             case p.Pad():
                 return torch.nn.functional.pad(x, [amount for pair in reversed(op.amounts) for amount in pair])
             case p.SpaceToDepth():

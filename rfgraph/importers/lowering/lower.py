@@ -311,7 +311,7 @@ def _apart(step: Instruction, operands: Operands, output: Placed) -> Placed:
     """Return a tensor with the axes of which positions lie among its channels, and the maps that these come from."""
     known = [p for p in operands if p is not None]
     mixes = _mixes(step, operands)
-    folded = frozenset[int]() if mixes else output.folded.union(*(p.folded for p in known))
+    folded = not mixes and (output.folded or any(p.folded for p in known))
     told = output.origins is not None and all(output.origins is not p.origins for p in known)
     if told or not any(p.beside for p in known):
         apart = output.beside or told

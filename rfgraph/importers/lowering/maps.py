@@ -41,8 +41,8 @@ class Placed:
     full: frozenset[int] = frozenset()
     #: The node of the model that last changed the view; what the view makes necessary is named after it.
     label: str = ""
-    #: Axes of which positions lie among the channels, each channel holding some of them.
-    folded: frozenset[int] = frozenset()
+    #: Whether positions lie among its channels, each channel holding some of them, or channels that read nothing.
+    folded: bool = False
     #: Whether some of its channels come from other maps than others do.
     beside: bool = False
     #: Which of them come from which, as far as that is followed.
@@ -314,8 +314,7 @@ class LoweringBuilder:
             return Part(part.size) if outer is None else replace(part, stride=outer)
 
         dims = tuple(replace(dim, parts=joined(map(folded, dim.parts))) for dim in p.view.dims)
-        apart = p.folded | set(blocks) if op == "space_to_depth" else p.folded
-        return replace(p, node=node, view=View(dims), folded=apart)
+        return replace(p, node=node, view=View(dims), folded=p.folded or op == "space_to_depth")
 
     def to_space(self, p: Placed, blocks: dict[int, int], name: str) -> Placed:
         """Lay channels out as blocks of positions: those that follow the axis in its dimension."""

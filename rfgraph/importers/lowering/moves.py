@@ -70,12 +70,12 @@ def _pad(primitive: program.Pad, maps: LoweringBuilder, step: Instruction, opera
             return maps.unknown(step, operands, "it crops a dimension that carries several axes, or part of one")
     if why:  # where its positions lie is not known, but which dimensions carry the axes is
         return maps.unknown(step, operands, why, view)
-    if padding:
-        mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
-        return Placed(
-            maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode), view, p.full, folded=p.folded
-        )
-    return Placed(maps.node("identity", step, [p]), view, p.full, folded=p.folded | view.axes)  # some read nothing
+    folded = p.folded or len(padding) < len(changed)  # some channels read nothing
+    if not padding:
+        return Placed(maps.node("identity", step, [p]), view, p.full, folded=folded)
+    mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
+    node = maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode)
+    return Placed(node, view, p.full, folded=folded)
 
 
 def _sign(size: Dim) -> int:
@@ -245,7 +245,8 @@ def _tidy(size: Dim, start: Dim | None, stop: Dim | None, step: int) -> Bounds:
     if isinstance(size, int) and isinstance(start, int | None) and isinstance(stop, int | None):
         first_row, last_row, _ = slice(start, stop, step).indices(max(size, 0))
         start = start if first_row else None
-        stop = stop if last_row < size else None
+        by_index = stop == last_row == first_row + 1 and start is not None  # the last row, however many there are
+        stop = stop if last_row < size or by_index else None
     return (None if start == 0 else start), stop, step
 
 
@@ -433,10 +434,9 @@ def _beside(maps: LoweringBuilder, step: Instruction, operands: Operands, known:
     view = View(tuple(dims))
     grown = [_as_large(maps, p, view, f"{step.name}/{i}") for i, p in enumerate(placed)]
     full = frozenset.intersection(*(p.full for p in placed))
-    folded = frozenset(view.axes) if len(known) < len(operands) else frozenset[int]()  # constants read nothing
     fixed = [(value, range(len(sizes))) for p, value in zip(operands, step.inputs, strict=True) if p is None]
     node = maps.node("concat", step, [*grown, *constants(maps, step, view, range(len(sizes)), fixed)])
-    out = Placed(node, view, full, step.name, folded)
+    out = Placed(node, view, full, step.name)
     read = iter(zip(known, grown, strict=True))
     parts = [
         (None, value) if p is None else (next(read), value) for p, value in zip(operands, step.inputs, strict=True)
@@ -464,7 +464,7 @@ def _from_sources(p: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | None,
         if size == 0:
             continue
         if not isinstance(size, int) or size < 1 or (read is not None and read[0].beside and read[0].origins is None):
-            nodes = {read[1].node for read, _ in parts if read is not None}
+            nodes = {None if read is None else read[1].node for read, _ in parts}  # constants read nothing
             return replace(p, beside=len(nodes) > 1 or any(read[0].beside for read, _ in parts if read is not None))
         origins = None if read is None or not read[0].beside else read[0].origins
         laid.append((origins, None if read is None else Source(read[1].node, read[1].full, is_map=True), size))
@@ -579,7 +579,8 @@ def _end_to_end(
     placed, carried = together
     node = maps.node("concat", step, placed, axis=axis)
     dims = [along(axis, size) if e == d else carried.get(e, Dimension()) for e, size in enumerate(sizes)]
-    return Placed(node, View(tuple(dims)), frozenset.intersection(*(p.full for p in placed)))
+    full = frozenset.intersection(*(p.full for p in placed))
+    return Placed(node, View(tuple(dims)), full, folded=any(p.folded for p in placed))
 
 
 @place.register(program.Roll)

@@ -39,7 +39,7 @@ class Recipe:
     full: frozenset[int]
     #: After what the result is called: the operand of that number, or the step itself, ``None`` for nothing.
     label: int | None
-    folded: frozenset[int]
+    folded: bool
     weighs: Literal["", "all", "some"]
     taken: frozenset[tuple[int, int]]
     #: Whether only symbols say how large its map is along some axis.

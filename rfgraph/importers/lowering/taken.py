@@ -49,9 +49,9 @@ def take(maps: LoweringBuilder, step: Instruction, p: Placed, reading: Reading) 
             for i, attribute in enumerate(("kernel", "stride", "dilation"))
         }
         node = maps.node("max_pool", step, [Placed(node, None)], **attributes)
-        folded |= set(windows)
+        folded = True
     if any(not digit.steps and not digit.read.all() for digits in reading.digits for digit in digits):
-        folded |= view.axes  # channels that are constants read nothing
+        folded = True  # channels that are constants read nothing
     parts = {key: part for one in along.values() for key, part in one.parts.items()}
     dims = [Dimension(joined(_part(digit, parts) for digit in digits if digit.size != 1)) for digits in reading.digits]
     return Placed(node, View(tuple(dims)), p.full, step.name, folded)

@@ -75,10 +75,10 @@ def _slide(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, o
     if primitive.ceil_mode:
         attributes["ceil_mode"] = True
     node = maps.node(primitive.function, step, [p], **attributes, **_channels(primitive))
-    folded = _unmixed(primitive, p)
-    if primitive.apart:
-        folded |= {axis for axis, i in taken.items() if primitive.kernel[i] > 1}
-    return Placed(node, _slid(p, primitive, step, axes, strides), p.full, folded=folded)
+    unfolds = primitive.apart and any(primitive.kernel[i] > 1 for i in taken.values())
+    return Placed(
+        node, _slid(p, primitive, step, axes, strides), p.full, folded=unfolds or _is_folded_after(primitive, p)
+    )
 
 
 @place.register(program.SlideTransposed)
@@ -109,16 +109,12 @@ def _slide_transposed(
     if bound:
         attributes["bound"] = bound
     node = maps.node("conv_transpose", step, [p], **attributes, **_channels(primitive))
-    return Placed(node, _slid(p, primitive, step, axes, {}), p.full, folded=_unmixed(primitive, p))
+    return Placed(node, _slid(p, primitive, step, axes, {}), p.full, folded=_is_folded_after(primitive, p))
 
 
-def _unmixed(primitive: Window, p: Placed) -> frozenset[int]:
-    """Return the axes of which positions that lie among the channels of ``p`` stay apart when a window slides over it.
-
-    All channels are summed where they are one group.
-    """
-    one = primitive.channel is not None and getattr(primitive, "groups", 1) == 1
-    return frozenset() if one else p.folded
+def _is_folded_after(primitive: Window, p: Placed) -> bool:
+    """Return whether positions lie among the channels behind a window too: one group of channels sums all of them."""
+    return p.folded and (primitive.channel is None or getattr(primitive, "groups", 1) != 1)
 
 
 def _windowed(
@@ -212,7 +208,7 @@ def _within(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, 
     for d in sliding:
         if not view.dims[d].axes:
             inside = inside.replaced(d, other(sizes[d]))
-    return Placed(node, _of_channels(inside, primitive, sizes), p.full, folded=_unmixed(primitive, p))
+    return Placed(node, _of_channels(inside, primitive, sizes), p.full, folded=_is_folded_after(primitive, p))
 
 
 def _cells(primitive: program.Slide, i: int, view: View, d: int) -> int | None:
@@ -263,7 +259,7 @@ def _within_bound(
     for d in _sliding(primitive):
         if not same or d not in sliding:
             widened = widened.replaced(d, other(sizes[d]))
-    return Placed(p.node, _of_channels(widened, primitive, sizes), p.full, step.name, _unmixed(primitive, p))
+    return Placed(p.node, _of_channels(widened, primitive, sizes), p.full, step.name, _is_folded_after(primitive, p))
 
 
 def _of_channels(view: View, primitive: Window, sizes: Shape) -> View:
@@ -436,5 +432,4 @@ def _exchanged(op: str, primitive: Exchange, maps: LoweringBuilder, step: Instru
     blocks = {axes[d]: block for d, block in zip(primitive.dims, primitive.blocks, strict=True) if d in axes}
     bound = unmixed(p) if op == "depth_to_space" else {}
     node = maps.node(op, step, [p], block=maps.per_axis(blocks, 1), **bound)
-    apart = p.folded | set(blocks) if op == "space_to_depth" else p.folded
-    return Placed(node, view, p.full, folded=apart)
+    return Placed(node, view, p.full, folded=p.folded or op == "space_to_depth")
