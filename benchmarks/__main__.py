@@ -13,7 +13,7 @@ import networkx as nx
 from rich.console import Console
 
 import rfgraph
-from benchmarks import arrays, beside, cluster, growth, peers, published, startup, sweeps
+from benchmarks import arrays, beside, cluster, cold, growth, peers, published, startup, sweeps
 from benchmarks.graphs import NETWORKS, SMALLEST
 from benchmarks.lines import Line, markdown_lines, rich_lines
 from benchmarks.measure import peak_bytes, time_side_by_side
@@ -28,7 +28,7 @@ ARRAY_SIZES = "1000000,10000000"
 PHASES = (16, 64)
 
 #: What stands in the one table; ``passes`` is a table of its own, with every step of an analysis.
-PARTS = ("engine", "published", "growth", "arrays", "startup", "sweeps", "cluster", "beside", "peers")
+PARTS = ("engine", "published", "cold", "growth", "arrays", "startup", "sweeps", "cluster", "beside", "peers")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,6 +61,8 @@ def _lines(options: argparse.Namespace) -> list[Line]:
             lines += [_engine_line(row) for rows in _graphs(options, answers) for row in rows[1:]]
         elif part == "published":
             lines += published.measure(published.NETWORKS, options.runs)
+        elif part == "cold":
+            lines += cold.measure(options.runs)
         elif part == "arrays":
             lines += arrays.measure(options.array_sizes, PHASES, options.runs)
         elif part == "startup":

@@ -1,4 +1,4 @@
-"""How cost grows with a network: blocks of a ResNet, depth of a U-Net, width of an Inception block."""
+"""How cost grows with a network: blocks of a ResNet, depth of a U-Net, width of an Inception block, hourglasses."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from benchmarks.passes import YARDSTICK, Pass, yardstick
 BLOCKS = (10, 100, 1_000, 10_000, 100_000)
 DEPTHS = (2, 3, 4, 5, 6, 7, 8)
 WIDTHS = (2, 4, 8, 16, 32, 64)
+STACKS = (1, 2, 4, 8, 16, 32)
 
 
 def resnet(blocks: int) -> nx.MultiDiGraph:
@@ -61,11 +62,34 @@ def inception(width: int) -> nx.MultiDiGraph:
     return net.graph
 
 
+def hourglass(stacks: int) -> nx.MultiDiGraph:
+    """Return so many hourglasses in a row; each halves its maps four times, and doubles and adds them again.
+
+    References
+    ----------
+    Newell, Yang, Deng, Stacked Hourglass Networks for Human Pose Estimation, ECCV 2016.
+    """
+    net = rfgraph.Network(f"hourglass_{stacks}", axes=2)
+    x = net.conv("stem", net.input("image"), kernel=7, stride=2, padding=3)
+    for stack in range(stacks):
+        skips = []
+        for level in range(4):
+            skips.append(net.conv(f"{stack}/skip{level}", x, kernel=3, padding=1))
+            x = net.conv(f"{stack}/down{level}", net.max_pool(f"{stack}/pool{level}", x, kernel=2), kernel=3, padding=1)
+        x = net.conv(f"{stack}/middle", x, kernel=3, padding=1)
+        for level in reversed(range(4)):
+            up = net.resize(f"{stack}/resize{level}", x, scale=2, mode="nearest")
+            x = net.add(f"{stack}/add{level}", skips[level], up)
+        x = net.conv(f"{stack}/out", x, kernel=1)
+    return net.graph
+
+
 #: What is made, what its number counts, and the numbers.
 KINDS: tuple[tuple[Callable[[int], nx.MultiDiGraph], str, Sequence[int]], ...] = (
     (resnet, "blocks", BLOCKS),
     (unet, "levels", DEPTHS),
     (inception, "branches", WIDTHS),
+    (hourglass, "stacks", STACKS),
 )
 
 

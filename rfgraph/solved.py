@@ -363,7 +363,7 @@ class Walked:
             return self.general.misaligned(modes)
         if not self.plain.misaligned:
             return []
-        if not self.plain.has_no_holes:
+        if not self.plain.has_no_holes or self.plain.takes_rows:
             return self.general.misaligned(modes, [self.layers.ids[merge] for merge in self.plain.misaligned])
         return find_plain(self.plain, modes, lambda: self._branches)
 
@@ -377,6 +377,8 @@ class Walked:
             return None
         if not self.plain.misaligned:
             return True
+        if self.plain.takes_rows:
+            return None
         if self.plain.is_surely_off(modes):
             return False
         verdicts = plain_verdicts(self.plain, modes, lambda: self._branches)

@@ -11,12 +11,14 @@ import networkx as nx
 import pytest
 
 import rfgraph
-from benchmarks import arrays, beside, cluster, growth, measure, peers, published
+from benchmarks import arrays, beside, cluster, cold, growth, measure, peers, published
 from benchmarks.__main__ import main
 from benchmarks.graphs import NETWORKS, SMALLEST
 from benchmarks.lines import HEADINGS
 from benchmarks.passes import LARGE, Pass, answers, passes, yardstick
 from benchmarks.table import COLUMNS
+from rfgraph.fast import interning
+from rfgraph.fast.interning import Table
 
 WORK = ("topological_sort", "compile", "forward", "reverse", "alignment", "holes", "effective sizes", "analyze")
 
@@ -156,7 +158,8 @@ def test_the_table_of_the_terminal_shows_every_column_in_full(capsys: pytest.Cap
         (["--runs", "0"], "0 is not a positive number of runs"),
         (
             ["--parts", "engine,speed"],
-            "'speed' is not one of engine, published, growth, arrays, startup, sweeps, cluster, beside, peers, passes",
+            "'speed' is not one of engine, published, cold, growth, arrays, startup, sweeps, cluster, beside, peers, "
+            "passes",
         ),
         (["--parts", "engine,passes"], "passes have a table of their own; ask for them alone"),
     ],
@@ -269,16 +272,33 @@ def test_networks_that_grow_have_a_line_each() -> None:
             ("resnet", "blocks", (10,)),
             ("unet", "levels", growth.DEPTHS),
             ("inception", "branches", (2, 4, 8)),
+            ("hourglass", "stacks", (1, 2, 4, 8)),
         )
         for number in numbers
     ]
-    assert [line.said for line in lines if line.on.startswith(("resnet", "unet, 2", "inception, 2"))] == [
-        "growth 1.00"
-    ] * 3
+    assert [
+        line.said for line in lines if line.on.startswith(("resnet", "unet, 2", "inception, 2", "hourglass, 1"))
+    ] == ["growth 1.00"] * 4
     for make, _, numbers in growth.KINDS:
         report = rfgraph.analyze(make(numbers[0]))
         assert report.aligned
         assert len(report.outputs) == 1
+
+
+@pytest.mark.usefixtures("short_runs")
+def test_networks_are_measured_when_they_are_first_met_and_when_they_are_met_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[Table] = []
+    monkeypatch.setattr(interning, "_TABLES", {})
+    monkeypatch.setattr(interning, "Table", lambda lanes: begun.append(Table(lanes)) or begun[-1])
+    lines = cold.measure(2, [network for network in cold.NETWORKS if network[0] == "1 hourglass"])
+    assert [(line.what, line.on) for line in lines] == [
+        (f"findings, {when}", "1 hourglass, any size, 24 nodes") for when in ("met again", "first met")
+    ]
+    asked = [table for table in begun if table.frames]
+    assert len(asked) == 1 + (1 + 2)  # met again by what the first one left; each of two runs begins anew
+    assert len({(len(table.frames), len(table.specs)) for table in asked}) == 1
 
 
 def test_what_torch_tells_of_a_network_is_what_rfgraph_does() -> None:

@@ -302,9 +302,15 @@ class Window:
         >>> Window(size=3, stride=2, padding=1).over(2)
         [(-1, 1), (1, 3)]
         """
-        if self.kind == "local" and outputs == len(self.intervals):
+        if self.kind != "local":
+            return [self.interval(y) for y in range(outputs)]
+        period = len(self.intervals)
+        if outputs == period:
             return self.intervals
-        return [self.interval(y) for y in range(outputs)]
+        read = list(self.intervals)
+        for shift in range(self.step, -(-outputs // period) * self.step, self.step):
+            read += [None if ends is None else (ends[0] + shift, ends[1] + shift) for ends in self.intervals]
+        return read[:outputs]
 
     def ends(self, y: int) -> tuple[int | None, int | None] | None:
         """Return the first and the last index that output ``y`` reads, ``None`` where it reads nothing.

@@ -98,22 +98,16 @@ class Plain:
         too, if that interval is no shorter than they lie apart. And so does a merge, if its branches leave no gap.
         """
         table = self._table
-        needs, lanes, frames = table.needs, table.lanes, table.frames
+        needs, lanes = table.needs, table.lanes
         states, feeds, numbers, lane = self.states, self.feeds, lanes.frames, lanes.lane
-        # By spec and frame: where the two lanes of an axis begin, and what has to stand in both together.
-        least: dict[tuple[int, int], list[tuple[int, int, float]]] = {}
+        least: dict[tuple[int, int], list[tuple[int, int, float]]] = {}  # by spec and frame
         at = 0
         for spec, degree in zip(self.specs, self.degrees, strict=True):
             if degree == 1 and needs[spec]:
                 state = states[feeds[at]]
                 held = least.get((spec, state & numbers))
                 if held is None:
-                    of_axes = frames[state & numbers]
-                    held = [
-                        (lanes.before(axis), lanes.last(axis), more + 2 * lanes.zero)
-                        for axis, need in needs[spec].items()
-                        if (more := of_axes[axis].shape.least(need)) > 0
-                    ]
+                    held = table.least_ends(spec, state & numbers, needs[spec])
                     least[spec, state & numbers] = held
                 for at_before, at_last, more in held:
                     if (state >> at_before & lane) + (state >> at_last & lane) < more:
@@ -190,6 +184,12 @@ class Plain:
         """Return what a node reads, by slot; the node is named by its id."""
         end = self._ends[v]
         return self.feeds[end - self.degrees[v] : end]
+
+    @cached_property
+    def takes_rows(self) -> bool:
+        """Whether some op takes one position of its map, so that what lies apart may be rows of it."""
+        specs = self._table.specs
+        return any(op.takes_one for spec in set(self.specs) for op in specs[spec].ops)
 
     def stacks(self, v: int) -> bool:
         """Return whether a node, by id, keeps its inputs apart, as channels."""
@@ -281,7 +281,7 @@ class Plain:
         """Return whether a local field along an axis passes each edge, [E]."""
         frames, feeds = self._table.frames, self._tails
         is_local = [frames[number][axis].shape.is_local for number in self._numbers]
-        sizes = [of_map[axis] for of_map in self.sizes()]
+        sizes = [of_map[axis] for of_map in self._sizes]
         live, at = list[bool](), 0
         for v, degree in enumerate(self.degrees):
             for tail in feeds[at : at + degree]:
@@ -329,6 +329,10 @@ class Plain:
 
     def sizes(self) -> list[tuple[Size, ...]]:
         """Return the size of every node's map on every axis, [V][A]."""
+        return self._sizes
+
+    @cached_property
+    def _sizes(self) -> list[tuple[Size, ...]]:
         table, keys, known = self._table, self._table.lanes.frames | self._table.lanes.sizes, dict[int, Any]()
         sizes = []
         for state in self.states.values():
@@ -369,7 +373,7 @@ class Plain:
                 return self._extremes_in_phases()
             except NotPlainError:
                 return None
-        lanes, known, of_maps = self._table.lanes, self._table.frames, self.sizes()
+        lanes, known, of_maps = self._table.lanes, self._table.frames, self._sizes
         extremes: list[Extremes] = []
         walked: list[tuple[list[Size], list[int]]] = []  # sizes of maps and fields, of each axis
         for axis in range(len(self.axes)):
@@ -390,7 +394,7 @@ class Plain:
 
     def _extremes_in_phases(self) -> list[Extremes]:
         """Return the same of a network that upsamples: there the shapes of paths differ where they meet."""
-        known, sizes, feeds, extremes = self._table.specs, self.sizes(), iter(self._tails), list[Extremes]()
+        known, sizes, feeds, extremes = self._table.specs, self._sizes, iter(self._tails), list[Extremes]()
         tails = [list(islice(feeds, degree)) for degree in self.degrees]
         distinct = [known[spec].ops for spec in set(self.specs)]
         for axis in range(len(self.axes)):

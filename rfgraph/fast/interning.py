@@ -156,6 +156,15 @@ class Table:
     #: How branches of a network that upsamples lie to each other, by all that decides it.
     verdicts: dict[Hashable, Verdict] = field(default_factory=dict)
     gaps: dict[tuple[Shape, Shape], int] = field(default_factory=dict)
+    #: Of merges whose output phases differ, by their state and those that they read: the branches that do not line up,
+    #: with their axis, as ``rfgraph.fast.merges`` keeps them, and whether what they read leaves a gap.
+    apart: dict[tuple[int, ...], list[tuple[int, Any]]] = field(default_factory=dict)
+    leave_a_gap: dict[tuple[int, ...], bool] = field(default_factory=dict)
+    #: What ops read through fields whose phases differ, and what covers two unlike fields: axes mostly read alike.
+    passed: dict[tuple[Window, int, bool, Shape], tuple[Shape, int, int]] = field(default_factory=dict)
+    covered: dict[tuple[Shape, Shape, int, int], tuple[Shape, int]] = field(default_factory=dict)
+    #: By spec, frame and what the spec needs: where the lanes of an axis begin, and what has to stand in both together.
+    least: dict[tuple[int, int, tuple[float, ...]], list[tuple[int, int, float]]] = field(default_factory=dict)
     #: By spec, map sizes, axis and the shape of a path: what shape it has behind that op, and how much longer it is.
     path_steps: dict[tuple[int, tuple[Size, ...], int, Shape], tuple[Shape, int]] = field(default_factory=dict)
     strides: IntegerArray | None = None  # of the frames, when they were last asked for
@@ -167,8 +176,8 @@ class Table:
     def is_full(self) -> bool:
         """Whether it is time to begin another, with room for the frames of a network."""
         most = min(MAX_FRAMES, self.lanes.frames // 2)
-        kept = (self.frames, self.sized_steps, self.covers, self.meetings, self.path_steps)
-        of_branches = (self.comparisons, self.verdicts, self.gaps)
+        kept = (self.frames, self.sized_steps, self.covers, self.meetings, self.path_steps, self.passed, self.covered)
+        of_branches = (self.comparisons, self.verdicts, self.gaps, self.apart, self.leave_a_gap, self.least)
         return (
             len(self.specs) > MAX_SPECS or self.phases > MAX_ALL_PHASES or max(map(len, (*kept, *of_branches))) > most
         )
@@ -351,11 +360,15 @@ class Table:
                 raise NotPlainError("its stride has more than 3000 digits")
             alone = shape if read.step == 1 else self.shape(Window(1, step))
             return alone, first * shape.step, last * shape.step
-        field = read.through(shape.window)
-        if not field.is_local or not field.exact:
-            raise NotPlainError(f"an op reads {_described(field)}")
-        window, first, last = shape_and_ends(field)
-        return self.shape(window), first, last
+        key = read, read.spacing, read.holes, shape  # equal windows may differ in their holes
+        passed = self.passed.get(key)
+        if passed is None:
+            field = read.through(shape.window)
+            if not field.is_local or not field.exact:
+                raise NotPlainError(f"an op reads {_described(field)}")
+            window, first, last = shape_and_ends(field)
+            self.passed[key] = passed = self.shape(window), first, last
+        return passed
 
     def reads_at(self, spec: int, map_sizes: tuple[Size, ...]) -> tuple[Read, ...]:
         """Return what an op reads of a map, one entry per axis."""
@@ -388,6 +401,32 @@ class Table:
             covers = all(read.covers(size) for read, size in zip(reads, map_sizes, strict=True))
             self.covers[spec, map_sizes] = covers
         return covers
+
+    def least_ends(self, spec: int, number: int, needs: Mapping[int, float]) -> list[tuple[int, int, float]]:
+        """Return what has to stand in the lanes of an input, so that a node that reads several positions skips none.
+
+        Parameters
+        ----------
+        spec, number
+            Those of the node, and of the frame of its input.
+        needs
+            By axis, how many outputs of its input the positions lie apart.
+
+        Returns
+        -------
+        list[tuple[int, int, float]]
+            Where both lanes of an axis begin, and the least that they may hold together.
+        """
+        key = spec, number, (*needs, *needs.values())
+        least = self.least.get(key)
+        if least is None:
+            lanes, of_axes = self.lanes, self.frames[number]
+            self.least[key] = least = [
+                (lanes.before(axis), lanes.last(axis), more + 2 * lanes.zero)
+                for axis, need in needs.items()
+                if (more := of_axes[axis].shape.least(need)) > 0
+            ]
+        return least
 
     def merged(self, spec: int, degree: int, a: int, b: int) -> tuple[int, int]:
         """Return the state of a merge of two inputs of unequal frames or map sizes, and bits that say how they are off.
@@ -465,10 +504,14 @@ class Table:
             raise NotPlainError(f"branches of strides {strides[0]} and {strides[1]} meet")
         if degree > 2 and (one.skips or other.skips):
             raise NotPlainError("several branches meet, of which one reads nothing at some outputs")
-        window, leads = covering(one, other, before, last)
-        if not window.is_local:
-            raise NotPlainError(f"what branches have in common is {_described(window)}")
-        return self.shape(shape_and_ends(window)[0]), leads
+        key = one, other, before, last
+        covered = self.covered.get(key)
+        if covered is None:
+            window, leads = covering(one, other, before, last)
+            if not window.is_local:
+                raise NotPlainError(f"what branches have in common is {_described(window)}")
+            self.covered[key] = covered = self.shape(shape_and_ends(window)[0]), leads
+        return covered
 
     def compared(self, one: Shape, other: Shape, before: int, last: int) -> Comparison:
         """Return how two branches lie to each other by their centres alone: ``rfgraph.algebra.alignment.compare``.

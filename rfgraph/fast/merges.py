@@ -118,15 +118,14 @@ def apart(table: Table, merges: Iterable[tuple[int, int, Sequence[int]]]) -> Ite
     lane, zero, guards, across = lanes.lane, lanes.zero, lanes.guards, lanes.across
     places = [(axis, lanes.before(axis), lanes.last(axis), lane << lanes.before(axis)) for axis in range(lanes.axes)]
     for merge, of_merge, states in merges:
-        of_axes, live = frames[of_merge & lanes.frames], _live(table, of_merge, states)
         if phased and not phased.isdisjoint([state & lanes.frames for state in states]):
-            known: dict[tuple[Side, ...], list[Apart]] = {}  # axes mostly read alike
-            for axis in range(lanes.axes):
-                sides = _sides(table, axis, states, None if live is None else live[axis])
-                if sides not in known:
-                    known[sides] = _apart_in_phases(table, merge, sides)
-                yield from ((axis, pair) for pair in known[sides])
+            key = of_merge, *states
+            pairs = table.apart.get(key)
+            if pairs is None:
+                table.apart[key] = pairs = _apart_on_axes(table, merge, states, _live(table, of_merge, states))
+            yield from ((axis, pair._replace(merge=merge)) for axis, pair in pairs)
             continue
+        of_axes, live = frames[of_merge & lanes.frames], _live(table, of_merge, states)
         one, *others = states
         differ = 0
         for other in others:
@@ -188,6 +187,20 @@ def _sides(table: Table, axis: int, states: Sequence[int], live: Sequence[int] |
     return tuple(sides)
 
 
+def _apart_on_axes(
+    table: Table, merge: int, states: Sequence[int], live: Sequence[Sequence[int]] | None
+) -> list[tuple[int, Apart]]:
+    """Return the branches of a merge whose output phases differ that do not line up, with their axis."""
+    pairs: list[tuple[int, Apart]] = []
+    known: dict[tuple[Side, ...], list[Apart]] = {}  # axes mostly read alike
+    for axis in range(table.lanes.axes):
+        sides = _sides(table, axis, states, None if live is None else live[axis])
+        if sides not in known:
+            known[sides] = _apart_in_phases(table, merge, sides)
+        pairs += [(axis, pair) for pair in known[sides]]
+    return pairs
+
+
 def _apart_in_phases(table: Table, merge: int, sides: Sequence[Side]) -> list[Apart]:
     """Return the branches of a merge whose centre is not that of the widest one, at some output phase."""
     widest = max([side.size for side in sides], default=0)
@@ -212,10 +225,14 @@ def leave_a_gap(table: Table, of_merge: int, states: Sequence[int]) -> bool:
     """
     lanes = table.lanes
     if not table.phased.isdisjoint([state & lanes.frames for state in states]):
-        live = _live(table, of_merge, states)
-        axes = range(lanes.axes)
-        of_axes = {_sides(table, axis, states, None if live is None else live[axis]) for axis in axes}
-        return any(_leave_a_gap_in_phases(table, sides) for sides in of_axes)
+        key = of_merge, *states
+        gap = table.leave_a_gap.get(key)
+        if gap is None:
+            live = _live(table, of_merge, states)
+            axes = range(lanes.axes)
+            of_axes = {_sides(table, axis, states, None if live is None else live[axis]) for axis in axes}
+            gap = table.leave_a_gap[key] = any(_leave_a_gap_in_phases(table, sides) for sides in of_axes)
+        return gap
     ends, guards, sign = lanes.ends, lanes.guards, lanes.size - 1
     least = states[0] & ends
     for state in states[1:]:

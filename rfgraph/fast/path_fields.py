@@ -99,6 +99,9 @@ def _add(groups: dict[Shape, Lengths], shape: Shape, lengths: Lengths) -> None:
 def _ends(groups: dict[Shape, Lengths]) -> Lengths | None:
     if not groups:
         return None
+    if len(groups) == 1:
+        ((shape, (shortest, longest)),) = groups.items()
+        return shortest + shape.size, longest + shape.size
     return (
         min([shortest + shape.size for shape, (shortest, _) in groups.items()]),
         max([longest + shape.size for shape, (_, longest) in groups.items()]),

@@ -172,6 +172,11 @@ class Op:
         return not self.bound
 
     @property
+    def takes_one(self) -> bool:
+        """Whether it takes one position by its index, whatever the size of its map."""
+        return False
+
+    @property
     def rearranges(self) -> bool:
         """Whether neighbours in its map are not neighbours in the map that it reads, so that holes are no defect."""
         return False

@@ -134,6 +134,13 @@ class Slice(Op):
         return 1 if (self.start or 0) >= 0 else 0
 
     @property
+    def takes_one(self) -> bool:
+        start = self.start or 0
+        if self.stop is None:
+            return start == -1
+        return self.stop - start == 1 and (start < 0) == (self.stop < 0)
+
+    @property
     def unplaced(self) -> Window | None:
         return Window(1, self.step)
 
@@ -191,6 +198,10 @@ class Gather(Op):
             if beyond:
                 raise AttributeValueError(f"position {beyond[0]} is not one of the {op.source_size} of its map")
         return op
+
+    @property
+    def takes_one(self) -> bool:
+        return self.positions is not None and len(self.positions) == 1
 
     @property
     def rearranges(self) -> bool:

@@ -193,9 +193,9 @@ def _disagreements(
     graph: Branches, merges: Iterable[int], axis: int, mode: Mode
 ) -> Iterator[_Disagreement | _Dependence]:
     """Yield each pair of branches of each merge that does not line up, or does so at some input sizes only."""
-    layers, solution = graph.compiled.layers, graph.solution(axis)
+    solution = graph.solution(axis)
     for v in merges:
-        if len(layers.tails[v]) < 2 or not layers.ops[v][axis].compares:
+        if not graph.compares(v, axis):
             continue
         live = graph.live(v, axis)
         if solution is not None and any(field.kind == "unknown" for _, _, field in live):
@@ -251,8 +251,8 @@ def _compared(
 
 def _is_unchecked(graph: Branches, v: int, axis: int) -> bool:
     """Return whether merge ``v`` cannot be checked."""
-    layers, solution = graph.compiled.layers, graph.solution(axis)
-    sides = graph.live(v, axis) if layers.ops[v][axis].compares else []
+    solution = graph.solution(axis)
+    sides = graph.live(v, axis) if graph.compares(v, axis) else []
     if len({tail for _, tail, _ in sides}) < 2:
         return False
     unknown = {slot for slot, _, field in sides if field.kind == "unknown"}

@@ -15,7 +15,9 @@ from rfgraph.algebra.window import EMPTY, IDENTITY, Window
 from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.dominators import DominatorTree
+from rfgraph.passes.fold import fold
 from rfgraph.passes.results import Fields
+from rfgraph.passes.rows import IsRow
 
 if TYPE_CHECKING:  # numpy is imported where it is needed
     from rfgraph.passes.by_size import Field, SolutionBySize
@@ -30,6 +32,23 @@ class Branches:
     source: int
     #: Fields by residue of the input size of every axis, where they are solved.
     solutions: Sequence[SolutionBySize | None] = ()
+
+    @cached_property
+    def _rows(self) -> dict[int, dict[int, bool]]:
+        return {}
+
+    def compares(self, v: int, axis: int) -> bool:
+        """Return whether ``v`` reads several maps at the same position, so that they have to line up.
+
+        A map of one row that was taken out of another has no such grid.
+        """
+        layers = self.compiled.layers
+        if len(layers.tails[v]) < 2 or not layers.ops[v][axis].compares:
+            return False
+        if axis not in self._rows:
+            takes = any(op[axis].takes_one for op in layers.ops)
+            self._rows[axis] = fold(layers, self.source, IsRow(self.compiled, axis)) if takes else {}
+        return not self._rows[axis].get(v, False)
 
     def live(self, v: int, axis: int) -> list[tuple[int, int, Window]]:
         """Return slot, tail and field of each input of ``v`` that carries a local field."""

@@ -660,6 +660,26 @@ def test_rows_written_one_by_one_into_an_array_are_an_axis():
     assert report.region(last, (3,)).box == ((1, 5),)
 
 
+@pytest.mark.parametrize("axis", [2, 3])
+def test_rows_written_into_an_array_keep_the_other_axis(axis):
+    """The same in a map of two axes, along either, each row made of the one before it as well."""
+    net = Net((1, 2, 4, 5))
+    x = net.conv(net.x)
+    size, state = x.shape[axis], None
+    filled = net.weight(*x.shape)
+    for i in range(size):
+        row = slice_(net, x, axis, i, i + 1)
+        state = row if state is None else net.relu(net.add(row, state))
+        parts = [slice_(net, filled, axis, 0, i), state, slice_(net, filled, axis, i + 1)]
+        filled = net.concat(axis, *(part for part in parts if part.shape[axis]))
+    program = net.build.program([net.conv(filled, kernel=1, padding=0)])
+    graph = lower(program)
+    report = rfgraph.analyze(graph)
+    assert report[list(graph)[-1]].map_size == (4, 5)
+    assert not report.findings
+    check_moves(program, layout_of(program))
+
+
 def test_a_recurrence_written_out_reads_the_rows_before():
     net = Net((1, 2, 4, 6))
     x = net.conv(net.x)

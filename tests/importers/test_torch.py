@@ -784,8 +784,53 @@ TWINS = {
 #: Rows of these are in test_torchvision.
 VISION = ("torchvision::deform_conv2d",)
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 QUANTIZED = [f"quantized_decomposed::{op}_per_{what}" for op in ("quantize", "dequantize")
              for what in ("tensor", "channel")]  # fmt: skip
+
+
+class InRows(nn.Module):
+    """A convolution, and a recurrence along one of its axes, written with a cell of torch."""
+
+    def __init__(self, cell, axis, **options):
+        super().__init__()
+        self.conv, self.cell, self.axis = nn.Conv2d(1, 2, 3, padding=1), cell(2, 3, **options), axis
+
+    def forward(self, x):
+        x = self.conv(x)
+        state = x.new_zeros(x.shape[5 - self.axis], 3)
+        states, outputs = (state, state), []
+        for row in x.unbind(self.axis):
+            if isinstance(self.cell, nn.LSTMCell):
+                states = self.cell(row[0].mT, states)
+            else:
+                states = (self.cell(row[0].mT, states[0]),)
+            outputs.append(states[0].mT[None])
+        return torch.stack(outputs, self.axis)
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [(nn.LSTMCell, {}), (nn.GRUCell, {}), (nn.RNNCell, {}), (nn.RNNCell, {"nonlinearity": "relu", "bias": False})],
+)
+def test_cells_along_an_axis_read_the_rows_before(cell, options, axis):
+    model = InRows(cell, axis, **options).double()
+    for parameter in model.parameters():
+        parameter.data.abs_()  # so that no relu holds anything back
+    x = torch.rand(1, 1, 4, 5, dtype=torch.float64, requires_grad=True)
+    report = rfgraph.analyze(model, example=(1, 1, 4, 5))
+    (end,) = report.outputs
+    assert report[end].map_size == (4, 5)
+    assert report[end].status == "bound"
+    assert not report.findings
+    y = model(x)
+    for index in np.ndindex(4, 5):
+        (read,) = torch.autograd.grad(y[0, :, *index].sum(), x, retain_graph=True)
+        pixels = read[0, 0].nonzero()
+        box = report.region(end, index).box
+        assert all(first <= low and high <= last for (first, last), low, high in
+                   zip(box, pixels.amin(0).tolist(), pixels.amax(0).tolist(), strict=True))  # fmt: skip
 
 
 @pytest.mark.parametrize("op", QUANTIZED)
@@ -808,6 +853,7 @@ def test_every_operator_has_a_row():
         *SELECTING,
         *COMPUTED,
         *RECURRENT,
+        *CELLS,
         *VISION,
         *QUANTIZED,
         "sym_size",

@@ -199,6 +199,27 @@ def test_a_border_repeats_a_map_once_and_a_crop_takes_what_is_there(attributes, 
             rfgraph.analyze(net, input_size=least - 1)
 
 
+@pytest.mark.parametrize(("op", "attributes"), [c[:2] for c in MORE_CASES], ids=lambda v: str(v)[:60])
+def test_what_takes_one_position_takes_it_of_every_map(op, attributes):
+    parsed = kind_of(op).parse({"op": op, **attributes}, 0, 1)
+    if not parsed.takes_one:
+        return
+    for size in range(1, 12):
+        try:
+            assert parsed.size((size,)) == 1
+        except SizeError:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("attributes", "one"),
+    [({"start": 3, "stop": 4}, True), ({"stop": 1}, True), ({"start": -1}, True), ({"start": -2, "stop": -1}, True),
+     ({"start": -1, "stop": 1}, False), ({"start": 3}, False), ({"stop": -1}, False), ({"start": 1, "stop": 3}, False)],
+)  # fmt: skip
+def test_a_slice_of_one_position(attributes, one):
+    assert kind_of("slice").parse({"op": "slice", **attributes}, 0, 1).takes_one is one
+
+
 def test_a_slice_takes_what_python_takes():
     for start in (None, *range(-4, 5)):
         for stop in (None, *range(-4, 5)):

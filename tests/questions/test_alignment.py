@@ -269,3 +269,64 @@ def test_jump_pointers_find_what_walking_up_finds(parents, data):
 
     u, v = (data.draw(st.integers(0, len(parents))) for _ in range(2))
     assert tree.meet(u, v) == next(w for w in up(u) if w in up(v))
+
+
+def in_rows(take, size):
+    """A network that runs along y row by row: what was made of the row before is added to the next one."""
+    net = Network("rows", axes=2)
+    x = net.conv("stem", net.input("image", size=[size, size]), kernel=3, padding=1)
+    state, rows = None, []
+    for i in range(size):
+        row = take(net, f"row{i}", x, i)
+        if state is not None:
+            state = net.conv(f"hidden{i}", state, kernel=[1, 3], padding=[0, 1])
+        state = row if state is None else net.add(f"state{i}", row, state)
+        rows.append(state)
+    net.concat("out", *rows, axis=0)
+    return net
+
+
+def by_slice(net, name, x, i):
+    return net.node("slice", name, x, start=[i, None], stop=[i + 1, None])
+
+
+def from_the_end(net, name, x, i):
+    return net.node("slice", name, x, start=[i - 5, None], stop=[i - 4 or None, None])
+
+
+def by_table(net, name, x, i):
+    return net.node("gather", name, x, positions=[[i], None], source_size=[5, None])
+
+
+@pytest.mark.parametrize("take", [by_slice, from_the_end, by_table])
+def test_rows_taken_by_their_index_have_no_grid_to_line_up_on(take):
+    report = rfgraph.analyze(in_rows(take, 5))
+    assert report["out"].map_size == (5, 5)
+    assert not misaligned(report)
+    assert report.aligned is True
+    assert report.unchecked == ()
+
+
+@pytest.mark.parametrize(("start", "stop"), [(1, 3), (1, None), (-2, None)])
+def test_parts_of_several_rows_have_a_grid(start, stop):
+    net = Network("parts", axes=1)
+    x = net.input("x", size=3)
+    part = net.node("slice", "part", x, start=start, stop=stop)
+    net.add("add", part, net.node("slice", "first", x, stop=2))
+    assert [finding.rule for finding in misaligned(rfgraph.analyze(net))] == ["RF002"]
+
+
+def test_a_row_beside_what_is_none_is_held_against_it():
+    net = Network("beside", axes=1)
+    x = net.input("x", size=5)
+    net.add("add", net.node("slice", "row", x, start=1, stop=2), net.conv("all", x, kernel=5))
+    assert [finding.rule for finding in misaligned(rfgraph.analyze(net))] == ["RF002"]
+
+
+def test_rows_laid_out_to_several_positions_have_a_grid_again():
+    net = Network("laid out", axes=1)
+    x = net.input("x", size=4)
+    one, two = (net.node("slice", f"row{i}", x, start=i, stop=i + 1) for i in (0, 2))
+    wide = [net.conv_transpose(f"wide{i}", row, kernel=2, stride=2) for i, row in enumerate((one, two))]
+    net.add("add", *wide)
+    assert [finding.rule for finding in misaligned(rfgraph.analyze(net))] == ["RF002"]

@@ -245,7 +245,8 @@ def _tidy(size: Dim, start: Dim | None, stop: Dim | None, step: int) -> Bounds:
     if isinstance(size, int) and isinstance(start, int | None) and isinstance(stop, int | None):
         first_row, last_row, _ = slice(start, stop, step).indices(max(size, 0))
         start = start if first_row else None
-        stop = stop if last_row < size else None
+        by_index = stop == last_row == first_row + 1 and start is not None  # the last row, however many there are
+        stop = stop if last_row < size or by_index else None
     return (None if start == 0 else start), stop, step
 
 

@@ -558,6 +558,27 @@ def _recurrent(node: Node, build: Builder) -> Made:
     return [y, states, states] if node.op == "lstm" else [y, states]
 
 
+@HANDLERS.handles("gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell")
+def _cell(node: Node, build: Builder) -> Made:
+    states = node.list("hx") if node.op == "lstm_cell" else [node.tensor("hx")]
+    if node.rank != 2:
+        raise UnspelledError("its input has no batch")
+    hidden = shape_of(states[0])[1]
+    rows = program.Contract(operands=(("b", "k"), ("j", "k")), output=("b", "j"))
+    read = build(rows, node.x, node.tensor("w_ih"), part="input")
+    kept = build(rows, states[0], node.tensor("w_hh"), part="hidden")
+    gates = build(program.Pointwise(function="add"), read, kept, part="gates")
+    if node.op.startswith("rnn"):
+        return build(program.Pointwise(function="tanh"), gates)
+    one, other = (
+        build(program.Slice(dims=(1,), starts=(at,), stops=(at + hidden,), steps=(1,)), gates, part=part)
+        for at, part in ((0, "forget"), (hidden, "output"))
+    )
+    state = build(program.Pointwise(function="add"), one, states[-1], part="state")
+    output = build(program.Pointwise(function="mul"), other, state)
+    return [output, state] if node.op == "lstm_cell" else output
+
+
 # Products.
 
 
