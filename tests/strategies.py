@@ -234,7 +234,13 @@ def _directed(draw, axes, same):
     return attributes, Fraction(1)
 
 
+def _mixing(draw, axes, same):
+    """An op that reads the whole axis, and keeps its map."""
+    return {"op": draw(st.sampled_from(["recurrent", "attention"])), "mixes": True}, Fraction(1)
+
+
 DIRECTED = [_directed, _directed, _conv, _conv_transpose, _resize, _move, _pointwise]
+DIRECTED_PLAIN = [_directed, _mixing, _conv, _move, _pointwise]
 DIRECTED_REGULAR = [_directed, _directed, _conv, _resize, _move, _pointwise]
 
 

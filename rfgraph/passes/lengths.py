@@ -10,11 +10,14 @@ the shortest. Plain networks (r' = r + (k - 1) * S) have one shape per stride, a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from math import gcd
+from operator import and_
 
-from rfgraph.algebra.window import FULL, IDENTITY, Window
+from rfgraph.algebra.window import FULL, IDENTITY, MAY_NOT_REACH, Side, Window
 from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
+from rfgraph.passes.covers import BOTH, EVERYTHING, FIRST, LAST, Covered
 from rfgraph.passes.fold import Domain
 
 #: More lengths than this at one node are put together to ranges; how many paths there are, and the smallest and largest
@@ -30,6 +33,9 @@ SHARE, FEWEST = 1 << 9, 16
 #: Shapes at one node with more phases than this in all are not followed: the fields of the paths there are unknown.
 MAX_PHASES = 1 << 10
 
+#: By the side to which a window reads on: the ends that have to be got to.
+_NEEDED: dict[Side, int] = {"past": FIRST, "future": LAST, "both": BOTH}
+
 Lengths = dict[tuple[int, int], int]  # (shortest, longest) -> how many paths lie between, both included
 Group = tuple[Window, int, Lengths]  # shape, by how much all of the lengths are longer than told, lengths
 
@@ -39,8 +45,10 @@ class PathLengths:
     """The paths to one node, by shape."""
 
     groups: tuple[Group, ...]
-    #: Why the lengths are no exact counts, where they are not.
+    #: Why the lengths are no exact counts, or what reads a whole axis may read less, where that is so.
     why: str
+    #: To which ends of the source the features on every path together get, see ``covers``.
+    ends: int = EVERYTHING
 
     @property
     def count(self) -> int:
@@ -73,7 +81,8 @@ class PathDomain(Domain[PathLengths]):
         self.compiled, self.axis = compiled, axis
         self.reads = compiled.reads[axis]
         self.most, self.counted = most, counted
-        self.steps: dict[tuple[Window, int, str, Window], tuple[Window, int]] = {}
+        self.covered = Covered(compiled, axis)
+        self.steps: dict[tuple[Window, int, str, Window], tuple[Window, int, str]] = {}
         #: How many (shape, length) states were made in all: what the walk costs.
         self.states = 0
 
@@ -97,10 +106,19 @@ class PathDomain(Domain[PathLengths]):
             step = self.steps.get(key)
             if step is None:
                 step = self.steps[key] = self._step(v, window, shape)
-            if not step[0].exact and step[0].is_local:
-                why = why or step[0].why
-            groups.append((step[0], step[1] + longer, lengths))
-        return PathLengths(tuple(groups), why)
+            stepped, more, doubt = step
+            if not doubt and shape.is_local and window.is_unbounded and not value.ends & _NEEDED[window.side]:
+                doubt = f"{self.compiled.layers.describe(v, self.axis)}: {MAY_NOT_REACH}"
+            why = why or doubt
+            groups.append((stepped, more + longer, lengths))
+        return PathLengths(tuple(groups), why, self._ends(v, slot, value.ends))
+
+    def _ends(self, v: int, slot: int, ends: int) -> int:
+        """Return to which of the ends that all paths got to before they get through node ``v`` too."""
+        if not self.counted:
+            return ends  # extremes are of paths that read no whole axis
+        op = self.compiled.layers.ops[v][self.axis]
+        return ends if op.joins and op.reads_all else ends & self.covered.edge(v, slot)
 
     def join(self, v: int, values: list[PathLengths]) -> PathLengths:
         unknown = None if self.counted else next(filter(_is_unknown, values), None)
@@ -108,6 +126,7 @@ class PathDomain(Domain[PathLengths]):
             return unknown
         shapes = _joined(group for value in values for group in value.groups)
         why = next((value.why for value in values if value.why), "")
+        ends = reduce(and_, (value.ends for value in values))
         if sum(shape.period for shape in shapes) > MAX_PHASES:
             total = sum(count for lengths in shapes.values() for count in lengths.values())
             shapes = {self._too_many_phases(v): {(0, 0): total}}
@@ -119,14 +138,14 @@ class PathDomain(Domain[PathLengths]):
             where = f"{MAX_STATES} sizes on the way" if most < self.most else f"{most} sizes meet at a node"
             why = why or f"path fields are given in ranges: more than {where}"
         self.states += states
-        return PathLengths(tuple((shape, 0, lengths) for shape, lengths in shapes.items()), why)
+        return PathLengths(tuple((shape, 0, lengths) for shape, lengths in shapes.items()), why, ends)
 
-    def _step(self, v: int, read: Window, shape: Window) -> tuple[Window, int]:
-        """Return the shape of what reads ``shape`` through ``read`` at node ``v``, and how much longer it is."""
+    def _step(self, v: int, read: Window, shape: Window) -> tuple[Window, int, str]:
+        """Return the shape of what reads ``shape`` through ``read`` at ``v``, how much longer it is, and any doubt."""
         if read.is_local and shape.is_local:
             turns = shape.period // gcd(shape.period, read.step)
             if read.period * turns > MAX_PHASES:
-                return self._too_many_phases(v), 0
+                return self._too_many_phases(v), 0, ""
         return _step(read, shape)
 
     def _too_many_phases(self, v: int) -> Window:
@@ -138,18 +157,19 @@ def _is_unknown(paths: PathLengths) -> bool:
     return any(shape.is_unknown for shape, _, _ in paths.groups)
 
 
-def _step(read: Window, shape: Window) -> tuple[Window, int]:
-    """Return the shape of what reads ``shape`` through ``read``, and how much longer it is."""
+def _step(read: Window, shape: Window) -> tuple[Window, int, str]:
+    """Return the shape of what reads ``shape`` through ``read``, how much longer it is, and why it may be less."""
     window = read.through(shape)
-    if window.is_unbounded:
-        return FULL, 0
+    if window.is_unbounded:  # whether ``shape`` gets to the end does not depend on it alone
+        return FULL, 0, "" if read.exact else read.why
     if window.kind != "local":
-        return window, 0
+        return window, 0, ""
     first, last = next(interval for interval in window.intervals if interval is not None)
-    if window.period == 1 and window.exact:
-        return Window(1, window.step), last - first
+    why = "" if window.exact else window.why
+    if window.period == 1:
+        return Window(1, window.step), last - first, why
     moved = tuple(None if pair is None else (pair[0] - first, pair[1] - last) for pair in window.intervals)
-    return Window.periodic(moved, window.step, exact=window.exact, why=window.why), last - first
+    return Window.periodic(moved, window.step), last - first, why
 
 
 def _joined(groups: Iterator[Group]) -> dict[Window, Lengths]:

@@ -33,6 +33,7 @@ from rfgraph.importers.jax.primitives import HANDLERS, NOT_FOLLOWED, POINTWISE, 
 from rfgraph.importers.jax.reader import CONTROL, Reader  # noqa: E402
 from rfgraph.importers.jax.recurrences import is_recurrent  # noqa: E402
 from rfgraph.importers.lowering.lower import lower  # noqa: E402
+from rfgraph.importers.program.dimensions import symbol  # noqa: E402
 
 jnp, lax, nn = jax.numpy, jax.lax, jax.nn
 
@@ -491,8 +492,20 @@ def test_numbers_are_what_jax_makes_of_them(op):
 
 
 def test_every_evaluator_has_a_row():
-    assert sorted(set(jax_numbers.EVALUATORS) - set(NUMBERS) - {"copy_p"}) == []
+    assert sorted(set(jax_numbers.EVALUATORS) - set(NUMBERS) - {"copy_p", "dim_as_value"}) == []
     assert sorted(jax_numbers.MOVES - set(jax_numbers.EVALUATORS)) == []
+
+
+def test_numbers_that_depend_on_open_sizes_are_known_at_some():
+    def run(x):
+        return jnp.arange(x.shape[0]) * 2 + jnp.array(x.shape[0] + 1)
+
+    traced = live.trace(run, (4,), {"x": jax.export.symbolic_shape("n")})
+    assert "dim_as_value" in called(traced.graph)
+    reader = Reader(traced)
+    (made,) = reader.run(traced.graph, [jaxpr.Operand(reader.build.input("x", (symbol("n"),)))], "")
+    assert made.numbers is None
+    assert [made.number.at({"n": n}).tolist() for n in (1, 3)] == [[2], [4, 6, 8]]
 
 
 def test_numbers_are_evaluated_within_bounds():

@@ -1497,9 +1497,83 @@ def test_a_size_that_the_exporter_closed_is_not_taken_for_any_other():
 def runs(module, n):
     try:
         module(torch.zeros(1, 2, n))
-    except RuntimeError:
+    except (RuntimeError, AssertionError):
         return False
     return True
+
+
+class Asking(nn.Module):
+    """Its code asks how large its input is."""
+
+    def __init__(self, ask):
+        super().__init__()
+        self.conv, self.pool, self.ask = nn.Conv1d(2, 2, 3, 2, 1), nn.AvgPool1d(2), ask
+
+    def forward(self, x):
+        return self.ask(self, x, x.shape[2])
+
+
+def _halved_while_large(self, x, n):
+    while x.shape[2] > 8:
+        x = self.conv(x)
+    return self.conv(x)
+
+
+def _asserts(self, x, n):
+    assert n >= 6, "too small"
+    return self.conv(x)
+
+
+def _checks(self, x, n):
+    torch._check(n > 5, lambda: "too small")
+    return self.conv(x)
+
+
+ASKING = {
+    "pools what is large": lambda self, x, n: self.conv(self.pool(x) if n > 9 else x),
+    "pads what is odd": lambda self, x, n: (lambda y: self.conv(y) + self.pool(y))(F.pad(x, (0, 1)) if n % 2 else x),
+    "a window no larger than its map": lambda self, x, n: F.avg_pool1d(x, min(n, 7)),
+    "a window of the larger of two": lambda self, x, n: F.avg_pool1d(x, max(n // 4, 3)),
+    "one position is left as it is": lambda self, x, n: x if n == 1 else self.conv(self.pool(x)),
+    "halved while it is large": _halved_while_large,
+    "asserts": _asserts,
+    "checks": _checks,
+}
+
+
+@pytest.mark.parametrize("ask", ASKING)
+@pytest.mark.parametrize("size", [8, 16])
+def test_what_code_asks_of_sizes_is_never_told_of_other_sizes(ask, size):
+    """The trace is of one answer: where others are possible no size is claimed, but that the model refuses them."""
+    module = Asking(ASKING[ask]).eval()
+    (sizes,) = rfgraph.analyze(module, example=(1, 2, size)).input_sizes
+    assert sizes is None or [n for n in range(1, 40) if n in sizes] == [n for n in range(1, 40) if runs(module, n)]
+    assert (sizes is None) == (ask != "asserts")
+
+
+def test_a_norm_that_refuses_a_single_position_is_not_given_one():
+    module = nn.Sequential(nn.Conv2d(1, 1, 3, 4), nn.InstanceNorm2d(1)).eval()
+    for sizes in rfgraph.analyze(module, example=(1, 1, 32, 32)).input_sizes:
+        assert str(sizes) == "any size from 7"
+    module(torch.zeros(1, 1, 7, 7))
+    with pytest.raises(ValueError, match="spatial element"):
+        module(torch.zeros(1, 1, 6, 6))
+
+
+class SomeOf(nn.Module):
+    def __init__(self, first, last):
+        super().__init__()
+        self.conv, self.pool, self.first, self.last = nn.Conv1d(2, 2, 3, 2, 1), nn.AvgPool1d(2), first, last
+
+    def forward(self, x):
+        return torch.cat([self.conv(x), self.pool(x)], 1)[:, self.first : self.last]
+
+
+@pytest.mark.parametrize("channels", [(0, 2), (0, 1), (2, 4), (1, 3)])
+def test_maps_of_which_no_channel_is_taken_have_to_fit_all_the_same(channels):
+    (sizes,) = rfgraph.analyze(SomeOf(*channels).eval(), example=(1, 2, 16)).input_sizes
+    assert str(sizes) == "multiples of 2, from 2"
+    assert [n for n in range(1, 9) if runs(SomeOf(*channels), n)] == [2, 4, 6, 8]
 
 
 class Attending(nn.Module):

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
 from rfgraph.importers.jax.numbers import MOVES
+from rfgraph.importers.jax.symbols import size_of
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.primitives import Learned
 
@@ -70,6 +71,8 @@ class Traced:
     titles: tuple[str, ...] = ()
     #: The learned tensors of the model, ``None`` where it is not known which are.
     learned: Learned | None = None
+    #: Sizes at which what depends on sizes that are open is looked at, by their names.
+    trials: tuple[Mapping[str, int], ...] = ()
 
 
 class Flattening:
@@ -213,7 +216,7 @@ class _Flat:
 
 def _shape(aval: Any) -> Shape | None:
     shape = getattr(aval, "shape", None)
-    return None if shape is None else tuple(int(size) for size in shape)
+    return None if shape is None else tuple(map(size_of, shape))
 
 
 def _unwrapped(jaxpr: Any, consts: Sequence[Any], env: dict[Any, int], flat: _Flat) -> Iterable[Any]:

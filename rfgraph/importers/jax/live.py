@@ -7,6 +7,7 @@ import inspect
 import re
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -20,10 +21,12 @@ from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
 from rfgraph.importers.jax.flattening import Flattening, Graph, Traced
 from rfgraph.importers.jax.reader import Reader, readable
+from rfgraph.importers.jax.symbols import decided, doubtful_sizes
 from rfgraph.importers.lowering.layout import Axes
-from rfgraph.importers.lowering.lower import lower_for
+from rfgraph.importers.lowering.lower import layout_of, lower, lower_for
 from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.primitives import Program
+from rfgraph.importers.program.primitives import Program, Value
+from rfgraph.importers.trials import holds
 
 #: Frames of these packages are not the user's, nor are those of Python itself.
 LIBRARIES = ("jax", "jaxlib", "flax", "equinox", "haiku", "jaxtyping")
@@ -65,7 +68,74 @@ def graph_of(
     return lower_for(read, treat, input_size, locations, axes=axes)
 
 
-def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape] | None = None) -> Traced:
+def graph_at_any_size(
+    model: Callable[..., Any], example: Any, treat: Mapping[str, str] | None = None, axes: Axes | None = None
+) -> nx.DiGraph[Any] | None:
+    """Return the network graph of a function whose inputs may have any size, ``None`` where it cannot be traced so.
+
+    The sizes of its axes stay open. Where JAX cannot compare two, those of the example decide.
+    """
+    from jax import export
+
+    try:
+        program = Reader(trace(model, example)).program()
+        layout = layout_of(program, treat, axes)
+        hints: dict[str, int] = {}  # of each size that is open
+        owned: list[set[str]] = [set() for _ in range(layout.axes)]  # those along each axis
+        sizes_of: dict[str, list[str]] = {}  # of each input, as JAX writes them
+        for value in program.inputs:
+            view, shape = layout.views[value.name], _stated(value)
+            sizes_of[value.name] = [str(size) for size in shape]
+            for d, size in enumerate(shape):
+                axis = None if view is None else view.whole(d)
+                if axis is not None:
+                    sizes_of[value.name][d] = name = f"size_{axis}_{size}"
+                    hints[name] = size
+                    owned[axis].add(name)
+        scope = export.SymbolicScope()
+        shapes = {name: export.symbolic_shape(", ".join(sizes), scope=scope) for name, sizes in sizes_of.items()}
+        with decided(hints) as questions:
+            traced = trace(model, example, shapes)
+        others = ({name: 2 * n + 3 for name, n in hints.items()}, {name: n // 2 + 4 for name, n in hints.items()})
+        reader = Reader(replace(traced, trials=(hints, *others)))
+        graph = lower(reader.program(), treat, layout.spatial, axes)
+        for node, attributes in graph.nodes(data=True):
+            if location := reader.locations.get(node):
+                attributes["location"] = location
+        doubtful = [doubtful_sizes(questions, frozenset(names), hints) for names in owned]
+        known = [sizes for sizes in doubtful if sizes is not None]
+        if len(known) < len(doubtful):
+            return None
+
+        def runs(sizes: Sequence[int | None]) -> bool:
+            given = {name: n for n, names in zip(sizes, owned, strict=True) if n is not None for name in names}
+            numbers = {**hints, **given}
+            changed = {
+                name: tuple(numbers[size] if size in numbers else int(size) for size in sizes)
+                for name, sizes in sizes_of.items()
+            }
+            return _runs(model, example, changed)
+
+        return graph if holds(graph, runs, known) else None
+    except Exception:  # the user's own code runs here and may raise anything; the trace at one size has told it
+        return None
+
+
+def _stated(value: Value) -> tuple[int, ...]:
+    """Return the shape of an input of the example."""
+    return tuple(size for size in value.shape or () if isinstance(size, int))
+
+
+def _runs(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape]) -> bool:
+    """Return whether a function takes inputs of other shapes, and every array that it makes has elements."""
+    try:
+        made = trace(model, example, shapes).graph.shapes
+    except ModelFileError:
+        return False
+    return not any(0 in (shape or ()) for shape in made.values())
+
+
+def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Any] | None = None) -> Traced:
     """Return what ``jax.make_jaxpr`` makes of a function.
 
     Parameters

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rfgraph.importers.jax.symbols import closed, has_open
 from rfgraph.importers.program.exact import simplest
 from rfgraph.importers.program.folding import MAX_FLOATS
 
@@ -61,7 +62,7 @@ class Number:
     [0, 2, 4, 6]
     """
 
-    __slots__ = ("_done", "_value", "budget", "elements", "op", "operands", "output", "parameters")
+    __slots__ = ("_done", "_value", "budget", "elements", "is_open", "op", "operands", "output", "parameters")
 
     def __init__(
         self,
@@ -74,7 +75,11 @@ class Number:
     ) -> None:
         self.op, self.parameters, self.operands, self.output = op, parameters, operands, output
         self.elements, self.budget = elements, budget
-        self._done = False
+        #: Whether it depends on sizes that are open: it has no value then, but at some sizes.
+        self.is_open: bool = any(operand is not None and operand.is_open for operand in operands) or any(
+            map(has_open, parameters.values())
+        )
+        self._done = self.is_open
         self._value: Array | None = None
 
     @classmethod
@@ -107,6 +112,22 @@ class Number:
             else:
                 waiting += later
         return self._value
+
+    def at(self, sizes: Mapping[str, int]) -> Array | None:
+        """Return the array at some sizes, for the names of those that are open."""
+        made: dict[int, Number] = {}
+        waiting = [self]
+        while waiting:
+            number = waiting[-1]
+            later = [each for each in number.operands if each is not None and each.is_open and id(each) not in made]
+            if id(number) in made or not later:
+                operands = tuple(None if each is None else made.get(id(each), each) for each in number.operands)
+                parameters = {name: closed(value, sizes) for name, value in number.parameters.items()}
+                made[id(number)] = Number(number.op, parameters, operands, number.output, 1, number.budget)
+                waiting.pop()
+            else:
+                waiting += later
+        return made[id(self)].value
 
     def _evaluate(self) -> None:
         if self._done:
@@ -240,6 +261,7 @@ EVALUATORS: dict[str, Evaluate] = {
         }.items()
     },
     "div": _divide,
+    "dim_as_value": lambda p: np.int64(p["dim"]),
     "rsqrt": lambda _, x: 1 / np.sqrt(x),
     "integer_pow": lambda p, x: np.power(np.asarray(x, dtype=np.float64 if p["y"] < 0 else None), p["y"]),
     "round": lambda p, x: np.round(x) if int(p["rounding_method"]) else np.trunc(x + np.copysign(0.5, x)),

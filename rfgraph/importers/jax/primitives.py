@@ -17,9 +17,10 @@ import numpy as np
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.jax.numbers import Number
+from rfgraph.importers.jax.symbols import closed, has_open, size_of
 from rfgraph.importers.lowering.rows import nearest_of
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape, names_of, valued
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
@@ -53,12 +54,14 @@ class Node(Call):
     shapes: tuple[Shape | None, ...]
     #: The named scopes and functions that it stands in.
     within: tuple[str, ...] = ()
+    #: Sizes at which what depends on sizes that are open is looked at, by their names.
+    trials: tuple[Mapping[str, int], ...] = ()
 
     def value(self, k: int) -> Value:
         """Return the tensor that operand ``k`` is."""
         return self.operands[k].value
 
-    def shape(self, k: int = 0) -> Ints:
+    def shape(self, k: int = 0) -> Any:
         """Return the shape of operand ``k``."""
         return _ints(self.operands[k].value.shape)
 
@@ -68,7 +71,7 @@ class Node(Call):
         return len(self.shape())
 
     @property
-    def made(self) -> Ints:
+    def made(self) -> Any:
         """Shape of the first output."""
         return _ints(self.shapes[0])
 
@@ -81,11 +84,15 @@ class Node(Call):
         """Return a parameter that is a tuple of integers."""
         return tuple(int(number) for number in self.parameters[name])
 
+    def sizes(self, name: str) -> Any:
+        """Return a parameter that is a tuple of sizes."""
+        return tuple(map(size_of, self.parameters[name]))
 
-def _ints(shape: Shape | None) -> Ints:
+
+def _ints(shape: Shape | None) -> Any:
     if shape is None:
         raise UnspelledError("it works on what is no tensor")
-    return tuple(int(size) for size in shape)  # type: ignore[arg-type]
+    return tuple(map(size_of, shape))
 
 
 Handle: TypeAlias = "Callable[[Node, Builder], Made]"
@@ -174,7 +181,8 @@ def _slid(
 
     A window over an input that has holes is the transpose of a window; where it also strides, outputs are dropped.
     """
-    pads = tuple((int(before), int(after)) for before, after in padding)
+    pads: Any = _kept(x, dims, kernel, stride, padding, dilation) if has_open(padding) else None
+    pads = pads or tuple((int(before), int(after)) for before, after in padding)
     if all(factor == 1 for factor in base):
         slide = program.Slide(
             function=function, dims=dims, kernel=kernel, stride=stride, padding=pads, dilation=dilation,
@@ -193,6 +201,32 @@ def _slid(
         return convolved
     nothing = (None,) * len(dims)
     return build(program.Slice(dims=dims, starts=nothing, stops=nothing, steps=stride), convolved)
+
+
+#: Sizes at which a padding is looked at that depends on the size.
+_TRIED = range(1, 65)
+
+
+def _kept(x: Value, dims: Ints, kernel: Ints, stride: Ints, padding: Any, dilation: Ints) -> str:
+    """Return which padding keeps as many positions as there are strides, where that depends on sizes that are open."""
+    for word, more in (("same_upper", 0), ("same_lower", 1)):
+        fits = True
+        for i, d in enumerate(dims):
+            size = _ints(x.shape)[d]
+            names = names_of(size) or frozenset()
+            for n in _TRIED:
+                numbers = dict.fromkeys(names, n)
+                positions = valued(size, numbers)
+                if not isinstance(positions, int) or positions < 1:
+                    fits = fits and isinstance(positions, int)
+                    continue
+                span = dilation[i] * (kernel[i] - 1) + 1
+                total = max((-(-positions // stride[i]) - 1) * stride[i] + span - positions, 0)
+                before = (total + more) // 2
+                fits = fits and closed(tuple(padding[i]), numbers) == (before, total - before)
+        if fits:
+            return word
+    return ""
 
 
 POOLS = {
@@ -306,22 +340,15 @@ def _resize(node: Node, build: Builder, left: Ints, right: Ints) -> Value | None
     if len(left) != 1:
         return None
     x = 0 if not node.value(0).constant else 1
-    weights = node.operands[1 - x].numbers
-    if weights is None or weights.ndim != 2 or weights.dtype.kind != "f":
-        return None
     d, summed = (left[0], right[0]) if x == 0 else (right[0], left[0])
-    rows = np.moveaxis(weights, summed, 0)  # [inputs, outputs]
-    if 1 in rows.shape or rows.shape[0] == rows.shape[1]:
+    held = [_rows_read(weights, summed) for weights in _looked_at(node, 1 - x)]
+    tried = [_kinds_of_resize(*read) for read in held if read is not None]
+    kinds = [kind for kind in RESIZES if tried and all(kind in each for each in tried)]
+    if not kinds or None in held[:1]:
         return None
-    reads = np.abs(rows) > ZERO * np.abs(rows).max(initial=0)
-    if not reads.any(axis=0).all():
-        return None
-    first, last = reads.argmax(axis=0), len(reads) - 1 - reads[::-1].argmax(axis=0)
-    kind = _kind_of_resize(tuple(map(int, first)), tuple(map(int, last)), len(rows))
-    if kind is None:
-        return None
-    mode, smooth = kind
-    resize = program.Resize(dims=(d,), sizes=(rows.shape[1],), mode=mode, antialias=smooth, coefficient=KEYS)
+    mode, smooth = kinds[0]
+    size = node.shape(1 - x)[1 - summed]
+    resize = program.Resize(dims=(d,), sizes=(size,), mode=mode, antialias=smooth, coefficient=KEYS)
     resized = build(resize, node.value(x))
     rank = len(node.shape(x))
     rest = [e for e in range(rank) if e != d]
@@ -331,19 +358,42 @@ def _resize(node: Node, build: Builder, left: Ints, right: Ints) -> Value | None
     )
 
 
+def _looked_at(node: Node, k: int) -> list[Any]:
+    """Return the numbers of a constant; where they depend on sizes that are open, those at some sizes."""
+    number = node.operands[k].number
+    if number is None or not number.is_open or "resize" not in node.within:
+        return [node.operands[k].numbers]
+    return [number.at(sizes) for sizes in node.trials]
+
+
+def _rows_read(weights: Any, summed: int) -> tuple[Ints, Ints, int] | None:
+    """Return the first and the last row that each output reads, and how many there are; ``None`` without such."""
+    if weights is None or weights.ndim != 2 or weights.dtype.kind != "f":
+        return None
+    rows = np.moveaxis(weights, summed, 0)  # [inputs, outputs]
+    if 1 in rows.shape or rows.shape[0] == rows.shape[1]:
+        return None
+    reads = np.abs(rows) > ZERO * np.abs(rows).max(initial=0)
+    if not reads.any(axis=0).all():
+        return None
+    first, last = reads.argmax(axis=0), len(reads) - 1 - reads[::-1].argmax(axis=0)
+    return tuple(map(int, first)), tuple(map(int, last)), len(rows)
+
+
 @lru_cache(maxsize=256)
-def _kind_of_resize(first: Ints, last: Ints, inputs: int) -> tuple[str, bool] | None:
-    """Return the resize of which output ``y`` reads ``first[y]`` to ``last[y]``; ``None`` if there is none."""
+def _kinds_of_resize(first: Ints, last: Ints, inputs: int) -> list[tuple[str, bool]]:
+    """Return the resizes of which output ``y`` reads ``first[y]`` to ``last[y]``."""
+    kinds = []
     for mode, smooth in RESIZES:
         op = Resize.parse({"size": len(first), "mode": mode, "antialias": smooth}, 0, 1)
         window = op.window(0, (inputs,))
         if window.is_unknown:
-            return None
+            return []
         spans = [window.interval(y) or (0, 0) for y in range(len(first))]
         if all((max(a, 0), min(b, inputs - 1)) == at
                for (a, b), at in zip(spans, zip(first, last, strict=True), strict=True)):  # fmt: skip
-            return mode, smooth
-    return None
+            kinds.append((mode, smooth))
+    return kinds
 
 
 # Elements moved, dropped, added.
@@ -351,7 +401,7 @@ def _kind_of_resize(first: Ints, last: Ints, inputs: int) -> tuple[str, bool] | 
 
 @HANDLERS.handles("pad")
 def _pad(node: Node, build: Builder) -> Made:
-    config = [tuple(int(number) for number in entry) for entry in node.parameters["padding_config"]]
+    config = [(size_of(a), size_of(b), int(inside)) for a, b, inside in node.parameters["padding_config"]]
     padded = node.value(0)
     spread = tuple(d for d, (_, _, inside) in enumerate(config) if inside)
     amounts = tuple((before, after) for before, after, _ in config)
@@ -374,7 +424,7 @@ def _pad(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("slice")
 def _slice(node: Node, build: Builder) -> Made:
-    starts, stops = node.integers("start_indices"), node.integers("limit_indices")
+    starts, stops = node.sizes("start_indices"), node.sizes("limit_indices")
     steps = node.integers("strides") if node.parameters["strides"] is not None else (1,) * node.rank
     return _sliced(build, node.value(0), starts, stops, steps)
 
@@ -391,7 +441,7 @@ def _sliced(build: Builder, x: Value, starts: Ints, stops: Ints, steps: Ints | N
 
 @HANDLERS.handles("dynamic_slice")
 def _dynamic_slice(node: Node, build: Builder) -> Made:
-    sizes = node.integers("slice_sizes")
+    sizes = node.sizes("slice_sizes")
     starts = _starts(node, 1, node.shape(), sizes)
     return _sliced(build, node.value(0), starts, tuple(a + k for a, k in zip(starts, sizes, strict=True)))
 
@@ -533,6 +583,8 @@ def _gather(node: Node, build: Builder) -> Made:
     numbers = node.parameters["dimension_numbers"]
     if numbers.operand_batching_dims:
         raise UnspelledError(SELECTED)
+    if (resized := _resized_rows(node, build)) is not None:
+        return resized
     rows, layout = _looked_up(node, build) if node.value(0).constant else _rows_taken(node, build)
     offsets = iter(place for place in layout if place[0] == "operand")
     batch = iter(sorted(place for place in layout if place[0] == "index"))
@@ -543,6 +595,35 @@ def _gather(node: Node, build: Builder) -> Made:
 
 
 SELECTED = "its indices say which elements it reads"
+
+
+def _resized_rows(node: Node, build: Builder) -> Value | None:
+    """Return the resize to the nearest row that a gather is whose indices depend on sizes that are open."""
+    numbers, shape = node.parameters["dimension_numbers"], node.shape(0)
+    if len(numbers.start_index_map) != 1 or tuple(numbers.collapsed_slice_dims) != tuple(numbers.start_index_map):
+        return None
+    d = numbers.start_index_map[0]
+    if not isinstance(shape[d], Expression) and not isinstance(node.shape(1)[0], Expression):
+        return None
+    sizes = node.sizes("slice_sizes")
+    if len(node.shape(1)) != 2 or any(
+        size != of for e, (size, of) in enumerate(zip(sizes, shape, strict=True)) if e != d
+    ):
+        return None
+    if tuple(numbers.offset_dims) != tuple(e for e in range(len(shape)) if e != d):
+        return None
+    kinds = set()
+    for rows, at in zip(_looked_at(node, 1), node.trials, strict=True):
+        inputs = valued(shape[d], at)
+        if rows is None or not isinstance(inputs, int):
+            return None
+        if 1 not in (len(rows), inputs) and len(rows) != inputs:
+            kinds.add(nearest_of(tuple(int(row) for row in rows[:, 0]), inputs))
+    if len(kinds) != 1 or (kind := kinds.pop()) is None:
+        return None
+    coordinates, rounding = kind
+    resize = program.Resize(dims=(d,), sizes=(node.shape(1)[0],), coordinates=coordinates, nearest_mode=rounding)
+    return build(resize, node.value(0))
 
 
 def _looked_up(node: Node, build: Builder) -> tuple[Value, list[Place]]:
@@ -590,7 +671,7 @@ def _rows_taken(node: Node, build: Builder) -> tuple[Value, list[Place]]:
 
 def _rows_of(node: Node) -> _Rows:
     """Return what a gather takes, where the rows of no two dimensions differ along one dimension of the indices."""
-    numbers, shape, sizes = node.parameters["dimension_numbers"], node.shape(0), node.integers("slice_sizes")
+    numbers, shape, sizes = node.parameters["dimension_numbers"], node.shape(0), node.sizes("slice_sizes")
     indices = node.operands[1].numbers
     if indices is None:
         raise UnspelledError(SELECTED)

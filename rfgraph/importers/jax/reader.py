@@ -21,7 +21,7 @@ from rfgraph.importers.jax.numbers import EVALUATORS, MOVES, Budget, Number, eva
 from rfgraph.importers.jax.primitives import HANDLERS, POINTWISE, SILENT, WEIGHTED, Node, Operand
 from rfgraph.importers.jax.recurrences import is_recurrent
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Shape
+from rfgraph.importers.program.dimensions import Expression, Shape, valued
 from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, computed, of_function, spread
 from rfgraph.importers.program.primitives import NOTHING, Program, Value
 from rfgraph.importers.program.shapes import text
@@ -107,7 +107,8 @@ class Reader(Base):
             return
         if not step.outputs:
             return  # prints, assertions
-        node = Node(name, step.op, step.parameters, operands, shapes, tuple(scope_name for scope_name, _ in step.path))
+        within = tuple(scope_name for scope_name, _ in step.path)
+        node = Node(name, step.op, step.parameters, operands, shapes, within, self.traced.trials)
         before = len(self.build.instructions)
         self.build.at(name, step.op, () if control is not None else [operand.value for operand in operands])
         outputs = self.spelt(
@@ -145,9 +146,17 @@ class Reader(Base):
 
     def _check(self, outputs: Sequence[Operand], shapes: Sequence[Shape | None]) -> None:
         for operand, stated in zip(outputs, shapes, strict=True):
-            if operand.value.shape != stated:
+            if operand.value.shape != stated and not self._alike_at(operand.value.shape, stated):
                 shown = text(operand.value.shape)
                 raise UnspelledError(f"its shape should be {text(stated)}, which does not follow: {shown}")
+
+    def _alike_at(self, shape: Shape | None, stated: Shape | None) -> bool:
+        """Whether two shapes in which some sizes are open are the same at all sizes that are looked at."""
+        if shape is None or stated is None or len(shape) != len(stated) or not self.traced.trials:
+            return False
+        return all(valued(a, at) == valued(b, at) for a, b in zip(shape, stated, strict=True) if a != b
+                   for at in self.traced.trials) and all(isinstance(a, Expression) == isinstance(b, Expression)
+                   for a, b in zip(shape, stated, strict=True))  # fmt: skip
 
     def opaque(self, node: Node, k: int, why: str) -> Value:
         """Return output ``k`` of a step of which nothing is known but its shape."""
@@ -160,6 +169,9 @@ class Reader(Base):
         self.build.at(node.name, str(node.parameters["name"]).strip("_"))
         tensor = x
         small = max(_count(shape), _count(after)) <= MAX_MOVED and len(shape) == len(after)
+        small = small and not any(isinstance(size, Expression) for size in (*shape, *after))
+        if not small:
+            return self.run(body, node.operands, f"{node.name}/")
         moves = {d: _rows(body, shape, d) if small else None for d, size in enumerate(after) if size != 1}
         moves = {d: rows for d, rows in moves.items() if rows is None or rows.tolist() != list(range(shape[d]))}
         for k, (d, rows) in enumerate(moves.items()):

@@ -282,7 +282,7 @@ class LoweringBuilder:
         there, sources = p.node == p.origins.node, picked.present()
         if picked.every == p.origins.every:
             node = self.node("identity", named, inputs)
-        elif there and sources and all(source.is_map for source in sources):
+        elif there and sources and all(source.is_map for source in sources) and not p.origins.tied:
             inputs = [replace(p, node=source.node, full=source.full) for source in sources]
             node = self.node("identity" if len(sources) == 1 else "concat", named, inputs)
         else:

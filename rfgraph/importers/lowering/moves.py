@@ -475,6 +475,10 @@ def _from_sources(p: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | None,
         origins = beside(p.node, laid, rank, d)
     except Lost:
         return replace(p, beside=True)
+    views = [read[0].view for read, _ in parts if read is not None]
+    extents = {None if view is None or p.view is None else tuple(map(view.extent, p.view.axes)) for view in views}
+    if len(extents) > 1:
+        origins = replace(origins, sources=tuple(replace(source, tied=True) for source in origins.sources))
     return replace(p, beside=origins.differ, origins=origins if origins.differ else None)
 
 

@@ -35,12 +35,14 @@ MAX_MASKS = 1 << 16
 class Source:
     """A map that some of the channels hold, and the axes of which each of its elements reads everything.
 
-    It is ``node`` as it is only if ``is_map``: else something was computed of it since.
+    It is ``node`` as it is only if ``is_map``: else something was computed of it since. One that is ``tied`` lies
+    beside maps that are as large as it only at some input sizes, so that these have to stand in the network too.
     """
 
     node: str
     full: frozenset[int] = frozenset()
     is_map: bool = False
+    tied: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,6 +63,11 @@ class Origins:
     def present(self) -> list[Source]:
         """Return the sources that any channel has."""
         return [source for bit, source in enumerate(self.sources) if self.every >> bit & 1]
+
+    @property
+    def tied(self) -> bool:
+        """Whether no source can stand without the others."""
+        return any(source.tied for source in self.sources)
 
     @property
     def differ(self) -> bool:
@@ -89,7 +96,8 @@ class Origins:
 
     def computed(self, name: str) -> Origins:
         """Return the same sources once a step has computed something of each channel."""
-        return replace(self, sources=tuple(Source(f"{name}:{bit}") for bit in range(len(self.sources))))
+        sources = (Source(f"{name}:{bit}", tied=source.tied) for bit, source in enumerate(self.sources))
+        return replace(self, sources=tuple(sources))
 
 
 class Lost(Exception):  # noqa: N818  no error: which maps channels come from is not followed any further

@@ -22,12 +22,16 @@ import torch
 from torch.utils._pytree import tree_map, treespec_dumps
 
 from rfgraph.errors import ModelFileError
-from rfgraph.importers.lowering.layout import Axes
-from rfgraph.importers.program.dimensions import Shape
+from rfgraph.importers.lowering.layout import Axes, Layout
+from rfgraph.importers.lowering.lower import layout_of
+from rfgraph.importers.program.dimensions import Shape, names_of, valued
 from rfgraph.importers.program.folding import MAX_ELEMENTS
+from rfgraph.importers.program.primitives import Program
 from rfgraph.importers.spelling.stack import user_line
-from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step, lowered, titles_of
+from rfgraph.importers.torch.questions import Question, asked, doubtful_sizes
+from rfgraph.importers.torch.reader import Exported, Graph, Reader, Ref, Step, lowered, titles_of
 from rfgraph.importers.torch.running import numbers_of, recorded
+from rfgraph.importers.trials import holds
 
 #: How a module is traced.
 Trace = Literal["run", "export"]
@@ -383,36 +387,76 @@ def graph_at_any_size(
         return None
     arguments, keywords = inputs(module, example)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), asked() as questions:
             warnings.simplefilter("ignore")
             named = dict(zip(_parameters(module), tree_map(_open, arguments), strict=False))
             shapes = {**named, **tree_map(_open, keywords)}
             program = torch.export.export(module, arguments, keywords, dynamic_shapes=shapes, strict=False)
-        if _fixes_a_size(program):
+        exported, order = _exported(program, type(module).__name__)
+        tensors = Reader(exported).program()
+        layout = layout_of(tensors, treat, axes)
+        graph = lowered(exported, treat, None, None, axes)
+        sizes = [attributes.get("size", ()) for _, attributes in graph.nodes(data=True) if attributes["op"] == "input"]
+        if any(isinstance(size, int) and size > 1 for size in chain(*sizes)):
             return None
-        graph = lowered(_exported(program, type(module).__name__)[0], treat, None, None, axes)
+        symbols = _symbols(tensors, layout)
+        hints, fixed = _hints_and_fixed(program)
+        doubtful = [doubtful_sizes([*questions, *fixed], names, hints) for names in symbols]
+        known = [sizes for sizes in doubtful if sizes is not None]
+        if len(known) < len(doubtful):
+            return None
+
+        def runs(sizes: Sequence[int | None]) -> bool:
+            numbers = {name: n for n, names in zip(sizes, symbols, strict=True) if n is not None for name in names}
+            changed: dict[str, Any] = {
+                value.name: tuple([valued(size, {**hints, **numbers}) for size in value.shape or ()])
+                for value in tensors.inputs
+            }
+            by_name = {name: resized(value, [name], changed) for name, value in keywords.items()}
+            return _runs(module, resized(arguments, order, changed), by_name)
+
+        return graph if holds(graph, runs, known) else None
     except Exception:  # the module's own code runs here and may raise anything; the trace at one size has told it
         return None
-    sizes = [attributes.get("size", ()) for _, attributes in graph.nodes(data=True) if attributes["op"] == "input"]
-    return None if any(isinstance(size, int) and size > 1 for size in chain(*sizes)) else graph
 
 
-def _fixes_a_size(program: Any) -> bool:
-    """Return whether the exporter took a size that depends on those of the inputs for the number that it was.
+def _symbols(tensors: Program, layout: Layout) -> list[frozenset[str]]:
+    """Return for each axis the names of the sizes that inputs have along it."""
+    symbols: list[frozenset[str]] = [frozenset()] * layout.axes
+    for value in tensors.inputs:
+        view = layout.views[value.name]
+        for axis, size in () if view is None else view.symbols:
+            symbols[axis] |= names_of(size) or frozenset()
+    return symbols
 
-    It does where an op takes no other, or the code of a module asks. Such a size is another one for inputs twice as
-    large; a ratio of sizes is not, and that a size is 0 or 1, as where a map is broadcast, is a number of another kind.
+
+def _hints_and_fixed(program: Any) -> tuple[dict[str, int], list[Question]]:
+    """Return the sizes of the example by their names, and which expressions over them the exporter took for numbers.
+
+    It does where an op takes no other. That a size is 0 or 1, as where a map is broadcast, is of another kind.
     """
     values = (node.meta.get("val") for node in program.graph.nodes)
     modes = (getattr(value, "fake_mode", None) for value in values)
     environments = {id(mode.shape_env): mode.shape_env for mode in modes if mode is not None and mode.shape_env}
+    hints: dict[str, int] = {}
+    fixed: list[Question] = []
     for environment in environments.values():
-        twice = {name: 2 * size for name, size in environment.backed_var_to_val.items()}
+        hints |= {str(name): int(size) for name, size in environment.backed_var_to_val.items()}
         for guard in environment.guards:
             sides = guard.expr.args if guard.expr.func.__name__ == "Equality" else ()
-            if any(side.is_Integer and side > 1 for side in sides) and guard.expr.subs(twice) != True:  # noqa: E712
-                return True
-    return False
+            if any(side.is_Integer and side > 1 for side in sides):
+                fixed.append(Question(guard.expr, True, of_operator=True))
+    return hints, fixed
+
+
+def _runs(module: Any, arguments: Any, keywords: Mapping[str, Any]) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            recorded(module, arguments, keywords)
+    except Exception:  # the module's own code runs here and may raise anything
+        return False
+    return True
 
 
 def _open(value: Any) -> Any:
