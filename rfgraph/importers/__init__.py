@@ -229,8 +229,9 @@ def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axe
         reader = _needing(
             "google.protobuf", "rfgraph.importers.tensorflow.javascript", "reading TensorFlow.js files", "tensorflow"
         )
-        graph: nx.DiGraph[Any] = reader.graph_of(path, data, treat, input_size, axes=axes)
-        return graph
+        from rfgraph.importers.lowering.lower import lower_for
+
+        return lower_for(reader.programs_of(path, data), treat, input_size, axes=axes)
     if "modelTopology" in entries or {"class_name", "config"} <= entries.keys():
         from rfgraph.importers.keras import reader as keras_config
 
@@ -284,8 +285,9 @@ def _reading(module: str, package: str = "", what: str = "", extra: str = "") ->
         axes: Axes | None = None,
     ) -> nx.DiGraph[Any]:
         reader = _needing(package, module, what, extra) if package else import_module(module)
-        graph: nx.DiGraph[Any] = reader.graph_of(path, treat, input_size, inputs, axes)
-        return graph
+        from rfgraph.importers.lowering.lower import lower_for
+
+        return lower_for(reader.programs_of(path), treat, input_size, inputs=inputs, axes=axes)
 
     return read
 

@@ -95,7 +95,7 @@ def read_ends(op: Op, slot: int, sizes: tuple[Size, ...]) -> int:
 
     Of sizes that are not known, that holds at all sizes from some size on.
     """
-    if op.joins or op.alternatives or not op.reads_all:
+    if not op.reads_all:
         return 0
     if op.keeps_all:
         return EVERYTHING

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import ceil, gcd, lcm
 
 import numpy as np
@@ -34,6 +34,9 @@ MAX_TRIED = 1 << 20
 
 #: Sizes of maps beyond this are not followed in 64 bits.
 LARGEST = 1 << 61
+
+#: Lines that ops made are kept for later networks, up to so many.
+MAX_MADE = 1 << 12
 
 #: Input sizes that are tried at a time.
 _BLOCK = 1 << 13
@@ -236,6 +239,7 @@ def _constant(size: int | None) -> Line | None:
     return None if size is None else Line(_FIXED, Fraction(size), Fraction(size), 1)
 
 
+@lru_cache(MAX_MADE)
 def _made(op: Op, line: Line) -> tuple[Line | None, int, int]:
     """Return the line of what an op makes, modulo what it decides, and the input size from which on that holds."""
     step, more = op.cycle

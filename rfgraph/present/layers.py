@@ -206,9 +206,9 @@ def _phase_text(field: Field, say: Callable[[Window], str]) -> str:
     return texts.pop() if len(texts) == 1 else "?" if texts else "-"
 
 
-def cost_columns(layers: Sequence[Layer], names: Sequence[str] = tuple(COSTS)) -> list[str]:
+def cost_columns(layers: Sequence[Layer]) -> list[str]:
     """Return which of the numbers of ``COSTS`` some layer has."""
-    return [name for name in names if any(getattr(layer, name) for layer in layers)]
+    return [name for name in COSTS if any(getattr(layer, name) for layer in layers)]
 
 
 def cost_text(count: int | None) -> str:

@@ -1398,3 +1398,25 @@ def test_damaged_configs_are_read_or_refused(seed, tmp_path):
         except ValueError:
             continue  # a tree that holds itself
         check_read_or_refused(file_of(tmp_path / "damaged.keras", tree))
+
+
+def test_steps_of_a_convolutional_recurrence_read_less_than_the_last():
+    i = keras.Input((4, 7, 2))
+    model = keras.Model(i, L.ConvLSTM1D(3, 3, padding="same", return_sequences=True)(L.Conv2D(2, 1)(i)))
+    report = rfgraph.analyze(model)
+    (end,) = report.outputs
+    assert report[end].map_size == (4, 7)
+    assert report[end].status == "bound"
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_rows_indexed_among_whole_slices_are_an_axis_once_they_are_stacked(axis):
+    i = keras.Input((4, 5, 2), batch_size=1)
+    x = L.Conv2D(2, 1)(i)
+    rows = [x[:, k] if axis == 1 else x[:, :, k] for k in range(x.shape[axis])]
+    model = keras.Model(i, keras.ops.stack([L.Conv1D(3, 3, padding="same")(row) for row in rows], axis))
+    report = rfgraph.analyze(model)
+    (end,) = report.outputs
+    assert report[end].map_size == (4, 5)
+    assert report.region(end, (2, 2)).box == (((2, 2), (1, 3)) if axis == 1 else ((1, 3), (2, 2)))
+    assert not report.findings

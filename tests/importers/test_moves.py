@@ -680,6 +680,38 @@ def test_rows_written_into_an_array_keep_the_other_axis(axis):
     check_moves(program, layout_of(program))
 
 
+def test_patches_put_back_where_they_were_cut_hold_a_position_each():
+    net = Net((1, 2, 4, 6))
+    x = net.transpose(net.reshape(net.x, 1, 2, 2, 2, 3, 2), 0, 1, 3, 5, 2, 4)
+    x = net(
+        p.SlideTransposed(dims=(2, 3), kernel=(2, 2), stride=(2, 2), padding=((0, 0),) * 2, dilation=(1, 1),
+                          output_padding=(0, 0), channel=1, channels=2, apart=True), net.reshape(x, 1, 8, 2, 3)
+    )  # fmt: skip
+    program = net.build.program([net.conv(x)])
+    assert rfgraph.analyze(lower(program))[list(lower(program))[-1]].status == "bound"
+    check_moves(program, layout_of(program))
+
+
+def test_an_image_whose_dimensions_are_all_lost_is_not_one_pixel():
+    net = Net((1, 2, 4, 4))
+    summed = net(p.Reduce(function="sum", dims=(2, 3), keepdims=False), net.x)
+    program = net.build.program([net.conv(net(p.Expand(shape=(1, 2, 4, 4)), net.reshape(summed, 1, 2, 1, 1)))])
+    graph = lower(program)
+    assert rfgraph.analyze(graph)[list(graph)[-1]].status == "unknown"
+
+
+def test_a_row_is_known_where_one_slice_names_the_other_dimensions_too():
+    net = Net((1, 2, 4, 5))
+    x = net.conv(net.x)
+    rows = []
+    for i in range(5):
+        row = net(p.Slice(dims=(2, 3), starts=(None, i), stops=(None, i + 1), steps=(1, 1)), x)
+        rows.append(net(p.Unsqueeze(dims=(3,)), net.conv(net(p.Squeeze(dims=(3,)), row), dims=(2,))))
+    program = net.build.program([net.conv(net(p.Concat(dim=3), *rows), kernel=1, padding=0)])
+    assert rfgraph.analyze(lower(program))[list(lower(program))[-1]].map_size == (4, 5)
+    check_moves(program, layout_of(program))
+
+
 def test_a_recurrence_written_out_reads_the_rows_before():
     net = Net((1, 2, 4, 6))
     x = net.conv(net.x)

@@ -151,9 +151,12 @@ def test_random_moves_are_read_alike_from_torch(program):
     live = seen[next(iter(seen.outputs))]
     if "unknown" in (told.status, live.status):
         return
+    if live.axes != told.axes:  # a dimension of size 1, or of channels, is an axis in one reading alone
+        return
     if live.map_size != told.map_size:
         # Blocks laid into channels: one reading has the map of blocks, the other that of the positions inside them.
-        assert all(max(sizes) % min(sizes) == 0 for sizes in zip(live.map_size, told.map_size, strict=True))
+        both = zip(live.map_size, told.map_size, strict=True)
+        assert all(max(sizes) % min(sizes) == 0 for sizes in both if None not in sizes)
     if told.status == live.status == "exact" and not any((*told.is_global, *live.is_global)):
         assert read_by_all(seen, live) == read_by_all(report, told)
         if live.map_size == told.map_size:

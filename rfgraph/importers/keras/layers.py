@@ -42,9 +42,9 @@ ACTIVATIONS = vocabulary.names("activations", vocabulary.UNARY)
 MIXING = ("softmax", "log_softmax", "sparsemax")
 
 
-def activated(node: Node, build: Builder, x: Value, name: str = "activation") -> Value:
+def activated(node: Node, build: Builder, x: Value) -> Value:
     """Return what the activation in a layer's config makes of ``x``, and name it after the layer."""
-    stated = node.config.get(name)
+    stated = node.config.get("activation")
     if stated is None or stated == "linear":
         return x
     return activation(node, build, x, stated, f"{node.name}/{_word(stated)}")

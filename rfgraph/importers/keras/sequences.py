@@ -115,6 +115,10 @@ def _bidirectional(node: Node, build: Builder) -> Made:
     return [joined, *after, *before]
 
 
+#: Why a step of a convolutional recurrence may read less than the window says.
+FEWER_STEPS = "each step reads through as many convolutions as there are steps before it"
+
+
 @HANDLERS.handles("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 def _conv_lstm(node: Node, build: Builder) -> Made:
     axes = int(node.op[-2])
@@ -142,10 +146,11 @@ def _conv_lstm(node: Node, build: Builder) -> Made:
         window = program.Slide(
             function="conv", dims=dims, kernel=tuple(span + 1 for span in spans), stride=(1,) * axes,
             padding=tuple((a, span - a) for a, span in zip(before, spans, strict=True)), dilation=(1,) * axes,
+            bound=FEWER_STEPS if node.flag("return_sequences") and any(spans) else "",
         )  # fmt: skip
         y = build(window, y, part="convolutions")
     else:
-        y = build(program.Mix(function="recurrent", dims=dims), y, part="convolutions")
+        y = build(program.Mix(function="recurrent", dims=dims, bound=FEWER_STEPS), y, part="convolutions")
     last = build(program.Reduce(function="mean", dims=(1,), keepdims=False), y, part="last")
     output = pointwise(build, "identity", y if node.flag("return_sequences") else last)
     return [output, last, last] if node.flag("return_state") else output

@@ -293,7 +293,9 @@ class Probe:
                     number[key] = next(free)
             views[value.name] = _view(value, [(d, key[1], number[key]) for d, key in spatial])
         if not number:  # windows slide over nothing that an input is seen to carry: it may have been lost on the way
-            views.update(dict.fromkeys(self._lost_inputs() & set(views)))
+            shapes = {value.name: value.shape or () for value in self.program.inputs}
+            wide = {name for name, shape in shapes.items() if sum(size != 1 for size in shape[1:]) > 1}
+            views.update(dict.fromkeys((self._lost_inputs() | wide) & set(views)))
         used = max(number.values(), default=-1) + 1
         return Layout(used or self._most, views)
 

@@ -219,7 +219,8 @@ def place_all(
                     maps.take_back()
                     output = maps.unknown(step, operands, ADRIFT)
             base = moves.base(step.output.name)
-            if base in placed and (maps.gave_up or isinstance(step.primitive, Concat) or moves.writes(step)):
+            joins = isinstance(step.primitive, Concat) and len(step.inputs) > 1
+            if base in placed and (maps.gave_up or joins or moves.writes(step)):
                 rows = {axis for p in operands if p is not None for axis, _ in p.taken}
                 output = _by_number(moves, maps, step, output, placed[base], values[base], rows)
             if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:
@@ -280,17 +281,15 @@ def _taken(step: Instruction, operands: Operands, output: Placed) -> frozenset[t
         return frozenset()
     view = output.view
     rows = {row for p in operands if p is not None for row in p.taken}
-    p, first = operands[0], None
+    p, cut = operands[0], list[tuple[int, Any]]()
     match step.primitive:
         case Slice(starts=starts, dims=dims):
-            cut = [(e, start) for e, start in zip(dims, starts, strict=True) if p is not None and _is_cut(p, e)]
-            if len(cut) == 1:
-                ((d, start),) = cut
-                first = 0 if start is None else start
+            cut = [(d, start or 0) for d, start in zip(dims, starts, strict=True) if p is not None and _is_cut(p, d)]
         case Take(dim=d) if (data := step.inputs[1].data) is not None and data.elements.size == 1:
-            first = data.elements.flat[0]
-    if isinstance(first, int) and p is not None and p.view is not None and (axis := p.view.whole(d)) is not None:
-        rows.add((axis, first))
+            cut = [(d, data.elements.flat[0])]
+    for d, first in cut:
+        if isinstance(first, int) and p is not None and p.view is not None and (axis := p.view.whole(d)) is not None:
+            rows.add((axis, first))
     return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1 and axis not in output.full)
 
 

@@ -535,10 +535,8 @@ def _from_sources(p: Placed, parts: Sequence[tuple[tuple[Placed, Placed] | None,
 def _as_large(maps: LoweringBuilder, p: Placed, view: View, name: str) -> Placed:
     """Lay a map of one position out to the size of those beside it."""
     assert p.view is not None
-    blocks = {}
-    for axis in view.axes:
-        if p.view.extent(axis) == 1 and isinstance(size := view.extent(axis), int) and size > 1:
-            blocks[axis] = size
+    ones = [axis for axis in view.axes if p.view.extent(axis) == 1]
+    blocks = {axis: size for axis in ones if isinstance(size := view.extent(axis), int) and size > 1}
     return replace(p, node=maps.emit("depth_to_space", name, [p], block=maps.per_axis(blocks, 1))) if blocks else p
 
 

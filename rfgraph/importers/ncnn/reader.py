@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
-import networkx as nx
-
-from rfgraph.importers.lowering.layout import Axes
-from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.ncnn.file import Layer, Model, decode
 from rfgraph.importers.ncnn.nodes import HANDLERS, Made, Node
 from rfgraph.importers.ncnn.operators import inner_channels, learned, rank_of
@@ -23,16 +18,10 @@ SAME_RANK = frozenset({"Split", "Padding", "ReLU", "Noop", "Scale", "Bias", "Bin
                        "PReLU", "UnaryOp", "Interp"})  # fmt: skip
 
 
-def graph_of(
-    path: str,
-    treat: Mapping[str, str] | None = None,
-    input_size: Any = None,
-    inputs: Mapping[str, Any] | None = None,
-    axes: Axes | None = None,
-) -> nx.DiGraph[Any]:
-    """Return the network graph of a network of ncnn; arguments as for ``rfgraph.importers.load``."""
+def programs_of(path: str) -> Callable[[Mapping[str, Given]], Program]:
+    """Return what reads a network of ncnn anew for what is given of its inputs, a shape or what they hold."""
     model = decode(path)
-    return lower_for(lambda given: Reader(model, given).program(), treat, input_size, inputs=inputs, axes=axes)
+    return lambda given: Reader(model, given).program()
 
 
 class Reader(Base):

@@ -311,7 +311,7 @@ def _empty(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength")
 def _sequence_edit(node: Node, build: Builder) -> Made:
-    items = node.sequence(0)
+    items = node.sequence
     if node.op == "SequenceLength":
         return build.constant(len(items), name=node.name)
     place = node.stated_integers("position", 2 if node.op == "SequenceInsert" else 1)
@@ -350,7 +350,7 @@ def _split_to_sequence(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ConcatFromSequence")
 def _concat_from_sequence(node: Node, build: Builder) -> Made:
-    items = node.sequence(0)
+    items = node.sequence
     if not items:
         raise ValueError("its sequence is empty")
     rank = next((len(value.shape) for value in items if value.shape is not None), None)

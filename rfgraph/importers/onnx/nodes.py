@@ -39,9 +39,10 @@ class Node(Base):
         """Return input ``i``, ``None`` if it is left out."""
         return self.inputs[i] if i < len(self.inputs) else None
 
-    def sequence(self, i: int) -> tuple[Value, ...]:
-        """Return input ``i``, a sequence of tensors."""
-        item = self.item(i)
+    @property
+    def sequence(self) -> tuple[Value, ...]:
+        """Its first input, a sequence of tensors."""
+        item = self.item(0)
         if not isinstance(item, tuple):
             raise UnspelledError("the length of its sequence is not known")
         return item

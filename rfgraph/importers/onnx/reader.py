@@ -505,7 +505,7 @@ class Reader(Base):
         body = node.get("body")
         if not isinstance(body, onnx.GraphProto):
             raise ValueError("its body is missing")
-        count = len(node.sequence(0))
+        count = len(node.sequence)
         rows = []
         for turn in range(count):
             items = [item[turn] if isinstance(item, tuple) else item for item in node.inputs if item is not None]

@@ -248,6 +248,7 @@ def _col2im(node: Node, build: Builder) -> Made:
             output_padding=(0,) * axes,
             channel=1,
             channels=channels // prod(block),
+            apart=True,
         ),
         grid,
         macs=0,

@@ -60,9 +60,10 @@ class Node(Base):
         """What its outputs are called, each with the op."""
         return [(name, self.op) for name, _ in self.outputs]
 
-    def stated_shape(self, k: int = 0) -> Shape | None:
-        """Return the shape that the file states of output ``k``."""
-        return self.outputs[k][1] if k < len(self.outputs) else None
+    @property
+    def stated_shape(self) -> Shape | None:
+        """The shape that the file states of its first output."""
+        return self.outputs[0][1] if self.outputs else None
 
 
 Handle: TypeAlias = "Callable[[Node, Builder], Made]"

@@ -597,14 +597,14 @@ def _range(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("RandomUniform", "Eye", weights=())
 def _random(node: Node, build: Builder) -> Made:
-    return build.weight(node.stated_shape(), node.name)
+    return build.weight(node.stated_shape, node.name)
 
 
 @HANDLERS.handles("ReadValue", weights=())
 def _read_value(node: Node, build: Builder) -> Made:
     if any(not value.constant for value in node.tensors()):
         raise UnspelledError("what its state begins with depends on what the network computes")
-    return build.weight(node.stated_shape(), node.name)
+    return build.weight(node.stated_shape, node.name)
 
 
 @HANDLERS.handles("Assign", weights=())

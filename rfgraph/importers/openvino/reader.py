@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
-import networkx as nx
-
-from rfgraph.importers.lowering.layout import Axes
-from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.openvino import operators as openvino_operators  # noqa: F401  handlers register
 from rfgraph.importers.openvino.file import FLOATS, Layer, Model, Port, decode
 from rfgraph.importers.openvino.nodes import HANDLERS, Made, Node
@@ -30,16 +25,10 @@ MODULES = frozenset(
 )  # fmt: skip
 
 
-def graph_of(
-    path: str,
-    treat: Mapping[str, str] | None = None,
-    input_size: Any = None,
-    inputs: Mapping[str, Any] | None = None,
-    axes: Axes | None = None,
-) -> nx.DiGraph[Any]:
-    """Return the network graph of a model of OpenVINO; arguments as for ``rfgraph.importers.load``."""
+def programs_of(path: str) -> Callable[[Mapping[str, Given]], Program]:
+    """Return what reads a model of OpenVINO anew for what is given of its inputs, a shape or what they hold."""
     model = decode(path)
-    return lower_for(lambda given: Reader(model, given).program(), treat, input_size, inputs=inputs, axes=axes)
+    return lambda given: Reader(model, given).program()
 
 
 class Reader(Base):

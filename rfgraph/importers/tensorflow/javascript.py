@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
 from google.protobuf import json_format
 
 from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
-from rfgraph.importers.lowering.layout import Axes
-from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
+from rfgraph.importers.program.primitives import Given, Program
 from rfgraph.importers.tensorflow import protos
 from rfgraph.importers.tensorflow.reader import Model, program_of, signed
 
@@ -40,27 +39,9 @@ MAX_DEPTH = 100
 BROKEN = (json_format.ParseError, ValueError, TypeError, KeyError, RecursionError, AttributeError, OverflowError)
 
 
-def graph_of(
-    path: str,
-    data: Mapping[str, Any],
-    treat: Mapping[str, str] | None = None,
-    input_size: Any = None,
-    inputs: Mapping[str, Any] | None = None,
-    axes: Axes | None = None,
-) -> nx.MultiDiGraph[Any]:
-    """Return the network graph of a graph model.
-
-    Parameters
-    ----------
-    path
-        Its ``model.json``.
-    data
-        What that holds.
-    treat, input_size, inputs, axes
-        As for ``rfgraph.importers.load``.
-    """
-    model = opened(path, data)
-    return lower_for(lambda given: program_of(model, given), treat, input_size, inputs=inputs, axes=axes)
+def programs_of(path: str, data: Mapping[str, Any]) -> Callable[[Mapping[str, Given]], Program]:
+    """Return what reads a graph model anew for given inputs; ``data`` is what its ``model.json`` holds."""
+    return partial(program_of, opened(path, data))
 
 
 def opened(path: str, data: Mapping[str, Any]) -> Model:

@@ -9,21 +9,18 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import networkx as nx
 import numpy as np
 
 from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.lowering.layout import Axes
-from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.dimensions import Shape, unknown
 from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
@@ -108,22 +105,15 @@ class Model:
     titles: tuple[str, ...] = ()
 
 
-def graph_of(
-    path: str | os.PathLike[str],
-    treat: Mapping[str, str] | None = None,
-    input_size: Any = None,
-    inputs: Mapping[str, Any] | None = None,
-    axes: Axes | None = None,
-) -> nx.MultiDiGraph[Any]:
-    """Return the network graph of a TensorFlow file; see ``read``."""
-    model = opened(path)
-    return lower_for(lambda given: program_of(model, given), treat, input_size, inputs=inputs, axes=axes)
+def programs_of(path: str) -> Callable[[Mapping[str, Given]], Program]:
+    """Return what reads a TensorFlow file anew for what is given of its inputs, a shape or what they hold."""
+    return partial(program_of, opened(path))
 
 
-def program_of(model: Model, shapes: Mapping[str, Shape] | None = None) -> Program:
+def program_of(model: Model, given: Mapping[str, Given] | None = None) -> Program:
     """Return the tensor program of a model."""
     try:
-        return Reader(model, shapes or {}).program()
+        return Reader(model, given or {}).program()
     except MALFORMED as error:  # what no node is to blame for
         raise ModelFileError(f"{model.name}: not a TensorFlow graph, or a damaged one ({error})") from error
 

@@ -58,11 +58,10 @@ def _paddings(node: Node, layout: Layout) -> program.Paddings:
 
 
 def _convolved(
-    node: Node, build: Builder, x: Value, weight: Value, axes: int, *, depthwise: bool = False, data_format: str = "",
-    part: str = "",
+    node: Node, build: Builder, x: Value, weight: Value, axes: int, *, depthwise: bool = False, part: str = ""
 ) -> Value:  # fmt: skip
     """Slide a kernel whose dimensions are the spatial ones, channels in, channels out."""
-    layout, filters = layout_of(node, axes, data_format), shape_of(weight)
+    layout, filters = layout_of(node, axes), shape_of(weight)
     if len(filters) != axes + 2:
         raise ValueError(f"its filter has {len(filters)} dimensions, not {axes + 2}")
     kernel = tuple(whole_number("kernel", size) for size in filters[:axes])

@@ -16,16 +16,14 @@ from math import prod
 from types import FunctionType
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import tflite
 from flatbuffers.table import Table
 
 from rfgraph.errors import ModelFileError
-from rfgraph.importers.lowering.layout import Axes
-from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program.exact import Data, data_of
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
+from rfgraph.importers.program.primitives import Given, Program
 from rfgraph.importers.tflite.operators import CUSTOM_OPTIONS
 from rfgraph.importers.tflite.reader import Graph, Model, Reader, Step, Tensor
 
@@ -61,16 +59,10 @@ OPTIONS = tuple(
 )
 
 
-def graph_of(
-    path: str,
-    treat: Mapping[str, str] | None = None,
-    input_size: Any = None,
-    inputs: Mapping[str, Any] | None = None,
-    axes: Axes | None = None,
-) -> nx.DiGraph[Any]:
-    """Return the network graph of a TFLite file; arguments as for ``rfgraph.importers.load``."""
+def programs_of(path: str) -> Callable[[Mapping[str, Given]], Program]:
+    """Return what reads a TFLite file anew for what is given of its inputs, a shape or what they hold."""
     model = decode(path)
-    return lower_for(lambda given: Reader(model, given).program(), treat, input_size, inputs=inputs, axes=axes)
+    return lambda given: Reader(model, given).program()
 
 
 def decode(path: str | os.PathLike[str]) -> Model:
