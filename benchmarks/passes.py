@@ -10,10 +10,12 @@ import networkx as nx
 import rfgraph
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph
+from rfgraph.passes.exact_outputs import exact_outputs
+from rfgraph.passes.fold import between
 from rfgraph.passes.moments import moments
 from rfgraph.passes.results import Fields
 from rfgraph.passes.weighing import Assumed
-from rfgraph.questions import alignment, holes
+from rfgraph.questions import alignment, holes, latency
 
 #: The yardstick, on the same graph in the same run.
 YARDSTICK = "topological_sort"
@@ -50,7 +52,7 @@ def answers(graph: nx.DiGraph) -> list[Pass]:
     ]
     if len(graph) > LARGE:
         return quick
-    size = UNPADDED_SIZE if graph.name == "unpadded" else INPUT_SIZE
+    size = _size(graph)
     return [
         *quick,
         Pass("findings", lambda: _analyzed(graph)),
@@ -64,11 +66,13 @@ def passes(graph: nx.DiGraph) -> list[Pass]:
 
     The forward and the reverse pass are of both axes, as in an analysis: axes that read alike share one pass there too.
     The reverse pass starts at the last node in topological order, which is the one output; its holes are looked for.
+    Latency, and which outputs a tile computes as the whole image does, are told of one axis.
     """
     compiled = compile_graph(graph)
     source, output = compiled.layers.source(None), len(compiled.layers.nodes) - 1
     fields = _forward(compiled, source)
     modes: list[alignment.Mode] = ["auto"] * len(compiled.layers.axes)
+    way, tile = between(compiled.layers, source, [output]), compile_graph(graph, _size(graph))
     return [
         Pass("compile", lambda: compile_graph(graph)),
         Pass("forward", lambda: _forward(compiled, source)),
@@ -76,8 +80,14 @@ def passes(graph: nx.DiGraph) -> list[Pass]:
         Pass("alignment", lambda: alignment.find(compiled, fields, source, modes)),
         Pass("holes", lambda: holes.find(compiled, fields, source, [output])),
         Pass("effective sizes", lambda: moments(compiled, source, Assumed())),
+        Pass("latency", lambda: latency.latency(compiled, 0, output, source)),
+        Pass("exact outputs", lambda: exact_outputs(tile, 0, way)),
         Pass("analyze", lambda: _analyzed(graph)),
     ]
+
+
+def _size(graph: nx.DiGraph) -> int:
+    return UNPADDED_SIZE if graph.name == "unpadded" else INPUT_SIZE
 
 
 def _forward(compiled: Compiled, source: int) -> list[Fields]:

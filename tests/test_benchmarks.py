@@ -15,12 +15,15 @@ from benchmarks import arrays, beside, cluster, cold, growth, measure, peers, pu
 from benchmarks.__main__ import main
 from benchmarks.graphs import NETWORKS, SMALLEST
 from benchmarks.lines import HEADINGS
-from benchmarks.passes import LARGE, Pass, answers, passes, yardstick
+from benchmarks.passes import INPUT_SIZE, LARGE, Pass, answers, passes, yardstick
 from benchmarks.table import COLUMNS
 from rfgraph.fast import interning
 from rfgraph.fast.interning import Table
 
-WORK = ("topological_sort", "compile", "forward", "reverse", "alignment", "holes", "effective sizes", "analyze")
+WORK = (
+    "topological_sort", "compile", "forward", "reverse", "alignment", "holes", "effective sizes", "latency",
+    "exact outputs", "analyze",
+)  # fmt: skip
 
 
 def markdown_rows(text: str) -> list[dict[str, str]]:
@@ -86,6 +89,11 @@ def test_each_pass_does_the_work_it_is_named_after() -> None:
     moments = list(found["effective sizes"].values())[-1].by_phase
     stds = [float(variance.ravel()[0]) ** 0.5 for variance in moments.variance]
     assert tuple(stds) == pytest.approx(report.effective_sizes()[last].std)
+    assert found["latency"].look_ahead == report.latency(axis="y").look_ahead
+    first, end = found["exact outputs"]
+    plan, outputs = report.tiling().axes[0], rfgraph.analyze(graph, INPUT_SIZE)[last].map_size[0]
+    halo = plan.halos[INPUT_SIZE % plan.multiple]
+    assert (first, outputs - 1 - end) == (halo.before, halo.after)
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ halo all the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rfgraph.algebra.window import Interval
 from rfgraph.passes.compiled import Compiled
-from rfgraph.passes.fold import Domain, fold
+from rfgraph.passes.fold import Domain, fold_along
 
 
 class ExactOutputs(Domain[Interval]):
@@ -58,8 +60,8 @@ class ExactOutputs(Domain[Interval]):
         return max(first for first, _ in values), min(last for _, last in values)
 
 
-def exact_outputs(compiled: Compiled, axis: int, node: int, source: int) -> Interval:
-    """Return the first and last output of ``node`` that a tile with no border of the image computes as the image does.
+def exact_outputs(compiled: Compiled, axis: int, way: Sequence[int]) -> Interval:
+    """Return the first and last output of a node that a tile with no border of the image computes as the image does.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ def exact_outputs(compiled: Compiled, axis: int, node: int, source: int) -> Inte
         The network, with the sizes of the tile; the windows on the way are local.
     axis
         Index of the axis.
-    node, source
-        Node ids.
+    way
+        Node ids from the source to the node, as ``between`` returns them.
     """
-    return fold(compiled.layers, source, ExactOutputs(compiled, axis, source), to=[node])[node]
+    return fold_along(compiled.layers, way, ExactOutputs(compiled, axis, way[0]))[way[-1]]

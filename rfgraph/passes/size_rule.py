@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import ceil, gcd, lcm
 
 import numpy as np
@@ -34,6 +34,9 @@ MAX_TRIED = 1 << 20
 
 #: Sizes of maps beyond this are not followed in 64 bits.
 LARGEST = 1 << 61
+
+#: Lines that ops made are kept for later networks, up to so many.
+MAX_MADE = 1 << 12
 
 #: Input sizes that are tried at a time.
 _BLOCK = 1 << 13
@@ -90,7 +93,7 @@ class SizeRule:
         """Whether sizes beyond the base are small enough for 64 bits, and residues few enough."""
         if self.modulus > MAX_MODULUS:
             return False
-        end = self.start + 2 * self.modulus
+        end = self.start + 3 * self.modulus
         distinct = {id(line): line for line in self.lines if line is not None}.values()
         return all(line.slope * end + line.high < LARGEST for line in distinct) and end < LARGEST
 
@@ -102,8 +105,8 @@ class SizeRule:
 
     @cached_property
     def settled_later(self) -> list[Ints | None]:
-        """Sizes of all maps one modulus later, [V][M]."""
-        return sizes_at(self.layers, self.axis, self.start + self.modulus + np.arange(self.modulus), self.lines)[0]
+        """Sizes of all maps two moduli later, [V][M]: half of what has grown since is no less than a position."""
+        return sizes_at(self.layers, self.axis, self.start + 2 * self.modulus + np.arange(self.modulus), self.lines)[0]
 
     @cached_property
     def tried(self) -> tuple[Flags, Flags]:
@@ -236,6 +239,7 @@ def _constant(size: int | None) -> Line | None:
     return None if size is None else Line(_FIXED, Fraction(size), Fraction(size), 1)
 
 
+@lru_cache(MAX_MADE)
 def _made(op: Op, line: Line) -> tuple[Line | None, int, int]:
     """Return the line of what an op makes, modulo what it decides, and the input size from which on that holds."""
     step, more = op.cycle

@@ -114,15 +114,25 @@ class Tiler:
         if (axis, tile) not in self._exact:
             compiled = self.compiled(self.alike(axis, tile))
             outputs = compiled.sizes[self.node][axis] or 0
-            first, last = exact_outputs(compiled, axis, self.node, self.source)
+            first, last = exact_outputs(compiled, axis, self.between)
             self._exact[axis, tile] = first, outputs - 1 - last, outputs
         return self._exact[axis, tile]
 
     def rule(self, axis: int, image: int | None) -> AxisTiling:
         """Return start multiple and halo along one axis, the largest over all tile sizes that are allowed."""
         if (axis, image) not in self._rules:
-            self._rules[axis, image] = _rule(self, axis, image)
+            alike = next(
+                (known for known in self._rules if known[1] == image and self._are_alike(known[0], axis)), None
+            )
+            if alike is None:
+                self._rules[axis, image] = _rule(self, axis, image)
+            else:
+                self._rules[axis, image] = replace(self._rules[alike], axis=self.layers.axes[axis])
         return self._rules[axis, image]
+
+    def _are_alike(self, one: int, other: int) -> bool:
+        """Return whether every op is the same along two axes."""
+        return all(ops[one] == ops[other] for ops in self.layers.distinct.values())
 
     def map_sizes(self, axis: int, image: int, tile: int) -> list[int]:
         """Return the size of every map on the way along one axis, for a tile of so many pixels.

@@ -219,7 +219,8 @@ def place_all(
                     maps.take_back()
                     output = maps.unknown(step, operands, ADRIFT)
             base = moves.base(step.output.name)
-            if base in placed and (maps.gave_up or isinstance(step.primitive, Concat) or moves.writes(step)):
+            joins = isinstance(step.primitive, Concat) and len(step.inputs) > 1
+            if base in placed and (maps.gave_up or joins or moves.writes(step)):
                 rows = {axis for p in operands if p is not None for axis, _ in p.taken}
                 output = _by_number(moves, maps, step, output, placed[base], values[base], rows)
             if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:

@@ -524,7 +524,7 @@ class LoweringBuilder:
         known = [(i, p.view) for i, p in enumerate(placed) if p.view is not None]
         if self.probe is not None:
             self._unify(self.probe, [(labels[i], view) for i, view in known])
-            placed = [p if p.view is None else replace(p, view=self.probe.canonical(p.view)) for p in placed]
+            placed = [_lying(p, None if p.view is None else self.probe.canonical(p.view)) for p in placed]
         carried: dict[Hashable, Dimension] = {}
         owner: dict[int, list[tuple[Hashable, Dim]]] = {}
         extents: dict[int, Dim] = {}
@@ -734,6 +734,11 @@ def _alike(
         else True
         for dim, label, dim_b, label_b in pairs
     )
+
+
+def _lying(p: Placed, view: View | None) -> Placed:
+    """Return a tensor that lies as ``view`` says: itself, if it does."""
+    return p if p.view is view else replace(p, view=view)
 
 
 def _told(bound: str) -> dict[str, str]:
