@@ -833,6 +833,29 @@ def test_cells_along_an_axis_read_the_rows_before(cell, options, axis):
                    zip(box, pixels.amin(0).tolist(), pixels.amax(0).tolist(), strict=True))  # fmt: skip
 
 
+class BehindACode(nn.Module):
+    """Two branches on the grid that a code is laid out to."""
+
+    def __init__(self, before):
+        super().__init__()
+        self.encoder, self.code, self.before = nn.Conv2d(2, 4, 3, 2, 1), nn.Linear(64, 64), before
+        self.padded, self.bare = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        grid = self.code(self.encoder(x).flatten(1)).view(-1, 4, 4, 4)
+        padding = (self.before, 2 - self.before) * 2
+        return self.padded(grid) + nn.functional.pad(self.bare(grid), padding)
+
+
+@pytest.mark.parametrize(("before", "offset"), [(1, None), (2, 1), (0, -1)])
+def test_branches_of_one_grid_behind_a_code_are_held_against_each_other(before, offset):
+    report = rfgraph.analyze(BehindACode(before), example=(1, 2, 8, 8))
+    off = [finding for finding in report.findings if finding.rule in ("RF002", "RF004")]
+    assert [abs(finding.offset) for finding in off] == ([] if offset is None else [1])
+    assert all(finding.fork == "view" for finding in off)
+    assert report.aligned is (offset is None)
+
+
 @pytest.mark.parametrize("op", QUANTIZED)
 def test_a_quantised_value_reads_its_own_position(op):
     steps = (Step(f"torch.ops.{op.replace('::', '.')}.default", {"input": Ref("x"), "scales": Ref("s")}, ("y",)),)

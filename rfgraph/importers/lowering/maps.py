@@ -143,6 +143,8 @@ class LoweringBuilder:
         #: The step at hand.
         self.step: Instruction | None = None
         self._names: dict[str, int] = {}  # -> the number that the next of that name gets
+        self._laid_out: dict[Hashable, str] = {}  # what is laid out, and how -> the node that does
+        self._layouts: dict[str, Hashable] = {}  # and the other way round
         self._measured: dict[tuple[int, Dim], Placed] = {}  # axis and size that a symbol stands for -> the first such
 
     def emit(self, op: str, name: str, inputs: Iterable[Placed], label: str = "", /, **attributes: Any) -> str:
@@ -201,6 +203,8 @@ class LoweringBuilder:
         for node in self.added:
             self.network.graph.remove_node(node)
             del self._names[node]
+            if node in self._layouts:
+                self._laid_out.pop(self._layouts.pop(node), None)
         self.begin()
 
     def node(self, op: str, step: Instruction, inputs: Iterable[Placed], /, **attributes: Any) -> str:
@@ -317,13 +321,21 @@ class LoweringBuilder:
         return replace(p, node=node, view=View(dims), folded=p.folded or op == "space_to_depth")
 
     def to_space(self, p: Placed, blocks: dict[int, int], name: str) -> Placed:
-        """Lay channels out as blocks of positions: those that follow the axis in its dimension."""
+        """Lay channels out as blocks of positions: those that follow the axis in its dimension.
+
+        What several read is laid out once: it is one grid, on which their branches line up or not.
+        """
         assert p.view is not None
+        sizes = self.per_axis(blocks, 1)
+        key = p.node, p.view, tuple(sizes), p.folded, p.beside
         view = p.view
         for axis, block in blocks.items():
             for d, part in p.view.places(axis):
                 view = view.replaced(d, along(axis, part.size * block))
-        node = self.emit("depth_to_space", name, [p], block=self.per_axis(blocks, 1), **unmixed(p))
+        node = self._laid_out.get(key)
+        if node is None:
+            node = self.emit("depth_to_space", name, [p], block=sizes, **unmixed(p))
+            self._laid_out[key], self._layouts[node] = node, key
         return replace(p, node=node, view=view)
 
     def collapse(
