@@ -37,7 +37,7 @@ MAX_PHASES = 1 << 10
 _NEEDED: dict[Side, int] = {"past": FIRST, "future": LAST, "both": BOTH}
 
 Lengths = dict[tuple[int, int], int]  # (shortest, longest) -> how many paths lie between, both included
-Group = tuple[Window, int, Lengths]  # shape, by how much all of the lengths are longer than told, lengths
+Group = tuple[Window, int, Lengths]  # shape, what a join adds to all of the lengths (0 after it), lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class PathLengths:
 
     def sizes(self) -> Iterator[tuple[int, int, int]]:
         """Yield the smallest and the largest field, and how many paths lie between; of paths that have a size."""
-        for shape, longer, lengths in self.groups:
+        for shape, _, lengths in self.groups:
             if shape.is_local:
-                wider = longer + shape.size  # of the widest phase, for a length of 0
+                widest = shape.size  # of the widest phase, for a length of 0
                 for (shortest, longest), count in lengths.items():
-                    yield shortest + wider, longest + wider, count
+                    yield shortest + widest, longest + widest, count
 
 
 class PathDomain(Domain[PathLengths]):
@@ -100,7 +100,7 @@ class PathDomain(Domain[PathLengths]):
         if unplaced is not None and op.bound:
             unplaced = unplaced.at_most(op.bound)
         groups, why = [], value.why
-        for shape, longer, lengths in value.groups:
+        for shape, _, lengths in value.groups:
             window = unplaced if unplaced is not None and shape.period == 1 else read
             key = window, window.spacing, window.why, shape  # windows are equal that read alike, be it for sure or not
             step = self.steps.get(key)
@@ -110,7 +110,7 @@ class PathDomain(Domain[PathLengths]):
             if not doubt and shape.is_local and window.is_unbounded and not value.ends & _NEEDED[window.side]:
                 doubt = f"{self.compiled.layers.describe(v, self.axis)}: {MAY_NOT_REACH}"
             why = why or doubt
-            groups.append((stepped, more + longer, lengths))
+            groups.append((stepped, more, lengths))
         return PathLengths(tuple(groups), why, self._ends(v, slot, value.ends))
 
     def _ends(self, v: int, slot: int, ends: int) -> int:

@@ -7,6 +7,7 @@ import pytest
 from rfgraph import Network
 from rfgraph.passes import lengths
 from rfgraph.passes.compiled import compile_graph
+from rfgraph.passes.covers import EVERYTHING, FIRST, LAST
 from rfgraph.passes.fold import fold
 from rfgraph.questions import paths
 
@@ -116,3 +117,27 @@ def test_beside_a_path_that_is_unknown_no_other_is_followed_where_extremes_are_a
     assert extremes.smallest == extremes.largest == [1, None, None, None, None]
     assert sorted(extremes.unknown) == [1, 2, 3, 4]
     assert carried(net, "out", 1, counted=False) == carried(net, "conv", 1, counted=False)
+
+
+def test_a_norm_is_read_once_though_its_totals_are_a_second_slot():
+    net = Network(axes=1)
+    x = net.conv("conv", net.input("x"), kernel=3)
+    net.group_norm("norm", x)
+    assert list(carried(net, "norm").sizes()) == [(3, 3, 1)]
+    assert carried(net, "norm").count == 1
+
+
+def test_paths_get_to_the_ends_that_all_of_them_get_to():
+    net = Network(axes=1)
+    x = net.input("x")
+    net.pad("later", x, padding=[[-1, 0]])
+    net.pad("sooner", x, padding=[[0, -1]])
+    net.add("both", "later", "sooner")
+    assert [carried(net, node).ends for node in ("later", "sooner", "both")] == [LAST, FIRST, 0]
+    assert carried(net, "later", counted=False).ends == EVERYTHING  # no one asks where extremes are
+    net.node("cumsum", "past", "sooner")
+    net.node("cumsum", "future", "sooner", direction="backward")
+    assert [carried(net, node).why for node in ("past", "future")] == [
+        "",
+        "node 'future' (cumsum), axis t: what it reads may leave positions at an end of the axis unread",
+    ]

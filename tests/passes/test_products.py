@@ -70,6 +70,14 @@ def test_what_is_read_through_one_of_several_branches_is_a_bound_further_back_to
         assert (source, region.box, region.status) == (source, ((3, 5),), "bound")
 
 
+def test_what_a_mask_may_hide_is_a_bound_further_back_too():
+    net = Network(axes=1)
+    masked = net.conv("masked", net.input("x", size=9), kernel=3, padding=1, bound="under its mask")
+    net.conv("out", masked, kernel=3, padding=1)
+    region = rfgraph.analyze(net).region("out", 4)
+    assert (region.box, region.status) == (((2, 6),), "bound")
+
+
 def test_more_holes_than_are_followed_become_an_interval(monkeypatch):
     comb = Runs.of(0, 0).swept(3, 5)
     shifted = comb.scaled(1, 1)

@@ -681,11 +681,7 @@ def _embed(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("DetectionOutput", "PSROIPooling", "Proposal", "ROIAlign", "ROIPooling", "YoloDetectionOutput",
                   "Yolov3DetectionOutput", "NonMaxSuppression")  # fmt: skip
 def _whole(node: Node, build: Builder) -> Made:
-    outputs = []
-    for name in node.outputs:
-        build.at(name, node.op)
-        outputs.append(build(program.Whole(), *node.tensors()))
-    return outputs
+    return shared.read_all(build, node.tensors(), node.names)
 
 
 NOT_FOLLOWED = {

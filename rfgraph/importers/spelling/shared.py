@@ -306,6 +306,15 @@ def tile(build: Builder, x: Value, repeats: Sequence[int]) -> Value:
     return build(program.Pointwise(function="identity"), x) if tensor is x else tensor
 
 
+def read_all(build: Builder, operands: Sequence[Value], names: Sequence[tuple[str, str]]) -> list[Value]:
+    """Add outputs, called by name and op as ``names`` say, each of which reads the whole of all ``operands``."""
+    outputs = []
+    for name, op in names:
+        build.at(name, op)
+        outputs.append(build(program.Whole(), *operands))
+    return outputs
+
+
 def stack(build: Builder, rows: Sequence[Value], axis: int) -> Value:
     """Put tensors side by side along a new dimension."""
     if not rows:

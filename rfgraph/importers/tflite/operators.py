@@ -629,11 +629,7 @@ def _one_hot(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "MULTINOMIAL")
 def _whole(node: Node, build: Builder) -> Made:
-    outputs = []
-    for output in node.outputs:
-        build.at(output.name, node.op)
-        outputs.append(build(program.Whole(), *node.tensors()))
-    return outputs
+    return shared.read_all(build, node.tensors(), node.names)
 
 
 NOT_FOLLOWED = {
