@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
-from rfgraph.algebra.window import IDENTITY, MAX_PERIOD, Number, Window
+from rfgraph.algebra.window import EMPTY, IDENTITY, MAX_PERIOD, Number, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.frozen import dataclass
 from rfgraph.ops.base import (
     Affine,
+    Arity,
     Border,
     Op,
     Size,
@@ -25,7 +26,16 @@ from rfgraph.ops.base import (
     optional,
     padding,
     positive,
+    text,
 )
+
+#: Of the difference between two maps, how much a padding to the size of one puts before the other.
+SHARES: Mapping[str, Callable[[Any], Any]] = {
+    "floor": lambda more: more // 2,
+    "ceil": lambda more: -(-more // 2),
+    "all": lambda more: more,
+    "none": lambda more: 0,
+}
 
 
 def _amounts(name: str, value: object) -> tuple[int, int]:
@@ -45,10 +55,27 @@ def _cropped(name: str, value: object) -> tuple[int, int]:
 @op_kind("pad")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pad(Op):
-    """Padding; negative amounts crop. ``mode`` says what the padding repeats: zeros, or positions of the map."""
+    """Padding; negative amounts crop. ``mode`` says what the padding repeats: zeros, or positions of the map.
+
+    ``like=1`` pads or crops to the size of the map in slot 1, as decoders do to that of their skip.
+    """
+
+    extra: ClassVar[frozenset[str]] = frozenset({"like", "before", "target"})
 
     padding: tuple[int, int] = attribute(_amounts)
     mode: Border = attribute(choice(*get_args(Border)), default="constant")
+
+    @classmethod
+    def parse(cls, attributes: Mapping[str, Any], axis: int, axes: int) -> Op:
+        if attributes.get("like") is None:
+            return super(Pad, cls).parse(attributes, axis, axes)
+        if attributes.get("padding") is not None or attributes.get("mode", "constant") != "constant":
+            raise AttributeValueError("a pad to the size of another map (like) takes no padding, and adds zeros")
+        return PadLike.parse(attributes, axis, axes)
+
+    @classmethod
+    def complete(cls, attributes: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in attributes.items() if name not in ("like", "before", "target")}
 
     @property
     def border(self) -> Border:
@@ -94,10 +121,51 @@ class Pad(Op):
         return -inner.stride if inner.period == 1 else 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PadLike(Op):
+    """Padding to the size of another map, which stands in slot ``like`` and of which nothing else is read.
+
+    Where that map is smaller it crops. Of the difference ``before`` comes first: all of it, nothing, or its half,
+    rounded down or up.
+    """
+
+    kind: ClassVar[str] = "pad"
+    arity: ClassVar[Arity] = "several"
+
+    like: int = attribute(positive)
+    before: str = attribute(choice(*SHARES), default="floor")
+    #: What messages call that size.
+    target: str = attribute(text, default="the size of another map")
+
+    @property
+    def sizing(self) -> tuple[Op, int | None]:
+        return Op(), self.like
+
+    @property
+    def window_cycle(self) -> int:
+        return 0
+
+    def size(self, sizes: Sizes) -> Size:
+        return sizes[self.like] if self.like < len(sizes) else None
+
+    def window(self, slot: int, sizes: Sizes) -> Window:
+        if slot:
+            return EMPTY
+        size, target = sizes[0], self.size(sizes)
+        if size is None or target is None:
+            return Window.unknown(f"it pads to {self.target}, which depends on the input size; give one")
+        return Window(1, 1, SHARES[self.before](target - size))
+
+    def weights(self, read: Window, y: int) -> dict[int, Fraction]:
+        return even_weights(self.taps(read, y))
+
+
 @op_kind("crop")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop(Pad):
     """Padding that only crops: all its amounts are negative or zero."""
+
+    extra: ClassVar[frozenset[str]] = frozenset()
 
     padding: tuple[int, int] = attribute(_cropped)
     mode: Border = attribute(choice("constant"), default="constant")

@@ -251,7 +251,8 @@ def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solutio
 def _cases(compiled: Compiled, axis: int, rule: SizeRule) -> dict[int, list[tuple[Residues, Window]]]:
     """Return the windows of first slots that the input size decides, each with its residues, by node id.
 
-    At two sizes of a residue one modulus apart, ratios of maps that grow are equal only if all sizes of it have them.
+    At two sizes of a residue two moduli apart, ratios of maps that grow are equal only if all sizes of it have them; so
+    are halves of their differences.
     """
     layers, (sizes, _), later = compiled.layers, rule.settled, rule.settled_later
     cases: dict[int, list[tuple[Residues, Window]]] = {}

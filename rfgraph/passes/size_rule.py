@@ -93,7 +93,7 @@ class SizeRule:
         """Whether sizes beyond the base are small enough for 64 bits, and residues few enough."""
         if self.modulus > MAX_MODULUS:
             return False
-        end = self.start + 2 * self.modulus
+        end = self.start + 3 * self.modulus
         distinct = {id(line): line for line in self.lines if line is not None}.values()
         return all(line.slope * end + line.high < LARGEST for line in distinct) and end < LARGEST
 
@@ -105,8 +105,8 @@ class SizeRule:
 
     @cached_property
     def settled_later(self) -> list[Ints | None]:
-        """Sizes of all maps one modulus later, [V][M]."""
-        return sizes_at(self.layers, self.axis, self.start + self.modulus + np.arange(self.modulus), self.lines)[0]
+        """Sizes of all maps two moduli later, [V][M]: half of what has grown since is no less than a position."""
+        return sizes_at(self.layers, self.axis, self.start + 2 * self.modulus + np.arange(self.modulus), self.lines)[0]
 
     @cached_property
     def tried(self) -> tuple[Flags, Flags]:

@@ -96,7 +96,7 @@ FUNCTIONS = {
     "a scan": (lambda x: lax.scan(lambda y, _: (conv(y), None), x, None, length=2)[0], True),
     "asserts": (at_least_twelve, True),
     "patches": (patched, False),
-    "padded to its skip": (padded_to_skip, False),
+    "padded to its skip": (padded_to_skip, True),
     "halved while it is large": (halved, False),
     "pools what is large": (lambda x: conv(pool(x) if x.shape[1] > 9 else x), False),
     "pads what is odd": (lambda x: pool(jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0)))), False),

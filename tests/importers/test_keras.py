@@ -1040,6 +1040,50 @@ def test_code_that_computes_with_sizes_is_called_on_numbers():
     assert not hasattr(keras.KerasTensor, "__array_ufunc__")
 
 
+def halved(x, padding="same"):
+    return keras.layers.Conv2D(3, 3, strides=2, padding=padding)(x)
+
+
+#: Functional models for any size, and the sizes at which they work.
+ANY_SIZE = {
+    "strides": (lambda x: halved(halved(x)), "any size from 1"),
+    "windows": (lambda x: halved(halved(x, "valid"), "valid"), "any size from 7"),
+    "a pool beside": (lambda x: halved(x) + keras.layers.MaxPooling2D(2)(x), "multiples of 2, from 4; also 2 and 3"),
+    "a skip": (
+        lambda x: keras.layers.Concatenate()([keras.layers.UpSampling2D()(keras.layers.MaxPooling2D()(x)), x]),
+        "multiples of 2, from 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ANY_SIZE)
+def test_a_live_model_with_open_sizes_says_which_it_takes(name):
+    build, expected = ANY_SIZE[name]
+    model = keras.Model(image := keras.Input((None, None, 3)), build(image))
+    for size in (None, 16):
+        assert [str(sizes) for sizes in rfgraph.analyze(model, input_size=size).input_sizes] == [expected] * 2
+    sizes = rfgraph.analyze(model).input_sizes[0]
+    for n in (2, 3, 6, 7, 8):
+        try:
+            assert all(model(np.zeros((1, n, n, 3), np.float32)).shape)
+        except (RuntimeError, ValueError):
+            assert n not in sizes
+        else:
+            assert n in sizes
+
+
+def test_a_live_model_with_code_of_its_own_or_one_size_claims_none():
+    """Code may ask how large its input is, and is not run for all sizes."""
+
+    class Asks(keras.layers.Layer):
+        def call(self, x):
+            return keras.layers.MaxPooling2D()(x) if x.shape[1] is not None and x.shape[1] > 8 else x
+
+    for image, layer in ((keras.Input((None, None, 3)), Asks()), (keras.Input((16, 16, 3)), halved)):
+        model = keras.Model(image, halved(layer(image)))
+        assert rfgraph.analyze(model, input_size=16).input_sizes == (None, None)
+
+
 def test_a_model_is_read_for_sizes_that_it_does_not_run_on():
     x = keras.Input((6, 8, 4), name="x")
     report = rfgraph.analyze(

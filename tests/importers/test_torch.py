@@ -1452,11 +1452,71 @@ def test_a_module_that_a_function_of_a_file_returns_is_read_for_any_size(tmp_pat
     assert [str(sizes) for sizes in rfgraph.analyze(f"{path}:made").input_sizes] == ["any size from 1"] * 2
 
 
-def test_a_module_that_cannot_be_traced_so_is_traced_anew_at_a_size():
-    report = rfgraph.analyze(Decoder(pads=True).eval(), example=(1, 3, 64, 64))
+def test_a_decoder_that_pads_to_its_skip_is_told_of_at_any_size():
+    module = Decoder(pads=True).eval()
+    report = rfgraph.analyze(module, example=(1, 3, 64, 64))
     assert report.aligned_when(64) is True
     assert report.aligned_when(65) is True  # one row of zeros comes after
-    assert report.input_sizes == (None, None)
+    assert [str(sizes) for sizes in report.input_sizes] == ["any size from 2"] * 2
+    assert module(torch.zeros(1, 3, 2, 2)).shape == (1, 4, 2, 2)
+    with pytest.raises(RuntimeError):
+        module(torch.zeros(1, 3, 1, 1))
+
+
+class Fitted(nn.Module):
+    """Decoders that make maps as large as others with numbers that their code computes."""
+
+    def __init__(self, fit):
+        super().__init__()
+        self.conv, self.wide = nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3)
+        self.up, self.fit = nn.ConvTranspose2d(1, 1, 2, 2), fit
+
+    def forward(self, x):
+        return self.fit(self, x)
+
+
+def _padded_evenly(self, x):
+    y = self.up(F.max_pool2d(x, 2))
+    rows, columns = x.shape[2] - y.shape[2], x.shape[3] - y.shape[3]
+    return torch.cat([F.pad(y, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2]), x], 1)
+
+
+def _padded_behind(self, x):
+    y = self.up(F.max_pool2d(x, 2))
+    return x + F.pad(y, [0, x.shape[3] - y.shape[3], 0, x.shape[2] - y.shape[2]])
+
+
+def _cropped_evenly(self, x):
+    skip = self.wide(x)
+    y = self.up(self.wide(F.max_pool2d(skip, 2)))
+    top, left = (skip.shape[2] - y.shape[2]) // 2, (skip.shape[3] - y.shape[3]) // 2
+    return torch.cat([skip[:, :, top : top + y.shape[2], left : left + y.shape[3]], y], 1)
+
+
+@pytest.mark.parametrize(
+    ("fit", "works", "rule"),
+    [
+        (_padded_evenly, "any size from 2", {"RF003"}),
+        (_padded_behind, "any size from 2", {"RF003"}),
+        (_cropped_evenly, "any size from 8", {"RF003"}),
+    ],
+)
+def test_a_map_padded_or_cropped_to_the_size_of_another_is_as_large_at_any_size(fit, works, rule, tmp_path):
+    module = Fitted(fit).eval()
+    free = dict.fromkeys((2, 3), torch.export.Dim.AUTO)
+    program = torch.export.export(module, (torch.zeros(1, 1, 32, 32),), dynamic_shapes=(free,))
+    torch.export.save(program, path := tmp_path / "fitted.pt2")
+    live = rfgraph.analyze(module, example=(1, 1, 32, 32))
+    for report in (live, rfgraph.analyze(path)):
+        assert [str(sizes) for sizes in report.input_sizes] == [works] * 2
+        assert {finding.rule for finding in report.at_any_size.findings} == rule
+    smallest = int(works.split()[-1])
+    with torch.device("meta"), pytest.raises(RuntimeError):
+        Fitted(fit)(torch.zeros(1, 1, smallest - 1, smallest - 1))
+    for n in range(smallest, smallest + 5):
+        module(torch.zeros(1, 1, n, n))
+        anew = rfgraph.analyze(module, example=(1, 1, n, n))
+        assert live.aligned_when(n) == anew.aligned
 
 
 class AsWide(torch.nn.Module):

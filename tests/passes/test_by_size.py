@@ -415,6 +415,56 @@ def test_fields_after_a_resize_to_a_skip_are_those_at_every_size(mode, coordinat
     assert "it resizes to the size of another map, which depends on the input size; give one" in report["end"].why
 
 
+def padded(before, stride=2):
+    """A map that is padded, or cropped, to the size of the one that it was made of."""
+    net = Network("padded", axes=1)
+    fine = net.conv("fine", net.input("x"), kernel=3, padding=1)
+    up = net.conv_transpose("up", net.max_pool("pool", fine, kernel=stride), kernel=3, stride=2)
+    net.concat("end", net.node("pad", "fit", up, fine, like=1, before=before), fine)
+    return net
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize(
+    ("before", "first"),
+    [
+        ("floor", lambda more: more // 2),
+        ("ceil", lambda more: -(-more // 2)),
+        ("all", lambda more: more),
+        ("none", int),
+    ],
+)
+def test_a_map_is_padded_or_cropped_to_the_size_of_another(before, first, stride):
+    net = padded(before, stride)
+    report = rfgraph.analyze(net)
+    assert str(report.input_sizes[0]) == f"any size from {stride}"
+    for n in range(stride, 24):
+        concrete = rfgraph.analyze(net, n)
+        more = n - concrete["up"].map_size[0]
+        start = 0 if before == "none" else first(more)
+        plain = Network("plain", axes=1)
+        for node, attributes in net.graph.nodes(data=True):
+            plain.graph.add_node(node, **attributes)
+        plain.graph.add_edges_from((tail, head, data) for tail, head, data in net.graph.edges(data=True))
+        plain.graph.remove_edge("fine", "fit")
+        plain.graph.nodes["fit"].clear()
+        plain.graph.nodes["fit"].update(op="pad", padding=[[start, more - start]])
+        assert rfgraph.analyze(plain, n)["end"].field == concrete["end"].field
+        assert concrete["fit"].map_size == (n,)
+        (table,) = report["fit"].by_size or (None,)
+        window = report["fit"].field[0] if table is None else table.window(n)
+        assert window == concrete["fit"].field[0] or (window.is_unknown and stride == 3)
+
+
+def test_a_pad_to_the_size_of_another_map_takes_no_amounts():
+    for wrong in ({"padding": 1}, {"mode": "reflect"}):
+        net = Network(axes=1)
+        x = net.input("x")
+        net.node("pad", "fit", x, x, like=1, **wrong)
+        with pytest.raises(AttributeValueError, match="takes no padding, and adds zeros"):
+            rfgraph.analyze(net)
+
+
 @pytest.mark.parametrize(("least", "works"), [(1, "any size from 3"), (2, "any size from 3"), (7, "any size from 7")])
 def test_an_input_says_how_large_it_has_to_be(least, works):
     net = Network("from", axes=1)

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import keras
@@ -87,6 +88,23 @@ def graph_of(
             return called(_mapped(given, lambda pair: (_numbers(asked.get(next(names), pair[0])), pair[1])))
 
         return lowered(first, treat, input_size, None, again, axes)
+
+
+def graph_at_any_size(
+    model: Any, example: Any, treat: Mapping[str, str] | None = None, axes: Axes | None = None
+) -> nx.DiGraph[Any] | None:
+    """Return the network graph of a model whose inputs may have any size, ``None`` where it does not tell itself.
+
+    It does where it has inputs of its own whose sizes are open, and no code of the user's, which may ask for them.
+    """
+    with _untouched(model), _deferring():
+        ends = _graph(model)
+        if ends is None or _has_code(model):
+            return None
+        name = str(getattr(model, "name", None) or type(model).__name__)
+        graph = lowered(Model(name, _functional(name, *ends)), treat, None, {}, axes=axes)
+    sizes = [attributes.get("size", ()) for _, attributes in graph.nodes(data=True) if attributes["op"] == "input"]
+    return None if any(isinstance(size, int) for size in chain(*sizes)) else graph
 
 
 def _sized(name: str, shape: Sequence[Any], input_size: Any) -> tuple[int | None, ...]:

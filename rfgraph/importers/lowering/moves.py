@@ -17,8 +17,9 @@ from rfgraph.importers.lowering.rows import repeating
 from rfgraph.importers.lowering.rules import Operands, constants, first, place, repeated, sizes_of
 from rfgraph.importers.lowering.taken import take_along
 from rfgraph.importers.lowering.views import Dimension, View, along, other
-from rfgraph.importers.program.dimensions import Dim, Expression, exact_quotient, symbol
+from rfgraph.importers.program.dimensions import Dim, Expression, bounds, exact_quotient, symbol
 from rfgraph.importers.program.primitives import Instruction, Value
+from rfgraph.ops.moving import SHARES
 
 #: Start, stop and step along one dimension; ``None`` is the end.
 Bounds = tuple[Dim | None, Dim | None, int]
@@ -69,13 +70,44 @@ def _pad(primitive: program.Pad, maps: LoweringBuilder, step: Instruction, opera
         else:
             return maps.unknown(step, operands, "it crops a dimension that carries several axes, or part of one")
     if why:  # where its positions lie is not known, but which dimensions carry the axes is
-        return maps.unknown(step, operands, why, view)
+        whole = {axis: d for d in changed if p.view is not None and (axis := p.view.whole(d)) is not None}
+        amounts = {axis: primitive.amounts[d] for axis, d in whole.items()}
+        told = primitive.mode == "constant" and len(amounts) == len(changed)
+        fits = _padded_like(maps, p, view, amounts) if told else None
+        if fits is None:
+            return maps.unknown(step, operands, why, view)
+        return Placed(maps.node("pad", step, [p, *fits[1]], **fits[0]), view, p.full, folded=p.folded)
     folded = p.folded or len(padding) < len(changed)  # some channels read nothing
     if not padding:
         return Placed(maps.node("identity", step, [p]), view, p.full, folded=folded)
     mode = {} if primitive.mode == "constant" else {"mode": primitive.mode}
     node = maps.node("pad", step, [p], padding=maps.per_axis(padding, [0, 0]), **mode)
     return Placed(node, view, p.full, folded=folded)
+
+
+def _padded_like(
+    maps: LoweringBuilder, p: Placed, after: View, amounts: Mapping[int, tuple[Dim, Dim]]
+) -> tuple[dict[str, Any], list[Placed]] | None:
+    """Return what says that a tensor is padded or cropped to the size of other maps, and these; ``None`` if it is not.
+
+    Of axes that differ in how the difference is shared out it is not told.
+    """
+    view = p.view
+    assert view is not None
+    target = {axis: after.extent(axis) for axis in range(maps.axes)}
+    like = maps.measured_like(target)
+    if like is None:
+        return None
+    shares = [
+        {name for name, share in SHARES.items() if share(target[axis] - view.extent(axis)) == before}
+        for axis, (before, _) in amounts.items()
+    ]
+    known = [name for name in SHARES if all(name in each for each in shares)]
+    if not known:
+        return None
+    slots, others = like
+    named = ", ".join(str(target[axis]) for axis in sorted(amounts))
+    return {"like": slots, "before": known[0], "target": named}, others
 
 
 def _sign(size: Dim) -> int:
@@ -125,8 +157,26 @@ def _cut(
         if _open(start) or _open(stop):
             ends = ":".join("" if end is None else str(end) for end in (start, stop))
             why = f"it slices {ends}, which depends on the input size; give one"
-            return maps.unknown(step, operands, why, cut.view)
+            fits = _cropped_like(maps, p, cut) if len(cut.slices) == len(bounds) else None
+            if fits is None:
+                return maps.unknown(step, operands, why, cut.view)
+            return Placed(maps.node("pad", step, [p, *fits[1]], **fits[0]), cut.view, p.full, folded=p.folded)
     return _sliced(maps, step, p, cut, channels=any(not view.dims[d].axes for d in bounds), whole=whole)
+
+
+def _cropped_like(maps: LoweringBuilder, p: Placed, cut: _CutAxes) -> tuple[dict[str, Any], list[Placed]] | None:
+    """Return what says that a tensor is cropped to the size of other maps, and these; ``None`` if it is not."""
+    view = p.view
+    if view is None or cut.backward or cut.lost or any(stride != 1 for _, _, stride in cut.slices.values()):
+        return None
+    amounts: dict[int, tuple[Dim, Dim]] = {}
+    for axis, (start, _, _) in cut.slices.items():
+        first: Dim = 0 if start is None else start
+        more = view.extent(axis) - cut.view.extent(axis)
+        if any((least := bounds(each).least) is None or least < 0 for each in (first, more - first)):
+            return None  # a slice that begins before its tensor is another one
+        amounts[axis] = (-first, first - more)
+    return _padded_like(maps, p, cut.view, amounts)
 
 
 @dataclass(frozen=True)
