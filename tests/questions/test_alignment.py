@@ -340,8 +340,8 @@ def test_where_every_change_that_lines_up_reads_the_future_that_is_told_of_the_f
     plain = net.slice("plain", x, step=2)
     net.add("sum", *((late, plain) if late_first else (plain, late)))
     # late reads 2y-4 to 2y-2: 3 pixels before 2y, no whole step of the merge. Only its own padding moves it, to 2y+1.
-    (finding,) = rfgraph.analyze(net).findings
-    assert (finding.rule, finding.repair) == ("RF002", None)
+    (finding,) = [finding for finding in rfgraph.analyze(net).findings if finding.rule == "RF002"]
+    assert finding.repair is None
     assert finding.advice.startswith(
         "no repair keeps its branches causal: to change padding of 'late' from [[4, -2]] to [[1, 1]] "
         "would make 'rows' read the future"
