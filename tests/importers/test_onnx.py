@@ -1316,6 +1316,34 @@ def test_a_loop_of_unknown_length_is_named():
     assert f"rfgraph does not know what Loop reads ({why})" in layer.why
 
 
+SCAN = (
+    HEAD
+    + """ m (float[1, 2, 5, 6] x) => (float[1, 2, 5, 6] y) {{
+  c = Conv<pads = [1, 1, 1, 1]>(x, w)
+  z, y = Scan (h, c) <num_scan_inputs = 1, scan_input_axes = [{axis}], scan_output_axes = [{axis}],
+    scan_input_directions = [{backward}], scan_output_directions = [{backward}],
+    body = b (float[1, 2, {other}] s, float[1, 2, {other}] row) => (float[1, 2, {other}] t, float[1, 2, {other}] o) {{
+      k = Conv<pads = [1, 1]>(s, v)
+      t = Add(k, row)
+      o = Relu(t)
+    }}>
+}}"""
+)
+
+
+@pytest.mark.parametrize("backward", [0, 1])
+@pytest.mark.parametrize("axis", [2, 3])
+def test_rows_that_a_scan_computes_one_after_the_other_are_an_axis(axis, backward):
+    other = 11 - (5, 6)[axis - 2]
+    weights = {"w": np.ones((2, 2, 3, 3)), "v": np.ones((2, 2, 3)), "h": np.zeros((1, 2, other))}
+    text = SCAN.format(axis=axis, backward=backward, other=other)
+    report = rfgraph.analyze(lower(read_model(build(text, {k: v.astype(np.float32) for k, v in weights.items()}))))
+    assert report["y"].map_size == (5, 6)
+    assert not report.findings
+    last = (0 if backward else 4, 2) if axis == 2 else (2, 0 if backward else 5)  # reads all rows before it
+    assert report.region("y", last).box == ((0, 4), (0, 5))
+
+
 def test_a_long_loop_is_unrolled_too():
     graph = lower(read_model(build(LOOP, {"n": np.int64(500), "go": np.bool_(True)})))
     assert field_of(graph, list(graph)[-1]) == (1 + 500 * 2, 1, 500)

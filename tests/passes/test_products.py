@@ -8,9 +8,10 @@ import rfgraph
 from rfgraph import Network
 from rfgraph.algebra import runs
 from rfgraph.algebra.runs import Runs, united
+from rfgraph.ops import kind_of
 from rfgraph.passes.compiled import compile_graph
 from rfgraph.passes.products import MAX_PRODUCTS, Products
-from rfgraph.passes.regions import Region, covering, reach
+from rfgraph.passes.regions import Region, covering, inputs_read, reach
 
 
 def domain(axes=1):
@@ -100,10 +101,10 @@ def test_a_hull_with_fewer_holes_than_there_are_makes_the_walk_a_bound_for_good(
     assert walk.widened
 
 
-def test_one_region_after_another_of_the_same_walk_keeps_its_bound(monkeypatch):
+def test_a_bound_on_the_way_stays_one_however_exact_the_rest_is(monkeypatch):
     net = Network(axes=1)
-    x = net.input("x", size=60)
-    holes = net.conv("holes", net.conv("far", x, kernel=3, dilation=16), kernel=3, dilation=5)
+    stem = net.conv("stem", net.input("x", size=60), kernel=1)
+    holes = net.conv("holes", net.conv("far", stem, kernel=3, dilation=16), kernel=3, dilation=5)
     net.conv("near", holes, kernel=1)
     compiled = compile_graph(net.graph)
     node = compiled.layers.id_of("near")
@@ -111,5 +112,15 @@ def test_one_region_after_another_of_the_same_walk_keeps_its_bound(monkeypatch):
     monkeypatch.setattr(runs, "MAX_RUNS", 1)
     bound = reach(compiled, node, (0,), 0)
     assert not bound.exact
-    assert bound.products[0][0].first == 0
-    assert bound.products[0][0].last == 2 * 5 + 2 * 16
+    assert (bound.products[0][0].first, bound.products[0][0].last) == (0, 2 * 5 + 2 * 16)
+
+
+def test_behind_a_border_that_repeats_a_bound_is_the_whole_map(monkeypatch):
+    pad = kind_of("pad").parse({"op": "pad", "padding": [[2, 2]], "mode": "reflect"}, 0, 1)
+    comb = Runs.of(0, 0).swept(3, 5)
+    read = pad.window(0, (20,))
+    inputs, exact = inputs_read(pad, read, comb, 20)
+    assert (sorted(i for a, b in inputs for i in range(a, b + 1)), exact) == ([1, 2, 4, 7, 10], True)
+    monkeypatch.setattr(runs, "MAX_RUNS", 1)
+    inputs, exact = inputs_read(pad, read, comb, 20)
+    assert (list(inputs), exact) == ([(0, 19)], False)
