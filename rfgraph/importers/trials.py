@@ -76,7 +76,7 @@ def _samples(claim: InputSizes) -> Iterator[int]:
     yield 1
     yield from islice(claim, 2)
     if claim.residues:
-        yield from (n for n in (claim.smallest - 1, claim.smallest) if n >= 1)
+        yield from (n for n in (claim.smallest - claim.modulus, claim.smallest - 1, claim.smallest) if n >= 1)
         period = range(claim.smallest, claim.smallest + claim.modulus)
         yield from islice((n for n in period if n not in claim), 1)
 

@@ -330,3 +330,19 @@ def test_rows_laid_out_to_several_positions_have_a_grid_again():
     wide = [net.conv_transpose(f"wide{i}", row, kernel=2, stride=2) for i, row in enumerate((one, two))]
     net.add("add", *wide)
     assert [finding.rule for finding in misaligned(rfgraph.analyze(net))] == ["RF002"]
+
+
+@pytest.mark.parametrize("late_first", [False, True])
+def test_where_every_change_that_lines_up_reads_the_future_that_is_told_of_the_first(late_first):
+    net = Network("strided", axes=["t"])
+    x = net.input("x")
+    late = net.slice("rows", net.conv("late", x, kernel=3, padding=[[4, -2]]), step=2)
+    plain = net.slice("plain", x, step=2)
+    net.add("sum", *((late, plain) if late_first else (plain, late)))
+    # late reads 2y-4 to 2y-2: 3 pixels before 2y, no whole step of the merge. Only its own padding moves it, to 2y+1.
+    (finding,) = [finding for finding in rfgraph.analyze(net).findings if finding.rule == "RF002"]
+    assert finding.repair is None
+    assert finding.advice.startswith(
+        "no repair keeps its branches causal: to change padding of 'late' from [[4, -2]] to [[1, 1]] "
+        "would make 'rows' read the future"
+    )
