@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 
 import networkx as nx
 
 from rfgraph.errors import ModelFileError
+from rfgraph.frozen import dataclass
 
 from . import (
     alexnet,

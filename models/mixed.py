@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from rfgraph.frozen import dataclass
 from rfgraph.graph.network import Network
 
 #: What a name begins with -> op.
