@@ -135,7 +135,7 @@ def test_every_frozen_dataclass_of_rfgraph_is_one_of_these():
     importlib.import_module("rfgraph.models.mixed")
     modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "rfgraph"]
     values = [value for module in modules for value in vars(module).values()]
-    kinds = {kind for kind in values if isinstance(kind, type) and kind.__module__.partition(".")[0] == "rfgraph"}
+    kinds = {kind for kind in values if isinstance(kind, type) and str(kind.__module__).partition(".")[0] == "rfgraph"}
     compiled = {kind.__name__ for kind in kinds if (told := vars(kind).get("__dataclass_params__")) and told.frozen}
     assert len(kinds) > 100
     assert not compiled, "import dataclass from rfgraph.frozen"
