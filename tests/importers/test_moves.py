@@ -84,6 +84,17 @@ def test_of_positions_that_lie_among_channels_a_channel_reads_some(apart, channe
     assert report[list(graph)[1]].status == "exact"  # all channels together read the whole block
 
 
+def test_positions_that_lie_beside_what_is_not_known_are_not_known():
+    net = Net((1, 2, 4, 6))
+    frames = take(net, net.conv(net.x), 2, [[0, 1], [1, 2], [2, 3]])  # [1, 4, 3, 2, 6]
+    frames = net.reshape(net.transpose(frames, 0, 2, 3, 4, 1), 1, 3, 2, 24)
+    both = net.concat(1, sliding(net, frames, 3, 1, 3), frames)  # over rows of a frame, which lie apart no more
+    program = net.program(net.conv(net(p.SpaceToDepth(channel=1, dims=(2, 3), blocks=(2, 2)), both)))
+    report = rfgraph.analyze(lower(program))
+    assert report[next(iter(report.outputs))].status == "unknown"
+    check_moves(program, layout_of(program))
+
+
 def test_what_is_taken_of_padded_channels_may_read_nothing():
     net = Net((1, 1, 4, 3))
     token = take(net, net.reshape(net.conv(net.x, channels=2), 1, 2, 12), 2, [1])  # one position, and no axis

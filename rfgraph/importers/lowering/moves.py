@@ -449,9 +449,10 @@ def _concat(primitive: program.Concat, maps: LoweringBuilder, step: Instruction,
     known = [maps.as_map(p, fold=False) for p in operands if p is not None]
     if any(p.view is None for p in known):
         view = next((p.view for p in known if p.view is not None), None)
+        if view is not None and view.dims[d].axes:  # its map is not as large as theirs together
+            return maps.unknown(step, operands, NO_DIMS)
         if view is not None:
-            size = sizes_of(step, view.rank)[d]
-            view = None if view.dims[d].axes else view.replaced(d, other(size))
+            view = view.replaced(d, other(sizes_of(step, view.rank)[d]))
         return Placed(maps.node("concat", step, known), view, label=step.name)
     views = [p.view for p in known if p.view is not None]
     if not any(view.dims[d].axes for view in views):
