@@ -6,7 +6,7 @@ A trace knows the code that ran. Where code asks how large something is, other c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -20,6 +20,28 @@ Runs = Callable[[Sequence[int | None]], bool]
 
 #: Sizes of an axis that may be doubtful: each is run.
 MAX_DOUBTFUL = 64
+
+
+def answered_otherwise(
+    answers: Callable[[Mapping[str, int]], bool], answer: bool, names: Collection[str], hints: Mapping[str, int]
+) -> Iterator[int]:
+    """Return at which sizes, of those that are run, a question about sizes has another answer.
+
+    Parameters
+    ----------
+    answers
+        Tells the answer at some sizes, by their names.
+    answer
+        The one that was met.
+    names
+        The sizes that are as large as an axis: they alone, or all, are as large as each that is tried.
+    hints
+        How large all sizes were as it was asked.
+    """
+    for n in range(1, MAX_DOUBTFUL + 1):
+        beside = {name: n if name in names else hint for name, hint in hints.items()}
+        if any(answers(at) != answer for at in (beside, dict.fromkeys(hints, n))):
+            yield n
 
 
 def holds(graph: nx.DiGraph[Any], runs: Runs, doubtful: Sequence[Collection[int]]) -> bool:

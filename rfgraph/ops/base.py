@@ -356,6 +356,26 @@ class Op:
         return cls(**values)
 
 
+class LikeAnother:
+    """The part of an op whose output is as large as another map, which stands in its slot ``like``."""
+
+    __slots__ = ()
+
+    arity: ClassVar[Arity] = "several"
+    like: int
+
+    @property
+    def sizing(self) -> tuple[Op, int | None]:
+        return Op(), self.like
+
+    @property
+    def window_cycle(self) -> int:
+        return 0
+
+    def size(self, sizes: Sizes) -> Size:
+        return sizes[self.like] if self.like < len(sizes) else None
+
+
 def entry(name: str, value: Any, axis: int, axes: int) -> Any:
     """Return what ``value`` says for ``axis``: itself, or its entry if it has one per axis."""
     if not isinstance(value, (list, tuple)):

@@ -11,8 +11,8 @@ from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.frozen import dataclass
 from rfgraph.ops.base import (
     Affine,
-    Arity,
     Border,
+    LikeAnother,
     Op,
     Size,
     Sizes,
@@ -122,7 +122,7 @@ class Pad(Op):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PadLike(Op):
+class PadLike(LikeAnother, Op):
     """Padding to the size of another map, which stands in slot ``like`` and of which nothing else is read.
 
     Where that map is smaller it crops. Of the difference ``before`` comes first: all of it, nothing, or its half,
@@ -130,23 +130,11 @@ class PadLike(Op):
     """
 
     kind: ClassVar[str] = "pad"
-    arity: ClassVar[Arity] = "several"
 
     like: int = attribute(positive)
     before: str = attribute(choice(*SHARES), default="floor")
     #: What messages call that size.
     target: str = attribute(text, default="the size of another map")
-
-    @property
-    def sizing(self) -> tuple[Op, int | None]:
-        return Op(), self.like
-
-    @property
-    def window_cycle(self) -> int:
-        return 0
-
-    def size(self, sizes: Sizes) -> Size:
-        return sizes[self.like] if self.like < len(sizes) else None
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         if slot:

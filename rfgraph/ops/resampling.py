@@ -13,8 +13,8 @@ from rfgraph.algebra.window import EMPTY, FULL, MAX_PERIOD, Interval, Number, Wi
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.frozen import dataclass
 from rfgraph.ops.base import (
-    Arity,
     Border,
+    LikeAnother,
     Op,
     Size,
     Sizes,
@@ -177,26 +177,14 @@ class Resize(Interpolation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResizeLike(Interpolation):
+class ResizeLike(LikeAnother, Interpolation):
     """Interpolation to the size of another map, which stands in slot ``like`` and of which nothing else is read."""
 
     kind: ClassVar[str] = "resize"
-    arity: ClassVar[Arity] = "several"
 
     like: int = attribute(positive)
     #: What messages call that size.
     target: str = attribute(text, default="the size of another map")
-
-    @property
-    def sizing(self) -> tuple[Op, int | None]:
-        return Op(), self.like
-
-    @property
-    def window_cycle(self) -> int:
-        return 0
-
-    def size(self, sizes: Sizes) -> Size:
-        return sizes[self.like] if self.like < len(sizes) else None
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         if slot:

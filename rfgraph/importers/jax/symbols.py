@@ -17,7 +17,7 @@ from typing import Any
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers.program.dimensions import Dim, Expression, bounds, symbol, unknown
-from rfgraph.importers.trials import MAX_DOUBTFUL
+from rfgraph.importers.trials import MAX_DOUBTFUL, answered_otherwise
 
 #: Files of JAX that look up what they keep.
 _KEPT = re.compile(r"/jax/_src/(core|util|tree_util|export/.*)\.py$")
@@ -234,8 +234,5 @@ def doubtful_sizes(
             continue
         if question.settled(sorted(asked), MAX_DOUBTFUL) != question.answer:
             return None
-        for n in range(1, MAX_DOUBTFUL + 1):
-            beside = {name: n if name in names else hint for name, hint in hints.items()}
-            if any(question.answered(at) != question.answer for at in (beside, dict.fromkeys(hints, n))):
-                sizes.add(n)
+        sizes.update(answered_otherwise(question.answered, question.answer, names, hints))
     return frozenset(sizes)

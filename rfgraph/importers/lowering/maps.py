@@ -52,6 +52,10 @@ class Placed:
     #: Axes of which one position was taken, and which.
     taken: frozenset[tuple[int, int]] = frozenset()
 
+    def moved(self, node: str, view: View) -> Placed:
+        """Return a tensor whose channels hold what those of this one do, as a view of the map of ``node``."""
+        return Placed(node, view, self.full, folded=self.folded)
+
 
 @dataclass(frozen=True)
 class Mixed:

@@ -76,7 +76,7 @@ def _pad(primitive: program.Pad, maps: LoweringBuilder, step: Instruction, opera
         fits = _padded_like(maps, p, view, amounts) if told else None
         if fits is None:
             return maps.unknown(step, operands, why, view)
-        return Placed(maps.node("pad", step, [p, *fits[1]], **fits[0]), view, p.full, folded=p.folded)
+        return p.moved(maps.node("pad", step, [p, *fits[1]], **fits[0]), view)
     folded = p.folded or len(padding) < len(changed)  # some channels read nothing
     if not padding:
         return Placed(maps.node("identity", step, [p]), view, p.full, folded=folded)
@@ -160,7 +160,7 @@ def _cut(
             fits = _cropped_like(maps, p, cut) if len(cut.slices) == len(bounds) else None
             if fits is None:
                 return maps.unknown(step, operands, why, cut.view)
-            return Placed(maps.node("pad", step, [p, *fits[1]], **fits[0]), cut.view, p.full, folded=p.folded)
+            return p.moved(maps.node("pad", step, [p, *fits[1]], **fits[0]), cut.view)
     return _sliced(maps, step, p, cut, channels=any(not view.dims[d].axes for d in bounds), whole=whole)
 
 
@@ -248,7 +248,7 @@ def _sliced(
         node = maps.emit("broadcast", name, [p], step.op, **maps.mixes(cut.backward))
         p = replace(p, node=node, full=p.full | cut.backward)
         if not slices and not lost:
-            return Placed(p.node, view, p.full, folded=p.folded)
+            return p.moved(p.node, view)
     if lost:  # class tokens: what they hold comes from everywhere, once it was mixed into them
         doubt = {} if lost <= p.full else {"bound": TOKENS}
         node = maps.node("flatten", step, [p], **maps.mixes(lost), **doubt)
@@ -264,7 +264,7 @@ def _sliced(
     more: dict[str, Any] = {} if set(strides) == {1} else {"step": strides}
     if whole and any(start is not None or stop is not None for start, stop in zip(starts, stops, strict=True)):
         more["whole"] = True
-    return Placed(maps.node("slice", step, [p], start=starts, stop=stops, **more), view, p.full, folded=p.folded)
+    return p.moved(maps.node("slice", step, [p], start=starts, stop=stops, **more), view)
 
 
 def _by_rows(maps: LoweringBuilder, step: Instruction, p: Placed, bounds: Mapping[int, Bounds]) -> Placed | None:
@@ -595,11 +595,9 @@ def _with_rows(maps: LoweringBuilder, step: Instruction, operands: Operands, p: 
     dim, axis = view.dims[d], view.whole(d)
     if axis is not None and isinstance(before, int) and isinstance(after, int):
         node = maps.node("pad", step, [p], padding=maps.per_axis({axis: [before, after]}, [0, 0]))
-        return Placed(node, view.replaced(d, along(axis, dim.size + before + after)), p.full, folded=p.folded)
+        return p.moved(node, view.replaced(d, along(axis, dim.size + before + after)))
     node = maps.node("identity", step, [p])
-    return Placed(
-        node, view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after)), p.full, folded=p.folded
-    )
+    return p.moved(node, view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after)))
 
 
 def _with_tokens(
@@ -647,7 +645,7 @@ def _roll(primitive: program.Roll, maps: LoweringBuilder, step: Instruction, ope
     end = maps.emit("slice", f"{step.name}/end", [p], start=cut)
     begin = maps.emit("slice", f"{step.name}/begin", [p], stop=cut)
     node = maps.node("concat", step, [replace(p, node=end), replace(p, node=begin)], axis=axis)
-    return Placed(node, p.view, p.full, folded=p.folded)
+    return p.moved(node, p.view)
 
 
 # The same elements, numbered another way or repeated: the map stays, and there is no node.

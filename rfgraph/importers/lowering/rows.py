@@ -35,15 +35,13 @@ def repeating(maps: LoweringBuilder, step: Instruction, p: Placed, d: int, rows:
     if padding is not None:
         mode, before = padding
         amounts = maps.per_axis({axis: [before, len(rows) - size - before]}, [0, 0])
-        return Placed(maps.node("pad", step, [p], padding=amounts, mode=mode), repeated, p.full, folded=p.folded)
+        return p.moved(maps.node("pad", step, [p], padding=amounts, mode=mode), repeated)
     sizes = [repeated.extent(other) for other in range(maps.axes)]
     nearest = nearest_of(taken, size)
     if nearest is None or any(not isinstance(extent, int) for extent in sizes):
         return None
     attributes: dict[str, Any] = {"coordinates": nearest[0], "nearest_mode": nearest[1]}
-    return Placed(
-        maps.node("resize", step, [p], size=sizes, mode="nearest", **attributes), repeated, p.full, folded=p.folded
-    )
+    return p.moved(maps.node("resize", step, [p], size=sizes, mode="nearest", **attributes), repeated)
 
 
 @lru_cache(maxsize=256)

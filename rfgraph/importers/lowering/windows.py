@@ -344,13 +344,13 @@ def _resize(primitive: program.Resize, maps: LoweringBuilder, step: Instruction,
     elif (like := maps.measured_like(fixed)) is not None:
         slots, others = like
         attributes["like"], attributes["target"] = slots, ", ".join(str(fixed[axis]) for axis in sorted(axes.values()))
-        return Placed(maps.node("resize", step, [p, *others], **attributes), view, p.full, folded=p.folded)
+        return p.moved(maps.node("resize", step, [p, *others], **attributes), view)
     elif None not in (scales := {axis: scale or split.get(axis) for axis, scale in scales.items()}).values():
         attributes["scale"] = maps.per_axis(scales, 1)
     else:
         text = ", ".join(str(fixed[axis]) for axis in sorted(axes.values()))
         return maps.unknown(step, operands, f"it resizes to {text}, which depends on the input size; give one")
-    return Placed(maps.node("resize", step, [p], **attributes), view, p.full, folded=p.folded)
+    return p.moved(maps.node("resize", step, [p], **attributes), view)
 
 
 def _number(ratio: Any) -> int | str:

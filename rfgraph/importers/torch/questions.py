@@ -16,7 +16,7 @@ from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.trials import MAX_DOUBTFUL
+from rfgraph.importers.trials import MAX_DOUBTFUL, answered_otherwise
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 #: What of torch is code that modules are made of, and no operator.
@@ -33,6 +33,15 @@ class Question:
     answer: bool
     #: Whether it is that of an operator which takes no size that is open: of a ratio of sizes it holds for all.
     of_operator: bool = False
+
+    @property
+    def sizes(self) -> dict[Any, str]:
+        """The symbols of the sizes that it is about, and their names."""
+        return {symbol: str(symbol) for symbol in getattr(self.condition, "free_symbols", ())}
+
+    def answered(self, numbers: Mapping[str, int]) -> bool:
+        """Return the answer at some sizes."""
+        return bool(self.condition.subs({symbol: numbers[name] for symbol, name in self.sizes.items()}))
 
 
 @contextmanager
@@ -76,23 +85,17 @@ def doubtful_sizes(
         How large all sizes were as it was asked.
     """
     sizes: set[int] = set()
-    for condition, answer, of_operator in dict.fromkeys((q.condition, q.answer, q.of_operator) for q in questions):
-        free = list(getattr(condition, "free_symbols", ()))
-        own = [symbol for symbol in free if str(symbol) in names]
-        if not own:
+    for question in dict.fromkeys(questions):
+        asked = question.sizes
+        if names.isdisjoint(asked.values()):
             continue
-        if any(str(symbol) not in hints for symbol in free):
+        if not hints.keys() >= set(asked.values()):
             return None
-        ranges = {symbol: ValueRanges(MAX_DOUBTFUL + 1, int_oo) for symbol in free}
-        settled = bound_sympy(condition, ranges)
-        if not settled.is_singleton() or bool(settled.lower) != answer:
-            if of_operator and bool(condition.subs({symbol: 2 * hints[str(symbol)] for symbol in free})) == answer:
+        settled = bound_sympy(question.condition, {symbol: ValueRanges(MAX_DOUBTFUL + 1, int_oo) for symbol in asked})
+        if not settled.is_singleton() or bool(settled.lower) != question.answer:
+            twice = {name: 2 * hint for name, hint in hints.items()}
+            if question.of_operator and question.answered(twice) == question.answer:
                 continue  # any other size is another one for inputs twice as large
             return None
-        others = {symbol: hints[str(symbol)] for symbol in free if symbol not in own}
-        for n in range(1, MAX_DOUBTFUL + 1):
-            beside = condition.subs({**others, **dict.fromkeys(own, n)})
-            square = condition.subs(dict.fromkeys(free, n))
-            if bool(beside) != answer or bool(square) != answer:
-                sizes.add(n)
+        sizes.update(answered_otherwise(question.answered, question.answer, names, hints))
     return frozenset(sizes)
