@@ -86,12 +86,12 @@ def doubtful_sizes(
     """
     sizes: set[int] = set()
     for question in dict.fromkeys(questions):
-        asked = question.sizes
-        if names.isdisjoint(asked.values()):
+        symbols = question.sizes
+        if names.isdisjoint(symbols.values()):
             continue
-        if not hints.keys() >= set(asked.values()):
+        if not hints.keys() >= set(symbols.values()):
             return None
-        settled = bound_sympy(question.condition, {symbol: ValueRanges(MAX_DOUBTFUL + 1, int_oo) for symbol in asked})
+        settled = bound_sympy(question.condition, {symbol: ValueRanges(MAX_DOUBTFUL + 1, int_oo) for symbol in symbols})
         if not settled.is_singleton() or bool(settled.lower) != question.answer:
             twice = {name: 2 * hint for name, hint in hints.items()}
             if question.of_operator and question.answered(twice) == question.answer:
