@@ -550,8 +550,8 @@ class Table:
                     compared |= lanes.lane << lanes.before(axis)
                 else:
                     distance = lanes.padding(a, axis) - lanes.padding(b, axis), lanes.end(a, axis) - lanes.end(b, axis)
-                    shape, others, taken, differ = self._met(frame, other, distance, degree)
-                    frame = frame._replace(shape=shape, others=others)
+                    shape, at_others, taken, differ = self._met(frame, other, distance, degree)
+                    frame = frame._replace(shape=shape, others=at_others)
                     is_at_distance = True
                     off |= differ << lanes.before(axis)
                 frame = frame._replace(is_global=frame.is_global or other.is_global)
