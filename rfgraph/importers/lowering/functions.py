@@ -205,9 +205,12 @@ def _one_sided(primitive: program.Contract, maps: LoweringBuilder, step: Instruc
         return _product(primitive, maps, step, known)
     shape = step.output.shape
     assert shape is not None
-    bare = replace(step, output=replace(step.output, shape=shape[:-1]))
-    rows = _product(replace(primitive, output=primitive.output[:-1]), maps, bare, known)
-    return rows if rows.view is None else replace(rows, view=View((*rows.view.dims, other(shape[-1]))))
+    at = primitive.output.index(column)
+    bare = replace(step, output=replace(step.output, shape=(*shape[:at], *shape[at + 1 :])))
+    rows = _product(replace(primitive, output=tuple(x for x in primitive.output if x != column)), maps, bare, known)
+    if rows.view is None:
+        return rows
+    return replace(rows, view=View((*rows.view.dims[:at], other(shape[at]), *rows.view.dims[at:])))
 
 
 def _product(

@@ -290,7 +290,8 @@ def _taken(step: Instruction, operands: Operands, output: Placed) -> frozenset[t
     for d, first in cut:
         if isinstance(first, int) and p is not None and p.view is not None and (axis := p.view.whole(d)) is not None:
             rows.add((axis, first))
-    return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1 and axis not in output.full)
+    mixed = output.full.difference(*(p.full for p in operands if p is not None))  # by this step: no row is left
+    return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1 and axis not in mixed)
 
 
 def _is_cut(p: Placed, d: int) -> bool:

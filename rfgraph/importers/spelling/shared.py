@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from math import ceil
 from numbers import Rational
 from typing import Any
@@ -33,6 +34,11 @@ def shape_of(value: Value) -> Shape:
     if value.shape is None:
         raise UnspelledError("the rank of its input is not known")
     return value.shape
+
+
+def tensor_of(build: Builder, value: Any) -> Value:
+    """Return an argument that is a tensor, or else a number, as a tensor."""
+    return value if isinstance(value, Value) else build.weight((), read=partial(np.asarray, value))
 
 
 def whole_number(what: str, number: object) -> int:

@@ -23,14 +23,14 @@ from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
 from rfgraph.importers.program.exact import simplest
 from rfgraph.importers.program.folding import MAX_ELEMENTS
-from rfgraph.importers.program.numbers import UNSEEN
+from rfgraph.importers.program.numbers import ALL, UNSEEN
 from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
 from rfgraph.importers.spelling import products, vocabulary
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Call
-from rfgraph.importers.spelling.shared import KEYS, band, shape_of
+from rfgraph.importers.spelling.shared import KEYS, band, shape_of, tensor_of
 
 Made: TypeAlias = "Value | Dim | Sequence[Value | Dim]"
 
@@ -187,9 +187,9 @@ def _several(node: Node, build: Builder) -> Made:
     if node.op in ("prelu", "_prelu_kernel") and operands[1].constant:
         operands = operands[:1]  # one slope per channel, whichever dimension that is
     if node.op == "masked_fill" and "mask" in node.arguments:
-        operands = [node.tensor("mask"), _number(build, node.arguments.get("value")), node.tensor("self")]
+        operands = [node.tensor("mask"), tensor_of(build, node.arguments.get("value")), node.tensor("self")]
     elif node.op == "where":
-        operands = [_number(build, value) for value in node.arguments.values()]
+        operands = [tensor_of(build, value) for value in node.arguments.values()]
     bound = ""
     if node.op in ("where", "masked_fill") and operands[0].constant:
         bound, operands[0] = program.MASKED, _truth(build, operands[0])
@@ -199,11 +199,6 @@ def _several(node: Node, build: Builder) -> Made:
 def _truth(build: Builder, mask: Value) -> Value:
     """Return a constant of truth values, which may have been made of numbers, as such."""
     return build(program.Pointwise(function="to_bool"), mask, part="truth")
-
-
-def _number(build: Builder, value: Any) -> Value:
-    """Return an argument that is a tensor, or else a number, as a tensor."""
-    return value if isinstance(value, Value) else build.weight((), read=partial(np.asarray, value))
 
 
 #: Names of arguments that are operands.
@@ -216,7 +211,7 @@ def _of_constants(node: Node, build: Builder) -> Value:
     alpha, bounds = arguments.pop("alpha", 1), [arguments.pop(end, None) for end in ("min", "max")]
     if node.op == "masked_fill":
         arguments = {"condition": arguments.get("mask"), "self": arguments.get("value"), "other": arguments.get("self")}
-    operands = [_number(build, value) for value in arguments.values() if isinstance(value, (Value, bool, int, float))]
+    operands = [tensor_of(build, value) for value in arguments.values() if isinstance(value, (Value, bool, int, float))]
     plain = len(operands) == len(arguments) and set(arguments) <= OPERANDS and node.op != "fmod"
     if not plain or any(isinstance(value, Value) for value in bounds):
         shape: Shape = ()
@@ -226,10 +221,10 @@ def _of_constants(node: Node, build: Builder) -> Value:
     if function == "clip":
         x = operands[0]
         for end, limit in zip(("max", "min"), bounds, strict=True):
-            x = x if limit is None else build(program.Pointwise(function=end), x, _number(build, limit), part=end)
+            x = x if limit is None else build(program.Pointwise(function=end), x, tensor_of(build, limit), part=end)
         return x
     if alpha != 1:
-        by = _number(build, alpha)
+        by = tensor_of(build, alpha)
         operands[1] = build(program.Pointwise(function="mul"), operands[1], by, part="alpha")
     if node.op == "rsub":
         operands.reverse()
@@ -584,7 +579,9 @@ def _recurrent(node: Node, build: Builder) -> Made:
     direction: program.Direction = "both" if directions == 2 else "forward"
     mixed = build(program.Mix(function="recurrent", dims=(time,), direction=direction), node.x, macs=macs)
     cell = program.Contract(operands=(("0", "1", "c"), ("c", "h")), output=("0", "1", "h"))
-    y = build(cell, mixed, build.weight((node.shape[2], directions * hidden)), part="cell", macs=0)
+    # It stands for weights that are learned, so that none of its numbers is 0.
+    weights_of_all = replace(build.weight((node.shape[2], directions * hidden)), numbers=ALL)
+    y = build(cell, mixed, weights_of_all, part="cell", macs=0)
     last = build(program.Reduce(function="mean", dims=(time,), keepdims=False), y, part="last")
     split = build(program.Reshape(shape=(node.shape[1 - time], directions, hidden)), last, part="directions")
     state = build(program.Transpose(permutation=(1, 0, 2)), split, part="state")
