@@ -98,12 +98,8 @@ class FieldView:
 
     Parameters
     ----------
-    report
-        The results.
     field
         What they say of the feature that is asked for.
-    name
-        Name of the model where the network has none.
     measured
         The same of the model that was run, if it was.
     """

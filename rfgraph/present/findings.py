@@ -39,12 +39,8 @@ class Check:
 
     Parameters
     ----------
-    report
-        The results.
     judged
         Its findings under a policy.
-    name
-        Name of the model where the network has none.
     hints
         What to do where something is not known: words that its reason holds -> the way out.
     everything

@@ -16,12 +16,8 @@ class LatencyView:
 
     Parameters
     ----------
-    report
-        The results.
     latency
         What they say of the layer that is asked for.
-    name
-        Name of the model where the network has none.
     """
 
     report: Report

@@ -107,13 +107,7 @@ def page(report: Report, height: int = 800) -> ShownPage:
 
 
 def html(report: Report) -> str:
-    """Return a report as a notebook shows it: its findings, its outputs, and a table that folds.
-
-    Parameters
-    ----------
-    report
-        The results.
-    """
+    """Return a report as a notebook shows it: its findings, its outputs, and a table that folds."""
     whole = _sheet(report)
     parts = [_head(whole.title), _findings(report.findings), _notes(whole.brief)]
     if len(whole.rows) > _UNFOLDED:

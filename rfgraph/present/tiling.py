@@ -21,8 +21,6 @@ def usual_plans(report: Report, best: Tiling, overlap: Sequence[int] | int | Non
 
     Parameters
     ----------
-    report
-        The results.
     best
         A plan of the same layer, which tells what tiles have to share.
     overlap
@@ -59,10 +57,6 @@ class TilingView:
 
     Parameters
     ----------
-    report
-        The results.
-    name
-        Name of the model where the network has none.
     plans
         One plan a tile size; all of the same layer.
     """
