@@ -59,8 +59,8 @@ def measure(runs: int, networks: Sequence[Network] = NETWORKS) -> list[Line]:
 
 
 def _first_met(graph: nx.DiGraph, size: int | None) -> tuple[rfgraph.Finding, ...]:
-    for wide in (False, True):
-        forget(table_of(lanes_of(graph.graph["axes"], wide=wide)))
+    for wide, by_residue in ((False, False), (True, False), (False, True)):
+        forget(table_of(lanes_of(graph.graph["axes"], wide=wide, by_residue=by_residue)))
     return _findings(graph, size)
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from rfgraph.report import Report
     from rfgraph.sweeps import Sweep, sweep
 
+from rfgraph.display import Display as _Display
+from rfgraph.display import displayed_by as _displayed_by
 from rfgraph.version import __version__ as __version__
 
 __all__ = [
@@ -125,6 +127,15 @@ _HOMES = {
     "sweeps": ("Sweep", "sweep"),
     "algebra.window": ("EMPTY", "FULL", "IDENTITY", "Window"),
 }
+
+
+def _notebook() -> _Display:
+    from rfgraph.present import notebook
+
+    return notebook
+
+
+_displayed_by(_notebook)
 
 
 def __getattr__(name: str) -> object:

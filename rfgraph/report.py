@@ -14,6 +14,7 @@ import networkx as nx
 from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import InputSizes, MapSize
 from rfgraph.algebra.window import Window
+from rfgraph.display import Shown, display
 from rfgraph.errors import (
     AttributeValueError,
     EndpointError,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from rfgraph.passes.extents import Regions
     from rfgraph.passes.size_rule import SizeRule
     from rfgraph.passes.weighing import Gate, Weights
-    from rfgraph.present.notebook import Table
     from rfgraph.questions.budget import Budget
     from rfgraph.questions.effective import EffectiveField, EffectiveSize
     from rfgraph.questions.features import Features, How, Pixel
@@ -198,15 +198,13 @@ class Report(Mapping[Hashable, Layer]):
         return str(self.summary())
 
     def _repr_html_(self) -> str:
-        from rfgraph.present.notebook import html
-
-        return html(self)
+        return display().html(self)
 
     def _ipython_key_completions_(self) -> list[str]:
         """Return what may stand in ``report[...]``, for shells that complete it: nodes and outputs by their names."""
         return list(dict.fromkeys(str(name) for name in (*self, *self.outputs)))
 
-    def summary(self, depth: int | None = None, columns: Sequence[str] | None = None) -> Table:
+    def summary(self, depth: int | None = None, columns: Sequence[str] | None = None) -> Shown:
         """Return the table of layers, which is shown where it is printed, by shells and in notebooks.
 
         Parameters
@@ -233,9 +231,7 @@ class Report(Mapping[Hashable, Layer]):
         resnet_v1_50/conv1   2 nodes     7   2
         resnet_v1_50/pool1   max_pool   11   4
         """
-        from rfgraph.present.notebook import Table
-
-        return Table(self, depth, columns)
+        return display().table(self, depth, columns)
 
     def _location(self, node: Hashable) -> str:
         """Return where the code calls a node, as the graph tells, empty if it does not."""

@@ -349,7 +349,7 @@ class Walked:
 
     def seen(self, node: Hashable) -> Seen:
         """Return what is found of a node."""
-        if not self.plain.has_no_holes:
+        if self.plain.by_residue or not self.plain.has_no_holes:
             return self.general.seen(node)
         map_size, is_global = self.plain.map_size(node), self.plain.is_global(node)
         if any(is_global) and not self.plain.gets_to_ends:  # what reads a whole map may not read the whole axis
@@ -363,7 +363,7 @@ class Walked:
             return self.general.misaligned(modes)
         if not self.plain.misaligned:
             return []
-        if not self.plain.has_no_holes or self.plain.takes_rows:
+        if self.plain.by_residue or not self.plain.has_no_holes or self.plain.takes_rows:
             return self.general.misaligned(modes, [self.layers.ids[merge] for merge in self.plain.misaligned])
         return find_plain(self.plain, modes, lambda: self._branches)
 
@@ -377,7 +377,7 @@ class Walked:
             return None
         if not self.plain.misaligned:
             return True
-        if self.plain.takes_rows:
+        if self.plain.takes_rows or self.plain.by_residue:
             return None
         if self.plain.is_surely_off(modes):
             return False
@@ -394,11 +394,11 @@ class Walked:
 
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""
-        return self.plain.extremes() or self.general.extremes()
+        return (None if self.plain.by_residue else self.plain.extremes()) or self.general.extremes()
 
     def numbers(self) -> Numbers:
         """Return size, stride and padding of all fields as arrays."""
-        return self.plain.numbers()
+        return self.general.numbers() if self.plain.by_residue else self.plain.numbers()
 
 
 def solve(
@@ -416,9 +416,10 @@ def solve(
     walk      one input; each op reads one interval per output,  a field is a shape and two ends, which add up
               or the whole axis; sizes meet as they should       (head of ``rfgraph.fast.affine_walk``); held
                                                                  against the passes by a property test
-    passes    always: SAME padding without a size, bounds,       the window algebra, op by op
-              several inputs, a source of one's own, ``treat``,
-              batch statistics, sizes by name, unknown ops
+    passes    always: bounds, several inputs, a source of one's  the window algebra, op by op
+              own, ``treat``, batch statistics, sizes by name,
+              unknown ops; what SAME padding reads without a
+              size (of the walk, whether merges line up then)
     ========  =================================================  ===============================================
     """
     plain: Plain | None = None

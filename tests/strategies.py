@@ -266,6 +266,8 @@ PLAIN = [_conv, _conv, _move, _pointwise]
 SIZED = [_fixed, _same, *_LAYERS]
 GATED = [_kept, _kept, _kept, _pointwise, _whole]
 UPSAMPLING = [_conv_transpose, _conv_transpose, _resize, _resize, _block, _conv, _moved, _pointwise]
+#: Their maps are as large as the input over the stride, rounded up: what differs by residue of the input size may meet.
+BY_RESIDUE = [_kept, _kept, _same, _same, _moved, _pointwise, _whole]
 UPSAMPLING_GATED = [*UPSAMPLING, *UPSAMPLING, _whole]
 
 

@@ -20,6 +20,9 @@ two states at once. A network has few distinct frames and few distinct sets of a
 both are numbered by ``rfgraph.fast.interning``. If a number does not fit its lane of 32 bits, the network is walked
 again with 64 bits for each lane.
 
+Where SAME padding depends on an input size that is not known, the frame also holds how maps and fields differ from one
+residue of that size to another (``rfgraph.fast.residues``).
+
 ``solve`` returns ``None`` if a network is not plain or not well formed, and the general passes take over. So messages
 are written in one place, by ``rfgraph.graph.network.read`` and ``rfgraph.graph.sizes``.
 """
@@ -39,11 +42,11 @@ from rfgraph.algebra.alignment import Mode, Verdict, seen_from
 from rfgraph.algebra.window import Window
 from rfgraph.errors import RFGraphError
 from rfgraph.fast import merges
-from rfgraph.fast.interning import Frames, NotPlainError, Table, TooWideError, forget, table_of
+from rfgraph.fast.interning import Frames, SizesDecideError, Table, TooWideError, forget, table_of
 from rfgraph.fast.lanes import lanes_of
 from rfgraph.fast.merges import Apart
 from rfgraph.fast.path_fields import path_fields
-from rfgraph.fast.shapes import Shape
+from rfgraph.fast.shapes import NotPlainError, Shape
 from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork, axis_names, returned, topological
 from rfgraph.graph.sizes import InputSize, per_axis
@@ -90,6 +93,14 @@ class Plain:
         """The input."""
         return self.nodes[0]
 
+    @property
+    def by_residue(self) -> bool:
+        """Whether what is read depends on the input size, which is not known: sizes and fields are those at one size.
+
+        Then these and how branches lie to each other are asked of the general passes.
+        """
+        return self._table.lanes.by_residue
+
     @cached_property
     def has_no_holes(self) -> bool:
         """Whether every position inside every field is read; if not, some may not be.
@@ -113,6 +124,8 @@ class Plain:
                     if (state >> at_before & lane) + (state >> at_last & lane) < more:
                         return False
             at += degree
+        if self.by_residue:
+            return not self.misaligned
         return not any(merges.leave_a_gap(table, state, states) for _, state, states in self._merges_that_are_off())
 
     @cached_property
@@ -474,17 +487,25 @@ def walked(
         if isinstance(input_size, Mapping):
             return None, "input sizes are given by name"
         given = None if input_size is None else per_axis(axes, input_size)
-        solved = _in_any_order(graph, axes, given, wide=False) or _in_any_order(graph, axes, given, wide=True)
-        return solved, "" if solved else "fields are larger than 64 bits"
+        try:
+            solved = _in_any_order(graph, axes, given, wide=False) or _in_any_order(graph, axes, given, wide=True)
+        except SizesDecideError:
+            solved = _in_any_order(graph, axes, given, wide=False, by_residue=True)
+        return solved, "" if solved else "fields or maps are too large"
     except (NotPlainError, RFGraphError, TypeError, KeyError) as error:  # the passes refuse what is malformed
         return None, str(error) or "the graph is not well formed"
 
 
 def _in_any_order(
-    graph: nx.DiGraph[Any], axes: tuple[str, ...], given: tuple[int, ...] | None, *, wide: bool
+    graph: nx.DiGraph[Any],
+    axes: tuple[str, ...],
+    given: tuple[int, ...] | None,
+    *,
+    wide: bool,
+    by_residue: bool = False,
 ) -> Plain | None:
     """Return the fields, ``None`` if they do not fit the lanes."""
-    table = table_of(lanes_of(len(axes), wide=wide))
+    table = table_of(lanes_of(len(axes), wide=wide, by_residue=by_residue))
     order, above = None, graph._pred
     while True:
         try:
@@ -546,6 +567,8 @@ def _solve(
             raise TooWideError
         if together & lanes.size_guards:
             raise NotPlainError("an op leaves nothing of a map")
+    if lanes.by_residue:
+        table.check_residues({state & lanes.frames for state in states.values()})
     name = str(graph.graph.get("name", ""))
     return Plain(name, axes, given, tuple(misaligned), nodes, states, specs, degrees, feeds, table, returned(graph))
 

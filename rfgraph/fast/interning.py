@@ -6,7 +6,7 @@ networks that have as many axes. So the effect of an op on a field is computed o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import field
 from math import inf, lcm
 from operator import itemgetter
@@ -14,9 +14,20 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rfgraph.algebra.alignment import Comparison, Verdict, compare
+from rfgraph.algebra.residues import MAX_MODULUS
 from rfgraph.algebra.window import FULL, IDENTITY, LARGEST, Window
 from rfgraph.fast.lanes import Lanes
-from rfgraph.fast.shapes import WHOLE, Shape, covering, shape_and_ends
+from rfgraph.fast.residues import (
+    LARGE,
+    OF_INPUT,
+    End,
+    MapSizes,
+    against_the_first,
+    check_together,
+    sizes_made,
+    sizes_met,
+)
+from rfgraph.fast.shapes import WHOLE, NotPlainError, Shape, covering, shape_and_ends
 from rfgraph.frozen import dataclass
 from rfgraph.ops import METADATA, Op, Size, kind_of
 from rfgraph.ops.base import Affine, check_digits
@@ -33,8 +44,8 @@ MAX_PHASES = 1 << 12
 MAX_ALL_PHASES = 1 << 18
 
 
-class NotPlainError(Exception):
-    """The network is none that is solved here."""
+class SizesDecideError(NotPlainError):
+    """What an op reads depends on the input size, which is not known."""
 
 
 class TooWideError(Exception):
@@ -50,6 +61,20 @@ class Frame(NamedTuple):
     shape: Shape
     is_sized: bool  # whether the size of the map is known
     is_global: bool
+    #: Of networks walked by residue of the input size: how the size of the map differs at others, if it is not known,
+    #: and how the field does.
+    sizes: MapSizes | None = None
+    others: tuple[End, ...] = ()
+
+    @property
+    def heeds_size(self) -> bool:
+        """Whether what an op does may depend on what stands in the lane of the size."""
+        return self.is_sized or self.sizes is not None
+
+    @property
+    def by_residue(self) -> tuple[End, ...]:
+        """The field at each residue, from where it lies at the first."""
+        return (End(self.shape, 0, 0), *self.others)
 
 
 #: One entry per axis.
@@ -280,11 +305,14 @@ class Table:
         if any(size is not None and size < (op.smallest or 1) for op, size in zip(ops, sizes, strict=True)):
             raise NotPlainError("its input is smaller than the model takes")
         itself = self.shape(IDENTITY)
-        state, lanes = self.frame(tuple([Frame(itself, size is not None, False) for size in sizes])), self.lanes
-        for axis, size in enumerate(sizes):
+        lanes = self.lanes
+        of_unknown = OF_INPUT if lanes.by_residue else None
+        frames = [Frame(itself, size is not None, False, of_unknown if size is None else None) for size in sizes]
+        state = self.frame(tuple(frames))
+        for axis, (size, frame) in enumerate(zip(sizes, frames, strict=True)):
             state += lanes.zero << lanes.before(axis) | lanes.zero << lanes.last(axis)
-            if size is not None:
-                state += self._in_lane(size - 1, lanes.map_size(axis))
+            if size is not None or frame.sizes is not None:
+                state += self._in_lane((size or LARGE) - 1, lanes.map_size(axis))
         return state
 
     def map_sizes(self, state: int) -> tuple[Size, ...]:
@@ -292,7 +320,7 @@ class Table:
         lanes = self.lanes
         return tuple(
             [
-                (state >> lanes.map_size(axis) & lanes.lane) + 1 if frame.is_sized else None
+                lanes.map_size_of(state, axis) if frame.is_sized else None
                 for axis, frame in enumerate(self.frames[state & lanes.frames])
             ]
         )
@@ -313,7 +341,7 @@ class Table:
         number, step = state & self.lanes.frames, self.steps[spec]
         if step is None:
             raise NotPlainError("an op reads what a node without inputs should")
-        if self.specs[spec].grows is not None or not any(frame.is_sized for frame in self.frames[number]):
+        if self.specs[spec].grows is not None or not any(frame.heeds_size for frame in self.frames[number]):
             step[number] = added = self._step(spec, state)
             return added
         key = spec, state & (self.lanes.frames | self.lanes.sizes)
@@ -328,22 +356,59 @@ class Table:
         number, sizes = state & lanes.frames, self.map_sizes(state)
         added, new = 0, []
         for axis, (read, frame) in enumerate(zip(self.reads_at(spec, sizes), self.frames[number], strict=True)):
-            (shape, is_sized, is_global), size = frame, sizes[axis]
+            (shape, is_sized, is_global, of_map, _), size, reads = frame, sizes[axis], [read.window]
             if grows is not None:
-                change = grows[axis] if is_sized else 0
+                change = grows[axis] if frame.heeds_size else 0
+            elif of_map is None or read.map_size is not None:
+                if size is None and self.specs[spec].ops[axis].window_cycle > 1:
+                    raise SizesDecideError("padding depends on the input size")
+                is_sized, of_map = read.map_size is not None, None
+                change = (read.map_size or 1) - (lanes.map_size_of(state, axis) if frame.heeds_size else 1)
             else:
-                is_sized = read.map_size is not None
-                change = (read.map_size or 1) - (size or 1)
+                before = lanes.map_size_of(state, axis)
+                reads = self._reads_by_residue(self.specs[spec], axis, before, of_map)
+                after, of_map = sizes_made(self.specs[spec].ops[axis], before, of_map)
+                change = after - before
             added += self._in_lane(change, lanes.map_size(axis))
             self.shrinks = self.shrinks or change < 0
             if read.window.is_full or not shape.is_local:
-                new.append(Frame(WHOLE, is_sized, True))
+                new.append(Frame(WHOLE, is_sized, True, of_map))
                 continue
-            of_field, first, last = self.through(read.window, shape)
-            new.append(Frame(of_field, is_sized, is_global or read.totals))
-            added += self._in_lane(-first, lanes.before(axis))
-            added += self._in_lane(last, lanes.last(axis))
+            field, others = self._field(reads, frame)
+            new.append(Frame(field.shape, is_sized, is_global or read.totals, of_map, others))
+            added += self._in_lane(field.before, lanes.before(axis))
+            added += self._in_lane(field.last, lanes.last(axis))
         return added + self.frame(tuple(new)) - number
+
+    def _reads_by_residue(self, spec: Spec, axis: int, size: int, of_map: MapSizes) -> list[Window]:
+        """Return what an op reads at each residue of the input size, of maps of ``size`` at the first."""
+        op = spec.ops[axis]
+        if op.window_cycle < 2:
+            return [_read(op, None, spec.kind).window]
+        pixels = of_map.cycle(op.window_cycle)
+        if pixels > MAX_MODULUS:
+            raise NotPlainError(f"what it reads comes round again only after {pixels} pixels")
+        return [_read(op, size + offset, spec.kind).window for offset in of_map.over(pixels)]
+
+    def _field(self, reads: Sequence[Window], frame: Frame) -> tuple[End, tuple[End, ...]]:
+        """Return what an op adds to the ends of a field, with the shape that it makes, and how other residues differ.
+
+        Parameters
+        ----------
+        reads
+            What the op reads at each residue; one for all where they do not differ.
+        frame
+            The frame of its input.
+        """
+        if len(reads) == 1 and not frame.others:
+            shape, first, last = self.through(reads[0], frame.shape)
+            return End(shape, -first, last), ()
+        ends, inner = [], frame.by_residue
+        for residue in range(lcm(len(reads), len(inner))):
+            at = inner[residue % len(inner)]
+            shape, first, last = self.through(reads[residue % len(reads)], at.shape)
+            ends.append(End(shape, at.before - first, at.last + last))
+        return against_the_first(ends)
 
     def through(self, read: Window, shape: Shape) -> tuple[Shape, int, int]:
         """Return the shape of what an op reads of the source, and how much later its leading phase begins and ends.
@@ -424,7 +489,7 @@ class Table:
             self.least[key] = least = [
                 (lanes.before(axis), lanes.last(axis), more + 2 * lanes.zero)
                 for axis, need in needs.items()
-                if (more := of_axes[axis].shape.least(need)) > 0
+                if (more := max([at.shape.least(need) - at.before - at.last for at in of_axes[axis].by_residue])) > 0
             ]
         return least
 
@@ -464,6 +529,10 @@ class Table:
             of_ends = lanes.lane << lanes.before(axis) | lanes.lane << lanes.last(axis)
             of_size = lanes.lane << lanes.map_size(axis)
             taken = 0
+            if frame.sizes is not None and other.sizes is not None:
+                if lanes.map_size_of(a, axis) != lanes.map_size_of(b, axis):
+                    raise NotPlainError("maps that meet differ in size")
+                frame = frame._replace(sizes=sizes_met(frame.sizes, other.sizes))
             if size != other_size:
                 # The whole of a map of size 1 is read by every output.
                 if size == 1:
@@ -476,20 +545,59 @@ class Table:
                 frame, taken = (frame, 0) if frame.shape.is_local else (other, 1)
                 frame = frame._replace(is_global=True)
             else:
-                shape, taken = frame.shape, 2
-                if shape is other.shape:
+                taken = 2
+                if frame.shape is other.shape and frame.others == other.others:
                     compared |= lanes.lane << lanes.before(axis)
                 else:
                     distance = lanes.padding(a, axis) - lanes.padding(b, axis), lanes.end(a, axis) - lanes.end(b, axis)
-                    shape, taken = self._cover(shape, other.shape, *distance, degree)
+                    shape, at_others, taken, differ = self._met(frame, other, distance, degree)
+                    frame = frame._replace(shape=shape, others=at_others)
                     is_at_distance = True
-                    if self.compared(frame.shape, other.shape, *distance).verdict != "aligned":
-                        off |= 1 << lanes.before(axis)
-                frame = Frame(shape, frame.is_sized, frame.is_global or other.is_global)
+                    off |= differ << lanes.before(axis)
+                frame = frame._replace(is_global=frame.is_global or other.is_global)
             new.append(frame)
             masks[taken] |= of_ends
             masks[taken % 2] |= of_size  # both are as large, unless one is taken
         return Meeting(self.frame(tuple(new)), masks[0], masks[1], masks[2], compared, off), is_at_distance
+
+    def _met(
+        self, frame: Frame, other: Frame, distance: tuple[int, int], degree: int
+    ) -> tuple[Shape, tuple[End, ...], int, bool]:
+        """Return the shape of what covers two fields, and how it differs at other residues of the input size.
+
+        Besides, whose ends lead, see ``_cover``, and whether the fields are off at some residue.
+
+        Parameters
+        ----------
+        frame, other, distance
+            The frames of both, and how far the ends of the first lie from those of the other at the first residue.
+        degree
+            How many inputs meet.
+        """
+        ones, twos = frame.by_residue, other.by_residue
+        ends, leading, differ = list[End](), set[int](), False
+        for residue in range(lcm(len(ones), len(twos))):
+            one, two = ones[residue % len(ones)], twos[residue % len(twos)]
+            before, last = distance[0] + one.before, distance[1] + one.last
+            apart = before - two.before, last - two.last
+            shape, leads = one.shape, 2
+            if one.shape is not two.shape:
+                shape, leads = self._cover(one.shape, two.shape, *apart, degree)
+                differ = differ or self.compared(one.shape, two.shape, *apart).verdict != "aligned"
+            else:
+                differ = differ or apart[0] != apart[1]
+            leading.add(leads)
+            ends.append(
+                End(
+                    shape,
+                    (before, two.before, max(before, two.before))[leads],
+                    (last, two.last, max(last, two.last))[leads],
+                )
+            )
+        if len(leading) > 1:
+            raise NotPlainError("which of two branches reads anything first depends on the input size")
+        field, others = against_the_first(ends)
+        return field.shape, others, leading.pop(), differ
 
     def _cover(self, one: Shape, other: Shape, before: int, last: int, degree: int) -> tuple[Shape, int]:
         """Return the shape of what covers fields of unlike shapes, and which of them leads: see ``covering``.
@@ -540,6 +648,18 @@ class Table:
             self.gaps[one, other] = gap
         return gap
 
+    def check_residues(self, numbers: Iterable[int]) -> None:
+        """Refuse a network that has the frames of ``numbers`` if its residues are more than are followed.
+
+        Raises
+        ------
+        NotPlainError
+            If so.
+        """
+        frames = [frame for number in numbers for frame in self.frames[number]]
+        phases = max(frame.shape.period for frame in frames)
+        check_together({frame.sizes for frame in frames if frame.sizes is not None}, phases)
+
     def _in_lane(self, number: int, shift: int) -> int:
         """Return a part of a state: what is added in one lane, which may be less than nothing."""
         if abs(number) >> self.lanes.size - 2:
@@ -589,7 +709,7 @@ def _grows(op: Op) -> int | None:
 
 
 def _read(op: Op, map_size: Size, kind: str) -> Read:
-    """Return what an op reads of its input.
+    """Return what an op reads of its input; of a size that is not known and decides, at a large one.
 
     Raises
     ------
@@ -599,7 +719,8 @@ def _read(op: Op, map_size: Size, kind: str) -> Read:
     """
     if op.joins or op.arity == "none":
         raise NotPlainError(f"op {kind!r} joins maps end to end, or makes them of nothing")
-    read, output_size = op.reads(0, (map_size,)), op.size((map_size,))
+    at = LARGE if map_size is None and op.window_cycle > 1 else map_size
+    read, output_size = op.reads(0, (at,)), op.size((map_size,))
     if output_size is not None and output_size < 1:
         raise NotPlainError(f"op {kind!r} leaves nothing of a map of size {map_size}")
     if not (read.is_full or read.is_local) or not read.exact:

@@ -23,6 +23,8 @@ class Lanes:
     axes: int
     number: int
     size: int
+    #: Whether sizes that are not known stand there for an input of ``rfgraph.fast.residues.LARGE``.
+    by_residue: bool = False
 
     @cached_property
     def zero(self) -> int:
@@ -76,6 +78,10 @@ class Lanes:
         """Return where the lane of the map size begins."""
         return self.last(axis) + self.across
 
+    def map_size_of(self, state: int, axis: int) -> int:
+        """Return the size of the map, where one stands there."""
+        return (state >> self.map_size(axis) & self.lane) + 1
+
     @cached_property
     def lane(self) -> int:
         """The bits of one lane, the lowest at 0."""
@@ -122,6 +128,6 @@ class Lanes:
 
 
 @cache
-def lanes_of(axes: int, *, wide: bool) -> Lanes:
+def lanes_of(axes: int, *, wide: bool, by_residue: bool = False) -> Lanes:
     """Return the layout of states of so many axes: 64 bits for each lane, or 32."""
-    return Lanes(axes, 64, 64) if wide else Lanes(axes, 32, 32)
+    return Lanes(axes, 64, 64, by_residue) if wide else Lanes(axes, 32, 32, by_residue)

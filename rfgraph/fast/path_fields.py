@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from math import gcd
 
 from rfgraph.algebra.window import IDENTITY
-from rfgraph.fast.interning import NotPlainError, Table
-from rfgraph.fast.shapes import WHOLE, Shape
+from rfgraph.fast.interning import Table
+from rfgraph.fast.shapes import WHOLE, NotPlainError, Shape
 from rfgraph.ops import Size
 from rfgraph.passes.lengths import MAX_PHASES
 

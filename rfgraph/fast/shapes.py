@@ -18,6 +18,10 @@ from rfgraph.algebra.window import FULL, Interval, Window
 from rfgraph.frozen import dataclass
 
 
+class NotPlainError(Exception):
+    """The network is none that is solved here."""
+
+
 @dataclass(frozen=True, eq=False)
 class Shape:
     """A field along one axis, but for where it lies and how long it is; each is one object of its table.

@@ -106,6 +106,11 @@ def page(report: Report, height: int = 800) -> ShownPage:
     return ShownPage(report, height)
 
 
+def table(report: Report, depth: int | None = None, columns: Sequence[str] | None = None) -> Table:
+    """Return the table of layers of a report: what ``Report.summary`` shows."""
+    return Table(report, depth, columns)
+
+
 def html(report: Report) -> str:
     """Return a report as a notebook shows it: its findings, its outputs, and a table that folds."""
     whole = _sheet(report)

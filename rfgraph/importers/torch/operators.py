@@ -8,6 +8,7 @@ returns the values of the node's outputs: tensors, or sizes where the operator m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -22,6 +23,7 @@ from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
 from rfgraph.importers.program.exact import simplest
 from rfgraph.importers.program.folding import MAX_ELEMENTS
+from rfgraph.importers.program.numbers import UNSEEN
 from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
 from rfgraph.importers.spelling import operations, products, vocabulary
@@ -148,7 +150,7 @@ HANDLERS: Handlers[Handle] = Handlers("PyTorch")
 
 UNARY = vocabulary.names("torch", vocabulary.UNARY)
 
-#: Functions of elements of several tensors, which broadcast; arguments that are numbers change nothing.
+#: Functions of elements of several tensors, which broadcast; beside what depends on an input numbers change nothing.
 SEVERAL = vocabulary.names("torch", vocabulary.SEVERAL)
 
 
@@ -163,15 +165,17 @@ def _several(node: Node, build: Builder) -> Made:
     operands = node.tensors()
     if operands and all(value.data is not None for value in operands):
         return _of_numbers(node, build)
+    held = [value.held(build.tells_learned) if value.constant else None for value in operands]
+    if operands and all(numbers is not None and numbers.own for numbers in held):
+        return _of_constants(node, build)
     if node.op == "where" and len(node.arguments) < 3:
         raise UnspelledError("how many positions it finds depends on what the network computes")
     if node.op in ("prelu", "_prelu_kernel") and operands[1].constant:
         operands = operands[:1]  # one slope per channel, whichever dimension that is
     if node.op == "masked_fill" and "mask" in node.arguments:
-        filling = node.arguments.get("value")
-        if not isinstance(filling, Value):
-            filling = build.weight((), read=partial(np.asarray, filling))
-        operands = [node.tensor("mask"), filling, node.tensor("self")]
+        operands = [node.tensor("mask"), _number(build, node.arguments.get("value")), node.tensor("self")]
+    elif node.op == "where":
+        operands = [_number(build, value) for value in node.arguments.values()]
     bound = ""
     if node.op in ("where", "masked_fill") and operands[0].constant:
         bound, operands[0] = program.MASKED, _truth(build, operands[0])
@@ -181,6 +185,43 @@ def _several(node: Node, build: Builder) -> Made:
 def _truth(build: Builder, mask: Value) -> Value:
     """Return a constant of truth values, which may have been made of numbers, as such."""
     return build(program.Pointwise(function="to_bool"), mask, part="truth")
+
+
+def _number(build: Builder, value: Any) -> Value:
+    """Return an argument that is a tensor, or else a number, as a tensor."""
+    return value if isinstance(value, Value) else build.weight((), read=partial(np.asarray, value))
+
+
+#: Names of arguments that are operands.
+OPERANDS = frozenset({"self", "other", "input", "condition", "exponent", "0", "1", "2"})
+
+
+def _of_constants(node: Node, build: Builder) -> Value:
+    """Return a function of constants; numbers among its arguments are operands, or its numbers are not known."""
+    function, arguments = SEVERAL[node.op], dict(node.arguments)
+    alpha, bounds = arguments.pop("alpha", 1), [arguments.pop(end, None) for end in ("min", "max")]
+    if node.op == "masked_fill":
+        arguments = {"condition": arguments.get("mask"), "self": arguments.get("value"), "other": arguments.get("self")}
+    operands = [_number(build, value) for value in arguments.values() if isinstance(value, (Value, bool, int, float))]
+    plain = len(operands) == len(arguments) and set(arguments) <= OPERANDS and node.op != "fmod"
+    if not plain or any(isinstance(value, Value) for value in bounds):
+        shape: Shape = ()
+        for value in node.tensors():
+            shape = broadcast(shape, shape_of(value))
+        return replace(build.weight(shape, node.name), numbers=UNSEEN)
+    if function == "clip":
+        x = operands[0]
+        for end, limit in zip(("max", "min"), bounds, strict=True):
+            x = x if limit is None else build(program.Pointwise(function=end), x, _number(build, limit), part=end)
+        return x
+    if alpha != 1:
+        by = _number(build, alpha)
+        operands[1] = build(program.Pointwise(function="mul"), operands[1], by, part="alpha")
+    if node.op == "rsub":
+        operands.reverse()
+    if function == "where":
+        operands[0] = _truth(build, operands[0])
+    return build(program.Pointwise(function=function), *operands)
 
 
 #: Of integers these are exact, and the same in PyTorch as in the evaluator of constants.
@@ -200,7 +241,6 @@ def _of_numbers(node: Node, build: Builder) -> Made:
     function = SEVERAL[node.op]
     named = {"self", "other", "input", "condition", "0", "1", "2"} >= set(node.arguments)
     integers = all(value.data is not None and value.data.integer for value in operands)
-    shapes = [value.shape for value in node.tensors() if value.shape is not None]
     if operands and named and integers and (function in EXACT or node.op == "ne" or node.op == "floor_divide"):
         if node.op == "rsub":
             operands.reverse()
@@ -211,10 +251,7 @@ def _of_numbers(node: Node, build: Builder) -> Made:
         if node.op == "ne":
             return build(program.Pointwise(function="not"), build(program.Pointwise(function="equal"), *operands))
         return build(program.Pointwise(function=function), *operands)
-    shape: Shape = ()
-    for each in shapes:
-        shape = broadcast(shape, each)
-    return build.weight(shape, node.name)
+    return _of_constants(node, build)
 
 
 @HANDLERS.handles("copy")
@@ -834,7 +871,7 @@ def _created_like(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("new_zeros", "new_ones", "new_full", "new_empty")
 def _created_new(node: Node, build: Builder) -> Made:
-    return build.weight(node.sizes("size"), node.name)
+    return _filled(node, build, node.sizes("size"))
 
 
 @HANDLERS.handles("eye", "hann_window", "hamming_window", "linspace", "scalar_tensor")
@@ -848,7 +885,7 @@ def _created_otherwise(node: Node, build: Builder) -> Made:
         return build.weight((size, columns), node.name, partial(np.eye, size, columns) if small else None)
     if node.op == "hann_window" and isinstance(size, int) and 1 < size <= MAX_ELEMENTS:
         turns = size if node.get("periodic", True) else size - 1
-        return build.weight((size,), node.name, lambda: np.arange(size) % turns != 0)
+        return build.weight((size,), node.name, lambda: np.arange(size) % turns != 0, own=False)
     return build.weight((size,), node.name)
 
 
