@@ -76,8 +76,6 @@ class Builder:
 
         Parameters
         ----------
-        name, op
-            The node.
         reads
             What it reads as weights: the learned tensors among them are noted with its first instruction.
         """
@@ -198,8 +196,6 @@ class Builder:
         ----------
         primitive
             What it does.
-        operands
-            What it reads.
         part
             Tells it from other instructions of the same node.
         shape

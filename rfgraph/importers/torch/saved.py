@@ -161,8 +161,6 @@ def decoded(data: Any, name: str, shared: Mapping[str, str] | None = None) -> Ex
 
     Parameters
     ----------
-    data
-        The JSON.
     name
         What to call the model.
     shared
