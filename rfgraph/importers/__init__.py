@@ -233,9 +233,7 @@ def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axe
 
         return lower_for(reader.programs_of(path, data), treat, input_size, axes=axes)
     if "modelTopology" in entries or {"class_name", "config"} <= entries.keys():
-        from rfgraph.importers.keras import reader as keras_config
-
-        return keras_config.lowered(keras_config.of_json(path, topology), treat, input_size, axes=axes)
+        return _config(lambda config: config.of_json(path, topology), treat, input_size, axes)
     return stated(node_link.graph_of(data, path), axes)
 
 
@@ -260,15 +258,21 @@ def _pt2(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes
 
 
 def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
-    from rfgraph.importers.keras import reader as keras_config
-
-    return keras_config.lowered(keras_config.read(path), treat, input_size, axes=axes)
+    return _config(lambda config: config.read(path), treat, input_size, axes)
 
 
 def _hdf5(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
-    from rfgraph.importers.keras import reader as keras_config
+    return _config(lambda config: config.read_hdf5(path), treat, input_size, axes)
 
-    return keras_config.lowered(keras_config.read_hdf5(path), treat, input_size, axes=axes)
+
+def _config(
+    read: Callable[[Any], Any], treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None
+) -> nx.DiGraph[Any]:
+    """Return the network of the Keras model that ``read`` gets from what reads its configs."""
+    from rfgraph.importers.keras import config
+    from rfgraph.importers.keras.reader import lowered
+
+    return lowered(read(config), treat, input_size, axes=axes)
 
 
 Reader = Callable[..., "nx.DiGraph[Any]"]
