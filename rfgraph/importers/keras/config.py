@@ -10,10 +10,7 @@ from zipfile import ZipFile
 
 from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
-from rfgraph.importers.keras import functions as keras_functions  # noqa: F401  they register handlers
 from rfgraph.importers.keras import hdf5
-from rfgraph.importers.keras import operations as keras_ops  # noqa: F401  they register handlers
-from rfgraph.importers.keras import sequences as keras_sequences  # noqa: F401  they register handlers
 from rfgraph.importers.keras.before import modern
 from rfgraph.importers.keras.nodes import HANDLERS, flat, leaves
 from rfgraph.importers.program.builder import Builder
