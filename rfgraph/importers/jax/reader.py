@@ -355,8 +355,8 @@ def _ran(body: Graph, arrays: Sequence[Any]) -> list[Any]:
     for step in body.steps:
         read = [values[number] for number in step.inputs]
         missing = any(array is None for array in read)
-        made = [None] * len(step.outputs) if missing else evaluated(step.op, step.parameters, read)
-        values.update(zip(step.outputs, made, strict=False))
+        numbers = [None] * len(step.outputs) if missing else evaluated(step.op, step.parameters, read)
+        values.update(zip(step.outputs, numbers, strict=False))
     return [values[number] for number in body.outputs]
 
 
