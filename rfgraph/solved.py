@@ -382,7 +382,9 @@ class Walked:
         if self.plain.is_surely_off(modes):
             return False
         verdicts = plain_verdicts(self.plain, modes, lambda: self._branches)
-        return False if any(verdict == "off" for _, _, verdict in verdicts) else None
+        if any(verdict == "off" for _, _, verdict in verdicts):
+            return False
+        return True if self.plain.has_no_holes else None
 
     def may_be_global(self, nodes: Collection[Hashable]) -> bool:
         """Return whether one of ``nodes`` reads a whole axis."""
