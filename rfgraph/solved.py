@@ -121,8 +121,8 @@ class Solved(Protocol):
     def may_be_global(self, nodes: Collection[Hashable]) -> bool:
         """Return whether one of ``nodes`` may read a whole axis."""
 
-    def may_see_all(self) -> bool:
-        """Return whether some field may be larger than the image."""
+    def may_add_nothing(self) -> bool:
+        """Return whether some convolution may add no context, as the fields of all paths to it exceed the image."""
 
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""
@@ -257,8 +257,8 @@ class General:
         ids = [self.layers.id_of(node) for node in nodes]
         return any(fields.is_global[v] for fields in self.fields for v in ids)
 
-    def may_see_all(self) -> bool:
-        """Return whether some field may be larger than the image."""
+    def may_add_nothing(self) -> bool:
+        """Return whether some convolution may add no context, as the fields of all paths to it exceed the image."""
         return productivity.may_exceed(self.compiled, self.fields, self.source_id)
 
     def extremes(self) -> list[Extremes]:
@@ -390,9 +390,9 @@ class Walked:
         """Return whether one of ``nodes`` reads a whole axis."""
         return any(any(self.plain.is_global(node)) for node in nodes)
 
-    def may_see_all(self) -> bool:
-        """Return whether some field may be larger than the image."""
-        return self.plain.may_see_all()
+    def may_add_nothing(self) -> bool:
+        """Return whether some convolution may add no context, as the fields of all paths to it exceed the image."""
+        return self.plain.may_add_nothing()
 
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""

@@ -410,8 +410,8 @@ class Plain:
         """Whether some node reads the whole of an axis."""
         return any(frame.is_global for number in set(self._numbers) for frame in self._table.frames[number])
 
-    def may_see_all(self) -> bool:
-        """Return whether some convolution may read no field that is smaller than the image.
+    def may_add_nothing(self) -> bool:
+        """Return whether some convolution may add no context, as the fields of all paths to it exceed the image.
 
         Of all paths to its input one is followed, which takes the narrower side at every merge: none has to be wider.
         """

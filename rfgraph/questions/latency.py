@@ -362,6 +362,7 @@ def latency(
         for key, reads in {id(reads): reads for reads in compiled.reads[axis]}.items()
         if any(read.side == "past" for read in reads)
     }
+    reads, kinds = compiled.reads[axis], layers.kinds
     reaches: dict[int, tuple[Number, Number, Number | None]] = {}  # by ``id`` of windows, which nodes share
     rows = []
     for v, window in zip(on_way, windows, strict=True):
@@ -369,8 +370,8 @@ def latency(
         if reach is None:
             reaches[id(window)] = reach = window.stride, *_reach(window)
         name = layers.nodes[v]
-        is_recurrent = id(compiled.reads[axis][v]) in recurrent
-        rows.append(LayerLatency(name, layers.kinds[v], *reach, kept.get(v, 0), channels(name), is_recurrent))
+        row = name, kinds[v], *reach, kept.get(v, 0), channels(name), id(reads[v]) in recurrent
+        rows.append(LayerLatency._make(row))
     return Latency(*names, tuple(rows), multiple, (), windows[-1].exact, sample_rate, chunk)
 
 
