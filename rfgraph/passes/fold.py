@@ -75,12 +75,14 @@ def between(network: Wired, source: int, to: Iterable[int]) -> list[int]:
     above = set(to)
     stack, reached = list(above), 0  # how many of them read something that does not come before the source
     while stack:
-        later = [tail for tail in tails[stack.pop()] if tail >= source]
-        reached += bool(later)
-        for tail in later:
-            if tail not in above:
-                above.add(tail)
-                stack.append(tail)
+        leads_on = 0
+        for tail in tails[stack.pop()]:
+            if tail >= source:
+                leads_on = 1
+                if tail not in above:
+                    above.add(tail)
+                    stack.append(tail)
+        reached += leads_on
     order = sorted(above)
     if reached + (source in above) == len(above):  # each of them but the source leads on to it
         return order
