@@ -99,7 +99,7 @@ class Plain:
     def by_residue(self) -> bool:
         """Whether what is read depends on the input size, which is not known: sizes and fields are those at one size.
 
-        Then these and how branches lie to each other are asked of the general passes.
+        Then these are asked of the general passes.
         """
         return self._table.lanes.by_residue
 
@@ -124,8 +124,6 @@ class Plain:
                     if (state >> at_before & lane) + (state >> at_last & lane) < more:
                         return False
             at += degree
-        if self.by_residue:
-            return not self.misaligned
         return not any(merges.leave_a_gap(table, state, states) for _, state, states in self._merges_that_are_off())
 
     @cached_property
@@ -248,6 +246,29 @@ class Plain:
         """Whether some op takes one position of its map, so that what lies apart may be rows of it."""
         specs = self._table.specs
         return any(op.takes_one for spec in set(self.specs) for op in specs[spec].ops)
+
+    @cached_property
+    def axes_are_alike(self) -> bool:
+        """Whether every op is the same on all axes, and no size is given, so that all there is to say is too."""
+        specs = self._table.specs
+        sizes = set(self.map_size(self.source))
+        return len(sizes) == 1 and all(len(set(specs[spec].ops)) == 1 for spec in set(self.specs))
+
+    @property
+    def off(self) -> list[int]:
+        """The ids of ``misaligned``."""
+        return [self._ids[merge] for merge in self.misaligned]
+
+    def fields_by_residue(self, v: int, axis: int) -> tuple[Window, ...]:
+        """Return the field of a node, by id, at each residue of the input size; right but for its holes."""
+        return self._table.by_residue(self.states[self.nodes[v]], axis)
+
+    def sides_by_residue(self, merge: int, axis: int) -> list[tuple[int, tuple[Window, ...]]]:
+        """Return slot and field by residue of each input of a merge that carries a local field; the merge by its id."""
+        states = [self.states[tail] for tail in self.tails(merge)]
+        live = merges.live_slots(self._table, self.states[self.nodes[merge]], states)
+        slots = range(len(states)) if live is None else live[axis]
+        return [(slot, self._table.by_residue(states[slot], axis)) for slot in slots]
 
     def stacks(self, v: int) -> bool:
         """Return whether a node, by id, keeps its inputs apart, as channels."""

@@ -352,6 +352,13 @@ class Table:
         shape, lanes = self.frames[state & self.lanes.frames][axis].shape, self.lanes
         return shape.placed(lanes.padding(state, axis), lanes.end(state, axis)) if shape.is_local else FULL
 
+    def by_residue(self, state: int, axis: int) -> tuple[Window, ...]:
+        """Return the local field along one axis at each residue of the input size; right but for its holes."""
+        lanes = self.lanes
+        before, last = lanes.padding(state, axis), lanes.end(state, axis)
+        residues = self.frames[state & lanes.frames][axis].by_residue
+        return tuple([at.shape.placed(before + at.before, last + at.last) for at in residues])
+
     def step(self, spec: int, state: int) -> int:
         """Return what a spec that is no identity adds to a state, and keep it.
 

@@ -12,7 +12,19 @@ import numpy as np
 import pytest
 from hypothesis import event, given, reject
 from hypothesis import strategies as st
-from strategies import BY_RESIDUE, GATED, MOVED, PLAIN, SAME, UPSAMPLING, UPSAMPLING_GATED, decoders, fitting, networks
+from strategies import (
+    BY_RESIDUE,
+    GATED,
+    MOVED,
+    PLAIN,
+    SAME,
+    UPSAMPLING,
+    UPSAMPLING_GATED,
+    decoders,
+    fitting,
+    networks,
+    shortcuts,
+)
 
 import rfgraph
 import rfgraph.solved
@@ -119,7 +131,8 @@ def check_solved_by_residue(solved, compiled, fields):
 @given(
     networks(layers=BY_RESIDUE, inputs=st.just(1), most=12)
     | networks(layers=[*BY_RESIDUE, *PLAIN], inputs=st.just(1), most=12)
-    | networks(layers=[*BY_RESIDUE, *UPSAMPLING], inputs=st.just(1), most=12),
+    | networks(layers=[*BY_RESIDUE, *UPSAMPLING], inputs=st.just(1), most=12)
+    | shortcuts(),
     st.sampled_from(["auto", "center", "causal"]),
 )
 def test_reports_by_residue_are_the_same_with_and_without_the_walk(graph, mode):
