@@ -166,7 +166,7 @@ class Meeting(NamedTuple):
 Layout = tuple[Callable[[Mapping[str, Any]], Hashable], dict[Hashable, int]]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Table:
     """The numbered specs and frames of networks with as many axes."""
 

@@ -225,16 +225,21 @@ def leave_a_gap(table: Table, of_merge: int, states: Sequence[int]) -> bool:
     Where output phases differ, it may say so of several branches that all touch each other and not the widest one.
     """
     lanes = table.lanes
-    if lanes.by_residue:
-        return any(_leave_a_gap_by_residue(table, axis, of_merge, states) for axis in range(lanes.axes))
-    if not table.phased.isdisjoint([state & lanes.frames for state in states]):
+    if lanes.by_residue or not table.phased.isdisjoint([state & lanes.frames for state in states]):
         key = of_merge, *states
         gap = table.leave_a_gap.get(key)
         if gap is None:
-            live = live_slots(table, of_merge, states)
-            axes = range(lanes.axes)
-            of_axes = {_sides(table, axis, states, None if live is None else live[axis]) for axis in axes}
-            gap = table.leave_a_gap[key] = any(_leave_a_gap_in_phases(table, sides) for sides in of_axes)
+            slots = live_slots(table, of_merge, states)
+            of_axes = [(axis, range(len(states)) if slots is None else slots[axis]) for axis in range(lanes.axes)]
+            if lanes.by_residue:
+                gap = any(
+                    _leave_a_gap_by_residue([table.by_residue(states[slot], axis) for slot in live])
+                    for axis, live in of_axes
+                )
+            else:
+                sides = {_sides(table, axis, states, live) for axis, live in of_axes}
+                gap = any(_leave_a_gap_in_phases(table, of_axis) for of_axis in sides)
+            table.leave_a_gap[key] = gap
         return gap
     ends, guards, sign = lanes.ends, lanes.guards, lanes.size - 1
     least = states[0] & ends
@@ -254,10 +259,8 @@ def leave_a_gap(table: Table, of_merge: int, states: Sequence[int]) -> bool:
     return False
 
 
-def _leave_a_gap_by_residue(table: Table, axis: int, of_merge: int, states: Sequence[int]) -> bool:
+def _leave_a_gap_by_residue(fields: Sequence[Sequence[Window]]) -> bool:
     """Return whether branches leave a gap at some residue of the input size; those of several phases may."""
-    slots = live_slots(table, of_merge, states)
-    fields = [table.by_residue(states[slot], axis) for slot in (range(len(states)) if slots is None else slots[axis])]
     for residue in range(lcm(*map(len, fields))):
         windows = [of_side[residue % len(of_side)] for of_side in fields]
         if any(window.period > 1 for window in windows):
