@@ -15,7 +15,6 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rfgraph.algebra.alignment import Comparison, Verdict, compare
-from rfgraph.algebra.residues import MAX_MODULUS
 from rfgraph.algebra.window import FULL, IDENTITY, LARGEST, Window
 from rfgraph.fast.lanes import Lanes
 from rfgraph.fast.residues import (
@@ -27,6 +26,7 @@ from rfgraph.fast.residues import (
     check_together,
     sizes_made,
     sizes_met,
+    together,
 )
 from rfgraph.fast.shapes import WHOLE, NotPlainError, Shape, covering, shape_and_ends
 from rfgraph.frozen import dataclass
@@ -186,7 +186,7 @@ class Table:
     sized: list[tuple[bool, ...]] = field(default_factory=list)  # on which axes the size of the map is known
     numbers: dict[Frames, int] = field(default_factory=dict)
     shapes: dict[Window, Shape] = field(default_factory=dict)  # of local fields
-    phases: int = 0  # of all shapes that have several
+    phases: int = 0  # of all shapes that have several, and residues of the input size in all frames
     #: The numbers of the frames that have several phases on some axis.
     phased: set[int] = field(default_factory=set)
     reads: dict[tuple[int, tuple[Size, ...]], tuple[Read, ...]] = field(default_factory=dict)  # by spec and map sizes
@@ -247,6 +247,9 @@ class Table:
                     self.sized.append(tuple([frame.is_sized for frame in frames]))
                     if any(frame.shape.period > 1 for frame in frames):
                         self.phased.add(number)
+                    self.phases += sum([len(frame.others) for frame in frames])
+                    if self.phases > 4 * MAX_ALL_PHASES:
+                        raise NotPlainError("its fields have too many phases in all, or residues of the input size")
                     self.frames.append(frames)
                     self.numbers[frames] = number
         return number
@@ -414,9 +417,7 @@ class Table:
         op = spec.ops[axis]
         if op.window_cycle < 2:
             return [_read(op, None, spec.kind).window]
-        pixels = of_map.cycle(op.window_cycle)
-        if pixels > MAX_MODULUS:
-            raise NotPlainError(f"what it reads comes round again only after {pixels} pixels")
+        pixels = together(of_map.cycle(op.window_cycle))
         return [_read(op, size + offset, spec.kind).window for offset in of_map.over(pixels)]
 
     def _field(self, reads: Sequence[Window], frame: Frame) -> tuple[End, tuple[End, ...]]:
@@ -433,7 +434,7 @@ class Table:
             shape, first, last = self.through(reads[0], frame.shape)
             return End(shape, -first, last), ()
         ends, inner = [], frame.by_residue
-        for residue in range(lcm(len(reads), len(inner))):
+        for residue in range(together(len(reads), len(inner))):
             at = inner[residue % len(inner)]
             shape, first, last = self.through(reads[residue % len(reads)], at.shape)
             ends.append(End(shape, at.before - first, at.last + last))
@@ -606,7 +607,7 @@ class Table:
         """
         ones, twos = frame.by_residue, other.by_residue
         ends, leading, differ = list[End](), set[int](), False
-        for residue in range(lcm(len(ones), len(twos))):
+        for residue in range(together(len(ones), len(twos))):
             one, two = ones[residue % len(ones)], twos[residue % len(twos)]
             before, last = distance[0] + one.before, distance[1] + one.last
             apart = before - two.before, last - two.last
