@@ -290,7 +290,7 @@ def _taken(step: Instruction, operands: Operands, output: Placed) -> frozenset[t
     for d, first in cut:
         if isinstance(first, int) and p is not None and p.view is not None and (axis := p.view.whole(d)) is not None:
             rows.add((axis, first))
-    return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1 and axis not in output.full)
+    return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1)
 
 
 def _is_cut(p: Placed, d: int) -> bool:

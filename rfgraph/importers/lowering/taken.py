@@ -181,6 +181,8 @@ def _along(axis: int, reading: Reading) -> _Along:
             channels = {id(digit): Part(digit.size) for digit in inner}
             window = (kernel, stride, dilation)
             return _Along(tuple(range(first, first + span)), window, {id(digits[0]): Part(size, axis), **channels})
+    elif len(digits) > 1:  # as they lie along the axis, so that a tensor put together again is a map again
+        digits.sort(key=lambda digit: -_gap(digit, axis))
     parts = {}
     stride = 1
     for digit in reversed(digits):
@@ -195,6 +197,12 @@ def _pace(digit: Digit, axis: int) -> int | None:
     pace = int(steps[1] - steps[0])
     even = pace > 0 and digit.read.all() and np.array_equal(steps, np.arange(digit.size) * pace)
     return pace if even else None
+
+
+def _gap(digit: Digit, axis: int) -> int:
+    """Return how far apart the nearest two of its steps are, 0 if it has but one."""
+    gaps = np.diff(np.unique(digit.steps[axis]))
+    return int(gaps.min()) if gaps.size else 0
 
 
 def _combined(digits: Sequence[tuple[Digit, int]], first: int) -> Table:
