@@ -90,7 +90,7 @@ def take_along(maps: LoweringBuilder, step: Instruction, p: Placed, d: int, rows
     axis = view.whole(d)
     if axis is not None and rows.shape[1:] == () and rows.size > 1 and (rows == rows.flat[0]).all():
         one = Digit(0, rows.size, {axis: np.zeros_like(rows)}, np.ones(rows.size, dtype=np.bool_))
-        reading: Reading | None = Reading(((one,),), {axis: int(rows.flat[0])})  # one position again and again
+        reading: Reading | None = Reading(((one,),), {axis: int(rows.flat[0])}, {})  # one position again and again
     else:
         reading = read_back(alone, (size,), rows)
     if reading is None and rows.ndim > 1:
@@ -166,6 +166,8 @@ def _pads(table: Table, size: int) -> list[int] | None:
 def _along(axis: int, reading: Reading) -> _Along:
     digits = reading.along(axis)
     first = reading.first[axis]
+    if axis in reading.tables:
+        return _Along(reading.tables[axis], None, _laid(digits, axis))
     paces = [_pace(digit, axis) for digit in digits]
     if len(digits) > 1 and None not in paces:
         reach = {id(digit): (pace or 0) * digit.size for digit, pace in zip(digits, paces, strict=True)}
@@ -183,12 +185,17 @@ def _along(axis: int, reading: Reading) -> _Along:
             return _Along(tuple(range(first, first + span)), window, {id(digits[0]): Part(size, axis), **channels})
     elif len(digits) > 1:  # as they lie along the axis, so that a tensor put together again is a map again
         digits.sort(key=lambda digit: -_gap(digit, axis))
+    return _Along(_combined([(digit, axis) for digit in digits], first), None, _laid(digits, axis))
+
+
+def _laid(digits: Sequence[Digit], axis: int) -> dict[int, Part]:
+    """Return the part of an axis that each of its digits is, the last of which goes on by single positions."""
     parts = {}
     stride = 1
     for digit in reversed(digits):
         parts[id(digit)] = Part(digit.size, axis, stride)
         stride *= digit.size
-    return _Along(_combined([(digit, axis) for digit in digits], first), None, parts)
+    return parts
 
 
 def _pace(digit: Digit, axis: int) -> int | None:
