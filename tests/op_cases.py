@@ -107,6 +107,8 @@ CASES = [
     ("slice", {"start": 1, "stop": 9, "step": 3}, Window(1, 3, -1), Window(1, 3, -1), 3),
     ("slice", {"start": -4}, None, Window(1, 1, -6), 4),
     ("slice", {"stop": -4}, Window(1), Window(1), 6),
+    ("slice", {"start": -13, "turned": True}, None, Window(1, 1, -7), 3),
+    ("slice", {"stop": -12, "turned": True}, Window(1), Window(1), 8),
     (
         "gather",
         {"positions": [[1, 0, 3, 2, 5, 4, 7, 6, 9, 8]], "source_size": 10},

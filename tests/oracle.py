@@ -121,6 +121,8 @@ def taps(attributes, axis, y, sizes=None, slot=0):
         return {lap[at[mode] + padded]}
     if op == "slice":
         start = attribute(attributes, "start", axis, 0) or 0
+        if attribute(attributes, "turned", axis):
+            start %= size
         if start < 0:
             start = max(size + start, 0)
         return {y * (attribute(attributes, "step", axis, 1) or 1) + start}
@@ -185,7 +187,10 @@ def output_size(attributes, axis, sizes):
         return size + sum(pads_of(attributes, axis, size))
     if op == "slice":
         step = attribute(attributes, "step", axis, 1) or 1
-        return len(list(range(size))[attribute(attributes, "start", axis) : attribute(attributes, "stop", axis) : step])
+        ends = [attribute(attributes, name, axis) for name in ("start", "stop")]
+        if attribute(attributes, "turned", axis):
+            ends = [None if end is None else end % size for end in ends]
+        return len(list(range(size))[ends[0] : ends[1] : step])
     if op == "gather" and (table := (attributes.get("positions") or [None] * 9)[axis]) is not None:
         return len(table)
     if op in ("adaptive_avg_pool", "adaptive_max_pool"):

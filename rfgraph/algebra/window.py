@@ -687,6 +687,8 @@ def _compose_others(outer: Window, inner: Window) -> Window:
     if outputs * turns > MAX_PERIOD:
         return FULL.at_most(_too_long(outputs * turns).why)
     monotone = _regular(inner.intervals, inner.step)
+    if outer.kind == side and not monotone and not inner.exact:
+        return FULL.at_most(why)  # positions that go back and forth, as far as they are known: no end is left out
     ends: list[int | None] = []
     for y in range(outputs * turns):
         turn, phase = divmod(y, outputs)

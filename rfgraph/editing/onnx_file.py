@@ -38,8 +38,6 @@ def repaired(
 
     Parameters
     ----------
-    data
-        The model.
     origins
         Which of its nodes the nodes of the network come from.
     repairs

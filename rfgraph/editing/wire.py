@@ -92,8 +92,6 @@ def with_nodes(data: bytes, change: Callable[[int, bytes], bytes | None], more: 
 
     Parameters
     ----------
-    data
-        The model.
     change
         Returns what takes the place of a node, given its place and its bytes: fields of the graph, of which there may
         be several; ``None`` leaves it as it is.

@@ -124,6 +124,13 @@ class OrderedNetwork:
         return heads
 
     @cached_property
+    def ends(self) -> frozenset[int]:
+        """Ids of the nodes that the model returns, and of those that no other reads."""
+        read = {tail for tails in self.tails for tail in tails}
+        returned = {self.ids[node] for node in self.returned.values() if node in self.ids}
+        return frozenset(returned.union(v for v in range(len(self.nodes)) if v not in read))
+
+    @cached_property
     def inputs(self) -> list[int]:
         """Ids of the nodes of op ``input``."""
         return [v for v, ops in enumerate(self.ops) if ops[0].is_input]

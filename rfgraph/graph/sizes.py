@@ -53,17 +53,16 @@ def infer_axis(layers: OrderedNetwork, axis: int, given: Mapping[int, int]) -> l
         inputs = tuple([sizes[tail] for tail in tails])
         key = (id(ops), inputs)
         if key in known:
+            if known[key] == 0 and v in layers.ends:
+                raise _too_small(layers, v, axis, [*sizes, 0])
             sizes.append(known[key])
             continue
         try:
-            size = ops[axis].size(inputs)
+            size = ops[axis].size(inputs) if ops[axis].takes_empty or 0 not in inputs else 0
         except SizeError as error:
             raise SizeError(f"{layers.describe(v, axis)}: {error}{_inputs(layers, tails, inputs)}") from None
-        if size is not None and size < 1:
-            raise SizeError(
-                f"{layers.describe(v, axis)}: its map would have size {size}{_inputs(layers, tails, inputs)}; "
-                "the input is too small"
-            )
+        if size is not None and size < (0 if ops[axis].takes_empty and v not in layers.ends else 1):
+            raise _too_small(layers, v, axis, [*sizes, size])
         if size is not None and size > LARGEST:
             raise SizeError(f"{layers.describe(v, axis)}: its map would have a size of more than 3000 digits")
         if not tails:
@@ -71,6 +70,17 @@ def infer_axis(layers: OrderedNetwork, axis: int, given: Mapping[int, int]) -> l
         known[key] = size
         sizes.append(size)
     return sizes
+
+
+def _too_small(layers: OrderedNetwork, v: int, axis: int, sizes: Sequence[Size]) -> SizeError:
+    """Return the refusal of a map too small, at the node after which nothing of it was left."""
+    while empty := [tail for tail in layers.tails[v] if sizes[tail] == 0]:
+        v = empty[0]
+    tails, size = layers.tails[v], sizes[v]
+    assert size is not None
+    read = [sizes[tail] for tail in tails]
+    why = layers.ops[v][axis].too_small(read, size)
+    return SizeError(f"{layers.describe(v, axis)}: {why}{_inputs(layers, tails, read)}; the input is too small")
 
 
 def _check_own(layers: OrderedNetwork, v: int, axis: int, size: Size) -> None:

@@ -100,14 +100,17 @@ def matches(pattern: str, names: Iterable[str]) -> bool:
 
 
 def modules(name: str) -> list[str]:
-    """Return the modules that a node lies in, by its name: each part of the way to it.
+    """Return the modules that a node lies in, by its name: each part of the way to it, with dots between too.
 
     Examples
     --------
     >>> modules("blocks.0.attn/softmax")
     ['blocks', 'blocks.0', 'blocks.0.attn']
+    >>> modules("/attn/query/MatMul")
+    ['/attn', '/attn/query', 'attn', 'attn.query']
     """
-    return [name[: cut.start()] for cut in _SEPARATORS.finditer(name) if cut.start()]
+    ways = [name[: cut.start()] for cut in _SEPARATORS.finditer(name) if cut.start()]
+    return list(dict.fromkeys((*ways, *(way.lstrip("/").replace("/", ".") for way in ways))))
 
 
 def check(how: Any) -> None:

@@ -115,6 +115,14 @@ class Op:
         return "constant"
 
     @property
+    def takes_empty(self) -> bool:
+        """Whether it takes a map of no positions, and makes one where nothing is left of its map.
+
+        No kernel slides over such a map, and it has no mean. That of an output is refused all the same.
+        """
+        return False
+
+    @property
     def cycle(self) -> tuple[int, int]:
         """``(k, t)``: inputs larger by ``k`` make an output larger by ``t``, once they are large enough."""
         return 1, 1
@@ -328,6 +336,10 @@ class Op:
             If no output of these inputs exists.
         """
         return sizes[0]
+
+    def too_small(self, sizes: Sizes, size: int) -> str:
+        """Return what to say where an output of ``size``, none or less, is no map."""
+        return f"its map would have size {size}"
 
     @classmethod
     def complete(cls, attributes: dict[str, Any]) -> dict[str, Any]:

@@ -85,13 +85,21 @@ class Pad(Op):
         return Window(1, 1, self.padding[0])
 
     @property
+    def takes_empty(self) -> bool:
+        return self.mode == "constant"
+
+    @property
     def settles_at(self) -> int:
         # What is cropped has to be there, whatever is added at the other side. A map is mirrored or wound round once:
         # its border pixel is no part of its mirror image where it reflects.
-        cropped = max(-self.padding[0], 0) + max(-self.padding[1], 0)
         if self.mode in ("constant", "edge"):
-            return max(cropped, 1)
-        return max(*self.padding, cropped, 1 - (self.mode == "reflect")) + (self.mode == "reflect")
+            return max(self.cropped, 1)
+        return max(*self.padding, self.cropped, 1 - (self.mode == "reflect")) + (self.mode == "reflect")
+
+    @property
+    def cropped(self) -> int:
+        """How many positions it leaves out, at both sides."""
+        return sum(max(-amount, 0) for amount in self.padding)
 
     @property
     def size_law(self) -> Affine | None:
@@ -102,7 +110,7 @@ class Pad(Op):
         if sizes[0] is None:
             return None
         size = sizes[0] + sum(self.padding)
-        if size > 0 and sizes[0] < self.settles_at:
+        if size >= 0 and sizes[0] < (self.cropped if self.takes_empty else self.settles_at):
             if self.mode in ("constant", "edge"):
                 raise SizeError(f"{list(self.padding)} crops more than the {sizes[0]} positions there are")
             raise SizeError(
@@ -136,6 +144,10 @@ class PadLike(LikeAnother, Op):
     #: What messages call that size.
     target: str = attribute(text, default="the size of another map")
 
+    @property
+    def takes_empty(self) -> bool:
+        return True
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         if slot:
             return EMPTY
@@ -167,19 +179,25 @@ class Crop(Pad):
 class Slice(Op):
     """``x[start:stop:step]`` along the axis; negative ends count from the end of the map.
 
-    A map that ends before ``stop`` gives what it has, unless the slice is ``whole``: then it takes none such.
+    A map that ends before ``stop`` gives what it has, unless the slice is ``whole``: then it takes none such. Ends that
+    are ``turned`` are counted modulo the size of the map: so a map that is rolled is two slices put together again.
     """
 
     start: int | None = attribute(optional(integer), default=None)
     stop: int | None = attribute(optional(integer), default=None)
     step: int = attribute(positive, default=1)
     whole: bool = attribute(flag, default=False)
+    turned: bool = attribute(flag, default=False)
+
+    @property
+    def takes_empty(self) -> bool:
+        return True
 
     @property
     def cycle(self) -> tuple[int, int]:
-        # Ends that count from different sides of the map make its size grow with the input, or not at all.
-        from_start = (self.start or 0) >= 0
-        return (self.step, 1) if from_start == (self.stop is None or self.stop < 0) else (1, 0)
+        # Only ends that count from their own sides of the map make its size grow with the input.
+        grows = (self.start or 0) >= 0 and (self.stop is None or self.stop < 0)
+        return (self.step, 1) if grows else (1, 0)
 
     @property
     def settles_at(self) -> int:
@@ -203,21 +221,29 @@ class Slice(Op):
     def window(self, slot: int, sizes: Sizes) -> Window:
         start = self.start or 0
         if sizes[0] is not None:
-            start = slice(start, self.stop, self.step).indices(sizes[0])[0]
+            start = self.ends(sizes[0])[0]
         elif start < 0:
             return Window.unknown(f"a slice that starts at {start} depends on the input size; give one")
         return Window(1, self.step, -start)
 
+    def ends(self, size: int) -> tuple[int, int]:
+        """Return the first position that it takes of a map, and that before which it ends."""
+        first, last = self.start, self.stop
+        if self.turned and size:
+            first, last = (None if end is None else end % size for end in (first, last))
+        start, stop, _ = slice(first, last, self.step).indices(size)
+        return start, stop
+
     def size(self, sizes: Sizes) -> Size:
         if sizes[0] is None:
             return None
-        start, stop, step = slice(self.start, self.stop, self.step).indices(sizes[0])
+        start, stop = self.ends(sizes[0])
         if self.whole and (stop < (self.stop or 0) or sizes[0] < -(self.start or 0)):
             raise SizeError(f"the slice {self.start}:{self.stop} takes more than the {sizes[0]} positions there are")
-        size = -((start - stop) // step)
-        if size < 1:
-            raise SizeError(f"the slice {self.start}:{self.stop}:{self.step} takes nothing of {sizes[0]}")
-        return size
+        return max(-((start - stop) // self.step), 0)
+
+    def too_small(self, sizes: Sizes, size: int) -> str:
+        return f"the slice {self.start}:{self.stop}:{self.step} takes nothing of {sizes[0]}"
 
     def weights(self, read: Window, y: int) -> dict[int, Fraction]:
         return even_weights(self.taps(read, y))

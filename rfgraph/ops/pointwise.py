@@ -75,6 +75,10 @@ class Pointwise(Op):
 
     own_position: ClassVar[bool] = True
 
+    @property
+    def takes_empty(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merge(Op):
@@ -83,6 +87,10 @@ class Merge(Op):
     arity: ClassVar[Arity] = "several"
     merges: ClassVar[bool] = True
     own_position: ClassVar[bool] = True
+
+    @property
+    def takes_empty(self) -> bool:
+        return True
 
     def size(self, sizes: Sizes) -> Size:
         known = {size for size in sizes if size is not None and not (self.broadcasts and size == 1)}
@@ -124,6 +132,10 @@ class Either(Op):
     arity: ClassVar[Arity] = "several"
     alternatives: ClassVar[bool] = True
 
+    @property
+    def takes_empty(self) -> bool:
+        return True
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         why = "it is one of its inputs, and which one is decided when the model runs"
         return Window.periodic(((0, 0),), step=1, exact=False, why=why)
@@ -157,6 +169,10 @@ class Join(Op):
     kind: ClassVar[str] = "concat"
     arity: ClassVar[Arity] = "several"
     joins: ClassVar[bool] = True
+
+    @property
+    def takes_empty(self) -> bool:
+        return True
 
     @property
     def unplaced(self) -> Window | None:

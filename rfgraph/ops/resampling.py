@@ -241,6 +241,10 @@ class DepthToSpace(Op):
     block: int = attribute(positive)
 
     @property
+    def takes_empty(self) -> bool:
+        return True
+
+    @property
     def cycle(self) -> tuple[int, int]:
         return 1, self.block
 
@@ -264,6 +268,10 @@ class SpaceToDepth(Op):
     """Space folded into channels: output ``y`` reads ``[b*y, b*y + b - 1]``."""
 
     block: int = attribute(positive)
+
+    @property
+    def takes_empty(self) -> bool:
+        return True
 
     @property
     def cycle(self) -> tuple[int, int]:

@@ -47,6 +47,10 @@ class Cumulative(Mixing):
     direction: str = attribute(choice("forward", "backward"), default="forward")
     exclusive: bool = attribute(flag, default=False)
 
+    @property
+    def takes_empty(self) -> bool:
+        return True
+
     def window(self, slot: int, sizes: Sizes) -> Window:
         shift = int(self.exclusive)  # an exclusive sum leaves out its own position
         if not self.mixes:
@@ -58,6 +62,10 @@ class Cumulative(Mixing):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Norm(Mixing):
     """Every output reads its own position and, in a second slot, totals over the whole of each axis that it mixes."""
+
+    @property
+    def takes_empty(self) -> bool:
+        return True
 
     @property
     def totals(self) -> bool:

@@ -102,12 +102,8 @@ def folded(
 
     Parameters
     ----------
-    network
-        What is walked.
     source
         Node id at which the walk starts.
-    domain
-        What is carried.
     to
         Node ids: only nodes on the way to one of them are visited. By default all are.
     """
@@ -168,8 +164,6 @@ def fold_along(network: Wired, way: Sequence[int], domain: Domain[Value]) -> dic
     ----------
     network, domain
         As for ``folded``.
-    way
-        Node ids.
     """
     return dict(_folded(network, way[0], domain, way, {}))
 
@@ -181,12 +175,8 @@ def fold_back(
 
     Parameters
     ----------
-    network
-        What is walked.
     output
         Node id at which the walk starts, or several: the start comes to each of them, beside what comes over its edges.
-    domain
-        What is carried.
     to
         Node id: only nodes on the way to it are visited, and it alone is answered for. By default all are.
     """

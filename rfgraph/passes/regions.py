@@ -63,8 +63,6 @@ def reach(compiled: Compiled, node: int, index: Sequence[int], source: int) -> P
         A network whose sizes from ``source`` to ``node`` are known.
     node, index
         The feature: a node id, and one index per axis inside its map.
-    source
-        Node id of what is read.
     """
     domain = Region(compiled, index)
     reached = fold_back(compiled.layers, node, domain, source).get(source, Products([], True))

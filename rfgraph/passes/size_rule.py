@@ -244,13 +244,13 @@ def _made(op: Op, line: Line) -> tuple[Line | None, int, int]:
     """Return the line of what an op makes, modulo what it decides, and the input size from which on that holds."""
     step, more = op.cycle
     if not line.grows:
-        return _constant(max(_output(op, int(line.low)) or 1, 1)), 1, 1
+        return _constant(max(_output(op, int(line.low)) or 0, int(not op.takes_empty))), 1, 1
     needs = line.from_size(op.settles_at)
     least = _output(op, op.settles_at)
     if least is None:  # it takes no map so large or larger
         return line, 1, max(needs, 1)
     if not more:
-        return _constant(max(least, 1)), 1, max(needs, 1)
+        return _constant(max(least, int(not op.takes_empty))), 1, max(needs, 1)
     positions = int(line.slope * line.pixels)
     pixels = line.pixels * (step // gcd(positions, step))
     decides = step > 1 and _output(op, op.settles_at + 1) is None
@@ -314,7 +314,8 @@ def sizes_at(
     works, repeats = np.ones(inputs.shape, dtype=bool), np.zeros(inputs.shape, dtype=bool)
     # What ops made of sizes, by the ids of both: most layers keep theirs.
     known: dict[tuple[int, int], Ints] = {}
-    for ops, tails in zip(layers.ops, layers.tails, strict=True):
+    empty: dict[int, bool] = {}  # whether maps have no positions at some of the inputs, by the id of their sizes
+    for v, (ops, tails) in enumerate(zip(layers.ops, layers.tails, strict=True)):
         op, slot = ops[axis].sizing
         if op.arity == "none":
             constant = op.window(0, ()).kind == "empty"
@@ -330,8 +331,15 @@ def sizes_at(
             else:
                 key = id(ops), id(read)
                 if key not in known:
-                    known[key] = _applied(op, read, works)
+                    known[key] = _applied(op, read, works, ops[axis].takes_empty)
                 size = known[key]
+        if size is not None and id(size) not in empty:
+            empty[id(size)] = bool((size < 1).any())
+        full = [] if ops[axis].takes_empty else [sizes[tail] for tail in tails]
+        full += [size] if v in layers.ends else []
+        for of_map in full:
+            if of_map is not None and empty[id(of_map)]:
+                works &= of_map > 0
         sizes.append(size)
     return sizes, works, repeats
 
@@ -353,6 +361,8 @@ def _met(op: Op, read: Sequence[Ints | None], growing: Sequence[bool], works: Fl
     if not others:
         return first
     largest = np.maximum.reduce([first, *others])
+    if op.broadcasts:  # one position is repeated as often as there are others: never, beside none
+        largest = np.where((largest == 1) & (np.minimum.reduce([first, *others]) == 0), 0, largest)
     largest = first if np.array_equal(largest, first) else largest
     for size, grows in zip(read, growing, strict=True):
         if size is None or size is largest:
@@ -367,7 +377,7 @@ def _met(op: Op, read: Sequence[Ints | None], growing: Sequence[bool], works: Fl
     return largest
 
 
-def _applied(op: Op, size: Ints, works: Flags) -> Ints:
+def _applied(op: Op, size: Ints, works: Flags, takes_empty: bool) -> Ints:
     """Return the sizes that an op makes; clear where it makes none."""
     step, more = op.cycle
     step, settled = min(step, LARGEST), min(op.settles_at, LARGEST)  # no map is so large
@@ -375,9 +385,9 @@ def _applied(op: Op, size: Ints, works: Flags) -> Ints:
     cases, which = np.unique(np.where(works, size - turns * step, 0), return_inverse=True)
     outputs, exist = np.zeros_like(cases), np.zeros(cases.shape, dtype=bool)
     for case, of in enumerate(cases.tolist()):
-        output = _output(op, of) if of > 0 else None
+        output = _output(op, of) if of > 0 or takes_empty else None
         if output is not None:
             outputs[case], exist[case] = output, True
     result = outputs[which] + turns * more
-    works &= exist[which] & (result > 0)
+    works &= exist[which] & (result >= int(not takes_empty))
     return size if np.array_equal(result, size) else result

@@ -83,8 +83,6 @@ class Sizes:
     ----------
     report
         The results at no particular input size.
-    name
-        Name of the model where the network has none.
     stated
         The input sizes that the model itself states, and that were left aside, by input.
     inputs

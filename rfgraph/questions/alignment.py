@@ -56,8 +56,6 @@ def find(
 
     Parameters
     ----------
-    compiled
-        The network.
     fields
         Forward fields of every axis.
     source

@@ -72,8 +72,6 @@ def culprits(compiled: Compiled, fields: Fields, axis: int, node: int) -> list[i
 
     Parameters
     ----------
-    compiled
-        The network.
     fields
         Forward fields of the axis.
     axis, node

@@ -467,12 +467,8 @@ def find(compiled: Compiled, axis: int, outputs: Sequence[int], source: int) -> 
 
     Parameters
     ----------
-    compiled
-        The network.
     axis
         Index of the axis that is to be causal.
-    outputs, source
-        Node ids.
     """
     layers = compiled.layers
     on_way = between(layers, source, outputs)

@@ -105,6 +105,8 @@ class _Pass:
         #: Designs in which the fork of some branches has to tell whether they line up.
         self.in_doubt: Flag = False
         self.left_over: Flag = False
+        #: Designs in which an op that may leave nothing of a map does: the general pass tells who takes such a map.
+        self.empty: Flag = False
 
     def run(self) -> AxisFound:
         if not self.axis.safe:
@@ -128,6 +130,7 @@ class _Pass:
         if self.tape is not None:
             self.compiled(self.tape)
         self.left_over = _either(self.left_over, _both(self.in_doubt, _not(self.misaligned)))
+        self.left_over, self.fails = _either(self.left_over, self.empty), _both(self.fails, _not(self.empty))
         return AxisFound(
             {v: self.fields.get(v) for v in self.wanted},
             {v: self.drifts.get(v, False) for v in self.wanted},
@@ -176,6 +179,12 @@ class _Pass:
         else:
             assert rule.same is not None
             size = self.slid(rule.same, pick(rule.numbers[0]), sizes[0], pick)
+        return self.checked(rule, size)
+
+    def checked(self, rule: SizeRule, size: Number) -> Number:
+        """Note the designs in which nothing is left of a map."""
+        if rule.may_be_empty:
+            self.empty = _either(self.empty, size == 0)
         self.fails = _either(self.fails, size < 1)
         return size
 
@@ -208,25 +217,16 @@ class _Pass:
         cases = np.stack([case.ravel() for case in np.broadcast_arrays(variant, *sizes)])
         distinct, which = np.unique(cases, axis=1, return_inverse=True)
         answers = np.empty(distinct.shape[1], dtype=np.int64)
-        works = np.empty(distinct.shape[1], dtype=bool)
         for case, (of, *given) in enumerate(distinct.T.tolist()):
             try:
-                answer = rule.ops[of].size(given) if min(given) > 0 else 0
+                answer = rule.ops[of].size(given) if min(given) > 0 else -1
             except SizeError:
-                answer = 0
-            answer = LARGEST if answer is None else answer
-            works[case] = answer > 0
-            answers[case] = min(answer, LARGEST)
+                answer = -1
+            answers[case] = LARGEST if answer is None else min(answer, LARGEST)
         shape = np.broadcast_shapes(*(np.shape(number) for number in (variant, *sizes)))
-        which = which.reshape(shape)
-        if not shape:
-            return self.agreed(int(answers[0]), bool(works[0]))
-        return self.agreed(answers[which], works[which])
-
-    def agreed(self, sizes: Number, works: Flag) -> Number:
-        self.fails = _either(self.fails, not works if isinstance(works, bool) else ~works)
-        self.left_over = _either(self.left_over, sizes == LARGEST)
-        return sizes
+        size = answers[which.reshape(shape)] if shape else int(answers[0])
+        self.left_over = _either(self.left_over, size == LARGEST)
+        return self.checked(rule, size)
 
     # Fields
 

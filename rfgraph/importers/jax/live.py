@@ -8,6 +8,7 @@ import re
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -27,6 +28,9 @@ from rfgraph.importers.lowering.lower import layout_of, lower, lower_for
 from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.primitives import Program, Value
 from rfgraph.importers.trials import holds
+
+#: Beginnings of the names of primitives that make something of maps with positions only.
+_FROM_ONE = ("conv_", "dot_", "reduce_", "arg")
 
 #: Frames of these packages are not the user's, nor are those of Python itself.
 LIBRARIES = ("jax", "jaxlib", "flax", "equinox", "haiku", "jaxtyping")
@@ -127,12 +131,16 @@ def _stated(value: Value) -> tuple[int, ...]:
 
 
 def _runs(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape]) -> bool:
-    """Return whether a function takes inputs of other shapes, and every array that it makes has elements."""
+    """Return whether a function takes inputs of other shapes, and all that it returns has elements.
+
+    JAX takes what others refuse: a kernel that slides over nothing, or over less than it spans, and a mean of nothing.
+    """
     try:
-        made = trace(model, example, shapes).graph.shapes
+        graph = trace(model, example, shapes).graph
     except ModelFileError:
         return False
-    return not any(0 in (shape or ()) for shape in made.values())
+    read = [step.inputs + step.outputs for step in graph.steps if step.op.startswith(_FROM_ONE)]
+    return not any(0 in (graph.shapes.get(number) or ()) for number in chain(graph.outputs, *read))
 
 
 def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Any] | None = None) -> Traced:

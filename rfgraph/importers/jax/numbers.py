@@ -43,10 +43,6 @@ class Number:
     ----------
     op
         The JAX primitive that makes it.
-    parameters
-        Its parameters.
-    operands
-        What it reads.
     output
         Which of its outputs it is.
     elements

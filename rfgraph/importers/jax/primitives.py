@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,10 +21,10 @@ from rfgraph.importers.lowering.rows import nearest_of
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, names_of, valued
 from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import vocabulary
+from rfgraph.importers.spelling import operations, vocabulary
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Call
-from rfgraph.importers.spelling.shared import KEYS
+from rfgraph.importers.spelling.operations import KEYS
 from rfgraph.ops.resampling import RADIUS, Resize
 
 Made: TypeAlias = "Value | Sequence[Value]"
@@ -293,8 +292,7 @@ def _sort(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("top_k", "approx_top_k")
 def _top_k(node: Node, build: Builder) -> Made:
     d = int(node.parameters.get("axis", node.parameters.get("reduction_dimension", -1))) % node.rank
-    mixed = build(program.Mix(function="sort", dims=(d,)), node.value(0), part="sort")
-    largest = build(program.Slice(dims=(d,), starts=(0,), stops=(node.made[d],), steps=(1,)), mixed)
+    largest = operations.largest(build, node.value(0), d, node.made[d])
     return [largest, largest]
 
 
@@ -535,43 +533,27 @@ def _padded(build: Builder, x: Value, d: int, amounts: tuple[int, int], part: st
 
 @HANDLERS.handles("stack")
 def _stack(node: Node, build: Builder) -> Made:
-    d = int(node.parameters["axis"])
-    rows = [build(program.Unsqueeze(dims=(d,)), value, part=f"row/{k}") for k, value in enumerate(node.tensors)]
-    return build(program.Concat(dim=d), *rows)
+    return operations.stack(build, node.tensors, int(node.parameters["axis"]))
 
 
 @HANDLERS.handles("unstack")
 def _unstack(node: Node, build: Builder) -> Made:
-    take, count = program.Take(dim=int(node.parameters["axis"])), len(node.shapes)
-    return [build(take, node.value(0), build.constant(k), part=str(k)) for k in range(count)]
+    return operations.unstack(build, node.value(0), int(node.parameters["axis"]), len(node.shapes))
 
 
 @HANDLERS.handles("split")
 def _split(node: Node, build: Builder) -> Made:
-    d, sizes = int(node.parameters["axis"]), node.integers("sizes")
-    bounds = [sum(sizes[:k]) for k in range(len(sizes) + 1)]
-    return [
-        build(program.Slice(dims=(d,), starts=(a,), stops=(b,), steps=(1,)), node.value(0), part=str(k))
-        for k, (a, b) in enumerate(pairwise(bounds))
-    ]
+    return operations.split(build, node.value(0), int(node.parameters["axis"]), node.integers("sizes"))
 
 
 @HANDLERS.handles("rev")
 def _rev(node: Node, build: Builder) -> Made:
-    dims = node.integers("dimensions")
-    nothing = (None,) * len(dims)
-    return build(program.Slice(dims=dims, starts=nothing, stops=nothing, steps=(-1,) * len(dims)), node.value(0))
+    return operations.flipped(build, node.value(0), node.integers("dimensions"))
 
 
 @HANDLERS.handles("tile")
 def _tile(node: Node, build: Builder) -> Made:
-    tensor = node.value(0)
-    counts = {d: count for d, count in enumerate(node.integers("reps")) if count != 1}
-    if any(not 0 < count <= 64 for count in counts.values()):
-        raise UnspelledError(f"it repeats its input {list(counts.values())} times")
-    for k, (d, count) in enumerate(counts.items(), 1):
-        tensor = build(program.Concat(dim=d), *[tensor] * count, part=str(k) if k < len(counts) else "")
-    return tensor
+    return operations.tile(build, node.value(0), node.integers("reps"))
 
 
 #: A dimension of what a gather makes: of its operand, or of its indices, and which.

@@ -26,9 +26,9 @@ from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, computed, of
 from rfgraph.importers.program.primitives import NOTHING, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.operations import either
 from rfgraph.importers.spelling.reader import MALFORMED
 from rfgraph.importers.spelling.reader import Reader as Base
-from rfgraph.importers.spelling.shared import either
 
 #: Functions that only move elements are read as what they do to coordinates, for no more elements than this.
 MAX_MOVED = 1 << 24

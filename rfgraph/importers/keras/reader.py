@@ -24,7 +24,7 @@ from rfgraph.importers.keras import hdf5
 from rfgraph.importers.keras import operations as keras_ops  # noqa: F401  they register handlers
 from rfgraph.importers.keras import sequences as keras_sequences  # noqa: F401  they register handlers
 from rfgraph.importers.keras.before import modern
-from rfgraph.importers.keras.nodes import HANDLERS, MAX_PIECES, Made, Node, flat, leaves, pointwise, whole_number
+from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat, leaves
 from rfgraph.importers.keras.weights import learned
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
@@ -34,7 +34,9 @@ from rfgraph.importers.program.folding import MAX_ELEMENTS
 from rfgraph.importers.program.primitives import Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling import archive
+from rfgraph.importers.spelling.arguments import whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.operations import MAX_PIECES, pointwise
 from rfgraph.importers.spelling.reader import Reader as Base
 
 #: Models within models, deeper than this, are refused.
@@ -134,8 +136,6 @@ def of_json(path: str, data: Any) -> Model:
 
     Parameters
     ----------
-    path
-        The file.
     data
         What it holds; it is changed.
 
@@ -179,8 +179,6 @@ def program_of(model: Model, shapes: Mapping[str, Shape] | None = None) -> Progr
 
     Parameters
     ----------
-    model
-        The model.
     shapes
         Shapes of inputs, by name, in place of the model's own.
 
@@ -258,8 +256,6 @@ class Reader(Base):
 
         Parameters
         ----------
-        layer
-            Its config.
         args, kwargs
             What it is called with.
         name
@@ -777,8 +773,6 @@ def lowered(
 
     Parameters
     ----------
-    model
-        The model.
     treat, input_size, axes
         As for ``rfgraph.importers.load``.
     shapes

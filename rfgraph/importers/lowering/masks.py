@@ -171,7 +171,7 @@ def _hidden(chain: Sequence[_Link], size: int, tells_learned: bool) -> Any:
 
     Low numbers hide what becomes powers of e, and zeros what does not, if nothing has read a whole row before.
     """
-    hidden = np.zeros((size, size), dtype=np.bool_)
+    hidden, zeros = np.zeros((2, size, size), dtype=np.bool_)
     powers = [i for i, link in enumerate(chain) if link.powers]
     for i, link in enumerate(chain):
         if link.whole:
@@ -179,8 +179,11 @@ def _hidden(chain: Sequence[_Link], size: int, tells_learned: bool) -> Any:
         primitive = link.step.primitive
         if isinstance(primitive, program.Pointwise) and _is_masking(link.step, link.value):
             arrays = [None if other is link.value else _look(other, tells_learned) for other in link.step.inputs]
-            mask = _MASKS[primitive.function](arrays, low=any(i < other for other in powers))
-            hidden |= False if mask is None else _square(mask, size)
+            low = any(i < other for other in powers)
+            mask = _MASKS[primitive.function](arrays, low=low)
+            (hidden if low else zeros)[...] |= False if mask is None else _square(mask, size)
+    hidden[hidden.all(1)] = False  # of a row of low numbers alone a softmax makes equal weights
+    hidden |= zeros
     return hidden if hidden.any() else None
 
 

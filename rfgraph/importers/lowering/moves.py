@@ -642,8 +642,8 @@ def _roll(primitive: program.Roll, maps: LoweringBuilder, step: Instruction, ope
     if axis is None:
         return maps.unknown(step, operands, "it rolls a dimension that carries several axes, or part of one")
     cut = maps.per_axis({axis: -shift}, None)
-    end = maps.emit("slice", f"{step.name}/end", [p], start=cut)
-    begin = maps.emit("slice", f"{step.name}/begin", [p], stop=cut)
+    end = maps.emit("slice", f"{step.name}/end", [p], start=cut, turned=True)
+    begin = maps.emit("slice", f"{step.name}/begin", [p], stop=cut, turned=True)
     node = maps.node("concat", step, [replace(p, node=end), replace(p, node=begin)], axis=axis)
     return p.moved(node, p.view)
 

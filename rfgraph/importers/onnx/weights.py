@@ -48,8 +48,6 @@ class Weights:
 
         Parameters
         ----------
-        node
-            The node.
         known
             Whether its operator is.
         """

@@ -12,9 +12,9 @@ from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, unknown
 from rfgraph.importers.program.primitives import CUBIC, Value
+from rfgraph.importers.spelling.arguments import axis_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.sampling import read_whole
-from rfgraph.importers.spelling.shared import axis_of, whole_number
 
 # Windows.
 

@@ -76,8 +76,6 @@ class Builder:
 
         Parameters
         ----------
-        name, op
-            The node.
         reads
             What it reads as weights: the learned tensors among them are noted with its first instruction.
         """
@@ -198,8 +196,6 @@ class Builder:
         ----------
         primitive
             What it does.
-        operands
-            What it reads.
         part
             Tells it from other instructions of the same node.
         shape
@@ -272,6 +268,8 @@ class Builder:
 def _numbers(primitive: Primitive, operands: Sequence[Value], numbers: Sequence[Numbers | None]) -> Numbers | None:
     """Return the numbers of what is made of constants; ``None`` where all are of weights that are learned."""
     if isinstance(primitive, program.Pointwise) and any(one is not None for one in numbers):
+        if any(one is not ALL for one in numbers):
+            numbers = [spread(one, value.shape) for one, value in zip(numbers, operands, strict=True)]
         return of_function(primitive.function, numbers)
     if isinstance(primitive, program.Pad) and any(amount != (0, 0) for amount in primitive.amounts):
         return None if primitive.mode != "constant" else UNSEEN

@@ -213,7 +213,7 @@ def _(primitive: program.Pointwise, *operands: Data) -> Data | None:
     function = _FUNCTIONS.get(name)
     if name == "div":
         function = _integer_divided if integer else _divided
-    if function is None:
+    if function is None or (name == "where" and len(arrays) != 3):  # it may be one of several that are not told apart
         return None
     if name in ("add", "mul", "min", "max") and len(arrays) != 2:
         result = arrays[0]

@@ -7,6 +7,7 @@ constants by moves and products has its zeros where those of its operands are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial, reduce
 from math import prod
 from typing import Any
@@ -23,7 +24,12 @@ MAX_STEPS = 64
 MAX_AT_ONCE = 4096
 
 #: Functions that make 0 of 0, and of nothing else; of two, it is their first operand that says so.
-_KEPT = frozenset({"identity", "to_float", "neg", "abs", "sqrt", "div"})
+_KEPT = frozenset(
+    {
+        "identity", "to_float", "neg", "abs", "sqrt", "div", "asin", "asinh", "atan", "cbrt", "erf", "expm1", "log1p",
+        "sign", "sin", "sinh", "softsign", "square", "tan", "tanh",
+    }
+)  # fmt: skip
 #: Functions that make zeros of numbers that are none.
 _HIDING = frozenset(
     {
@@ -63,6 +69,7 @@ _COMPUTED: dict[str, Callable[..., Any]] = {
     "bitwise_xor": np.bitwise_xor,
     "bitwise_not": lambda x: np.invert(x if x.dtype != object else x.astype(bool)) if _is_bool(x) else None,
     "where": lambda which, a, b: np.where(which != 0, a, b),
+    "floor_div": np.floor_divide,
     "sqrt": np.sqrt,
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "reciprocal": lambda x: 1 / x,
@@ -176,7 +183,10 @@ def of_function(name: str, operands: Sequence[Numbers | None]) -> Numbers | None
         return computed(lambda which, a, b: np.where(which != 0, a != 0, b != 0), operands)
     if name in _HIDING:
         return UNSEEN
-    return operands[0] if name in _KEPT else None
+    if name == "log" and all(operand is not None and operand.own for operand in operands):
+        return computed(lambda x: x != 1, operands)
+    zeros = operands[0] if name in _KEPT else None
+    return zeros if zeros is None or not zeros.own else replace(zeros, own=False)
 
 
 def of_reduction(name: str, operand: Numbers | None, dims: Sequence[int], keepdims: bool) -> Numbers | None:

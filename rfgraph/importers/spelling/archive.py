@@ -36,8 +36,6 @@ def member(archive: zipfile.ZipFile, pattern: str, lacking: str) -> str:
 
     Parameters
     ----------
-    archive
-        The archive, open.
     pattern
         Regular expression of the whole path of the member.
     lacking
@@ -105,8 +103,6 @@ def small(archive: zipfile.ZipFile, paths: Collection[str], most: int) -> dict[s
 
     Parameters
     ----------
-    archive
-        The archive, open.
     paths
         Paths of members, at the root of the archive or in the directory that all of it is in.
     most
@@ -130,8 +126,6 @@ def refusing(name: str, what: str) -> Iterator[None]:
 
     Parameters
     ----------
-    name
-        Path of the file.
     what
         What it should be, as in "a model saved by torch.export.save".
     """

@@ -26,9 +26,9 @@ from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.primitives import Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.operations import either
 from rfgraph.importers.spelling.reader import MALFORMED
 from rfgraph.importers.spelling.reader import Reader as Base
-from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.tensorflow import operators as tensorflow_ops  # noqa: F401  handlers register
 from rfgraph.importers.tensorflow import protos, pruning, weights
 from rfgraph.importers.tensorflow.body import (
@@ -171,12 +171,6 @@ def signed(name: str, graph: Any, chosen: Sequence[Any], known: Collection[str])
 
     Parameters
     ----------
-    name
-        The file.
-    graph
-        The graph.
-    chosen
-        The signatures.
     known
         What all signatures of the file are called.
     """

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import networkx as nx
 import numpy as np
 import torch
-from torch.utils._pytree import tree_map, treespec_dumps
+from torch.utils._pytree import tree_flatten, tree_map, treespec_dumps
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers.lowering.layout import Axes, Layout
@@ -38,6 +38,9 @@ Trace = Literal["run", "export"]
 
 #: Convolutions whose inputs an input size is tried for.
 MAX_TRIED = 3
+
+#: Operators that make numbers of maps without positions, which are none.
+_MEANS = frozenset({"mean", "var", "var_mean", "std", "std_mean", "adaptive_avg_pool1d", "adaptive_avg_pool2d"})
 
 _DEPENDS_ON_DATA = (
     "; what it computes decides which code runs, "
@@ -450,13 +453,16 @@ def _hints_and_fixed(program: Any) -> tuple[dict[str, int], list[Question]]:
 
 
 def _runs(module: Any, arguments: Any, keywords: Mapping[str, Any]) -> bool:
+    """Return whether a module runs, all that it returns has elements, and no mean is that of nothing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            recorded(module, arguments, keywords)
+            graph = recorded(module, arguments, keywords)[0].graph
     except Exception:  # the module's own code runs here and may raise anything
         return False
-    return True
+    meant = [step.arguments for step in graph.steps if step.target.split(".")[-2] in _MEANS]
+    leaves, _ = tree_flatten([graph.outputs, [dict(arguments) for arguments in meant]])
+    return not any(0 in (graph.shapes.get(leaf.name) or ()) for leaf in leaves if isinstance(leaf, Ref))
 
 
 def _open(value: Any) -> Any:

@@ -8,6 +8,7 @@ returns the values of the node's outputs: tensors, or sizes where the operator m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -22,13 +23,15 @@ from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
 from rfgraph.importers.program.exact import simplest
 from rfgraph.importers.program.folding import MAX_ELEMENTS
+from rfgraph.importers.program.numbers import UNSEEN
 from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
-from rfgraph.importers.spelling import products, vocabulary
+from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.spelling.arguments import axis_of, per_axis, rank_of, shape_of, whole_number
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Call
-from rfgraph.importers.spelling.shared import KEYS, band, shape_of
+from rfgraph.importers.spelling.operations import KEYS, band, weighted, with_bias
 
 Made: TypeAlias = "Value | Dim | Sequence[Value | Dim]"
 
@@ -113,12 +116,7 @@ class Node(Call):
     def integers(self, name: str, count: int, default: int | None = None) -> tuple[int, ...]:
         """Return one integer for each of ``count`` axes, of a list or of one number for all."""
         value = self.get(name, default)
-        entries = value if isinstance(value, tuple) else (value,)
-        entries = entries if entries else (default,)
-        entries = entries * count if len(entries) == 1 else entries
-        if len(entries) != count:
-            raise ValueError(f"{name} {list(entries)} does not have one entry for each of {count} axes")
-        return tuple(whole_number(name, entry) for entry in entries)
+        return per_axis(name, default if value == () else value, count)
 
     def dim(self, name: str = "dim", default: int | None = None, rank: int | None = None) -> int:
         """Return a dimension, counted from 0."""
@@ -141,18 +139,8 @@ def _size(name: str, size: Any) -> Dim:
     return size
 
 
-def whole_number(name: str, number: Any) -> int:
-    """Return an integer."""
-    size = _size(name, number)
-    if isinstance(size, Expression):
-        raise UnspelledError(f"its {name} depends on the input size; give one")
-    return size
-
-
 def _dim(dim: int, rank: int) -> int:
-    if not -rank <= dim < rank and not (rank == 0 and dim in (0, -1)):
-        raise ValueError(f"dimension {dim} is not one of the {rank} of its input")
-    return dim % rank if rank else 0
+    return axis_of(dim, rank or 1)  # torch lets a number have one
 
 
 Handle: TypeAlias = "Callable[[Node, Builder], Made]"
@@ -162,7 +150,7 @@ HANDLERS: Handlers[Handle] = Handlers("PyTorch")
 
 UNARY = vocabulary.names("torch", vocabulary.UNARY)
 
-#: Functions of elements of several tensors, which broadcast; arguments that are numbers change nothing.
+#: Functions of elements of several tensors, which broadcast; beside what depends on an input numbers change nothing.
 SEVERAL = vocabulary.names("torch", vocabulary.SEVERAL)
 
 
@@ -177,15 +165,17 @@ def _several(node: Node, build: Builder) -> Made:
     operands = node.tensors()
     if operands and all(value.data is not None for value in operands):
         return _of_numbers(node, build)
+    held = [value.held(build.tells_learned) if value.constant else None for value in operands]
+    if operands and all(numbers is not None and numbers.own for numbers in held):
+        return _of_constants(node, build)
     if node.op == "where" and len(node.arguments) < 3:
         raise UnspelledError("how many positions it finds depends on what the network computes")
     if node.op in ("prelu", "_prelu_kernel") and operands[1].constant:
         operands = operands[:1]  # one slope per channel, whichever dimension that is
     if node.op == "masked_fill" and "mask" in node.arguments:
-        filling = node.arguments.get("value")
-        if not isinstance(filling, Value):
-            filling = build.weight((), read=partial(np.asarray, filling))
-        operands = [node.tensor("mask"), filling, node.tensor("self")]
+        operands = [node.tensor("mask"), _number(build, node.arguments.get("value")), node.tensor("self")]
+    elif node.op == "where":
+        operands = [_number(build, value) for value in node.arguments.values()]
     bound = ""
     if node.op in ("where", "masked_fill") and operands[0].constant:
         bound, operands[0] = program.MASKED, _truth(build, operands[0])
@@ -195,6 +185,43 @@ def _several(node: Node, build: Builder) -> Made:
 def _truth(build: Builder, mask: Value) -> Value:
     """Return a constant of truth values, which may have been made of numbers, as such."""
     return build(program.Pointwise(function="to_bool"), mask, part="truth")
+
+
+def _number(build: Builder, value: Any) -> Value:
+    """Return an argument that is a tensor, or else a number, as a tensor."""
+    return value if isinstance(value, Value) else build.weight((), read=partial(np.asarray, value))
+
+
+#: Names of arguments that are operands.
+OPERANDS = frozenset({"self", "other", "input", "condition", "exponent", "0", "1", "2"})
+
+
+def _of_constants(node: Node, build: Builder) -> Value:
+    """Return a function of constants; numbers among its arguments are operands, or its numbers are not known."""
+    function, arguments = SEVERAL[node.op], dict(node.arguments)
+    alpha, bounds = arguments.pop("alpha", 1), [arguments.pop(end, None) for end in ("min", "max")]
+    if node.op == "masked_fill":
+        arguments = {"condition": arguments.get("mask"), "self": arguments.get("value"), "other": arguments.get("self")}
+    operands = [_number(build, value) for value in arguments.values() if isinstance(value, (Value, bool, int, float))]
+    plain = len(operands) == len(arguments) and set(arguments) <= OPERANDS and node.op != "fmod"
+    if not plain or any(isinstance(value, Value) for value in bounds):
+        shape: Shape = ()
+        for value in node.tensors():
+            shape = broadcast(shape, shape_of(value))
+        return replace(build.weight(shape, node.name), numbers=UNSEEN)
+    if function == "clip":
+        x = operands[0]
+        for end, limit in zip(("max", "min"), bounds, strict=True):
+            x = x if limit is None else build(program.Pointwise(function=end), x, _number(build, limit), part=end)
+        return x
+    if alpha != 1:
+        by = _number(build, alpha)
+        operands[1] = build(program.Pointwise(function="mul"), operands[1], by, part="alpha")
+    if node.op == "rsub":
+        operands.reverse()
+    if function == "where":
+        operands[0] = _truth(build, operands[0])
+    return build(program.Pointwise(function=function), *operands)
 
 
 #: Of integers these are exact, and the same in PyTorch as in the evaluator of constants.
@@ -214,7 +241,6 @@ def _of_numbers(node: Node, build: Builder) -> Made:
     function = SEVERAL[node.op]
     named = {"self", "other", "input", "condition", "0", "1", "2"} >= set(node.arguments)
     integers = all(value.data is not None and value.data.integer for value in operands)
-    shapes = [value.shape for value in node.tensors() if value.shape is not None]
     if operands and named and integers and (function in EXACT or node.op == "ne" or node.op == "floor_divide"):
         if node.op == "rsub":
             operands.reverse()
@@ -225,10 +251,7 @@ def _of_numbers(node: Node, build: Builder) -> Made:
         if node.op == "ne":
             return build(program.Pointwise(function="not"), build(program.Pointwise(function="equal"), *operands))
         return build(program.Pointwise(function=function), *operands)
-    shape: Shape = ()
-    for each in shapes:
-        shape = broadcast(shape, each)
-    return build.weight(shape, node.name)
+    return _of_constants(node, build)
 
 
 @HANDLERS.handles("copy")
@@ -249,11 +272,7 @@ def _triangle(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("glu")
 def _glu(node: Node, build: Builder) -> Made:
-    d = node.dim(default=-1)
-    half = node.shape[d] // 2
-    first = build(program.Slice(dims=(d,), starts=(0,), stops=(half,), steps=(1,)), node.x, part="value")
-    second = build(program.Slice(dims=(d,), starts=(half,), stops=(None,), steps=(1,)), node.x, part="gate")
-    return build(program.Pointwise(function="mul"), first, second)
+    return operations.gated(build, node.x, node.dim(default=-1))
 
 
 # Windows.
@@ -290,7 +309,7 @@ def _conv(node: Node, build: Builder) -> Made:
         channel=channel, channels=shape_of(weight)[0], groups=groups,
         apart=build.apart(weight, range(2, 2 + axes), (0,)), bound=build.bound(weight, range(2, 2 + axes)),
     )  # fmt: skip
-    return _weighted(build, build(primitive, node.x), weight)
+    return weighted(build, build(primitive, node.x), weight)
 
 
 @HANDLERS.handles("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -307,15 +326,7 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
         channel=channel, channels=shape_of(weight)[1] * groups, groups=groups,
         bound=build.bound(weight, range(2, 2 + axes)),
     )  # fmt: skip
-    return _weighted(build, build(primitive, node.x), weight)
-
-
-def _weighted(build: Builder, output: Value, weight: Value) -> Value:
-    """A weight that the network computes is read whole by every output."""
-    if weight.constant:
-        return output
-    read = build(program.Whole(shape=()), weight, part="weight")
-    return build(program.Pointwise(function="mul"), output, read, part="weighted")
+    return weighted(build, build(primitive, node.x), weight)
 
 
 POOLS = {
@@ -352,12 +363,8 @@ ADAPTIVE = {
 @HANDLERS.handles(*ADAPTIVE)
 def _adaptive(node: Node, build: Builder) -> Made:
     function, axes = ADAPTIVE[node.op]
-    dims, _ = last_dims(node, axes)
-    if all(size == 1 for size in node.integers("output_size", axes)):
-        output = build(program.Reduce(function="mean" if function == "avg_pool" else "max", dims=dims), node.x)
-    else:
-        sizes = node.integers("output_size", axes)
-        output = build(program.AdaptivePool(function=function, dims=dims, sizes=sizes), node.x)
+    sizes = node.integers("output_size", axes)
+    output = operations.adaptive_pool(build, node.x, function, last_dims(node, axes)[0], sizes)
     return [output, output] if function == "max_pool" else output
 
 
@@ -435,12 +442,7 @@ def _pixel_shuffle(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("channel_shuffle")
 def _channel_shuffle(node: Node, build: Builder) -> Made:
-    batch, channels, *rest = node.shape
-    groups = node.integer("groups")
-    split = build(program.Reshape(shape=(batch, groups, channels // groups, *rest)), node.x, part="groups")
-    order = (0, 2, 1, *range(3, node.rank + 1))
-    turned = build(program.Transpose(permutation=order), split, part="turned")
-    return build(program.Reshape(shape=node.shape), turned)
+    return operations.shuffled(build, node.x, 1, node.integer("groups"))
 
 
 # Reductions and mixtures.
@@ -491,9 +493,7 @@ def _one_of_them(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("topk")
 def _top_k(node: Node, build: Builder) -> Made:
-    d = node.dim(default=-1)
-    mixed = build(program.Mix(function="sort", dims=(d,)), node.x, part="sort")
-    values = build(program.Slice(dims=(d,), starts=(0,), stops=(node.size("k"),), steps=(1,)), mixed)
+    values = operations.largest(build, node.x, node.dim(default=-1), node.size("k"))
     return [values, values]
 
 
@@ -571,8 +571,7 @@ def _cell(node: Node, build: Builder) -> Made:
     if node.op.startswith("rnn"):
         return build(program.Pointwise(function="tanh"), gates)
     one, other = (
-        build(program.Slice(dims=(1,), starts=(at,), stops=(at + hidden,), steps=(1,)), gates, part=part)
-        for at, part in ((0, "forget"), (hidden, "output"))
+        operations.cut(build, gates, 1, at, at + hidden, part=part) for at, part in ((0, "forget"), (hidden, "output"))
     )
     state = build(program.Pointwise(function="add"), one, states[-1], part="state")
     output = build(program.Pointwise(function="mul"), other, state)
@@ -589,11 +588,7 @@ def _linear(node: Node, build: Builder) -> Made:
     output = (*rows, "j") if len(weight) > 1 else rows
     columns = ("j", "k") if len(weight) > 1 else ("k",)
     primitive = program.Contract(operands=((*rows, "k"), columns), output=output)
-    return _with_bias(build, build(primitive, node.x, node.tensor("weight")), node.optional("bias"))
-
-
-def _with_bias(build: Builder, x: Value, bias: Value | None) -> Value:
-    return x if bias is None or bias.constant else build(program.Pointwise(function="add"), x, bias, part="bias")
+    return with_bias(build, build(primitive, node.x, node.tensor("weight")), node.optional("bias"))
 
 
 @HANDLERS.handles("matmul", "mm", "bmm", "mv", "dot")
@@ -607,7 +602,7 @@ def _addmm(node: Node, build: Builder) -> Made:
     bias, a, b = node.tensors()[:3]
     product = build(products.matmul(len(shape_of(a)), len(shape_of(b))), a, b)
     if a.constant or b.constant or bias.learned:
-        return _with_bias(build, product, bias)
+        return with_bias(build, product, bias)
     return build(program.Pointwise(function="add"), product, bias, part="bias")  # of two tensors: it may be a mask
 
 
@@ -619,11 +614,8 @@ def _outer(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("einsum")
 def _einsum(node: Node, build: Builder) -> Made:
     tensors = node.list("tensors")
-    equation = str(node.get("equation", ""))
-    primitive = products.einsum(equation, [len(shape_of(tensor)) for tensor in tensors])
-    if primitive is None:
-        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
-    return build(primitive, *tensors)
+    ranks = [len(shape_of(tensor)) for tensor in tensors]
+    return build(products.einsum(str(node.get("equation", "")), ranks), *tensors)
 
 
 ATTENTIONS = (
@@ -699,57 +691,32 @@ def _select(node: Node, build: Builder) -> Made:
     return build(program.Take(dim=node.dim()), node.x, build.constant(node.integer("index")))
 
 
-def _pieces(node: Node, build: Builder, d: int, sizes: Sequence[Dim]) -> list[Value]:
-    if len(sizes) > MAX_ELEMENTS:
-        raise UnspelledError(f"it splits into {len(sizes)} parts")
-    pieces, start = [], 0
-    for k, size in enumerate(sizes):
-        stop: Any = start + size
-        primitive = program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,))
-        pieces.append(build(primitive, node.x, part=str(k)))
-        start = stop
-    return pieces
-
-
 @HANDLERS.handles("chunk", "split", "split_with_sizes", "split_copy", "split_with_sizes_copy", "tensor_split")
 def _split(node: Node, build: Builder) -> Made:
     d = node.dim(default=0)
     name = next((n for n in ("split_size", "split_sizes", "indices") if n in node.arguments), "")
     if node.op == "tensor_split":
-        bounds = (0, *node.sizes("indices"), node.shape[d]) if name else _even(node, d)
-        return _pieces(node, build, d, [b - a for a, b in pairwise(bounds)])
+        total = node.shape[d]
+        bounds = [0, *node.sizes("indices"), total] if name else operations.even_bounds(total, node.integer("sections"))
+        return operations.split(build, node.x, d, [b - a for a, b in pairwise(bounds)])
     if name and isinstance(node.get(name), tuple):
-        return _pieces(node, build, d, node.sizes(name))
-    total = whole_number("size", node.shape[d])
-    each = node.integer(name) if name else -(-total // node.integer("chunks"))
-    if each < 1 or total // each > MAX_ELEMENTS:
-        raise UnspelledError(f"it splits {total} into parts of {each}")
-    return _pieces(node, build, d, [min(each, total - first) for first in range(0, total, each)] or [0])
-
-
-def _even(node: Node, d: int) -> tuple[Dim, ...]:
-    total, count = whole_number("size", node.shape[d]), node.integer("sections")
-    if not 0 < count <= MAX_ELEMENTS:
-        raise UnspelledError(f"it splits into {count} parts")
-    return tuple(k * (total // count) + min(k, total % count) for k in range(count + 1))
+        return operations.split(build, node.x, d, node.sizes(name))
+    whole = whole_number("size", node.shape[d])
+    each = node.integer(name) if name else -(-whole // node.integer("chunks"))
+    if each < 1 or whole // each > MAX_ELEMENTS:
+        raise UnspelledError(f"it splits {whole} into parts of {each}")
+    return operations.split(build, node.x, d, [min(each, whole - first) for first in range(0, whole, each)] or [0])
 
 
 @HANDLERS.handles("unbind", "unbind_copy")
 def _unbind(node: Node, build: Builder) -> Made:
-    d = node.dim(default=0)
-    count = whole_number("size", node.shape[d])
-    if count > MAX_ELEMENTS:
-        raise UnspelledError(f"it splits into {count} parts")
-    return [build(program.Take(dim=d), node.x, build.constant(k), part=str(k)) for k in range(count)]
+    return operations.unstack(build, node.x, node.dim(default=0), most=MAX_ELEMENTS)
 
 
 @HANDLERS.handles("cat", "concat", "concatenate")
 def _cat(node: Node, build: Builder) -> Made:
     tensors = [tensor for tensor in node.list("tensors") if tensor.shape != (0,)]  # torch lets these pass
-    rank = next((len(tensor.shape) for tensor in tensors if tensor.shape is not None), None)
-    if rank is None:
-        raise UnspelledError("the rank of its inputs is not known")
-    d = node.dim(default=0, rank=rank)
+    d = node.dim(default=0, rank=rank_of(tensors))
     held = [tensor for tensor in tensors if shape_of(tensor)[d] != 0]
     if len(held) == 1:
         return build(program.Pointwise(function="identity"), *held)
@@ -758,10 +725,7 @@ def _cat(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("stack")
 def _stack(node: Node, build: Builder) -> Made:
-    tensors = node.list("tensors")
-    d = node.dim(default=0, rank=len(shape_of(tensors[0])) + 1)
-    rows = [build(program.Unsqueeze(dims=(d,)), tensor, part=f"row/{i}") for i, tensor in enumerate(tensors)]
-    return build(program.Concat(dim=d), *rows)
+    return operations.stack(build, node.list("tensors"), node.integer("dim", 0))
 
 
 @HANDLERS.handles("embedding")
@@ -776,18 +740,12 @@ def _roll(node: Node, build: Builder) -> Made:
     shifts = node.integers("shifts", max(len(dims), 1))
     if not dims:
         raise UnspelledError("it rolls the tensor as one row")
-    rolled = node.x
-    for k, (d, shift) in enumerate(zip(dims, shifts, strict=True)):
-        dim = _dim(whole_number("dims", d), node.rank)
-        rolled = build(program.Roll(dim=dim, shift=shift), rolled, part=str(k) if k < len(dims) - 1 else "")
-    return rolled
+    return operations.rolled(build, node.x, [whole_number("dims", d) for d in dims], shifts)
 
 
 @HANDLERS.handles("flip")
 def _flip(node: Node, build: Builder) -> Made:
-    dims = node.dims("dims")
-    backward = program.Slice(dims=dims, starts=(None,) * len(dims), stops=(None,) * len(dims), steps=(-1,) * len(dims))
-    return build(backward, node.x)
+    return operations.flipped(build, node.x, node.dims("dims"))
 
 
 @HANDLERS.handles("expand", "expand_copy", "broadcast_to", "expand_as")
@@ -804,20 +762,7 @@ def _expand(node: Node, build: Builder) -> Made:
 def _repeat(node: Node, build: Builder) -> Made:
     repeats = node.get("repeats" if node.op == "repeat" else "dims", ())
     counts = [whole_number("repeats", count) for count in (repeats if isinstance(repeats, tuple) else (repeats,))]
-    counts = [1] * (node.rank - len(counts)) + counts
-    repeated = node.x
-    if len(counts) > node.rank:
-        repeated = build(program.Unsqueeze(dims=tuple(range(len(counts) - node.rank))), repeated, part="dims")
-    shape = shape_of(repeated)
-    grown = tuple(count if size == 1 else size for size, count in zip(shape, counts, strict=True))
-    several = [(d, count) for d, (size, count) in enumerate(zip(shape, counts, strict=True)) if size != 1 != count]
-    if grown != shape or not several:
-        repeated = build(program.Expand(shape=grown), repeated, part="expand" if several else "")
-    for k, (d, count) in enumerate(several):
-        if not 0 < count <= 64:
-            raise UnspelledError(f"it repeats dimension {d} {count} times")
-        repeated = build(program.Concat(dim=d), *[repeated] * count, part=str(k) if k < len(several) - 1 else "")
-    return repeated
+    return operations.tile_as_numpy(build, node.x, counts)
 
 
 @HANDLERS.handles("repeat_interleave")
@@ -825,11 +770,7 @@ def _repeat_interleave(node: Node, build: Builder) -> Made:
     count = node.get("repeats")
     if isinstance(count, Value) or node.get("dim") is None:
         raise UnspelledError("it repeats elements a number of times that is not one for all")
-    d, times = node.dim(), whole_number("repeats", count)
-    wide = build(program.Unsqueeze(dims=(d + 1,)), node.x, part="element")
-    shape = (*node.shape[: d + 1], times, *node.shape[d + 1 :])
-    copies = build(program.Expand(shape=shape), wide, part="copies")
-    return build(program.Reshape(shape=(*node.shape[:d], node.shape[d] * times, *node.shape[d + 1 :])), copies)
+    return operations.repeat_each(build, node.x, node.dim(), whole_number("repeats", count))
 
 
 # Numbering.
@@ -846,13 +787,8 @@ def _reshape(node: Node, build: Builder) -> Made:
 
 
 def reshaped(node: Node, build: Builder, wanted: Shape) -> Value:
-    shape = completed(wanted, node.shape, node.name)
-    count, had = product(shape), product(node.shape)
-    if isinstance(count, int) and isinstance(had, int) and count != had:
-        if node.resized:
-            raise UnspelledError(f"it reshapes to {text(shape)}, for which the model was exported")
-        raise ValueError(f"shape {text(node.shape)} cannot become {text(wanted)}")
-    return build(program.Reshape(shape=shape), node.x)
+    """Return the first argument in another shape, of which -1 is worked out."""
+    return operations.reshaped(build, node.x, completed(wanted, node.shape, node.name), resized=node.resized)
 
 
 @HANDLERS.handles("flatten")
@@ -890,26 +826,18 @@ def _permute(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("transpose", "transpose_copy", "swapaxes", "swapdims", "t", "numpy_T", "adjoint", "mT")
 def _transpose(node: Node, build: Builder) -> Made:
-    order = list(range(node.rank))
+    rank = node.rank
     names = [n for n in ("dim0", "dim1", "axis0", "axis1") if n in node.arguments]
-    if len(names) == 2:
-        a, b = (node.dim(n) for n in names)
-        order[a], order[b] = order[b], order[a]
-    elif node.op == "numpy_T":
-        order.reverse()
-    elif node.rank > 1:
-        order[-2:] = reversed(order[-2:])
-    return build(program.Transpose(permutation=tuple(order)), node.x)
+    if node.op == "numpy_T":
+        return operations.permuted(build, node.x, range(rank)[::-1])
+    a, b = (node.dim(n) for n in names) if len(names) == 2 else (max(rank - 2, 0), max(rank - 1, 0))
+    return operations.permuted(build, node.x, operations.swapped(rank, a, b))
 
 
 @HANDLERS.handles("movedim", "moveaxis")
 def _movedim(node: Node, build: Builder) -> Made:
     ends = [[_dim(whole_number(n, d), node.rank) for d in node.sizes(n)] for n in ("source", "destination")]
-    rest = iter([d for d in range(node.rank) if d not in ends[0]])
-    to = dict(zip(ends[1], ends[0], strict=True))
-    return build(
-        program.Transpose(permutation=tuple(to[d] if d in to else next(rest) for d in range(node.rank))), node.x
-    )
+    return operations.permuted(build, node.x, operations.moved(node.rank, *ends))
 
 
 # Constants, and sizes.
@@ -943,7 +871,7 @@ def _created_like(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("new_zeros", "new_ones", "new_full", "new_empty")
 def _created_new(node: Node, build: Builder) -> Made:
-    return build.weight(node.sizes("size"), node.name)
+    return _filled(node, build, node.sizes("size"))
 
 
 @HANDLERS.handles("eye", "hann_window", "hamming_window", "linspace", "scalar_tensor")
@@ -957,7 +885,7 @@ def _created_otherwise(node: Node, build: Builder) -> Made:
         return build.weight((size, columns), node.name, partial(np.eye, size, columns) if small else None)
     if node.op == "hann_window" and isinstance(size, int) and 1 < size <= MAX_ELEMENTS:
         turns = size if node.get("periodic", True) else size - 1
-        return build.weight((size,), node.name, lambda: np.arange(size) % turns != 0)
+        return build.weight((size,), node.name, lambda: np.arange(size) % turns != 0, own=False)
     return build.weight((size,), node.name)
 
 

@@ -24,8 +24,8 @@ from rfgraph.importers.program.numbers import UNSEEN
 from rfgraph.importers.program.primitives import NOTHING, Instruction, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.operations import either
 from rfgraph.importers.spelling.reader import Reader as Base
-from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.torch import matrices, patches, signals  # noqa: F401  they register with ``HANDLERS``
 from rfgraph.importers.torch.indices import put_back
 from rfgraph.importers.torch.operators import HANDLERS, Made, Node
@@ -473,8 +473,6 @@ def lowered(
 
     Parameters
     ----------
-    exported
-        The model.
     treat, input_size, axes
         As for ``rfgraph.importers.load``.
     again

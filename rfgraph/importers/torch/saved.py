@@ -161,8 +161,6 @@ def decoded(data: Any, name: str, shared: Mapping[str, str] | None = None) -> Ex
 
     Parameters
     ----------
-    data
-        The JSON.
     name
         What to call the model.
     shared
@@ -296,14 +294,23 @@ def _argument(tagged: Mapping[str, Any]) -> Any:
             return _symbolic(value)
         case "as_sym_ints" | "as_sym_bools" | "as_sym_floats":
             return tuple(map(_symbolic, value))
-        case "as_float" | "as_bool" | "as_string":
+        case "as_float":
+            return _float(value)
+        case "as_floats":
+            return tuple(map(_float, value))
+        case "as_bool" | "as_string":
             return value
-        case "as_floats" | "as_bools" | "as_strings":
+        case "as_bools" | "as_strings":
             return tuple(value)
         case "as_graph":
             return _graph(value["graph"])
         case _:  # types, devices, memory formats: no handler asks for them
             return _Other(kind)
+
+
+def _float(value: Any) -> float:
+    """Return a number, which is a word where JSON has none for it: ``Infinity``, ``NaN``."""
+    return float(value)
 
 
 class _Other:

@@ -63,10 +63,6 @@ class Page:
 
     Parameters
     ----------
-    report
-        The results.
-    name
-        Name of the model where the network has none.
     sample_rate
         Samples per second of the input, for times.
     """
