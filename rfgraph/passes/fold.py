@@ -73,14 +73,21 @@ def between(network: Wired, source: int, to: Iterable[int]) -> list[int]:
     """
     tails = network.tails
     above = set(to)
-    stack = list(above)
+    stack, reached = list(above), 0  # how many of them read something that does not come before the source
     while stack:
+        leads_on = 0
         for tail in tails[stack.pop()]:
-            if tail >= source and tail not in above:
-                above.add(tail)
-                stack.append(tail)
+            if tail >= source:
+                leads_on = 1
+                if tail not in above:
+                    above.add(tail)
+                    stack.append(tail)
+        reached += leads_on
+    order = sorted(above)
+    if reached + (source in above) == len(above):  # each of them but the source leads on to it
+        return order
     on_paths = {source} & above
-    for v in sorted(above):
+    for v in order:
         if any(tail in on_paths for tail in tails[v]):
             on_paths.add(v)
     return sorted(on_paths)

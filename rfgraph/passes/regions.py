@@ -90,6 +90,8 @@ def inputs_read(op: Op, read: Window, outputs: Runs, size: int) -> tuple[Runs | 
 
 def covering(sets: Sequence[Runs]) -> tuple[Runs, bool]:
     """Return what covers all ``sets``, and whether it is no more than they are: too many runs become an interval."""
+    if len(sets) == 1:
+        return sets[0], True
     try:
         return united(sets), True
     except TooManyRunsError:

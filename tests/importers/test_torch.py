@@ -34,7 +34,9 @@ from rfgraph.importers.lowering.lower import lower  # noqa: E402
 from rfgraph.importers.program.builder import Builder  # noqa: E402
 from rfgraph.importers.torch import live  # noqa: E402
 from rfgraph.importers.torch import saved as exported  # noqa: E402
-from rfgraph.importers.torch.operators import HANDLERS, NOT_FOLLOWED, SEVERAL, SIZES, UNARY, Node  # noqa: E402
+from rfgraph.importers.torch.moves import SIZES  # noqa: E402
+from rfgraph.importers.torch.nodes import HANDLERS, Node  # noqa: E402
+from rfgraph.importers.torch.operators import NOT_FOLLOWED, SEVERAL, UNARY  # noqa: E402
 from rfgraph.importers.torch.reader import Exported, Graph, Reader, Ref, Step, operator  # noqa: E402
 
 nn, F = torch.nn, torch.nn.functional

@@ -50,7 +50,7 @@ def one_sided(read: Program) -> dict[str, Sided]:
             if not value.constant:
                 users.setdefault(value.name, []).append(step)
     ends = {value.name for value in read.outputs}
-    found: dict[str, Sided] = {}
+    by_step: dict[str, Sided] = {}
     left = MAX_ELEMENTS * MAX_TOGETHER
     for step in read.instructions:
         for row, column in _rows_and_columns(step):
@@ -62,8 +62,8 @@ def one_sided(read: Program) -> dict[str, Sided]:
             left -= size * size * len(chain)
             hidden = _hidden(chain, size, read.tells_learned)
             if hidden is not None and (sided := _sided(hidden, step, chain)) is not None:
-                found.update(dict.fromkeys(sided.steps, sided))
-    return found
+                by_step.update(dict.fromkeys(sided.steps, sided))
+    return by_step
 
 
 def _rows_and_columns(step: Instruction) -> list[tuple[int, int]]:
