@@ -419,7 +419,8 @@ def unstack(
     rows = whole_number("size", shape[d]) if count is None else count
     if isinstance(shape[d], int) and rows != shape[d]:
         raise ValueError(f"it takes {rows} rows of a dimension of size {shape[d]}")
-    _check_pieces(rows, most)
+    if names is not None or rows:
+        _check_pieces(rows, most)
     return [
         _piece(build, program.Take(dim=d), [x, build.constant(k)], k, names)
         for k in range(rows if names is None else min(rows, len(names)))
@@ -448,7 +449,8 @@ def split(build: Builder, x: Value, axis: int, sizes: Sequence[Dim] | int, names
 
 def even_bounds(total: Dim, count: int) -> list[Dim]:
     """Return 0 and where each of ``count`` pieces ends that are as large as each other, or 1 larger for the first."""
-    _check_pieces(count)
+    if not 0 < count <= MAX_PIECES:
+        raise UnspelledError(f"it makes {count} pieces")
     if isinstance(total, int):
         return [k * (total // count) + min(k, total % count) for k in range(count + 1)]
     return [total // count * k for k in range(count + 1)]
