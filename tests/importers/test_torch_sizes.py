@@ -44,7 +44,7 @@ MODULES = {
     "to its skip": (Of(lambda x: x + F.interpolate(F.avg_pool1d(x, 3, 2), x.shape[2:]), 2), True),
     "odd only": (Of(lambda x: x[..., ::2][..., :-1] + x[..., 1::2]), True),
     "rolled": (Of(rolled), True),
-    "blocks": (Of(blocks), False),
+    "blocks": (Of(blocks), True),
 }
 
 
