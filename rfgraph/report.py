@@ -515,7 +515,7 @@ class Report(Mapping[Hashable, Layer]):
 
     @property
     def _unproductive(self) -> list[Unproductive]:
-        if not self._solved.may_see_all():
+        if not self._solved.may_add_nothing():
             return []
         return productivity.find(self.productivity.layers)
 

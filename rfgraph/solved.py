@@ -21,8 +21,8 @@ from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import Compiled, compile_graph, compile_sized
 from rfgraph.passes.results import Extremes, Fields
 from rfgraph.questions import productivity
-from rfgraph.questions.alignment import find, find_plain, plain_verdicts
-from rfgraph.questions.findings import Finding
+from rfgraph.questions.alignment import find, find_by_residue, find_plain, plain_verdicts
+from rfgraph.questions.findings import Finding, Later
 from rfgraph.questions.forks import Branches
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ class Solved(Protocol):
     def may_be_global(self, nodes: Collection[Hashable]) -> bool:
         """Return whether one of ``nodes`` may read a whole axis."""
 
-    def may_see_all(self) -> bool:
-        """Return whether some field may be larger than the image."""
+    def may_add_nothing(self) -> bool:
+        """Return whether some convolution may add no context, as the fields of all paths to it exceed the image."""
 
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""
@@ -257,8 +257,8 @@ class General:
         ids = [self.layers.id_of(node) for node in nodes]
         return any(fields.is_global[v] for fields in self.fields for v in ids)
 
-    def may_see_all(self) -> bool:
-        """Return whether some field may be larger than the image."""
+    def may_add_nothing(self) -> bool:
+        """Return whether some convolution may add no context, as the fields of all paths to it exceed the image."""
         return productivity.may_exceed(self.compiled, self.fields, self.source_id)
 
     def extremes(self) -> list[Extremes]:
@@ -363,13 +363,27 @@ class Walked:
             return self.general.misaligned(modes)
         if not self.plain.misaligned:
             return []
+        findings = self._by_residue(modes) if self.plain.by_residue and not self.plain.takes_rows else None
+        if findings is not None:
+            return findings
         if self.plain.by_residue or not self.plain.has_no_holes or self.plain.takes_rows:
             return self.general.misaligned(modes, [self.layers.ids[merge] for merge in self.plain.misaligned])
         return find_plain(self.plain, modes, lambda: self._branches)
 
+    def _by_residue(self, modes: Sequence[Mode]) -> list[Finding] | None:
+        """Return what does not line up where the input size decides, ``None`` if the general passes have to tell."""
+
+        def smallest() -> int:
+            from rfgraph.passes.size_rule import size_rule  # numpy is imported when it is first needed
+
+            return size_rule(self.layers, 0).smallest
+
+        return find_by_residue(self.plain, modes, lambda: self._branches, Later(smallest))
+
     @cached_property
     def _branches(self) -> Branches:
-        return Branches(self.general.compiled, self.general.fields, self.general.source_id)
+        solutions = self.general.solutions if self.plain.by_residue else ()
+        return Branches(self.general.compiled, self.general.fields, self.general.source_id, solutions)
 
     def aligned(self, modes: Sequence[Mode]) -> bool | None:
         """Return whether all merges line up."""
@@ -382,15 +396,17 @@ class Walked:
         if self.plain.is_surely_off(modes):
             return False
         verdicts = plain_verdicts(self.plain, modes, lambda: self._branches)
-        return False if any(verdict == "off" for _, _, verdict in verdicts) else None
+        if any(verdict == "off" for _, _, verdict in verdicts):
+            return False
+        return True if self.plain.has_no_holes else None
 
     def may_be_global(self, nodes: Collection[Hashable]) -> bool:
         """Return whether one of ``nodes`` reads a whole axis."""
         return any(any(self.plain.is_global(node)) for node in nodes)
 
-    def may_see_all(self) -> bool:
-        """Return whether some field may be larger than the image."""
-        return self.plain.may_see_all()
+    def may_add_nothing(self) -> bool:
+        """Return whether some convolution may add no context, as the fields of all paths to it exceed the image."""
+        return self.plain.may_add_nothing()
 
     def extremes(self) -> list[Extremes]:
         """Return the smallest and largest fields of the paths to every node, one entry per axis."""

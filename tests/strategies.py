@@ -303,6 +303,31 @@ def decoders(draw, axes=ONE_OR_TWO, levels=3):
     return net.graph
 
 
+@st.composite
+def shortcuts(draw, axes=ONE_OR_TWO):
+    """Blocks with shortcuts, whose maps fit at all input sizes, while SAME padding decides whether they line up."""
+    axes = draw(axes)
+    net = Network(axes=axes)
+    x = net.input("in0")
+    for block in range(draw(st.integers(1, 4))):
+        stride = draw(st.sampled_from([1, 2, 2, 3]))
+        sides = []
+        for side in range(draw(st.integers(2, 3))):
+            y = _kept_in(draw, net, f"before{block}{side}", x, axes)
+            kernel, fixed = draw(st.integers(1, 5)), draw(st.integers(0, 2)) == 0
+            # As many places as SAME padding leaves, ceil(n / stride): where the map and stride - 1 more are slid over.
+            before = draw(st.integers(0, kernel - 1))
+            padding = [[before, kernel - 1 - before]] * axes if fixed else draw(st.sampled_from(["same", "same_lower"]))
+            op = draw(st.sampled_from(["conv", "max_pool"]))
+            sides.append(net.node(op, f"shrunk{block}{side}", y, kernel=kernel, stride=stride, padding=padding))
+            if draw(st.booleans()):
+                sides[-1] = _kept_in(draw, net, f"after{block}{side}", sides[-1], axes)
+        if draw(st.integers(0, 4)) == 0:
+            sides[0] = net.mul(f"gated{block}", sides[0], net.global_avg_pool(f"gate{block}", sides[1]))
+        x = net.node(draw(st.sampled_from(["add", "concat", "mul"])), f"merge{block}", *sides)
+    return net.graph
+
+
 def _kept_in(draw, net, name, x, axes):
     """A few layers that keep the size of a map; some move it, and some read nothing of it at one end."""
     for i in range(draw(st.integers(0, 2))):

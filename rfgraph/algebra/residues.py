@@ -11,9 +11,6 @@ from rfgraph.algebra.window import Window
 from rfgraph.errors import UnknownFieldError
 from rfgraph.frozen import dataclass
 
-#: Networks whose modulus is larger are not solved: a bound on time and memory.
-MAX_MODULUS = 1 << 12
-
 #: What stands at residues of sizes that do not work.
 MISFIT = Window.unknown("at this residue of the input size, maps that meet differ in size")
 

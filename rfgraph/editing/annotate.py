@@ -75,10 +75,6 @@ def annotated(
 
     Parameters
     ----------
-    data
-        The model.
-    report
-        What was found.
     layers
         Place of a node in the model's graph -> the node of the network that makes what it makes.
     findings
@@ -125,8 +121,6 @@ def node_data(report: Report, called: Mapping[Hashable, Sequence[str]]) -> str:
 
     Parameters
     ----------
-    report
-        What was found.
     called
         Node of the network -> what the model calls it: names of nodes, or of tensors that they make.
     """

@@ -33,6 +33,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property, reduce
 from itertools import accumulate, chain, islice
+from math import inf
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
@@ -42,13 +43,14 @@ from rfgraph.algebra.alignment import Mode, Verdict, seen_from
 from rfgraph.algebra.window import Window
 from rfgraph.errors import RFGraphError
 from rfgraph.fast import merges
-from rfgraph.fast.interning import Frames, SizesDecideError, Table, TooWideError, forget, table_of
+from rfgraph.fast.interning import Ends, Frames, SizesDecideError, Table, TooWideError, forget, table_of
 from rfgraph.fast.lanes import lanes_of
 from rfgraph.fast.merges import Apart
 from rfgraph.fast.path_fields import path_fields
 from rfgraph.fast.shapes import NotPlainError, Shape
 from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork, axis_names, returned, topological
+from rfgraph.graph.outputs import spreads
 from rfgraph.graph.sizes import InputSize, per_axis
 from rfgraph.ops import Size
 from rfgraph.passes.covers import EVERYTHING, read_ends
@@ -97,7 +99,7 @@ class Plain:
     def by_residue(self) -> bool:
         """Whether what is read depends on the input size, which is not known: sizes and fields are those at one size.
 
-        Then these and how branches lie to each other are asked of the general passes.
+        Then these are asked of the general passes.
         """
         return self._table.lanes.by_residue
 
@@ -111,28 +113,24 @@ class Plain:
         table = self._table
         needs, lanes = table.needs, table.lanes
         states, feeds, numbers, lane = self.states, self.feeds, lanes.frames, lanes.lane
-        least: dict[tuple[int, int], list[tuple[int, int, float]]] = {}  # by spec and frame
-        at = 0
+        least, at = table.least, 0
         for spec, degree in zip(self.specs, self.degrees, strict=True):
             if degree == 1 and needs[spec]:
                 state = states[feeds[at]]
                 held = least.get((spec, state & numbers))
                 if held is None:
-                    held = table.least_ends(spec, state & numbers, needs[spec])
-                    least[spec, state & numbers] = held
+                    held = table.least_ends(spec, state & numbers)
                 for at_before, at_last, more in held:
                     if (state >> at_before & lane) + (state >> at_last & lane) < more:
                         return False
             at += degree
-        if self.by_residue:
-            return not self.misaligned
         return not any(merges.leave_a_gap(table, state, states) for _, state, states in self._merges_that_are_off())
 
     @cached_property
     def _read_maps(self) -> list[tuple[int, tuple[Size, ...]]]:
         """What reads maps, and their sizes on every axis: every op that is no identity with each that it meets."""
         table, states, feeds = self._table, self.states, self.feeds
-        keys, met, at = table.lanes.frames | table.lanes.sizes, dict[tuple[int, int], int](), 0
+        keys, met, at = table.lanes.keys, dict[tuple[int, int], int](), 0
         for spec, degree in zip(self.specs, self.degrees, strict=True):
             if degree == 1 and table.steps[spec] is not None:
                 state = states[feeds[at]]
@@ -142,17 +140,62 @@ class Plain:
 
     @cached_property
     def reads_all(self) -> bool:
-        """Whether every op surely reads every position of its input, so that no position of the image is unread.
+        """Whether surely no position of the image is unread: on some path to an output no op leaves any out.
 
-        It is asked of the ops and sizes that occur, not of each node; ``rfgraph.questions.unread`` tells of the rest.
+        Where it is not sure of that, ``rfgraph.questions.unread`` tells.
         """
-        return all(self._table.covers_map(spec, sizes) for spec, sizes in self._read_maps)
+        table, states, feeds = self._table, self.states, self.feeds
+        steps, none, covers, at = table.steps, table.no_spare, set[bool](), 0
+        for spec, degree in zip(self.specs, self.degrees, strict=True):
+            if degree == 1 and steps[spec] is not None:
+                covers.add(table.spare(spec, states[feeds[at]], none) is not None)
+            at += degree
+        return False not in covers or (True in covers and self._end_reads_all())
+
+    def _end_reads_all(self) -> bool:
+        """Return whether on some path to an output every op reads all of its map that has to be read.
+
+        What pads a map adds to its ends what need not be. It is not asked where outputs are hard to tell.
+        """
+        table, states, feeds, steps = self._table, self.states, self.feeds, self._table.steps
+        specs, sizes, none = table.specs, table.lanes.sizes, table.no_spare
+        collapse = {spec: all(op.collapses for op in specs[spec].ops) for spec in set(self.specs)}
+        #: Of nodes to which such a path leads, how much of their ends need not be read.
+        spare: dict[Hashable, tuple[Ends, ...] | None] = {self.source: none}
+        flat, last, at = set[Hashable](), self.source, 0  # the nodes without spatial axes, and the last one with such
+        for node, spec, degree in zip(self.nodes[1:], self.specs[1:], self.degrees[1:], strict=True):
+            tails = feeds[at : at + degree]
+            at += degree
+            if not flat.issuperset(tails):
+                if collapse[spec]:
+                    flat.add(node)
+                else:
+                    last = node
+            elif any(spreads(op, degree) for op in specs[spec].ops):
+                return False
+            else:
+                flat.add(node)
+            if degree > 1:
+                one = next((tail for tail in tails if spare[tail] is not None), node)
+                alike = one is node or not (states[one] ^ states[node]) & sizes  # else all of its map is read
+                spare[node] = spare.get(one) if alike else none
+            else:
+                ends = spare[tails[0]]
+                if ends is not None and steps[spec] is not None:
+                    ends = table.spare(spec, states[tails[0]], ends)
+                spare[node] = ends
+        read, outputs = set(feeds), set(self.returned.values())
+        if any(spare[node] is not None for node in (outputs or self.states.keys() - read) if node not in flat):
+            return True
+        # All nodes behind the last map are on the way to the only node that no one reads.
+        only = not outputs or (self.nodes[-1] in outputs and len(read) == len(self.nodes) - 1)
+        return only and spare[last] is not None
 
     @cached_property
     def gets_to_ends(self) -> bool:
         """Whether every op surely reads its input to both ends, so that what reads a whole map reads the whole axis.
 
-        Asked as ``reads_all`` is; of a size that is not known, it holds at every one from some size on.
+        It is asked of the ops and sizes that occur; of one that is not known, it holds at every size from some on.
         """
         return all(
             read_ends(op, 0, (size,)) == EVERYTHING
@@ -203,6 +246,29 @@ class Plain:
         """Whether some op takes one position of its map, so that what lies apart may be rows of it."""
         specs = self._table.specs
         return any(op.takes_one for spec in set(self.specs) for op in specs[spec].ops)
+
+    @cached_property
+    def axes_are_alike(self) -> bool:
+        """Whether every op is the same on all axes, and no size is given, so that all there is to say is too."""
+        specs = self._table.specs
+        sizes = set(self.map_size(self.source))
+        return len(sizes) == 1 and all(len(set(specs[spec].ops)) == 1 for spec in set(self.specs))
+
+    @property
+    def off(self) -> list[int]:
+        """The ids of ``misaligned``."""
+        return [self._ids[merge] for merge in self.misaligned]
+
+    def fields_by_residue(self, v: int, axis: int) -> tuple[Window, ...]:
+        """Return the field of a node, by id, at each residue of the input size; right but for its holes."""
+        return self._table.by_residue(self.states[self.nodes[v]], axis)
+
+    def sides_by_residue(self, merge: int, axis: int) -> list[tuple[int, tuple[Window, ...]]]:
+        """Return slot and field by residue of each input of a merge that carries a local field; the merge by its id."""
+        states = [self.states[tail] for tail in self.tails(merge)]
+        live = merges.live_slots(self._table, self.states[self.nodes[merge]], states)
+        slots = range(len(states)) if live is None else live[axis]
+        return [(slot, self._table.by_residue(states[slot], axis)) for slot in slots]
 
     def stacks(self, v: int) -> bool:
         """Return whether a node, by id, keeps its inputs apart, as channels."""
@@ -346,7 +412,7 @@ class Plain:
 
     @cached_property
     def _sizes(self) -> list[tuple[Size, ...]]:
-        table, keys, known = self._table, self._table.lanes.frames | self._table.lanes.sizes, dict[int, Any]()
+        table, keys, known = self._table, self._table.lanes.keys, dict[int, Any]()
         sizes = []
         for state in self.states.values():
             of_map = known.get(state & keys)
@@ -365,16 +431,64 @@ class Plain:
         """Whether some node reads the whole of an axis."""
         return any(frame.is_global for number in set(self._numbers) for frame in self._table.frames[number])
 
-    def may_see_all(self) -> bool:
-        """Return whether some field may be larger than the image."""
-        lanes, frames, together = self._table.lanes, self._table.frames, reduce(or_, self.states.values())
+    def may_add_nothing(self) -> bool:
+        """Return whether some convolution may add no context, as the fields of all paths to it exceed the image.
+
+        Of all paths to its input one is followed, which takes the narrower side at every merge: none has to be wider.
+        """
+        if not any(self.map_size(self.source)):
+            return False
+        wide = {spec for spec in set(self.specs) if any(op.widens for op in self._table.specs[spec].ops)}
+        ends = zip(self.specs, self.degrees, self._ends, strict=True)
+        inputs = [self.feeds[end - 1] for spec, degree, end in ends if degree == 1 and spec in wide]
+        if not self._exceed([self.states[node] for node in inputs]):
+            return False
+        try:
+            narrow = self._narrow()
+        except NotPlainError:
+            return True
+        return self._exceed([narrow[node] for node in inputs])
+
+    def _exceed(self, states: Sequence[int]) -> bool:
+        """Return whether some field is larger than the image."""
+        lanes, frames = self._table.lanes, self._table.frames
+        numbers = [state & lanes.frames for state in states]
         for axis, size in enumerate(self.map_size(self.source)):
             if size is not None:
-                shapes = [frames[number][axis].shape for number in set(self._numbers)] if self.upsamples else []
-                widest = max((shape.size for shape in shapes if shape.is_local), default=1)
-                if lanes.size_less_one(together, axis) + widest > size:
+                shapes = {number: frames[number][axis].shape for number in set(numbers)}
+                more = {number: shape.size if shape.is_local else -inf for number, shape in shapes.items()}
+                less_one = lanes.sizes_less_one(states, axis)
+                if any(less + more[number] > size for less, number in zip(less_one, numbers, strict=True)):
                     return True
         return False
+
+    def _narrow(self) -> dict[Hashable, int]:
+        """Return the state at every node of one path: that which takes the narrower side at every merge.
+
+        Raises
+        ------
+        NotPlainError
+            If it is not plain by itself, or no side of a merge has a local field and all of the map.
+        """
+        table, states, feeds = self._table, self.states, iter(self.feeds)
+        steps, lanes = table.steps, table.lanes
+        narrow = {self.source: states[self.source]}
+        for node, spec, degree in zip(self.nodes[1:], self.specs[1:], self.degrees[1:], strict=True):
+            if degree == 1:
+                state = narrow[next(feeds)]
+                step = steps[spec]
+                if step is not None:
+                    added = step.get(state & lanes.frames)
+                    state += table.step(spec, state) if added is None else added
+            else:
+                sides = [narrow[tail] for tail in islice(feeds, degree)]
+                whole = [side for side in sides if not (side ^ states[node]) & lanes.sizes]
+                local = [side for side in whole if table.local[side & lanes.frames] == lanes.befores]
+                if not local:
+                    raise NotPlainError("no side has a local field and all of the map")
+                state = min(local, key=lambda side: lanes.size_less_one(side, 0))
+            narrow[node] = state
+        return narrow
 
     def extremes(self) -> list[Extremes] | None:
         """Return the smallest and largest fields of the paths to every node, one entry per axis.

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import field
+from functools import cached_property
 from math import inf, lcm
 from operator import itemgetter
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rfgraph.algebra.alignment import Comparison, Verdict, compare
-from rfgraph.algebra.residues import MAX_MODULUS
 from rfgraph.algebra.window import FULL, IDENTITY, LARGEST, Window
 from rfgraph.fast.lanes import Lanes
 from rfgraph.fast.residues import (
@@ -26,6 +26,7 @@ from rfgraph.fast.residues import (
     check_together,
     sizes_made,
     sizes_met,
+    together,
 )
 from rfgraph.fast.shapes import WHOLE, NotPlainError, Shape, covering, shape_and_ends
 from rfgraph.frozen import dataclass
@@ -77,6 +78,12 @@ class Frame(NamedTuple):
         return (End(self.shape, 0, 0), *self.others)
 
 
+#: How many positions at the begin and at the end of a map.
+Ends = tuple[int, int]
+
+#: More than so many are not counted.
+MOST_SPARE = 4
+
 #: One entry per axis.
 Frames = tuple[Frame, ...]
 
@@ -89,21 +96,32 @@ class Read(NamedTuple):
     map_size: Size  # of what it makes
     totals: bool  # whether it reads totals over the whole axis besides
 
-    def covers(self, size: Size) -> bool:
-        """Return whether surely every position of a map of ``size`` is read by some output; of any size, for ``None``.
+    def spare(self, size: Size, before: int, after: int) -> Ends | None:
+        """Return how many first and last outputs may stay unread, so that of a map of ``size`` only ends do.
 
-        Of a size that is not known, what lies at the borders is left out.
+        These are its ``before`` first and ``after`` last positions; ``None`` where all outputs may leave out more. Of a
+        size that is not known, ``None``, what lies at the borders is left out.
         """
         read = self.window
         if read.is_full or self.totals:
-            return True
+            return 0, 0
         if not (self.spacing == 1 and read.seamless) and (read.period > 1 or read.step > 1):
-            return False
+            return None
         if size is None or self.map_size is None:
-            return True
+            return 0, 0
         begin, end = read.interval(0), read.interval(self.map_size - 1)
-        reaches = begin is not None and end is not None and begin[0] <= 0 and end[1] >= size - 1
-        return reaches and self.spacing <= self.map_size
+        if begin is None or end is None or self.spacing > self.map_size:
+            return None
+        first, last = before - begin[0], end[1] - (size - 1 - after)
+        if first < 0 or last < 0:
+            return None
+        most = 0 if read.period > 1 else min(MOST_SPARE, int(self.map_size - self.spacing) // 2)
+        return min(first // read.step, most), min(last // read.step, most)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether it is the whole, or an interval that moves on by 1 from output to output."""
+        return self.window.is_full or self.window.step == self.window.period == self.spacing == 1
 
     @property
     def is_wide(self) -> bool:
@@ -148,7 +166,7 @@ class Meeting(NamedTuple):
 Layout = tuple[Callable[[Mapping[str, Any]], Hashable], dict[Hashable, int]]
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False)
 class Table:
     """The numbered specs and frames of networks with as many axes."""
 
@@ -168,11 +186,13 @@ class Table:
     sized: list[tuple[bool, ...]] = field(default_factory=list)  # on which axes the size of the map is known
     numbers: dict[Frames, int] = field(default_factory=dict)
     shapes: dict[Window, Shape] = field(default_factory=dict)  # of local fields
-    phases: int = 0  # of all shapes that have several
+    phases: int = 0  # of all shapes that have several, and residues of the input size in all frames
     #: The numbers of the frames that have several phases on some axis.
     phased: set[int] = field(default_factory=set)
     reads: dict[tuple[int, tuple[Size, ...]], tuple[Read, ...]] = field(default_factory=dict)  # by spec and map sizes
-    covers: dict[tuple[int, tuple[Size, ...]], bool] = field(default_factory=dict)
+    #: By spec, what matters of a state, and how much of the ends of its map need not be read: how much of its own.
+    spares: dict[tuple[int, int, tuple[Ends, ...]], tuple[Ends, ...] | None] = field(default_factory=dict)
+    even: set[int] = field(default_factory=set)  # specs that get as far in maps of any size
     sized_steps: dict[tuple[int, int], int] = field(default_factory=dict)  # by spec, and frame and sizes of a state
     #: By spec, whether there are more than two inputs, and the frames and sizes of two; where shapes are unlike, by the
     #: difference of their lanes too.
@@ -188,8 +208,8 @@ class Table:
     #: What ops read through fields whose phases differ, and what covers two unlike fields: axes mostly read alike.
     passed: dict[tuple[Window, int, bool, Shape], tuple[Shape, int, int]] = field(default_factory=dict)
     covered: dict[tuple[Shape, Shape, int, int], tuple[Shape, int]] = field(default_factory=dict)
-    #: By spec, frame and what the spec needs: where the lanes of an axis begin, and what has to stand in both together.
-    least: dict[tuple[int, int, tuple[float, ...]], list[tuple[int, int, float]]] = field(default_factory=dict)
+    #: By spec and frame: where the lanes of an axis begin, and what has to stand in both together.
+    least: dict[tuple[int, int], list[tuple[int, int, float]]] = field(default_factory=dict)
     #: By spec, map sizes, axis and the shape of a path: what shape it has behind that op, and how much longer it is.
     path_steps: dict[tuple[int, tuple[Size, ...], int, Shape], tuple[Shape, int]] = field(default_factory=dict)
     strides: IntegerArray | None = None  # of the frames, when they were last asked for
@@ -197,11 +217,16 @@ class Table:
     shrinks: bool = False  # whether any step makes a map smaller
     lock: Any = field(default_factory=RLock)
 
+    @cached_property
+    def no_spare(self) -> tuple[Ends, ...]:
+        """Where all of a map has to be read."""
+        return ((0, 0),) * self.lanes.axes
+
     @property
     def is_full(self) -> bool:
         """Whether it is time to begin another, with room for the frames of a network."""
         most = min(MAX_FRAMES, self.lanes.frames // 2)
-        kept = (self.frames, self.sized_steps, self.covers, self.meetings, self.path_steps, self.passed, self.covered)
+        kept = (self.frames, self.sized_steps, self.spares, self.meetings, self.path_steps, self.passed, self.covered)
         of_branches = (self.comparisons, self.verdicts, self.gaps, self.apart, self.leave_a_gap, self.least)
         return (
             len(self.specs) > MAX_SPECS or self.phases > MAX_ALL_PHASES or max(map(len, (*kept, *of_branches))) > most
@@ -222,6 +247,9 @@ class Table:
                     self.sized.append(tuple([frame.is_sized for frame in frames]))
                     if any(frame.shape.period > 1 for frame in frames):
                         self.phased.add(number)
+                    self.phases += sum([len(frame.others) for frame in frames])
+                    if self.phases > 4 * MAX_ALL_PHASES:
+                        raise NotPlainError("its fields have too many phases in all, or residues of the input size")
                     self.frames.append(frames)
                     self.numbers[frames] = number
         return number
@@ -320,17 +348,21 @@ class Table:
     def map_sizes(self, state: int) -> tuple[Size, ...]:
         """Return the size of the map on every axis."""
         lanes = self.lanes
-        return tuple(
-            [
-                lanes.map_size_of(state, axis) if frame.is_sized else None
-                for axis, frame in enumerate(self.frames[state & lanes.frames])
-            ]
-        )
+        lane, shifts = lanes.lane, lanes.map_sizes
+        sized = self.sized[state & lanes.frames]
+        return tuple([(state >> at & lane) + 1 if known else None for known, at in zip(sized, shifts, strict=True)])
 
     def field(self, state: int, axis: int) -> Window:
         """Return the receptive field along one axis, ``FULL`` where there is no local one; right but for its holes."""
         shape, lanes = self.frames[state & self.lanes.frames][axis].shape, self.lanes
         return shape.placed(lanes.padding(state, axis), lanes.end(state, axis)) if shape.is_local else FULL
+
+    def by_residue(self, state: int, axis: int) -> tuple[Window, ...]:
+        """Return the local field along one axis at each residue of the input size; right but for its holes."""
+        lanes = self.lanes
+        before, last = lanes.padding(state, axis), lanes.end(state, axis)
+        residues = self.frames[state & lanes.frames][axis].by_residue
+        return tuple([at.shape.placed(before + at.before, last + at.last) for at in residues])
 
     def step(self, spec: int, state: int) -> int:
         """Return what a spec that is no identity adds to a state, and keep it.
@@ -387,9 +419,7 @@ class Table:
         op = spec.ops[axis]
         if op.window_cycle < 2:
             return [_read(op, None, spec.kind).window]
-        pixels = of_map.cycle(op.window_cycle)
-        if pixels > MAX_MODULUS:
-            raise NotPlainError(f"what it reads comes round again only after {pixels} pixels")
+        pixels = together(of_map.cycle(op.window_cycle))
         return [_read(op, size + offset, spec.kind).window for offset in of_map.over(pixels)]
 
     def _field(self, reads: Sequence[Window], frame: Frame) -> tuple[End, tuple[End, ...]]:
@@ -406,7 +436,7 @@ class Table:
             shape, first, last = self.through(reads[0], frame.shape)
             return End(shape, -first, last), ()
         ends, inner = [], frame.by_residue
-        for residue in range(lcm(len(reads), len(inner))):
+        for residue in range(together(len(reads), len(inner))):
             at = inner[residue % len(inner)]
             shape, first, last = self.through(reads[residue % len(reads)], at.shape)
             ends.append(End(shape, at.before - first, at.last + last))
@@ -448,8 +478,9 @@ class Table:
             reads = tuple([_read(op, map_size, kind) for op, map_size in zip(ops, asked, strict=True)])
             with self.lock:
                 for axis, read in enumerate(reads):
-                    if read.is_wide:
-                        needs[axis] = max(needs.get(axis, 0), read.spacing)
+                    if read.is_wide and read.spacing > needs.get(axis, 0):
+                        needs[axis] = read.spacing
+                        self.least.clear()
                 self.reads[spec, asked] = reads
         if grows is None or map_sizes == asked:
             return reads
@@ -460,39 +491,39 @@ class Table:
             ]
         )
 
-    def covers_map(self, spec: int, map_sizes: tuple[Size, ...]) -> bool:
-        """Return whether an op surely reads every position of a map."""
-        covers = self.covers.get((spec, map_sizes))
-        if covers is None:
-            reads = self.reads_at(spec, map_sizes)
-            covers = all(read.covers(size) for read, size in zip(reads, map_sizes, strict=True))
-            self.covers[spec, map_sizes] = covers
-        return covers
+    def spare(self, spec: int, state: int, spare: tuple[Ends, ...]) -> tuple[Ends, ...] | None:
+        """Return ``Read.spare`` of an op that reads a map, on every axis; ``None`` where it is so on one."""
+        # What adds to every map as much, and reads an interval of it in steps of 1, gets as far at any size.
+        evenly = spare is self.no_spare and spec in self.even
+        key = spec, state & (self.lanes.frames if evenly else self.lanes.keys), spare
+        if key not in self.spares:
+            sizes = self.map_sizes(state)
+            reads = self.reads_at(spec, sizes)
+            if self.specs[spec].grows is not None and all(read.is_even for read in reads):
+                self.even.add(spec)
+            ends = [read.spare(size, *at) for read, size, at in zip(reads, sizes, spare, strict=True)]
+            self.spares[key] = None if None in ends else tuple([at for at in ends if at is not None])
+        return self.spares[key]
 
-    def least_ends(self, spec: int, number: int, needs: Mapping[int, float]) -> list[tuple[int, int, float]]:
+    def least_ends(self, spec: int, number: int) -> list[tuple[int, int, float]]:
         """Return what has to stand in the lanes of an input, so that a node that reads several positions skips none.
 
         Parameters
         ----------
         spec, number
             Those of the node, and of the frame of its input.
-        needs
-            By axis, how many outputs of its input the positions lie apart.
 
         Returns
         -------
         list[tuple[int, int, float]]
             Where both lanes of an axis begin, and the least that they may hold together.
         """
-        key = spec, number, (*needs, *needs.values())
-        least = self.least.get(key)
-        if least is None:
-            lanes, of_axes = self.lanes, self.frames[number]
-            self.least[key] = least = [
-                (lanes.before(axis), lanes.last(axis), more + 2 * lanes.zero)
-                for axis, need in needs.items()
-                if (more := max([at.shape.least(need) - at.before - at.last for at in of_axes[axis].by_residue])) > 0
-            ]
+        lanes, of_axes = self.lanes, self.frames[number]
+        self.least[spec, number] = least = [
+            (lanes.before(axis), lanes.last(axis), more + 2 * lanes.zero)
+            for axis, need in self.needs[spec].items()
+            if (more := max([at.shape.least(need) - at.before - at.last for at in of_axes[axis].by_residue])) > 0
+        ]
         return least
 
     def merged(self, spec: int, degree: int, a: int, b: int) -> tuple[int, int]:
@@ -578,7 +609,7 @@ class Table:
         """
         ones, twos = frame.by_residue, other.by_residue
         ends, leading, differ = list[End](), set[int](), False
-        for residue in range(lcm(len(ones), len(twos))):
+        for residue in range(together(len(ones), len(twos))):
             one, two = ones[residue % len(ones)], twos[residue % len(twos)]
             before, last = distance[0] + one.before, distance[1] + one.last
             apart = before - two.before, last - two.last

@@ -52,6 +52,11 @@ class Lanes:
         return (1 << self.across) - 1 << self.number + 2 * self.across
 
     @cached_property
+    def keys(self) -> int:
+        """The bits of the number of a frame and of the sizes of maps."""
+        return self.frames | self.sizes
+
+    @cached_property
     def guards(self) -> int:
         """The highest bit of every lane of ``before`` and ``last``."""
         return sum(1 << self.number + (lane + 1) * self.size - 1 for lane in range(2 * self.axes))
@@ -77,6 +82,11 @@ class Lanes:
     def map_size(self, axis: int) -> int:
         """Return where the lane of the map size begins."""
         return self.last(axis) + self.across
+
+    @cached_property
+    def map_sizes(self) -> tuple[int, ...]:
+        """Where the lanes of map sizes begin."""
+        return tuple([self.map_size(axis) for axis in range(self.axes)])
 
     def map_size_of(self, state: int, axis: int) -> int:
         """Return the size of the map, where one stands there."""

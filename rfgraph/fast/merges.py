@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import accumulate
+from math import lcm
 from typing import NamedTuple
 
 from rfgraph.algebra.alignment import Comparison, Mode, Verdict, at_fork, compare, looks_ahead, reference_of
@@ -122,10 +123,10 @@ def apart(table: Table, merges: Iterable[tuple[int, int, Sequence[int]]]) -> Ite
             key = of_merge, *states
             pairs = table.apart.get(key)
             if pairs is None:
-                table.apart[key] = pairs = _apart_on_axes(table, merge, states, _live(table, of_merge, states))
+                table.apart[key] = pairs = _apart_on_axes(table, merge, states, live_slots(table, of_merge, states))
             yield from ((axis, pair._replace(merge=merge)) for axis, pair in pairs)
             continue
-        of_axes, live = frames[of_merge & lanes.frames], _live(table, of_merge, states)
+        of_axes, live = frames[of_merge & lanes.frames], live_slots(table, of_merge, states)
         one, *others = states
         differ = 0
         for other in others:
@@ -224,14 +225,21 @@ def leave_a_gap(table: Table, of_merge: int, states: Sequence[int]) -> bool:
     Where output phases differ, it may say so of several branches that all touch each other and not the widest one.
     """
     lanes = table.lanes
-    if not table.phased.isdisjoint([state & lanes.frames for state in states]):
+    if lanes.by_residue or not table.phased.isdisjoint([state & lanes.frames for state in states]):
         key = of_merge, *states
         gap = table.leave_a_gap.get(key)
         if gap is None:
-            live = _live(table, of_merge, states)
-            axes = range(lanes.axes)
-            of_axes = {_sides(table, axis, states, None if live is None else live[axis]) for axis in axes}
-            gap = table.leave_a_gap[key] = any(_leave_a_gap_in_phases(table, sides) for sides in of_axes)
+            slots = live_slots(table, of_merge, states)
+            of_axes = [(axis, range(len(states)) if slots is None else slots[axis]) for axis in range(lanes.axes)]
+            if lanes.by_residue:
+                gap = any(
+                    _leave_a_gap_by_residue([table.by_residue(states[slot], axis) for slot in live])
+                    for axis, live in of_axes
+                )
+            else:
+                sides = {_sides(table, axis, states, live) for axis, live in of_axes}
+                gap = any(_leave_a_gap_in_phases(table, of_axis) for of_axis in sides)
+            table.leave_a_gap[key] = gap
         return gap
     ends, guards, sign = lanes.ends, lanes.guards, lanes.size - 1
     least = states[0] & ends
@@ -241,10 +249,23 @@ def leave_a_gap(table: Table, of_merge: int, states: Sequence[int]) -> bool:
         least ^= (least ^ other) & (larger - (larger >> sign))
     if lanes.meet(least):
         return False
-    live = _live(table, of_merge, states)
+    live = live_slots(table, of_merge, states)
     for axis in range(lanes.axes):
         read = states if live is None else [states[slot] for slot in live[axis]]
         intervals = sorted([(-lanes.padding(side, axis), lanes.end(side, axis)) for side in read])
+        reached = accumulate((last for _, last in intervals), max)
+        if any(first > last + 1 for last, (first, _) in zip(reached, intervals[1:], strict=False)):
+            return True
+    return False
+
+
+def _leave_a_gap_by_residue(fields: Sequence[Sequence[Window]]) -> bool:
+    """Return whether branches leave a gap at some residue of the input size; those of several phases may."""
+    for residue in range(lcm(*map(len, fields))):
+        windows = [of_side[residue % len(of_side)] for of_side in fields]
+        if any(window.period > 1 for window in windows):
+            return True
+        intervals = sorted([ends for window in windows for ends in window.intervals if ends])
         reached = accumulate((last for _, last in intervals), max)
         if any(first > last + 1 for last, (first, _) in zip(reached, intervals[1:], strict=False)):
             return True
@@ -262,7 +283,7 @@ def _leave_a_gap_in_phases(table: Table, sides: Sequence[Side]) -> bool:
     )
 
 
-def _live(table: Table, of_merge: int, states: Sequence[int]) -> list[list[int]] | None:
+def live_slots(table: Table, of_merge: int, states: Sequence[int]) -> list[list[int]] | None:
     """Return the slots that carry a local field, of each axis; ``None`` where all do on all axes.
 
     All of a map of another size is read, so that nothing is left of where a feature of it lies.

@@ -15,13 +15,16 @@ from collections.abc import Iterable, Sequence
 from math import gcd, lcm
 from typing import NamedTuple
 
-from rfgraph.algebra.residues import MAX_MODULUS, shortest_period
+from rfgraph.algebra.residues import shortest_period
 from rfgraph.algebra.window import MAX_PERIOD
 from rfgraph.fast.shapes import NotPlainError, Shape
 from rfgraph.ops import Op
 
 #: The input size of the walk; what does not come round again after a divisor of it is left to the general passes.
 LARGE = 2**12 * 3**4 * 5**2 * 7
+
+#: So is what comes round again after more input sizes than this: arrays are quicker there.
+MAX_RESIDUES = 1 << 8
 
 
 class MapSizes(NamedTuple):
@@ -55,20 +58,34 @@ class End(NamedTuple):
     last: int
 
 
+def together(*residues: int) -> int:
+    """Return after how many input sizes several things come round again, each of which does so after its own number.
+
+    Raises
+    ------
+    NotPlainError
+        If that is more than are followed.
+    """
+    pixels = lcm(*residues)
+    if pixels > MAX_RESIDUES or LARGE % pixels:
+        raise NotPlainError(f"what the input size decides comes round again only after {pixels} pixels")
+    return pixels
+
+
 def sizes_made(op: Op, size: int, sizes: MapSizes) -> tuple[int, MapSizes]:
     """Return how large the maps are that an op makes of maps of ``sizes``, ``size`` at the first.
 
     Raises
     ------
     NotPlainError
-        If they do not come round again.
+        If they do not come round again soon enough, or do not grow.
     SizeError
         If there are none at some input size.
     """
     step, more = op.cycle
-    pixels = sizes.cycle(step)
-    if not more or pixels > MAX_MODULUS or LARGE % pixels:
-        raise NotPlainError("its map does not grow, or only after a number of pixels that is not followed")
+    pixels = together(sizes.cycle(step))
+    if not more:
+        raise NotPlainError("its map does not grow with the input")
     read = [size + offset for offset in sizes.over(pixels)]
     made = [op.size((one,)) for one in read]
     first = made[0]
@@ -86,7 +103,7 @@ def sizes_met(one: MapSizes, other: MapSizes) -> MapSizes:
     NotPlainError
         If they differ at another.
     """
-    pixels = lcm(len(one.offsets), len(other.offsets))
+    pixels = together(len(one.offsets), len(other.offsets))
     if one.over(pixels) != other.over(pixels) or one.growth * len(other.offsets) != other.growth * len(one.offsets):
         raise NotPlainError("maps that meet differ in size at some input sizes")
     return MapSizes(tuple(one.over(pixels)), one.growth * (pixels // len(one.offsets)))
@@ -109,6 +126,5 @@ def check_together(of_maps: Iterable[MapSizes], phases: int) -> None:
     phases
         How many output phases a field has at most.
     """
-    modulus = lcm(*{len(sizes.offsets) for sizes in of_maps})
-    if modulus > MAX_MODULUS or modulus * phases > MAX_PERIOD * 64:
-        raise NotPlainError(f"what the input size decides comes round again only after {modulus} pixels")
+    if together(*{len(sizes.offsets) for sizes in of_maps}) * phases > MAX_PERIOD * 64:
+        raise NotPlainError("its fields have too many phases to be followed at each residue of the input size")

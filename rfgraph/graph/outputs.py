@@ -50,7 +50,7 @@ def with_axes(layers: OrderedNetwork) -> list[bool]:
             spatial.append(kind == "input")
             continue
         if id(ops) not in begins:
-            begins[id(ops)] = any(_spreads(op, len(tails)) for op in ops)
+            begins[id(ops)] = any(spreads(op, len(tails)) for op in ops)
         spatial.append(begins[id(ops)])
     return spatial
 
@@ -61,8 +61,8 @@ def beginnings(layers: OrderedNetwork, spatial: Iterable[bool]) -> list[int]:
     return [v for v, tails in enumerate(layers.tails) if tails and here[v] and not any(here[tail] for tail in tails)]
 
 
-def _spreads(op: Op, slots: int) -> bool:
-    """Whether an op makes several positions of one."""
+def spreads(op: Op, slots: int) -> bool:
+    """Return whether an op makes several positions of one."""
     try:
         size = op.size((1,) * slots)
     except SizeError:

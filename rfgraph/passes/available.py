@@ -35,6 +35,9 @@ class Available(Domain[int]):
     def through(self, v: int, slot: int, value: int) -> int | None:
         """Return the last output such that neither it nor any before it reads past index ``value``."""
         read = self.reads[v][slot]
+        if read.kind == "local" and len(read.intervals) == 1:
+            (ends,) = read.intervals
+            return None if ends is None else (value - ends[1]) // read.step
         key = id(read), value
         if key not in self._known:
             missing = [
@@ -83,10 +86,14 @@ def states(compiled: Compiled, axis: int, avail: Mapping[int, int]) -> dict[int,
         for tail, read in zip(tails[v], reads[v], strict=True):
             if tail not in avail:
                 continue
-            key = id(read), last
-            if key not in known:
-                known[key] = least_read(read, last + 1)
-            first = known[key]
+            ends = read.intervals[0] if read.kind == "local" and len(read.intervals) == 1 else None
+            if ends is not None:
+                first: int | None = ends[0] + (last + 1) * read.step
+            else:
+                key = id(read), last
+                if key not in known:
+                    known[key] = least_read(read, last + 1)
+                first = known[key]
             if first is not None and (tail not in needed or first < needed[tail]):
                 needed[tail] = first
     return {u: kept for u, first in needed.items() if (kept := avail[u] - first + 1) > 0}

@@ -213,8 +213,6 @@ def solve(compiled: Compiled, axis: int, source: int, fields: Fields) -> Solutio
     ----------
     compiled
         A network of unknown input size.
-    axis, source
-        As for the forward pass.
     fields
         What the forward pass said; nodes that it knows are not looked at again.
     """

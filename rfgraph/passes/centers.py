@@ -18,8 +18,6 @@ class CenterSpread(Domain[Spread]):
 
     Parameters
     ----------
-    compiled, axis
-        As for the forward pass.
     fields
         What the forward pass said; nothing comes to what it knows no centre of.
     """

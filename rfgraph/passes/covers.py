@@ -27,13 +27,7 @@ MAX_SIZES = 1 << 10
 
 
 class Covered(Domain[int]):
-    """Which ends of the source all features of a node together surely read: ``FIRST | LAST | BOTH``.
-
-    Parameters
-    ----------
-    compiled, axis
-        As for the forward pass.
-    """
+    """Which ends of the source all features of a node together surely read: ``FIRST | LAST | BOTH``."""
 
     start = EVERYTHING
 

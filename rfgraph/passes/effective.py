@@ -58,14 +58,8 @@ class EffectiveMap(Domain[Gradient]):
 
     Parameters
     ----------
-    compiled
-        The network.
     node, index
         The feature: node id, and one index per axis.
-    source
-        Node id of what is read.
-    assumed
-        What is assumed of its weights.
     clipped
         Whether maps end at their borders; their sizes are known then.
     """

@@ -24,8 +24,6 @@ class ExactOutputs(Domain[Interval]):
     ----------
     compiled
         The network, with sizes of the tile: every window on the way is local.
-    axis
-        Index of the axis.
     source
         Node id of the input that is cut into tiles.
     """
@@ -67,8 +65,6 @@ def exact_outputs(compiled: Compiled, axis: int, way: Sequence[int]) -> Interval
     ----------
     compiled
         The network, with the sizes of the tile; the windows on the way are local.
-    axis
-        Index of the axis.
     way
         Node ids from the source to the node, as ``between`` returns them.
     """

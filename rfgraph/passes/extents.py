@@ -235,8 +235,6 @@ def reach_all(compiled: Compiled, node: int, source: int) -> Regions:
     ----------
     compiled
         A network whose sizes from ``source`` to ``node`` are known.
-    node, source
-        Node ids.
 
     Raises
     ------

@@ -45,13 +45,7 @@ def _listed(compiled: Compiled, fields: dict[int, Both]) -> Fields:
 
 
 class _Field(Domain[Both]):
-    """Fields over the paths that are local, and over those that are cut.
-
-    Parameters
-    ----------
-    compiled, axis, source
-        As for the forward pass.
-    """
+    """Fields over the paths that are local, and over those that are cut."""
 
     start = IDENTITY, EMPTY
 

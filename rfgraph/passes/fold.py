@@ -73,14 +73,21 @@ def between(network: Wired, source: int, to: Iterable[int]) -> list[int]:
     """
     tails = network.tails
     above = set(to)
-    stack = list(above)
+    stack, reached = list(above), 0  # how many of them read something that does not come before the source
     while stack:
+        leads_on = 0
         for tail in tails[stack.pop()]:
-            if tail >= source and tail not in above:
-                above.add(tail)
-                stack.append(tail)
+            if tail >= source:
+                leads_on = 1
+                if tail not in above:
+                    above.add(tail)
+                    stack.append(tail)
+        reached += leads_on
+    order = sorted(above)
+    if reached + (source in above) == len(above):  # each of them but the source leads on to it
+        return order
     on_paths = {source} & above
-    for v in sorted(above):
+    for v in order:
         if any(tail in on_paths for tail in tails[v]):
             on_paths.add(v)
     return sorted(on_paths)
@@ -95,12 +102,8 @@ def folded(
 
     Parameters
     ----------
-    network
-        What is walked.
     source
         Node id at which the walk starts.
-    domain
-        What is carried.
     to
         Node ids: only nodes on the way to one of them are visited. By default all are.
     """
@@ -161,8 +164,6 @@ def fold_along(network: Wired, way: Sequence[int], domain: Domain[Value]) -> dic
     ----------
     network, domain
         As for ``folded``.
-    way
-        Node ids.
     """
     return dict(_folded(network, way[0], domain, way, {}))
 
@@ -174,12 +175,8 @@ def fold_back(
 
     Parameters
     ----------
-    network
-        What is walked.
     output
         Node id at which the walk starts, or several: the start comes to each of them, beside what comes over its edges.
-    domain
-        What is carried.
     to
         Node id: only nodes on the way to it are visited, and it alone is answered for. By default all are.
     """

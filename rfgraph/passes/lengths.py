@@ -69,8 +69,6 @@ class PathDomain(Domain[PathLengths]):
 
     Parameters
     ----------
-    compiled, axis
-        What is walked, along which axis.
     most
         How many lengths are kept apart at one node.
     counted

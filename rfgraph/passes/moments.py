@@ -111,17 +111,7 @@ class _Passage:
 
 
 class GradientMoments(Domain[Value]):
-    """The moments of every node at one source.
-
-    Parameters
-    ----------
-    compiled
-        The network.
-    source
-        Node id of what is read.
-    assumed
-        What is assumed of its weights.
-    """
+    """The moments of every node at one source."""
 
     def __init__(self, compiled: Compiled, source: int, assumed: Assumed) -> None:
         self.compiled = compiled

@@ -63,8 +63,6 @@ def reach(compiled: Compiled, node: int, index: Sequence[int], source: int) -> P
         A network whose sizes from ``source`` to ``node`` are known.
     node, index
         The feature: a node id, and one index per axis inside its map.
-    source
-        Node id of what is read.
     """
     domain = Region(compiled, index)
     reached = fold_back(compiled.layers, node, domain, source).get(source, Products([], True))
@@ -92,6 +90,8 @@ def inputs_read(op: Op, read: Window, outputs: Runs, size: int) -> tuple[Runs | 
 
 def covering(sets: Sequence[Runs]) -> tuple[Runs, bool]:
     """Return what covers all ``sets``, and whether it is no more than they are: too many runs become an interval."""
+    if len(sets) == 1:
+        return sets[0], True
     try:
         return united(sets), True
     except TooManyRunsError:

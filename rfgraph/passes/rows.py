@@ -15,11 +15,6 @@ class IsRow(Domain[bool]):
     """Whether a node makes one position, whatever the input size, of positions that were taken by their index.
 
     What reads a whole axis says nothing of it: it is read alike by every row.
-
-    Parameters
-    ----------
-    compiled, axis
-        As for the forward pass.
     """
 
     start = False

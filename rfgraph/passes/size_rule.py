@@ -17,7 +17,7 @@ from math import ceil, gcd, lcm
 import numpy as np
 from numpy.typing import NDArray
 
-from rfgraph.algebra.residues import MAX_MODULUS, InputSizes, MapSize, shortest_period
+from rfgraph.algebra.residues import InputSizes, MapSize, shortest_period
 from rfgraph.errors import SizeError
 from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork
@@ -25,6 +25,9 @@ from rfgraph.ops import Op
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+
+#: Networks whose modulus is larger are not solved: a bound on time and memory.
+MAX_MODULUS = 1 << 12
 
 #: Input sizes that are tried one by one, at the most.
 MAX_TRIED = 1 << 20

@@ -86,13 +86,6 @@ class TooManyTapsError(Exception):
 class Weighing:
     """What a gradient is multiplied by, op by op.
 
-    Parameters
-    ----------
-    compiled
-        The network.
-    assumed
-        What is assumed of its weights.
-
     Raises
     ------
     AttributeValueError

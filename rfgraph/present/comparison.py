@@ -37,8 +37,6 @@ class DiffView:
 
     Parameters
     ----------
-    diff
-        What was found.
     names
         What names the two models.
     tolerate

@@ -84,10 +84,6 @@ class Picture:
 
     Parameters
     ----------
-    report
-        The results.
-    name
-        Name of the model where the network has none.
     depth
         Modules inside so many others are drawn as one box; ``None`` shows all nodes.
     """
@@ -359,8 +355,6 @@ def arrange(
     ----------
     layering
         The layout of the module.
-    edges
-        Its edges.
     sizes
         Width and height of every member, those of ``ENTRY`` and ``EXIT`` first.
     """

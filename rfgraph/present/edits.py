@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rfgraph.editing.repair import Repaired
 from rfgraph.frozen import dataclass
+from rfgraph.present.findings import repair_document
 from rfgraph.present.layers import head
 from rfgraph.present.rows import Column, Document, Records, Sheet, counted, truth
 from rfgraph.questions.findings import Finding
-from rfgraph.questions.misalignment import Repair
 from rfgraph.questions.records import finding_document
 from rfgraph.report import Report
 
@@ -87,7 +87,8 @@ class RepairView:
             **head("repair", self.repaired.after, self.name),
             "file": self.file or None,
             "repaired": [
-                {**finding_document(finding), "repair": _repair(repair)} for finding, repair in self.repaired.done
+                {**finding_document(finding), "repair": repair_document(repair)}
+                for finding, repair in self.repaired.done
             ],
             "left": [{**finding_document(finding), "why": why} for finding, why in self.repaired.left],
         }
@@ -95,12 +96,3 @@ class RepairView:
 
 def _head(word: str, finding: Finding) -> str:
     return f"{word} {finding.severity} {finding.rule} {finding.title}"
-
-
-def _repair(repair: Repair) -> Document:
-    return {
-        "node": str(repair.node),
-        "padding": [list(pair) for pair in repair.padding],
-        "was": None if repair.was is None else [list(pair) for pair in repair.was],
-        "before": None if repair.before is None else {"merge": str(repair.before[0]), "slot": repair.before[1]},
-    }

@@ -10,6 +10,7 @@ from rfgraph.frozen import dataclass
 from rfgraph.present.layers import NAMED, head, title
 from rfgraph.present.rows import Column, Document, Records, Sheet, across, counted, envelope
 from rfgraph.questions.layers import Layer
+from rfgraph.questions.records import told
 from rfgraph.report import Report
 
 if TYPE_CHECKING:  # numpy is imported when it is asked for
@@ -76,16 +77,8 @@ def size_document(size: EffectiveSize | None) -> Document | None:
     """Return an effective size for programs, ``None`` for a layer that has none."""
     if size is None:
         return None
-    known = size.mass is not None and size.mass != float("inf")
-    return {
-        "measure": "E[g^2]",
-        "mass": size.mass if known else None,
-        "mean": None if size.mean is None else list(size.mean),
-        "std": None if size.std is None else list(size.std),
-        "phases": list(size.phases),
-        "status": size.status,
-        "why": size.why,
-    }
+    mass = None if size.mass == float("inf") else size.mass
+    return {"measure": "E[g^2]", **told(size, "mean", "std", "phases", "status", "why"), "mass": mass}
 
 
 #: Shares of the whole of which it is told how large a square holds them.
@@ -98,12 +91,8 @@ class FieldView:
 
     Parameters
     ----------
-    report
-        The results.
     field
         What they say of the feature that is asked for.
-    name
-        Name of the model where the network has none.
     measured
         The same of the model that was run, if it was.
     """
@@ -167,42 +156,24 @@ class FieldView:
 
     def document(self) -> Document:
         """Return it for programs."""
-        field = self.field
+        more = ("index", "status", "reasons", "clipped", "size", "mass", "covariance", "rate")
         return {
             **head("field", self.report, self.name),
-            "layer": str(field.layer),
+            "layer": str(self.field.layer),
             "measured": None if self.measured is None else _measured_document(self.measured),
-            "index": list(field.index),
-            "measure": field.measure,
-            "status": field.status,
-            "reasons": list(field.reasons),
-            "clipped": field.clipped,
-            "size": list(field.size),
-            "first": list(field.first),
-            "map": field.map.tolist(),
-            "mass": field.mass,
-            "mean": list(field.mean),
-            "std": list(field.std),
-            "covariance": field.covariance.tolist(),
-            "luo_size": field.luo_size,
-            "rate": field.rate,
-            "sides": {str(share): field.side(share) for share in SHARES},
+            **_map_document(self.field),
+            **told(self.field, *more),
         }
 
 
+def _map_document(field: EffectiveField | MeasuredField) -> Document:
+    sides = {str(share): field.side(share) for share in SHARES}
+    return {**told(field, "measure", "first", "map", "mean", "std", "luo_size"), "sides": sides}
+
+
 def _measured_document(field: MeasuredField) -> Document:
-    return {
-        "measure": field.measure,
-        "samples": field.samples,
-        "lower_bound": field.lower_bound,
-        "first": list(field.first),
-        "map": field.map.tolist(),
-        "error": field.error.tolist() if field.samples > 1 else None,
-        "mean": list(field.mean),
-        "std": list(field.std),
-        "luo_size": field.luo_size,
-        "sides": {str(share): field.side(share) for share in SHARES},
-    }
+    error = field.error.tolist() if field.samples > 1 else None
+    return {**_map_document(field), **told(field, "samples", "lower_bound"), "error": error}
 
 
 @dataclass(frozen=True)
@@ -239,20 +210,8 @@ class StrongestView:
 
     def document(self) -> Document:
         """Return it for programs."""
-        features = [
-            {
-                "channel": one.channel,
-                "index": list(one.index),
-                "value": one.value,
-                "box": None if one.box is None else [list(ends) for ends in one.box],
-                "effective_box": None if one.effective_box is None else [list(ends) for ends in one.effective_box],
-            }
-            for one in self.features
-        ]
-        return {
-            **envelope("strongest", self.model), "layer": self.layer,
-            "features": features,
-        }  # fmt: skip
+        features = [told(one, "channel", "index", "value", "box", "effective_box") for one in self.features]
+        return {**envelope("strongest", self.model), "layer": self.layer, "features": features}
 
 
 def _box(box: Sequence[tuple[int | None, int | None]] | None) -> str:

@@ -14,7 +14,7 @@ from rfgraph.graph.network import Network, as_node_link
 from rfgraph.present.rows import Column, Document, Records, Sheet, envelope, number, truth
 from rfgraph.questions.budget import Budget
 from rfgraph.questions.findings import RULES, Finding
-from rfgraph.questions.records import finding_document
+from rfgraph.questions.records import finding_document, told
 from rfgraph.report import Report
 
 _ARTICLE = "https://distill.pub/2019/computing-receptive-fields/"
@@ -310,8 +310,8 @@ class RuleView:
             explained.asked,
             explained.source,
         )
-        found = (f"found: {self.finding.message}", f"advice: {self.finding.advice}")
-        return Sheet("", columns, [row], found, stacked=True, drawing=tuple(drawing(explained.example)))
+        notes = (f"found: {self.finding.message}", f"advice: {self.finding.advice}")
+        return Sheet("", columns, [row], notes, stacked=True, drawing=tuple(drawing(explained.example)))
 
     def records(self) -> Records:
         """Return it for spreadsheets."""
@@ -347,25 +347,14 @@ class Rules:
         """Return it for spreadsheets."""
         header = ("rule", "severity", "title", "asked", "asked_by", "why", "mend", "source")
         entries = [self._entry(rule).values() for rule in self.rules]
-        rows = [tuple(truth(told) if isinstance(told, bool) else told for told in entry) for entry in entries]
+        rows = [tuple(truth(cell) if isinstance(cell, bool) else cell for cell in entry) for entry in entries]
         return Records(header, rows)
 
     def document(self) -> Document:
         """Return it for programs."""
-        return {
-            **envelope("rule"),
-            "rules": [self._entry(rule) for rule in self.rules],
-        }
+        return {**envelope("rule"), "rules": [self._entry(rule) for rule in self.rules]}
 
     def _entry(self, rule: str) -> dict[str, Any]:
         about, explained = RULES[rule], EXPLAINED[rule]
-        return {
-            "rule": rule,
-            "severity": about.severity,
-            "title": about.title,
-            "asked": about.asked,
-            "asked_by": explained.asked,
-            "why": explained.why,
-            "mend": explained.mend,
-            "source": explained.source,
-        }
+        said = {**told(about, "severity", "title", "asked"), "asked_by": explained.asked}
+        return {"rule": rule, **said, **told(explained, "why", "mend", "source")}

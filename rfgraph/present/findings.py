@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 
@@ -19,7 +19,7 @@ from rfgraph.questions.findings import SEVERITIES, Finding, Severity
 from rfgraph.questions.holes import Holes
 from rfgraph.questions.misalignment import Branch, Misalignment, Repair, SizeDependent
 from rfgraph.questions.productivity import Unproductive
-from rfgraph.questions.records import exact, finding_document, window_document
+from rfgraph.questions.records import finding_document, told, window_document
 from rfgraph.questions.unread import Unread
 from rfgraph.report import Report
 
@@ -39,12 +39,8 @@ class Check:
 
     Parameters
     ----------
-    report
-        The results.
     judged
         Its findings under a policy.
-    name
-        Name of the model where the network has none.
     hints
         What to do where something is not known: words that its reason holds -> the way out.
     everything
@@ -221,12 +217,8 @@ class Check:
         return zip(self.judged.findings, self.judged.accepted_by, strict=True)
 
     def _finding_document(self, finding: Finding, entry: str | None) -> Document:
-        return {
-            **finding_document(finding),
-            "accepted": entry is not None,
-            "accepted_by": entry,
-            **self._details(finding),
-        }
+        accepted = {"accepted": entry is not None, "accepted_by": entry}
+        return {**finding_document(finding), **accepted, **self._details(finding)}
 
     def _details(self, finding: Finding) -> Document:
         """Return what only findings of this kind have."""
@@ -234,16 +226,22 @@ class Check:
             case Misalignment():
                 return {
                     "fork": str(finding.fork),
-                    "offset": exact(finding.offset),
-                    "offset_in_merge": exact(finding.offset_in_merge),
+                    **told(finding, "offset", "offset_in_merge"),
                     "reference": self._branch_document(finding, finding.reference),
                     "branch": self._branch_document(finding, finding.branch),
-                    "repair": None if finding.repair is None else self._repair_document(finding, finding.repair),
+                    "repair": None
+                    if finding.repair is None
+                    else {**repair_document(finding.repair), "location": self._repaired_at(finding)},
                 }
             case SizeDependent():
-                return _size_dependent_document(finding)
+                return {
+                    "fork": str(finding.fork),
+                    "reference": {"tail": str(finding.reference)},
+                    "branch": {"tail": str(finding.branch)},
+                    **told(finding, "offset", "modulus", "residues", "smallest"),
+                }
             case GlobalContext():
-                return _context_document(finding)
+                return {"culprits": [str(node) for node in finding.culprits], "local": finding.local}
             case Holes():
                 return holes_document(finding)
             case Unproductive():
@@ -260,16 +258,6 @@ class Check:
             "path": [str(node) for node in branch.path],
             "field": window_document(branch.field),
             "field_at": None if case is None else {"modulus": case[0], "residue": case[1]},
-        }
-
-    def _repair_document(self, finding: Finding, repair: Repair) -> Document:
-        merge: tuple[Hashable, int] | None = repair.before
-        return {
-            "node": str(repair.node),
-            "location": self._repaired_at(finding),
-            "padding": [list(pair) for pair in repair.padding],
-            "was": None if repair.was is None else [list(pair) for pair in repair.was],
-            "before": None if merge is None else {"merge": str(merge[0]), "slot": merge[1]},
         }
 
 
@@ -322,26 +310,12 @@ def _path(branch: Branch) -> str:
     return " -> ".join(str(node) for node in branch.path)
 
 
-def _context_document(finding: GlobalContext) -> Document:
-    return {"culprits": [str(node) for node in finding.culprits], "local": finding.local}
-
-
 def holes_document(finding: Holes) -> Document:
-    return {
-        "coverage": exact(finding.coverage),
-        "size": finding.size,
-        "since": str(finding.since),
-        "rates": list(finding.rates),
-    }
+    """Return what only findings of holes have, for programs."""
+    return {**told(finding, "coverage", "size", "rates"), "since": str(finding.since)}
 
 
-def _size_dependent_document(finding: SizeDependent) -> Document:
-    return {
-        "fork": str(finding.fork),
-        "offset": exact(finding.offset),
-        "reference": {"tail": str(finding.reference)},
-        "branch": {"tail": str(finding.branch)},
-        "modulus": finding.modulus,
-        "residues": list(finding.residues),
-        "smallest": finding.smallest,
-    }
+def repair_document(repair: Repair) -> Document:
+    """Return the change of a padding for programs."""
+    before = None if repair.before is None else {"merge": str(repair.before[0]), "slot": repair.before[1]}
+    return {"node": str(repair.node), **told(repair, "padding", "was"), "before": before}

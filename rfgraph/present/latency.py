@@ -6,7 +6,7 @@ from rfgraph.frozen import dataclass
 from rfgraph.present.layers import head, title
 from rfgraph.present.rows import Column, Document, Records, Sheet, counted, digits, number
 from rfgraph.questions.latency import Latency, LayerLatency
-from rfgraph.questions.records import exact
+from rfgraph.questions.records import exact, told
 from rfgraph.report import Report
 
 
@@ -16,12 +16,8 @@ class LatencyView:
 
     Parameters
     ----------
-    report
-        The results.
     latency
         What they say of the layer that is asked for.
-    name
-        Name of the model where the network has none.
     """
 
     report: Report
@@ -98,44 +94,22 @@ class LatencyView:
         document = {
             **head("latency", self.report, self.name),
             "layer": str(latency.layer),
-            "axis": latency.axis,
-            "status": latency.status,
-            "blockers": [{"node": str(b.node), "op": b.op, "axis": b.axis, "why": b.why} for b in latency.blockers],
+            **told(latency, "axis", "status"),
+            "blockers": [{"node": str(b.node), **told(b, "op", "axis", "why")} for b in latency.blockers],
         }
         if latency.blockers:
             return document
+        lengths = ("look_ahead", "past", "samples", "chunk", "multiple", "outputs_per_chunk")
+        numbers = ("op", "stride", "look_ahead", "past", "state", "values", "bytes", "recurrent")
         return {
             **document,
-            "causal": latency.causal,
             "first_ahead": None if latency.first_ahead is None else str(latency.first_ahead),
-            "look_ahead": exact(latency.look_ahead),
-            "past": exact(latency.past),
-            "samples": exact(latency.samples),
             "milliseconds": None if latency.sample_rate is None else latency.milliseconds,
-            "chunk": latency.chunk,
-            "multiple": latency.multiple,
-            "outputs_per_chunk": exact(latency.outputs_per_chunk),
             "hop": exact(latency.stride),
-            "state": latency.state,
-            "values": latency.values,
-            "bytes": latency.bytes,
-            "layers": [_row_document(row) for row in latency.layers],
+            **told(latency, "causal", *lengths, "state", "values", "bytes"),
+            "layers": [{"layer": str(row.node), **told(row, *numbers)} for row in latency.layers],
         }
 
 
 def _past(row: LayerLatency) -> str:
     return "all" if row.past is None else number(row.past)
-
-
-def _row_document(row: LayerLatency) -> Document:
-    return {
-        "layer": str(row.node),
-        "op": row.op,
-        "stride": exact(row.stride),
-        "look_ahead": exact(row.look_ahead),
-        "past": exact(row.past),
-        "state": row.state,
-        "values": row.values,
-        "bytes": row.bytes,
-        "recurrent": row.recurrent,
-    }

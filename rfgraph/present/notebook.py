@@ -112,13 +112,7 @@ def table(report: Report, depth: int | None = None, columns: Sequence[str] | Non
 
 
 def html(report: Report) -> str:
-    """Return a report as a notebook shows it: its findings, its outputs, and a table that folds.
-
-    Parameters
-    ----------
-    report
-        The results.
-    """
+    """Return a report as a notebook shows it: its findings, its outputs, and a table that folds."""
     whole = _sheet(report)
     parts = [_head(whole.title), _findings(report.findings), _notes(whole.brief)]
     if len(whole.rows) > _UNFOLDED:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rfgraph.present.layers import NAMED
 from rfgraph.present.rows import Document, across, number
 from rfgraph.questions.productivity import Resolutions, Unproductive
+from rfgraph.questions.records import told
 from rfgraph.report import Report
 
 if TYPE_CHECKING:
@@ -42,15 +43,9 @@ def paths_document(paths: Paths) -> Document:
     """Return paths for programs."""
     axes = [
         {
-            "axis": axis.axis,
-            "smallest": axis.smallest,
-            "largest": axis.largest,
+            **told(axis, "axis", "smallest", "largest", "empty", "unknown", "status", "why"),
             "sizes": [{"from": size.smallest, "to": size.largest, "count": size.count} for size in axis.sizes],
             "global": axis.whole,
-            "empty": axis.empty,
-            "unknown": axis.unknown,
-            "status": axis.status,
-            "why": axis.why,
         }
         for axis in paths.axes
     ]
@@ -74,19 +69,9 @@ def resolution_lines(resolutions: Sequence[Resolutions], brief: bool = False) ->
 
 def resolution_document(resolutions: Resolutions) -> Document:
     """Return the input sizes that a network makes use of, for programs."""
-    return {
-        "axis": resolutions.axis,
-        "smallest": resolutions.smallest,
-        "largest": resolutions.largest,
-        "why": resolutions.why,
-    }
+    return told(resolutions, "axis", "smallest", "largest", "why")
 
 
 def unproductive_document(finding: Unproductive) -> Document:
     """Return what only notes of unproductive layers have, for programs."""
-    return {
-        "narrowest": list(finding.narrowest),
-        "image": list(finding.image),
-        "partly": finding.partly,
-        "border": finding.border,
-    }
+    return told(finding, "narrowest", "image", "partly", "border")

@@ -83,8 +83,6 @@ class Sizes:
     ----------
     report
         The results at no particular input size.
-    name
-        Name of the model where the network has none.
     stated
         The input sizes that the model itself states, and that were left aside, by input.
     inputs
@@ -120,7 +118,7 @@ class Sizes:
     def _notes(self) -> list[str]:
         notes = []
         if any(works is None for _, works, _ in self.axes):
-            from rfgraph.algebra.residues import MAX_MODULUS
+            from rfgraph.passes.size_rule import MAX_MODULUS
 
             notes.append(
                 f"which sizes work cannot be told: they repeat only after more than {MAX_MODULUS} pixels, or there are "

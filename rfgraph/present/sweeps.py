@@ -52,10 +52,6 @@ class SweepView:
 
     Parameters
     ----------
-    sweep
-        Its results.
-    name
-        Name of the model where the network has none.
     folder
         Where they are stored, if they are.
     """

@@ -8,7 +8,7 @@ from rfgraph.errors import SizeError, TilingError
 from rfgraph.frozen import dataclass
 from rfgraph.present.layers import head, title
 from rfgraph.present.rows import Column, Document, Records, Sheet, across, digits
-from rfgraph.questions.records import exact
+from rfgraph.questions.records import told
 from rfgraph.questions.tiles import AxisTiling, Tiling
 from rfgraph.report import Report
 
@@ -21,8 +21,6 @@ def usual_plans(report: Report, best: Tiling, overlap: Sequence[int] | int | Non
 
     Parameters
     ----------
-    report
-        The results.
     best
         A plan of the same layer, which tells what tiles have to share.
     overlap
@@ -59,10 +57,6 @@ class TilingView:
 
     Parameters
     ----------
-    report
-        The results.
-    name
-        Name of the model where the network has none.
     plans
         One plan a tile size; all of the same layer.
     """
@@ -108,16 +102,9 @@ class TilingView:
             **head("tile", self.report, self.name),
             "layer": str(self._first.layer),
             "status": self._first.status,
-            "blockers": [
-                {"node": str(b.node), "op": b.op, "axis": b.axis, "why": b.why, "advice": b.advice}
-                for b in self._first.blockers
-            ],
+            "blockers": [{"node": str(b.node), **told(b, "op", "axis", "why", "advice")} for b in self._first.blockers],
             "plans": [
-                {
-                    "tiles": plan.count,
-                    "overhead": exact(plan.overhead),
-                    "axes": [_axis_document(axis) for axis in plan.axes],
-                }
+                {"tiles": plan.count, **told(plan, "overhead"), "axes": [_axis_document(axis) for axis in plan.axes]}
                 for plan in self.plans
                 if plan.axes
             ],
@@ -157,16 +144,5 @@ def _row(plan: Tiling) -> tuple[str, ...]:
 
 
 def _axis_document(axis: AxisTiling) -> Document:
-    return {
-        "axis": axis.axis,
-        "image": axis.image,
-        "tile": axis.tile,
-        "step": axis.step,
-        "overlap": axis.overlap,
-        "multiple": axis.multiple,
-        "halo": [axis.before, axis.after],
-        "halo_pixels": list(axis.halo_pixels),
-        "stride": exact(axis.stride),
-        "same": axis.same,
-        "tiles": len(axis.tiles) or None,
-    }
+    numbers = ("axis", "image", "tile", "step", "overlap", "multiple", "halo_pixels", "stride", "same")
+    return {**told(axis, *numbers), "halo": [axis.before, axis.after], "tiles": len(axis.tiles) or None}

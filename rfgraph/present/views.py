@@ -57,12 +57,8 @@ class Summary:
 
     Parameters
     ----------
-    report
-        The results.
     judged
         Its findings under a policy.
-    name
-        Name of the model where the network has none.
     check
         The command that explains the findings.
     everything

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
-from math import prod
+from math import lcm, prod
 from typing import TYPE_CHECKING
 
 from rfgraph.algebra.alignment import (
@@ -56,8 +56,6 @@ def find(
 
     Parameters
     ----------
-    compiled
-        The network.
     fields
         Forward fields of every axis.
     source
@@ -111,6 +109,80 @@ def find_plain(plain: Plain, modes: Sequence[Mode], graph: Callable[[], Branches
         )
         for (pair, rule), axes in sorted(groups.items(), key=lambda group: group[0][0][:3])
     ]
+
+
+def find_by_residue(
+    plain: Plain, modes: Sequence[Mode], graph: Callable[[], Branches], smallest: Later[int]
+) -> list[Finding] | None:
+    """Return what does not line up at some residue of the input size, as ``find`` does, from what the walk tells.
+
+    ``None`` where the general passes have to tell: axes differ, or branches are off that do not depend on the size.
+
+    Parameters
+    ----------
+    plain
+        The network, walked by residue of the input size.
+    modes, graph
+        As for ``find_plain``.
+    smallest
+        The input size from which on residues decide.
+    """
+    axes = tuple(range(len(plain.axes)))
+    if not plain.axes_are_alike or len(set(modes)) > 1:
+        return None
+    findings: list[Finding] = []
+    for merge in plain.off:
+        sides = plain.sides_by_residue(merge, 0)
+        if all(len(windows) == 1 for _, windows in sides):
+            return None
+        pairs = [(one, two) for one, _ in sides for two, _ in sides if one < two]
+        forks = {pair: plain.fields_by_residue(plain.fork(merge, *pair, 0), 0) for pair in pairs}
+        modulus = lcm(*(len(windows) for _, windows in sides), *map(len, forks.values()))
+        told = (
+            [(slot, partial(_at, windows)) for slot, windows in sides],
+            {p: partial(_at, w) for p, w in forks.items()},
+        )
+        found = _by_size(merge, *told, [True] * modulus, smallest, modes[0])
+        for one in sorted(found, key=lambda one: (one.reference, one.other)):
+            findings.append(_of_plain(plain, graph, one, axes, modes))
+    return findings
+
+
+def _at(windows: Sequence[Window], residue: int) -> Window:
+    return windows[residue % len(windows)]
+
+
+def _of_plain(
+    plain: Plain,
+    graph: Callable[[], Branches],
+    disagreement: _Disagreement | _Dependence,
+    axes: tuple[int, ...],
+    modes: Sequence[Mode],
+) -> Finding:
+    """Return what users are told of two branches of a plain network that do not line up at some residue."""
+    place = (plain.nodes[disagreement.merge], plain.axes)
+    if isinstance(disagreement, _Disagreement):
+        return Misalignment(disagreement.rule, *place, Later(lambda: _parting_of(graph(), disagreement, axes, modes)))
+    slots, tails = (disagreement.reference, disagreement.other), plain.tails(disagreement.merge)
+    fork = plain.nodes[plain.fork(disagreement.merge, *slots, axes[0])]
+    return _dependent(disagreement, place, fork, tails)
+
+
+def _dependent(
+    dependence: _Dependence, place: tuple[Hashable, tuple[str, ...]], fork: Hashable, tails: Sequence[Hashable]
+) -> SizeDependent:
+    """Return what users are told of two branches that line up at some residues of the input size only."""
+    return SizeDependent(
+        "RF005",
+        *place,
+        fork=fork,
+        reference=tails[dependence.reference],
+        branch=tails[dependence.other],
+        offset=dependence.offset,
+        modulus=dependence.modulus,
+        residues=dependence.residues,
+        _smallest=dependence.smallest,
+    )
 
 
 def plain_verdicts(
@@ -185,8 +257,8 @@ class _Dependence:
     other: int
     modulus: int
     residues: tuple[int, ...]
-    smallest: int
     offset: Fraction
+    smallest: Later[int]
 
 
 def _disagreements(
@@ -201,7 +273,7 @@ def _disagreements(
         if solution is not None and any(field.kind == "unknown" for _, _, field in live):
             sides = graph.solved(v, axis, solution)
             if len(sides) > 1 and not solution.agree([side for _, side in sides], mode == "causal"):
-                yield from _by_size(graph, v, axis, sides, solution, mode)
+                yield from _by_size(v, *_told(graph, v, axis, sides, solution), Later(_smallest, solution), mode)
             continue
         yield from _pairs(graph, v, axis, [(slot, field) for slot, _, field in live if field.kind == "local"], mode)
 
@@ -267,22 +339,61 @@ def _is_unchecked(graph: Branches, v: int, axis: int) -> bool:
     return any(_compared(graph, v, axis, reference, side, "center") is None for side in slots)
 
 
-def _by_size(
-    graph: Branches, merge: int, axis: int, sides: list[tuple[int, Field]], solution: SolutionBySize, mode: Mode
-) -> Iterator[_Disagreement | _Dependence]:
-    """Yield what breaks a rule at every residue of the input size, and the worst of the rest with those without it."""
-    known: dict[tuple[Window, ...], list[_Disagreement]] = {}
-    by_residue: list[list[_Disagreement]] = []  # by valid residue
-    residues = [residue for residue, valid in enumerate(solution.valid) if valid]
+#: What is read at a residue of the input size.
+Told = Callable[[int], Window]
+
+
+def _told(
+    graph: Branches, merge: int, axis: int, sides: Sequence[tuple[int, Field]], solution: SolutionBySize
+) -> tuple[list[tuple[int, Told]], dict[tuple[int, int], Told], list[bool]]:
+    """Return the branches of a merge and the forks of any two slots by residue, and at which residues the maps fit."""
     slots = [slot for slot, _ in sides]
     forks = {(a, b): solution.fields[graph.fork(merge, a, b, axis)] for a in slots for b in slots if a < b}
-    parted = list({id(field): field for field in forks.values()}.values())
+    return (
+        [(slot, partial(at_residue, field)) for slot, field in sides],
+        {pair: partial(at_residue, field) for pair, field in forks.items()},
+        solution.valid.tolist(),
+    )
+
+
+def _smallest(solution: SolutionBySize) -> int:
+    return solution.smallest
+
+
+def _by_size(
+    merge: int,
+    sides: Sequence[tuple[int, Told]],
+    forks: Mapping[tuple[int, int], Told],
+    valid: Sequence[bool],
+    smallest: Later[int],
+    mode: Mode,
+) -> Iterator[_Disagreement | _Dependence]:
+    """Yield what breaks a rule at every residue of the input size, and the worst of the rest with those without it.
+
+    Parameters
+    ----------
+    merge, sides
+        The merge, and slot and field of each branch.
+    forks
+        The fields of the nodes where any two slots part.
+    valid
+        At which residues the maps fit.
+    smallest
+        The input size from which on residues decide.
+    mode
+        What counts as aligned.
+    """
+    known: dict[tuple[Window, ...], list[_Disagreement]] = {}
+    by_residue: list[list[_Disagreement]] = []  # by valid residue
+    residues = [residue for residue, fits in enumerate(valid) if fits]
+    slots = [slot for slot, _ in sides]
     for residue in residues:
-        windows = tuple(at_residue(field, residue) for _, field in sides)
-        met = (*windows, *(at_residue(field, residue) for field in parted))
+        windows = tuple(told(residue) for _, told in sides)
+        at_forks = {pair: told(residue) for pair, told in forks.items()}
+        met = (*windows, *at_forks.values())
         if met not in known:
             pairs = [(slot, window) for slot, window in zip(slots, windows, strict=True) if window.kind == "local"]
-            known[met] = list(_pairs_at(merge, pairs, {pair: at_residue(forks[pair], residue) for pair in forks}, mode))
+            known[met] = list(_pairs_at(merge, pairs, at_forks, mode))
             known[met] += [  # a branch whose stride changes with the input size drifts from those that keep theirs
                 _Disagreement(merge, pairs[0][0], slot, "RF001", pairs[0][1], window, Fraction(0))
                 for slot, window in zip(slots, windows, strict=True)
@@ -300,12 +411,12 @@ def _by_size(
     worst = max((d for case in serious for d in case), key=lambda d: (d.rule == "RF001", abs(d.offset)), default=None)
     if worst is None:
         return
-    aligned = [False] * solution.modulus
+    aligned = [False] * len(valid)
     for residue, case in zip(residues, serious, strict=True):
         aligned[residue] = not case
     modulus = shortest_period(aligned)
     at = tuple(residue for residue in range(modulus) if aligned[residue])
-    yield _Dependence(merge, worst.reference, worst.other, modulus, at, solution.smallest, worst.offset)
+    yield _Dependence(merge, worst.reference, worst.other, modulus, at, worst.offset, smallest)
 
 
 def _pairs_at(
@@ -373,17 +484,7 @@ def _finding(
     if isinstance(disagreement, _Disagreement):
         return Misalignment(disagreement.rule, *place, Later(_parting_of, graph, disagreement, axes, modes))
     fork = graph.fork(disagreement.merge, disagreement.reference, disagreement.other, axes[0])
-    return SizeDependent(
-        "RF005",
-        *place,
-        fork=layers.nodes[fork],
-        reference=layers.nodes[tails[disagreement.reference]],
-        branch=layers.nodes[tails[disagreement.other]],
-        offset=disagreement.offset,
-        modulus=disagreement.modulus,
-        residues=disagreement.residues,
-        smallest=disagreement.smallest,
-    )
+    return _dependent(disagreement, place, layers.nodes[fork], [layers.nodes[tail] for tail in tails])
 
 
 def _parting_of(graph: Branches, disagreement: _Disagreement, axes: tuple[int, ...], modes: Sequence[Mode]) -> Parting:

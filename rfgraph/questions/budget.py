@@ -112,8 +112,6 @@ def find(
     ----------
     budget
         What is demanded.
-    compiled
-        The network.
     without_size
         Returns the network without an input size.
     layer, parameters

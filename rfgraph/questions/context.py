@@ -72,8 +72,6 @@ def culprits(compiled: Compiled, fields: Fields, axis: int, node: int) -> list[i
 
     Parameters
     ----------
-    compiled
-        The network.
     fields
         Forward fields of the axis.
     axis, node
@@ -104,10 +102,14 @@ def find(compiled: Compiled, fields: Sequence[Fields], outputs: Sequence[int]) -
     findings = []
     for v in outputs:
         groups: dict[Hashable, list[int]] = {}
+        known: dict[int, tuple[int, ...]] = {}  # axes that read alike share their fields
         for axis, of_axis in enumerate(fields):
             if of_axis.is_global[v]:
-                # Axes that read alike share their fields. Others are told together where their culprits are the same.
-                alike = tuple(culprits(compiled, of_axis, axis, v)) if len(outputs) <= _COMPARED else id(of_axis)
+                alike: Hashable = id(of_axis)
+                if len(outputs) <= _COMPARED:  # others are told together where their culprits are the same
+                    if id(of_axis) not in known:
+                        known[id(of_axis)] = tuple(culprits(compiled, of_axis, axis, v))
+                    alike = known[id(of_axis)]
                 groups.setdefault((alike, of_axis.beyond[v].side), []).append(axis)
         for axes in groups.values():
             findings.append(

@@ -165,15 +165,6 @@ def _keeps(ops: tuple[Op, ...]) -> bool:
 def sizes(compiled: Compiled, source: int, assumed: Assumed) -> dict[Hashable, EffectiveSize]:
     """Return the effective size of every node that depends on ``source`` by a path that reads no whole axis.
 
-    Parameters
-    ----------
-    compiled
-        The network.
-    source
-        Node id of what is read.
-    assumed
-        What is assumed of its weights.
-
     Raises
     ------
     AttributeValueError, UnknownNodeError
@@ -416,14 +407,8 @@ def effective_field(
 
     Parameters
     ----------
-    compiled, fields
-        The network, and its fields at ``source``.
     node, index
         The feature.
-    source
-        Node id of what is read.
-    assumed
-        What is assumed of its weights.
     clipped
         Whether maps end at their borders; their sizes are known then.
 

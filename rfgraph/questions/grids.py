@@ -31,8 +31,6 @@ def find(
 
     Parameters
     ----------
-    compiled
-        The network.
     fields
         Forward fields of every axis.
     source

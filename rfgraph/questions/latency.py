@@ -276,7 +276,7 @@ def check_rate(sample_rate: Number) -> None:
 
 def look_ahead(field: Window) -> Number:
     """Return how far past ``y * S`` the outputs of a field read, at the phase that reads furthest."""
-    return _reach(field)[0]
+    return _reach(field)[1]
 
 
 def past(field: Window) -> Number | None:
@@ -284,19 +284,21 @@ def past(field: Window) -> Number | None:
 
     ``None`` if they read all that comes before.
     """
-    return _reach(field)[1]
+    return _reach(field)[2]
 
 
-def _reach(field: Window) -> tuple[Number, Number | None]:
-    """Return how far past and before ``y * S`` the outputs of a field read."""
-    step, period, phases = field.step, field.period, field.intervals
+def _reach(field: Window) -> tuple[Number, Number, Number | None]:
+    """Return the stride ``S`` of a field, and how far past and before ``y * S`` its outputs read."""
+    step, phases = field.step, field.intervals
+    period = len(phases)
     if period == 1 and phases[0] is not None:
         first, last = phases[0]
-        return last, None if field.kind == "past" else -first
+        return step, last, None if field.kind == "past" else -first
     # Sums over a period stay whole.
     after = max(ends[1] * period - y * step for y, ends in enumerate(phases) if ends is not None)
     before = max(y * step - ends[0] * period for y, ends in enumerate(phases) if ends is not None)
     return (
+        field.stride,
         as_number(Fraction(after, period)),
         None if field.kind == "past" else as_number(Fraction(before, period)),
     )
@@ -362,15 +364,16 @@ def latency(
         for key, reads in {id(reads): reads for reads in compiled.reads[axis]}.items()
         if any(read.side == "past" for read in reads)
     }
+    reads, nodes, kinds = compiled.reads[axis], layers.nodes, layers.kinds
     reaches: dict[int, tuple[Number, Number, Number | None]] = {}  # by ``id`` of windows, which nodes share
     rows = []
     for v, window in zip(on_way, windows, strict=True):
         reach = reaches.get(id(window))
         if reach is None:
-            reaches[id(window)] = reach = window.stride, *_reach(window)
-        name = layers.nodes[v]
-        is_recurrent = id(compiled.reads[axis][v]) in recurrent
-        rows.append(LayerLatency(name, layers.kinds[v], *reach, kept.get(v, 0), channels(name), is_recurrent))
+            reaches[id(window)] = reach = _reach(window)
+        name = nodes[v]
+        row = name, kinds[v], *reach, kept.get(v, 0), channels(name), id(reads[v]) in recurrent
+        rows.append(LayerLatency._make(row))
     return Latency(*names, tuple(rows), multiple, (), windows[-1].exact, sample_rate, chunk)
 
 
@@ -464,12 +467,8 @@ def find(compiled: Compiled, axis: int, outputs: Sequence[int], source: int) -> 
 
     Parameters
     ----------
-    compiled
-        The network.
     axis
         Index of the axis that is to be causal.
-    outputs, source
-        Node ids.
     """
     layers = compiled.layers
     on_way = between(layers, source, outputs)

@@ -35,8 +35,6 @@ class Side:
 
     Parameters
     ----------
-    compiled
-        The network.
     outputs
         Node ids, in order.
     channels

@@ -285,7 +285,12 @@ class SizeDependent(Finding):
     offset: Fraction
     modulus: int
     residues: tuple[int, ...]
-    smallest: int
+    _smallest: Later[int] = declare(repr=False)
+
+    @property
+    def smallest(self) -> int:
+        """The input size from which on that holds; worked out when it is first read."""
+        return self._smallest()
 
     @property
     def message(self) -> str:

@@ -78,10 +78,6 @@ def between(compiled: Compiled, source: int, node: int, most: int = MAX_LENGTHS)
 
     Parameters
     ----------
-    compiled
-        The network.
-    source, node
-        Node ids.
     most
         How many lengths are kept apart at one node.
     """

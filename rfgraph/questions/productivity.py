@@ -145,26 +145,29 @@ def judge(
     judged: list[Convolution] = []
     wide = {key: tuple(op.widens for op in ops) for key, ops in layers.distinct.items()}
     smallest, image = [axis.smallest for axis in extremes], sizes[source]
+    beyond: list[list[bool]] = []  # [A][V], whether the smallest field of the paths to a node exceeds the image
+    for axis, (fields, n) in enumerate(zip(smallest, image, strict=True)):
+        same = next((a for a in range(axis) if smallest[a] is fields and image[a] == n), None)
+        beyond.append([n is not None and r is not None and r > n for r in fields] if same is None else beyond[same])
     unknown = frozenset[int]().union(*(axis.unknown for axis in extremes))
-    after = [False] * len(layers.nodes)  # whether an unproductive convolution lies before the output of a node
+    after = set[int]()  # the nodes behind an unproductive convolution, or one themselves
     for v in range(source, len(layers.nodes)):
-        tails = layers.tails[v]
-        before = after[v] = True in [after[tail] for tail in tails]
-        widens = wide[id(layers.ops[v])]
+        tails, widens = layers.tails[v], wide[id(layers.ops[v])]
+        before = bool(after) and not after.isdisjoint(tails)
+        if before:
+            after.add(v)
         if True not in widens:
             continue
         tail = tails[0]
-        narrowest = tuple([of_axis[tail] for of_axis in smallest])
-        exceeded = tuple([
-            wider and r is not None and n is not None and r > n
-            for wider, r, n in zip(widens, narrowest, image, strict=True)
-        ])  # fmt: skip
+        narrowest = tuple([fields[tail] for fields in smallest])
         if tail in unknown or narrowest.count(None) < len(narrowest):
+            exceeded = tuple([wider and over[tail] for wider, over in zip(widens, beyond, strict=True)])
             convolution = Convolution(
                 layers.nodes[v], layers.kinds[v], layers.axes, widens, narrowest, image, exceeded, before
             )
             judged.append(convolution)
-            after[v] = before or convolution.unproductive
+            if convolution.unproductive:
+                after.add(v)
     return judged
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from rfgraph.algebra.residues import BySize
@@ -31,6 +32,25 @@ def exact(value: Number | None) -> int | str | None:
     if value is None or value.denominator != 1:
         return None if value is None else f"{value.numerator}/{value.denominator}"
     return value.numerator
+
+
+def told(thing: object, *names: str) -> dict[str, Any]:
+    """Return attributes of an object for programs, by their names: numbers are ``exact``, lists of lists.
+
+    Examples
+    --------
+    >>> told(Window(3, 2, 1), "size", "stride", "status")
+    {'size': 3, 'stride': 2, 'status': 'exact'}
+    """
+    return {name: _plain(getattr(thing, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, Fraction):
+        return exact(value)
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def fields_of(layer: Layer) -> list[Field]:
@@ -122,13 +142,5 @@ def layer_record(layer: Layer) -> dict[str, Any]:
 
 def finding_document(finding: Finding) -> dict[str, Any]:
     """Return what all findings have."""
-    return {
-        "rule": finding.rule,
-        "title": finding.title,
-        "severity": finding.severity,
-        "node": str(finding.node),
-        "location": finding.location,
-        "axes": list(finding.axes),
-        "message": finding.message,
-        "advice": finding.advice,
-    }
+    more = told(finding, "location", "axes", "message", "advice")
+    return {**told(finding, "rule", "title", "severity"), "node": str(finding.node), **more}

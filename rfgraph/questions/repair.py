@@ -51,8 +51,6 @@ def repair(
 
     Parameters
     ----------
-    graph
-        The network.
     merge, slots, axes
         Where the branches meet.
     offset

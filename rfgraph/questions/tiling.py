@@ -58,8 +58,6 @@ def find(compiled: Compiled, outputs: Sequence[int], source: int) -> list[Untile
     ----------
     compiled
         The network, without an input size.
-    outputs, source
-        Node ids.
     """
     findings = []
     for v in outputs:
@@ -197,8 +195,6 @@ def blockers(compiled: Compiled, node: int, source: int) -> list[Blocker]:
     ----------
     compiled
         The network, without an input size.
-    node, source
-        Node ids.
     """
     layers = compiled.layers
     on_way = between(layers, source, [node])
@@ -443,8 +439,6 @@ def plan(
 
     Parameters
     ----------
-    tiler
-        The network.
     image
         Pixels of the image along each axis; without them the rule alone is told.
     tile

@@ -12,7 +12,19 @@ import numpy as np
 import pytest
 from hypothesis import event, given, reject
 from hypothesis import strategies as st
-from strategies import BY_RESIDUE, GATED, MOVED, PLAIN, SAME, UPSAMPLING, UPSAMPLING_GATED, decoders, fitting, networks
+from strategies import (
+    BY_RESIDUE,
+    GATED,
+    MOVED,
+    PLAIN,
+    SAME,
+    UPSAMPLING,
+    UPSAMPLING_GATED,
+    decoders,
+    fitting,
+    networks,
+    shortcuts,
+)
 
 import rfgraph
 import rfgraph.solved
@@ -30,7 +42,7 @@ from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import compile_graph, compile_layers
 from rfgraph.passes.fold import fold
 from rfgraph.passes.positions import Positions
-from rfgraph.questions import paths
+from rfgraph.questions import paths, productivity
 from rfgraph.questions.alignment import find
 from rfgraph.questions.forks import at_residue
 
@@ -77,9 +89,9 @@ def check_solved(graph, solved):
         extremes = solved.extremes()
         if extremes is not None:
             assert extremes[axis] == paths.extremes(compiled, axis, source)
-    if not solved.may_see_all():
-        image = compiled.sizes[source]
-        assert all(None in (r, n) or r <= n for row, n in zip(want.size.T.tolist(), image, strict=True) for r in row)
+    if not solved.may_add_nothing():
+        extremes = [paths.extremes(compiled, axis, source) for axis in range(len(fields))]
+        assert not productivity.find(productivity.judge(layers, compiled.sizes, extremes, source))
 
 
 def check_solved_by_residue(solved, compiled, fields):
@@ -119,7 +131,8 @@ def check_solved_by_residue(solved, compiled, fields):
 @given(
     networks(layers=BY_RESIDUE, inputs=st.just(1), most=12)
     | networks(layers=[*BY_RESIDUE, *PLAIN], inputs=st.just(1), most=12)
-    | networks(layers=[*BY_RESIDUE, *UPSAMPLING], inputs=st.just(1), most=12),
+    | networks(layers=[*BY_RESIDUE, *UPSAMPLING], inputs=st.just(1), most=12)
+    | shortcuts(),
     st.sampled_from(["auto", "center", "causal"]),
 )
 def test_reports_by_residue_are_the_same_with_and_without_the_walk(graph, mode):

@@ -826,3 +826,40 @@ def test_a_choice_under_a_constant_mask_is_a_bound(constant, status):
     made = net(p.Pointwise(function="where"), mask, x, net.weight(1))
     report = rfgraph.analyze(lower(net.build.program([made])))
     assert report[list(report)[-1]].status == status
+
+
+def test_a_roll_inside_windows_of_a_grid_leaves_a_map():
+    """Each window holds every fourth position; put together again, a convolution slides over the map as before."""
+    net = Net((1, 1, 4, 8))
+    windows = net.transpose(net.reshape(net.x, 1, 1, 2, 2, 2, 4), 0, 3, 5, 2, 4, 1)
+    rolled = net(p.Roll(dim=2, shift=1), net.reshape(windows, 8, 2, 2, 1))
+    x = net.reshape(net.transpose(net.reshape(rolled, 1, 2, 4, 2, 2, 1), 0, 5, 3, 1, 4, 2), 1, 1, 4, 8)
+    program = net.build.program([net.conv(x)])
+    graph = lower(program)
+    assert rfgraph.analyze(graph)[list(graph)[-1]].map_size == (4, 8)
+    check_moves(program, layout_of(program))
+
+
+def test_blocks_beside_those_after_them_are_positions():
+    """Frames of two blocks each, the last beside the first: which position one holds follows from both its numbers."""
+    net = Net((1, 1, 8, 3))
+    blocks = net.reshape(net.conv(net.x, channels=1), 1, 1, 4, 2, 3)
+    after = net.concat(2, slice_(net, blocks, 2, 1), slice_(net, blocks, 2, 0, 1))
+    program = net.build.program([net.reshape(net.concat(3, blocks, after), 1, 1, 16, 3)])
+    graph = lower(program)
+    report = rfgraph.analyze(graph)
+    assert report[list(graph)[-1]].map_size == (16, 3)
+    assert [report.region(list(graph)[-1], (y, 0)).box[0] for y in (0, 2, 14)] == [(0, 1), (1, 3), (0, 1)]
+    check_moves(program, layout_of(program))
+
+
+def test_rows_of_an_axis_that_is_read_wholly_are_an_axis_again():
+    net = Net((1, 2, 4, 5))
+    tokens = net.reshape(net.transpose(net.conv(net.x, channels=2), 0, 2, 3, 1), 4, 5, 2)
+    x = net.transpose(net.reshape(net.attention(tokens, tokens, tokens), 1, 4, 5, 2), 0, 3, 1, 2)
+    rows = [net(p.Squeeze(dims=(3,)), slice_(net, x, 3, i, i + 1)) for i in range(5)]
+    program = net.build.program([net.concat(3, *(net(p.Unsqueeze(dims=(3,)), net.relu(row)) for row in rows))])
+    graph = lower(program)
+    last = rfgraph.analyze(graph)[list(graph)[-1]]
+    assert last.map_size == (4, 5)
+    assert last.is_global == (False, True)

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from rfgraph.importers import program
+from rfgraph.importers.jax import indices  # noqa: F401  handlers register
 from rfgraph.importers.jax.flattening import CALLS, MAX_STEPS, Graph, Path, Step, Traced
+from rfgraph.importers.jax.nodes import HANDLERS, Node, Operand
 from rfgraph.importers.jax.numbers import EVALUATORS, MOVES, Budget, Number, evaluated
-from rfgraph.importers.jax.primitives import HANDLERS, POINTWISE, SILENT, WEIGHTED, Node, Operand
+from rfgraph.importers.jax.primitives import POINTWISE, SILENT, WEIGHTED
 from rfgraph.importers.jax.recurrences import is_recurrent
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Expression, Shape, valued
@@ -26,9 +28,9 @@ from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, computed, of
 from rfgraph.importers.program.primitives import NOTHING, Program, Value
 from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.operations import either
 from rfgraph.importers.spelling.reader import MALFORMED
 from rfgraph.importers.spelling.reader import Reader as Base
-from rfgraph.importers.spelling.shared import either
 
 #: Functions that only move elements are read as what they do to coordinates, for no more elements than this.
 MAX_MOVED = 1 << 24
@@ -353,8 +355,8 @@ def _ran(body: Graph, arrays: Sequence[Any]) -> list[Any]:
     for step in body.steps:
         read = [values[number] for number in step.inputs]
         missing = any(array is None for array in read)
-        made = [None] * len(step.outputs) if missing else evaluated(step.op, step.parameters, read)
-        values.update(zip(step.outputs, made, strict=False))
+        numbers = [None] * len(step.outputs) if missing else evaluated(step.op, step.parameters, read)
+        values.update(zip(step.outputs, numbers, strict=False))
     return [values[number] for number in body.outputs]
 
 

@@ -220,8 +220,6 @@ def doubtful_sizes(
 
     Parameters
     ----------
-    questions
-        What was asked.
     names
         The sizes that are as large as an axis.
     hints

@@ -30,8 +30,6 @@ def attributes(path: str, most: int) -> dict[str, bytes]:
 
     Parameters
     ----------
-    path
-        The file.
     most
         Bytes of text that are read of it.
 

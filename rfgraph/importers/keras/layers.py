@@ -11,28 +11,15 @@ from dataclasses import replace
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.keras.nodes import (
-    HANDLERS,
-    Made,
-    Node,
-    dim_of,
-    flat,
-    pairs,
-    per_axis,
-    permuted,
-    pointwise,
-    product_of_last,
-    size,
-    slice_of,
-    whole_number,
-)
+from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, einsum_dense, flat, pairs, product_of_last, size
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, product
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import completed, text
-from rfgraph.importers.spelling import products, vocabulary
+from rfgraph.importers.spelling import vocabulary
+from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import KEYS, shape_of
+from rfgraph.importers.spelling.operations import KEYS, adaptive_pool, gated, permuted, pointwise, reshaped
 
 # Activations: layers of their own, and what many layers end with.
 
@@ -91,14 +78,6 @@ def _word(stated: Any) -> str:
         of_class = stated.get("config" if isinstance(stated.get("config"), str) else "class_name")
         stated = of_class if registered in (None, "function") else registered
     return stated if isinstance(stated, str) and stated else "function"
-
-
-def gated(build: Builder, x: Value, d: int) -> Value:
-    """Return one half of a dimension times what the other half lets through."""
-    half = shape_of(x)[d] // 2
-    return pointwise(
-        build, "mul", slice_of(build, x, d, 0, half, part="value"), slice_of(build, x, d, half, None, part="gate")
-    )
 
 
 @HANDLERS.handles("Activation")
@@ -199,7 +178,7 @@ def _dot(node: Node, build: Builder) -> Made:
     if len(pair) != 2:
         raise ValueError(f"it multiplies {len(pair)} tensors, not 2")
     dims = per_axis("axes", node.get("axes"), 2)
-    summed = [dim_of(axis, len(shape_of(x))) for axis, x in zip(dims, pair, strict=True)]
+    summed = [axis_of(axis, len(shape_of(x))) for axis, x in zip(dims, pair, strict=True)]
     if node.flag("normalize"):
         pair = [
             build(program.Mix(function="layer_norm", dims=(d,)), x, part=f"normalized/{i}")
@@ -226,24 +205,8 @@ def _dense(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("EinsumDense")
 def _einsum_dense(node: Node, build: Builder) -> Made:
-    equation = node.get("equation")
-    if not isinstance(equation, str):
-        raise ValueError(f"equation {equation!r} is not text")
-    kernel = equation.partition("->")[0].rpartition(",")[2].strip()
-    contract = products.einsum(equation, (node.rank, len(kernel)))
-    if contract is None:
-        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
-    sizes: dict[str, Dim] = dict(zip(contract.operands[0], node.shape, strict=True))
-    stated = node.get("output_shape")
-    entries = list(stated) if isinstance(stated, (list, tuple)) else [stated]
-    for label, entry in zip(reversed(contract.output), reversed(entries), strict=False):
-        if entry is not None and label not in sizes:
-            sizes[label] = size("output_shape", entry)
-    missing = [label for label in contract.operands[1] if label not in sizes]
-    if missing:
-        raise UnspelledError(f"its output_shape does not say the size of {missing[0]!r}")
-    weight = build.weight(tuple(sizes[label] for label in contract.operands[1]))
-    return activated(node, build, build(contract, node.x, weight))
+    contract, kernel, _ = einsum_dense(node)
+    return activated(node, build, build(contract, node.x, build.weight(kernel)))
 
 
 @HANDLERS.handles("Embedding")
@@ -449,16 +412,7 @@ def _global_pool(node: Node, build: Builder) -> Made:
 @HANDLERS.handles(*(f"Adaptive{name}" for name in POOLS))
 def _adaptive_pool(node: Node, build: Builder) -> Made:
     function, axes = POOLS[node.op.removeprefix("Adaptive")]
-    return adaptive(build, node.x, function, node.layout(axes)[0], node.integers("output_size", axes))
-
-
-def adaptive(build: Builder, x: Value, function: str, dims: tuple[int, ...], sizes: tuple[int, ...]) -> Value:
-    """Add a pooling to fixed sizes."""
-    if any(number < 1 for number in sizes):
-        raise ValueError(f"output_size {list(sizes)} is not positive")
-    if all(number == 1 for number in sizes):
-        return build(program.Reduce(function="mean" if function == "avg_pool" else "max", dims=dims), x)
-    return build(program.AdaptivePool(function=function, dims=dims, sizes=sizes), x)
+    return adaptive_pool(build, node.x, function, node.layout(axes)[0], node.integers("output_size", axes))
 
 
 # Resolutions.
@@ -573,29 +527,24 @@ def _repeat_vector(node: Node, build: Builder) -> Made:
 # Numbering.
 
 
-def reshaped(node: Node, build: Builder, wanted: Shape) -> Value:
-    """Add a reshape, if as many elements come out as go in."""
-    count, had = product(wanted), product(node.shape)
-    if isinstance(count, int) and isinstance(had, int) and count != had:
-        if node.resized:
-            raise UnspelledError(f"it reshapes to {text(wanted)}, for which the model was made")
-        raise ValueError(f"shape {text(node.shape)} cannot become {text(wanted)}")
-    return build(program.Reshape(shape=wanted), node.x)
-
-
 @HANDLERS.handles("Reshape")
 def _reshape(node: Node, build: Builder) -> Made:
     batch, *rest = node.shape
     target = node.get("target_shape")
     if not isinstance(target, (list, tuple)):
         raise ValueError(f"target_shape {target!r} is not a list")
-    wanted = [whole_number("target_shape", -1 if entry is None else entry) for entry in target]
-    counts, had = product(n for n in wanted if n != -1), product(rest)
-    if isinstance(had, int) and isinstance(counts, int) and (had % counts if -1 in wanted else had != counts):
+    return reshaped(build, node.x, (batch, *completed_of(node, target, rest)), resized=node.resized)
+
+
+def completed_of(node: Node, target: Sequence[Any], had: Sequence[Dim]) -> Shape:
+    """Return a shape of which -1, or ``None``, is worked out from the sizes that there were."""
+    wanted = [whole_number("shape", -1 if entry is None else entry) for entry in target]
+    stated, count = product(n for n in wanted if n != -1), product(had)
+    if -1 in wanted and isinstance(count, int) and isinstance(stated, int) and (not stated or count % stated):
         if node.resized:
             raise UnspelledError(f"it reshapes to {wanted}, for which the model was made")
-        raise ValueError(f"shape {text(tuple(rest))} cannot become {wanted}")
-    return build(program.Reshape(shape=(batch, *completed(wanted, rest, node.name))), node.x)
+        raise ValueError(f"shape {text(tuple(had))} cannot become {wanted}")
+    return completed(wanted, had, node.name)
 
 
 @HANDLERS.handles("Flatten")

@@ -8,20 +8,17 @@ from typing import Any, Literal, TypeAlias
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape
+from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling.arguments import axes_of, axis_of, per_axis, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Call
-from rfgraph.importers.spelling.shared import shape_of
 
 Made: TypeAlias = "Value | Sequence[Value]"
 
 #: Reads a layer, as a config holds it, on arguments: ``(layer, args, kwargs, name)`` -> its outputs.
 Apply: TypeAlias = "Callable[[Any, Sequence[Any], Mapping[str, Any], str], list[Value]]"
-
-#: Tensors are taken apart into no more pieces than this, and repeated no more often than that.
-MAX_PIECES = 4096
-MAX_REPEATS = 64
 
 
 @dataclass(frozen=True)
@@ -72,11 +69,11 @@ class Node(Call):
         if value is None:
             return tuple(range(rank))
         entries = value if isinstance(value, (list, tuple)) else (value,)
-        return tuple(sorted({dim_of(whole_number(name, entry), rank) for entry in entries}))
+        return axes_of([whole_number(name, entry) for entry in entries], rank)
 
     def axis(self, name: str = "axis", default: int = -1, rank: int | None = None) -> int:
         """Return a dimension, counted from 0."""
-        return dim_of(self.integer(name, default), self.rank if rank is None else rank)
+        return axis_of(self.integer(name, default), self.rank if rank is None else rank)
 
     # Its arguments.
 
@@ -156,42 +153,12 @@ def leaves(structure: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, structure
 
 
-def whole_number(name: str, number: Any) -> int:
-    """Return an integer."""
-    if isinstance(number, Value):
-        data = number.data
-        if data is None or data.elements.size != 1 or not data.integer:
-            raise UnspelledError(f"its {name} depends on what the network computes")
-        number = data.elements.flat[0]
-    if isinstance(number, Expression):
-        raise UnspelledError(f"its {name} depends on the input size; give one")
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise ValueError(f"{name} {number!r} is not an integer")
-    return number
-
-
-def per_axis(name: str, value: Any, count: int) -> tuple[int, ...]:
-    """Return one integer for each of ``count`` axes."""
-    entries = tuple(value) if isinstance(value, (list, tuple)) else (value,) * count
-    entries = entries * count if len(entries) == 1 else entries
-    if len(entries) != count:
-        raise ValueError(f"{name} {list(entries)} does not have one entry for each of {count} axes")
-    return tuple(whole_number(name, entry) for entry in entries)
-
-
 def size(name: str, number: Any) -> Dim:
     """Return a size, which is no less than 1."""
     whole = whole_number(name, number)
     if whole < 1:
         raise ValueError(f"{name} {whole} is not positive")
     return whole
-
-
-def dim_of(dim: int, rank: int) -> int:
-    """Return a dimension counted from 0."""
-    if not -rank <= dim < rank:
-        raise ValueError(f"dimension {dim} is not one of the {rank} of its input")
-    return dim % rank
 
 
 def pairs(name: str, value: Any, count: int) -> tuple[tuple[int, int], ...]:
@@ -202,13 +169,7 @@ def pairs(name: str, value: Any, count: int) -> tuple[tuple[int, int], ...]:
     entries = entries * count if len(entries) == 1 else entries
     if len(entries) != count:
         raise ValueError(f"{name} {list(entries)} does not have one entry for each of {count} axes")
-    found_pairs = [per_axis(name, entry, 2) for entry in entries]
-    return tuple((before, after) for before, after in found_pairs)
-
-
-def pointwise(build: Builder, function: str, *operands: Value, part: str = "") -> Value:
-    """Add a function of elements."""
-    return build(program.Pointwise(function=function), *operands, part=part)
+    return tuple((before, after) for before, after in (per_axis(name, entry, 2) for entry in entries))
 
 
 def product_of_last(
@@ -221,21 +182,24 @@ def product_of_last(
     return build(dense, x, build.weight((shape[-1], units)), part=part, macs=macs)
 
 
-def slice_of(build: Builder, x: Value, d: int, start: Dim | None, stop: Dim | None, part: str = "") -> Value:
-    """Add a slice of one dimension."""
-    return build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), x, part=part)
-
-
-def permuted(build: Builder, x: Value, order: Sequence[int], part: str = "") -> Value:
-    """Add a transposition."""
-    return build(program.Transpose(permutation=tuple(order)), x, part=part)
-
-
-def move(rank: int, sources: Sequence[int], destinations: Sequence[int]) -> tuple[int, ...]:
-    """Return the permutation that moves some of ``rank`` dimensions to other places and keeps the others in order."""
-    rest = iter([d for d in range(rank) if d not in sources])
-    to = dict(zip(destinations, sources, strict=True))
-    return tuple(to[d] if d in to else next(rest) for d in range(rank))
+def einsum_dense(node: Node) -> tuple[program.Contract, Shape, Shape]:
+    """Return the product that an ``EinsumDense`` computes, and the shapes of its kernel and its bias."""
+    equation = node.get("equation")
+    if not isinstance(equation, str):
+        raise ValueError(f"equation {equation!r} is not text")
+    kernel = equation.partition("->")[0].rpartition(",")[2].strip()
+    contract = products.einsum(equation, (node.rank, len(kernel)))
+    sizes: dict[str, Dim] = dict(zip(contract.operands[0], node.shape, strict=True))
+    stated = node.get("output_shape")
+    entries = list(stated) if isinstance(stated, (list, tuple)) else [stated]
+    for label, entry in zip(reversed(contract.output), reversed(entries), strict=False):
+        if entry is not None and label not in sizes:
+            sizes[label] = size("output_shape", entry)
+    both = [*contract.operands[1], *node.get("bias_axes", "")]
+    if missing := [label for label in both if label not in sizes]:
+        raise UnspelledError(f"its output_shape does not say the size of {missing[0]!r}")
+    shape = tuple(sizes[label] for label in both)
+    return contract, shape[: len(kernel)], shape[len(kernel) :]
 
 
 Handle: TypeAlias = "Callable[[Node, Builder], Made]"

@@ -2,7 +2,7 @@
 
 A functional model saves each call of one as a layer, under the name of its class. Those are handled here under that
 name after ``ops.``: the layer ``Add`` and the operation ``Add`` are not the same. Numbers among the arguments change
-nothing; tensors do.
+nothing beside what depends on an input; tensors do.
 """
 
 from __future__ import annotations
@@ -14,40 +14,32 @@ from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.keras.layers import (
-    adaptive,
+    completed_of,
     depthwise,
     fitted,
-    gated,
     mixed_channels,
-    reshaped,
     slid,
     transposed,
 )
-from rfgraph.importers.keras.nodes import (
-    HANDLERS,
-    MAX_PIECES,
-    MAX_REPEATS,
-    Made,
-    Node,
-    dim_of,
-    flat,
-    move,
-    pairs,
-    per_axis,
-    permuted,
-    pointwise,
-    size,
-    slice_of,
-    whole_number,
-)
+from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat, pairs, size
 from rfgraph.importers.keras.sequences import attended
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
 from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import broadcast, completed, text
-from rfgraph.importers.spelling import products, vocabulary
+from rfgraph.importers.program.shapes import broadcast, text
+from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import band, shape_of  # fmt: skip
+from rfgraph.importers.spelling.operations import (
+    MAX_PIECES,
+    MAX_REPEATS,
+    cut,
+    gated,
+    permuted,
+    pointwise,
+    reshaped,
+    tensor_of,
+)
 
 # Functions of one element. Names that carry no meaning for space are their own.
 
@@ -70,7 +62,7 @@ def _triangle(node: Node, build: Builder) -> Made:
     k = node.get("k", 0)
     if not isinstance(k, int):
         return pointwise(build, "trilu", node.x)
-    return band(build, node.x, -k if _name(node) == "Triu" else None, k if _name(node) == "Tril" else None)
+    return operations.band(build, node.x, -k if _name(node) == "Triu" else None, k if _name(node) == "Tril" else None)
 
 
 @HANDLERS.handles(*_ops(*(UNARY.keys() - {"Tril", "Triu"})))
@@ -82,7 +74,11 @@ def _unary(node: Node, build: Builder) -> Made:
 def _several(node: Node, build: Builder) -> Made:
     if node.op == "ops.Where" and len(node.args) + len(node.kwargs) < 3:
         raise UnspelledError("how many positions it finds depends on what the network computes")
-    return pointwise(build, SEVERAL[_name(node)], *node.tensors())
+    operands = node.tensors()
+    if node.op == "ops.Where" or all(value.constant for value in operands):  # else numbers beside them change nothing
+        leaves = [value for value in flat((node.args, node.kwargs)) if isinstance(value, (Value, bool, int, float))]
+        operands = [tensor_of(build, value) for value in leaves]
+    return pointwise(build, SEVERAL[_name(node)], *operands)
 
 
 @HANDLERS.handles("ops.Glu")
@@ -174,10 +170,8 @@ def _sort(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ops.TopK")
 def _top_k(node: Node, build: Builder) -> Made:
-    d = node.rank - 1
-    mixed = build(program.Mix(function="sort", dims=(d,)), node.x, part="sort")
-    largest = slice_of(build, mixed, d, 0, size("k", node.get("k")))
-    return [largest, largest]
+    values = operations.largest(build, node.x, node.rank - 1, size("k", node.get("k")))
+    return [values, values]
 
 
 # Products.
@@ -212,8 +206,8 @@ def _dot(node: Node, build: Builder) -> Made:
                 raise ValueError(f"axes {dims!r} is not a pair")
             own = [axes if isinstance(axes, (list, tuple)) else (axes,) for axes in dims]
             sides = (
-                [dim_of(whole_number("axes", axis), left) for axis in own[0]],
-                [dim_of(whole_number("axes", axis), right) for axis in own[1]],
+                [axis_of(whole_number("axes", axis), left) for axis in own[0]],
+                [axis_of(whole_number("axes", axis), right) for axis in own[1]],
             )
         else:
             count = whole_number("axes", dims)
@@ -240,10 +234,7 @@ def _einsum(node: Node, build: Builder) -> Made:
     equation, tensors = node.get("subscripts"), node.tensors()
     if not isinstance(equation, str):
         raise ValueError(f"subscripts {equation!r} are not text")
-    contract = products.einsum(equation, [len(shape_of(tensor)) for tensor in tensors])
-    if contract is None:
-        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
-    return build(contract, *tensors)
+    return build(products.einsum(equation, [len(shape_of(tensor)) for tensor in tensors]), *tensors)
 
 
 @HANDLERS.handles("ops.DotProductAttention")
@@ -270,15 +261,6 @@ def _kernel(node: Node, place: int, name: str) -> Shape:
     return shape_of(node.value(place, name))
 
 
-def _weighted(build: Builder, product: Value, *weights: Value) -> Value:
-    """A weight that the network computes is read whole by every output."""
-    for i, weight in enumerate(weights):
-        if not weight.constant:
-            read = build(program.Whole(shape=()), weight, part=f"weight/{i}")
-            product = pointwise(build, "mul", product, read, part=f"weighted/{i}")
-    return product
-
-
 @HANDLERS.handles("ops.Conv")
 def _conv(node: Node, build: Builder) -> Made:
     *spatial, read, channels = _kernel(node, 1, "kernel")
@@ -291,7 +273,7 @@ def _conv(node: Node, build: Builder) -> Made:
     apart = build.apart(weight, range(len(kernel)), (len(kernel) + 1,))
     bound = build.bound(weight, range(len(kernel)))
     convolved = slid(node, build, node.x, kernel=kernel, channels=channels, groups=groups, bound=bound, apart=apart)
-    return _weighted(build, convolved, weight)
+    return operations.weighted(build, convolved, weight)
 
 
 def _as_layer(node: Node, kernel: Shape, **config: Any) -> Node:
@@ -306,7 +288,7 @@ def _depthwise_conv(node: Node, build: Builder) -> Made:
     weight = node.value(1, "kernel")
     bound = build.bound(weight, range(len(spatial)))
     convolved = depthwise(_as_layer(node, tuple(spatial)), build, len(spatial), multiplier, bound=bound)
-    return _weighted(build, convolved, weight)
+    return operations.weighted(build, convolved, weight)
 
 
 @HANDLERS.handles("ops.SeparableConv")
@@ -315,7 +297,7 @@ def _separable_conv(node: Node, build: Builder) -> Made:
     bound = build.bound(node.value(1, "depthwise_kernel"), range(len(spatial)))
     each = depthwise(_as_layer(node, tuple(spatial)), build, len(spatial), multiplier, part="depthwise", bound=bound)
     convolved = mixed_channels(node, build, each, len(spatial), _kernel(node, 2, "pointwise_kernel")[-1])
-    return _weighted(
+    return operations.weighted(
         build, convolved, *(node.value(k, name) for k, name in ((1, "depthwise_kernel"), (2, "pointwise_kernel")))
     )
 
@@ -326,7 +308,7 @@ def _conv_transpose(node: Node, build: Builder) -> Made:
     weight = node.value(1, "kernel")
     bound = build.bound(weight, range(len(spatial)))
     convolved = transposed(node, build, per_axis("kernel", spatial, len(spatial)), channels, bound)
-    return _weighted(build, convolved, weight)
+    return operations.weighted(build, convolved, weight)
 
 
 @HANDLERS.handles(*_ops("MaxPool", "AveragePool"))
@@ -339,7 +321,7 @@ def _pool(node: Node, build: Builder) -> Made:
 def _adaptive_pool(node: Node, build: Builder) -> Made:
     function = "max_pool" if node.op == "ops.AdaptiveMaxPool" else "avg_pool"
     dims, _ = node.layout()
-    return adaptive(build, node.x, function, dims, node.integers("output_size", len(dims)))
+    return operations.adaptive_pool(build, node.x, function, dims, node.integers("output_size", len(dims)))
 
 
 @HANDLERS.handles("ops.ExtractPatches")
@@ -445,9 +427,7 @@ def _append(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ops.Stack")
 def _stack(node: Node, build: Builder) -> Made:
-    d = node.axis(default=0, rank=node.rank + 1)
-    rows = [build(program.Unsqueeze(dims=(d,)), x, part=f"row/{i}") for i, x in enumerate(node.tensors())]
-    return build(program.Concat(dim=d), *rows)
+    return operations.stack(build, node.tensors(), node.integer("axis", 0))
 
 
 @HANDLERS.handles(*_ops("Hstack", "Vstack", "Dstack"))
@@ -461,33 +441,21 @@ def _stack_along(node: Node, build: Builder) -> Made:
 @HANDLERS.handles(*_ops("Split", "ArraySplit", "Hsplit", "Vsplit", "Dsplit"))
 def _split(node: Node, build: Builder) -> Made:
     d = {"ops.Hsplit": 1, "ops.Vsplit": 0, "ops.Dsplit": 2}.get(node.op)
-    d = node.axis(default=0) if d is None else dim_of(d, node.rank)
+    d = node.axis(default=0) if d is None else axis_of(d, node.rank)
     sections = node.get("indices_or_sections")
     total = node.shape[d]
     if isinstance(sections, (list, tuple)):
         bounds: list[Dim] = [0, *(whole_number("indices", n) for n in sections), total]
     else:
-        count = whole_number("sections", sections)
-        if not 0 < count <= MAX_PIECES:
-            raise UnspelledError(f"it splits into {count} parts")
-        if isinstance(total, int):
-            large, extra = total // count, total % count
-            bounds = [k * large + min(k, extra) for k in range(count + 1)]
-        else:
-            each = total // count
-            bounds = [each * k for k in range(count + 1)]
-    if len(bounds) > MAX_PIECES:
-        raise UnspelledError(f"it splits into {len(bounds) - 1} parts")
-    return [slice_of(build, node.x, d, a, b, part=str(k)) for k, (a, b) in enumerate(pairwise(bounds))]
+        bounds = operations.even_bounds(total, whole_number("sections", sections))
+    if len(bounds) > MAX_PIECES + 1:
+        raise UnspelledError(f"it makes {len(bounds) - 1} pieces, more than {MAX_PIECES}")
+    return [cut(build, node.x, d, a, b, part=str(k)) for k, (a, b) in enumerate(pairwise(bounds))]
 
 
 @HANDLERS.handles("ops.Unstack")
 def _unstack(node: Node, build: Builder) -> Made:
-    d = node.axis(default=0)
-    count = whole_number("size", node.shape[d])
-    if count > MAX_PIECES:
-        raise UnspelledError(f"it splits into {count} parts")
-    return [build(program.Take(dim=d), node.x, build.constant(k), part=str(k)) for k in range(count)]
+    return operations.unstack(build, node.x, node.integer("axis", 0))
 
 
 @HANDLERS.handles("ops.GetItem")
@@ -553,14 +521,7 @@ def _slice(node: Node, build: Builder) -> Made:
     shape = node.get("shape")
     if starts is None or not isinstance(shape, (list, tuple)):
         raise UnspelledError("where it starts depends on what the network computes")
-    if len(starts) != node.rank or len(shape) != node.rank:
-        raise ValueError("it does not have one start and one size per dimension")
-    sizes = [whole_number("shape", n) for n in shape]
-    stops = [None if n == -1 else a + n for a, n in zip(starts, sizes, strict=True)]
-    primitive = program.Slice(
-        dims=tuple(range(node.rank)), starts=tuple(starts), stops=tuple(stops), steps=(1,) * node.rank, whole=True
-    )
-    return build(primitive, node.x)
+    return operations.box(build, node.x, starts, [whole_number("shape", n) for n in shape])
 
 
 @HANDLERS.handles("ops.Take")
@@ -578,7 +539,7 @@ def _one_hot(node: Node, build: Builder) -> Made:
     count = size("num_classes", node.get("num_classes"))
     rows = build(program.Take(dim=0), build.weight((count, count)), node.x, part="rows")
     rank = node.rank + 1
-    return permuted(build, rows, move(rank, [rank - 1], [node.axis(rank=rank)]))
+    return permuted(build, rows, operations.moved(rank, [rank - 1], [node.axis(rank=rank)]))
 
 
 @HANDLERS.handles("ops.Roll")
@@ -587,18 +548,13 @@ def _roll(node: Node, build: Builder) -> Made:
         raise UnspelledError("it rolls the tensor as one row")
     axes = node.get("axis") if isinstance(node.get("axis"), (list, tuple)) else [node.get("axis")]
     shifts = per_axis("shift", node.get("shift"), len(axes))
-    tensor = node.x
-    for k, (axis, shift) in enumerate(zip(axes, shifts, strict=True)):
-        dim = dim_of(whole_number("axis", axis), node.rank)
-        tensor = build(program.Roll(dim=dim, shift=shift), tensor, part=str(k) if k < len(axes) - 1 else "")
-    return tensor
+    return operations.rolled(build, node.x, [whole_number("axis", axis) for axis in axes], shifts)
 
 
 @HANDLERS.handles(*_ops("Flip", "Fliplr", "Flipud"))
 def _flip(node: Node, build: Builder) -> Made:
     dims = {"ops.Fliplr": (1,), "ops.Flipud": (0,)}.get(node.op) or node.axes()
-    backward = program.Slice(dims=dims, starts=(None,) * len(dims), stops=(None,) * len(dims), steps=(-1,) * len(dims))
-    return build(backward, node.x)
+    return operations.flipped(build, node.x, dims)
 
 
 @HANDLERS.handles("ops.BroadcastTo")
@@ -615,19 +571,7 @@ def _broadcast_to(node: Node, build: Builder) -> Made:
 def _tile(node: Node, build: Builder) -> Made:
     repeats = node.get("repeats")
     counts = [whole_number("repeats", n) for n in (repeats if isinstance(repeats, (list, tuple)) else (repeats,))]
-    counts = [1] * (node.rank - len(counts)) + counts
-    if len(counts) > MAX_REPEATS:
-        raise ValueError(f"it has {len(counts)} repeats")
-    tensor = node.x
-    if len(counts) > node.rank:
-        tensor = build(program.Unsqueeze(dims=tuple(range(len(counts) - node.rank))), tensor, part="dims")
-    for d, count in enumerate(counts):
-        if count == 1:
-            continue
-        if not 0 < count <= MAX_REPEATS:
-            raise UnspelledError(f"it repeats dimension {d} {count} times")
-        tensor = build(program.Concat(dim=d), *[tensor] * count, part=str(d))
-    return pointwise(build, "identity", tensor)
+    return operations.tile_as_numpy(build, node.x, counts)
 
 
 @HANDLERS.handles("ops.Repeat")
@@ -635,10 +579,7 @@ def _repeat(node: Node, build: Builder) -> Made:
     count = node.get("repeats")
     if not isinstance(count, int) or node.get("axis") is None:
         raise UnspelledError("it repeats elements a number of times that is not one for all")
-    d, times = node.axis(), size("repeats", count)
-    wide = build(program.Unsqueeze(dims=(d + 1,)), node.x, part="element")
-    copies = build(program.Expand(shape=(*node.shape[: d + 1], times, *node.shape[d + 1 :])), wide, part="copies")
-    return build(program.Reshape(shape=(*node.shape[:d], node.shape[d] * times, *node.shape[d + 1 :])), copies)
+    return operations.repeat_each(build, node.x, node.axis(), whole_number("repeats", size("repeats", count)))
 
 
 # Numbering.
@@ -647,17 +588,10 @@ def _repeat(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("ops.Reshape")
 def _reshape(node: Node, build: Builder) -> Made:
     shape = node.get("newshape")
-    wanted = [whole_number("newshape", -1 if n is None else n) for n in
-              (shape if isinstance(shape, (list, tuple)) else (shape,))]  # fmt: skip
-    if wanted.count(-1) > 1:
+    entries = shape if isinstance(shape, (list, tuple)) else (shape,)
+    if sum(entry in (-1, None) for entry in entries) > 1:
         raise UnspelledError(f"its newshape {shape} holds sizes that were open when the model was built")
-    had = product(node.shape)
-    counts = product(n for n in wanted if n != -1)
-    if -1 in wanted and isinstance(had, int) and isinstance(counts, int) and (not counts or had % counts):
-        if node.resized:
-            raise UnspelledError(f"it reshapes to {wanted}, for which the model was made")
-        raise ValueError(f"shape {text(node.shape)} cannot become {wanted}")
-    return reshaped(node, build, completed(wanted, node.shape, node.name))
+    return reshaped(build, node.x, completed_of(node, entries, node.shape), resized=node.resized)
 
 
 @HANDLERS.handles("ops.Ravel")
@@ -669,15 +603,12 @@ def _ravel(node: Node, build: Builder) -> Made:
 def _transpose(node: Node, build: Builder) -> Made:
     stated = node.get("axes")
     order = range(node.rank - 1, -1, -1) if stated is None else per_axis("axes", stated, node.rank)
-    return permuted(build, node.x, [dim_of(axis, node.rank) for axis in order])
+    return permuted(build, node.x, [axis_of(axis, node.rank) for axis in order])
 
 
 @HANDLERS.handles("ops.Swapaxes")
 def _swapaxes(node: Node, build: Builder) -> Made:
-    order = list(range(node.rank))
-    a, b = node.axis("axis1"), node.axis("axis2")
-    order[a], order[b] = order[b], order[a]
-    return permuted(build, node.x, order)
+    return permuted(build, node.x, operations.swapped(node.rank, node.axis("axis1"), node.axis("axis2")))
 
 
 @HANDLERS.handles("ops.Moveaxis")
@@ -686,10 +617,8 @@ def _moveaxis(node: Node, build: Builder) -> Made:
     for name in ("source", "destination"):
         dims = node.get(name)
         entries = dims if isinstance(dims, (list, tuple)) else (dims,)
-        ends.append([dim_of(whole_number(name, axis), node.rank) for axis in entries])
-    if any(len(set(end)) != len(end) for end in ends):
-        raise ValueError("it moves an axis twice")
-    return permuted(build, node.x, move(node.rank, ends[0], ends[1]))
+        ends.append([axis_of(whole_number(name, axis), node.rank) for axis in entries])
+    return permuted(build, node.x, operations.moved(node.rank, ends[0], ends[1]))
 
 
 @HANDLERS.handles("ops.ExpandDims")
@@ -700,7 +629,7 @@ def _expand_dims(node: Node, build: Builder) -> Made:
     if rank > MAX_REPEATS:
         raise ValueError(f"it adds {len(entries)} dimensions")
     return build(
-        program.Unsqueeze(dims=tuple(sorted({dim_of(whole_number("axis", n), rank) for n in entries}))), node.x
+        program.Unsqueeze(dims=tuple(sorted({axis_of(whole_number("axis", n), rank) for n in entries}))), node.x
     )
 
 

@@ -8,24 +8,15 @@ from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.keras.layers import slid
-from rfgraph.importers.keras.nodes import (
-    HANDLERS,
-    Made,
-    Node,
-    dim_of,
-    flat,
-    pointwise,
-    product_of_last,
-    size,
-    whole_number,
-)
+from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat, product_of_last, size
 from rfgraph.importers.keras.weights import cell_weights, cells_of
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, exact_quotient, product
 from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.arguments import axis_of, shape_of, whole_number
 from rfgraph.importers.spelling.attention import causal, is_self
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import shape_of  # fmt: skip
+from rfgraph.importers.spelling.operations import pointwise
 
 # Recurrences. Every step reads what comes before it; backward ones hand out their steps last first, and then the map is
 # turned round, which no window says.
@@ -181,8 +172,6 @@ def attended(
 
     Parameters
     ----------
-    build
-        What it is written with.
     query, key, value
         Tensors whose last dimension is that of the channels, and whose last but one that of the heads, if any.
     axes
@@ -278,7 +267,7 @@ def _multi_head(node: Node, build: Builder) -> Made:
     stated = node.get("attention_axes")
     entries = tuple(range(1, rank - 1)) if stated is None else stated
     entries = entries if isinstance(entries, (list, tuple)) else (entries,)
-    axes = tuple(sorted({dim_of(whole_number("attention_axes", axis), rank) for axis in entries}))
+    axes = tuple(sorted({axis_of(whole_number("attention_axes", axis), rank) for axis in entries}))
     if any(len(shape_of(other)) != rank for other in (value, key)) or not set(axes) <= set(range(1, rank - 1)):
         raise UnspelledError("its query and its keys do not have the same dimensions")
     heads, each = size("num_heads", node.get("num_heads")), size("key_dim", node.get("key_dim"))

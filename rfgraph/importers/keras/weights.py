@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, TypeAlias
 
-from rfgraph.importers.keras.nodes import HANDLERS, Node, size, whole_number
+from rfgraph.importers.keras.nodes import HANDLERS, Node, einsum_dense, size
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import NOTHING, Value
-from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling.arguments import shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import shape_of
 
 #: Cells within cells within cells: no deeper than this.
 MAX_CELLS = 64
@@ -38,8 +37,6 @@ def learned(node: Node, layer: Mapping[str, Any]) -> Value:
 
     Parameters
     ----------
-    node
-        The call.
     layer
         The config of the layer, of which each layer has one.
     """
@@ -79,21 +76,8 @@ def _dense(node: Node) -> Shapes:
 
 @_learned("EinsumDense")
 def _einsum_dense(node: Node) -> Shapes:
-    equation, stated = str(node.get("equation", "")), node.get("output_shape")
-    kernel = equation.partition("->")[0].rpartition(",")[2].strip()
-    contract = products.einsum(equation, (node.rank, len(kernel)))
-    if contract is None:
-        raise UnspelledError("it takes a diagonal")
-    sizes: dict[str, Dim] = dict(zip(contract.operands[0], node.shape, strict=True))
-    entries = list(stated) if isinstance(stated, (list, tuple)) else [stated]
-    for label, entry in zip(reversed(contract.output), reversed(entries), strict=False):
-        if entry is not None and label not in sizes:
-            sizes[label] = size("output_shape", entry)
-    bias = node.get("bias_axes", "")
-    if any(label not in sizes for label in (*contract.operands[1], *bias)):
-        raise UnspelledError("its output_shape does not say all sizes")
-    weights: Shapes = [tuple(sizes[label] for label in contract.operands[1])]
-    return [*weights, tuple(sizes[label] for label in bias)] if bias else weights
+    _, kernel, bias = einsum_dense(node)
+    return [kernel, bias] if bias else [kernel]
 
 
 def _window(node: Node, axes: int) -> tuple[tuple[int, ...], Dim]:

@@ -74,12 +74,8 @@ class Counts:
 
     Parameters
     ----------
-    read
-        The program.
     views
         How its inputs carry the axes.
-    axes
-        How many there are.
     """
 
     def __init__(self, read: Program, views: Mapping[str, View | None], axes: int) -> None:

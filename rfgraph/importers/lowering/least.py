@@ -104,11 +104,11 @@ def too_short(step: Instruction) -> str:
 
 def along_axes(least: tuple[Taken, ...], view: View | None, axes: int) -> list[Taken]:
     """Return which sizes an input may have along each axis, of those along its dimensions."""
-    found = [ANY] * axes
+    by_axis = [ANY] * axes
     for sizes, dim in zip(least, () if view is None else view.dims, strict=False):
         for axis in dim.axes if sizes != ANY else ():
-            found[axis] = sizes if len(dim.parts) == 1 else UNTOLD
-    return found
+            by_axis[axis] = sizes if len(dim.parts) == 1 else UNTOLD
+    return by_axis
 
 
 def _needed(program: Program) -> Iterator[tuple[Expression, int]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from rfgraph.importers.lowering.origins import Lost, Origins, after, joined, lai
 from rfgraph.importers.lowering.recipes import Recipes
 from rfgraph.importers.lowering.rules import Operands, place
 from rfgraph.importers.lowering.taken import nothing, overlaps, take
+from rfgraph.importers.lowering.views import View
 from rfgraph.importers.program.folding import given
 from rfgraph.importers.program.primitives import (
     Concat,
@@ -221,8 +223,7 @@ def place_all(
             base = moves.base(step.output.name)
             joins = isinstance(step.primitive, Concat) and len(step.inputs) > 1
             if base in placed and (maps.gave_up or joins or moves.writes(step)):
-                rows = {axis for p in operands if p is not None for axis, _ in p.taken}
-                output = _by_number(moves, maps, step, output, placed[base], values[base], rows)
+                output = _by_number(moves, maps, step, operands, output, placed[base], values[base])
             if maps.gave_up and isinstance(step.primitive, Take) and operands[0] is not None:
                 output = rules_moves.among_blocks(maps, step, operands[0], step.primitive.dim) or output
             taken, weighs = _taken(step, operands, output), _weighs(step, operands, output)
@@ -246,13 +247,20 @@ def place_all(
 
 
 def _by_number(
-    moves: Moves, maps: LoweringBuilder, step: Instruction, output: Placed, base: Placed, value: Value, rows: set[int]
+    moves: Moves,
+    maps: LoweringBuilder,
+    step: Instruction,
+    operands: Operands,
+    output: Placed,
+    base: Placed,
+    value: Value,
 ) -> Placed:
     """Return what a step takes of the tensor whose elements it moves, found by their numbers where that says more.
 
-    It does where no rule follows the step; where frames that overlap are put side by side, or rows of the axes ``rows``
-    that were taken one by one; where positions are stacked; and where constants are written over some rows of a map.
+    It does where no rule follows the step; where frames that overlap are put side by side, blocks, or rows that were
+    taken one by one; where positions are stacked; and where constants are written over some rows of a map.
     """
+    rows = {axis for p in operands if p is not None for axis, _ in p.taken}
     numbers = None if base.view is None else moves.numbers(step, value)
     reading = None if base.view is None or numbers is None else read_back(base.view, value.shape or (), numbers)
     if reading is None:
@@ -260,6 +268,7 @@ def _by_number(
     if not maps.gave_up and output.view is not None and not moves.writes(step):
         kept = {axis for axis in output.view.axes if output.view.extent(axis) != 1} - rows
         same = kept >= {axis for axis in reading.first if reading.along(axis)}
+        same = same and not (_joins_blocks(step, operands) and _has_fewer(output.view, reading))
         if same and not overlaps(reading) and not _stacks(step, reading):
             return output
     maps.take_back()
@@ -273,6 +282,18 @@ def _stacks(step: Instruction, reading: Reading) -> bool:
     d = step.primitive.dim
     new = all(value.shape is not None and value.shape[d] == 1 for value in step.inputs)
     return new and any(digit.steps for digit in reading.digits[d])
+
+
+def _joins_blocks(step: Instruction, operands: Operands) -> bool:
+    """Return whether a step lays tensors end to end along a dimension that carries a part of an axis."""
+    d = step.primitive.dim if isinstance(step.primitive, Concat) else 0
+    views = [p.view for p in operands if p is not None and p.view is not None]
+    return isinstance(step.primitive, Concat) and any(v.dims[d].axes and v.whole(d) is None for v in views)
+
+
+def _has_fewer(view: View, reading: Reading) -> bool:
+    """Return whether a view tells fewer positions apart than there are."""
+    return any(view.extent(axis) != prod(digit.size for digit in reading.along(axis)) for axis in reading.first)
 
 
 def _taken(step: Instruction, operands: Operands, output: Placed) -> frozenset[tuple[int, int]]:
@@ -290,7 +311,7 @@ def _taken(step: Instruction, operands: Operands, output: Placed) -> frozenset[t
     for d, first in cut:
         if isinstance(first, int) and p is not None and p.view is not None and (axis := p.view.whole(d)) is not None:
             rows.add((axis, first))
-    return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1 and axis not in output.full)
+    return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1)
 
 
 def _is_cut(p: Placed, d: int) -> bool:

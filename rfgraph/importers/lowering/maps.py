@@ -114,8 +114,6 @@ class LoweringBuilder:
 
     Parameters
     ----------
-    name
-        Name of the network.
     axes
         How many spatial axes it has.
     treat
@@ -472,8 +470,6 @@ class LoweringBuilder:
 
         Parameters
         ----------
-        p
-            A tensor.
         fold
             Also fold positions that stand among the channels.
         """
@@ -525,8 +521,6 @@ class LoweringBuilder:
 
         Parameters
         ----------
-        operands
-            The tensors.
         labels
             The label of each dimension of each tensor.
         output

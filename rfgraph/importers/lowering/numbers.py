@@ -51,6 +51,8 @@ class Reading:
 
     digits: tuple[tuple[Digit, ...], ...]  # per dimension of the result, the most significant first
     first: Mapping[int, int]  # axis -> the position that the steps count from
+    #: Axis -> the position at each combination of its digits, the last fastest, where steps do not add up to it.
+    tables: Mapping[int, Table]
 
     def along(self, axis: int) -> list[Digit]:
         """Return the digits on which the position along ``axis`` depends."""
@@ -238,20 +240,45 @@ def read_back(view: View, base: Sequence[Dim], numbers: Numbers) -> Reading | No
     reads = [read[line] for line in lines]
     if not np.array_equal(_spread(reads, np.logical_and), read):
         return None
-    first, steps = {}, {}
+    first, steps, joint = {}, {}, dict[int, list[int]]()
     for axis, positions in places.items():
         taken = np.where(read, positions[numbers], 0)
         first[axis] = int(taken[at])
         steps[axis] = [np.where(one, taken[line] - first[axis], 0) for line, one in zip(lines, reads, strict=True)]
         if not np.array_equal(np.where(read, _spread(steps[axis], np.add) + first[axis], 0), taken):
-            return None
-    digits = []
+            joint[axis] = _varying(taken)
+            if not read.all() or not _is_one_each(numbers, taken, joint[axis]):
+                return None
+    tables = {axis: tuple(_alone(places[axis][numbers], dims).tolist()) for axis, dims in joint.items()}
+    apart = {d: axis for axis, dims in joint.items() for d in dims}
+    digits: list[tuple[Digit, ...]] = []
+    own: tuple[Digit, ...] | None
     for d, one in enumerate(reads):
-        own = _digits(d, {axis: steps[axis][d] for axis in steps}, one, numbers[lines[d]])
+        moving = {axis: steps[axis][d] for axis in steps if axis not in joint}
+        if d in apart:
+            alone = len(apart) == sum(map(len, joint.values())) and not any(line.any() for line in moving.values())
+            own = (Digit(d, len(one), {apart[d]: steps[apart[d]][d]}, one),) if alone else None
+        else:
+            own = _digits(d, moving, one, numbers[lines[d]])
         if own is None:
             return None
         digits.append(own)
-    return Reading(tuple(digits), first)
+    return Reading(tuple(digits), first, tables)
+
+
+def _varying(positions: Numbers) -> list[int]:
+    """Return the dimensions along which positions differ."""
+    return [d for d in range(positions.ndim) if positions.shape[d] > 1 and np.diff(positions, axis=d).any()]
+
+
+def _alone(elements: Numbers, dims: Sequence[int]) -> Numbers:
+    """Return those at each combination of steps along some dimensions, at the first step along the others."""
+    return elements[tuple(slice(None) if d in dims else 0 for d in range(elements.ndim))].reshape(-1)
+
+
+def _is_one_each(numbers: Numbers, positions: Numbers, dims: Sequence[int]) -> bool:
+    """Return whether along some dimensions no two elements are of one position: none are channels."""
+    return len(np.unique(_alone(numbers, dims))) == len(np.unique(_alone(positions, dims)))
 
 
 def _places(view: View, base: Sequence[int], axis: int) -> Numbers:

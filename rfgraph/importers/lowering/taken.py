@@ -90,7 +90,7 @@ def take_along(maps: LoweringBuilder, step: Instruction, p: Placed, d: int, rows
     axis = view.whole(d)
     if axis is not None and rows.shape[1:] == () and rows.size > 1 and (rows == rows.flat[0]).all():
         one = Digit(0, rows.size, {axis: np.zeros_like(rows)}, np.ones(rows.size, dtype=np.bool_))
-        reading: Reading | None = Reading(((one,),), {axis: int(rows.flat[0])})  # one position again and again
+        reading: Reading | None = Reading(((one,),), {axis: int(rows.flat[0])}, {})  # one position again and again
     else:
         reading = read_back(alone, (size,), rows)
     if reading is None and rows.ndim > 1:
@@ -166,6 +166,8 @@ def _pads(table: Table, size: int) -> list[int] | None:
 def _along(axis: int, reading: Reading) -> _Along:
     digits = reading.along(axis)
     first = reading.first[axis]
+    if axis in reading.tables:
+        return _Along(reading.tables[axis], None, _laid(digits, axis))
     paces = [_pace(digit, axis) for digit in digits]
     if len(digits) > 1 and None not in paces:
         reach = {id(digit): (pace or 0) * digit.size for digit, pace in zip(digits, paces, strict=True)}
@@ -181,12 +183,19 @@ def _along(axis: int, reading: Reading) -> _Along:
             channels = {id(digit): Part(digit.size) for digit in inner}
             window = (kernel, stride, dilation)
             return _Along(tuple(range(first, first + span)), window, {id(digits[0]): Part(size, axis), **channels})
+    elif len(digits) > 1:  # as they lie along the axis, so that a tensor put together again is a map again
+        digits.sort(key=lambda digit: -_gap(digit, axis))
+    return _Along(_combined([(digit, axis) for digit in digits], first), None, _laid(digits, axis))
+
+
+def _laid(digits: Sequence[Digit], axis: int) -> dict[int, Part]:
+    """Return the part of an axis that each of its digits is, the last of which goes on by single positions."""
     parts = {}
     stride = 1
     for digit in reversed(digits):
         parts[id(digit)] = Part(digit.size, axis, stride)
         stride *= digit.size
-    return _Along(_combined([(digit, axis) for digit in digits], first), None, parts)
+    return parts
 
 
 def _pace(digit: Digit, axis: int) -> int | None:
@@ -195,6 +204,12 @@ def _pace(digit: Digit, axis: int) -> int | None:
     pace = int(steps[1] - steps[0])
     even = pace > 0 and digit.read.all() and np.array_equal(steps, np.arange(digit.size) * pace)
     return pace if even else None
+
+
+def _gap(digit: Digit, axis: int) -> int:
+    """Return how far apart the nearest two of its steps are, 0 if it has but one."""
+    gaps = np.diff(np.unique(digit.steps[axis]))
+    return int(gaps.min()) if gaps.size else 0
 
 
 def _combined(digits: Sequence[tuple[Digit, int]], first: int) -> Table:

@@ -23,10 +23,10 @@ from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, product
 from rfgraph.importers.program.primitives import NOTHING, Value
 from rfgraph.importers.program.shapes import completed
-from rfgraph.importers.spelling import products, shared, vocabulary
+from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
 from rfgraph.importers.spelling.attention import summed, weights
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import axes_of, axis_of, shape_of
 
 # Functions of one element, and of several blobs.
 
@@ -194,7 +194,7 @@ def _deconv(node: Node, build: Builder) -> Made:
         pairs = []
         for i, size in enumerate(node.shape()[1:]):
             grown = (size - 1) * window["stride"][i] + (window["kernel"][i] - 1) * window["dilation"][i] + 1 + extra[i]
-            total = shared.whole_number("crop", grown - wanted[i])
+            total = whole_number("crop", grown - wanted[i])
             less = max(total, 0) // 2
             first = less if padding == "same_upper" else max(total, 0) - less
             pairs.append((first, total - first))
@@ -241,10 +241,8 @@ def _pool(node: Node, build: Builder) -> Made:
         sizes = _per_axis(node, alongs, "wanted", 0)
         wanted = [size if n == ABSENT else n for n, size in zip(sizes, node.shape()[1:], strict=True)]
         kept = tuple(d for d, n, size in zip(dims, wanted, node.shape()[1:], strict=True) if n != size)
-        if all(wanted[d - 1] == 1 for d in kept):
-            return build(program.Reduce(function="mean" if average else "max", dims=kept), node.x)
-        adaptive = program.AdaptivePool(function=function, dims=kept, sizes=tuple(_known(wanted[d - 1]) for d in kept))
-        return build(adaptive, node.x)
+        numbers = [whole_number("output size", wanted[d - 1]) for d in kept]
+        return operations.adaptive_pool(build, node.x, function, kept, numbers)
     kernel = _per_axis(node, alongs, "kernel", None)
     stride = _per_axis(node, alongs, "stride", 1)
     mode = node.integer_of(5)
@@ -258,16 +256,12 @@ def _pool(node: Node, build: Builder) -> Made:
         ceil_mode = mode == 0
         if ceil_mode and any(s > k - after for s, k, (_, after) in zip(stride, kernel, padding, strict=True)):
             # A last window that begins in the padding counts here; in PyTorch it does not, and in the primitive.
-            padding, ceil_mode = shared.padded_up(node.shape()[1:], kernel, stride, padding), False
+            padding, ceil_mode = operations.padded_up(node.shape()[1:], kernel, stride, padding), False
     primitive = program.Slide(
         function=function, dims=dims, kernel=kernel, stride=stride, padding=padding, dilation=(1,) * axes,
         ceil_mode=ceil_mode,
     )  # fmt: skip
     return build(primitive, node.x)
-
-
-def _known(size: Dim) -> int:
-    return shared.whole_number("output size", size)
 
 
 # Resolutions.
@@ -327,10 +321,7 @@ def _shuffle(node: Node, build: Builder) -> Made:
     shape, groups = node.shape(), node.integer_of(0, 1)
     if groups < 1 or not isinstance(shape[0], int) or shape[0] % groups:
         raise UnspelledError(f"its {shape[0]} channels are not split into {groups} groups")
-    first = shape[0] // groups if node.integer_of(1) else groups
-    split = build(program.Reshape(shape=(first, shape[0] // first, *shape[1:])), node.x, part="split")
-    turned = build(program.Transpose(permutation=(1, 0, *range(2, len(shape) + 1))), split, part="turned")
-    return build(program.Reshape(shape=shape), turned)
+    return operations.shuffled(build, node.x, 0, shape[0] // groups if node.integer_of(1) else groups)
 
 
 # Norms, reductions and mixtures.
@@ -402,13 +393,7 @@ def _reduce(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("GLU")
 def _glu(node: Node, build: Builder) -> Made:
-    d = axis_of(node.integer_of(0), node.rank())
-    half = node.shape()[d] // 2
-    parts = [
-        build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), node.x, part=name)
-        for name, start, stop in (("value", 0, half), ("gate", half, None))
-    ]
-    return build(program.Pointwise(function="mul"), *parts)
+    return operations.gated(build, node.x, axis_of(node.integer_of(0), node.rank()))
 
 
 # Products and recurrences.
@@ -456,11 +441,8 @@ def _gemm(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("MatMul")
 def _matmul(node: Node, build: Builder) -> Made:
-    plain = products.matmul(node.rank(0), node.rank(1))
-    turned = plain.operands[1]
-    if node.integer_of(0) and len(turned) > 1:
-        turned = (*turned[:-2], *reversed(turned[-2:]))
-    return build(program.Contract(operands=(plain.operands[0], turned), output=plain.output), node.x, node.input(1))
+    primitive = products.matmul(node.rank(0), node.rank(1), (False, node.integer_of(0)))
+    return build(primitive, node.x, node.input(1))
 
 
 #: Recurrences -> how many matrices they have for each of inputs and states.
@@ -497,7 +479,7 @@ def _attention(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Concat")
 def _concat(node: Node, build: Builder) -> Made:
-    return build(program.Concat(dim=axis_of(node.integer_of(0), node.rank())), *node.tensors())
+    return operations.concat(build, node.tensors(), node.integer_of(0))
 
 
 @HANDLERS.handles("Slice")
@@ -511,7 +493,7 @@ def _slice(node: Node, build: Builder) -> Made:
         each: Dim = rest // (len(sizes) - k) if size == ABSENT else size  # the rest is shared by those that are left
         pieces.append(each)
         rest = rest - each
-    return shared.split(build, node.x, d, pieces, node.names)
+    return operations.split(build, node.x, d, pieces, node.names)
 
 
 @HANDLERS.handles("Crop")
@@ -569,10 +551,10 @@ def _tile(node: Node, build: Builder) -> Made:
     if repeats is None:
         counts = [1] * rank
         counts[axis_of(node.integer_of(0), rank)] = node.integer_of(1, 1)
-        return shared.tile(build, node.x, counts)
+        return operations.tile(build, node.x, counts)
     if len(repeats) > rank:
         raise UnspelledError("it makes its blob of more dimensions")
-    return shared.tile(build, node.x, [1] * (rank - len(repeats)) + [*repeats])
+    return operations.tile_as_numpy(build, node.x, repeats)
 
 
 # Numbering.
@@ -681,7 +663,7 @@ def _embed(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("DetectionOutput", "PSROIPooling", "Proposal", "ROIAlign", "ROIPooling", "YoloDetectionOutput",
                   "Yolov3DetectionOutput", "NonMaxSuppression")  # fmt: skip
 def _whole(node: Node, build: Builder) -> Made:
-    return shared.read_all(build, node.tensors(), node.names)
+    return operations.read_all(build, node.tensors(), node.names)
 
 
 NOT_FOLLOWED = {

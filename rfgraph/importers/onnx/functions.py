@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
+from rfgraph.importers.program.dimensions import Dim, product, unknown
 from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import vocabulary
+from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.spelling.arguments import axes_of, axis_of
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
-from rfgraph.importers.spelling.shared import axes_of, axis_of, band
+from rfgraph.importers.spelling.operations import band
 
 # Functions of one element.
 
@@ -196,8 +196,7 @@ def _top_k(node: Node, build: Builder) -> Made:
     count = node.stated("k", 1)
     if count is None:
         raise ValueError("k is missing")
-    mixed = build(program.Mix(function="sort", dims=(axis,)), node.input(0), part="sort")
-    largest = build(program.Slice(dims=(axis,), starts=(0,), stops=(count[0],), steps=(1,)), mixed)
+    largest = operations.largest(build, node.x, axis, count[0])
     return largest, largest
 
 
@@ -252,8 +251,8 @@ def _recurrent(node: Node, build: Builder) -> Made:
     split = build(program.Reshape(shape=(shape[0], shape[1], directions, hidden)), states, part="directions")
     order = (0, 1, 2, 3) if batch_first else (0, 2, 1, 3)
     y = build(program.Transpose(permutation=order), split, part="y")
-    end = ((0,), (1,)) if direction == "backward" else ((-1,), (None,))  # where the recurrence ends
-    last = build(program.Slice(dims=(time,), starts=end[0], stops=end[1], steps=(1,)), split, part="last")
+    start, stop = (0, 1) if direction == "backward" else (-1, None)  # where the recurrence ends
+    last = operations.cut(build, split, time, start, stop, part="last")
     dropped = build(program.Reduce(function="max", dims=(time,), keepdims=False), last, part="state")
     state = dropped if batch_first else build(program.Transpose(permutation=(1, 0, 2)), dropped, part="h")
     return y, state, state
@@ -265,31 +264,13 @@ def _recurrent(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("MatMul", "FusedMatMul", weights=(0, 1), named=1)
 @HANDLERS.handles("MatMulInteger", weights=(0, 1), sort="quantised", named=1)
 def _matmul(node: Node, build: Builder) -> Made:
-    return _product(node, build, node.input(0), node.input(1), node.shape(0), node.shape(1))
+    turned = node.get("transA"), node.get("transB")
+    return build(products.matmul(node.rank(0), node.rank(1), turned), node.input(0), node.input(1))
 
 
 @HANDLERS.handles("QLinearMatMul", weights=(0, 3), sort="quantised", named=3)
 def _qlinear_matmul(node: Node, build: Builder) -> Made:
-    return _product(node, build, node.input(0), node.input(3), node.shape(0), node.shape(3))
-
-
-def _product(node: Node, build: Builder, a: Value, b: Value, left: Shape, right: Shape) -> Value:
-    if not left or not right:
-        raise ValueError("an operand has no dimensions")
-    rank = max(len(left), len(right), 2)
-    batch = [f"b{i}" for i in range(rank - 2)]
-    rows = ["k"] if len(left) == 1 else ["i", "k"]
-    columns = ["k"] if len(right) == 1 else ["k", "j"]
-    if len(left) > 1:
-        rows = [*batch[rank - len(left) :], *rows]
-    if len(right) > 1:
-        columns = [*batch[rank - len(right) :], *columns]
-    if node.get("transA"):
-        rows[-2:] = reversed(rows[-2:])
-    if node.get("transB"):
-        columns[-2:] = reversed(columns[-2:])
-    output = [*batch, *(["i"] if len(left) > 1 else []), *(["j"] if len(right) > 1 else [])]
-    return build(program.Contract(operands=(tuple(rows), tuple(columns)), output=tuple(output)), a, b)
+    return build(products.matmul(node.rank(0), node.rank(3)), node.input(0), node.input(3))
 
 
 @HANDLERS.handles("Gemm", weights=(0, 1, 2), named=1)
@@ -297,51 +278,14 @@ def _gemm(node: Node, build: Builder) -> Made:
     rows = ("k", "i") if node.get("transA") else ("i", "k")
     columns = ("j", "k") if node.get("transB") else ("k", "j")
     primitive = program.Contract(operands=(rows, columns), output=("i", "j"))
-    product = build(primitive, node.input(0), node.input(1))
-    bias = node.optional(2)
-    return (
-        product
-        if bias is None or bias.constant
-        else build(program.Pointwise(function="add"), product, bias, part="bias")
-    )
+    return operations.with_bias(build, build(primitive, node.input(0), node.input(1)), node.optional(2))
 
 
 @HANDLERS.handles("Einsum", weights=EVERY)
 def _einsum(node: Node, build: Builder) -> Made:
-    equation = str(node.get("equation", "")).replace(" ", "")
-    terms, arrow, result = equation.partition("->")
-    operands = terms.split(",")
     tensors = node.tensors()
-    if len(operands) != len(tensors):
-        raise ValueError(f"equation {equation!r} has {len(operands)} operands, not {len(tensors)}")
-    named = [_labels(term, len(node.shape(i))) for i, term in enumerate(operands)]
-    if arrow:
-        output = _labels(result, None, named)
-    else:
-        letters = [label for label in terms if label.isalpha()]
-        once = sorted(label for label in set(letters) if letters.count(label) == 1)
-        dots = max((_dots(labels) for labels in named), key=len)
-        output = (*dots, *once)
-    if any(len(set(labels)) < len(labels) for labels in named):
-        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
-    return build(program.Contract(operands=tuple(named), output=output), *tensors)
-
-
-def _dots(labels: Sequence[str]) -> list[str]:
-    return [label for label in labels if label.startswith(".")]
-
-
-def _labels(term: str, rank: int | None, named: Sequence[Sequence[str]] = ()) -> tuple[str, ...]:
-    """Return one label per dimension; those of an ellipsis are counted from its end."""
-    before, dots, after = term.partition("...")
-    if not dots:
-        return tuple(term)
-    if rank is None:
-        middle = max((_dots(labels) for labels in named), key=len)
-    else:
-        count = rank - len(before) - len(after)
-        middle = [f".{i}" for i in range(count, 0, -1)]
-    return (*before, *middle, *after)
+    ranks = [node.rank(i) for i in range(len(tensors))]
+    return build(products.einsum(str(node.get("equation", "")), ranks), *tensors)
 
 
 @HANDLERS.handles("Attention", domain="")  # that of com.microsoft takes weights where this one takes keys

@@ -13,6 +13,7 @@ from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.arguments import axis_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.sampling import (
     at_each,
@@ -25,7 +26,6 @@ from rfgraph.importers.spelling.sampling import (
     write_grid,
     write_places,
 )
-from rfgraph.importers.spelling.shared import axis_of, whole_number
 
 
 @HANDLERS.handles("GridSample")

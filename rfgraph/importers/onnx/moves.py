@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, product, unknown
+from rfgraph.importers.program.dimensions import Dim, product
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.numbers import UNSEEN
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import completed
+from rfgraph.importers.spelling import operations
+from rfgraph.importers.spelling.arguments import axes_of, axis_of, whole_number
 from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
-from rfgraph.importers.spelling.shared import arange, axes_of, axis_of, whole_number
+from rfgraph.importers.spelling.operations import arange
 
 # Elements moved, dropped, added.
 
@@ -75,24 +75,10 @@ def _split(node: Node, build: Builder) -> Made:
     sizes = node.stated("split", 1)
     count = len(node.outputs)
     if not sizes:
-        each = -(-node.shape()[d] // (node.get("num_outputs") or count))
-        sizes = [each] * count
+        sizes = [-(-node.shape()[d] // (node.get("num_outputs") or count))] * count
     if len(sizes) != count:
         raise ValueError(f"it splits into {len(sizes)} parts but has {count} outputs")
-    return _pieces(node, build, node.input(0), d, sizes)
-
-
-def _pieces(node: Node, build: Builder, x: Value, d: int, sizes: Sequence[Dim]) -> list[Value]:
-    pieces, start = [], 0
-    for k, size in enumerate(sizes):
-        stop: Any = start + size
-        if k < len(node.outputs):
-            build.at(node.output(k), node.op)
-        part = "" if k < len(node.outputs) else str(k)
-        primitive = program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,))
-        pieces.append(build(primitive, x, part=part))
-        start = stop
-    return pieces
+    return operations.split(build, node.x, d, sizes, [(node.output(k), node.op) for k in range(count)])
 
 
 @HANDLERS.handles("QLinearConcat", weights=())
@@ -101,12 +87,7 @@ def _concat(node: Node, build: Builder) -> Made:
     tensors = node.tensors()
     if node.op == "QLinearConcat":  # scale and zero point of the output, then tensor, scale, zero point of each
         tensors = tensors[2::3]
-    if not tensors:
-        raise ValueError("it has no inputs")
-    rank = next((len(value.shape) for value in tensors if value.shape is not None), None)
-    if rank is None:
-        raise UnspelledError("the rank of its inputs is not known")
-    return build(program.Concat(dim=axis_of(node.get("axis", 1), rank)), *tensors)
+    return operations.concat(build, tensors, node.get("axis", 1))
 
 
 @HANDLERS.handles("Gather", weights=(0,), sort="stores")
@@ -126,19 +107,9 @@ def _expand(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("Tile")
 def _tile(node: Node, build: Builder) -> Made:
     repeats = node.stated_integers("repeats", 1)
-    tensor = node.input(0)
-    shape = node.shape()
-    if repeats is None or len(repeats) != len(shape):
-        raise ValueError(f"repeats {repeats} does not have one entry for each of the {len(shape)} dimensions")
-    grown = tuple(n if size == 1 else size for size, n in zip(shape, repeats, strict=True))
-    if grown != shape:
-        tensor = build(program.Expand(shape=grown), tensor)
-    for d, (size, count) in enumerate(zip(shape, repeats, strict=True)):
-        if size != 1 and count != 1:
-            if count > 64:
-                raise UnspelledError(f"it repeats dimension {d} {count} times")
-            tensor = build(program.Concat(dim=d), *[tensor] * count, part=f"{d}" if len(shape) > 1 else "")
-    return tensor if tensor is not node.input(0) else build(program.Pointwise(function="identity"), tensor)
+    if repeats is None:
+        raise ValueError("repeats is missing")
+    return operations.tile(build, node.x, repeats)
 
 
 @HANDLERS.handles("CenterCropPad")
@@ -240,10 +211,9 @@ def _constant_of_shape(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Shape")
 def _shape(node: Node, build: Builder) -> Made:
-    value = node.input(0)
-    if value.shape is None:
-        return build.weight(None, node.name)
-    return build.constant(list(value.shape[node.get("start", 0) : node.get("end")]), name=node.name)
+    shape = node.x.shape
+    kept = None if shape is None else shape[node.get("start", 0) : node.get("end")]
+    return operations.shape_constant(build, kept, node.name)
 
 
 @HANDLERS.handles("Size")
@@ -287,13 +257,8 @@ def _mel(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("OneHot", weights=())
 def _one_hot(node: Node, build: Builder) -> Made:
-    rank = node.rank()
     depth = node.stated("depth", 1)
-    d = axis_of(node.get("axis", -1), rank + 1)
-    wide = build(program.Unsqueeze(dims=(d,)), node.input(0), part="unsqueeze")
-    shape = list(wide.shape or ())
-    shape[d] = unknown(f"{node.name}.depth") if depth is None else depth[0]
-    return build(program.Expand(shape=tuple(shape)), build(program.Pointwise(function="one_hot"), wide), part="expand")
+    return operations.one_hot(build, node.x, None if depth is None else depth[0], node.get("axis", -1), node.name)
 
 
 # Sequences and optionals: what is in them is known while the model is read.
@@ -335,14 +300,7 @@ def _split_to_sequence(node: Node, build: Builder) -> Made:
         sizes = [min(sizes[0], whole_number("split", shape[d]) - k * sizes[0]) for k in range(count)]
     if len(sizes) > MAX_ELEMENTS:
         raise UnspelledError(f"it splits into {len(sizes)} parts")
-    pieces = [
-        build(
-            program.Slice(dims=(d,), starts=(sum(sizes[:k]),), stops=(sum(sizes[: k + 1]),), steps=(1,)),
-            node.input(0),
-            part=str(k),
-        )
-        for k in range(len(sizes))
-    ]
+    pieces = operations.split(build, node.x, d, sizes)
     if given is None and not node.get("keepdims", 1):
         pieces = [build(program.Squeeze(dims=(d,)), piece, part=f"{k}/squeeze") for k, piece in enumerate(pieces)]
     return [tuple(pieces)]
@@ -353,15 +311,7 @@ def _concat_from_sequence(node: Node, build: Builder) -> Made:
     items = node.sequence
     if not items:
         raise ValueError("its sequence is empty")
-    rank = next((len(value.shape) for value in items if value.shape is not None), None)
-    if rank is None:
-        raise UnspelledError("the rank of its inputs is not known")
-    if node.get("new_axis", 0):
-        d = axis_of(node.get("axis"), rank + 1)
-        items = tuple(build(program.Unsqueeze(dims=(d,)), item, part=f"unsqueeze/{k}") for k, item in enumerate(items))
-    else:
-        d = axis_of(node.get("axis"), rank)
-    return build(program.Concat(dim=d), *items)
+    return (operations.stack if node.get("new_axis", 0) else operations.concat)(build, items, node.get("axis"))
 
 
 @HANDLERS.handles("Optional", "OptionalGetElement")

@@ -13,9 +13,9 @@ from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.arguments import whole_number
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Node as Base
-from rfgraph.importers.spelling.shared import whole_number
 
 #: A tensor, or a sequence of tensors.
 Item: TypeAlias = "Value | tuple[Value, ...]"

@@ -32,9 +32,9 @@ from rfgraph.importers.program.exact import Data, data_of, simplest
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.primitives import Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.operations import either
 from rfgraph.importers.spelling.reader import MALFORMED
 from rfgraph.importers.spelling.reader import Reader as Base
-from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.spelling.stack import user_line
 
 #: Nodes read of one file, those of functions and loop bodies each time: beyond it the file is refused.

@@ -14,18 +14,17 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
 from rfgraph.importers import program
 from rfgraph.importers.openvino.nodes import HANDLERS, Made, Node
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, product
 from rfgraph.importers.program.primitives import CUBIC
 from rfgraph.importers.program.shapes import completed
-from rfgraph.importers.spelling import products, shared, vocabulary
+from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import arange, axes_of, axis_of, shape_of, weighted, whole_number
+from rfgraph.importers.spelling.operations import arange, weighted
 
 # Functions of one element, and of several tensors.
 
@@ -79,10 +78,7 @@ def _axes(node: Node, i: int) -> tuple[int, ...]:
 
 @HANDLERS.handles(*REDUCTIONS, weights=())
 def _reduce(node: Node, build: Builder) -> Made:
-    dims = _axes(node, 1)
-    if not dims:
-        return build(program.Pointwise(function="identity"), node.x)
-    return build(program.Reduce(function=REDUCTIONS[node.op], dims=dims, keepdims=node.flag("keep_dims")), node.x)
+    return operations.reduced(build, REDUCTIONS[node.op], node.x, _axes(node, 1), keepdims=node.flag("keep_dims"))
 
 
 @HANDLERS.handles("SoftMax", "LogSoftmax", weights=())
@@ -129,8 +125,7 @@ def _cumulative(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("TopK", weights=())
 def _top_k(node: Node, build: Builder) -> Made:
     axis, count = axis_of(node.number("axis"), node.rank()), node.sizes("k", 1)
-    mixed = build(program.Mix(function="sort", dims=(axis,)), node.x, part="sort")
-    values = build(program.Slice(dims=(axis,), starts=(0,), stops=(count[0],), steps=(1,)), mixed)
+    values = operations.largest(build, node.x, axis, count[0])
     return values, values
 
 
@@ -224,7 +219,7 @@ def _pool(node: Node, build: Builder) -> Made:
         spans = [(k - 1) * d + 1 for k, d in zip(kernel, window["dilation"], strict=True)]
         if any(s > n - after for s, n, (_, after) in zip(window["stride"], spans, padding, strict=True)):
             # A last window that begins in the padding counts here; in PyTorch it does not, and in the primitive.
-            padding, ceil_mode = shared.padded_up(node.shape()[2:], spans, window["stride"], padding), False
+            padding, ceil_mode = operations.padded_up(node.shape()[2:], spans, window["stride"], padding), False
     primitive = program.Slide(function=POOLS[node.op], **window, padding=padding, ceil_mode=ceil_mode)
     maxima = build(primitive, node.x)
     return maxima, maxima  # the indices of the maxima are read where the maxima are
@@ -233,13 +228,8 @@ def _pool(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("AdaptiveAvgPool", "AdaptiveMaxPool", weights=())
 def _adaptive_pool(node: Node, build: Builder) -> Made:
     sizes = node.integers("output shape", 1)
-    dims = tuple(range(2, 2 + len(sizes)))
-    average = node.op == "AdaptiveAvgPool"
-    if all(size == 1 for size in sizes):
-        output = build(program.Reduce(function="mean" if average else "max", dims=dims), node.x)
-    else:
-        function = "avg_pool" if average else "max_pool"
-        output = build(program.AdaptivePool(function=function, dims=dims, sizes=tuple(sizes)), node.x)
+    function = "avg_pool" if node.op == "AdaptiveAvgPool" else "max_pool"
+    output = operations.adaptive_pool(build, node.x, function, tuple(range(2, 2 + len(sizes))), sizes)
     return output, output
 
 
@@ -344,20 +334,16 @@ def _exchange(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ShuffleChannels", weights=())
 def _shuffle(node: Node, build: Builder) -> Made:
-    shape = node.shape()
-    d, groups = axis_of(node.number("axis", 1), len(shape)), node.number("group", 1)
+    d, groups = axis_of(node.number("axis", 1), node.rank()), node.number("group", 1)
     if groups < 1:
         raise ValueError(f"group {groups} is not positive")
-    grouped = (*shape[:d], groups, shape[d] // groups, *shape[d + 1 :])
-    split = build(program.Reshape(shape=grouped), node.x, part="split")
-    order = (*range(d), d + 1, d, *range(d + 2, len(shape) + 1))
-    return build(program.Reshape(shape=shape), build(program.Transpose(permutation=order), split, part="turned"))
+    return operations.shuffled(build, node.x, d, groups)
 
 
 @HANDLERS.handles("SpaceToBatch", "BatchToSpace", weights=())
 def _batch_exchange(node: Node, build: Builder) -> Made:
     blocks, before, after = (node.integers(what, i) for i, what in ((1, "blocks"), (2, "begins"), (3, "ends")))
-    spelt = shared.space_to_batch if node.op == "SpaceToBatch" else shared.batch_to_space
+    spelt = operations.space_to_batch if node.op == "SpaceToBatch" else operations.batch_to_space
     if blocks[0] != 1 or before[0] or after[0]:
         raise UnspelledError("it cuts the batch too")
     return spelt(build, node.x, blocks[1:], list(zip(before[1:], after[1:], strict=True)))
@@ -368,21 +354,14 @@ def _batch_exchange(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("MatMul", weights=(0, 1))
 def _matmul(node: Node, build: Builder) -> Made:
-    plain = products.matmul(node.rank(0), node.rank(1))
-    operands = []
-    for labels, turned in zip(plain.operands, ("transpose_a", "transpose_b"), strict=True):
-        turn = node.flag(turned) and len(labels) > 1
-        operands.append((*labels[:-2], *reversed(labels[-2:])) if turn else labels)
-    return build(program.Contract(operands=tuple(operands), output=plain.output), node.x, node.input(1))
+    turned = node.flag("transpose_a"), node.flag("transpose_b")
+    return build(products.matmul(node.rank(0), node.rank(1), turned), node.x, node.input(1))
 
 
 @HANDLERS.handles("Einsum", weights=(0, 1))
 def _einsum(node: Node, build: Builder) -> Made:
     equation, tensors = node.attributes.get("equation", ""), node.tensors()
-    primitive = products.einsum(equation, [len(shape_of(value)) for value in tensors])
-    if primitive is None:
-        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
-    return build(primitive, *tensors)
+    return build(products.einsum(equation, [len(shape_of(value)) for value in tensors]), *tensors)
 
 
 @HANDLERS.handles("ScaledDotProductAttention", weights=())
@@ -430,8 +409,8 @@ def _sequence(node: Node, build: Builder) -> Made:
     if way == "bidirectional":
         state = build(program.Reduce(function="max", dims=(1,), keepdims=False), split, part="state")
     else:
-        ends: tuple[Any, Any] = ((0,), (1,)) if way == "reverse" else ((-1,), (None,))
-        last = build(program.Slice(dims=(1,), starts=ends[0], stops=ends[1], steps=(1,)), split, part="last")
+        start, stop = (0, 1) if way == "reverse" else (-1, None)
+        last = operations.cut(build, split, 1, start, stop, part="last")
         state = build(program.Squeeze(dims=(1,)), last, part="state")
     return (y, state, state)[: 1 + states]
 
@@ -458,7 +437,7 @@ def _strided_slice(node: Node, build: Builder) -> Made:
     strides = node.integers("strides", 3) if node.optional(3) is not None else [1] * len(begin)
     masks = {name: _mask(node, name) for name in
              ("begin_mask", "end_mask", "new_axis_mask", "shrink_axis_mask", "ellipsis_mask")}  # fmt: skip
-    return shared.strided_slice(build, node.x, begin, end, strides, **masks)
+    return operations.strided_slice(build, node.x, begin, end, strides, **masks)
 
 
 @HANDLERS.handles("Slice", weights=())
@@ -487,16 +466,16 @@ def _split(node: Node, build: Builder) -> Made:
         count = node.number("num_splits")
         if count != len(node.outputs):
             raise ValueError(f"it splits into {count} parts but has {len(node.outputs)} outputs")
-        return shared.split(build, node.x, axis, count, node.names)
+        return operations.split(build, node.x, axis, count, node.names)
     sizes = node.sizes("split_lengths", 2)
     if len(sizes) != len(node.outputs):
         raise ValueError(f"it splits into {len(sizes)} parts but has {len(node.outputs)} outputs")
-    return shared.split(build, node.x, axis, sizes, node.names)
+    return operations.split(build, node.x, axis, sizes, node.names)
 
 
 @HANDLERS.handles("Concat", weights=())
 def _concat(node: Node, build: Builder) -> Made:
-    return build(program.Concat(dim=axis_of(node.number("axis"), node.rank())), *node.tensors())
+    return operations.concat(build, node.tensors(), node.number("axis"))
 
 
 @HANDLERS.handles("Gather", weights=(0,))
@@ -508,10 +487,7 @@ def _gather(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Tile", weights=())
 def _tile(node: Node, build: Builder) -> Made:
-    repeats = node.integers("repeats", 1)
-    if len(repeats) < node.rank():
-        repeats = [1] * (node.rank() - len(repeats)) + repeats
-    return shared.tile(build, node.x, repeats)
+    return operations.tile_as_numpy(build, node.x, node.integers("repeats", 1))
 
 
 @HANDLERS.handles("Broadcast", weights=())
@@ -525,26 +501,20 @@ def _broadcast(node: Node, build: Builder) -> Made:
 def _reverse(node: Node, build: Builder) -> Made:
     if node.text("mode") != "index":
         raise UnspelledError("its mode is not index")
-    dims = _axes(node, 1)
-    ends = (None,) * len(dims)
-    return build(program.Slice(dims=dims, starts=ends, stops=ends, steps=(-1,) * len(dims)), node.x)
+    return operations.flipped(build, node.x, _axes(node, 1))
 
 
 @HANDLERS.handles("Roll", weights=())
 def _roll(node: Node, build: Builder) -> Made:
     shifts, axes = node.integers("shift", 1), node.integers("axes", 2)
     shifts = shifts * len(axes) if len(shifts) == 1 else shifts
-    rolled = node.x
-    for k, (shift, axis) in enumerate(zip(shifts, axes, strict=True)):
-        roll = program.Roll(dim=axis_of(axis, node.rank()), shift=shift)
-        rolled = build(roll, rolled, part="" if k == len(axes) - 1 else str(k))
-    return rolled
+    return operations.rolled(build, node.x, axes, shifts)
 
 
 @HANDLERS.handles("OneHot", weights=())
 def _one_hot(node: Node, build: Builder) -> Made:
     depth = node.sizes("depth", 1)
-    return shared.one_hot(build, node.x, depth[0], node.number("axis", -1), node.name)
+    return operations.one_hot(build, node.x, depth[0], node.number("axis", -1), node.name)
 
 
 # Numbering.
@@ -586,8 +556,7 @@ def _transpose(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ShapeOf", weights=())
 def _shape_of(node: Node, build: Builder) -> Made:
-    shape = node.x.shape
-    return build.weight(None, node.name) if shape is None else build.constant(np.array([*shape], dtype=object))
+    return operations.shape_constant(build, node.x.shape, node.name)
 
 
 @HANDLERS.handles("Range", weights=())

@@ -25,8 +25,6 @@ def causal(
 
     Parameters
     ----------
-    build
-        What it is written with.
     query, key, value
         Tensors whose last dimension is that of the channels.
     rows, columns
@@ -58,8 +56,6 @@ def weights(
 
     Parameters
     ----------
-    build
-        What it is written with.
     query, key
         Tensors whose last dimension is that of the channels.
     rows, columns

@@ -63,8 +63,6 @@ class Handlers(Generic[Handler]):
 
         Parameters
         ----------
-        ops
-            Their names.
         domain
             The domain that they are of, where ops of other domains are called so and are not the same.
         weights, sort, named

@@ -11,8 +11,8 @@ from typing import Any
 from rfgraph.frozen import dataclass
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.spelling.arguments import shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import shape_of, whole_number
 
 
 @dataclass(frozen=True)

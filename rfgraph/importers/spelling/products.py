@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rfgraph.importers.program.primitives import Contract
+from rfgraph.importers.spelling.handlers import UnspelledError
 
 
-def matmul(left: int, right: int) -> Contract:
-    """Return numpy's matrix product of tensors of ``left`` and ``right`` dimensions.
+def matmul(left: int, right: int, turned: Sequence[object] = (False, False)) -> Contract:
+    """Return numpy's matrix product of tensors of ``left`` and ``right`` dimensions; ``turned`` are transposed before.
 
     Examples
     --------
@@ -20,15 +21,19 @@ def matmul(left: int, right: int) -> Contract:
     batch = [f"b{i}" for i in range(max(left, right, 2) - 2)]
     rows = ["k"] if left == 1 else [*batch[len(batch) + 2 - left :], "i", "k"]
     columns = ["k"] if right == 1 else [*batch[len(batch) + 2 - right :], "k", "j"]
+    for labels, turn in zip((rows, columns), turned, strict=True):
+        labels[-2:] = reversed(labels[-2:]) if turn else labels[-2:]
     output = [*batch, *(["i"] if left > 1 else []), *(["j"] if right > 1 else [])]
     return Contract(operands=(tuple(rows), tuple(columns)), output=tuple(output))
 
 
-def einsum(equation: str, ranks: Sequence[int]) -> Contract | None:
-    """Return what ``einsum`` computes of tensors of ``ranks`` dimensions; ``None`` if it takes a diagonal.
+def einsum(equation: str, ranks: Sequence[int]) -> Contract:
+    """Return what ``einsum`` computes of tensors of ``ranks`` dimensions.
 
     Raises
     ------
+    UnspelledError
+        If it takes a diagonal.
     ValueError
         If the equation does not fit the operands.
 
@@ -52,7 +57,7 @@ def einsum(equation: str, ranks: Sequence[int]) -> Contract | None:
         letters = [label for label in terms if label.isalpha()]
         output = (*dots, *sorted(label for label in set(letters) if letters.count(label) == 1))
     if any(len(set(own)) < len(own) for own in labels):
-        return None
+        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
     known = {label for own in labels for label in own}
     if not set(output) <= known or len(set(output)) < len(output):
         raise ValueError(f"equation {equation!r} makes dimensions that no operand has, or one twice")

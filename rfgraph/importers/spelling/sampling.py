@@ -135,8 +135,6 @@ def grid_of(rows: Any, sizes: Sequence[Dim]) -> list[list[int]] | None:
     ----------
     rows
         What constant indices hold: one index per dimension in each row.
-    sizes
-        The dimensions.
 
     Examples
     --------

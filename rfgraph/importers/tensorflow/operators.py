@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-
-import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
-from rfgraph.importers.program.numbers import computed
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed
-from rfgraph.importers.spelling import products, vocabulary
-from rfgraph.importers.spelling import shared as spellings
+from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import axes_of, axis_of, shape_of
 from rfgraph.importers.tensorflow import windows as tensorflow_windows  # noqa: F401  handlers register
 from rfgraph.importers.tensorflow.nodes import BOOL, FLOATS, HANDLERS, Item, Made, Node, Rows, with_range
 from rfgraph.importers.tensorflow.windows import layout_of
@@ -40,7 +34,7 @@ def _band(node: Node, build: Builder) -> Made:
     below, above = (None if (data := node.input(i).data) is None else data.elements.flat[0] for i in (1, 2))
     if not isinstance(below, int) or not isinstance(above, int):
         return build(program.Pointwise(function="trilu"), node.input(0))
-    return spellings.band(build, node.input(0), None if below < 0 else below, None if above < 0 else above)
+    return operations.band(build, node.input(0), None if below < 0 else below, None if above < 0 else above)
 
 
 @HANDLERS.handles(*BIASES, weights=(1,))
@@ -70,7 +64,7 @@ def _each(node: Node, build: Builder) -> Made:
         outputs.append(
             build(program.Pointwise(function="identity"), value)
             if node.op == "IdentityN"
-            else _shape_constant(build, value, node.output(k))
+            else operations.shape_constant(build, value.shape, node.output(k))
         )
     return outputs
 
@@ -103,11 +97,7 @@ def _floor_div(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Select")
 def _select(node: Node, build: Builder) -> Made:
-    condition, a, b = node.tensors()[:3]
-    if condition.shape is not None and a.shape is not None and len(condition.shape) == 1 < len(a.shape):
-        added = tuple(range(1, len(a.shape)))  # one for each of a batch
-        condition = build(program.Unsqueeze(dims=added), condition, part="condition")
-    return build(program.Pointwise(function="where"), condition, a, b)
+    return operations.chosen(build, *node.tensors()[:3])
 
 
 @HANDLERS.handles("Cast")
@@ -145,10 +135,7 @@ REDUCTIONS = vocabulary.names("tensorflow", vocabulary.REDUCTIONS)
 @HANDLERS.handles(*REDUCTIONS)
 def _reduce(node: Node, build: Builder) -> Made:
     dims = axes_of(node.integers("reduction axes", 1), node.rank())
-    if not dims:
-        return build(program.Pointwise(function="identity"), node.input(0))
-    keepdims = node.flag("keep_dims")
-    return build(program.Reduce(function=REDUCTIONS[node.op], dims=dims, keepdims=keepdims), node.input(0))
+    return operations.reduced(build, REDUCTIONS[node.op], node.x, dims, keepdims=node.flag("keep_dims"))
 
 
 @HANDLERS.handles("ArgMax", "ArgMin")
@@ -190,9 +177,7 @@ def _cumulate(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("TopKV2", "TopK")
 def _top_k(node: Node, build: Builder) -> Made:
     count: Dim = node.number("k") if node.op == "TopK" else node.numbers("k", 1)[0]
-    d = node.rank() - 1
-    mixed = build(program.Mix(function="sort", dims=(d,)), node.input(0), part="sort")
-    largest = build(program.Slice(dims=(d,), starts=(0,), stops=(count,), steps=(1,)), mixed)
+    largest = operations.largest(build, node.x, node.rank() - 1, count)
     return [largest, largest]
 
 
@@ -250,14 +235,9 @@ def _selected(node: Node, build: Builder, shapes: Sequence[Shape | None]) -> lis
                   weights=(0, 1))  # fmt: skip
 def _matmul(node: Node, build: Builder) -> Made:
     left, right = node.input(0), node.input(1)
-    plain = products.matmul(len(shape_of(left)), len(shape_of(right)))
-    rows, columns = (list(labels) for labels in plain.operands)
-    if node.flag("adj_x") or node.flag("transpose_a"):
-        rows[-2:] = reversed(rows[-2:])
-    if node.flag("adj_y") or node.flag("transpose_b"):
-        columns[-2:] = reversed(columns[-2:])
+    turned = node.flag("adj_x") or node.flag("transpose_a"), node.flag("adj_y") or node.flag("transpose_b")
     fused = node.get("fused_ops") if node.op == "_FusedMatMul" else None
-    primitive = program.Contract(operands=(tuple(rows), tuple(columns)), output=plain.output)
+    primitive = products.matmul(len(shape_of(left)), len(shape_of(right)), turned)
     product = build(primitive, left, right, part="product" if fused else "")
     if not fused:
         return with_range(node, build, product)
@@ -268,10 +248,7 @@ def _matmul(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("Einsum", weights=(0, 1))
 def _einsum(node: Node, build: Builder) -> Made:
     equation, tensors = node.text("equation"), node.tensors()
-    primitive = products.einsum(equation, [len(shape_of(value)) for value in tensors])
-    if primitive is None:
-        raise UnspelledError(f"its equation {equation!r} takes a diagonal")
-    return build(primitive, *tensors)
+    return build(products.einsum(equation, [len(shape_of(value)) for value in tensors]), *tensors)
 
 
 # Elements moved, dropped, added.
@@ -280,7 +257,7 @@ def _einsum(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("Pad", "PadV2", "MirrorPad")
 def _pad(node: Node, build: Builder) -> Made:
     mode = node.text("mode", "REFLECT") if node.op == "MirrorPad" else "CONSTANT"
-    return spellings.mirror_pad(build, node.input(0), node.pairs("paddings", 1), mode)
+    return operations.mirror_pad(build, node.input(0), node.pairs("paddings", 1), mode)
 
 
 MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
@@ -290,7 +267,7 @@ MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axi
 def _strided_slice(node: Node, build: Builder) -> Made:
     masks = {name: node.number(name, 0) for name in MASKS}
     begin, end = _bounds(node, 1, masks, "begin_mask"), _bounds(node, 2, masks, "end_mask")
-    return spellings.strided_slice(build, node.input(0), begin, end, node.integers("strides", 3), **masks)
+    return operations.strided_slice(build, node.input(0), begin, end, node.integers("strides", 3), **masks)
 
 
 def _bounds(node: Node, i: int, masks: dict[str, int], mask: str) -> Sequence[Dim]:
@@ -303,36 +280,30 @@ def _bounds(node: Node, i: int, masks: dict[str, int], mask: str) -> Sequence[Di
 
 @HANDLERS.handles("Slice")
 def _slice(node: Node, build: Builder) -> Made:
-    begin, sizes, shape = node.amounts("begin", 1), node.amounts("size", 2), node.shape()
-    if len(begin) != len(shape) or len(sizes) != len(shape):
-        raise ValueError(f"its {len(begin)} begins and {len(sizes)} sizes are not one for each of {len(shape)} axes")
-    stops = [None if size == -1 else start + size for start, size in zip(begin, sizes, strict=True)]
-    dims = tuple(range(len(shape)))
-    primitive = program.Slice(dims=dims, starts=tuple(begin), stops=tuple(stops), steps=(1,) * len(shape), whole=True)
-    return build(primitive, node.input(0))
+    return operations.box(build, node.x, node.amounts("begin", 1), node.amounts("size", 2))
 
 
 @HANDLERS.handles("Split")
 def _split(node: Node, build: Builder) -> Made:
     count = node.number("num_split")
-    return spellings.split(build, node.input(1), node.integer("axis", 0), count, node.outputs(min(count, 1 << 16)))
+    return operations.split(build, node.input(1), node.integer("axis", 0), count, node.outputs(min(count, 1 << 16)))
 
 
 @HANDLERS.handles("SplitV")
 def _split_v(node: Node, build: Builder) -> Made:
     sizes = node.sizes("sizes", 1)
-    return spellings.split(build, node.input(0), node.integer("axis", 2), sizes, node.outputs(len(sizes)))
+    return operations.split(build, node.input(0), node.integer("axis", 2), sizes, node.outputs(len(sizes)))
 
 
 @HANDLERS.handles("Unpack")
 def _unpack(node: Node, build: Builder) -> Made:
     count = node.number("num")
-    return spellings.unstack(build, node.input(0), node.number("axis", 0), count, node.outputs(min(count, 1 << 16)))
+    return operations.unstack(build, node.input(0), node.number("axis", 0), count, node.outputs(min(count, 1 << 16)))
 
 
 @HANDLERS.handles("Pack")
 def _pack(node: Node, build: Builder) -> Made:
-    return spellings.stack(build, node.tensors(), node.number("axis", 0))
+    return operations.stack(build, node.tensors(), node.number("axis", 0))
 
 
 @HANDLERS.handles("ConcatV2", "Concat", "QuantizedConcat")
@@ -343,14 +314,7 @@ def _concat(node: Node, build: Builder) -> Made:
         tensors, place = node.tensors(1), 0
     else:  # axis, tensors, and the least and greatest of each
         tensors, place = node.tensors(1, 1 + node.number("N")), 0
-    rank = next((len(value.shape) for value in tensors if value.shape is not None), None)
-    if not tensors:
-        raise ValueError("it has no inputs")
-    if rank is None:
-        raise UnspelledError("the rank of its inputs is not known")
-    axis = axis_of(node.integer("axis", place), rank)
-    joined = build(program.Concat(dim=axis), *tensors)
-    return with_range(node, build, joined)
+    return with_range(node, build, operations.concat(build, tensors, node.integer("axis", place)))
 
 
 @HANDLERS.handles("GatherV2", "Gather", "ResourceGather", weights=(0,))
@@ -363,7 +327,7 @@ def _gather(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Tile")
 def _tile(node: Node, build: Builder) -> Made:
-    return spellings.tile(build, node.input(0), node.integers("multiples", 1))
+    return operations.tile(build, node.input(0), node.integers("multiples", 1))
 
 
 @HANDLERS.handles("BroadcastTo")
@@ -373,29 +337,20 @@ def _broadcast_to(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Roll")
 def _roll(node: Node, build: Builder) -> Made:
-    shifts, axes, tensor = node.integers("shift", 1), node.integers("axis", 2), node.input(0)
-    if len(shifts) != len(axes) or not shifts:
-        raise ValueError(f"it has {len(shifts)} shifts for {len(axes)} axes")
-    for k, (axis, shift) in enumerate(zip(axes, shifts, strict=True)):
-        dim = axis_of(axis, node.rank())
-        tensor = build(program.Roll(dim=dim, shift=shift), tensor, part=str(k) if k < len(axes) - 1 else "")
-    return tensor
+    return operations.rolled(build, node.x, node.integers("axis", 2), node.integers("shift", 1))
 
 
 @HANDLERS.handles("ReverseV2", "Reverse")
 def _reverse(node: Node, build: Builder) -> Made:
     stated = node.integers("axes", 1)
-    rank = node.rank()
-    dims = tuple(d for d, turned in enumerate(stated) if turned) if node.op == "Reverse" else axes_of(stated, rank)
-    if not dims:
-        return build(program.Pointwise(function="identity"), node.input(0))
-    ends = (None,) * len(dims)
-    return build(program.Slice(dims=dims, starts=ends, stops=ends, steps=(-1,) * len(dims)), node.input(0))
+    flags = node.op == "Reverse"
+    dims = [d for d, turned in enumerate(stated) if turned] if flags else axes_of(stated, node.rank())
+    return operations.flipped(build, node.x, dims)
 
 
 @HANDLERS.handles("OneHot")
 def _one_hot(node: Node, build: Builder) -> Made:
-    return spellings.one_hot(build, node.input(0), node.numbers("depth", 1)[0], node.number("axis", -1), node.name)
+    return operations.one_hot(build, node.input(0), node.numbers("depth", 1)[0], node.number("axis", -1), node.name)
 
 
 # Numbering.
@@ -440,13 +395,9 @@ def _variable(node: Node, build: Builder) -> Made:
     return build.weight(shape if known else None, node.name)
 
 
-def _shape_constant(build: Builder, value: Value, name: str) -> Value:
-    return build.weight(None, name) if value.shape is None else build.constant(list(value.shape), name=name)
-
-
 @HANDLERS.handles("Shape", "VariableShape")
 def _shape(node: Node, build: Builder) -> Made:
-    return _shape_constant(build, node.input(0), node.name)
+    return operations.shape_constant(build, node.x.shape, node.name)
 
 
 @HANDLERS.handles("Rank")
@@ -463,7 +414,7 @@ def _size(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Range")
 def _range(node: Node, build: Builder) -> Made:
-    return spellings.arange(build, node.tensors()[:3], node.name)
+    return operations.arange(build, node.tensors()[:3], node.name)
 
 
 @HANDLERS.handles("LinSpace")
@@ -473,25 +424,7 @@ def _linspace(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Fill")
 def _fill(node: Node, build: Builder) -> Made:
-    sizes, value = node.sizes("dims", 0), node.input(1)
-    if not value.constant:
-        return build(program.Expand(shape=sizes), value)
-    return _filled(node, build, sizes, value)
-
-
-def _filled(node: Node, build: Builder, sizes: Sequence[Dim], value: Value) -> Value:
-    count = product(sizes)
-    if isinstance(count, int) and value.data is not None and value.data.elements.size == 1:
-        integer = value.data.integer
-        if 0 <= count <= (MAX_ELEMENTS if integer else MAX_FLOATS):
-            elements = np.full(tuple(sizes), value.data.elements.flat[0], dtype=object)  # type: ignore[type-var]
-            return build.constant(elements, integer=integer, name=node.name)
-    weight = build.weight(tuple(sizes), node.name)
-    held = value.held(build.tells_learned) if isinstance(count, int) and value.shape == () else None
-    if held is None or not held.own:
-        return weight
-    shape = tuple(size for size in sizes if isinstance(size, int))
-    return replace(weight, numbers=computed(lambda number: np.broadcast_to(number, shape), [held], own=True))
+    return operations.filled(build, node.sizes("dims", 0), node.input(1), node.name)
 
 
 @HANDLERS.handles("ZerosLike", "OnesLike")
@@ -499,7 +432,7 @@ def _like(node: Node, build: Builder) -> Made:
     shape, integer = node.input(0).shape, node.number("T", 1) not in FLOATS
     if shape is None:
         return build.weight(None, node.name)
-    return _filled(node, build, shape, build.constant(int(node.op == "OnesLike"), integer=integer))
+    return operations.filled(build, shape, build.constant(int(node.op == "OnesLike"), integer=integer), node.name)
 
 
 RANDOM = (

@@ -11,9 +11,9 @@ from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, product, unknown
 from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import shared as spellings
+from rfgraph.importers.spelling import operations
+from rfgraph.importers.spelling.arguments import shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import shape_of, whole_number
 from rfgraph.importers.tensorflow.nodes import HANDLERS, Made, Node, with_range
 
 
@@ -85,7 +85,7 @@ def _convolved(
         bound=build.bound(weight, range(axes)),
     )  # fmt: skip
     shape = _ranked(node, axes, layout.channel, channels)
-    return weighted(build, build(primitive, x, part=part, shape=shape), weight)
+    return operations.weighted(build, build(primitive, x, part=part, shape=shape), weight)
 
 
 def _ranked(node: Node, axes: int, channel: int, channels: Dim | None = None) -> Shape:
@@ -94,14 +94,6 @@ def _ranked(node: Node, axes: int, channel: int, channels: Dim | None = None) ->
     if channels is not None:
         sizes[channel] = channels
     return tuple(sizes)
-
-
-def weighted(build: Builder, product: Value, weight: Value) -> Value:
-    """Return what a convolution makes whose weight, if the network computes it, is read whole by every output."""
-    if weight.constant:
-        return product
-    read = build(program.Whole(shape=()), weight, part="weight")
-    return build(program.Pointwise(function="mul"), product, read, part="weighted")
 
 
 def _atrous(
@@ -168,11 +160,11 @@ def _padded(node: Node, build: Builder) -> Made:
     if resized:
         corners = node.flag("resize_align_corners")
         build.at(f"{node.name}/resize", node.op)
-        x = spellings.resize(
+        x = operations.resize(
             build, x, node.sizes("size", 1), "linear", align_corners=corners, half_pixel_centers=False
         )  # fmt: skip
     build.at(f"{node.name}/pad", node.op)
-    x = spellings.mirror_pad(build, x, node.pairs("paddings", 1 + resized), node.text("mode", "REFLECT"))
+    x = operations.mirror_pad(build, x, node.pairs("paddings", 1 + resized), node.text("mode", "REFLECT"))
     build.at(node.name, node.op)
     return _convolved(node, build, x, node.input(2 + resized), 2)
 
@@ -197,7 +189,7 @@ def _transposed(node: Node, build: Builder) -> Made:
     for i, d in enumerate(layout.dims):
         span = (kernel[i] - 1) * dilation[i] + 1
         pads = padding[i] if how == "EXPLICIT" and not isinstance(padding, str) else how
-        crops.append(spellings.transposed_crop(shape[d], sizes[i], span, stride[i], pads))
+        crops.append(operations.transposed_crop(shape[d], sizes[i], span, stride[i], pads))
     channels, groups = filters[-2], 1
     if node.op.startswith("Depthwise"):
         groups = filters[-2] if isinstance(filters[-2], int) else 1
@@ -206,7 +198,7 @@ def _transposed(node: Node, build: Builder) -> Made:
         dilation=dilation, channel=layout.channel, channels=channels, groups=groups,
         bound=build.bound(weight, range(axes)),
     )  # fmt: skip
-    return weighted(build, build(primitive, x), weight)
+    return operations.weighted(build, build(primitive, x), weight)
 
 
 # Pools.
@@ -258,7 +250,7 @@ def _dilation(node: Node, build: Builder) -> Made:
         stride=layout.of(node.several("strides", 4)), padding=_paddings(node, layout),
         dilation=layout.of(node.several("rates", 4)),
     )  # fmt: skip
-    return weighted(build, build(primitive, node.input(0)), node.input(1))
+    return operations.weighted(build, build(primitive, node.input(0)), node.input(1))
 
 
 @HANDLERS.handles("ExtractImagePatches", "ExtractVolumePatches")
@@ -281,7 +273,7 @@ RESIZES = {"ResizeBilinear": "linear", "ResizeBicubic": "cubic", "ResizeNearestN
 
 @HANDLERS.handles(*RESIZES, "QuantizedResizeBilinear")
 def _resize(node: Node, build: Builder) -> Made:
-    resized = spellings.resize(
+    resized = operations.resize(
         build, node.input(0), node.amounts("size", 1), RESIZES.get(node.op, "linear"),
         align_corners=node.flag("align_corners"), half_pixel_centers=node.flag("half_pixel_centers"),
     )  # fmt: skip
@@ -317,7 +309,7 @@ def _scale_and_translate(node: Node, build: Builder) -> Made:
         return build(program.Pointwise(function="identity"), x)
     primitive = program.Resize(
         dims=tuple(kept), sizes=tuple(sizes[d - 1] for d in kept), mode=KERNELS[kernel], coordinates="half_pixel",
-        antialias=node.flag("antialias", True), coefficient=spellings.KEYS,
+        antialias=node.flag("antialias", True), coefficient=operations.KEYS,
     )  # fmt: skip
     return build(primitive, x)
 
@@ -368,14 +360,14 @@ def _exchange(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("SpaceToBatchND", "BatchToSpaceND")
 def _batch_nd(node: Node, build: Builder) -> Made:
     blocks, amounts = node.integers("block", 1), node.pairs("padding", 2)
-    spelt = spellings.space_to_batch if node.op == "SpaceToBatchND" else spellings.batch_to_space
+    spelt = operations.space_to_batch if node.op == "SpaceToBatchND" else operations.batch_to_space
     return spelt(build, node.input(0), blocks, amounts)
 
 
 @HANDLERS.handles("SpaceToBatch", "BatchToSpace")
 def _batch(node: Node, build: Builder) -> Made:
     blocks, amounts = [node.number("block_size")] * 2, node.pairs("padding", 1)
-    spelt = spellings.space_to_batch if node.op == "SpaceToBatch" else spellings.batch_to_space
+    spelt = operations.space_to_batch if node.op == "SpaceToBatch" else operations.batch_to_space
     return spelt(build, node.input(0), blocks, amounts)
 
 

@@ -10,19 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, bounds, product
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
+from rfgraph.importers.program.dimensions import Dim, Shape, product
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed, text
-from rfgraph.importers.spelling import products, shared, vocabulary
+from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Node as Base
-from rfgraph.importers.spelling.shared import arange, axis_of, shape_of, transposed_crop, weighted, whole_number
+from rfgraph.importers.spelling.operations import arange, transposed_crop, weighted
 
 Made: TypeAlias = "Value | Sequence[Value]"
 
@@ -93,11 +91,7 @@ def _floor_div(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("SELECT")
 def _select(node: Node, build: Builder) -> Made:
-    condition, a, b = node.input(0), node.input(1), node.input(2)
-    missing = len(shape_of(a)) - len(shape_of(condition))
-    if len(shape_of(condition)) == 1 and missing > 0:  # it chooses whole rows of the first dimension
-        condition = build(program.Unsqueeze(dims=tuple(range(1, 1 + missing))), condition, part="rows")
-    return build(program.Pointwise(function="where"), condition, a, b)
+    return operations.chosen(build, node.input(0), node.input(1), node.input(2))
 
 
 @HANDLERS.handles("CAST")
@@ -210,11 +204,7 @@ def _transpose_conv_bias(node: Node, build: Builder) -> Made:
     convolved = _transposed(
         build, node.x, node.input(1), wanted, weight[1:3], _entries(node, STRIDES, 2), how, weight[0]
     )
-    return (
-        convolved
-        if bias is None or bias.constant
-        else build(program.Pointwise(function="add"), convolved, bias, part="bias")
-    )
+    return operations.with_bias(build, convolved, bias)
 
 
 #: Custom operators whose options are integers of 32 bits in a row -> what these are.
@@ -254,7 +244,7 @@ def _dilate(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 def _resize(node: Node, build: Builder) -> Made:
-    return shared.resize(
+    return operations.resize(
         build, node.x, node.sizes("size", 1), "linear" if node.op == "RESIZE_BILINEAR" else "nearest",
         align_corners=bool(node.option("AlignCorners")), half_pixel_centers=bool(node.option("HalfPixelCenters")),
     )  # fmt: skip
@@ -275,7 +265,7 @@ def _exchange(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND")
 def _batch_nd(node: Node, build: Builder) -> Made:
-    spelt = shared.space_to_batch if node.op == "SPACE_TO_BATCH_ND" else shared.batch_to_space
+    spelt = operations.space_to_batch if node.op == "SPACE_TO_BATCH_ND" else operations.batch_to_space
     ends = node.integers("padding", 2)
     return spelt(build, node.x, node.integers("block shape", 1), [*zip(ends[::2], ends[1::2], strict=True)])
 
@@ -287,12 +277,8 @@ REDUCTIONS = vocabulary.names("tflite", vocabulary.REDUCTIONS)
 
 @HANDLERS.handles(*REDUCTIONS)
 def _reduce(node: Node, build: Builder) -> Made:
-    rank = node.rank()
-    dims = tuple(sorted({axis_of(d, rank) for d in node.integers("axes", 1)}))
-    if not dims:
-        return build(program.Pointwise(function="identity"), node.x)
-    primitive = program.Reduce(function=REDUCTIONS[node.op], dims=dims, keepdims=bool(node.option("KeepDims")))
-    return build(primitive, node.x)
+    dims = axes_of(node.integers("axes", 1), node.rank())
+    return operations.reduced(build, REDUCTIONS[node.op], node.x, dims, keepdims=bool(node.option("KeepDims")))
 
 
 @HANDLERS.handles("ARG_MAX", "ARG_MIN")
@@ -319,10 +305,7 @@ def _cumulative(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("TOPK_V2")
 def _top_k(node: Node, build: Builder) -> Made:
-    last = axis_of(-1, node.rank())
-    mixed = build(program.Mix(function="sort", dims=(last,)), node.x, part="sort")
-    count = node.sizes("k", 1)[0]
-    largest = build(program.Slice(dims=(last,), starts=(0,), stops=(count,), steps=(1,)), mixed)
+    largest = operations.largest(build, node.x, axis_of(-1, node.rank()), node.sizes("k", 1)[0])
     return largest, largest
 
 
@@ -344,25 +327,16 @@ def _fully_connected(node: Node, build: Builder) -> Made:
         raise ValueError(f"its weight has shape {text(weight)}, not 2 dimensions")
     if not node.option("KeepNumDims") and node.rank() != 2:
         shape = completed((-1, weight[1]), node.shape(), node.name)
-        x = _reshaped(node, build, shape, part="rows")
+        x = operations.reshaped(build, x, shape, resized=node.resized, part="rows")
     rows = tuple(f"b{i}" for i in range(len(shape_of(x)) - 1))
     primitive = program.Contract(operands=((*rows, "k"), ("j", "k")), output=(*rows, "j"))
-    product = build(primitive, x, node.input(1))
-    bias = node.optional(2)
-    return (
-        product
-        if bias is None or bias.constant
-        else build(program.Pointwise(function="add"), product, bias, part="bias")
-    )
+    return operations.with_bias(build, build(primitive, x, node.input(1)), node.optional(2))
 
 
 @HANDLERS.handles("BATCH_MATMUL")
 def _batch_matmul(node: Node, build: Builder) -> Made:
-    primitive = products.matmul(node.rank(0), node.rank(1))
-    operands = []
-    for labels, turned in zip(primitive.operands, (node.option("AdjX"), node.option("AdjY")), strict=True):
-        operands.append((*labels[:-2], *reversed(labels[-2:])) if turned else labels)
-    return build(program.Contract(operands=tuple(operands), output=primitive.output), node.x, node.input(1))
+    turned = node.option("AdjX"), node.option("AdjY")
+    return build(products.matmul(node.rank(0), node.rank(1), turned), node.x, node.input(1))
 
 
 # Recurrences. Those over a sequence read all of it; those of one step find what came before in a state, a constant.
@@ -432,20 +406,12 @@ def _sequence(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("PAD", "PADV2", "MIRROR_PAD")
 def _pad(node: Node, build: Builder) -> Made:
     mode = ("REFLECT", "SYMMETRIC")[node.setting("Mode")] if node.op == "MIRROR_PAD" else "CONSTANT"
-    return shared.mirror_pad(build, node.x, node.pairs("paddings", 1), mode)
+    return operations.mirror_pad(build, node.x, node.pairs("paddings", 1), mode)
 
 
 @HANDLERS.handles("SLICE")
 def _slice(node: Node, build: Builder) -> Made:
-    starts, sizes = node.sizes("begin", 1), node.sizes("size", 2)
-    rank = node.rank()
-    if not len(starts) == len(sizes) == rank:
-        raise ValueError(f"begin {starts} and size {sizes} do not have {rank} entries each")
-    stops = [None if size == -1 else start + size for start, size in zip(starts, sizes, strict=True)]
-    primitive = program.Slice(
-        dims=tuple(range(rank)), starts=tuple(starts), stops=tuple(stops), steps=(1,) * rank, whole=True
-    )
-    return build(primitive, node.x)
+    return operations.box(build, node.x, node.sizes("begin", 1), node.sizes("size", 2))
 
 
 MASKS = {
@@ -460,36 +426,32 @@ def _strided_slice(node: Node, build: Builder) -> Made:
     if node.options.get("Offset"):  # its ends are counted from where it begins
         end = tuple(start + length for start, length in zip(begin, end, strict=True))
     masks = {mask: node.setting(name) for mask, name in MASKS.items()}
-    return shared.strided_slice(build, node.x, begin, end, node.integers("strides", 3), **masks)
+    return operations.strided_slice(build, node.x, begin, end, node.integers("strides", 3), **masks)
 
 
 @HANDLERS.handles("SPLIT", "SPLIT_V")
 def _split(node: Node, build: Builder) -> Made:
     if node.op == "SPLIT":
-        return shared.split(build, node.input(1), node.integer("axis", 0), len(node.outputs), node.names)
+        return operations.split(build, node.input(1), node.integer("axis", 0), len(node.outputs), node.names)
     sizes = node.sizes("sizes", 1)
     if len(sizes) != len(node.outputs):
         raise ValueError(f"it splits into {len(sizes)} parts but has {len(node.outputs)} outputs")
-    return shared.split(build, node.x, node.integer("axis", 2), sizes, node.names)
+    return operations.split(build, node.x, node.integer("axis", 2), sizes, node.names)
 
 
 @HANDLERS.handles("UNPACK")
 def _unpack(node: Node, build: Builder) -> Made:
-    return shared.unstack(build, node.x, node.setting("Axis"), len(node.outputs), node.names)
+    return operations.unstack(build, node.x, node.setting("Axis"), len(node.outputs), node.names)
 
 
 @HANDLERS.handles("CONCATENATION")
 def _concatenation(node: Node, build: Builder) -> Made:
-    tensors = node.tensors()
-    ranks = [len(value.shape) for value in tensors if value.shape is not None]
-    if not ranks:
-        raise UnspelledError("the rank of its inputs is not known")
-    return build(program.Concat(dim=axis_of(node.setting("Axis"), ranks[0])), *tensors)
+    return operations.concat(build, node.tensors(), node.setting("Axis"))
 
 
 @HANDLERS.handles("PACK")
 def _pack(node: Node, build: Builder) -> Made:
-    return shared.stack(build, node.tensors(), node.setting("Axis"))
+    return operations.stack(build, node.tensors(), node.setting("Axis"))
 
 
 @HANDLERS.handles("GATHER")
@@ -506,7 +468,7 @@ def _embedding(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("TILE")
 def _tile(node: Node, build: Builder) -> Made:
-    return shared.tile(build, node.x, node.integers("multiples", 1))
+    return operations.tile(build, node.x, node.integers("multiples", 1))
 
 
 @HANDLERS.handles("BROADCAST_TO")
@@ -516,21 +478,10 @@ def _broadcast_to(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("REVERSE_V2")
 def _reverse(node: Node, build: Builder) -> Made:
-    dims = tuple(sorted({axis_of(d, node.rank()) for d in node.integers("axes", 1)}))
-    ends = (None,) * len(dims)
-    return build(program.Slice(dims=dims, starts=ends, stops=ends, steps=(-1,) * len(dims)), node.x)
+    return operations.flipped(build, node.x, axes_of(node.integers("axes", 1), node.rank()))
 
 
 # Numbering.
-
-
-def _reshaped(node: Node, build: Builder, shape: Shape, part: str = "") -> Value:
-    more = bounds(product(shape) - product(node.shape()))
-    if (more.least is not None and more.least > 0) or (more.greatest is not None and more.greatest < 0):
-        if node.resized:
-            raise UnspelledError(f"it reshapes to {text(shape)}, for which the model was made")
-        raise ValueError(f"shape {text(node.shape())} cannot become {text(shape)}")
-    return build(program.Reshape(shape=shape), node.x, part=part)
 
 
 @HANDLERS.handles("RESHAPE")
@@ -538,7 +489,7 @@ def _reshape(node: Node, build: Builder) -> Made:
     wanted: Sequence[Dim] = node.sizes("shape", 1) if node.optional(1) is not None else node.option("NewShape")
     if [*wanted] == [0] and product(node.shape()) == 1:
         wanted = []  # how old files write the shape of a scalar
-    return _reshaped(node, build, completed(wanted, node.shape(), node.name))
+    return operations.reshaped(build, node.x, completed(wanted, node.shape(), node.name), resized=node.resized)
 
 
 @HANDLERS.handles("SQUEEZE")
@@ -572,8 +523,7 @@ def _bitcast(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("SHAPE")
 def _shape(node: Node, build: Builder) -> Made:
-    shape = node.x.shape
-    return build.weight(None, node.name) if shape is None else build.constant(list(shape), name=node.name)
+    return operations.shape_constant(build, node.x.shape, node.name)
 
 
 @HANDLERS.handles("RANK")
@@ -589,15 +539,7 @@ def _broadcast_args(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("FILL")
 def _fill(node: Node, build: Builder) -> Made:
-    sizes: Any = node.sizes("shape", 0)
-    value = node.input(1)
-    if not value.constant:
-        return build(program.Expand(shape=sizes), value)
-    count = product(sizes)
-    if value.data is None or not isinstance(count, int) or count > (MAX_ELEMENTS if value.data.integer else MAX_FLOATS):
-        return build.weight(sizes, node.name)
-    filled = np.full(sizes, value.data.elements.flat[0], dtype=object)
-    return build.constant(filled, integer=value.data.integer, name=node.name)
+    return operations.filled(build, node.sizes("shape", 0), node.input(1), node.name)
 
 
 @HANDLERS.handles("RANGE")
@@ -617,11 +559,7 @@ def _random(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ONE_HOT")
 def _one_hot(node: Node, build: Builder) -> Made:
-    d = axis_of(node.setting("Axis"), node.rank() + 1)
-    wide = build(program.Unsqueeze(dims=(d,)), node.x, part="unsqueeze")
-    shape = list(shape_of(wide))
-    shape[d] = node.sizes("depth", 1)[0]
-    return build(program.Expand(shape=tuple(shape)), build(program.Pointwise(function="one_hot"), wide), part="expand")
+    return operations.one_hot(build, node.x, node.sizes("depth", 1)[0], node.setting("Axis"), node.name)
 
 
 # What reads all of its input, or is not followed, and why.
@@ -629,7 +567,7 @@ def _one_hot(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "MULTINOMIAL")
 def _whole(node: Node, build: Builder) -> Made:
-    return shared.read_all(build, node.tensors(), node.names)
+    return operations.read_all(build, node.tensors(), node.names)
 
 
 NOT_FOLLOWED = {

@@ -15,8 +15,8 @@ from rfgraph.importers.program.dimensions import Shape, symbol
 from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.primitives import Given, Program, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.operations import either
 from rfgraph.importers.spelling.reader import Reader as Base
-from rfgraph.importers.spelling.shared import either
 from rfgraph.importers.tflite.operators import HANDLERS, Made, Node, Output
 
 #: Operators read of one file, those of bodies each time: beyond it the file is refused.

@@ -1,4 +1,4 @@
-"""PyTorch's operators that read or write where another tensor says; they register with ``operators``.
+"""PyTorch's operators that read or write where another tensor says; they register with ``HANDLERS``.
 
 Constant indices of boxes of neighbours are slices, and exact. What the network computes, or what is no box, is read
 whole along the dimensions that are indexed: a bound.
@@ -16,6 +16,7 @@ from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product
 from rfgraph.importers.program.folding import constant
 from rfgraph.importers.program.primitives import Instruction, Value
 from rfgraph.importers.program.shapes import broadcast
+from rfgraph.importers.spelling.arguments import shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.sampling import (
     BY_INDEX,
@@ -30,8 +31,7 @@ from rfgraph.importers.spelling.sampling import (
     write_places,
     write_rows,
 )
-from rfgraph.importers.spelling.shared import shape_of
-from rfgraph.importers.torch.operators import HANDLERS, Made, Node, whole_number
+from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
 
 @HANDLERS.handles("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")

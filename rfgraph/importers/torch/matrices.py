@@ -1,4 +1,4 @@
-"""PyTorch's operators on matrices and pairs of vectors, and losses; they register with ``operators``."""
+"""PyTorch's operators on matrices and pairs of vectors, and losses."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast
-from rfgraph.importers.spelling import products
+from rfgraph.importers.spelling import operations, products
+from rfgraph.importers.spelling.arguments import shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.shared import shape_of
-from rfgraph.importers.torch.operators import HANDLERS, Made, Node, reshaped, whole_number
+from rfgraph.importers.torch.moves import reshaped
+from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
 
 @HANDLERS.handles("cdist", "_cdist_forward", "_euclidean_dist")
@@ -157,24 +158,18 @@ def _at_least_dims(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("fliplr", "flipud")
 def _flips(node: Node, build: Builder) -> Made:
-    d = 1 if node.op == "fliplr" else 0
-    return build(program.Slice(dims=(d,), starts=(None,), stops=(None,), steps=(-1,)), node.x)
+    return operations.flipped(build, node.x, (1 if node.op == "fliplr" else 0,))
 
 
 @HANDLERS.handles("rot90")
 def _rot90(node: Node, build: Builder) -> Made:
     a, b = (whole_number("dims", d) % node.rank for d in (node.sizes("dims") if "dims" in node.arguments else (0, 1)))
     turns = node.integer("k", 1) % 4
-    order = list(range(node.rank))
-    order[a], order[b] = order[b], order[a]
-    turned = node.x
-    flipped = {1: (b,), 2: (a, b), 3: (a,)}.get(turns, ())
-    if flipped:
-        backward = program.Slice(
-            dims=flipped, starts=(None,) * len(flipped), stops=(None,) * len(flipped), steps=(-1,) * len(flipped)
-        )
-        turned = build(backward, turned, part="flipped" if turns % 2 else "")
-    return build(program.Transpose(permutation=tuple(order)), turned) if turns % 2 else turned
+    if not turns:
+        return node.x
+    around = {1: (b,), 2: (a, b), 3: (a,)}[turns]
+    flipped = operations.flipped(build, node.x, around, part="flipped" if turns % 2 else "")
+    return operations.permuted(build, flipped, operations.swapped(node.rank, a, b)) if turns % 2 else flipped
 
 
 @HANDLERS.handles("diff")
@@ -238,7 +233,7 @@ def _ravel(node: Node, build: Builder) -> Made:
 def _addr(node: Node, build: Builder) -> Made:
     bias, a, b = node.tensors()[:3]
     product = build(program.Contract(operands=(("i",), ("j",)), output=("i", "j")), a, b)
-    return product if bias.constant else build(program.Pointwise(function="add"), product, bias, part="bias")
+    return operations.with_bias(build, product, bias)
 
 
 FAKE = (

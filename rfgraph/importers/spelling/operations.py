@@ -1,4 +1,4 @@
-"""Operations that TensorFlow and TensorFlow Lite share, spelt with the primitives of the tensor program.
+"""Operations that formats share, spelt with the primitives of the tensor program.
 
 Each function gets plain numbers, wherever a format keeps them, and says of which operation it is. What cannot be spelt
 raises ``UnspelledError``, what cannot be at all ``ValueError``.
@@ -7,18 +7,23 @@ raises ``UnspelledError``, what cannot be at all ``ValueError``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
+from functools import partial
+from itertools import accumulate, pairwise
 from math import ceil
-from numbers import Rational
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, unknown
-from rfgraph.importers.program.folding import MAX_ELEMENTS
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape, bounds, exact_quotient, product, unknown
+from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
+from rfgraph.importers.program.numbers import computed
 from rfgraph.importers.program.primitives import CUBIC, Value
+from rfgraph.importers.program.shapes import text
+from rfgraph.importers.spelling.arguments import axis_of, rank_of, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
 
 #: The coefficient of cubic kernels in Keys' article, which TensorFlow takes between the middles of pixels.
@@ -27,49 +32,62 @@ KEYS = Fraction(-1, 2)
 MAX_PIECES = 4096
 MAX_REPEATS = 64
 
+#: What the outputs of a node are called, each with the op of the node.
+Names: TypeAlias = "Sequence[tuple[str, str]]"
 
-def shape_of(value: Value) -> Shape:
-    """Return the shape of a tensor whose rank must be known."""
-    if value.shape is None:
-        raise UnspelledError("the rank of its input is not known")
-    return value.shape
+# Functions of elements.
 
 
-def whole_number(what: str, number: object) -> int:
-    """Return an integer that has to be known when the model is read."""
-    if isinstance(number, Value):
-        if number.data is None or number.data.elements.size != 1 or not number.data.integer:
-            raise UnspelledError(f"its {what} depends on what the network computes")
-        number = number.data.elements.flat[0]
-    if isinstance(number, Expression):
-        raise UnspelledError(f"its {what} depends on the input size; give one")
-    if isinstance(number, bool) or not isinstance(number, Rational) or number.denominator != 1:
-        raise ValueError(f"{what} {number!r} is not an integer")
-    return int(number.numerator)
+def tensor_of(build: Builder, value: Any) -> Value:
+    """Return an argument that is a tensor, or else a number, as a tensor."""
+    return value if isinstance(value, Value) else build.weight((), read=partial(np.asarray, value))
 
 
-def per_axis(what: str, value: Any, count: int) -> tuple[int, ...]:
-    """Return one integer for each of ``count`` axes, of a list or of one number for all."""
-    entries = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    entries = entries * count if len(entries) == 1 else entries
-    if len(entries) != count:
-        raise ValueError(f"{what} {list(entries)} does not have one entry for each of {count} axes")
-    return tuple(whole_number(what, entry) for entry in entries)
+def pointwise(build: Builder, function: str, *operands: Value, part: str = "") -> Value:
+    """Add a function of elements."""
+    return build(program.Pointwise(function=function), *operands, part=part)
 
 
-def axis_of(axis: int, rank: int) -> int:
-    """Return an axis counted from the front."""
-    if not isinstance(axis, int) or not -rank <= axis < rank:
-        raise ValueError(f"axis {axis} is not one of the {rank} of its input")
-    return axis % rank
+def with_bias(build: Builder, product: Value, bias: Value | None) -> Value:
+    """Return a product and what is added to it, which is seen where the network computes it."""
+    return product if bias is None or bias.constant else pointwise(build, "add", product, bias, part="bias")
 
 
-def axes_of(axes: Sequence[int], rank: int) -> tuple[int, ...]:
-    """Return axes counted from the front, in order."""
-    return tuple(sorted({axis_of(axis, rank) for axis in axes}))
+def chosen(build: Builder, condition: Value, a: Value, b: Value) -> Value:
+    """Return elements of one tensor or the other; a row of conditions chooses whole rows of the first dimension."""
+    if condition.shape is not None and a.shape is not None and len(condition.shape) == 1 < len(a.shape):
+        condition = build(program.Unsqueeze(dims=tuple(range(1, len(a.shape)))), condition, part="rows")
+    return pointwise(build, "where", condition, a, b)
+
+
+def gated(build: Builder, x: Value, d: int) -> Value:
+    """Return one half of a dimension times what the other half lets through."""
+    half = shape_of(x)[d] // 2
+    return pointwise(build, "mul", cut(build, x, d, 0, half, part="value"), cut(build, x, d, half, None, part="gate"))
+
+
+def reduced(build: Builder, function: str, x: Value, dims: tuple[int, ...], *, keepdims: bool) -> Value:
+    """Add a reduction, which over no dimensions is nothing."""
+    if not dims:
+        return pointwise(build, "identity", x)
+    return build(program.Reduce(function=function, dims=dims, keepdims=keepdims), x)
+
+
+def largest(build: Builder, x: Value, d: int, count: Dim) -> Value:
+    """Return the greatest along a dimension, in order: where they lie may be anywhere."""
+    return cut(build, build(program.Mix(function="sort", dims=(d,)), x, part="sort"), d, 0, count)
 
 
 # Windows.
+
+
+def adaptive_pool(build: Builder, x: Value, function: str, dims: tuple[int, ...], sizes: Sequence[int]) -> Value:
+    """Add a pooling to fixed sizes."""
+    if any(size < 1 for size in sizes):
+        raise ValueError(f"output size {[*sizes]} is not positive")
+    if all(size == 1 for size in sizes):
+        return build(program.Reduce(function="mean" if function == "avg_pool" else "max", dims=dims), x)
+    return build(program.AdaptivePool(function=function, dims=dims, sizes=tuple(sizes)), x)
 
 
 def weighted(build: Builder, product: Value, *weights: Value) -> Value:
@@ -233,6 +251,21 @@ def resize(
 # Elements moved.
 
 
+def cut(build: Builder, x: Value, d: int, start: Dim | None, stop: Dim | None, part: str = "") -> Value:
+    """Add a slice of one dimension."""
+    return build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), x, part=part)
+
+
+def box(build: Builder, x: Value, starts: Sequence[Dim], sizes: Sequence[Dim]) -> Value:
+    """Cut a box out of a tensor; -1 for a size is all there is from its start on."""
+    rank = len(shape_of(x))
+    if not len(starts) == len(sizes) == rank:
+        raise ValueError(f"starts {[*starts]} and sizes {[*sizes]} do not have {rank} entries each")
+    stops = tuple(None if size == -1 else start + size for start, size in zip(starts, sizes, strict=True))
+    dims = tuple(range(rank))
+    return build(program.Slice(dims=dims, starts=tuple(starts), stops=stops, steps=(1,) * rank, whole=True), x)
+
+
 def strided_slice(
     build: Builder, x: Value, begin: Sequence[Dim], end: Sequence[Dim], strides: Sequence[int],
     *, begin_mask: int = 0, end_mask: int = 0, ellipsis_mask: int = 0, new_axis_mask: int = 0,
@@ -289,6 +322,24 @@ def strided_slice(
     return x if dims or more else build(program.Pointwise(function="identity"), x)
 
 
+def flipped(build: Builder, x: Value, dims: Sequence[int], part: str = "") -> Value:
+    """Turn dimensions round."""
+    ends = (None,) * len(dims)
+    if not dims:
+        return pointwise(build, "identity", x, part=part)
+    return build(program.Slice(dims=tuple(dims), starts=ends, stops=ends, steps=(-1,) * len(dims)), x, part=part)
+
+
+def rolled(build: Builder, x: Value, axes: Sequence[int], shifts: Sequence[int]) -> Value:
+    """Move what stands along each of some axes, and what leaves at its end comes back at its start."""
+    if len(shifts) != len(axes) or not axes:
+        raise ValueError(f"it has {len(shifts)} shifts for {len(axes)} axes")
+    rank = len(shape_of(x))
+    for k, (axis, shift) in enumerate(zip(axes, shifts, strict=True), 1):
+        x = build(program.Roll(dim=axis_of(axis, rank), shift=shift), x, part=str(k - 1) if k < len(axes) else "")
+    return x
+
+
 def tile(build: Builder, x: Value, repeats: Sequence[int]) -> Value:
     """Repeat a tensor along each of its dimensions."""
     shape = shape_of(x)
@@ -303,7 +354,25 @@ def tile(build: Builder, x: Value, repeats: Sequence[int]) -> Value:
         if not 1 <= repeats[d] <= MAX_REPEATS:
             raise UnspelledError(f"it repeats dimension {d} {repeats[d]} times")
         tensor = build(program.Concat(dim=d), *[tensor] * repeats[d], part=f"{d}" if d != several[-1] else "")
-    return build(program.Pointwise(function="identity"), x) if tensor is x else tensor
+    return pointwise(build, "identity", x) if tensor is x else tensor
+
+
+def tile_as_numpy(build: Builder, x: Value, repeats: Sequence[int]) -> Value:
+    """Repeat a tensor along its last dimensions, or along more than it has, which are put before them."""
+    missing = len(repeats) - len(shape_of(x))
+    if missing > MAX_REPEATS:
+        raise ValueError(f"it has {len(repeats)} repeats")
+    if missing > 0:
+        x = build(program.Unsqueeze(dims=tuple(range(missing))), x, part="dims")
+    return tile(build, x, [*[1] * -missing, *repeats])
+
+
+def repeat_each(build: Builder, x: Value, d: int, times: int) -> Value:
+    """Repeat each element along a dimension, one beside the other."""
+    shape = shape_of(x)
+    wide = build(program.Unsqueeze(dims=(d + 1,)), x, part="element")
+    copies = build(program.Expand(shape=(*shape[: d + 1], times, *shape[d + 1 :])), wide, part="copies")
+    return build(program.Reshape(shape=(*shape[:d], shape[d] * times, *shape[d + 1 :])), copies)
 
 
 def read_all(build: Builder, operands: Sequence[Value], names: Sequence[tuple[str, str]]) -> list[Value]:
@@ -315,39 +384,51 @@ def read_all(build: Builder, operands: Sequence[Value], names: Sequence[tuple[st
     return outputs
 
 
+def concat(build: Builder, tensors: Sequence[Value], axis: int) -> Value:
+    """Put tensors end to end along a dimension."""
+    return build(program.Concat(dim=axis_of(axis, rank_of(tensors))), *tensors)
+
+
 def stack(build: Builder, rows: Sequence[Value], axis: int) -> Value:
     """Put tensors side by side along a new dimension."""
-    if not rows:
-        raise ValueError("it has no inputs")
-    rank = next((len(row.shape) for row in rows if row.shape is not None), None)
-    if rank is None:
-        raise UnspelledError("the rank of its inputs is not known")
-    d = axis_of(axis, rank + 1)
+    d = axis_of(axis, rank_of(rows) + 1)
     if len(rows) == 1:
         return build(program.Unsqueeze(dims=(d,)), rows[0])
     wide = [build(program.Unsqueeze(dims=(d,)), row, part=f"row/{i}") for i, row in enumerate(rows)]
     return build(program.Concat(dim=d), *wide)
 
 
-def unstack(build: Builder, x: Value, axis: int, count: int | None, names: Sequence[tuple[str, str]]) -> list[Value]:
-    """Take a tensor apart along a dimension, which goes; ``names`` are the nodes and ops that the pieces are of."""
+def unstack(
+    build: Builder, x: Value, axis: int, count: int | None = None, names: Names | None = None, most: int = MAX_PIECES
+) -> list[Value]:
+    """Take a tensor apart along a dimension, which goes.
+
+    Parameters
+    ----------
+    build, x, axis
+        What it is written with, the tensor, and the dimension.
+    count
+        How many rows there are, if that is stated.
+    names
+        Nodes and ops that the rows are of; by default they are parts of one node.
+    most
+        More rows than this are not taken.
+    """
     shape = shape_of(x)
     d = axis_of(axis, len(shape))
-    count_of_rows = whole_number("size", shape[d]) if count is None else count
-    if isinstance(shape[d], int) and count_of_rows != shape[d]:
-        raise ValueError(f"it takes {count_of_rows} rows of a dimension of size {shape[d]}")
-    _check_pieces(count_of_rows)
-    rows = []
-    for k in range(min(count_of_rows, len(names))):
-        build.at(*names[k])
-        rows.append(build(program.Take(dim=d), x, build.constant(k)))
-    return rows
+    rows = whole_number("size", shape[d]) if count is None else count
+    if isinstance(shape[d], int) and rows != shape[d]:
+        raise ValueError(f"it takes {rows} rows of a dimension of size {shape[d]}")
+    if names is not None or rows:
+        _check_pieces(rows, most)
+    return [
+        _piece(build, program.Take(dim=d), [x, build.constant(k)], k, names)
+        for k in range(rows if names is None else min(rows, len(names)))
+    ]
 
 
-def split(
-    build: Builder, x: Value, axis: int, sizes: Sequence[Dim] | int, names: Sequence[tuple[str, str]]
-) -> list[Value]:
-    """Cut a tensor along a dimension, into pieces of ``sizes`` (one may be -1) or into that many."""
+def split(build: Builder, x: Value, axis: int, sizes: Sequence[Dim] | int, names: Names | None = None) -> list[Value]:
+    """Cut a tensor along a dimension, into pieces of ``sizes`` (one may be -1) or into that many; see ``unstack``."""
     shape = shape_of(x)
     d = axis_of(axis, len(shape))
     if isinstance(sizes, int):
@@ -358,20 +439,37 @@ def split(
     rest = shape[d]
     for size in sizes:
         rest = rest if size == -1 else rest - size
-    pieces, start = [], 0
-    for name, size in zip(names, sizes, strict=False):
-        stop: Dim = start + (rest if size == -1 else size)
-        build.at(*name)
-        pieces.append(build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), x))
-        start = stop  # type: ignore[assignment]
-    return pieces
+    edges = [0, *accumulate(rest if size == -1 else size for size in sizes)]
+    ends = list(pairwise(edges))[: None if names is None else len(names)]
+    return [
+        _piece(build, program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), [x], k, names)
+        for k, (start, stop) in enumerate(ends)
+    ]
 
 
-def _check_pieces(count: int) -> None:
+def even_bounds(total: Dim, count: int) -> list[Dim]:
+    """Return 0 and where each of ``count`` pieces ends that are as large as each other, or 1 larger for the first."""
+    if not 0 < count <= MAX_PIECES:
+        raise UnspelledError(f"it makes {count} pieces")
+    if isinstance(total, int):
+        return [k * (total // count) + min(k, total % count) for k in range(count + 1)]
+    return [total // count * k for k in range(count + 1)]
+
+
+def _piece(
+    build: Builder, primitive: program.Primitive, operands: Sequence[Value], k: int, names: Names | None
+) -> Value:  # fmt: skip
+    if names is None:
+        return build(primitive, *operands, part=str(k))
+    build.at(*names[k])
+    return build(primitive, *operands)
+
+
+def _check_pieces(count: int, most: int = MAX_PIECES) -> None:
     if count < 1:
         raise ValueError(f"it makes {count} pieces")
-    if count > MAX_PIECES:
-        raise UnspelledError(f"it makes {count} pieces, more than {MAX_PIECES}")
+    if count > most:
+        raise UnspelledError(f"it makes {count} pieces, more than {most}")
 
 
 def mirror_pad(build: Builder, x: Value, paddings: Sequence[tuple[Dim, Dim]], mode: str) -> Value:
@@ -382,6 +480,44 @@ def mirror_pad(build: Builder, x: Value, paddings: Sequence[tuple[Dim, Dim]], mo
     if mode not in known:
         raise ValueError(f"mode {mode!r} is not one of {', '.join(known)}")
     return build(program.Pad(amounts=tuple(paddings), mode=known[mode]), x)
+
+
+def permuted(build: Builder, x: Value, order: Sequence[int], part: str = "") -> Value:
+    """Add a transposition."""
+    return build(program.Transpose(permutation=tuple(order)), x, part=part)
+
+
+def swapped(rank: int, a: int, b: int) -> tuple[int, ...]:
+    """Return the permutation that exchanges two of ``rank`` dimensions."""
+    return tuple({a: b, b: a}.get(d, d) for d in range(rank))
+
+
+def moved(rank: int, sources: Sequence[int], destinations: Sequence[int]) -> tuple[int, ...]:
+    """Return the permutation that moves some of ``rank`` dimensions to other places and keeps the others in order."""
+    if any(len(set(end)) != len(end) for end in (sources, destinations)):
+        raise ValueError("it moves an axis twice")
+    rest = iter([d for d in range(rank) if d not in sources])
+    to = dict(zip(destinations, sources, strict=True))
+    return tuple(to[d] if d in to else next(rest) for d in range(rank))
+
+
+def reshaped(build: Builder, x: Value, shape: Shape, *, resized: bool = False, part: str = "") -> Value:
+    """Add a reshape, if as many elements come out as go in; of a model read for other sizes it may state wrong ones."""
+    more = bounds(product(shape) - product(shape_of(x)))
+    if (more.least is not None and more.least > 0) or (more.greatest is not None and more.greatest < 0):
+        if resized:
+            raise UnspelledError(f"it reshapes to {text(shape)}, for which the model was made")
+        raise ValueError(f"shape {text(shape_of(x))} cannot become {text(shape)}")
+    return build(program.Reshape(shape=shape), x, part=part)
+
+
+def shuffled(build: Builder, x: Value, d: int, groups: int) -> Value:
+    """Deal the elements along a dimension, which lie in so many groups, out in turns."""
+    shape = shape_of(x)
+    split_up = (*shape[:d], groups, _split(shape[d], groups), *shape[d + 1 :])
+    turned = permuted(build, build(program.Reshape(shape=split_up), x, part="split"), swapped(len(shape) + 1, d, d + 1),
+                      part="turned")  # fmt: skip
+    return build(program.Reshape(shape=shape), turned)
 
 
 def one_hot(build: Builder, x: Value, depth: Dim | None, axis: int, name: str) -> Value:
@@ -428,6 +564,29 @@ def arange(build: Builder, values: Sequence[Value], name: str) -> Value:
         return build.weight((count,), name)
     integer = all(value.data is not None and value.data.integer for value in values)
     return build.constant([start + i * step for i in range(count)], integer=integer, name=name)
+
+
+def filled(build: Builder, sizes: Sequence[Dim], value: Value, name: str) -> Value:
+    """Return a tensor that holds one number, itself a constant if that is one; what is large keeps where it is 0."""
+    if not value.constant:
+        return build(program.Expand(shape=tuple(sizes)), value)
+    count = product(sizes)
+    if isinstance(count, int) and value.data is not None and value.data.elements.size == 1:
+        integer = value.data.integer
+        if 0 <= count <= (MAX_ELEMENTS if integer else MAX_FLOATS):
+            elements = np.full(tuple(sizes), value.data.elements.flat[0], dtype=object)  # type: ignore[type-var]
+            return build.constant(elements, integer=integer, name=name)
+    weight = build.weight(tuple(sizes), name)
+    held = value.held(build.tells_learned) if isinstance(count, int) and value.shape == () else None
+    if held is None or not held.own:
+        return weight
+    shape = tuple(size for size in sizes if isinstance(size, int))
+    return replace(weight, numbers=computed(lambda number: np.broadcast_to(number, shape), [held], own=True))
+
+
+def shape_constant(build: Builder, shape: Shape | None, name: str) -> Value:
+    """Return the sizes of a tensor as a constant, of which nothing is known where its rank is not."""
+    return build.weight(None, name) if shape is None else build.constant(list(shape), name=name)
 
 
 def padded_up(
