@@ -863,3 +863,19 @@ def test_rows_of_an_axis_that_is_read_wholly_are_an_axis_again():
     last = rfgraph.analyze(graph)[list(graph)[-1]]
     assert last.map_size == (4, 5)
     assert last.is_global == (False, True)
+
+
+def test_rows_of_positions_that_repeat_are_an_axis_again():
+    """Each position twice, then rows of which each takes up the one before it."""
+    net = Net((1, 1, 3, 4))
+    x = net.conv(net.x, channels=1)
+    x = net.reshape(net(p.Expand(shape=(1, 1, 3, 2, 4)), net.reshape(x, 1, 1, 3, 1, 4)), 1, 1, 6, 4)
+    rows, state = [], None
+    for i in range(6):
+        row = slice_(net, x, 2, i, i + 1)
+        state = row if state is None else net.relu(net.add(row, state))
+        rows.append(state)
+    program = net.build.program([net.concat(2, *rows)])
+    graph = lower(program)
+    assert rfgraph.analyze(graph)[list(graph)[-1]].map_size == (6, 4)
+    check_moves(program, layout_of(program))
