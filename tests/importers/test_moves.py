@@ -872,9 +872,9 @@ def test_rows_of_positions_that_repeat_are_an_axis_again():
     x = net.reshape(net(p.Expand(shape=(1, 1, 3, 2, 4)), net.reshape(x, 1, 1, 3, 1, 4)), 1, 1, 6, 4)
     rows, state = [], None
     for i in range(6):
-        row = slice_(net, x, 2, i, i + 1)
+        row = net(p.Squeeze(dims=(2,)), slice_(net, x, 2, i, i + 1))
         state = row if state is None else net.relu(net.add(row, state))
-        rows.append(state)
+        rows.append(net(p.Unsqueeze(dims=(2,)), state))
     program = net.build.program([net.concat(2, *rows)])
     graph = lower(program)
     assert rfgraph.analyze(graph)[list(graph)[-1]].map_size == (6, 4)
