@@ -879,3 +879,20 @@ def test_rows_of_positions_that_repeat_are_an_axis_again():
     graph = lower(program)
     assert rfgraph.analyze(graph)[list(graph)[-1]].map_size == (6, 4)
     check_moves(program, layout_of(program))
+
+
+def test_rows_of_an_image_that_a_loop_writes_are_an_axis_of_it():
+    """Before the first window too: which dimensions of the input carry axes is told by the window behind the loop."""
+    net = Net((1, 2, 5, 6))
+    filled = net.weight(5, 1, 2, 6)
+    for i in range(5):
+        row = net.relu(net(p.Squeeze(dims=(2,)), slice_(net, net.x, 2, i, i + 1)))
+        filled = net.concat(
+            0, slice_(net, filled, 0, 0, i), net.reshape(row, 1, 1, 2, 6), slice_(net, filled, 0, i + 1)
+        )
+    program = net.build.program([net.conv(net.reshape(net.transpose(filled, 1, 2, 0, 3), 1, 2, 5, 6))])
+    graph = lower(program)
+    report = rfgraph.analyze(graph)
+    assert report[list(graph)[-1]].map_size == (5, 6)
+    assert report.region(list(graph)[-1], (2, 0)).box == ((1, 3), (0, 1))
+    check_moves(program, layout_of(program))
