@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from itertools import accumulate, pairwise
 from math import ceil
 from typing import Any, TypeAlias
@@ -35,6 +36,11 @@ MAX_REPEATS = 64
 Names: TypeAlias = "Sequence[tuple[str, str]]"
 
 # Functions of elements.
+
+
+def tensor_of(build: Builder, value: Any) -> Value:
+    """Return an argument that is a tensor, or else a number, as a tensor."""
+    return value if isinstance(value, Value) else build.weight((), read=partial(np.asarray, value))
 
 
 def pointwise(build: Builder, function: str, *operands: Value, part: str = "") -> Value:
