@@ -408,9 +408,12 @@ def _inputs(
         sizes = [] if view is None else [view.extent(axis) for axis in range(maps.axes)]
         known = [size if isinstance(size, int) else None for size in sizes]
         attributes: dict[str, Any] = {"size": known} if any(size is not None for size in known) else {}
-        smallest = along_axes(least.get(value.name, ()), view, maps.axes)
-        if any(size != 1 for size in smallest):
-            attributes["least"] = smallest
+        taken = along_axes(least.get(value.name, ()), view, maps.axes)
+        if any(sizes.least != 1 for sizes in taken):
+            attributes["least"] = [sizes.least for sizes in taken]
+        if any(sizes.modulus != 1 for sizes in taken):
+            attributes["modulus"] = [sizes.modulus for sizes in taken]
+            attributes["residues"] = [list(sizes.residues) for sizes in taken]
         if counts is not None and (channels := counts.channels(view)) is not None:
             attributes["channels"] = channels
         placed[value.name] = Placed(maps.emit("input", value.name, [], **attributes), view)

@@ -94,6 +94,8 @@ def _unbind(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("cat", "concat", "concatenate")
 def _cat(node: Node, build: Builder) -> Made:
     tensors = [tensor for tensor in node.list("tensors") if tensor.shape != (0,)]  # torch lets these pass
+    if not tensors:
+        raise UnspelledError("it joins tensors without elements")
     d = node.dim(default=0, rank=rank_of(tensors))
     held = [tensor for tensor in tensors if shape_of(tensor)[d] != 0]
     if len(held) == 1:

@@ -8,22 +8,18 @@ returns the values of the node's outputs: tensors, or sizes where the operator m
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
-from typing import Any
-
-import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Expression, Shape, product
-from rfgraph.importers.program.numbers import UNSEEN
+from rfgraph.importers.program.numbers import ALL, UNSEEN
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast
 from rfgraph.importers.spelling import operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import shape_of
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.operations import band, with_bias
+from rfgraph.importers.spelling.operations import band, tensor_of, with_bias
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
 # Functions of one element. Names that carry no meaning for space are their own.
@@ -53,9 +49,9 @@ def _several(node: Node, build: Builder) -> Made:
     if node.op in ("prelu", "_prelu_kernel") and operands[1].constant:
         operands = operands[:1]  # one slope per channel, whichever dimension that is
     if node.op == "masked_fill" and "mask" in node.arguments:
-        operands = [node.tensor("mask"), _number(build, node.arguments.get("value")), node.tensor("self")]
+        operands = [node.tensor("mask"), tensor_of(build, node.arguments.get("value")), node.tensor("self")]
     elif node.op == "where":
-        operands = [_number(build, value) for value in node.arguments.values()]
+        operands = [tensor_of(build, value) for value in node.arguments.values()]
     bound = ""
     if node.op in ("where", "masked_fill") and operands[0].constant:
         bound, operands[0] = program.MASKED, _truth(build, operands[0])
@@ -65,11 +61,6 @@ def _several(node: Node, build: Builder) -> Made:
 def _truth(build: Builder, mask: Value) -> Value:
     """Return a constant of truth values, which may have been made of numbers, as such."""
     return build(program.Pointwise(function="to_bool"), mask, part="truth")
-
-
-def _number(build: Builder, value: Any) -> Value:
-    """Return an argument that is a tensor, or else a number, as a tensor."""
-    return value if isinstance(value, Value) else build.weight((), read=partial(np.asarray, value))
 
 
 #: Names of arguments that are operands.
@@ -82,7 +73,7 @@ def _of_constants(node: Node, build: Builder) -> Value:
     alpha, bounds = arguments.pop("alpha", 1), [arguments.pop(end, None) for end in ("min", "max")]
     if node.op == "masked_fill":
         arguments = {"condition": arguments.get("mask"), "self": arguments.get("value"), "other": arguments.get("self")}
-    operands = [_number(build, value) for value in arguments.values() if isinstance(value, (Value, bool, int, float))]
+    operands = [tensor_of(build, value) for value in arguments.values() if isinstance(value, (Value, bool, int, float))]
     plain = len(operands) == len(arguments) and set(arguments) <= OPERANDS and node.op != "fmod"
     if not plain or any(isinstance(value, Value) for value in bounds):
         shape: Shape = ()
@@ -92,10 +83,10 @@ def _of_constants(node: Node, build: Builder) -> Value:
     if function == "clip":
         x = operands[0]
         for end, limit in zip(("max", "min"), bounds, strict=True):
-            x = x if limit is None else build(program.Pointwise(function=end), x, _number(build, limit), part=end)
+            x = x if limit is None else build(program.Pointwise(function=end), x, tensor_of(build, limit), part=end)
         return x
     if alpha != 1:
-        by = _number(build, alpha)
+        by = tensor_of(build, alpha)
         operands[1] = build(program.Pointwise(function="mul"), operands[1], by, part="alpha")
     if node.op == "rsub":
         operands.reverse()
@@ -257,7 +248,9 @@ def _recurrent(node: Node, build: Builder) -> Made:
     direction: program.Direction = "both" if directions == 2 else "forward"
     mixed = build(program.Mix(function="recurrent", dims=(time,), direction=direction), node.x, macs=macs)
     cell = program.Contract(operands=(("0", "1", "c"), ("c", "h")), output=("0", "1", "h"))
-    y = build(cell, mixed, build.weight((node.shape[2], directions * hidden)), part="cell", macs=0)
+    # It stands for weights that are learned, so that none of its numbers is 0.
+    weights_of_all = replace(build.weight((node.shape[2], directions * hidden)), numbers=ALL)
+    y = build(cell, mixed, weights_of_all, part="cell", macs=0)
     last = build(program.Reduce(function="mean", dims=(time,), keepdims=False), y, part="last")
     split = build(program.Reshape(shape=(node.shape[1 - time], directions, hidden)), last, part="directions")
     state = build(program.Transpose(permutation=(1, 0, 2)), split, part="state")
