@@ -191,6 +191,22 @@ def test_channel_shuffle_is_the_identity():
     assert kinds(graph) == ["input", "conv", "conv"]
 
 
+def test_padding_at_one_side_alone_is_padding():
+    net = Net()
+    y = net(p.Pad(amounts=((0, 0), (0, 0), (1, 0), (0, 1))), net.conv(net.x))
+    graph, _ = check(net.program(net.conv(y)))
+    assert kinds(graph) == ["input", "conv", "pad", "conv"]
+    assert graph.nodes["pad1"]["padding"] == [[1, 0], [0, 1]]
+
+
+def test_a_slice_of_all_there_is_cuts_nothing():
+    net = Net()
+    y = net(p.Slice(dims=(2, 3), starts=(0, 0), stops=(4, 6), steps=(1, 1)), net.conv(net.x))
+    graph, report = check(net.program(net.conv(y)))
+    assert "slice" not in kinds(graph)
+    assert report["slide2"].size == (5, 5)
+
+
 def test_pixel_shuffle_is_depth_to_space():
     net = Net((1, 3, 3, 4))
     x = net.conv(net.x, channels=8)
