@@ -77,9 +77,9 @@ class _Field(Domain[Both]):
             return None if window.kind == "empty" else (window, EMPTY)
         ends = self.ends[self.layers.tails[v][slot]]
         through_local = self.reading(v, read, local, ends)
-        return EMPTY, through_local if beyond.kind == "empty" else _hull(
-            self.reading(v, read, beyond, ends), through_local
-        )
+        if beyond.kind == "empty" or through_local is FULL:
+            return EMPTY, through_local
+        return EMPTY, _hull(self.reading(v, read, beyond, ends), through_local)
 
     def join(self, v: int, values: list[Both]) -> Both:
         local, beyond = values[0]
@@ -170,8 +170,8 @@ class _FieldBack(_Field):
 
 
 def _hull(one: Window, other: Window) -> Window:
-    """Return ``one.hull(other)``; in most cases one is empty."""
-    if one.kind == "empty":
+    """Return ``one.hull(other)``; in most cases one is empty, or both are the same."""
+    if one.kind == "empty" or one is other:
         return other
     return one if other.kind == "empty" else one.hull(other)
 
