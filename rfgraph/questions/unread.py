@@ -15,7 +15,7 @@ from rfgraph.algebra.runs import Runs
 from rfgraph.algebra.window import LARGEST, Window
 from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork
-from rfgraph.ops import Op, Size
+from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain, between, fold_back
 from rfgraph.passes.regions import covering, inputs_read
@@ -111,19 +111,12 @@ def reads_all(layers: OrderedNetwork, sizes: Sequence[tuple[Size, ...]], source:
             if key not in known:
                 if len(known) == MAX_KINDS:
                     return False
-                reads = [_read(op, slot, [size[axis] for size in inputs]) for axis, op in enumerate(ops)]
+                reads = [op.reads(slot, [size[axis] for size in inputs]) for axis, op in enumerate(ops)]
                 known[key] = _read_on(reads, inputs[slot], sizes[v], trimmed)
             if (reached := known[key]) is not None:
                 seen.add(tail)
                 stack.append((tail, reached))
     return False
-
-
-def _read(op: Op, slot: int, sizes: Sequence[Size]) -> Window:
-    """Return what an op reads; but for where it lies, if that alone depends on sizes that are not known."""
-    read = op.reads(slot, sizes)
-    evenly = read.is_unknown and op.spacing == 1 and not op.bound
-    return (op.unplaced if evenly else None) or read
 
 
 #: How many positions at both ends of a map are not surely read, per axis; all between them are.
