@@ -54,17 +54,17 @@ def _frozen(
     kind: type, *, slots: bool = False, kw_only: bool = False, init: bool = True, repr: bool = True, eq: bool = True
 ) -> type:
     own = {name for name, value in vars(kind).items() if value is not None}
-    made: type = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots, kw_only=kw_only)(kind)
+    new: type = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots, kw_only=kw_only)(kind)
     methods: dict[str, Any] = {"__setattr__": _set, "__delattr__": _delete}
     if repr:
         methods["__repr__"] = _repr
     if slots:
         methods |= {"__getstate__": _state, "__setstate__": _restore}
-    methods |= _compiled(made, init and "__init__" not in own, eq and "__eq__" not in own, eq and "__hash__" not in own)
+    methods |= _compiled(new, init and "__init__" not in own, eq and "__eq__" not in own, eq and "__hash__" not in own)
     for name, method in methods.items():
         if name not in own:
-            setattr(made, name, method)
-    return made
+            setattr(new, name, method)
+    return new
 
 
 def _compiled(kind: type, init: bool, eq: bool, hashes: bool) -> dict[str, Any]:

@@ -292,6 +292,6 @@ class _Onnx:
             count = min(some, image.size - start)
             changed = np.repeat(image.reshape(1, -1), count, axis=0)
             changed[np.arange(count), start + np.arange(count)] += self.step
-            made = self.features(changed.reshape(count, *image.shape))[place]
-            result[start : start + count] = (made - base) / self.step
+            moved = self.features(changed.reshape(count, *image.shape))[place]
+            result[start : start + count] = (moved - base) / self.step
         return result.reshape(image.shape)

@@ -7,8 +7,8 @@ from collections.abc import Hashable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from rfgraph.cli.options import Size
 from rfgraph.cli.progress import doing
+from rfgraph.cli.values import Size
 from rfgraph.errors import RFGraphError
 
 if TYPE_CHECKING:

@@ -171,10 +171,10 @@ def _pad_node(model: onnx.ModelProto, node: onnx.NodeProto, slot: int, repair: R
 def _with_pad(data: bytes, model: onnx.ModelProto, origins: Origins, repair: Repair, place: int) -> bytes:
     """Return a model with a pad before one of the inputs of a node; batch and channels come first, as ONNX has them."""
     merge, source = model.graph.node[place], origins.places.get(str(repair.node))
-    made = {output for i, node in enumerate(model.graph.node) if i == source for output in node.output}
+    tensors = {output for i, node in enumerate(model.graph.node) if i == source for output in node.output}
     if source is None:
-        made = {str(repair.node)}  # an input of the graph
-    read = [i for i, name in enumerate(merge.input) if name in made]
+        tensors = {str(repair.node)}  # an input of the graph
+    read = [i for i, name in enumerate(merge.input) if name in tensors]
     if len(read) != 1:
         raise ModelFileError(f"node {merge.name or merge.op_type!r}: {repair}; the file has no place for it")
     pad, more = _pad_node(model, merge, read[0], repair)

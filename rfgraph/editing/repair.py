@@ -104,9 +104,9 @@ def _worse(before: Report, after: Report, choose: Choose) -> str:
         Counter((finding.rule, finding.node) for finding in report.findings if finding.severity != "note")
         for report in (before, after)
     ]
-    made = [f"{rule} at {node!r}" for rule, node in serious[1] - serious[0]]
-    if made:
-        return f"would make {made[0]}"
+    added = [f"{rule} at {node!r}" for rule, node in serious[1] - serious[0]]
+    if added:
+        return f"would make {added[0]}"
     if len(choose(after)) >= len(choose(before)):
         return "would not mend it"
     return ""

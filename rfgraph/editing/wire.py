@@ -103,7 +103,7 @@ def with_nodes(data: bytes, change: Callable[[int, bytes], bytes | None], more: 
     ModelFileError
         If it is no model.
     """
-    made: list[bytes] = []
+    pieces: list[bytes] = []
     kept, place = 0, 0  # all before ``kept`` is in ``made``
     graphs = [(first, contents, end) for number, first, contents, end in fields(data, 0, len(data))
               if number == GRAPH and contents >= 0]  # fmt: skip
@@ -121,7 +121,7 @@ def with_nodes(data: bytes, change: Callable[[int, bytes], bytes | None], more: 
         last = turn == len(graphs) - 1  # of a graph in several pieces, which readers put together
         if parts or (last and more):
             parts += [data[done:graph_end], more if last else b""]
-            made += [data[kept:graph], field(GRAPH, b"".join(parts))]
+            pieces += [data[kept:graph], field(GRAPH, b"".join(parts))]
             kept = graph_end
-    made.append(data[kept:])
-    return b"".join(made)
+    pieces.append(data[kept:])
+    return b"".join(pieces)

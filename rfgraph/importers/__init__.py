@@ -84,11 +84,11 @@ def load(
         reader = _tensorflow
     if reader is None:
         known = ", ".join(sorted(FORMATS))
-        found = (
+        suffix = (
             f"suffix {path.suffix!r} is not one of {known}" if path.suffix else f"it has none of the suffixes {known}"
         )
         hint = f"; to run a function of it, write {text}:FUNCTION" if path.suffix == ".py" else ""
-        raise ModelFileError(f"{text}: {found}, nor is it zoo:NAME or file.py:function{hint}")
+        raise ModelFileError(f"{text}: {suffix}, nor is it zoo:NAME or file.py:function{hint}")
     if not path.exists():
         raise ModelFileError(f"{text}: there is no such file")
     if not path.is_dir() and not path.is_file():  # a pipe or a device has no end that one could wait for
@@ -110,14 +110,14 @@ def _refuse_inputs(target: str, inputs: Mapping[str, Any] | None) -> None:
 
 
 def _returned(
-    target: str, found: Any, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None
+    target: str, result: Any, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None
 ) -> nx.DiGraph[Any]:
     """Return the graph of what a function returned: a network, a live model, or one and its example."""
-    if isinstance(found, Network):
-        return stated(found.graph, axes)
-    if isinstance(found, nx.Graph):
-        return stated(found, axes)
-    model, example = _with_example(found)
+    if isinstance(result, Network):
+        return stated(result.graph, axes)
+    if isinstance(result, nx.Graph):
+        return stated(result, axes)
+    model, example = _with_example(result)
     try:
         example, input_size = as_example(model, example, input_size)
         graph = live(model, example, treat, input_size, axes=axes)
@@ -233,9 +233,7 @@ def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axe
 
         return lower_for(reader.programs_of(path, data), treat, input_size, axes=axes)
     if "modelTopology" in entries or {"class_name", "config"} <= entries.keys():
-        from rfgraph.importers.keras import reader as keras_config
-
-        return keras_config.lowered(keras_config.of_json(path, topology), treat, input_size, axes=axes)
+        return _config(lambda config: config.of_json(path, topology), treat, input_size, axes)
     return stated(node_link.graph_of(data, path), axes)
 
 
@@ -260,15 +258,21 @@ def _pt2(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes
 
 
 def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
-    from rfgraph.importers.keras import reader as keras_config
-
-    return keras_config.lowered(keras_config.read(path), treat, input_size, axes=axes)
+    return _config(lambda config: config.read(path), treat, input_size, axes)
 
 
 def _hdf5(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
-    from rfgraph.importers.keras import reader as keras_config
+    return _config(lambda config: config.read_hdf5(path), treat, input_size, axes)
 
-    return keras_config.lowered(keras_config.read_hdf5(path), treat, input_size, axes=axes)
+
+def _config(
+    read: Callable[[Any], Any], treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None
+) -> nx.DiGraph[Any]:
+    """Return the network of the Keras model that ``read`` gets from what reads its configs."""
+    from rfgraph.importers.keras import config
+    from rfgraph.importers.keras.reader import lowered
+
+    return lowered(read(config), treat, input_size, axes=axes)
 
 
 Reader = Callable[..., "nx.DiGraph[Any]"]
@@ -473,6 +477,6 @@ def _function(target: str) -> tuple[str, str] | None:
     return (file, function) if colon and file.endswith(".py") else None
 
 
-def _with_example(found: Any) -> tuple[Any, Any]:
+def _with_example(result: Any) -> tuple[Any, Any]:
     """Return what a function of a Python file returned: a model, and what it is traced on if it says so."""
-    return found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    return result if isinstance(result, tuple) and len(result) == 2 else (result, None)

@@ -177,11 +177,11 @@ def _returned(outputs: Any, name: str) -> Any:
 def _hashable(value: Any, where: str) -> Hashable:
     """Return an id as networkx has it: lists were tuples."""
     try:
-        made = tuple(_hashable(part, where) for part in value) if isinstance(value, list) else value
-        hash(made)
+        key = tuple(_hashable(part, where) for part in value) if isinstance(value, list) else value
+        hash(key)
     except (TypeError, RecursionError):
         raise ModelFileError(f"{where}: {_short(value)} is no name of a node; write a text or a number") from None
-    return made
+    return key
 
 
 def _short(value: Any) -> str:

@@ -26,18 +26,18 @@ def run(path: str, function: str) -> Any:
     module = _module(path)
     if not function:
         raise ModelFileError(f"{target}: no function is named; it has {_listed(module)}")
-    found = getattr(module, function, None)
-    if not callable(found):
+    value = getattr(module, function, None)
+    if not callable(value):
         hint = near(function, _functions(module)) or f"; it has {_listed(module)}"
         raise ModelFileError(f"{target}: the file has no function {function!r}{hint}")
     try:
-        inspect.signature(found).bind()
+        inspect.signature(value).bind()
     except TypeError as error:
         raise ModelFileError(f"{target}: rfgraph calls it without arguments, but it is {error}") from error
     except ValueError:  # a builtin that does not say what it takes
         pass
     try:
-        return found()
+        return value()
     except RFGraphError:
         raise
     except Exception as error:

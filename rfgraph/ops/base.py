@@ -82,6 +82,12 @@ class Op:
     averages: ClassVar[bool] = False
     #: Whether anyone has described it.
     is_known: ClassVar[bool] = True
+    #: Whether it takes a map of no positions whatever its attributes say, see ``takes_empty``.
+    keeps_empty: ClassVar[bool] = False
+    #: Whether each output is one of its taps, or leans to it, and only the values tell which.
+    picks: ClassVar[bool] = False
+    #: Whether what lies beyond the border may change the weights of what lies inside, and nothing says so.
+    spreads_border: ClassVar[bool] = False
     #: Attributes besides the fields.
     extra: ClassVar[frozenset[str]] = frozenset()
 
@@ -120,7 +126,7 @@ class Op:
 
         No kernel slides over such a map, and it has no mean. That of an output is refused all the same.
         """
-        return False
+        return self.keeps_empty
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -253,11 +259,6 @@ class Op:
         return None
 
     @property
-    def spreads_border(self) -> bool:
-        """Whether what lies beyond the border may change the weights of what lies inside, and nothing says so."""
-        return False
-
-    @property
     def learned_taps(self) -> int:
         """How many taps its kernel has, each with a weight of its own that is learned; 0 if it has none."""
         return 0
@@ -271,11 +272,6 @@ class Op:
     def weighs_anew(self) -> bool:
         """Whether its taps weigh as it likes, by no rule: what it hands on then knows nothing of anything else."""
         return type(self).kernel_taps is not Op.kernel_taps and not self.has_fixed_weights()
-
-    @property
-    def picks(self) -> bool:
-        """Whether each output is one of its taps, or leans to it, and only the values tell which."""
-        return False
 
     def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction] | None:
         """Return which taps of its kernel read ``taps(read, y)``, and the weight of each where all weigh the same.

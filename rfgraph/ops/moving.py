@@ -138,15 +138,12 @@ class PadLike(LikeAnother, Op):
     """
 
     kind: ClassVar[str] = "pad"
+    keeps_empty: ClassVar[bool] = True
 
     like: int = attribute(positive)
     before: str = attribute(choice(*SHARES), default="floor")
     #: What messages call that size.
     target: str = attribute(text, default="the size of another map")
-
-    @property
-    def takes_empty(self) -> bool:
-        return True
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         if slot:
@@ -183,15 +180,13 @@ class Slice(Op):
     are ``turned`` are counted modulo the size of the map: so a map that is rolled is two slices put together again.
     """
 
+    keeps_empty: ClassVar[bool] = True
+
     start: int | None = attribute(optional(integer), default=None)
     stop: int | None = attribute(optional(integer), default=None)
     step: int = attribute(positive, default=1)
     whole: bool = attribute(flag, default=False)
     turned: bool = attribute(flag, default=False)
-
-    @property
-    def takes_empty(self) -> bool:
-        return True
 
     @property
     def cycle(self) -> tuple[int, int]:

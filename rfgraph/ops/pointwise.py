@@ -74,10 +74,7 @@ class Pointwise(Op):
     """Any function of one position, over its channels if it likes (``layer_norm`` as ConvNeXt has it)."""
 
     own_position: ClassVar[bool] = True
-
-    @property
-    def takes_empty(self) -> bool:
-        return True
+    keeps_empty: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +84,7 @@ class Merge(Op):
     arity: ClassVar[Arity] = "several"
     merges: ClassVar[bool] = True
     own_position: ClassVar[bool] = True
-
-    @property
-    def takes_empty(self) -> bool:
-        return True
+    keeps_empty: ClassVar[bool] = True
 
     def size(self, sizes: Sizes) -> Size:
         known = {size for size in sizes if size is not None and not (self.broadcasts and size == 1)}
@@ -131,10 +125,7 @@ class Either(Op):
 
     arity: ClassVar[Arity] = "several"
     alternatives: ClassVar[bool] = True
-
-    @property
-    def takes_empty(self) -> bool:
-        return True
+    keeps_empty: ClassVar[bool] = True
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         why = "it is one of its inputs, and which one is decided when the model runs"
@@ -169,10 +160,7 @@ class Join(Op):
     kind: ClassVar[str] = "concat"
     arity: ClassVar[Arity] = "several"
     joins: ClassVar[bool] = True
-
-    @property
-    def takes_empty(self) -> bool:
-        return True
+    keeps_empty: ClassVar[bool] = True
 
     @property
     def unplaced(self) -> Window | None:

@@ -238,11 +238,9 @@ def _resized(factor: Fraction, mode: str, half_pixel: bool, nearest_mode: str, a
 class DepthToSpace(Op):
     """Channels laid out in space: output ``y`` reads ``floor(y / b)``."""
 
-    block: int = attribute(positive)
+    keeps_empty: ClassVar[bool] = True
 
-    @property
-    def takes_empty(self) -> bool:
-        return True
+    block: int = attribute(positive)
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -267,11 +265,9 @@ class DepthToSpace(Op):
 class SpaceToDepth(Op):
     """Space folded into channels: output ``y`` reads ``[b*y, b*y + b - 1]``."""
 
-    block: int = attribute(positive)
+    keeps_empty: ClassVar[bool] = True
 
-    @property
-    def takes_empty(self) -> bool:
-        return True
+    block: int = attribute(positive)
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -300,15 +296,13 @@ class SpaceToDepth(Op):
 class AdaptivePool(Op):
     """Pooling to ``n_out`` outputs: output ``y`` reads ``[floor(y*n/n_out), ceil((y+1)*n/n_out) - 1]``."""
 
+    picks: ClassVar[bool] = True
+
     to: int | None = attribute(optional(positive), name="size")
 
     @property
     def collapses(self) -> bool:
         return self.to == 1
-
-    @property
-    def picks(self) -> bool:
-        return True
 
     def kernel_taps(self, read: Window, y: int) -> tuple[Sequence[int], Fraction] | None:
         taps = len(self.taps(read, y))
@@ -346,9 +340,7 @@ class AdaptivePool(Op):
 class AdaptiveAveragePool(AdaptivePool):
     """The mean over what each of ``n_out`` outputs reads."""
 
-    @property
-    def picks(self) -> bool:
-        return False
+    picks: ClassVar[bool] = False
 
     def weights(self, read: Window, y: int) -> dict[int, Fraction]:
         return even_weights(self.taps(read, y))

@@ -141,6 +141,8 @@ class Conv(Sliding):
 class Pool(Sliding):
     """Pooling; the stride is the kernel where none is given."""
 
+    picks: ClassVar[bool] = True
+
     ceil_mode: bool = attribute(flag, default=False)
 
     @classmethod
@@ -148,10 +150,6 @@ class Pool(Sliding):
         if attributes.get("stride") is None and "kernel" in attributes:
             attributes["stride"] = attributes["kernel"]
         return attributes
-
-    @property
-    def picks(self) -> bool:
-        return True
 
     @property
     def size_law(self) -> Slid:
@@ -181,13 +179,8 @@ class Pool(Sliding):
 class AveragePool(Pool):
     """The mean over a kernel; at the border that of what is there or of zeros too, which changes no field."""
 
-    @property
-    def spreads_border(self) -> bool:
-        return True
-
-    @property
-    def picks(self) -> bool:
-        return False
+    spreads_border: ClassVar[bool] = True
+    picks: ClassVar[bool] = False
 
     def weights(self, read: Window, y: int) -> dict[int, Fraction]:
         return even_weights(self.taps(read, y))

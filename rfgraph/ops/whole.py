@@ -44,12 +44,10 @@ class Directed(Mixing):
 class Cumulative(Mixing):
     """A sum or product over all positions up to an output, from the first on or, ``backward``, from the last."""
 
+    keeps_empty: ClassVar[bool] = True
+
     direction: str = attribute(choice("forward", "backward"), default="forward")
     exclusive: bool = attribute(flag, default=False)
-
-    @property
-    def takes_empty(self) -> bool:
-        return True
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         shift = int(self.exclusive)  # an exclusive sum leaves out its own position
@@ -63,9 +61,7 @@ class Cumulative(Mixing):
 class Norm(Mixing):
     """Every output reads its own position and, in a second slot, totals over the whole of each axis that it mixes."""
 
-    @property
-    def takes_empty(self) -> bool:
-        return True
+    keeps_empty: ClassVar[bool] = True
 
     @property
     def totals(self) -> bool:

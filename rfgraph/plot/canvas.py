@@ -65,10 +65,10 @@ def axes_for(ax: Axes | None, width: float = 6.4, height: float = 4.8) -> Axes:
 
 def png(draw: Callable[[Axes], object], width: float = 6.4, height: float = 4.8, dots: int = 110) -> bytes:
     """Return what ``draw`` draws into the axes that it is given as a PNG file."""
-    made = matplotlib("figure").Figure(figsize=(width, height))
-    draw(made.subplots())
+    figure = matplotlib("figure").Figure(figsize=(width, height))
+    draw(figure.subplots())
     data = io.BytesIO()
-    made.savefig(data, format="png", dpi=dots, bbox_inches="tight", facecolor="white", metadata={"Software": None})
+    figure.savefig(data, format="png", dpi=dots, bbox_inches="tight", facecolor="white", metadata={"Software": None})
     return data.getvalue()
 
 

@@ -28,8 +28,8 @@ def text(checks: Checks) -> str:
             lines.append(f"{_plain(alert.model)}: note {alert.head}: {more} more (each is shown with --all)")
     lines += [f"{_plain(model)}: cannot be read: {printable(error)}" for model, error in checks.errors.items()]
     counts = Counter(alert.severity for alert in alerts)
-    found = ", ".join(counted(counts[severity], severity) for severity in reversed(SEVERITIES) if counts[severity])
-    return "\n".join([*lines, f"{checks.verdict()}; {found or 'nothing found'}"]) + "\n"
+    totals = ", ".join(counted(counts[severity], severity) for severity in reversed(SEVERITIES) if counts[severity])
+    return "\n".join([*lines, f"{checks.verdict()}; {totals or 'nothing found'}"]) + "\n"
 
 
 def _line(alert: Alert) -> str:

@@ -310,8 +310,8 @@ class RuleView:
             explained.asked,
             explained.source,
         )
-        found = (f"found: {self.finding.message}", f"advice: {self.finding.advice}")
-        return Sheet("", columns, [row], found, stacked=True, drawing=tuple(drawing(explained.example)))
+        notes = (f"found: {self.finding.message}", f"advice: {self.finding.advice}")
+        return Sheet("", columns, [row], notes, stacked=True, drawing=tuple(drawing(explained.example)))
 
     def records(self) -> Records:
         """Return it for spreadsheets."""

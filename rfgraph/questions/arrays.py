@@ -51,9 +51,9 @@ def empty(like: Any, shape: Sequence[int], dtype: Any, path: str | Path | None =
             return np.memmap(file, mode="w+", dtype=dtype, shape=tuple(shape))
     if kind_of(like) == "zarr":
         folder = tempfile.TemporaryDirectory()
-        made = _zarr(like, shape, dtype, folder.name)
-        weakref.finalize(made, folder.cleanup)
-        return made
+        array = _zarr(like, shape, dtype, folder.name)
+        weakref.finalize(array, folder.cleanup)
+        return array
     return np.empty(shape, dtype=dtype)
 
 

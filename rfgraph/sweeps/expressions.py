@@ -298,9 +298,9 @@ def _fractions(side: Any) -> Any:
     return exact
 
 
-def _all(found: Value) -> Value:
+def _all(entries: Value) -> Value:
     """Return whether it holds for all nodes and axes: false if one is known to be false, known if all are."""
-    value, known = np.asarray(found.value), np.asarray(found.known)
+    value, known = np.asarray(entries.value), np.asarray(entries.known)
     if max(value.ndim, known.ndim) <= 1:
         return Value(value, known, True)
     value, known = np.broadcast_arrays(value, known)

@@ -50,6 +50,25 @@ class Tape:
     mode: int
 
 
+def _last_reads(axis: AxisPlan, nodes: Sequence[int]) -> tuple[list[int], dict[int, list[int]]]:
+    """Return the node whose field each node has, and by their last reader those that are kept no longer.
+
+    A node that reads its own position of another has that one's field. The fields of ``nodes`` are kept to the end.
+    """
+    alias, last_use = list(range(len(axis.steps))), {}
+    for step in axis.steps:
+        if len(step.reads) == 1 and step.reads[0].is_identity:
+            alias[step.v] = alias[step.reads[0].tail]
+        for read in step.reads:
+            last_use[alias[read.tail]] = step.v
+    keep = {*nodes, *(alias[v] for v in nodes)}
+    ends: dict[int, list[int]] = {}
+    for v, reader in last_use.items():
+        if v not in keep:
+            ends.setdefault(reader, []).append(v)
+    return alias, ends
+
+
 def tape(axis: AxisPlan, nodes: Sequence[int], mode: Mode) -> Tape | None:
     """Return the tape of an axis, ``None`` where it needs more than compiled code knows."""
     if not axis.safe or any(
@@ -74,19 +93,7 @@ def tape(axis: AxisPlan, nodes: Sequence[int], mode: Mode) -> Tape | None:
     slot_of = {axis.source: 0}
     free: list[int] = []
     slots = 1
-    keep = set(nodes)
-    last_use: dict[int, int] = {}
-    alias = list(range(len(axis.steps)))  # a node that reads its own position of another has that one's field
-    for step in axis.steps:
-        if len(step.reads) == 1 and step.reads[0].is_identity:
-            alias[step.v] = alias[step.reads[0].tail]
-        for read in step.reads:
-            last_use[alias[read.tail]] = step.v
-    for v in nodes:
-        keep.add(alias[v])
-    ends: dict[int, list[int]] = {}
-    for v, at in last_use.items():
-        ends.setdefault(at, []).append(v)
+    alias, ends = _last_reads(axis, nodes)
     for step in axis.steps:
         if step.reads and alias[step.v] == step.v:
             if free:
@@ -102,9 +109,7 @@ def tape(axis: AxisPlan, nodes: Sequence[int], mode: Mode) -> Tape | None:
                 reads.append((slot_of[alias[read.tail]], *map(placed, tables)))
                 varies.append(tuple(not isinstance(entry, int) for entry in tables))
             slot_of[step.v] = slot
-        for v in ends.get(step.v, ()):
-            if v not in keep and v in slot_of:
-                free.append(slot_of[v])
+        free += [slot_of[v] for v in ends.get(step.v, ()) if v in slot_of]
     return Tape(
         np.array(steps, dtype=np.int64).reshape(-1, 5),
         np.array(reads, dtype=np.int64).reshape(-1, 4),

@@ -152,3 +152,32 @@ def test_the_command_line_sets_inputs(tmp_path, capsys):
         with pytest.raises(SystemExit):
             main(["summary", str(path), "--set-input", wrong])
         assert "says of no input what it holds" in capsys.readouterr().err
+
+
+def test_a_flag_chooses_between_two_maps(tmp_path):
+    """``Where`` with one truth value for all is an ``If`` that computes both."""
+    weights = [constant(f"w{k}", np.ones((1, 1, k)), np.float32) for k in (3, 7)]
+    nodes = [
+        *(helper.make_node("Conv", ["x", f"w{k}"], [f"c{k}"], name=f"c{k}", pads=[k // 2] * 2) for k in (3, 7)),
+        helper.make_node("Where", ["flag", "c3", "c7"], ["y"], name="y"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "chosen",
+        [
+            helper.make_tensor_value_info("x", 1, [1, 1, 20]),
+            helper.make_tensor_value_info("flag", TensorProto.BOOL, []),
+        ],
+        [helper.make_tensor_value_info("y", 1, [1, 1, 20])],
+        weights,
+    )
+    path = tmp_path / "chosen.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8), path)
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(str(path))
+    for flag in (True, False):
+        layer = rfgraph.analyze(path, inputs={"flag": flag})["y"]
+        assert (layer.status, layer.size) == ("exact", (taps(session, 20, flag=np.array(flag)),))
+    layer = rfgraph.analyze(path)["y"]
+    assert (layer.status, layer.size) == ("bound", (7,))
+    assert "r 3, S 1, P 1 or r 7, S 1, P 3" in layer.why

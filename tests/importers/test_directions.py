@@ -88,16 +88,32 @@ def keras_model(name):
     keras.utils.set_random_seed(0)
     x = keras.Input((STEPS, 4))
     y = layers.AveragePooling1D(1)(x)
+
+    def by_hand(mask):
+        ops = keras.ops
+        scores = mask(ops, ops.matmul(y, ops.transpose(y, (0, 2, 1))))
+        return ops.matmul(ops.softmax(scores), y)
+
     return keras.Model(x, {
         "lstm": lambda: layers.LSTM(5, return_sequences=True)(y),
         "both ways": lambda: layers.Bidirectional(layers.GRU(5, return_sequences=True))(y),
         "multi-head": lambda: layers.MultiHeadAttention(2, 3)(y, y, use_causal_mask=True),
         "attention": lambda: layers.Attention()([y, y], use_causal_mask=True),
+        "chosen": lambda: by_hand(lambda ops, scores: ops.where(np.tril(np.ones((STEPS, STEPS), bool)), scores, -1e9)),
+        "added": lambda: by_hand(lambda ops, scores: scores + ops.triu(ops.full((STEPS, STEPS), -1e9), 1)),
     }[name]())  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("name", "side"), [("lstm", "past"), ("both ways", "both"), ("multi-head", "past"), ("attention", "past")]
+    ("name", "side"),
+    [
+        ("lstm", "past"),
+        ("both ways", "both"),
+        ("multi-head", "past"),
+        ("attention", "past"),
+        ("chosen", "past"),
+        ("added", "past"),
+    ],
 )
 def test_keras(name, side):
     model = keras_model(name)
@@ -142,7 +158,12 @@ def jax_function(name):
 
         return run
 
+    def attended(x):
+        rows = pooled(x)[:, :, None]
+        return jax.nn.dot_product_attention(rows, rows, rows, is_causal=True)[:, :, 0]
+
     return {
+        "attention": attended,
         "scan": scanned(False),
         "scan backward": scanned(True),
         "cumsum": lambda x: jnp.cumsum(pooled(x), 1),
@@ -152,13 +173,44 @@ def jax_function(name):
 
 @pytest.mark.parametrize(
     ("name", "side"),
-    [("scan", "past"), ("scan backward", "future"), ("cumsum", "past"), ("cumsum backward", "future")],
+    [
+        ("attention", "past"),
+        ("scan", "past"),
+        ("scan backward", "future"),
+        ("cumsum", "past"),
+        ("cumsum backward", "future"),
+    ],
 )
 def test_jax(name, side):
     run = jax_function(name)
     shape = (1, STEPS, 4)
     report = rfgraph.analyze(run, example=shape)
     check(report, report.outputs[0], read_of(run, shape, 1), side)
+
+
+def test_rows_of_which_a_condition_chooses_what_becomes_are_an_axis():
+    """What is chosen depends on all rows before, so that it is a bound; the rows are stacked along the axis again."""
+    jax = pytest.importorskip("jax")
+    jnp, lax = jax.numpy, jax.lax
+
+    def step(state, row):
+        state = lax.cond(state.sum() > 0, jnp.tanh, lambda z: z * 2, state + row)
+        return state, state
+
+    def run(x):
+        rows = jnp.moveaxis(lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 1), (1, 1, 1), "VALID"), 1, 0)
+        return jnp.moveaxis(lax.scan(step, jnp.zeros((1, 4), jnp.float32), rows)[1], 0, 1)
+
+    shape = (1, STEPS, 4)
+    report = rfgraph.analyze(run, example=shape)
+    (output,) = report.outputs
+    assert report[output].map_size == (STEPS - 1,)
+    regions = report.regions(output)
+    assert regions.status == "bound"
+    for y, read in enumerate(read_of(run, shape, 1)):
+        ((first, last),) = regions.box((y,))
+        assert first <= min(read)
+        assert max(read) <= last
 
 
 def onnx_model(op, **attributes):

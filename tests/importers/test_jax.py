@@ -29,7 +29,8 @@ from rfgraph.importers.jax import live  # noqa: E402
 from rfgraph.importers.jax import numbers as jax_numbers  # noqa: E402
 from rfgraph.importers.jax import reader as jaxpr  # noqa: E402
 from rfgraph.importers.jax.flattening import Graph, Step, Traced  # noqa: E402
-from rfgraph.importers.jax.primitives import HANDLERS, NOT_FOLLOWED, POINTWISE, SAME  # noqa: E402
+from rfgraph.importers.jax.nodes import HANDLERS  # noqa: E402
+from rfgraph.importers.jax.primitives import NOT_FOLLOWED, POINTWISE, SAME  # noqa: E402
 from rfgraph.importers.jax.reader import CONTROL, Reader  # noqa: E402
 from rfgraph.importers.jax.recurrences import is_recurrent  # noqa: E402
 from rfgraph.importers.lowering.lower import lower  # noqa: E402

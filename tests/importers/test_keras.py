@@ -39,7 +39,8 @@ from rfgraph import importers  # noqa: E402
 from rfgraph.errors import MissingExtraError, ModelFileError, RFGraphError  # noqa: E402
 from rfgraph.importers.keras import layers as keras_layers  # noqa: E402
 from rfgraph.importers.keras import operations as keras_ops  # noqa: E402
-from rfgraph.importers.keras import reader as keras_config  # noqa: E402
+from rfgraph.importers.keras import reader as keras_reader  # noqa: E402
+from rfgraph.importers.keras.config import Model, op_of  # noqa: E402
 from rfgraph.importers.keras.nodes import HANDLERS  # noqa: E402
 from rfgraph.importers.lowering.lower import lower  # noqa: E402
 from rfgraph.importers.spelling import archive  # noqa: E402
@@ -101,7 +102,7 @@ def model_of(case: Case):
 def program_of(model):
     """Return the program of a model by way of the text that a file of it holds, and the name of its input."""
     text = json.dumps(keras.saving.serialize_keras_object(model))
-    program = keras_config.program_of(keras_config.Model("model", json.loads(text)))
+    program = keras_reader.program_of(Model("model", json.loads(text)))
     return program, program.inputs[0].name
 
 
@@ -156,7 +157,7 @@ def ops_of(layer):
     """Return the names of the handlers that a config needs, those of inner layers too."""
     if isinstance(layer, dict):
         if isinstance(layer.get("class_name"), str) and ("module" in layer or "config" in layer):
-            yield keras_config.op_of(layer)
+            yield op_of(layer)
         for value in layer.values():
             yield from ops_of(value)
     elif isinstance(layer, (list, tuple)):
@@ -539,7 +540,7 @@ def by_hand(*layers, shape=(None, 6, 7, 4), outputs=None):
 
 
 def graph_by_hand(layer, **options):
-    return keras_config.lowered(keras_config.Model("hand", layer), **options)
+    return keras_reader.lowered(Model("hand", layer), **options)
 
 
 CONV = layer_config("Conv2D", {"filters": 4, "kernel_size": [3, 3]}, name="conv")

@@ -97,6 +97,20 @@ def test_a_mask_of_all_that_is_later_leaves_the_past(name, tmp_path):
         assert report[report.outputs[0]].side == ("past",)
 
 
+def test_products_of_keys_with_queries_are_turned():
+    class KeysFirst(Attention):
+        def forward(self, x):
+            x = self.stem(x).transpose(1, 2)
+            scores = self.key(x) @ self.query(x).transpose(1, 2)
+            weights = scores.masked_fill(self.triangle[:STEPS, :STEPS].T == 0, LOW).softmax(-2)
+            return (weights.transpose(1, 2) @ self.value(x)).transpose(1, 2)
+
+    model, shape = KeysFirst(None).eval(), (1, 4, STEPS)
+    report = rfgraph.analyze(model, example=shape)
+    assert judged(report, read_of(run_of(model), shape, 2)) == "exact"
+    assert report[report.outputs[0]].side == ("past",)
+
+
 @pytest.mark.parametrize("low", [-1e30, -1e9])
 def test_a_row_that_a_mask_hides_wholly_reads_all(low):
     """A softmax over numbers that are all as low weighs all alike."""

@@ -807,6 +807,13 @@ def test_resize_of_opset_10_rounds_as_its_test_cases(scale, rows):
     assert [report.region("y", (0, y)).box[1] for y in range(len(rows))] == [(row, row) for row in rows]
 
 
+def test_resize_of_opset_10_rounds_each_axis_its_own_way():
+    case = Case("Resize", "y = Resize(x, s)", {"s": floats(1, 1, 0.5, 2)}, x=(1, 1, 3, 3), opset=10)
+    report = rfgraph.analyze(graph_of(case))
+    assert report["y"].map_size == (1, 6)
+    assert [report.region("y", (0, y)).box[1][0] for y in range(6)] == [0, 0, 1, 1, 2, 2]  # as onnxruntime has it
+
+
 # Real models: what onnx ships, against a walk over the file that shares no code with rfgraph.
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
@@ -1033,7 +1040,9 @@ def test_inputs_that_say_a_size_leave_it_unknown(body, why):
 def test_resize_of_a_crop(roi, exact, mode):
     attributes = f'coordinate_transformation_mode="tf_crop_and_resize", mode="{mode}"'
     weights = {"r": floats(*roi), "n": ints(1, 1, 4, 5)}
-    check_reads(Case("Resize", f"y = Resize<{attributes}>(x, r, , n)", weights, x=(1, 1, 9, 17), opset=19, exact=exact))
+    case = Case("Resize", f"y = Resize<{attributes}>(x, r, , n)", weights, x=(1, 1, 9, 17), opset=19, exact=exact)
+    check_reads(case)
+    assert (rfgraph.analyze(graph_of(case)).regions("y").status == "exact") is exact
 
 
 def test_resize_of_a_crop_that_the_network_chooses_is_unknown():

@@ -487,8 +487,8 @@ def test_functions_without_end_are_refused(monkeypatch):
 
 def test_large_tensors_are_not_decoded(monkeypatch):
     decoded = []
-    contents = reader._contents
-    monkeypatch.setattr(reader, "_contents", lambda *args: decoded.append(args[2]) or contents(*args))
+    contents = reader.contents_of
+    monkeypatch.setattr(reader, "contents_of", lambda *args: decoded.append(args[2]) or contents(*args))
     message = graph(X + 'node { name: "w" op: "Const" } node { name: "y" op: "AddV2" input: "x" input: "w" }')
     tensor = message.node[1].attr["value"].tensor
     tensor.dtype = 3

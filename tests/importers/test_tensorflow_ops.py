@@ -27,9 +27,10 @@ from tensorflow.python.framework import op_def_registry  # noqa: E402
 import rfgraph  # noqa: E402
 from rfgraph.importers.lowering.lower import lower  # noqa: E402
 from rfgraph.importers.tensorflow import protos  # noqa: E402
+from rfgraph.importers.tensorflow.files import Model  # noqa: E402
 from rfgraph.importers.tensorflow.nodes import HANDLERS, OUTPUTS  # noqa: E402
 from rfgraph.importers.tensorflow.operators import NOT_FOLLOWED, SEVERAL, UNARY  # noqa: E402
-from rfgraph.importers.tensorflow.reader import Model, program_of  # noqa: E402
+from rfgraph.importers.tensorflow.reader import program_of  # noqa: E402
 
 tf1, raw = tf.compat.v1, tf.raw_ops
 tf.get_logger().setLevel("ERROR")

@@ -34,7 +34,9 @@ from rfgraph.importers.lowering.lower import lower  # noqa: E402
 from rfgraph.importers.program.builder import Builder  # noqa: E402
 from rfgraph.importers.torch import live  # noqa: E402
 from rfgraph.importers.torch import saved as exported  # noqa: E402
-from rfgraph.importers.torch.operators import HANDLERS, NOT_FOLLOWED, SEVERAL, SIZES, UNARY, Node  # noqa: E402
+from rfgraph.importers.torch.moves import SIZES  # noqa: E402
+from rfgraph.importers.torch.nodes import HANDLERS, Node  # noqa: E402
+from rfgraph.importers.torch.operators import NOT_FOLLOWED, SEVERAL, UNARY  # noqa: E402
 from rfgraph.importers.torch.reader import Exported, Graph, Reader, Ref, Step, operator  # noqa: E402
 
 nn, F = torch.nn, torch.nn.functional
@@ -1734,3 +1736,22 @@ def test_a_cut_works_at_the_sizes_at_which_it_runs(kind):
 
     (sizes,) = rfgraph.analyze(Cut(), example=(1, 1, 16)).input_sizes
     assert [n for n in range(1, 40) if n in sizes] == [n for n in range(1, 40) if runs(n)]
+
+
+class OfNothing(nn.Module):
+    """Detectors that find nothing compute with tensors of no elements."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+
+    def forward(self, x):
+        nothing = torch.cat([torch.zeros(0), torch.zeros(0)])
+        rows = [row.sum() for row in torch.zeros(0, 2).unbind(0)]
+        return self.conv(x) + nothing.sum() + sum(rows)
+
+
+def test_tensors_of_no_elements_do_not_stop_the_reading():
+    report = rfgraph.analyze(OfNothing(), 8)
+    assert report["conv"].size == (3, 3)
+    assert not [layer for layer in report.values() if layer.op == "unknown"]

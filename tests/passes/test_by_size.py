@@ -529,3 +529,42 @@ def test_map_sizes_in_words():
         "n where n mod 2 is 0; n - 1 where n mod 2 is 1, from 3",
     ]
     assert str(report.map_size_of("up")[0].unchanged) == "multiples of 2, from 3"
+
+
+def beside_two(net, x):
+    net.add("sum", x, net.constant("two", size=2))
+
+
+def beside_unknown(net, x):
+    net.add("sum", net.conv("c", x, kernel=3), net.constant("one"))
+
+
+def beside_a_sum_of_unknown(net, x):
+    constants = net.add("constants", net.constant("one"), net.constant("other"))
+    net.add("sum", net.conv("c", x, kernel=3), constants)
+
+
+def beside_a_constant_that_no_one_follows(net, x):
+    constant = net.node("unknown", "function", net.constant("two", size=2), of="f")
+    net.add("sum", net.conv("c", x, kernel=3), constant)
+
+
+def of_alike_branches(net, x):
+    either = net.either("either", net.conv("a", x, kernel=3), net.conv("b", x, kernel=3))
+    net.conv("out", either, kernel=5)
+
+
+@pytest.mark.parametrize(
+    ("build", "sizes"),
+    [
+        (beside_two, "1 and 2 only"),
+        (beside_unknown, "any size from 3"),
+        (beside_a_sum_of_unknown, "any size from 3"),
+        (beside_a_constant_that_no_one_follows, "any size from 3"),
+        (of_alike_branches, f"any size from {3 + 5 - 1}"),
+    ],
+)
+def test_maps_of_constants_and_of_branches_are_sized_too(build, sizes):
+    net = Network(axes=1)
+    build(net, net.input("x"))
+    assert str(size_rule(read(net.graph), 0).input_sizes) == sizes

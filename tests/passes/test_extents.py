@@ -134,3 +134,28 @@ def test_an_extent_covers_itself_and_what_reads_less_at_any_end():
     assert one.covers(Extent(np.array([1, 3]), np.array([3, 4])))
     assert not one.covers(Extent(np.array([1, 1]), np.array([3, 4])))
     assert not one.covers(Extent(np.array([1, 2]), np.array([4, 4])))
+
+
+@pytest.mark.parametrize("mode", ["linear", "lanczos3"])
+def test_ends_through_taps_that_do_not_lie_evenly_are_those_of_each_feature(mode):
+    net = Network(axes=1)
+    x = net.conv("c", net.input("x", size=20), kernel=2, stride=2)
+    net.resize("r", x, scale="2/5", mode=mode, coordinates="asymmetric", antialias=True)
+    regions = reach_all(compile_graph(net.graph), 2, 0)
+    for y in range(4):
+        read = [place for (place,) in oracle.clipped(net.graph, "r", "x", (y,))]
+        assert regions.box([y]) == ((min(read), max(read)),)
+
+
+def test_exclusive_sums_end_before_their_own_position():
+    net = Network(axes=1)
+    net.cumsum("before", net.input("x", size=4), exclusive=True)
+    regions = reach_all(compile_graph(net.graph), 1, 0)
+    assert [regions.box([y]) for y in range(4)] == [None, ((0, 0),), ((0, 1),), ((0, 2),)]
+
+
+def test_a_map_repeated_beyond_its_border_is_as_long_as_can_be_followed():
+    most = 4 * extents.MAX_POSITIONS
+    extents._check_length(most)
+    with pytest.raises(SizeError, match=f"to {most + 1} positions"):
+        extents._check_length(most + 1)

@@ -115,6 +115,39 @@ def test_masses_beyond_floats_go_into_exponents_and_those_of_nothing_stay_nothin
     assert (value.mass * 2.0**value.exponent).tolist() == [2, 0]
 
 
+def test_masses_below_floats_go_into_exponents_too():
+    net = Network(axes=1)
+    x = net.input("in")
+    for i in range(1200):
+        x = net.relu(f"r{i}", x)
+    value = list(moments(compile_graph(net.graph), 0, Assumed(gate=0.25)).values())[-1]
+    assert np.log2(value.mass) + value.exponent == -2 * 1200
+
+
+def test_a_gate_after_several_phases_lets_a_share_of_each_through():
+    net = Network(axes=1)
+    net.relu("gate", net.conv_transpose("up", net.input("in"), kernel=2, stride=2))
+    told = moments(compile_graph(net.graph), 0, Assumed(gate=0.25))
+    assert told[2].mass.tolist() == (told[1].mass / 4).tolist() == [0.25, 0.25]
+
+
+def test_paths_through_all_of_an_axis_are_left_out():
+    net = Network(axes=1)
+    x = net.conv("conv", net.input("in"), kernel=3)
+    net.mul("gate", x, net.global_avg_pool("pool", x))
+    told = moments(compile_graph(net.graph), 0, UNIFORM)
+    assert sorted(told) == [0, 1, 3]
+    assert told[3][:4] == told[1][:4]
+
+
+def test_what_drifts_apart_is_not_known():
+    net = Network(axes=1)
+    x = net.input("in")
+    net.add("sum", net.conv("half", x, kernel=3, stride=2), x)
+    why = "node 'sum' (add), axis t: its inputs differ in effective stride and drift apart"
+    assert moments(compile_graph(net.graph), 0, UNIFORM)[2] == Unknown(why)
+
+
 def test_negative_weights_are_told_where_they_count_as_such_and_none_else():
     net = Network(axes=1)
     net.conv("plain", net.input("in"), kernel=3)
@@ -136,3 +169,18 @@ def test_more_phases_than_are_followed_are_not_known_and_as_many_are(monkeypatch
     told = moments(compiled, 0, UNIFORM)
     assert told[2] == Unknown("node 'more' (conv_transpose), axis t has too many output phases")
     assert not isinstance(told[3], Unknown)
+
+
+def test_a_sum_has_as_many_phases_as_all_that_it_adds(monkeypatch):
+    net = Network(axes=1)
+    x = net.input("in")
+    three, four = (net.conv_transpose(f"up{n}", x, kernel=n, stride=n) for n in (3, 4))
+    down = net.conv("down3", three, kernel=1, stride=3), net.conv("down4", four, kernel=1, stride=4)
+    net.add(
+        "sum",
+        net.conv_transpose("a", down[0], kernel=4, stride=4),
+        net.conv_transpose("b", down[1], kernel=4, stride=4),
+    )
+    compiled = compile_graph(net.graph)
+    monkeypatch.setattr(of_gradients, "MAX_PHASES", 4)
+    assert not any(isinstance(value, Unknown) for value in moments(compiled, 0, UNIFORM).values())

@@ -111,19 +111,19 @@ class Number:
 
     def at(self, sizes: Mapping[str, int]) -> Array | None:
         """Return the array at some sizes, for the names of those that are open."""
-        made: dict[int, Number] = {}
+        copies: dict[int, Number] = {}
         waiting = [self]
         while waiting:
             number = waiting[-1]
-            later = [each for each in number.operands if each is not None and each.is_open and id(each) not in made]
-            if id(number) in made or not later:
-                operands = tuple(None if each is None else made.get(id(each), each) for each in number.operands)
+            later = [each for each in number.operands if each is not None and each.is_open and id(each) not in copies]
+            if id(number) in copies or not later:
+                operands = tuple(None if each is None else copies.get(id(each), each) for each in number.operands)
                 parameters = {name: closed(value, sizes) for name, value in number.parameters.items()}
-                made[id(number)] = Number(number.op, parameters, operands, number.output, 1, number.budget)
+                copies[id(number)] = Number(number.op, parameters, operands, number.output, 1, number.budget)
                 waiting.pop()
             else:
                 waiting += later
-        return made[id(self)].value
+        return copies[id(self)].value
 
     def _evaluate(self) -> None:
         if self._done:

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from rfgraph.importers import program
+from rfgraph.importers.jax import indices  # noqa: F401  handlers register
 from rfgraph.importers.jax.flattening import CALLS, MAX_STEPS, Graph, Path, Step, Traced
+from rfgraph.importers.jax.nodes import HANDLERS, Node, Operand
 from rfgraph.importers.jax.numbers import EVALUATORS, MOVES, Budget, Number, evaluated
-from rfgraph.importers.jax.primitives import HANDLERS, POINTWISE, SILENT, WEIGHTED, Node, Operand
+from rfgraph.importers.jax.primitives import POINTWISE, SILENT, WEIGHTED
 from rfgraph.importers.jax.recurrences import is_recurrent
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Expression, Shape, valued
@@ -353,8 +355,8 @@ def _ran(body: Graph, arrays: Sequence[Any]) -> list[Any]:
     for step in body.steps:
         read = [values[number] for number in step.inputs]
         missing = any(array is None for array in read)
-        made = [None] * len(step.outputs) if missing else evaluated(step.op, step.parameters, read)
-        values.update(zip(step.outputs, made, strict=False))
+        numbers = [None] * len(step.outputs) if missing else evaluated(step.op, step.parameters, read)
+        values.update(zip(step.outputs, numbers, strict=False))
     return [values[number] for number in body.outputs]
 
 

@@ -21,8 +21,9 @@ import networkx as nx
 import numpy as np
 
 from rfgraph.errors import ModelFileError
+from rfgraph.importers.keras.config import Model
 from rfgraph.importers.keras.nodes import flat
-from rfgraph.importers.keras.reader import Model, input_names, lowered
+from rfgraph.importers.keras.reader import input_names, lowered
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Shape

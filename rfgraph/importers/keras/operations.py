@@ -2,7 +2,7 @@
 
 A functional model saves each call of one as a layer, under the name of its class. Those are handled here under that
 name after ``ops.``: the layer ``Add`` and the operation ``Add`` are not the same. Numbers among the arguments change
-nothing; tensors do.
+nothing beside what depends on an input; tensors do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,16 @@ from rfgraph.importers.program.shapes import broadcast, text
 from rfgraph.importers.spelling import operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.operations import MAX_PIECES, MAX_REPEATS, cut, gated, permuted, pointwise, reshaped
+from rfgraph.importers.spelling.operations import (
+    MAX_PIECES,
+    MAX_REPEATS,
+    cut,
+    gated,
+    permuted,
+    pointwise,
+    reshaped,
+    tensor_of,
+)
 
 # Functions of one element. Names that carry no meaning for space are their own.
 
@@ -65,7 +74,11 @@ def _unary(node: Node, build: Builder) -> Made:
 def _several(node: Node, build: Builder) -> Made:
     if node.op == "ops.Where" and len(node.args) + len(node.kwargs) < 3:
         raise UnspelledError("how many positions it finds depends on what the network computes")
-    return pointwise(build, SEVERAL[_name(node)], *node.tensors())
+    operands = node.tensors()
+    if node.op == "ops.Where" or all(value.constant for value in operands):  # else numbers beside them change nothing
+        leaves = [value for value in flat((node.args, node.kwargs)) if isinstance(value, (Value, bool, int, float))]
+        operands = [tensor_of(build, value) for value in leaves]
+    return pointwise(build, SEVERAL[_name(node)], *operands)
 
 
 @HANDLERS.handles("ops.Glu")

@@ -13,7 +13,7 @@ from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, mixed, unmixed
 from rfgraph.importers.lowering.rules import Operands, first, function_kind, merge, place, repeated, sizes_of
 from rfgraph.importers.lowering.views import Dimension, View, along, other
-from rfgraph.importers.program.dimensions import Dim, Shape
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape
 from rfgraph.importers.program.primitives import Instruction, Value
 
 #: Functions by which a constant may hide what it is put beside: by a number so low that a softmax makes it 0, or by 0.
@@ -38,7 +38,13 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
     known = [p for p in operands if p is not None]
     why = primitive.bound
     masked = primitive.function == "where" and len(operands) == 3 and operands[0] is None
-    # One number for all elements hides none of them: libraries guard a division so.
+    chosen = _decided(step.inputs[0]) if masked and len(known) == 2 else None
+    if chosen is not None and step.inputs[chosen].shape == step.output.shape and (p := operands[chosen]) is not None:
+        p = maps.as_map(p, fold=False)
+        return p.moved(maps.node("identity", step, [p]), p.view) if p.view is not None else p
+    if masked and len(known) == 2 and step.inputs[0].shape == () and not step.inputs[0].constant:
+        return _either(program.Either(), maps, step, operands)  # one number that is given when the model runs decides
+    # One constant for all elements hides none of them: libraries guard a division so.
     if primitive.function == "trilu" or (masked and step.inputs[0].shape not in ((), None)):
         why = why or program.MASKED
     beside = [value for p, value in zip(operands, step.inputs, strict=True) if p is None]
@@ -67,6 +73,16 @@ def _pointwise(primitive: program.Pointwise, maps: LoweringBuilder, step: Instru
     if silenced:
         output = replace(output, beside=True)  # some channels read nothing
     return replace(output, weighs="some") if why else output
+
+
+def _decided(condition: Value) -> int | None:
+    """Return which operand a constant condition chooses for all elements; ``None`` if that is not known."""
+    if condition.data is None or not condition.data.elements.size:
+        return None
+    if any(isinstance(element, Expression) for element in condition.data.elements.flat):
+        return None
+    truths = {bool(element) for element in condition.data.elements.flat}
+    return None if len(truths) > 1 else (1 if truths.pop() else 2)
 
 
 def _is_mask(maps: LoweringBuilder, value: Value) -> bool:
@@ -205,9 +221,12 @@ def _one_sided(primitive: program.Contract, maps: LoweringBuilder, step: Instruc
         return _product(primitive, maps, step, known)
     shape = step.output.shape
     assert shape is not None
-    bare = replace(step, output=replace(step.output, shape=shape[:-1]))
-    rows = _product(replace(primitive, output=primitive.output[:-1]), maps, bare, known)
-    return rows if rows.view is None else replace(rows, view=View((*rows.view.dims, other(shape[-1]))))
+    at = primitive.output.index(column)
+    bare = replace(step, output=replace(step.output, shape=(*shape[:at], *shape[at + 1 :])))
+    rows = _product(replace(primitive, output=tuple(x for x in primitive.output if x != column)), maps, bare, known)
+    if rows.view is None:
+        return rows
+    return replace(rows, view=View((*rows.view.dims[:at], other(shape[at]), *rows.view.dims[at:])))
 
 
 def _product(

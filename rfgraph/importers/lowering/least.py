@@ -46,11 +46,11 @@ def too_short(step: Instruction) -> str:
 
 def along_axes(least: tuple[int | None, ...], view: View | None, axes: int) -> list[int | None]:
     """Return the least size along each axis of an input, of those along its dimensions."""
-    found: list[int | None] = [1] * axes
+    sizes: list[int | None] = [1] * axes
     for size, dim in zip(least, () if view is None else view.dims, strict=False):
         for axis in dim.axes if size != 1 else ():
-            found[axis] = size if len(dim.parts) == 1 else None
-    return found
+            sizes[axis] = size if len(dim.parts) == 1 else None
+    return sizes
 
 
 def _needed(program: Program) -> Iterator[tuple[Expression, int]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
+from rfgraph.importers.program.dimensions import Shape, product
 from rfgraph.importers.program.primitives import Instruction, Program, Value
 
 #: A number so low that a softmax makes 0 of it, beside numbers as they occur.
@@ -49,33 +50,40 @@ def one_sided(read: Program) -> dict[str, Sided]:
             if not value.constant:
                 users.setdefault(value.name, []).append(step)
     ends = {value.name for value in read.outputs}
-    found: dict[str, Sided] = {}
+    by_step: dict[str, Sided] = {}
     left = MAX_ELEMENTS * MAX_TOGETHER
     for step in read.instructions:
-        if not _is_product(step):
-            continue
-        chain = _chain(step, users, ends)
-        masked = any(_is_masking(link.step, link.value) for link in chain)
-        size = (step.output.shape or (0,))[-1]
-        if not masked or not isinstance(size, int) or size * size * len(chain) > min(MAX_ELEMENTS, left):
-            continue
-        left -= size * size * len(chain)
-        hidden = _hidden(chain, size, read.tells_learned)
-        if hidden is not None and (sided := _sided(hidden, step, chain)) is not None:
-            found.update(dict.fromkeys(sided.steps, sided))
-    return found
+        for row, column in _rows_and_columns(step):
+            chain = _chain(step, row, column, users, ends)
+            masked = any(_is_masking(link.step, link.value) for link in chain)
+            size = (step.output.shape or ())[row]
+            if not masked or not isinstance(size, int) or size * size * len(chain) > min(MAX_ELEMENTS, left):
+                continue
+            left -= size * size * len(chain)
+            hidden = _hidden(chain, size, read.tells_learned)
+            if hidden is not None and (sided := _sided(hidden, step, chain)) is not None:
+                by_step.update(dict.fromkeys(sided.steps, sided))
+    return by_step
 
 
-def _is_product(step: Instruction) -> bool:
-    """Return whether a step multiplies rows with columns, as many, that no one of its two operands has both of."""
+def _rows_and_columns(step: Instruction) -> list[tuple[int, int]]:
+    """Return which dimensions of a product of rows with columns, as many, are the two, either way round.
+
+    None of its two operands has both of them.
+    """
     primitive, shape = step.primitive, step.output.shape
-    if not isinstance(primitive, program.Contract) or len(step.inputs) != 2 or shape is None or len(shape) < 2:
-        return False
-    if any(value.constant for value in step.inputs) or shape[-1] != shape[-2]:
-        return False
+    if not isinstance(primitive, program.Contract) or len(step.inputs) != 2 or shape is None:
+        return []
+    if any(value.constant for value in step.inputs):
+        return []
     one, other = map(set, primitive.operands)
-    row, column = primitive.output[-2:]
-    return ({row, column} & one, {row, column} & other) in (({row}, {column}), ({column}, {row}))
+    of_one, of_other = (
+        [d for d, label in enumerate(primitive.output) if label in own and label not in beside and shape[d] != 1]
+        for own, beside in ((one, other), (other, one))
+    )
+    if len(of_one) != 1 or len(of_other) != 1 or shape[of_one[0]] != shape[of_other[0]]:
+        return []
+    return [(of_one[0], of_other[0]), (of_other[0], of_one[0])]
 
 
 @dataclass(frozen=True)
@@ -83,51 +91,78 @@ class _Link:
     """A step on the way from a product to the sum over its columns."""
 
     step: Instruction
-    #: What it reads of the product.
+    #: What it reads of the product, and which dimensions of that are rows and columns.
     value: Value
+    row: int
+    column: int
     #: Whether it makes powers of e, and whether it reads a whole row, as a softmax does both.
     powers: bool = False
     whole: bool = False
 
 
-def _chain(product: Instruction, users: Mapping[str, Sequence[Instruction]], ends: set[str]) -> list[_Link]:
+def _chain(
+    scores: Instruction, row: int, column: int, users: Mapping[str, Sequence[Instruction]], ends: set[str]
+) -> list[_Link]:
     """Return the steps from a product to the sum over its columns; none if something else becomes of it."""
     chain: list[_Link] = []
-    value = product.output
+    value = scores.output
     for _ in range(MAX_STEPS):
         following = users.get(value.name, ())
         if not following or value.name in ends or value.shape is None:
             return []
         *others, step = following
         reductions = any(isinstance(other.primitive, program.Reduce) for other in others)
-        if not all(_beside(other) for other in others):
+        if not all(_beside(other, column) for other in others):
             return []
         if isinstance(step.primitive, program.Contract):
-            return [*chain, _Link(step, value)] if _sums(step, value) and not others else []
-        shape = step.output.shape
+            link = _Link(step, value, row, column)
+            return [*chain, link] if _sums(link) and not others else []
         rest = [other for other in step.inputs if other is not value and not other.constant]
-        if shape is None or shape[-2:] != value.shape[-2:] or len(rest) != len(others):
+        if len(rest) != len(others):
             return []
         if not all(_comes_from(other, [each.output for each in others], users) for other in rest):
             return []
+        powers, whole = False, False
         match step.primitive:
-            case program.Mix(function="softmax", dims=dims) if dims == (len(shape) - 1,):
-                chain.append(_Link(step, value, powers=True, whole=True))
+            case program.Mix(function="softmax", dims=dims) if dims == (column,):
+                powers = whole = True
             case program.Pointwise(function=function):
-                chain.append(_Link(step, value, powers=function == "exp", whole=reductions))
-            case program.Reshape() | program.Squeeze() | program.Unsqueeze() | program.Expand():
-                chain.append(_Link(step, value))
+                powers, whole = function == "exp", reductions
+            case program.Reshape() | program.Squeeze() | program.Unsqueeze() | program.Expand() | program.Transpose():
+                pass
             case _:
                 return []
+        chain.append(_Link(step, value, row, column, powers, whole))
+        places = [_placed(d, step, value.shape) for d in (row, column)]
+        if None in places:
+            return []
+        row, column = (place for place in places if place is not None)
         value = step.output
     return []
 
 
-def _beside(step: Instruction) -> bool:
+def _placed(d: int, step: Instruction, shape: Shape) -> int | None:
+    """Return where a dimension of ``shape`` lies in the output of a step, ``None`` if it is not left as it was."""
+    made = step.output.shape
+    if made is None:
+        return None
+    match step.primitive:
+        case program.Transpose(permutation=permutation):
+            return permutation.index(d)
+        case program.Reshape() | program.Squeeze() | program.Unsqueeze():
+            behind = product(shape[d + 1 :])
+            places = [k for k, size in enumerate(made) if size == shape[d] and product(made[k + 1 :]) == behind]
+            return places[0] if places else None
+        case _:
+            place = d + len(made) - len(shape)
+            return place if made[place] == shape[d] else None
+
+
+def _beside(step: Instruction, column: int) -> bool:
     """Return whether a step may stand beside another: it reads each row as a whole, as a softmax does, or elements."""
-    primitive, shape = step.primitive, step.inputs[0].shape
+    primitive = step.primitive
     if isinstance(primitive, program.Reduce):
-        return shape is not None and primitive.dims == (len(shape) - 1,)
+        return primitive.dims == (column,)
     return isinstance(primitive, program.Pointwise)
 
 
@@ -144,16 +179,16 @@ def _comes_from(value: Value, starts: Sequence[Value], users: Mapping[str, Seque
     return False
 
 
-def _sums(step: Instruction, value: Value) -> bool:
+def _sums(link: _Link) -> bool:
     """Return whether a step sums what a tensor of rows and columns weighs over its columns."""
-    primitive = step.primitive
+    step, primitive = link.step, link.step.primitive
     assert isinstance(primitive, program.Contract)
     if len(step.inputs) != 2 or any(other.constant for other in step.inputs):
         return False
-    place = next(i for i, other in enumerate(step.inputs) if other is value)
+    place = next(i for i, other in enumerate(step.inputs) if other is link.value)
     labels, others, kept = primitive.operands[place], set(primitive.operands[1 - place]), set(primitive.output)
-    row, column = _row_and_column(step, value)
-    return row in kept and row not in others and column in others and column not in kept and set(labels[:-1]) <= kept
+    row, column = labels[link.row], labels[link.column]
+    return row not in others and column in others and column not in kept and set(labels) - {column} <= kept
 
 
 def _is_masking(step: Instruction, value: Value) -> bool:
@@ -181,7 +216,7 @@ def _hidden(chain: Sequence[_Link], size: int, tells_learned: bool) -> Any:
             arrays = [None if other is link.value else _look(other, tells_learned) for other in link.step.inputs]
             low = any(i < other for other in powers)
             mask = _MASKS[primitive.function](arrays, low=low)
-            (hidden if low else zeros)[...] |= False if mask is None else _square(mask, size)
+            (hidden if low else zeros)[...] |= False if mask is None else _square(mask, size, link)
     hidden[hidden.all(1)] = False  # of a row of low numbers alone a softmax makes equal weights
     hidden |= zeros
     return hidden if hidden.any() else None
@@ -213,12 +248,17 @@ def _plain(array: Any) -> Any:
         return np.empty(0)
 
 
-def _square(mask: Any, size: int) -> Any:
-    """Return what a mask hides from each row whatever the dimensions before rows and columns; nothing if it is none."""
-    if mask.size == 0 or any(own not in (1, size) for own in mask.shape[-2:]):
+def _square(mask: Any, size: int, link: _Link) -> Any:
+    """Return what a mask hides from each row whatever the dimensions beside rows and columns; nothing if it is none."""
+    made, shape = link.step.output.shape, link.value.shape
+    assert made is not None
+    assert shape is not None
+    more = len(made) - len(shape)
+    laid = mask.reshape((1,) * (len(made) - mask.ndim) + mask.shape) if mask.size and mask.ndim <= len(made) else mask
+    if mask.size == 0 or laid.ndim != len(made):
         return np.zeros((size, size), dtype=np.bool_)
-    leading = tuple(range(max(mask.ndim - 2, 0)))
-    return np.broadcast_to(mask.all(leading) if leading else mask, (size, size))
+    laid = np.moveaxis(laid, (link.row + more, link.column + more), (-2, -1))
+    return np.broadcast_to(laid.all(tuple(range(len(made) - 2))), (size, size))
 
 
 def _added(arrays: list[Any], *, low: bool) -> Any:
@@ -243,9 +283,9 @@ def _least(arrays: list[Any], *, low: bool) -> Any:
 
 
 def _chosen(arrays: list[Any], *, low: bool) -> Any:
-    if arrays[0].dtype != np.bool_:
+    if not arrays[0].size:
         return None
-    which, filled = arrays[0], arrays[1] is not None
+    which, filled = arrays[0] != 0, arrays[1] is not None
     filling = arrays[1] if filled else arrays[2]
     if filling is None or not filling.size:
         return None
@@ -259,23 +299,21 @@ _MASKS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _sided(hidden: Any, product: Instruction, chain: Sequence[_Link]) -> Sided | None:
+def _sided(hidden: Any, scores: Instruction, chain: Sequence[_Link]) -> Sided | None:
     """Return which side rows read of the columns, ``None`` if they read both."""
     later = np.triu(np.ones_like(hidden), 1)
-    steps = frozenset({product.name, *(link.step.name for link in chain)})
-    assert isinstance(product.primitive, program.Contract)
-    row, column = product.primitive.output[-2:]
-    labels = {product.name: (row, column), chain[-1].step.name: _row_and_column(chain[-1].step, chain[-1].value)}
+    steps = frozenset({scores.name, *(link.step.name for link in chain)})
+    first, last = chain[0], chain[-1]
+    assert isinstance(scores.primitive, program.Contract)
+    assert isinstance(last.step.primitive, program.Contract)
+    made = scores.primitive.output
+    summed = last.step.primitive.operands[next(i for i, other in enumerate(last.step.inputs) if other is last.value)]
+    labels = {
+        scores.name: (made[first.row], made[first.column]),
+        last.step.name: (summed[last.row], summed[last.column]),
+    }
     for direction, behind in (("forward", later), ("backward", later.T)):
         if hidden[behind].all():
             bound = "" if np.array_equal(hidden, behind) else program.MASKED
             return Sided(direction, bound, steps, labels)  # type: ignore[arg-type]  # a literal of the tuple above
     return None
-
-
-def _row_and_column(step: Instruction, value: Value) -> tuple[str, str]:
-    """Return the labels of the last two dimensions of a tensor that a product reads."""
-    assert isinstance(step.primitive, program.Contract)
-    place = next(i for i, other in enumerate(step.inputs) if other is value)
-    row, column = step.primitive.operands[place][-2:]
-    return row, column

@@ -167,8 +167,8 @@ def _module_of_weight(node: NodeProto, weights: Collection[str], makers: Mapping
         if name not in makers or not makers[name].input:
             break
         name = makers[name].input[0]
-    found = _WEIGHT.fullmatch(name) if name in weights else None
-    return found[1] if found else None
+    path = _WEIGHT.fullmatch(name) if name in weights else None
+    return path[1] if path else None
 
 
 def _scopes(metadata: Mapping[str, str]) -> tuple[str, ...]:

@@ -59,13 +59,13 @@ class Weights:
             # What nodes make of constants alone is counted where it is read; else nobody says whether this is learned.
             whole = len(constants) == sum(item is not None for item in node.inputs)
             return [] if whole else [self._uncounted(item) for item in constants.values()]
-        found = []
+        items = []
         for item in (item for i, item in constants.items() if i in learns.inputs):
             if learns.sort == "quantised" and not item.learned and item.name:
                 item = self.build.learn(item)
             kept = frozenset(pair for pair in item.learned if self._counts(pair[0], learns.sort))
-            found.append(item if kept == item.learned else replace(item, learned=kept))
-        return found
+            items.append(item if kept == item.learned else replace(item, learned=kept))
+        return items
 
     def _uncounted(self, item: Value) -> Value:
         """Return a tensor that may be learned or not, so that the count is not known; single numbers are settings."""

@@ -291,24 +291,29 @@ def _resize(node: Node, build: Builder) -> Made:
         scale, size = _keep_aspect(node, size, shape), {}
     dims = tuple(sorted(d for d in (scale or size) if (scale[d] != 1 if scale else size[d] != shape[d])))
     rounded = any(not _whole_size(shape[d], scale.get(d, 1)) for d in dims)
-    coordinates, nearest = _coordinates(node, old, any(d in scale and scale[d] < 1 for d in dims), rounded)
+    shrinks = [d in scale and scale[d] < 1 for d in dims]
     mode = {"bilinear": "linear"}.get(node.get("mode", "nearest"), node.get("mode", "nearest"))
     coefficient = Fraction(node.get("cubic_coeff_a", CUBIC))
+    x = node.input(0)
     if not dims:
-        return build(program.Pointwise(function="identity"), node.input(0))
-    return build(
-        program.Resize(
-            dims=dims,
-            scales=tuple(Fraction(scale[d]) for d in dims) if scale else None,
-            sizes=tuple(size[d] for d in dims) if size else None,
+        return build(program.Pointwise(function="identity"), x)
+    parts = [[d for d, less in zip(dims, shrinks, strict=True) if less is shrinking] for shrinking in (False, True)]
+    if not (node.op == "Resize" and old and mode == "nearest" and all(parts)):  # those round one way and the other
+        parts = [list(dims)]
+    for k, along in enumerate(parts):
+        coordinates, nearest = _coordinates(node, old, any(scale.get(d, 1) < 1 for d in along), rounded)
+        primitive = program.Resize(
+            dims=tuple(along),
+            scales=tuple(Fraction(scale[d]) for d in along) if scale else None,
+            sizes=tuple(size[d] for d in along) if size else None,
             mode="linear" if mode == "cubic" and not coefficient else mode,  # its outer taps weigh nothing then
             coordinates=coordinates,
             nearest_mode=nearest,
             antialias=bool(node.get("antialias")) and mode != "nearest",
             coefficient=coefficient,
-        ),
-        node.input(0),
-    )
+        )
+        x = build(primitive, x, part="grown" if k < len(parts) - 1 else "")
+    return x
 
 
 def _ratios(node: Node, old: bool) -> tuple[dict[int, Any], dict[int, Any]]:
@@ -351,6 +356,10 @@ def _coordinates(node: Node, old: bool, shrinks: bool, rounded: bool) -> tuple[s
     return coordinates, nearest
 
 
+#: Why a resize of a part whose corners are no pixels reads less than all of it.
+BETWEEN = "each output reads some of the pixels between the corners of its roi"
+
+
 def _crop_and_resize(node: Node, build: Builder, scale: Mapping[int, Any], size: Mapping[int, Any]) -> Value:
     """Resize the part that ``roi`` says, whose corners, where they are pixels, are those of the output."""
     shape, roi = node.shape(), node.stated("roi", 1)
@@ -377,7 +386,7 @@ def _crop_and_resize(node: Node, build: Builder, scale: Mapping[int, Any], size:
         primitive = program.Slice(dims=tuple(cut), starts=starts, stops=stops, steps=(1,) * len(cut))
         x = build(primitive, x, part="crop")
     if read:
-        x = build(program.Reduce(function="resize", dims=tuple(read)), x, part="read")
+        x = build(program.Reduce(function="resize", dims=tuple(read), bound=BETWEEN), x, part="read")
     sizes = dict(enumerate(x.shape or ()))
     if dims := [d for d in crop if d not in read and after[d] != sizes[d]]:
         x = build(

@@ -155,12 +155,12 @@ class Builder:
             return False
         if len(channels) < len(weight.shape) and self._zeros.picks(weight.held(self.tells_learned), channels):
             return True
-        found = self._missing(weight, (*taps, *channels))
-        if found is None or not found.size:
+        nonzero = self._missing(weight, (*taps, *channels))
+        if nonzero is None or not nonzero.size:
             return False
         kept = sorted((*taps, *channels))
         places = tuple(kept.index(d) for d in taps)
-        rows = np.moveaxis(found, places, range(-len(places), 0)).reshape(-1, prod(found.shape[i] for i in places))
+        rows = np.moveaxis(nonzero, places, range(-len(places), 0)).reshape(-1, prod(nonzero.shape[i] for i in places))
         alive = rows[rows.any(1)]  # a channel of zeros alone learned nothing
         return bool((alive != alive[0]).any())
 
@@ -169,10 +169,10 @@ class Builder:
 
         Besides, why it may read less even so; "" if it does not.
         """
-        found = None if window is None or window.shape != (size,) else self._missing(window, (0,))
-        if found is None:
+        nonzero = None if window is None or window.shape != (size,) else self._missing(window, (0,))
+        if nonzero is None:
             return 0, 0, ""
-        places = np.flatnonzero(found)
+        places = np.flatnonzero(nonzero)
         if not len(places):
             return 0, 0, program.SPARSE
         before, behind = int(places[0]), size - 1 - int(places[-1])
@@ -220,8 +220,8 @@ class Builder:
             return value
         if known is None:
             known = self._known[key] = primitive, _possible(primitive, key[1])
-        made = known[1]
-        value = Value(self.unique(name), shape if made is None else made)
+        worked_out = known[1]
+        value = Value(self.unique(name), shape if worked_out is None else worked_out)
         step = Instruction(value.name, op, primitive, tuple(operands), value, self._reads, macs)
         self.instructions.append(step)
         if not isinstance(primitive, RENUMBERING):
@@ -233,13 +233,13 @@ class Builder:
         learned = NOTHING.union(*(value.learned for value in operands))
         result = fold(primitive, data) if len(data) == len(operands) else None
         if result is not None:
-            made: Shape | None = result.shape
+            held: Shape | None = result.shape
             numbers = None
         else:
             possible = _possible(primitive, [value.shape for value in operands])
-            made = shape if possible is None else possible
+            held = shape if possible is None else possible
             numbers = _numbers(primitive, operands, [one.held(self.tells_learned) for one in operands])
-        return Value(name, made, True, result, learned, _alike(primitive, operands, made), numbers)
+        return Value(name, held, True, result, learned, _alike(primitive, operands, held), numbers)
 
     def program(self, outputs: Iterable[Value], titles: Iterable[str] = ()) -> Program:
         """Return the program that makes ``outputs``, without the instructions that none of them needs.
@@ -331,12 +331,12 @@ def _possible(primitive: Primitive, shapes: Sequence[Shape | None]) -> Shape | N
 
     Windows on maps that are too small for them are left to those who know the input size; so is what follows them.
     """
-    made = shape_of(primitive, shapes)
+    output = shape_of(primitive, shapes)
     small = isinstance(primitive, (program.Slide, program.SlideTransposed)) or any(map(_has_negative, shapes))
-    for dim, size in enumerate(made or ()):
+    for dim, size in enumerate(output or ()):
         if isinstance(size, int) and (size >= 2**63 or (size < 0 and not small)):
             raise ValueError(f"its output would have size {size} along dimension {dim}")
-    return made
+    return output
 
 
 def _has_negative(shape: Shape | None) -> bool:

@@ -219,8 +219,8 @@ def bounds(size: Dim | Fraction) -> Bounds:
 def _bounds(size: Expression) -> Bounds:
     """Bound term by term, and once more with each quotient replaced by the line that bounds it: terms then cancel."""
     below, above = (_by_term(_terms(_line(size, low))) for low in (True, False))
-    found = _by_term(size.terms).within(Bounds(below.least, above.greatest))
-    return found.rounded() if _integral(size) else found
+    ends = _by_term(size.terms).within(Bounds(below.least, above.greatest))
+    return ends.rounded() if _integral(size) else ends
 
 
 def _by_term(terms: Iterable[tuple[Monomial, Coefficient]]) -> Bounds:

@@ -224,10 +224,10 @@ class Zeros:
             return UNREAD
         if self._full.issuperset(kept):
             return None
-        found = holes(array, kept)
-        if found is None:
+        zeros = holes(array, kept)
+        if zeros is None:
             self._full = frozenset(kept)
-        return found
+        return zeros
 
     def picks(self, numbers: Numbers | None, rows: Sequence[int]) -> bool:
         """Return whether a constant has one number at most in each of its rows that is not 0, of several.

@@ -116,8 +116,8 @@ _put_values = vars(Primitive)["_values"].__set__
 
 def _fields(kind: type) -> tuple[tuple[Callable[[Any, Any], None], str, Any], ...]:
     """Return what sets each field of a kind of primitive, its name, and its default, ``MISSING`` without one."""
-    found = _FIELDS[kind] = tuple((getattr(kind, one.name).__set__, one.name, one.default) for one in fields(kind))
-    return found
+    setters = _FIELDS[kind] = tuple((getattr(kind, one.name).__set__, one.name, one.default) for one in fields(kind))
+    return setters
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,23 +50,23 @@ def member(archive: zipfile.ZipFile, pattern: str, lacking: str) -> str:
     name, members, fits = archive.filename, archive.infolist(), re.compile(pattern).fullmatch
     if len(members) > MAX_MEMBERS:
         raise ModelFileError(f"{name}: its archive has {len(members)} members, more than {MAX_MEMBERS}")
-    found = [item for item in members if fits(item.filename)]
-    if not found:
+    fitting = [item for item in members if fits(item.filename)]
+    if not fitting:
         raise ModelFileError(f"{name}: its archive {lacking}")
-    if len(found) > 1:
-        names = ", ".join(repr(item.filename) for item in found[:4])
-        raise ModelFileError(f"{name}: its archive holds {len(found)} models, {names}; save one to a file")
-    if found[0].file_size > MAX_BYTES:
-        raise ModelFileError(f"{name}: its graph has {found[0].file_size} bytes, more than {MAX_BYTES}")
+    if len(fitting) > 1:
+        names = ", ".join(repr(item.filename) for item in fitting[:4])
+        raise ModelFileError(f"{name}: its archive holds {len(fitting)} models, {names}; save one to a file")
+    if fitting[0].file_size > MAX_BYTES:
+        raise ModelFileError(f"{name}: its graph has {fitting[0].file_size} bytes, more than {MAX_BYTES}")
     content = bytearray()
-    with archive.open(found[0]) as stream:
+    with archive.open(fitting[0]) as stream:
         while chunk := stream.read(CHUNK):
             content += chunk
             if len(content) > MAX_BYTES:
                 raise ModelFileError(f"{name}: its graph has more than {MAX_BYTES} bytes")
-            if len(content) > max(FREE_BYTES, MAX_RATIO * found[0].compress_size):
+            if len(content) > max(FREE_BYTES, MAX_RATIO * fitting[0].compress_size):
                 raise ModelFileError(
-                    f"{name}: its graph unpacks to more than {MAX_RATIO} times its {found[0].compress_size} bytes"
+                    f"{name}: its graph unpacks to more than {MAX_RATIO} times its {fitting[0].compress_size} bytes"
                 )
     return decoded(content)
 
@@ -108,7 +108,7 @@ def small(archive: zipfile.ZipFile, paths: Collection[str], most: int) -> dict[s
     most
         What is longer, or says that it is, is left out.
     """
-    found: dict[str, bytes] = {}
+    by_path: dict[str, bytes] = {}
     for item in archive.infolist():
         path = next((p for p in (item.filename, item.filename.partition("/")[2]) if p in paths), None)
         if path is None or item.file_size > most:
@@ -116,8 +116,8 @@ def small(archive: zipfile.ZipFile, paths: Collection[str], most: int) -> dict[s
         with archive.open(item) as stream:
             contents = stream.read(most + 1)
         if len(contents) <= most:
-            found[path] = contents
-    return found
+            by_path[path] = contents
+    return by_path
 
 
 @contextmanager

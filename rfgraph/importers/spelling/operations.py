@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from itertools import accumulate, pairwise
 from math import ceil
 from typing import Any, TypeAlias
@@ -35,6 +36,11 @@ MAX_REPEATS = 64
 Names: TypeAlias = "Sequence[tuple[str, str]]"
 
 # Functions of elements.
+
+
+def tensor_of(build: Builder, value: Any) -> Value:
+    """Return an argument that is a tensor, or else a number, as a tensor."""
+    return value if isinstance(value, Value) else build.weight((), read=partial(np.asarray, value))
 
 
 def pointwise(build: Builder, function: str, *operands: Value, part: str = "") -> Value:
@@ -413,7 +419,8 @@ def unstack(
     rows = whole_number("size", shape[d]) if count is None else count
     if isinstance(shape[d], int) and rows != shape[d]:
         raise ValueError(f"it takes {rows} rows of a dimension of size {shape[d]}")
-    _check_pieces(rows, most)
+    if names is not None or rows:
+        _check_pieces(rows, most)
     return [
         _piece(build, program.Take(dim=d), [x, build.constant(k)], k, names)
         for k in range(rows if names is None else min(rows, len(names)))
@@ -442,7 +449,8 @@ def split(build: Builder, x: Value, axis: int, sizes: Sequence[Dim] | int, names
 
 def even_bounds(total: Dim, count: int) -> list[Dim]:
     """Return 0 and where each of ``count`` pieces ends that are as large as each other, or 1 larger for the first."""
-    _check_pieces(count)
+    if not 0 < count <= MAX_PIECES:
+        raise UnspelledError(f"it makes {count} pieces")
     if isinstance(total, int):
         return [k * (total // count) + min(k, total % count) for k in range(count + 1)]
     return [total // count * k for k in range(count + 1)]

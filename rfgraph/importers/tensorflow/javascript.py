@@ -25,7 +25,8 @@ from rfgraph.frozen import dataclass
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.primitives import Given, Program
 from rfgraph.importers.tensorflow import protos
-from rfgraph.importers.tensorflow.reader import Model, program_of, signed
+from rfgraph.importers.tensorflow.files import Model, signed
+from rfgraph.importers.tensorflow.reader import program_of
 
 #: Types of a manifest: bytes of an element, and the number of its type.
 SIZES = {"float32": (4, 1), "int32": (4, 3), "bool": (1, 10), "complex64": (8, 8)}

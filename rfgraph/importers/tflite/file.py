@@ -186,13 +186,13 @@ class _File:
         count = self.counted(table.TensorsLength(), "tensors")
         tensors: dict[int, Tensor] = {}
 
-        def named(found: tuple[int, ...], least: int = 0) -> tuple[int, ...]:
-            for i in found:
+        def named(numbers: tuple[int, ...], least: int = 0) -> tuple[int, ...]:
+            for i in numbers:
                 if not least <= i < count:
                     raise ValueError(f"tensor {i} is not one of the {count} of its graph")
                 if i >= 0 and i not in tensors:
                     tensors[i] = self.tensor(self.careful(table.Tensors(i)))
-            return found
+            return numbers
 
         inputs, outputs = (named(self.numbers(table, field)) for field in ("Inputs", "Outputs"))
         steps = []

@@ -1,4 +1,4 @@
-"""PyTorch's operators that read or write where another tensor says; they register with ``operators``.
+"""PyTorch's operators that read or write where another tensor says; they register with ``HANDLERS``.
 
 Constant indices of boxes of neighbours are slices, and exact. What the network computes, or what is no box, is read
 whole along the dimensions that are indexed: a bound.
@@ -31,7 +31,7 @@ from rfgraph.importers.spelling.sampling import (
     write_places,
     write_rows,
 )
-from rfgraph.importers.torch.operators import HANDLERS, Made, Node
+from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
 
 @HANDLERS.handles("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")

@@ -1,4 +1,4 @@
-"""PyTorch's operators on matrices and pairs of vectors, and losses; they register with ``operators``."""
+"""PyTorch's operators on matrices and pairs of vectors, and losses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from rfgraph.importers.program.shapes import broadcast
 from rfgraph.importers.spelling import operations, products
 from rfgraph.importers.spelling.arguments import shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.torch.operators import HANDLERS, Made, Node, reshaped
+from rfgraph.importers.torch.moves import reshaped
+from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
 
 @HANDLERS.handles("cdist", "_cdist_forward", "_euclidean_dist")

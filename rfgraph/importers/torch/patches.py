@@ -1,4 +1,4 @@
-"""PyTorch's operators on patches of a map, and what puts patches and maxima back; they register with ``operators``."""
+"""PyTorch's operators on patches of a map, and what puts patches and maxima back; they register with ``HANDLERS``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.arguments import shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.sampling import at_each, read_whole
-from rfgraph.importers.torch.operators import HANDLERS, Made, Node, last_dims
+from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
+from rfgraph.importers.torch.windows import last_dims
 
 
 @HANDLERS.handles("unfold")

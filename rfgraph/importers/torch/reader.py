@@ -26,9 +26,9 @@ from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import either
 from rfgraph.importers.spelling.reader import Reader as Base
-from rfgraph.importers.torch import matrices, patches, signals  # noqa: F401  they register with ``HANDLERS``
+from rfgraph.importers.torch import matrices, moves, operators, patches, signals, windows  # noqa: F401  handlers
 from rfgraph.importers.torch.indices import put_back
-from rfgraph.importers.torch.operators import HANDLERS, Made, Node
+from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
 #: Graphs that call graphs, deeper than this, are refused.
 MAX_CALLS = 64

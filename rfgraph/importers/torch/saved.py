@@ -273,39 +273,23 @@ def _argument(tagged: Mapping[str, Any]) -> Any:
     (kind, value), *others = tagged.items()
     if others:
         raise ValueError(f"an argument is of several types: {', '.join(map(str, tagged))}")
+    if kind in _SINGLE:
+        return _SINGLE[kind](value)
+    if kind.endswith("s") and kind[:-1] in _SINGLE:
+        return tuple(map(_SINGLE[kind[:-1]], value))
     match kind:
         case "as_none":
             return None
-        case "as_tensor":
-            return _named(value)
-        case "as_tensors":
-            return tuple(map(_named, value))
-        case "as_optional_tensor":
-            return _optional(value)
-        case "as_optional_tensors":
-            return tuple(map(_optional, value))
         case "as_nested_tensors":
             return tuple(tuple(map(_named, items)) for items in value)
-        case "as_int":
-            return _integer(value)
-        case "as_ints":
-            return tuple(map(_integer, value))
-        case "as_sym_int" | "as_sym_bool" | "as_sym_float":
-            return _symbolic(value)
-        case "as_sym_ints" | "as_sym_bools" | "as_sym_floats":
-            return tuple(map(_symbolic, value))
-        case "as_float":
-            return _float(value)
-        case "as_floats":
-            return tuple(map(_float, value))
-        case "as_bool" | "as_string":
-            return value
-        case "as_bools" | "as_strings":
-            return tuple(value)
         case "as_graph":
             return _graph(value["graph"])
         case _:  # types, devices, memory formats: no handler asks for them
             return _Other(kind)
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _float(value: Any) -> float:
@@ -318,3 +302,10 @@ class _Other:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+
+
+#: Types of which an argument is one, or a list of them: there the name of the type has an s.
+_SINGLE: dict[str, Callable[[Any], Any]] = {
+    "as_tensor": _named, "as_optional_tensor": _optional, "as_int": _integer, "as_sym_int": _symbolic,
+    "as_sym_bool": _symbolic, "as_sym_float": _symbolic, "as_float": _float, "as_bool": _same, "as_string": _same,
+}  # fmt: skip

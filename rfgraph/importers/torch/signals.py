@@ -1,4 +1,4 @@
-"""PyTorch's operators on spectra; they register with ``operators``.
+"""PyTorch's operators on spectra; they register with ``HANDLERS``.
 
 A frequency reads all of the dimensions that are transformed, and stays where it stands along them: a transform and its
 inverse then mix an axis that keeps its place. A short-time transform is a window slid over time.
@@ -14,7 +14,7 @@ from rfgraph.importers.program.dimensions import Dim, Expression, product
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling.arguments import shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.torch.operators import HANDLERS, Made, Node
+from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
 KINDS = ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")
 TRANSFORMS = {f"fft_{kind}{rank}": (kind, rank) for kind in KINDS for rank in ("", "2", "n")}

@@ -184,10 +184,10 @@ class Page:
 
     def _paths(self) -> list[Part]:
         report = self.report
-        found = counted_paths(report, report.outputs)
-        lines = [*path_lines(found), *resolution_lines(report.productivity.axes)]
+        counted = counted_paths(report, report.outputs)
+        lines = [*path_lines(counted), *resolution_lines(report.productivity.axes)]
         shown: list[Part] = [("notes", [printable(line) for line in lines])] if lines else []
-        for paths in found[:_OUTPUTS]:
+        for paths in counted[:_OUTPUTS]:
             shown += _histograms(paths)
         return shown
 
