@@ -170,8 +170,8 @@ class _FieldBack(_Field):
 
 
 def _hull(one: Window, other: Window) -> Window:
-    """Return ``one.hull(other)``; in most cases one is empty, or both are the same."""
-    if one.kind == "empty" or one is other:
+    """Return ``one.hull(other)``; in most cases one is empty."""
+    if one.kind == "empty":
         return other
     return one if other.kind == "empty" else one.hull(other)
 
