@@ -12,7 +12,7 @@ from functools import reduce
 from math import gcd
 
 from rfgraph.algebra.runs import Runs
-from rfgraph.algebra.window import LARGEST, Window
+from rfgraph.algebra.window import IDENTITY, LARGEST, Window
 from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Size
@@ -218,8 +218,10 @@ class _Needed(Domain[Runs]):
         outputs = value.clipped(0, (self.sizes[v][self.axis] or 0) - 1)
         if outputs is None:
             return None
-        size = self.sizes[self.layers.tails[v][slot]][self.axis] or 0
-        return inputs_read(self.layers.ops[v][self.axis], self.reads[v][slot], outputs, size)[0]
+        size, read = self.sizes[self.layers.tails[v][slot]][self.axis] or 0, self.reads[v][slot]
+        if read is IDENTITY:  # as most ops read
+            return outputs.clipped(0, size - 1)
+        return inputs_read(self.layers.ops[v][self.axis], read, outputs, size)[0]
 
     def join(self, v: int, values: list[Runs]) -> Runs:
         return covering(values)[0]
