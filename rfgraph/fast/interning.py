@@ -330,10 +330,12 @@ class Table:
             raise NotPlainError("it does not begin with its only input")
         ops = self.specs[spec].ops
         sizes = [op.size(()) for op in ops] if given is None else given
-        if any(size is not None and size < (op.smallest or 1) for op, size in zip(ops, sizes, strict=True)):
-            raise NotPlainError("its input is smaller than the model takes")
+        if any(size is not None and op.misfit(size) for op, size in zip(ops, sizes, strict=True)):
+            raise NotPlainError("its input is none that the model takes")
         itself = self.shape(IDENTITY)
         lanes = self.lanes
+        if lanes.by_residue and any(op.own_cycle > 1 for op in ops):
+            raise NotPlainError("its input has some residues only")
         of_unknown = OF_INPUT if lanes.by_residue else None
         frames = [Frame(itself, size is not None, False, of_unknown if size is None else None) for size in sizes]
         state = self.frame(tuple(frames))

@@ -84,12 +84,10 @@ def _too_small(layers: OrderedNetwork, v: int, axis: int, sizes: Sequence[Size])
 
 
 def _check_own(layers: OrderedNetwork, v: int, axis: int, size: Size) -> None:
-    """Refuse a map that reads no other, as an input, if it is smaller than the model takes."""
-    smallest = layers.ops[v][axis].smallest
-    if size is not None and smallest is not None and size < smallest:
-        raise SizeError(
-            f"{layers.describe(v, axis)}: the model takes no map of {size} positions, but of {smallest} or more"
-        )
+    """Refuse a map that reads no other, as an input, if it is none that the model takes."""
+    misfit = "" if size is None else layers.ops[v][axis].misfit(size)
+    if misfit:
+        raise SizeError(f"{layers.describe(v, axis)}: {misfit}")
 
 
 def given_sizes(layers: OrderedNetwork, input_size: InputSize) -> dict[int, tuple[int, ...]]:

@@ -147,6 +147,18 @@ class Op:
         return 1
 
     @property
+    def own_cycle(self) -> int:
+        """Modulo what the size of the map that it brings itself decides whether the model takes it."""
+        return 1
+
+    def misfit(self, size: int) -> str:
+        """Return why the model takes no map of ``size`` that it brings itself, "" if it does."""
+        smallest = self.smallest
+        if smallest is None or size >= smallest:
+            return ""
+        return f"the model takes no map of {size} positions, but of {smallest} or more"
+
+    @property
     def sizing(self) -> tuple[Op, int | None]:
         """The op by whose rule the output is sized, and the slot that it sizes; ``None`` where all slots must fit."""
         return self, None if self.arity == "several" else 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from rfgraph.algebra.residues import named_residues
 from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.frozen import dataclass
-from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, integer, op_kind, optional, positive
+from rfgraph.ops.base import Arity, Op, Size, Sizes, attribute, flag, integer, natural, op_kind, optional, positive
 
 #: Ops whose derivative is the same number at every position, whatever they are given, besides those that state weights.
 LINEAR = frozenset(
@@ -22,13 +23,18 @@ LINEAR = frozenset(
 GATES = frozenset({"relu", "relu6"})
 
 
+def _residues(name: str, value: object) -> tuple[int, ...]:
+    numbers = value if isinstance(value, (list, tuple)) else [value]
+    return tuple(natural(name, number) for number in numbers)
+
+
 @op_kind("input")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input(Op):
     """Where a network begins.
 
-    It takes maps of ``least`` positions or more, as far as the model says so besides what its ops take; where that is
-    ``None`` no one knows which.
+    It takes maps of ``least`` positions or more whose size is one of ``residues`` modulo ``modulus``, as far as the
+    model says so besides what its ops take; where ``least`` is ``None`` no one knows which.
     """
 
     arity: ClassVar[Arity] = "none"
@@ -36,10 +42,24 @@ class Input(Op):
 
     extent: int | None = attribute(optional(positive), name="size", default=None)
     least: int | None = attribute(optional(positive), default=1)
+    modulus: int = attribute(positive, default=1)
+    residues: tuple[int, ...] = attribute(_residues, default=(0,))
 
     @property
     def smallest(self) -> int | None:
         return self.least
+
+    @property
+    def own_cycle(self) -> int:
+        return self.modulus
+
+    def misfit(self, size: int) -> str:
+        too_few = super(Input, self).misfit(size)
+        if too_few or size % self.modulus in self.residues:
+            return too_few
+        return (
+            f"the model takes no map of {size} positions, but those with {named_residues(self.modulus, self.residues)}"
+        )
 
     def size(self, sizes: Sizes) -> Size:
         return self.extent

@@ -218,7 +218,7 @@ def size_rule(layers: OrderedNetwork, axis: int) -> SizeRule:
             if op.window(0, ()).kind == "empty":
                 line = _constant(op.size(()))
             is_lost = is_lost or op.smallest is None
-            base = max(base, op.smallest or 1)
+            base, modulus = max(base, op.smallest or 1), lcm(modulus, op.own_cycle)
         elif slot is not None and sized is None:
             line = _constant(_output(op, None))
         else:
@@ -320,7 +320,7 @@ def sizes_at(
         if op.arity == "none":
             constant = op.window(0, ()).kind == "empty"
             size = _filled(op.size(()), inputs) if constant else inputs
-            works &= inputs >= (op.smallest or 1)
+            works &= _taken(op, inputs)
         elif slot is None:
             growing = [bool(line and line.grows) for line in (lines[tail] for tail in tails)]
             size = _met(op, [sizes[tail] for tail in tails], growing, works, repeats)
@@ -342,6 +342,14 @@ def sizes_at(
                 works &= of_map > 0
         sizes.append(size)
     return sizes, works, repeats
+
+
+def _taken(op: Op, inputs: Ints) -> Flags:
+    """Return which sizes of a map that an op brings itself the model takes."""
+    smallest, cycle = op.smallest or 1, op.own_cycle
+    first = -(-smallest // cycle) * cycle
+    by_residue: Flags = np.array([not op.misfit(first + residue) for residue in range(cycle)])
+    return np.asarray((inputs >= smallest) & by_residue[inputs % cycle])
 
 
 def _filled(size: int | None, inputs: Ints) -> Ints | None:

@@ -17,12 +17,13 @@ from rfgraph.errors import ModelFileError, SizeError
 from rfgraph.importers import program as p
 from rfgraph.importers.lowering import lower as module
 from rfgraph.importers.lowering.layout import Layout
+from rfgraph.importers.lowering.least import ANY, _solved
 from rfgraph.importers.lowering.lower import layout_of, lower, lower_for, place_all
 from rfgraph.importers.lowering.maps import LoweringBuilder
 from rfgraph.importers.lowering.recipes import Recipes
 from rfgraph.importers.lowering.views import View, along, other
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import exact_quotient, symbol
+from rfgraph.importers.program.dimensions import exact_quotient, symbol, valued
 from rfgraph.importers.program.numbers import Numbers, Zeros
 from rfgraph.importers.spelling.handlers import Handlers
 
@@ -188,6 +189,22 @@ def test_channel_shuffle_is_the_identity():
     shuffled = net.reshape(net.transpose(net.reshape(x, 1, 3, 2, 4, 6), 0, 2, 1, 3, 4), 1, 6, 4, 6)
     graph, _ = check(net.program(net.conv(shuffled)))
     assert kinds(graph) == ["input", "conv", "conv"]
+
+
+def test_padding_at_one_side_alone_is_padding():
+    net = Net()
+    y = net(p.Pad(amounts=((0, 0), (0, 0), (1, 0), (0, 1))), net.conv(net.x))
+    graph, _ = check(net.program(net.conv(y)))
+    assert kinds(graph) == ["input", "conv", "pad", "conv"]
+    assert graph.nodes["pad1"]["padding"] == [[1, 0], [0, 1]]
+
+
+def test_a_slice_of_all_there_is_cuts_nothing():
+    net = Net()
+    y = net(p.Slice(dims=(2, 3), starts=(0, 0), stops=(4, 6), steps=(1, 1)), net.conv(net.x))
+    graph, report = check(net.program(net.conv(y)))
+    assert "slice" not in kinds(graph)
+    assert report["slide2"].size == (5, 5)
 
 
 def test_pixel_shuffle_is_depth_to_space():
@@ -745,6 +762,44 @@ def test_an_element_that_may_not_be_there_leaves_the_sizes_open():
     net = Net((1, 2, 8, 8))
     graph = lower(net.program(element_of_steps(net, 3, 3)))
     assert "it takes element 3 along a dimension of size 3" in {data.get("why") for _, data in graph.nodes(data=True)}
+
+
+def test_a_size_cut_into_blocks_has_to_be_a_multiple_of_them():
+    def claims(first, *cut):
+        net = Net((1, 2, symbol("H"), symbol("W")))
+        x = net.conv(net.x, stride=(first, 1))
+        h, w = x.shape[2:]
+        cut = net.reshape(x, 1, 4, h // cut[0], cut[0], w // cut[1], cut[1])
+        graph = lower(net.program(net.relu(net.reduce(cut, 3, 5, keepdims=False))))
+        return [str(sizes) for sizes in rfgraph.analyze(graph).input_sizes]
+
+    assert claims(1, 4, 7) == ["multiples of 4, from 4", "multiples of 7, from 7"]
+    assert claims(2, 4, 1) == ["n mod 8 is 0 or 7, from 7", "any size from 1"]
+
+
+def test_rows_that_are_multiplied_are_as_many_as_the_matrix_says():
+    """Which sizes make so many of them is a matter of both axes: no one tells."""
+    net = Net((1, 2, symbol("H"), symbol("W")))
+    x = net.conv(net.x)
+    h, w = x.shape[2:]
+    flat = net.reshape(x, 1, x.shape[1] * h * w)
+    out = net(p.Contract(operands=(("b", "k"), ("k", "o")), output=("b", "o")), flat, net.build.constant([[1]] * 36))
+    assert rfgraph.analyze(lower(net.program(out))).input_sizes == (None, None)
+
+
+@given(st.integers(1, 4), st.integers(0, 3), st.integers(1, 6), st.integers(1, 6))
+def test_sizes_at_which_expressions_are_equal(stride, plus, one, other):
+    h, w = symbol("H"), symbol("W")
+    m, k = (h + plus) // stride, w * other
+    sides = m * k, (m // one * one) * (k // one * one)
+    told = {name: sizes for name, sizes in _solved(*sides).items() if sizes != ANY} if sides[0] != sides[1] else {}
+    for y in range(1, 30):
+        for x in range(1, 30):
+            values = [valued(side, {"H": y, "W": x}) for side in sides]
+            taken = [told.get(name, ANY) for name in "HW"]
+            assert None not in {sizes.least for sizes in taken}
+            fits = all(n % sizes.modulus in sizes.residues for n, sizes in zip((y, x), taken, strict=True))
+            assert fits == (values[0] == values[1]) or values[0] == 0
 
 
 # Sizes and views by themselves.

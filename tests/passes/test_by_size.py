@@ -481,6 +481,17 @@ def test_an_input_says_how_large_it_has_to_be(least, works):
     assert rfgraph.analyze(net).input_sizes == (None,)
 
 
+def test_an_input_says_modulo_what_its_size_has_to_be():
+    net = Network("blocks", axes=1)
+    net.conv("c", net.node("input", "x", modulus=4, residues=[[0, 3]], least=5), kernel=3, stride=2, padding="same")
+    report = rfgraph.analyze(net)
+    (sizes,) = report.input_sizes
+    assert [n for n in range(1, 40) if n in sizes] == [n for n in range(5, 40) if n % 4 in (0, 3)]
+    assert [n for n in range(1, 40) if works(read(net.graph), n)] == [n for n in range(1, 40) if n in sizes]
+    with pytest.raises(SizeError, match=r"takes no map of 9 positions, but those with n mod 4 is 0 or 3"):
+        rfgraph.analyze(net, 9)
+
+
 def test_a_resize_takes_one_size():
     net = Network(axes=1)
     x = net.input("x")

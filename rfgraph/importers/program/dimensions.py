@@ -11,7 +11,7 @@ interval arithmetic, which never says more than holds for every size, so that a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil, floor, lcm
@@ -290,6 +290,22 @@ def names_of(size: Dim) -> frozenset[str] | None:
                 return None
             names |= inner
     return names
+
+
+def denominators(size: Dim) -> Iterator[int]:
+    """Return modulo what numbers a size depends on those that its names stand for, rounding by rounding.
+
+    Examples
+    --------
+    >>> list(denominators((symbol("H") - 1) // 2 * ((symbol("W") + 3) // 4)))
+    [2, 4]
+    """
+    for atoms, _ in _terms(size):
+        for atom in atoms:
+            if isinstance(atom, Quotient):
+                yield from (atom.denominator * inner for inner in (1, *denominators(atom.numerator)))
+            elif isinstance(atom, Expression):
+                yield from denominators(atom)
 
 
 def valued(size: Dim, numbers: Mapping[str, int]) -> Coefficient | None:

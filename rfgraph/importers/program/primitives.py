@@ -7,7 +7,7 @@ Whatever a framework calls its ops, a reader spells them with these; an op that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, FrozenInstanceError, field, fields
 from fractions import Fraction
 from typing import Any, Literal, TypeVar, dataclass_transform
@@ -136,6 +136,19 @@ class Instruction:
 
 
 @dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition on sizes: the names of those that it is about, and what tells whether it holds for numbers.
+
+    ``holds`` is ``None`` where that is not followed; ``numbers`` are those that it compares sizes with, or divides by.
+    """
+
+    names: frozenset[str]
+    holds: Callable[[Mapping[str, int]], bool] | None
+    divisors: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A model: instructions, each after those it reads."""
 
@@ -151,6 +164,8 @@ class Program:
     titles: tuple[str, ...] = ()
     #: Whether the model says which constants are learned; else those that are read as weights are taken to be.
     tells_learned: bool = True
+    #: Under which conditions on the sizes of its inputs it runs, beside what its instructions take.
+    guards: tuple[Guard, ...] = ()
 
 
 # Where values come from.

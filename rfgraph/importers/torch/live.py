@@ -31,6 +31,7 @@ from rfgraph.importers.spelling.stack import user_line
 from rfgraph.importers.torch.questions import Question, asked, doubtful_sizes
 from rfgraph.importers.torch.reader import Exported, Graph, Reader, Ref, Step, lowered, titles_of
 from rfgraph.importers.torch.running import numbers_of, recorded
+from rfgraph.importers.torch.saved import CHECKED_FROM
 from rfgraph.importers.trials import holds
 
 #: How a module is traced.
@@ -360,6 +361,10 @@ def graph_of(
     """
     exported, order, example = traced(module, example, input_size, trace)
     live = not isinstance(module, torch.export.ExportedProgram)
+    if not live:
+        ranges = {str(name): ends.lower for name, ends in module.range_constraints.items()}
+        least = {name: int(size) for name, size in ranges.items() if CHECKED_FROM < size < 1 << 62}
+        exported = replace(exported, guards=tuple(getattr(module, "_guards_code", None) or ()), least=least)
 
     def again(shapes: Mapping[str, Shape]) -> Exported:
         if not live:
@@ -392,8 +397,8 @@ def graph_at_any_size(
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), asked() as questions:
             warnings.simplefilter("ignore")
-            named = dict(zip(_parameters(module), tree_map(_open, arguments), strict=False))
-            shapes = {**named, **tree_map(_open, keywords)}
+            bound = inspect.signature(module.forward).bind(*arguments, **keywords)
+            shapes = tree_map(_open, dict(bound.arguments))
             program = torch.export.export(module, arguments, keywords, dynamic_shapes=shapes, strict=False)
         exported, order = _exported(program, type(module).__name__)
         tensors = Reader(exported).program()

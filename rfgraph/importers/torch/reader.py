@@ -19,7 +19,7 @@ from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
-from rfgraph.importers.program.dimensions import Shape, symbol
+from rfgraph.importers.program.dimensions import Shape, names_of, symbol
 from rfgraph.importers.program.numbers import UNSEEN
 from rfgraph.importers.program.primitives import NOTHING, Instruction, Program, Value
 from rfgraph.importers.program.shapes import text
@@ -27,6 +27,7 @@ from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import either
 from rfgraph.importers.spelling.reader import Reader as Base
 from rfgraph.importers.torch import matrices, moves, operators, patches, signals, windows  # noqa: F401  handlers
+from rfgraph.importers.torch.guards import at_least, guards_of
 from rfgraph.importers.torch.indices import put_back
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
@@ -109,6 +110,9 @@ class Exported:
     looks: tuple[str, ...] = ()
     #: Those of its inputs that are fixed tensors whose numbers are at hand, and what returns them.
     numbers: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    #: Under which conditions on the sizes of its inputs it runs: Python's text, and the least that sizes may be.
+    guards: tuple[str, ...] = ()
+    least: Mapping[str, int] = field(default_factory=dict)
 
 
 Scope: TypeAlias = "dict[str, Any]"
@@ -183,7 +187,12 @@ class Reader(Base):
         outputs = [(value, title) for item, title in named for value in _flat([item]) if isinstance(value, Value)]
         if not outputs:
             raise self.fail("the model has no outputs that are tensors")
-        return self.build.program([value for value, _ in outputs], [title for _, title in outputs])
+        program = self.build.program([value for value, _ in outputs], [title for _, title in outputs])
+        shapes = {name: self.stated(name) for name in data}
+        known = {name for shape in shapes.values() for size in shape or () for name in names_of(size) or ()}
+        guards = guards_of(self.exported.guards, shapes)
+        ranges = [at_least(name, size) for name, size in self.exported.least.items() if name in known]
+        return replace(program, guards=(*guards, *ranges))
 
     def constant(self, name: str, shape: Shape | None) -> Value:
         """Return an input that is no data, with what it holds if that is known and never written over."""

@@ -34,6 +34,9 @@ _HALF = 13  # bfloat16: the first half of a number in single precision
 _STORED = {**_INTEGERS, 6: "f2", 7: "f4", 8: "f8", _HALF: "u2"}
 _STRIDED = 7  # its Layout of tensors that are not sparse
 
+#: A least size up to this is that of the exporter, which takes sizes for larger than 1, and no one checks it.
+CHECKED_FROM = 2
+
 #: Constants whose memory has more bytes than this are not read: they may be views of something large.
 MAX_CONSTANT_BYTES = 8 * MAX_ELEMENTS
 #: Nor are more constants than this.
@@ -167,14 +170,18 @@ def decoded(data: Any, name: str, shared: Mapping[str, str] | None = None) -> Ex
         What tells the tensor that each parameter is, where several may be the same.
     """
     module = data["graph_module"]
+    guards = tuple(map(str, data.get("guards_code") or ()))
+    ranges = {_text(symbol): ends.get("min_val") for symbol, ends in (data.get("range_constraints") or {}).items()}
+    least = {symbol: number for symbol, number in ranges.items() if isinstance(number, int) and number > CHECKED_FROM}
     graph = _graph(module["graph"])
     user, given, parameters = _signature(module["signature"])
     learned = {tensor: (shared or {}).get(parameter, parameter) for tensor, parameter in parameters.items()}
-    data = tuple(n for n in _names(tuple(user)) if n in graph.shapes)
+    tensors = tuple(n for n in _names(tuple(user)) if n in graph.shapes)
     calls = module.get("module_call_graph") or [{}]
     spec = (calls[0].get("signature") or {}).get("out_spec")
     titles = titles_of(spec) if isinstance(spec, str) else ()
-    return Exported(name, replace(graph, outputs=tuple(given)), data, learned, titles=titles)
+    graph = replace(graph, outputs=tuple(given))
+    return Exported(name, graph, tensors, learned, titles=titles, guards=guards, least=least)
 
 
 def _signature(signature: Mapping[str, Any]) -> tuple[list[Any], list[Any], dict[str, str]]:
