@@ -203,6 +203,10 @@ class Slice(Op):
         return 1 if (self.start or 0) >= 0 else 0
 
     @property
+    def heeds_size(self) -> bool:
+        return self.turned or super(Slice, self).heeds_size
+
+    @property
     def takes_one(self) -> bool:
         start = self.start or 0
         if self.stop is None:

@@ -150,6 +150,10 @@ def test_sizes_and_what_is_read_where_maps_are_empty(steps):
 
 def test_a_roll_works_at_every_size():
     net = Network(axes=1)
+    one = net.input("x")
+    net.slice("whole", net.slice("one", one, stop=1), start=1, turned=True)
+    assert rfgraph.analyze(net, 4).region("whole", 0).box == ((0, 0),)  # as many turns as there are positions
+    net = Network(axes=1)
     x = net.input("x")
     for shift in (3, -5):
         parts = [net.slice(f"{end}{shift}", x, turned=True, **{end: -shift}) for end in ("start", "stop")]

@@ -206,7 +206,7 @@ def _dense(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("EinsumDense")
 def _einsum_dense(node: Node, build: Builder) -> Made:
     contract, kernel, _ = einsum_dense(node)
-    return activated(node, build, build(contract, node.x, build.weight(kernel)))
+    return activated(node, build, build(contract, node.x, build.weights_of_layer(kernel)))
 
 
 @HANDLERS.handles("Embedding")

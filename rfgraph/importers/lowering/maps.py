@@ -277,7 +277,7 @@ class LoweringBuilder:
             return replace(p, node=self.node("elementwise", named, inputs))
         if p.folded:
             return replace(p, node=self.node("slice", named, inputs, bound=FOLDED))
-        if not p.beside or self.probe is not None:
+        if not p.beside:
             return replace(p, node=self.node("identity", named, inputs))
         try:
             picked = None if p.origins is None else after(step.primitive, p.origins, step)

@@ -493,8 +493,6 @@ def _beside(maps: LoweringBuilder, step: Instruction, operands: Operands, known:
     parts = [
         (None, value) if p is None else (next(read), value) for p, value in zip(operands, step.inputs, strict=True)
     ]
-    if maps.probe is not None:
-        return out
     maps.sources.update((p.node, q) for p, q in zip(grown, known, strict=True) if p.node == q.node)
     out = _from_sources(out, parts, d)
     rows = None if out.origins is None or out.view is None else out.origins.one_by_one(d, out.view.dims[d].size)

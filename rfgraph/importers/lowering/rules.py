@@ -120,6 +120,8 @@ def constants(
     place_of = {label: d for d, label in enumerate(output)}
     for value, labels in beside:
         sizes = [1 if d in value.alike else size for d, size in enumerate(value.shape or ())]
+        if 0 in sizes:  # it holds nothing
+            continue
         under = zip(labels, sizes, strict=False)
         shape = {place_of[label]: size for label, size in under if label in place_of}
         wide = {d for d, size in shape.items() if isinstance(size, int) and size != 1}
