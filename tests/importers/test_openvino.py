@@ -144,7 +144,8 @@ def test_attention_under_a_constant_mask_is_a_bound(sides, want, tmp_path):
     text = text.replace(edge.format(0, 0), "", 1)
     text = text.replace('<port id="0"/>', "".join(f'<port id="{k}"/>' for k in ports), 1)
     mask = ('<layer id="9" name="m" type="Const" version="opset1"><data element_type="f32" shape="{0}, {0}" '
-            'offset="0" size="{1}"/><output><port id="0"><dim>{0}</dim><dim>{0}</dim></port></output></layer></layers>')  # fmt: skip
+            'offset="0" size="{1}"/><output><port id="0"><dim>{0}</dim><dim>{0}</dim></port></output>'
+            '</layer></layers>')  # fmt: skip
     side = max(sides, default=9)
     mask = mask.format(side, 4 * side * side)
     (tmp_path / "net.xml").write_text(text.replace("</layers>", mask))

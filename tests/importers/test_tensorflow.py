@@ -512,7 +512,7 @@ def test_a_mask_of_numbers_without_end_hides_what_is_later():
             node.attr["value"].tensor.dtype = 1
             node.attr["value"].tensor.float_val[:] = [float("-inf")]
     report = rfgraph.analyze(lower(reader.program_of(reader.Model("hand", message))))
-    assert report["y"].side == ("past",)
+    assert report["y"].side == ("past", "")
     assert report["y"].status == "exact"
 
 
