@@ -38,7 +38,7 @@ from rfgraph.questions.alignment import unchecked
 from rfgraph.questions.context import GlobalContext
 from rfgraph.questions.findings import Finding, worst_first
 from rfgraph.questions.layers import Layer, Read, Region
-from rfgraph.questions.misalignment import SizeDependent, common_sizes
+from rfgraph.questions.misalignment import SizeDependent, common_residues, common_sizes
 from rfgraph.questions.productivity import Productivity, Unproductive
 from rfgraph.questions.records import finding_document, layer_document, layer_record
 from rfgraph.solved import Engine, General, Solved, solve
@@ -318,7 +318,7 @@ class Report(Mapping[Hashable, Layer]):
         if any(not isinstance(finding, SizeDependent) for finding in serious):
             return False
         # They hold at some sizes only, of which there may be none together. To look for these is dear in a live model.
-        if serious and any(sizes is not None and not sizes.residues for sizes in self.aligned_sizes):
+        if serious and any(dependent and not common_residues(dependent)[1] for dependent in self._dependent):
             return False
         return None if serious or self.unchecked or self.ends_unknown else True
 
@@ -381,10 +381,13 @@ class Report(Mapping[Hashable, Layer]):
         >>> print(analyze("zoo:xception").aligned_sizes[0])
         n mod 32 is 7 or 8, from 7
         """
+        return tuple(map(common_sizes, self.axes, self._dependent))
+
+    @property
+    def _dependent(self) -> list[list[SizeDependent]]:
+        """Per axis, what depends on the input size."""
         dependent = [finding for finding in self.at_any_size.findings if isinstance(finding, SizeDependent)]
-        return tuple(
-            common_sizes(axis, [finding for finding in dependent if axis in finding.axes]) for axis in self.axes
-        )
+        return [[finding for finding in dependent if axis in finding.axes] for axis in self.axes]
 
     @cached_property
     def at_any_size(self) -> Report:

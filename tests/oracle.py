@@ -121,7 +121,7 @@ def taps(attributes, axis, y, sizes=None, slot=0):
         return {lap[at[mode] + padded]}
     if op == "slice":
         start = attribute(attributes, "start", axis, 0) or 0
-        if attribute(attributes, "turned", axis):
+        if start and attribute(attributes, "turned", axis):
             start %= size
         if start < 0:
             start = max(size + start, 0)

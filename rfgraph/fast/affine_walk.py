@@ -33,7 +33,6 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property, reduce
 from itertools import accumulate, chain, islice
-from math import inf
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
@@ -439,36 +438,46 @@ class Plain:
         if not any(self.map_size(self.source)):
             return False
         wide = {spec for spec in set(self.specs) if any(op.widens for op in self._table.specs[spec].ops)}
-        ends = zip(self.specs, self.degrees, self._ends, strict=True)
-        inputs = [self.feeds[end - 1] for spec, degree, end in ends if degree == 1 and spec in wide]
-        if not self._exceed([self.states[node] for node in inputs]):
+        exceeds = self._exceeds()
+        states, ends = self.states, zip(self.specs, self.degrees, self._ends, strict=True)
+        if not any(exceeds(states[self.feeds[end - 1]]) for spec, degree, end in ends if degree == 1 and spec in wide):
             return False
         try:
-            narrow = self._narrow()
+            return any(exceeds(state) for spec, state in self._narrow() if spec in wide)
         except NotPlainError:
             return True
-        return self._exceed([narrow[node] for node in inputs])
 
-    def _exceed(self, states: Sequence[int]) -> bool:
-        """Return whether some field is larger than the image."""
-        lanes, frames = self._table.lanes, self._table.frames
-        numbers = [state & lanes.frames for state in states]
-        for axis, size in enumerate(self.map_size(self.source)):
-            if size is not None:
-                shapes = {number: frames[number][axis].shape for number in set(numbers)}
-                more = {number: shape.size if shape.is_local else -inf for number, shape in shapes.items()}
-                less_one = lanes.sizes_less_one(states, axis)
-                if any(less + more[number] > size for less, number in zip(less_one, numbers, strict=True)):
-                    return True
-        return False
+    def _exceeds(self) -> Callable[[int], bool]:
+        """Return what tells whether the field of a state is larger than the image on some axis."""
+        lanes, frames, lane = self._table.lanes, self._table.frames, self._table.lanes.lane
+        image = [
+            (axis, lanes.before(axis), lanes.last(axis), size + 2 * lanes.zero)
+            for axis, size in enumerate(self.map_size(self.source))
+            if size is not None
+        ]
+        known: dict[int, list[tuple[int, int, int]]] = {}  # by frame: where two lanes begin, and what both may hold
 
-    def _narrow(self) -> dict[Hashable, int]:
-        """Return the state at every node of one path: that which takes the narrower side at every merge.
+        def exceeds(state: int) -> bool:
+            number = state & lanes.frames
+            most = known.get(number)
+            if most is None:
+                shapes = [frame.shape for frame in frames[number]]
+                known[number] = most = [
+                    (before, last, size - shapes[axis].size)
+                    for axis, before, last, size in image
+                    if shapes[axis].is_local
+                ]
+            return any((state >> before & lane) + (state >> last & lane) > size for before, last, size in most)
+
+        return exceeds
+
+    def _narrow(self) -> Iterator[tuple[int, int]]:
+        """Yield what each node of one input is, and the state of that on one path, the narrower side of every merge.
 
         Raises
         ------
         NotPlainError
-            If it is not plain by itself, or no side of a merge has a local field and all of the map.
+            If that path is not plain by itself, or no side of a merge has a local field and all of the map.
         """
         table, states, feeds = self._table, self.states, iter(self.feeds)
         steps, lanes = table.steps, table.lanes
@@ -476,6 +485,7 @@ class Plain:
         for node, spec, degree in zip(self.nodes[1:], self.specs[1:], self.degrees[1:], strict=True):
             if degree == 1:
                 state = narrow[next(feeds)]
+                yield spec, state
                 step = steps[spec]
                 if step is not None:
                     added = step.get(state & lanes.frames)
@@ -488,7 +498,6 @@ class Plain:
                     raise NotPlainError("no side has a local field and all of the map")
                 state = min(local, key=lambda side: lanes.size_less_one(side, 0))
             narrow[node] = state
-        return narrow
 
     def extremes(self) -> list[Extremes] | None:
         """Return the smallest and largest fields of the paths to every node, one entry per axis.

@@ -87,12 +87,12 @@ def sizes_made(op: Op, size: int, sizes: MapSizes) -> tuple[int, MapSizes]:
     if not more:
         raise NotPlainError("its map does not grow with the input")
     read = [size + offset for offset in sizes.over(pixels)]
-    made = [op.size((one,)) for one in read]
+    made = [op.size((one,)) or 0 for one in read]
     first = made[0]
-    if first is None or min(read) < op.settles_at + step:
+    if min(made) < 1 or min(read) < op.settles_at + step:
         raise NotPlainError("its map follows no rule at large sizes")
     growth = sizes.growth * (pixels // len(sizes.offsets)) // step * more
-    return first, MapSizes(tuple([(one or 0) - first for one in made]), growth)
+    return first, MapSizes(tuple([one - first for one in made]), growth)
 
 
 def sizes_met(one: MapSizes, other: MapSizes) -> MapSizes:

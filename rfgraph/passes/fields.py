@@ -77,9 +77,9 @@ class _Field(Domain[Both]):
             return None if window.kind == "empty" else (window, EMPTY)
         ends = self.ends[self.layers.tails[v][slot]]
         through_local = self.reading(v, read, local, ends)
-        return EMPTY, through_local if beyond.kind == "empty" else _hull(
-            self.reading(v, read, beyond, ends), through_local
-        )
+        if beyond.kind == "empty" or through_local is FULL:
+            return EMPTY, through_local
+        return EMPTY, _hull(self.reading(v, read, beyond, ends), through_local)
 
     def join(self, v: int, values: list[Both]) -> Both:
         local, beyond = values[0]

@@ -310,15 +310,19 @@ class SizeDependent(Finding):
         return f"{choose}write out the padding of the layers with 'same' before it"
 
 
+def common_residues(findings: Sequence[SizeDependent]) -> tuple[int, tuple[int, ...]]:
+    """Return the modulus and the residues of the input sizes at which none of ``findings`` holds."""
+    modulus = lcm(*(finding.modulus for finding in findings))
+    fits = [all(n % f.modulus in f.residues for f in findings) for n in range(modulus)]
+    period = shortest_period(fits)
+    return period, tuple(residue for residue in range(period) if fits[residue])
+
+
 def common_sizes(axis: str, findings: Sequence[SizeDependent]) -> InputSizes | None:
     """Return the input sizes at which none of ``findings`` holds, ``None`` if there are no findings."""
     if not findings:
         return None
-    modulus = lcm(*(finding.modulus for finding in findings))
-    fits = [all(n % f.modulus in f.residues for f in findings) for n in range(modulus)]
-    period = shortest_period(fits)
-    residues = tuple(residue for residue in range(period) if fits[residue])
-    return InputSizes(axis, period, residues, max(finding.smallest for finding in findings))
+    return InputSizes(axis, *common_residues(findings), max(finding.smallest for finding in findings))
 
 
 def _decimal(number: Fraction) -> str:

@@ -12,10 +12,10 @@ from functools import reduce
 from math import gcd
 
 from rfgraph.algebra.runs import Runs
-from rfgraph.algebra.window import LARGEST, Window
+from rfgraph.algebra.window import IDENTITY, LARGEST, Window
 from rfgraph.frozen import dataclass
 from rfgraph.graph.network import OrderedNetwork
-from rfgraph.ops import Op, Size
+from rfgraph.ops import Size
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.fold import Domain, between, fold_back
 from rfgraph.passes.regions import covering, inputs_read
@@ -111,19 +111,12 @@ def reads_all(layers: OrderedNetwork, sizes: Sequence[tuple[Size, ...]], source:
             if key not in known:
                 if len(known) == MAX_KINDS:
                     return False
-                reads = [_read(op, slot, [size[axis] for size in inputs]) for axis, op in enumerate(ops)]
+                reads = [op.reads(slot, [size[axis] for size in inputs]) for axis, op in enumerate(ops)]
                 known[key] = _read_on(reads, inputs[slot], sizes[v], trimmed)
             if (reached := known[key]) is not None:
                 seen.add(tail)
                 stack.append((tail, reached))
     return False
-
-
-def _read(op: Op, slot: int, sizes: Sequence[Size]) -> Window:
-    """Return what an op reads; but for where it lies, if that alone depends on sizes that are not known."""
-    read = op.reads(slot, sizes)
-    evenly = read.is_unknown and op.spacing == 1 and not op.bound
-    return (op.unplaced if evenly else None) or read
 
 
 #: How many positions at both ends of a map are not surely read, per axis; all between them are.
@@ -225,8 +218,10 @@ class _Needed(Domain[Runs]):
         outputs = value.clipped(0, (self.sizes[v][self.axis] or 0) - 1)
         if outputs is None:
             return None
-        size = self.sizes[self.layers.tails[v][slot]][self.axis] or 0
-        return inputs_read(self.layers.ops[v][self.axis], self.reads[v][slot], outputs, size)[0]
+        size, read = self.sizes[self.layers.tails[v][slot]][self.axis] or 0, self.reads[v][slot]
+        if read is IDENTITY:  # as most ops read
+            return outputs.clipped(0, size - 1)
+        return inputs_read(self.layers.ops[v][self.axis], read, outputs, size)[0]
 
     def join(self, v: int, values: list[Runs]) -> Runs:
         return covering(values)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -298,7 +299,8 @@ def chain(*layers, axes=2):
 NOT_PLAIN = {
     "a size": (("conv", {"kernel": 3}), ("adaptive_avg_pool", {"size": 2})),
     "a resize to a size": (("resize", {"size": 8}),),
-    "padding that comes round again too rarely": (("conv", {"kernel": 13, "stride": 11, "padding": "same"}),),
+    "padding that comes round again after 11 pixels": (("conv", {"kernel": 13, "stride": 11, "padding": "same"}),),
+    "padding that comes round again after 512 pixels": (("conv", {"kernel": 3, "stride": 2, "padding": "same"}),) * 9,
     "a bound": (("conv_transpose", {"kernel": 2, "stride": 2, "bound": "a mask may hide some of it"}),),
     "a field that is a bound": (
         ("conv_transpose", {"kernel": 1, "stride": 2}),
@@ -312,6 +314,41 @@ def test_what_is_not_plain_is_left_to_the_general_passes(layers):
     net = chain(*layers)
     assert plain.solve(net.graph) is None
     rfgraph.analyze(net)
+
+
+def halved_and_doubled():
+    net = rfgraph.Network("fits at even sizes", axes=1)
+    x = net.input("x")
+    half = net.conv("half", x, kernel=3, stride=2, padding="same")
+    net.add("add", x, net.resize("double", half, scale=2))
+    return net
+
+
+def test_maps_that_fit_at_some_sizes_only_are_left_to_the_general_passes():
+    net = halved_and_doubled()
+    assert plain.solve(net.graph) is None
+    assert str(rfgraph.analyze(net).input_sizes[0]) == "multiples of 2, from 2; also 1"  # repeated over the 2
+
+
+def test_the_residues_of_a_network_are_bounded(monkeypatch):
+    layers = [("conv", {"kernel": kernel, "stride": 2, "padding": "same"}) for kernel in range(2, 9)]
+    assert plain.solve(chain(*layers).graph).by_residue
+    monkeypatch.setattr(numbered, "MAX_ALL_PHASES", 20)
+    monkeypatch.setattr(numbered, "_TABLES", {})
+    assert plain.solve(chain(*layers).graph) is None
+    assert rfgraph.analyze(chain(*layers)).engine.name == "passes"
+
+
+def test_what_depends_on_the_size_is_the_same_once_it_was_pickled():
+    net = rfgraph.Network("block", axes=2)
+    x = net.input("x")
+    same = net.conv("same", x, kernel=3, stride=2, padding="same")
+    net.add("add", same, net.conv("fixed", x, kernel=3, stride=2, padding=1))
+    report = rfgraph.analyze(net)
+    assert report.engine.name == "walk"
+    (finding,) = report.findings
+    assert (finding.modulus, finding.residues, finding.smallest) == (2, (1,), 1)
+    assert pickle.loads(pickle.dumps(rfgraph.analyze(net).findings)) == report.findings
 
 
 def test_sizes_that_are_given_by_name_are_left_to_the_general_passes():

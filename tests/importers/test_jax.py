@@ -1012,3 +1012,18 @@ def test_a_partial_of_an_array_itself_is_read():
 
     report = rfgraph.analyze(functools.partial(mixed, jnp.ones((12, 12))), example=(1, 12, 2))
     assert report.region(report.outputs[0], 3).box == ((0, 11),)
+
+
+def test_a_matrix_of_numbers_over_the_channels_is_no_resize():
+    """Colours mixed to fewer by numbers of the user's own: channels are no axis, whatever a resize would read."""
+    mix = np.asarray([[0.3, -0.2], [0.6, 0.5], [0.1, 0.9]], dtype=np.float32)
+    kernel = np.ones((3, 3, 2, 4), dtype=np.float32)
+
+    def function(x):
+        return lax.conv_general_dilated(x @ mix, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    report = rfgraph.analyze(function, example=(1, 12, 9, 3))
+    last = report[list(report)[-1]]
+    assert report.axes == ("y", "x")
+    assert last.map_size == (12, 9)
+    assert last.size == (3, 3)

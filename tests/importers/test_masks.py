@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from test_directions import read_of
 
@@ -109,6 +110,52 @@ def test_products_of_keys_with_queries_are_turned():
     report = rfgraph.analyze(model, example=shape)
     assert judged(report, read_of(run_of(model), shape, 2)) == "exact"
     assert report[report.outputs[0]].side == ("past",)
+
+
+@pytest.mark.parametrize("sides", ["keys", "queries"])
+@pytest.mark.parametrize("squares", [False, True])
+def test_rows_of_a_product_are_those_that_its_sum_leaves(sides, squares):
+    class Self(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(4, 4, 3, padding=1) if squares else nn.Conv1d(4, 4, 3, padding=1)
+            self.query, self.key, self.value = (nn.Linear(4, 4) for _ in range(3))
+
+        def forward(self, x):
+            x = self.stem(x)
+            t = x.flatten(2).transpose(1, 2)
+            q, k = self.query(t), self.key(t)
+            if sides == "keys":
+                weights = torch.einsum("bkd,bqd->bkq", k, q).softmax(1)
+                made = torch.einsum("bkq,bkd->bqd", weights, self.value(t))
+            else:
+                made = (q @ k.transpose(1, 2)).softmax(-1) @ self.value(t)
+            return made.transpose(1, 2).reshape(x.shape)
+
+    shape = (1, 4, 3, 5) if squares else (1, 4, 5)
+    report = rfgraph.analyze(Self().eval(), example=shape)
+    (output,) = report.outputs
+    assert report[output].map_size == shape[2:]
+    regions = report.regions(output)
+    assert regions.status == "exact"
+    assert all(regions.box(y) == tuple((0, n - 1) for n in shape[2:]) for y in np.ndindex(shape[2:]))
+
+
+def test_what_a_recurrence_makes_of_columns_is_exact():
+    """Text in images: the columns of a map are the steps of a recurrence, and its rows are channels."""
+
+    class Columns(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.cell = nn.Conv2d(3, 2, 3, padding=1), nn.LSTM(10, 4, batch_first=True)
+
+        def forward(self, x):
+            return self.cell(self.stem(x).flatten(1, 2).transpose(1, 2))[0].transpose(1, 2)
+
+    report = rfgraph.analyze(Columns().eval(), example=(1, 3, 5, 7))
+    (output,) = report.outputs
+    assert report[output].status == "exact"
+    assert [report.region(output, (0, t)).box[1] for t in range(7)] == [(0, min(t + 1, 6)) for t in range(7)]
 
 
 @pytest.mark.parametrize("low", [-1e30, -1e9])

@@ -863,3 +863,36 @@ def test_rows_of_an_axis_that_is_read_wholly_are_an_axis_again():
     last = rfgraph.analyze(graph)[list(graph)[-1]]
     assert last.map_size == (4, 5)
     assert last.is_global == (False, True)
+
+
+def test_rows_of_positions_that_repeat_are_an_axis_again():
+    """Each position twice, then rows of which each takes up the one before it."""
+    net = Net((1, 1, 3, 4))
+    x = net.conv(net.x, channels=1)
+    x = net.reshape(net(p.Expand(shape=(1, 1, 3, 2, 4)), net.reshape(x, 1, 1, 3, 1, 4)), 1, 1, 6, 4)
+    rows, state = [], None
+    for i in range(6):
+        row = net(p.Squeeze(dims=(2,)), slice_(net, x, 2, i, i + 1))
+        state = row if state is None else net.relu(net.add(row, state))
+        rows.append(net(p.Unsqueeze(dims=(2,)), state))
+    program = net.build.program([net.concat(2, *rows)])
+    graph = lower(program)
+    assert rfgraph.analyze(graph)[list(graph)[-1]].map_size == (6, 4)
+    check_moves(program, layout_of(program))
+
+
+def test_rows_of_an_image_that_a_loop_writes_are_an_axis_of_it():
+    """Before the first window too: which dimensions of the input carry axes is told by the window behind the loop."""
+    net = Net((1, 2, 5, 6))
+    filled = net.weight(5, 1, 2, 6)
+    for i in range(5):
+        row = net.relu(net(p.Squeeze(dims=(2,)), slice_(net, net.x, 2, i, i + 1)))
+        filled = net.concat(
+            0, slice_(net, filled, 0, 0, i), net.reshape(row, 1, 1, 2, 6), slice_(net, filled, 0, i + 1)
+        )
+    program = net.build.program([net.conv(net.reshape(net.transpose(filled, 1, 2, 0, 3), 1, 2, 5, 6))])
+    graph = lower(program)
+    report = rfgraph.analyze(graph)
+    assert report[list(graph)[-1]].map_size == (5, 6)
+    assert report.region(list(graph)[-1], (2, 0)).box == ((1, 3), (0, 1))
+    check_moves(program, layout_of(program))

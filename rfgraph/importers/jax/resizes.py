@@ -25,7 +25,8 @@ RESIZES = tuple((mode, smooth) for mode in RADIUS for smooth in (True, False))
 def resize_of_product(node: Node, build: Builder, left: Ints, right: Ints) -> Value | None:
     """Return the resize that a product is, ``None`` if it is none: its other operand is computed, from no input.
 
-    What its weights are shows which rows each output reads; that must be what a resize of that kind reads.
+    What its weights are shows which rows each output reads; that must be what a resize of that kind reads. A matrix
+    all of whose weights are read mixes channels as well as rows, and is a resize in ``jax.image.resize`` alone.
     """
     if len(left) != 1:
         return None
@@ -34,7 +35,8 @@ def resize_of_product(node: Node, build: Builder, left: Ints, right: Ints) -> Va
     held = [_rows_read(weights, summed) for weights in looked_at(node, 1 - x)]
     tried = [_kinds_of_resize(*read) for read in held if read is not None]
     kinds = [kind for kind in RESIZES if tried and all(kind in each for each in tried)]
-    if not kinds or None in held[:1]:
+    told = "resize" in node.within or not all(read is not None and _reads_all(*read) for read in held)
+    if not kinds or None in held[:1] or not told:
         return None
     mode, smooth = kinds[0]
     size = node.shape(1 - x)[1 - summed]
@@ -68,6 +70,10 @@ def _rows_read(weights: Any, summed: int) -> tuple[Ints, Ints, int] | None:
         return None
     first, last = reads.argmax(axis=0), len(reads) - 1 - reads[::-1].argmax(axis=0)
     return tuple(map(int, first)), tuple(map(int, last)), len(rows)
+
+
+def _reads_all(first: Ints, last: Ints, inputs: int) -> bool:
+    return not any(first) and all(at == inputs - 1 for at in last)
 
 
 @lru_cache(maxsize=256)

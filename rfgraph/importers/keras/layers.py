@@ -1,7 +1,7 @@
 """Keras layers, spelt with the primitives of the tensor program; this module does not need keras.
 
 One handler per class or family of classes of ``keras.layers``. What a layer reads is said at inference: dropout and
-random augmentation change nothing. Those that read sequences are in ``keras_sequences``, operations in ``keras_ops``.
+random augmentation change nothing. Those that read sequences are in ``sequences``, operations in ``operations``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def activation(node: Node, build: Builder, x: Value, stated: Any, name: str) -> 
         The layer whose it is, and what it is written with.
     x
         What it is of.
-    found
+    stated
         The name of a function, or the config of a function or a layer.
     name
         What the node of it is called.
@@ -206,7 +206,7 @@ def _dense(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("EinsumDense")
 def _einsum_dense(node: Node, build: Builder) -> Made:
     contract, kernel, _ = einsum_dense(node)
-    return activated(node, build, build(contract, node.x, build.weight(kernel)))
+    return activated(node, build, build(contract, node.x, build.weights_of_layer(kernel)))
 
 
 @HANDLERS.handles("Embedding")

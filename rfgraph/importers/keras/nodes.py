@@ -179,7 +179,7 @@ def product_of_last(
     shape = shape_of(x)
     rows = tuple(f"b{i}" for i in range(len(shape) - 1))
     dense = program.Contract(operands=((*rows, "k"), ("k", "j")), output=(*rows, "j"))
-    return build(dense, x, build.weight((shape[-1], units)), part=part, macs=macs)
+    return build(dense, x, build.weights_of_layer((shape[-1], units)), part=part, macs=macs)
 
 
 def einsum_dense(node: Node) -> tuple[program.Contract, Shape, Shape]:

@@ -213,7 +213,7 @@ def projected(build: Builder, x: Value, heads: Dim, channels: Dim, part: str) ->
     shape = shape_of(x)
     rows = tuple(f"b{i}" for i in range(len(shape) - 1))
     dense = program.Contract(operands=((*rows, "k"), ("k", "h", "c")), output=(*rows, "h", "c"))
-    return build(dense, x, build.weight((shape[-1], heads, channels)), part=part)
+    return build(dense, x, build.weights_of_layer((shape[-1], heads, channels)), part=part)
 
 
 def _joined(node: Node, build: Builder, x: Value, channels: Sequence[Dim], gate: bool) -> Value:
@@ -224,7 +224,7 @@ def _joined(node: Node, build: Builder, x: Value, channels: Sequence[Dim], gate:
     dense = program.Contract(operands=((*rows, "h", "c"), ("h", "c", *widths)), output=(*rows, *widths))
     if gate:
         x = pointwise(build, "mul", x, projected(build, node.x, heads, each, "gate"), part="gated")
-    return build(dense, x, build.weight((heads, each, *channels)))
+    return build(dense, x, build.weights_of_layer((heads, each, *channels)))
 
 
 def _hides(node: Node) -> bool:

@@ -195,7 +195,7 @@ def _contract(primitive: program.Contract, maps: LoweringBuilder, step: Instruct
 
 
 def _one_sided(primitive: program.Contract, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
-    """A product of rows with columns of which each row reads those on one side of it, or the sum over these columns.
+    """A product of rows with columns of which each row reads all, or those on one side of it, or the sum over these.
 
     Columns that hold all on that side of their own place take the place of the row.
     """
@@ -208,13 +208,19 @@ def _one_sided(primitive: program.Contract, maps: LoweringBuilder, step: Instruc
     assert p.view is not None
     assert beside.view is not None
     d = labels.index(column)
-    axis = p.view.whole(d)
-    if axis is None or beside.view.whole(other_labels.index(row)) != axis:
+    at_row, both = other_labels.index(row), sided.direction == "both"
+    if both:
+        same = bool(p.view.dims[d].axes) and p.view.dims[d] == beside.view.dims[at_row]
+    else:
+        same = p.view.whole(d) is not None and p.view.whole(d) == beside.view.whole(at_row)
+    if not same:
         for name in sided.steps:
             maps.sided.pop(name, None)
-        if not is_product:
+        if not (is_product or both):
             known[place] = maps.at_most(p, f"{step.name}/read", program.MASKED), labels
         return _product(primitive, maps, step, known)
+    if both and beside.weighs == "some":
+        p = maps.at_most(p, f"{step.name}/read", program.MASKED)
     side = maps.spread(p, [d], f"{step.name}/{place}", "attention", **sided.told)
     known[place] = side, tuple(row if label == column else label for label in labels)
     if not is_product:

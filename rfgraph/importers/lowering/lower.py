@@ -309,14 +309,21 @@ def _taken(step: Instruction, operands: Operands, output: Placed) -> frozenset[t
         case Take(dim=d) if (data := step.inputs[1].data) is not None and data.elements.size == 1:
             cut = [(d, data.elements.flat[0])]
     for d, first in cut:
-        if isinstance(first, int) and p is not None and p.view is not None and (axis := p.view.whole(d)) is not None:
+        if isinstance(first, int) and p is not None and (axis := _axis_of(p, d)) is not None:
             rows.add((axis, first))
     return frozenset((axis, row) for axis, row in rows if view.extent(axis) == 1)
 
 
 def _is_cut(p: Placed, d: int) -> bool:
     """Return whether a dimension is an axis of several positions: of one that a slice leaves, it says which."""
-    return p.view is not None and p.view.whole(d) is not None and p.view.dims[d].size != 1
+    return p.view is not None and _axis_of(p, d) is not None and p.view.dims[d].size != 1
+
+
+def _axis_of(p: Placed, d: int) -> int | None:
+    """Return the axis all positions of which lie along a dimension, be it several times; ``None`` if there is none."""
+    axes = frozenset[int]() if p.view is None else p.view.dims[d].axes
+    [axis] = axes if len(axes) == 1 else [None]
+    return axis if axis is not None and p.view is not None and {e for e, _ in p.view.places(axis)} == {d} else None
 
 
 def _weighs(step: Instruction, operands: Operands, output: Placed) -> Literal["", "all", "some"]:

@@ -1,21 +1,22 @@
-"""Products of positions with positions under a mask that hides all behind a position, or all before it.
+"""Products of positions with positions: which of the two are rows, and what a mask hides from each row.
 
 Attention weighs every key with every query. Where a constant hides the later keys from each query, the rows of the
-product read the past alone; neither the product nor the sum of the values shows it, but the mask between them. Here
-such products are found before the program is lowered, by the steps from the product over its mask to the sum.
+product read the past alone; neither the product nor the sum of the values shows it, but the mask between them. And
+where keys are multiplied with queries, the rows are those of the second: only the sum tells. Here such products are
+found before the program is lowered, by the steps from the product over its mask to the sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program.dimensions import Shape, product
-from rfgraph.importers.program.primitives import Instruction, Program, Value
+from rfgraph.importers.program.primitives import Direction, Instruction, Program, Value
 
 #: A number so low that a softmax makes 0 of it, beside numbers as they occur.
 LOW = -1e4
@@ -29,7 +30,7 @@ MAX_STEPS = 32
 class Sided:
     """What the rows of a product read of the columns, and the steps that it is told of: product, masks, and sum."""
 
-    direction: Literal["forward", "backward"]
+    direction: Direction
     #: Why they may read less.
     bound: str
     steps: frozenset[str]
@@ -39,11 +40,12 @@ class Sided:
     @property
     def told(self) -> dict[str, str]:
         """What a node says of it."""
-        return {"direction": self.direction, **({"bound": self.bound} if self.bound else {})}
+        direction = {} if self.direction == "both" else {"direction": self.direction}
+        return {**direction, **({"bound": self.bound} if self.bound else {})}
 
 
 def one_sided(read: Program) -> dict[str, Sided]:
-    """Return the steps of products whose mask hides one side of each position, by name."""
+    """Return the steps of products whose mask hides one side of each position, or whose rows are second, by name."""
     users: dict[str, list[Instruction]] = {}
     for step in read.instructions:
         for value in step.inputs:
@@ -55,15 +57,24 @@ def one_sided(read: Program) -> dict[str, Sided]:
     for step in read.instructions:
         for row, column in _rows_and_columns(step):
             chain = _chain(step, row, column, users, ends)
+            if chain and _row_is_second(step, row):
+                rows = _sided(None, step, chain)
+                by_step.update(dict.fromkeys(rows.steps, rows))
             masked = any(_is_masking(link.step, link.value) for link in chain)
             size = (step.output.shape or ())[row]
             if not masked or not isinstance(size, int) or size * size * len(chain) > min(MAX_ELEMENTS, left):
                 continue
             left -= size * size * len(chain)
             hidden = _hidden(chain, size, read.tells_learned)
-            if hidden is not None and (sided := _sided(hidden, step, chain)) is not None:
+            if hidden is not None and (sided := _sided(hidden, step, chain)).direction != "both":
                 by_step.update(dict.fromkeys(sided.steps, sided))
     return by_step
+
+
+def _row_is_second(scores: Instruction, row: int) -> bool:
+    """Return whether the rows of a product are those of its second operand: else they are found as they lie."""
+    assert isinstance(scores.primitive, program.Contract)
+    return scores.primitive.output[row] in scores.primitive.operands[1]
 
 
 def _rows_and_columns(step: Instruction) -> list[tuple[int, int]]:
@@ -299,10 +310,8 @@ _MASKS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _sided(hidden: Any, scores: Instruction, chain: Sequence[_Link]) -> Sided | None:
-    """Return which side rows read of the columns, ``None`` if they read both."""
-    later = np.triu(np.ones_like(hidden), 1)
-    steps = frozenset({scores.name, *(link.step.name for link in chain)})
+def _sided(hidden: Any, scores: Instruction, chain: Sequence[_Link]) -> Sided:
+    """Return which side rows read of the columns; of both, what is said of the product and the sum alone."""
     first, last = chain[0], chain[-1]
     assert isinstance(scores.primitive, program.Contract)
     assert isinstance(last.step.primitive, program.Contract)
@@ -312,8 +321,11 @@ def _sided(hidden: Any, scores: Instruction, chain: Sequence[_Link]) -> Sided | 
         scores.name: (made[first.row], made[first.column]),
         last.step.name: (summed[last.row], summed[last.column]),
     }
-    for direction, behind in (("forward", later), ("backward", later.T)):
-        if hidden[behind].all():
-            bound = "" if np.array_equal(hidden, behind) else program.MASKED
-            return Sided(direction, bound, steps, labels)  # type: ignore[arg-type]  # a literal of the tuple above
-    return None
+    if hidden is not None:
+        later = np.triu(np.ones_like(hidden), 1)
+        steps = frozenset({scores.name, *(link.step.name for link in chain)})
+        if hidden[later].all():
+            return Sided("forward", "" if np.array_equal(hidden, later) else program.MASKED, steps, labels)
+        if hidden[later.T].all():
+            return Sided("backward", "" if np.array_equal(hidden, later.T) else program.MASKED, steps, labels)
+    return Sided("both", "", frozenset(labels), labels)

@@ -138,6 +138,10 @@ class Builder:
         """
         return Value(name, shape, True, numbers=None if read is None else Numbers(read, own=own))
 
+    def weights_of_layer(self, shape: Shape | None) -> Value:
+        """Return weights that a layer learns, and that are looked up nowhere: none of their numbers is 0."""
+        return Value("", shape, True, numbers=ALL)
+
     def bound(self, weight: Value, taps: Sequence[int]) -> str:
         """Return why a window reads less than its taps, the dimensions ``taps`` of its weight: some are 0; else ""."""
         if not weight.constant or weight.shape is None or len(weight.shape) <= max(taps, default=0):

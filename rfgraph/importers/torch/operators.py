@@ -12,7 +12,7 @@ from dataclasses import replace
 from rfgraph.importers import program
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Expression, Shape, product
-from rfgraph.importers.program.numbers import ALL, UNSEEN
+from rfgraph.importers.program.numbers import UNSEEN
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast
 from rfgraph.importers.spelling import operations, products, vocabulary
@@ -248,9 +248,7 @@ def _recurrent(node: Node, build: Builder) -> Made:
     direction: program.Direction = "both" if directions == 2 else "forward"
     mixed = build(program.Mix(function="recurrent", dims=(time,), direction=direction), node.x, macs=macs)
     cell = program.Contract(operands=(("0", "1", "c"), ("c", "h")), output=("0", "1", "h"))
-    # It stands for weights that are learned, so that none of its numbers is 0.
-    weights_of_all = replace(build.weight((node.shape[2], directions * hidden)), numbers=ALL)
-    y = build(cell, mixed, weights_of_all, part="cell", macs=0)
+    y = build(cell, mixed, build.weights_of_layer((node.shape[2], directions * hidden)), part="cell", macs=0)
     last = build(program.Reduce(function="mean", dims=(time,), keepdims=False), y, part="last")
     split = build(program.Reshape(shape=(node.shape[1 - time], directions, hidden)), last, part="directions")
     state = build(program.Transpose(permutation=(1, 0, 2)), split, part="state")
