@@ -134,17 +134,20 @@ def test_what_is_not_followed_says_why(op, tmp_path):
     assert rfgraph.analyze(graph, treat={op: "identity"})["n3"].size == (3, 3)
 
 
-@pytest.mark.parametrize(("masked", "want"), [(False, "exact"), (True, "bound")])
-def test_attention_under_a_constant_mask_is_a_bound(masked, want, tmp_path):
-    """What the mask hides is in the file of the weights, and may be anything."""
-    ports = range(4 if masked else 3)
+@pytest.mark.parametrize(("sides", "want"), [((), "exact"), ((9, 9), "bound"), ((1, 1), "exact")])
+def test_attention_under_a_constant_mask_is_a_bound(sides, want, tmp_path):
+    """What the mask hides is in the file of the weights, and may be anything; one number for all hides none."""
+    ports = range(4 if sides else 3)
     edge = '<edge from-layer="{}" from-port="0" to-layer="1" to-port="{}"/>'
     wires = "".join(edge.format(9 if k == 3 else 0, k) for k in ports)
     text = net(("ScaledDotProductAttention", "", (1, 4, 9, 8)), END, edges=wires)
     text = text.replace(edge.format(0, 0), "", 1)
     text = text.replace('<port id="0"/>', "".join(f'<port id="{k}"/>' for k in ports), 1)
-    mask = ('<layer id="9" name="m" type="Const" version="opset1"><data element_type="f32" shape="9, 9" offset="0" '
-            'size="324"/><output><port id="0"><dim>9</dim><dim>9</dim></port></output></layer></layers>')  # fmt: skip
+    mask = ('<layer id="9" name="m" type="Const" version="opset1"><data element_type="f32" shape="{0}, {0}" '
+            'offset="0" size="{1}"/><output><port id="0"><dim>{0}</dim><dim>{0}</dim></port></output>'
+            '</layer></layers>')  # fmt: skip
+    side = max(sides, default=9)
+    mask = mask.format(side, 4 * side * side)
     (tmp_path / "net.xml").write_text(text.replace("</layers>", mask))
     layer = rfgraph.analyze(tmp_path / "net.xml", axes={"x": "..T."})["n1"]
     assert (layer.is_global, layer.status) == ((True,), want)

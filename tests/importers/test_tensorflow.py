@@ -485,6 +485,37 @@ def test_functions_without_end_are_refused(monkeypatch):
         program(main + tree + "}")
 
 
+def test_a_mask_of_numbers_without_end_hides_what_is_later():
+    message = graph(X + """
+        node { name: "p" op: "AvgPool" input: "x" attr { key: "ksize" value { list { i: [1, 2, 1, 1] } } }
+          attr { key: "strides" value { list { i: [1, 1, 1, 1] } } } attr { key: "padding" value { s: "SAME" } } }
+        node { name: "t" op: "Squeeze" input: "p" attr { key: "squeeze_dims" value {
+          list { i: 2 } } } }
+        node { name: "scores" op: "BatchMatMulV2" input: "t" input: "t" attr { key: "adj_y" value { b: true } } }
+        node { name: "mask" op: "Const" } node { name: "low" op: "Const" }
+        node { name: "hidden" op: "SelectV2" input: "mask" input: "scores" input: "low" }
+        node { name: "weights" op: "Softmax" input: "hidden" }
+        node { name: "y" op: "BatchMatMulV2" input: "weights" input: "t" }""")  # fmt: skip
+    for node in message.node:
+        if node.name == "x":
+            shape = node.attr["shape"].shape
+            del shape.dim[:]
+            for size in (1, 5, 1, 4):
+                shape.dim.add(size=size)
+        if node.name == "mask":
+            tensor = node.attr["value"].tensor
+            tensor.dtype = 10
+            for _ in range(2):
+                tensor.tensor_shape.dim.add(size=5)
+            tensor.bool_val[:] = [column <= row for row in range(5) for column in range(5)]
+        if node.name == "low":
+            node.attr["value"].tensor.dtype = 1
+            node.attr["value"].tensor.float_val[:] = [float("-inf")]
+    report = rfgraph.analyze(lower(reader.program_of(reader.Model("hand", message))))
+    assert report["y"].side == ("past", "")
+    assert report["y"].status == "exact"
+
+
 def test_large_tensors_are_not_decoded(monkeypatch):
     decoded = []
     contents = reader.contents_of

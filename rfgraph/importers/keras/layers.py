@@ -1,7 +1,7 @@
 """Keras layers, spelt with the primitives of the tensor program; this module does not need keras.
 
 One handler per class or family of classes of ``keras.layers``. What a layer reads is said at inference: dropout and
-random augmentation change nothing. Those that read sequences are in ``keras_sequences``, operations in ``keras_ops``.
+random augmentation change nothing. Those that read sequences are in ``sequences``, operations in ``operations``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def activation(node: Node, build: Builder, x: Value, stated: Any, name: str) -> 
         The layer whose it is, and what it is written with.
     x
         What it is of.
-    found
+    stated
         The name of a function, or the config of a function or a layer.
     name
         What the node of it is called.

@@ -12,6 +12,7 @@ import numpy as np
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, mixed
+from rfgraph.importers.lowering.meeting import together
 from rfgraph.importers.lowering.origins import Lost, Source, beside
 from rfgraph.importers.lowering.rows import repeating
 from rfgraph.importers.lowering.rules import Operands, constants, first, place, repeated, sizes_of
@@ -477,10 +478,10 @@ def _beside(maps: LoweringBuilder, step: Instruction, operands: Operands, known:
     """Concatenation of channels."""
     sizes = sizes_of(step, max(p.view.rank for p in known if p.view is not None))
     labels: list[list[Hashable]] = [[f"{d}/{i}" if e == d else e for e in range(len(sizes))] for i in range(len(known))]
-    together = maps.together(known, labels, [e for e in range(len(sizes)) if e != d], step.name)
-    if together is None:
+    met = together(maps, known, labels, [e for e in range(len(sizes)) if e != d], step.name)
+    if met is None:
         return maps.unknown(step, operands, NO_FIT)
-    placed, carried = together
+    placed, carried = met
     dims = [other(size) if e == d else repeated(carried.get(e, Dimension()), size) for e, size in enumerate(sizes)]
     view = View(tuple(dims))
     grown = [_as_large(maps, p, view, f"{step.name}/{i}") for i, p in enumerate(placed)]
@@ -618,10 +619,10 @@ def _end_to_end(
     without = [replace(p, view=p.view.squeezed([d])) for p in known if p.view is not None]
     sizes = sizes_of(step, max(p.view.rank for p in known if p.view is not None))
     rest = [e for e in range(len(sizes)) if e != d]
-    together = maps.together(without, [rest] * len(known), rest, step.name, {axis})
-    if together is None:
+    met = together(maps, without, [rest] * len(known), rest, step.name, {axis})
+    if met is None:
         return maps.unknown(step, operands, NO_FIT)
-    placed, carried = together
+    placed, carried = met
     node = maps.node("concat", step, placed, axis=axis)
     dims = [along(axis, size) if e == d else carried.get(e, Dimension()) for e, size in enumerate(sizes)]
     full = frozenset.intersection(*(p.full for p in placed))

@@ -7,6 +7,7 @@ from functools import singledispatch
 
 from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
+from rfgraph.importers.lowering.meeting import together
 from rfgraph.importers.lowering.views import Dimension, Part, View
 from rfgraph.importers.program.dimensions import Dim, Shape, product, symbol
 from rfgraph.importers.program.primitives import Instruction, Value
@@ -76,13 +77,13 @@ def merge(
         The constants that it reads besides, and the label of each dimension of each.
     """
     plain = [maps.as_map(p, fold=False) for p in operands]
-    together = maps.together(plain, labels, output, step.name)
-    if together is None:
+    met = together(maps, plain, labels, output, step.name)
+    if met is None:
         plain = [maps.as_map(p, fold=True) for p in operands]
-        together = maps.together(plain, labels, output, step.name)
-    if together is None:
+        met = together(maps, plain, labels, output, step.name)
+    if met is None:
         return maps.unknown(step, plain, "its operands lie on each other in a way that cannot be followed")
-    placed, carried = together
+    placed, carried = met
     full = frozenset[int]().union(*(p.full for p in placed))
     sizes = sizes_of(step, len(output))
     dims = [repeated(carried.get(label, Dimension()), size) for label, size in zip(output, sizes, strict=True)]

@@ -245,17 +245,8 @@ class Reader(Base):
             if self.count > MAX_NODES:
                 raise self.fail(f"it unfolds to more than {MAX_NODES} nodes")
             before = len(self.build.instructions)
-            node, domain = self.node(proto, name, scope, given, prefix), proto.domain
-            function = None
-            if self.functions:
-                function = self.functions.get((domain, node.op, getattr(proto, "overload", "")))
-            spell: Callable[[], Made]
-            if function is not None:
-                spell = partial(self.called, node, function)
-            elif node.op in CONTROL and domain in DOMAINS:
-                spell = partial(self.control, node, scope, given)
-            else:
-                spell = partial(self.handled, node, domain)
+            node = self.node(proto, name, scope, given, prefix)
+            spell = self.spelling_of(proto, node, scope, given)
             results = self.spelt(node, spell, partial(self.opaque_all, node, scope))
             outputs = [results] if isinstance(results, Value) else list(results)
             for k, output in enumerate(node.outputs):
@@ -263,14 +254,26 @@ class Reader(Base):
                     scope[output] = (
                         outputs[k] if k < len(outputs) else self.opaque(node, k, "this output is not followed")
                     )
+            added = [instruction.name for instruction in self.build.instructions[before:]]
             if nodes is self.top:
-                for instruction in self.build.instructions[before:]:
-                    self.origins.places.setdefault(instruction.name, place)
+                self.origins.places.update({name: place for name in added if name not in self.origins.places})
                 if outputs and isinstance(outputs[0], Value):
                     self.origins.first[place] = outputs[0].name
             if proto.metadata_props and (location := user_line(_metadata(proto, "pkg.torch.onnx.stack_trace"))):
-                for instruction in self.build.instructions[before:]:
-                    self.locations.setdefault(instruction.name, location)
+                self.locations.update({name: location for name in added if name not in self.locations})
+
+    def spelling_of(
+        self, proto: onnx.NodeProto, node: Node, scope: dict[str, Item | None], given: Mapping[str, Any]
+    ) -> Callable[[], Made]:
+        """Return what spells a node: a function of the model, a graph that it holds, or its handler."""
+        function = (
+            self.functions.get((proto.domain, node.op, getattr(proto, "overload", ""))) if self.functions else None
+        )
+        if function is not None:
+            return partial(self.called, node, function)
+        if node.op in CONTROL and proto.domain in DOMAINS:
+            return partial(self.control, node, scope, given)
+        return partial(self.handled, node, proto.domain)
 
     def node(
         self,

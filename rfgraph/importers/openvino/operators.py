@@ -267,22 +267,7 @@ def _interpolate(node: Node, build: Builder) -> Made:
         return build(program.Pointwise(function="identity"), node.x)
     if mode not in MODES:
         raise UnspelledError(f"the taps of its mode {mode!r} are not known")
-    coordinates, nearest = node.text("coordinate_transformation_mode", "half_pixel"), node.text("nearest_mode")
-    nearest = nearest or "round_prefer_floor"
-    if node.opset < 4:
-        if not node.flag("align_corners", True) or MODES[mode] != "linear":
-            raise UnspelledError("how opset 1 places the pixels that it reads is not said")
-        coordinates = "align_corners"
-    if coordinates == "tf_half_pixel_for_nn" and mode == "nearest" and nearest == "floor":
-        coordinates, nearest = "half_pixel", "round_prefer_ceil"  # floor((y + 1/2) / f) both
-    if nearest == "simple":  # it rounds up where it makes a map smaller, and down else
-        ratios = [_ratio(shape[d], sizes.get(d), scales.get(d)) for d in dims]
-        if any(ratio is None for ratio in ratios) and mode == "nearest":
-            raise UnspelledError("how it rounds depends on the input size; give one")
-        smaller = [ratio is not None and ratio < 1 for ratio in ratios]
-        if mode == "nearest" and len(set(smaller)) > 1:
-            raise UnspelledError("it rounds one axis up and another down")
-        nearest = "ceil" if smaller and smaller[0] else "floor"
+    coordinates, nearest = _coordinates(node, [_ratio(shape[d], sizes.get(d), scales.get(d)) for d in dims])
     if mode != "nearest" and node.flag("antialias"):
         raise UnspelledError("which taps its antialiasing has is not the same on all devices")
     if coordinates == "align_corners" and any(not _whole_size(shape[d], scales.get(d, 1)) for d in dims):
@@ -295,6 +280,26 @@ def _interpolate(node: Node, build: Builder) -> Made:
         nearest_mode=nearest, coefficient=Fraction(node.attributes.get("cube_coeff", CUBIC)),
     )  # fmt: skip
     return build(primitive, node.x)
+
+
+def _coordinates(node: Node, ratios: Sequence[Fraction | None]) -> tuple[str, str]:
+    """Return where a resize by some ratios places the pixels that it reads, and how it rounds to the nearest."""
+    mode, nearest = node.text("mode"), node.text("nearest_mode") or "round_prefer_floor"
+    coordinates = node.text("coordinate_transformation_mode", "half_pixel")
+    if node.opset < 4:
+        if not node.flag("align_corners", True) or MODES[mode] != "linear":
+            raise UnspelledError("how opset 1 places the pixels that it reads is not said")
+        coordinates = "align_corners"
+    if coordinates == "tf_half_pixel_for_nn" and mode == "nearest" and nearest == "floor":
+        coordinates, nearest = "half_pixel", "round_prefer_ceil"  # floor((y + 1/2) / f) both
+    if nearest == "simple":  # it rounds up where it makes a map smaller, and down else
+        if any(ratio is None for ratio in ratios) and mode == "nearest":
+            raise UnspelledError("how it rounds depends on the input size; give one")
+        smaller = [ratio is not None and ratio < 1 for ratio in ratios]
+        if mode == "nearest" and len(set(smaller)) > 1:
+            raise UnspelledError("it rounds one axis up and another down")
+        nearest = "ceil" if smaller and smaller[0] else "floor"
+    return coordinates, nearest
 
 
 def _whole_size(size: Dim, scale: Any) -> bool:

@@ -67,6 +67,8 @@ def weights(
     chooses
         Whether the mask says which products stay, in place of being added to them.
     """
+    if mask is not None and mask.constant and mask.shape is not None and all(size == 1 for size in mask.shape):
+        mask = None  # one number for all hides none
     products = program.Contract(operands=((*rows, "d"), (*columns, "d")), output=(*rows, columns[-1]))
     scores = build(products, query, key, part="scores")
     hidden = program.MASKED if masked or (mask is not None and mask.constant) else ""

@@ -130,7 +130,7 @@ def contents_of(tensor: Any, kind: int, count: int) -> list[Any] | None:
         dtype = np.dtype(INTEGERS.get(kind, "<f4" if kind == 1 else "<f8"))
         if len(tensor.tensor_content) != count * dtype.itemsize:
             return None
-        numbers = np.frombuffer(tensor.tensor_content, dtype).tolist()
+        numbers: list[Any] = np.frombuffer(tensor.tensor_content, dtype).tolist()
     else:
         field_ = {1: "float_val", 2: "double_val", 9: "int64_val", 10: "bool_val", 22: "uint32_val", 23: "uint64_val"}
         numbers = list(getattr(tensor, field_.get(kind, "int_val"))[: count + 1])
@@ -139,7 +139,7 @@ def contents_of(tensor: Any, kind: int, count: int) -> list[Any] | None:
         numbers += (numbers[-1:] or [0]) * (count - len(numbers))
     if kind in INTEGERS:
         return [int(number) for number in numbers]
-    return numbers if np.isfinite(numbers).all() else None
+    return numbers
 
 
 def array_of(tensor: Any, kind: int, shape: tuple[int, ...], count: int) -> Any:

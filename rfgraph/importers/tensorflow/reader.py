@@ -430,7 +430,10 @@ class Reader(Base):
         if numbers is None:
             return weights.learn(self.build, self.build.weight(shape, name), kind)  # weights were stripped
         integer = kind in INTEGERS
-        data = Data(np.array(numbers, dtype=object if integer else float).reshape(shape), integer)
+        array = np.array(numbers, dtype=object if integer else float).reshape(shape)
+        if not integer and not np.isfinite(array).all():  # as masks hold
+            return weights.learn(self.build, self.build.weight(shape, name, lambda: array), kind)
+        data = Data(array, integer)
         return weights.learn(self.build, self.build.constant(data, name=name), kind)
 
     # Control flow.
