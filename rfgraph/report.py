@@ -444,7 +444,10 @@ class Report(Mapping[Hashable, Layer]):
         """
         report = self.at_any_size
         v = report._layers.id_of(layer)
-        return tuple(rule.map_size(v) for rule in report._size_rules)
+        return tuple(
+            None if sizes is None else rule.map_size(v)
+            for rule, sizes in zip(report._size_rules, self.input_sizes, strict=True)
+        )
 
     @cached_property
     def unchecked(self) -> tuple[Hashable, ...]:

@@ -16,6 +16,13 @@ from rfgraph import analyze, plot
 
 DOCS = Path(__file__).parents[1] / "docs"
 
+#: The signature of a function, and what stands below "Parameters" in its docstring, with how far that is indented.
+SECTION = re.compile(
+    r'^ *def \w+(\((?:(?!\n *(?:class|def) )[^"])*?:)\n +r?"""(?:(?!""").)*?'
+    r'\n( +)Parameters\n +-+\n((?:(?! *""") +[^\n]*\n)+)',
+    re.M | re.S,
+)
+
 
 def script(name: str) -> ModuleType:
     """Return a script of the folder as a module."""
@@ -107,3 +114,16 @@ def test_the_plots_of_the_page_are_there_and_its_example_runs() -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     (dots,) = pyplot.gca().findobj(lambda artist: artist.get_gid() == "centres")
     assert len(dots.get_offsets()) == 4
+
+
+def test_docstrings_call_parameters_as_their_functions_do() -> None:
+    wrong, compared = [], 0
+    for module in (DOCS.parent / "rfgraph").rglob("*.py"):
+        for signature, indent, section in SECTION.findall(module.read_text(encoding="utf-8")):
+            names = [
+                name.strip(" *") for line in re.findall(rf"^{indent}(\S.*)$", section, re.M) for name in line.split(",")
+            ]
+            compared += len(names)
+            wrong += [f"{module}: {name}" for name in names if not re.search(rf"\b{re.escape(name)}\b", signature)]
+    assert not wrong
+    assert compared > 400

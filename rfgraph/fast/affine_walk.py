@@ -144,11 +144,14 @@ class Plain:
         Where it is not sure of that, ``rfgraph.questions.unread`` tells.
         """
         table, states, feeds = self._table, self.states, self.feeds
-        steps, none, covers, at = table.steps, table.no_spare, set[bool](), 0
+        steps, even, met, at = table.steps, table.even, dict[tuple[int, int], int](), 0
+        frames, keys = table.lanes.frames, table.lanes.keys
         for spec, degree in zip(self.specs, self.degrees, strict=True):
             if degree == 1 and steps[spec] is not None:
-                covers.add(table.spare(spec, states[feeds[at]], none) is not None)
+                state = states[feeds[at]]
+                met[spec, state & (frames if spec in even else keys)] = state
             at += degree
+        covers = {table.spare(spec, state, table.no_spare) is not None for (spec, _), state in met.items()}
         return False not in covers or (True in covers and self._end_reads_all())
 
     def _end_reads_all(self) -> bool:

@@ -50,7 +50,7 @@ def _plain(
     ----------
     axes, v
         How many axes there are, and the node.
-    found
+    bits
         What became of it by inputs before.
     low, high
         Where the other inputs begin and end in ``tails``.

@@ -95,6 +95,7 @@ FUNCTIONS = {
     "padded": (lambda x: conv(jnp.pad(x, ((0, 0), (1, 2), (0, 0))), 3, 2, "VALID"), True),
     "a scan": (lambda x: lax.scan(lambda y, _: (conv(y), None), x, None, length=2)[0], True),
     "asserts": (at_least_twelve, True),
+    "such a kernel, beside all": (lambda x: jnp.concatenate([conv(x[:, 4:]), x], 1), False),
     "patches": (patched, True),
     "padded to its skip": (padded_to_skip, True),
     "halved while it is large": (halved, False),

@@ -141,6 +141,24 @@ def test_rows_of_a_product_are_those_that_its_sum_leaves(sides, squares):
     assert all(regions.box(y) == tuple((0, n - 1) for n in shape[2:]) for y in np.ndindex(shape[2:]))
 
 
+def test_rows_of_a_product_may_be_squares_of_pixels():
+    class Pixels(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 3, padding=1)
+
+        def forward(self, x):
+            y = self.stem(x)
+            scores = torch.einsum("bcij,bchw->bijhw", y, y).exp()
+            return torch.einsum("bijhw,bcij->bchw", scores / scores.sum((1, 2), keepdim=True), y)
+
+    report = rfgraph.analyze(Pixels().eval(), example=(1, 3, 3, 5))
+    (output,) = report.outputs
+    assert report[output].map_size == (3, 5)
+    assert report[output].is_global == (True, True)
+    assert report.region(output, (0, 0)).box == ((0, 2), (0, 4))
+
+
 def test_what_a_recurrence_makes_of_columns_is_exact():
     """Text in images: the columns of a map are the steps of a recurrence, and its rows are channels."""
 

@@ -75,6 +75,37 @@ def test_sizes_of_a_saved_program_are_those_at_which_it_runs(name, tmp_path):
             assert [n for n in SIZES if n in sizes] == expected
 
 
+class AsLargeAs(nn.Module):
+    """A transposed convolution that is told how large its map is to be: the exporter cannot trace it for any size."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Conv1d(2, 2, 3, 2, 1), nn.ConvTranspose1d(2, 2, 3, 2, 1)
+
+    def forward(self, x):
+        return self.up(self.down(x), output_size=x.shape[2:]) + x
+
+
+def test_where_no_one_tells_the_sizes_of_inputs_no_one_tells_those_of_maps():
+    report = rfgraph.analyze(AsLargeAs(), example=(1, 2, 16))
+    assert (report.input_sizes, report.map_size_of("add")) == ((None,), (None,))
+    assert AsLargeAs()(torch.zeros(1, 2, 17)).shape == (1, 2, 17)
+
+
+@pytest.mark.parametrize("forward", [lambda *x: x[0] + x[1], lambda x, *rest: x + rest[0]], ids=["all", "rest"])
+def test_sizes_of_a_module_that_takes_any_number_of_arguments(forward):
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(2, 2, 3)
+
+        def forward(self, *x):
+            return self.conv(forward(*x))
+
+    report = rfgraph.analyze(Sum(), example=[(1, 2, 16)] * 2, source="x_0")
+    assert str(report.input_sizes[0]) == "any size from 3"
+
+
 NUMBERS = st.integers(0, 9)
 
 

@@ -8,7 +8,6 @@ import re
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from math import prod
 from typing import Any
 
@@ -29,8 +28,8 @@ from rfgraph.importers.program.dimensions import Shape
 from rfgraph.importers.program.primitives import Program, Value
 from rfgraph.importers.trials import holds
 
-#: Beginnings of the names of primitives that make something of maps with positions only.
-_FROM_ONE = ("conv_", "dot_", "reduce_", "arg")
+#: Beginnings of the names of primitives that slide a kernel, and of those that make one number of many.
+_SLIDES, _REDUCES = ("conv_", "reduce_window"), ("reduce_", "arg")
 
 #: Frames of these packages are not the user's, nor are those of Python itself.
 LIBRARIES = ("jax", "jaxlib", "flax", "equinox", "haiku", "jaxtyping")
@@ -133,14 +132,23 @@ def _stated(value: Value) -> tuple[int, ...]:
 def _runs(model: Callable[..., Any], example: Any, shapes: Mapping[str, Shape]) -> bool:
     """Return whether a function takes inputs of other shapes, and all that it returns has elements.
 
-    JAX takes what others refuse: a kernel that slides over nothing, or over less than it spans, and a mean of nothing.
+    JAX takes what others refuse: a kernel that spans more than its map, which leaves nothing, and a mean of nothing.
     """
     try:
         graph = trace(model, example, shapes).graph
     except ModelFileError:
         return False
-    read = [step.inputs + step.outputs for step in graph.steps if step.op.startswith(_FROM_ONE)]
-    return not any(0 in (graph.shapes.get(number) or ()) for number in chain(graph.outputs, *read))
+
+    def is_empty(numbers: Sequence[int]) -> bool:
+        return any(0 in (graph.shapes.get(number) or ()) for number in numbers)
+
+    for step in graph.steps:
+        slides = step.op.startswith(_SLIDES)
+        if slides and is_empty(step.outputs) and not is_empty(step.inputs):
+            return False
+        if not slides and step.op.startswith(_REDUCES) and is_empty(step.inputs):
+            return False
+    return not is_empty(graph.outputs)
 
 
 def trace(model: Callable[..., Any], example: Any, shapes: Mapping[str, Any] | None = None) -> Traced:

@@ -200,20 +200,17 @@ def _one_sided(primitive: program.Contract, maps: LoweringBuilder, step: Instruc
     Columns that hold all on that side of their own place take the place of the row.
     """
     sided = maps.sided[step.name]
-    row, column = sided.labels[step.name]
-    is_product = column in primitive.output
-    place = next(i for i, labels in enumerate(primitive.operands) if column in labels and row not in labels)
+    rows, columns = sided.labels[step.name]
+    is_product = columns[0] in primitive.output
+    place = next(i for i, labels in enumerate(primitive.operands) if columns[0] in labels and rows[0] not in labels)
     known = [(p, labels) for p, labels in zip(operands, primitive.operands, strict=True) if p is not None]
     (p, labels), (beside, other_labels) = known[place], known[1 - place]
     assert p.view is not None
     assert beside.view is not None
-    d = labels.index(column)
-    at_row, both = other_labels.index(row), sided.direction == "both"
-    if both:
-        same = bool(p.view.dims[d].axes) and p.view.dims[d] == beside.view.dims[at_row]
-    else:
-        same = p.view.whole(d) is not None and p.view.whole(d) == beside.view.whole(at_row)
-    if not same:
+    dims, both = [labels.index(column) for column in columns], sided.direction == "both"
+    pairs = [(d, other_labels.index(row)) for d, row in zip(dims, rows, strict=True)]
+    same = all(p.view.dims[d].axes and p.view.dims[d] == beside.view.dims[at] for d, at in pairs)
+    if not same or not (both or p.view.whole(dims[0]) is not None):
         for name in sided.steps:
             maps.sided.pop(name, None)
         if not (is_product or both):
@@ -221,18 +218,21 @@ def _one_sided(primitive: program.Contract, maps: LoweringBuilder, step: Instruc
         return _product(primitive, maps, step, known)
     if both and beside.weighs == "some":
         p = maps.at_most(p, f"{step.name}/read", program.MASKED)
-    side = maps.spread(p, [d], f"{step.name}/{place}", "attention", **sided.told)
-    known[place] = side, tuple(row if label == column else label for label in labels)
+    side = maps.spread(p, dims, f"{step.name}/{place}", "attention", **sided.told)
+    row_of = dict(zip(columns, rows, strict=True))
+    known[place] = side, tuple(row_of.get(label, label) for label in labels)
     if not is_product:
         return _product(primitive, maps, step, known)
     shape = step.output.shape
     assert shape is not None
-    at = primitive.output.index(column)
-    bare = replace(step, output=replace(step.output, shape=(*shape[:at], *shape[at + 1 :])))
-    rows = _product(replace(primitive, output=tuple(x for x in primitive.output if x != column)), maps, bare, known)
-    if rows.view is None:
-        return rows
-    return replace(rows, view=View((*rows.view.dims[:at], other(shape[at]), *rows.view.dims[at:])))
+    kept = [(label, size) for label, size in zip(primitive.output, shape, strict=True) if label not in columns]
+    bare = replace(step, output=replace(step.output, shape=tuple(size for _, size in kept)))
+    made = _product(replace(primitive, output=tuple(label for label, _ in kept)), maps, bare, known)
+    if made.view is None:
+        return made
+    left = iter(made.view.dims)
+    every = zip(primitive.output, shape, strict=True)
+    return replace(made, view=View(tuple(other(size) if label in columns else next(left) for label, size in every)))
 
 
 def _product(

@@ -9,7 +9,7 @@ found before the program is lowered, by the steps from the product over its mask
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -26,6 +26,10 @@ MAX_ELEMENTS, MAX_TOGETHER = 1 << 24, 8
 MAX_STEPS = 32
 
 
+#: Dimensions, in order.
+Dims: TypeAlias = "tuple[int, ...]"
+
+
 @dataclass(frozen=True)
 class Sided:
     """What the rows of a product read of the columns, and the steps that it is told of: product, masks, and sum."""
@@ -34,8 +38,8 @@ class Sided:
     #: Why they may read less.
     bound: str
     steps: frozenset[str]
-    #: Of the product and of the sum, by name: the labels of the row and the column.
-    labels: Mapping[str, tuple[str, str]]
+    #: Of the product and of the sum, by name: the labels of rows and of columns, as many.
+    labels: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
 
     @property
     def told(self) -> dict[str, str]:
@@ -55,13 +59,13 @@ def one_sided(read: Program) -> dict[str, Sided]:
     by_step: dict[str, Sided] = {}
     left = MAX_ELEMENTS * MAX_TOGETHER
     for step in read.instructions:
-        for row, column in _rows_and_columns(step):
-            chain = _chain(step, row, column, users, ends)
-            if chain and _row_is_second(step, row):
-                rows = _sided(None, step, chain)
-                by_step.update(dict.fromkeys(rows.steps, rows))
-            masked = any(_is_masking(link.step, link.value) for link in chain)
-            size = (step.output.shape or ())[row]
+        for rows, columns in _rows_and_columns(step):
+            chain = _chain(step, rows, columns, users, ends)
+            if chain and _rows_are_second(step, rows):
+                second = _sided(None, step, chain)
+                by_step.update(dict.fromkeys(second.steps, second))
+            masked = len(rows) == 1 and any(_is_masking(link.step, link.value) for link in chain)
+            size = (step.output.shape or ())[rows[0]]
             if not masked or not isinstance(size, int) or size * size * len(chain) > min(MAX_ELEMENTS, left):
                 continue
             left -= size * size * len(chain)
@@ -71,16 +75,16 @@ def one_sided(read: Program) -> dict[str, Sided]:
     return by_step
 
 
-def _row_is_second(scores: Instruction, row: int) -> bool:
+def _rows_are_second(scores: Instruction, rows: Dims) -> bool:
     """Return whether the rows of a product are those of its second operand: else they are found as they lie."""
     assert isinstance(scores.primitive, program.Contract)
-    return scores.primitive.output[row] in scores.primitive.operands[1]
+    return scores.primitive.output[rows[0]] in scores.primitive.operands[1]
 
 
-def _rows_and_columns(step: Instruction) -> list[tuple[int, int]]:
+def _rows_and_columns(step: Instruction) -> list[tuple[Dims, Dims]]:
     """Return which dimensions of a product of rows with columns, as many, are the two, either way round.
 
-    None of its two operands has both of them.
+    None of its two operands has some of both.
     """
     primitive, shape = step.primitive, step.output.shape
     if not isinstance(primitive, program.Contract) or len(step.inputs) != 2 or shape is None:
@@ -89,12 +93,12 @@ def _rows_and_columns(step: Instruction) -> list[tuple[int, int]]:
         return []
     one, other = map(set, primitive.operands)
     of_one, of_other = (
-        [d for d, label in enumerate(primitive.output) if label in own and label not in beside and shape[d] != 1]
+        tuple(d for d, label in enumerate(primitive.output) if label in own and label not in beside and shape[d] != 1)
         for own, beside in ((one, other), (other, one))
     )
-    if len(of_one) != 1 or len(of_other) != 1 or shape[of_one[0]] != shape[of_other[0]]:
+    if not of_one or [shape[d] for d in of_one] != [shape[d] for d in of_other]:
         return []
-    return [(of_one[0], of_other[0]), (of_other[0], of_one[0])]
+    return [(of_one, of_other), (of_other, of_one)]
 
 
 @dataclass(frozen=True)
@@ -104,15 +108,15 @@ class _Link:
     step: Instruction
     #: What it reads of the product, and which dimensions of that are rows and columns.
     value: Value
-    row: int
-    column: int
+    rows: Dims
+    columns: Dims
     #: Whether it makes powers of e, and whether it reads a whole row, as a softmax does both.
     powers: bool = False
     whole: bool = False
 
 
 def _chain(
-    scores: Instruction, row: int, column: int, users: Mapping[str, Sequence[Instruction]], ends: set[str]
+    scores: Instruction, rows: Dims, columns: Dims, users: Mapping[str, Sequence[Instruction]], ends: set[str]
 ) -> list[_Link]:
     """Return the steps from a product to the sum over its columns; none if something else becomes of it."""
     chain: list[_Link] = []
@@ -123,10 +127,10 @@ def _chain(
             return []
         *others, step = following
         reductions = any(isinstance(other.primitive, program.Reduce) for other in others)
-        if not all(_beside(other, column) for other in others):
+        if not all(_beside(other, columns) for other in others):
             return []
         if isinstance(step.primitive, program.Contract):
-            link = _Link(step, value, row, column)
+            link = _Link(step, value, rows, columns)
             return [*chain, link] if _sums(link) and not others else []
         rest = [other for other in step.inputs if other is not value and not other.constant]
         if len(rest) != len(others):
@@ -135,7 +139,7 @@ def _chain(
             return []
         powers, whole = False, False
         match step.primitive:
-            case program.Mix(function="softmax", dims=dims) if dims == (column,):
+            case program.Mix(function="softmax", dims=dims) if dims == columns:
                 powers = whole = True
             case program.Pointwise(function=function):
                 powers, whole = function == "exp", reductions
@@ -143,11 +147,12 @@ def _chain(
                 pass
             case _:
                 return []
-        chain.append(_Link(step, value, row, column, powers, whole))
-        places = [_placed(d, step, value.shape) for d in (row, column)]
-        if None in places:
+        chain.append(_Link(step, value, rows, columns, powers, whole))
+        places = [_placed(d, step, value.shape) for d in (*rows, *columns)]
+        known = tuple(place for place in places if place is not None)
+        if len(known) < len(places):
             return []
-        row, column = (place for place in places if place is not None)
+        rows, columns = known[: len(rows)], known[len(rows) :]
         value = step.output
     return []
 
@@ -169,11 +174,11 @@ def _placed(d: int, step: Instruction, shape: Shape) -> int | None:
             return place if made[place] == shape[d] else None
 
 
-def _beside(step: Instruction, column: int) -> bool:
+def _beside(step: Instruction, columns: Dims) -> bool:
     """Return whether a step may stand beside another: it reads each row as a whole, as a softmax does, or elements."""
     primitive = step.primitive
     if isinstance(primitive, program.Reduce):
-        return primitive.dims == (column,)
+        return primitive.dims == columns
     return isinstance(primitive, program.Pointwise)
 
 
@@ -198,8 +203,8 @@ def _sums(link: _Link) -> bool:
         return False
     place = next(i for i, other in enumerate(step.inputs) if other is link.value)
     labels, others, kept = primitive.operands[place], set(primitive.operands[1 - place]), set(primitive.output)
-    row, column = labels[link.row], labels[link.column]
-    return row not in others and column in others and column not in kept and set(labels) - {column} <= kept
+    rows, columns = ({labels[d] for d in dims} for dims in (link.rows, link.columns))
+    return not rows & others and columns <= others and not columns & kept and set(labels) - columns <= kept
 
 
 def _is_masking(step: Instruction, value: Value) -> bool:
@@ -268,7 +273,7 @@ def _square(mask: Any, size: int, link: _Link) -> Any:
     laid = mask.reshape((1,) * (len(made) - mask.ndim) + mask.shape) if mask.size and mask.ndim <= len(made) else mask
     if mask.size == 0 or laid.ndim != len(made):
         return np.zeros((size, size), dtype=np.bool_)
-    laid = np.moveaxis(laid, (link.row + more, link.column + more), (-2, -1))
+    laid = np.moveaxis(laid, (link.rows[0] + more, link.columns[0] + more), (-2, -1))
     return np.broadcast_to(laid.all(tuple(range(len(made) - 2))), (size, size))
 
 
@@ -318,8 +323,8 @@ def _sided(hidden: Any, scores: Instruction, chain: Sequence[_Link]) -> Sided:
     made = scores.primitive.output
     summed = last.step.primitive.operands[next(i for i, other in enumerate(last.step.inputs) if other is last.value)]
     labels = {
-        scores.name: (made[first.row], made[first.column]),
-        last.step.name: (summed[last.row], summed[last.column]),
+        scores.name: (tuple(made[d] for d in first.rows), tuple(made[d] for d in first.columns)),
+        last.step.name: (tuple(summed[d] for d in last.rows), tuple(summed[d] for d in last.columns)),
     }
     if hidden is not None:
         later = np.triu(np.ones_like(hidden), 1)

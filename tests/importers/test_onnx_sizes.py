@@ -1,0 +1,72 @@
+"""Sizes that an ONNX model takes: those at which ONNX Runtime runs it, or no one knows which."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+runtime = pytest.importorskip("onnxruntime")
+
+from onnx import helper, numpy_helper  # noqa: E402
+
+import rfgraph  # noqa: E402
+
+FLOAT, SIZES = onnx.TensorProto.FLOAT, range(1, 31)
+#: Node lists behind a convolution of stride 2 that makes ``c``, a map of two channels, and whether sizes are told.
+MODELS = {
+    "halves": (
+        [
+            ("Slice", "c last_three most axis", "end", {}), ("Slice", "c zero last_three axis", "begin", {}),
+            ("Relu", "begin", "kept", {}), ("Concat", "end kept", "y", {"axis": 2}),
+        ],
+        True,
+    ),
+    "nothing but the end": ([("Slice", "c three most axis", "y", {})], True),
+    "a kernel over the end": (
+        [("Slice", "c three most axis", "end", {}), ("Conv", "end w", "y", {"pads": [1, 1]})],
+        True,
+    ),
+    "blocks": (
+        [
+            ("Shape", "c", "shape", {}), ("Gather", "shape two", "n", {}), ("Div", "n three", "blocks", {}),
+            ("Concat", "one two blocks three", "cut", {"axis": 0}), ("Reshape", "c cut", "d", {}),
+            ("ReduceMean", "d", "y", {"axes": [3], "keepdims": 0}),
+        ],
+        True,
+    ),
+    "flattened": ([("Flatten", "c", "flat", {}), ("Gemm", "flat m", "y", {})], False),
+}  # fmt: skip
+CONSTANTS = {
+    "w": np.ones((2, 2, 3), np.float32), "m": np.ones((16, 3), np.float32), "axis": [2], "last_three": [-3],
+    "zero": [0], "most": [1 << 40], "one": [1], "two": [2], "three": [3],
+}  # fmt: skip
+
+
+def runs(session, n):
+    try:
+        (y,) = session.run(None, {"x": np.ones((1, 2, n), np.float32)})
+    except Exception:
+        return False
+    return y.size > 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sizes_are_those_at_which_the_model_runs(name, tmp_path):
+    rows, is_told = MODELS[name]
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], strides=[2], pads=[1, 1])]
+    nodes += [helper.make_node(op, inputs.split(), [output], **attributes) for op, inputs, output, attributes in rows]
+    graph = helper.make_graph(
+        nodes, name, [helper.make_tensor_value_info("x", FLOAT, [1, 2, "n"])],
+        [helper.make_tensor_value_info("y", FLOAT, None)],
+        [numpy_helper.from_array(np.array(value), key) for key, value in CONSTANTS.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path := tmp_path / "model.onnx")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    (sizes,) = rfgraph.analyze(path).input_sizes
+    assert (sizes is not None) == is_told
+    if sizes is not None:
+        assert [n for n in SIZES if n in sizes] == [n for n in SIZES if runs(session, n)]
