@@ -141,7 +141,8 @@ def test_rows_of_a_product_are_those_that_its_sum_leaves(sides, squares):
     assert all(regions.box(y) == tuple((0, n - 1) for n in shape[2:]) for y in np.ndindex(shape[2:]))
 
 
-def test_rows_of_a_product_may_be_squares_of_pixels():
+@pytest.mark.parametrize("merged", [False, True])
+def test_rows_of_a_product_may_be_squares_of_pixels(merged):
     class Pixels(nn.Module):
         def __init__(self):
             super().__init__()
@@ -150,6 +151,9 @@ def test_rows_of_a_product_may_be_squares_of_pixels():
         def forward(self, x):
             y = self.stem(x)
             scores = torch.einsum("bcij,bchw->bijhw", y, y).exp()
+            if merged:  # the pixels of keys, and later those of queries, made one dimension
+                weights = scores.flatten(1, 2).softmax(1).flatten(2)
+                return (y.flatten(2) @ weights).unflatten(2, y.shape[2:])
             return torch.einsum("bijhw,bcij->bchw", scores / scores.sum((1, 2), keepdim=True), y)
 
     report = rfgraph.analyze(Pixels().eval(), example=(1, 3, 3, 5))

@@ -139,7 +139,7 @@ def _chain(
             return []
         powers, whole = False, False
         match step.primitive:
-            case program.Mix(function="softmax", dims=dims) if dims == columns:
+            case program.Mix(function="softmax", dims=dims) if dims == tuple(sorted(columns)):
                 powers = whole = True
             case program.Pointwise(function=function):
                 powers, whole = function == "exp", reductions
@@ -148,37 +148,43 @@ def _chain(
             case _:
                 return []
         chain.append(_Link(step, value, rows, columns, powers, whole))
-        places = [_placed(d, step, value.shape) for d in (*rows, *columns)]
-        known = tuple(place for place in places if place is not None)
-        if len(known) < len(places):
+        places = [_placed(dims, step, value.shape) for dims in (rows, columns)]
+        if None in places:
             return []
-        rows, columns = known[: len(rows)], known[len(rows) :]
+        rows, columns = (place for place in places if place is not None)
         value = step.output
     return []
 
 
-def _placed(d: int, step: Instruction, shape: Shape) -> int | None:
-    """Return where a dimension of ``shape`` lies in the output of a step, ``None`` if it is not left as it was."""
+def _placed(dims: Dims, step: Instruction, shape: Shape) -> Dims | None:
+    """Return where dimensions of ``shape`` lie in the output of a step, ``None`` if they are not left as they were.
+
+    A reshape may make one of them, or several of one.
+    """
     made = step.output.shape
     if made is None:
         return None
     match step.primitive:
         case program.Transpose(permutation=permutation):
-            return permutation.index(d)
+            return tuple(permutation.index(d) for d in dims)
         case program.Reshape() | program.Squeeze() | program.Unsqueeze():
-            behind = product(shape[d + 1 :])
-            places = [k for k, size in enumerate(made) if size == shape[d] and product(made[k + 1 :]) == behind]
-            return places[0] if places else None
+            first, last = dims[0], dims[-1]
+            if [d for d in range(first, last + 1) if shape[d] != 1] != list(dims):
+                return None
+            together, behind = product(shape[first : last + 1]), product(shape[last + 1 :])
+            runs = ((i, j) for j in range(len(made)) for i in range(j + 1) if product(made[j + 1 :]) == behind)
+            run = next((run for run in runs if product(made[run[0] : run[1] + 1]) == together), None)
+            return None if run is None else tuple(d for d in range(run[0], run[1] + 1) if made[d] != 1)
         case _:
-            place = d + len(made) - len(shape)
-            return place if made[place] == shape[d] else None
+            places = tuple(d + len(made) - len(shape) for d in dims)
+            return places if all(made[at] == shape[d] for at, d in zip(places, dims, strict=True)) else None
 
 
 def _beside(step: Instruction, columns: Dims) -> bool:
     """Return whether a step may stand beside another: it reads each row as a whole, as a softmax does, or elements."""
     primitive = step.primitive
     if isinstance(primitive, program.Reduce):
-        return primitive.dims == columns
+        return primitive.dims == tuple(sorted(columns))
     return isinstance(primitive, program.Pointwise)
 
 
@@ -271,7 +277,7 @@ def _square(mask: Any, size: int, link: _Link) -> Any:
     assert shape is not None
     more = len(made) - len(shape)
     laid = mask.reshape((1,) * (len(made) - mask.ndim) + mask.shape) if mask.size and mask.ndim <= len(made) else mask
-    if mask.size == 0 or laid.ndim != len(made):
+    if mask.size == 0 or laid.ndim != len(made) or len(link.rows) > 1:
         return np.zeros((size, size), dtype=np.bool_)
     laid = np.moveaxis(laid, (link.rows[0] + more, link.columns[0] + more), (-2, -1))
     return np.broadcast_to(laid.all(tuple(range(len(made) - 2))), (size, size))
