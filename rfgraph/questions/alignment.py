@@ -318,7 +318,10 @@ def _compared(
     if not (a.is_local and b.is_local and a.exact and b.exact):
         return None
     judged = compare(a, b, mode, is_causal, seen_from_fork)
-    return Comparison(judged.verdict, judged.offset * Fraction(wide.stride) / Fraction(a.stride))
+    scaled = judged.offset * Fraction(wide.stride) / Fraction(a.stride)
+    if judged.offset and wide.period > a.period:  # the fork's own steps are uneven: what is off depends on those taken
+        scaled = compare(wide, narrow, mode).offset or scaled
+    return Comparison(judged.verdict, scaled)
 
 
 def _is_unchecked(graph: Branches, v: int, axis: int) -> bool:

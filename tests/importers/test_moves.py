@@ -896,3 +896,15 @@ def test_rows_of_an_image_that_a_loop_writes_are_an_axis_of_it():
     assert report[list(graph)[-1]].map_size == (5, 6)
     assert report.region(list(graph)[-1], (2, 0)).box == ((1, 3), (0, 1))
     check_moves(program, layout_of(program))
+
+
+def test_frames_that_overlap_are_no_resize():
+    """The rows of the first frame, then of the second: some nearest neighbours come to the same rows by chance."""
+    net = Net((1, 1, 16, 3))
+    x = net.conv(net.x, channels=1)
+    framed = net.reshape(take(net, x, 2, [i + k for i in range(15) for k in (0, 1)]), 1, 1, 15, 2, 3)
+    one, two = (net(p.Squeeze(dims=(3,)), slice_(net, framed, 3, k, k + 1)) for k in (0, 1))
+    program = net.build.program([net.add(one, net.relu(two))])
+    report = rfgraph.analyze(lower(program))
+    assert [(finding.rule, finding.axes, finding.offset) for finding in report.findings] == [("RF002", ("y",), 1)]
+    check_moves(program, layout_of(program))

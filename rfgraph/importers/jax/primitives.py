@@ -76,7 +76,7 @@ def _conv(node: Node, build: Builder) -> Made:
         if groups > 1 or batch_groups > 1:
             raise UnspelledError("it is a convolution of groups without space")
         mix = program.Contract(operands=(labels, ("c", "o")), output=output)
-        convolved = build(mix, x, build.weight((None, channels)))  # type: ignore[arg-type]
+        convolved = build(mix, x, build.weight((node.shape(1)[numbers.rhs_spec[1]], channels)))
     if batch_groups > 1:  # as in gradients of weights: one group of the batch for each of the channels
         shape = ints_of(convolved.shape)
         split = (*shape[:batch], batch_groups, shape[batch] // batch_groups, *shape[batch + 1 :])

@@ -496,7 +496,7 @@ class LoweringBuilder:
                 inner[axis] = part.stride
             if trailing > 1:
                 blocks[axis] = trailing
-        if view.axes - leads or set(inner) & set(blocks):
+        if view.axes - leads or (set(inner) & set(blocks) and not fold):
             return p
         if inner and fold:
             p = self.to_depth(p, inner, p.label or f"{p.node}/space_to_depth")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, get_args
 
 from rfgraph.errors import SizeError
@@ -38,10 +39,19 @@ def repeating(maps: LoweringBuilder, step: Instruction, p: Placed, d: int, rows:
         return p.moved(maps.node("pad", step, [p], padding=amounts, mode=mode), repeated)
     sizes = [repeated.extent(other) for other in range(maps.axes)]
     nearest = nearest_of(taken, size)
-    if nearest is None or any(not isinstance(extent, int) for extent in sizes):
+    if nearest is None or _are_frames(taken) or any(not isinstance(extent, int) for extent in sizes):
         return None
     attributes: dict[str, Any] = {"coordinates": nearest[0], "nearest_mode": nearest[1]}
     return p.moved(maps.node("resize", step, [p], size=sizes, mode="nearest", **attributes), repeated)
+
+
+def _are_frames(rows: tuple[int, ...]) -> bool:
+    """Return whether rows are frames that overlap, one after the other, which no resize lays out so but by chance."""
+    kernel = next((i for i, (a, b) in enumerate(pairwise(rows), 1) if b != a + 1), 0)
+    if kernel < 2 or len(rows) % kernel:
+        return False
+    stride = rows[kernel] - rows[0]
+    return 0 < stride < kernel and all(row == rows[0] + i // kernel * stride + i % kernel for i, row in enumerate(rows))
 
 
 @lru_cache(maxsize=256)
