@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import reduce
+from math import lcm
 from typing import Any
 
 from rfgraph.algebra.alignment import Mode, compare, seen_from
@@ -163,9 +164,13 @@ class _Trial:
     moved_from_fork: Window
 
     def lines_up(self, mode: Mode) -> bool:
-        """Return whether both branches are known exactly, and line up at every output phase."""
+        """Return whether both branches are known exactly, read at some output both, and line up wherever they do."""
         if not all(window.is_local and window.exact for window in (self.still, self.moved)):
             return False
+        period = lcm(self.still.period, self.moved.period)
+        pairs = zip(self.still.over(period), self.moved.over(period), strict=True)
+        if not any(one is not None and other is not None for one, other in pairs):
+            return False  # moved to where the other reads nothing
         return compare(self.still, self.moved, mode).verdict == "aligned"
 
     @property

@@ -346,3 +346,14 @@ def test_where_every_change_that_lines_up_reads_the_future_that_is_told_of_the_f
         "no repair keeps its branches causal: to change padding of 'late' from [[4, -2]] to [[1, 1]] "
         "would make 'rows' read the future"
     )
+
+
+def test_a_branch_is_not_moved_to_where_the_other_reads_nothing():
+    """Behind a transposed convolution that leaves every other position empty, a shift by one meets holes."""
+    net = Network("spread", axes=1)
+    spread = net.node("conv_transpose", "spread", net.input("x", size=48), kernel=1, stride=2)
+    wide = net.conv("wide", spread, kernel=2, dilation=2, padding=[[1, 1]])
+    cut = net.node("slice", "cut", net.conv("same", spread, kernel=1, padding=[[0, 1]]), start=1)
+    net.add("add", wide, cut)
+    (finding,) = (each for each in rfgraph.analyze(net, input_size=48).findings if each.rule == "RF002")
+    assert finding.repair is None
