@@ -115,9 +115,9 @@ class Report(Mapping[Hashable, Layer]):
         --------
         >>> from rfgraph import Network, analyze
         >>> net = Network("same", axes=1)
-        >>> half = net.conv("half", net.input("x"), kernel=3, stride=2, padding="same")
+        >>> far = net.conv("far", net.input("x"), kernel=3, stride=300, padding="same")
         >>> print(analyze(net).engine)
-        passes: op 'conv' reads padding 'same' with stride 2 depends on the input size; give one
+        passes: what the input size decides comes round again only after 300 pixels
         """
         return self._solved.engine
 

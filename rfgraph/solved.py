@@ -434,8 +434,9 @@ def solve(
                                                                  against the passes by a property test
     passes    always: bounds, several inputs, a source of one's  the window algebra, op by op
               own, ``treat``, batch statistics, sizes by name,
-              unknown ops; what SAME padding reads without a
-              size (of the walk, whether merges line up then)
+              unknown ops; without a size, padding that comes
+              round again only after many pixels, and maps that
+              fit at some sizes only
     ========  =================================================  ===============================================
     """
     plain: Plain | None = None

@@ -11,6 +11,7 @@ from architectures import ARCHITECTURES, check_table
 
 import rfgraph
 from rfgraph.errors import ModelFileError
+from rfgraph.importers.keras import config as configs
 from rfgraph.importers.keras import hdf5, reader
 from rfgraph.importers.keras.before import modern
 from rfgraph.importers.spelling import archive
@@ -76,7 +77,7 @@ def chain(*layers, shape=(None, 3, 20, 20)):
     entries = [{"class_name": kind, "config": {"name": f"l{i}", **config}} for i, (kind, config) in enumerate(layers)]
     entries[0]["config"]["batch_input_shape"] = list(shape)
     model = {"class_name": "Sequential", "keras_version": "1.2.2", "config": entries}
-    return rfgraph.analyze(reader.lowered(reader.model_of("old", json.loads(json.dumps(model)), "it")))
+    return rfgraph.analyze(reader.lowered(configs.model_of("old", json.loads(json.dumps(model)), "it")))
 
 
 def test_layers_as_keras_1_spelt_them():
@@ -154,7 +155,7 @@ def calling(function, keywords, call=("c", 0, 0)):
          "inbound_nodes": [[*call, keywords]]},
     ]  # fmt: skip
     config = {"name": "m", "layers": layers, "input_layers": [["x", 0, 0]], "output_layers": [["f", 0, 0]]}
-    return reader.lowered(reader.model_of("called", {"class_name": "Functional", "config": config}, "it"))
+    return reader.lowered(configs.model_of("called", {"class_name": "Functional", "config": config}, "it"))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_a_function_that_is_no_name_is_refused():
 @pytest.mark.parametrize("config", [[], [{"class_name": "Dense"}], 7, None])
 def test_a_config_that_is_no_model_is_refused(config):
     with pytest.raises((ModelFileError, ValueError), match=r"not the config of a model|whose config is a list"):
-        reader.model_of("x", {"class_name": "Model", "config": config}, "it")
+        configs.model_of("x", {"class_name": "Model", "config": config}, "it")
 
 
 # Files.

@@ -12,7 +12,7 @@ from test_lowering import Net
 import rfgraph
 from rfgraph.importers import program as p
 from rfgraph.importers.lowering import lower as lowering
-from rfgraph.importers.lowering.maps import LoweringBuilder
+from rfgraph.importers.lowering.meeting import Meeting
 from rfgraph.importers.program import exact, numbers
 from rfgraph.importers.torch import saved
 
@@ -90,7 +90,7 @@ def test_steps_that_are_like_others_are_not_lowered_again(counted):
 
 
 def test_tensors_side_by_side_that_lie_alike_are_laid_on_each_other_once(counted):
-    calls = counted(LoweringBuilder, "_clash")
+    calls = counted(Meeting, "_clash")
     taken = []
     for branches in (3, 24):
         calls.clear()

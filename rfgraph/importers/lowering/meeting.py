@@ -42,7 +42,7 @@ def together(
     if maps.probe is not None:
         _unify(maps.probe, placed, labels)
         placed = [_lying(p, None if p.view is None else maps.probe.canonical(p.view)) for p in placed]
-    meeting = _Meeting(maps, output)
+    meeting = Meeting(maps, output)
     before: int | None = None  # the last tensor that fitted as it is: one that lies like it fits as well
     for i in _owners_first(placed, labels):
         if before is not None and _alike(placed[before].view, labels[before], placed[i].view, labels[i], output):
@@ -57,7 +57,7 @@ def together(
     return [_broadcast(maps, p, axes, f"{name}/{i}") for i, p in enumerate(placed)], meeting.carried
 
 
-class _Meeting:
+class Meeting:
     """What tensors put under each label, one after the other, and where each axis lies."""
 
     def __init__(self, maps: LoweringBuilder, output: Labels) -> None:
