@@ -908,3 +908,15 @@ def test_frames_that_overlap_are_no_resize():
     report = rfgraph.analyze(lower(program))
     assert [(finding.rule, finding.axes, finding.offset) for finding in report.findings] == [("RF002", ("y",), 1)]
     check_moves(program, layout_of(program))
+
+
+def test_what_is_lost_before_the_first_window_is_no_channel():
+    """Positions and channels of a row rolled together by slices: a window slides over them, so they are no channels."""
+    net = Net((1, 6, 8, 2))
+    row = net.reshape(net.x, 1, 6, 16)
+    rolled = net.concat(2, slice_(net, row, 2, 15), slice_(net, row, 2, 0, 15))
+    program = net.build.program([net.conv(net.reshape(rolled, 1, 6, 8, 2), dims=(1, 2), channel=3)])
+    graph = lower(program)
+    report = rfgraph.analyze(graph)
+    assert len(report.axes) == 2
+    assert report[list(graph)[-1]].status == "unknown"

@@ -16,7 +16,7 @@ from rfgraph.frozen import dataclass
 from rfgraph.graph.sizes import meant
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, other
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, symbol
-from rfgraph.importers.program.primitives import Program, Value
+from rfgraph.importers.program.primitives import Instruction, Program, Value
 from rfgraph.importers.program.shapes import text
 
 Span = tuple[Dim, Dim]  # size and stride of a part
@@ -160,6 +160,7 @@ class Probe:
         self.united = 0
         self._most = 0
         self._lost: set[str] = set()
+        self._behind: set[str] = set()  # tensors that come from steps that could not be followed
         for value in program.inputs:
             self.views[value.name] = self._candidates(value)
 
@@ -208,15 +209,18 @@ class Probe:
             )
         )
 
-    def slid(self, view: View | None, dims: Iterable[int]) -> None:
-        """Note that a window slides over ``dims`` of a tensor.
+    def slid(self, view: View | None, dims: Iterable[int], name: str) -> None:
+        """Note that a window slides over ``dims`` of the tensor ``name``.
 
         Each dimension is slid over along the axis of its outermost part; what lies within are channels laid out. Other
         parts are positions as well where their axis leads a dimension, or where a dimension lacks an axis that leads.
+        Behind a step that could not be followed, a dimension without an axis may have lost it: that tells nothing.
         """
         dims = tuple(dims)
         self._most = max(self._most, len(dims))
         if view is None:
+            return
+        if name in self._behind and any(view.dims[d].size != 1 and not view.dims[d].axes for d in dims):
             return
         spatial = [view.dims[d].spatial for d in dims]
         leading = [parts[0] for parts in spatial if parts]
@@ -247,9 +251,15 @@ class Probe:
                 for axis in axes:
                     self._slid.setdefault(axis, set()).add(WHOLE)
 
-    def lost(self, names: Iterable[str]) -> None:
-        """Note tensors whose dimensions a step could not follow."""
-        self._lost.update(names)
+    def follow(self, step: Instruction) -> None:
+        """Note what comes from steps that could not be followed."""
+        if self._behind and not self._behind.isdisjoint([value.name for value in step.inputs]):
+            self._behind.add(step.output.name)
+
+    def lost(self, step: Instruction) -> None:
+        """Note a step that could not follow the dimensions of its inputs."""
+        self._lost.update(value.name for value in step.inputs)
+        self._behind.add(step.output.name)
 
     def _lost_inputs(self) -> set[str]:
         """Return the inputs of which some dimensions could not be followed to the windows behind."""

@@ -205,6 +205,8 @@ def place_all(
         if any(operand is not None for operand in operands):
             maps.begin()
             maps.step = step
+            if maps.probe is not None:
+                maps.probe.follow(step)
             key = None if adrift or step.name in maps.sided else recipes.key(step, operands)
             known = recipes.made(key, step, operands)
             if known is not None:
@@ -231,7 +233,7 @@ def place_all(
                 output = replace(output, taken=taken, weighs=weighs)
             output = checked(maps, step, operands, output)
             if maps.gave_up and maps.probe is not None:
-                maps.probe.lost(value.name for value in step.inputs)
+                maps.probe.lost(step)
             if counts is not None:
                 counts.state(maps, step, operands, output)
             # A view is of a known shape; of a tensor of unknown rank only the node is known.

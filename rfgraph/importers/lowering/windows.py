@@ -127,7 +127,7 @@ def _windowed(
     """
     p = _seen(maps, step, first(operands), primitive.dims)
     if maps.probe is not None:
-        maps.probe.slid(p.view, primitive.dims)
+        maps.probe.slid(p.view, primitive.dims, step.inputs[0].name)
     p = _channels_mixed(primitive, maps, step, p)
     rank = _rank(step, *primitive.dims, primitive.channel or 0)
     placed = maps.on_axes(p, primitive.dims, rank)
@@ -296,7 +296,7 @@ def _on_axes(
     """Return what a primitive changes the sizes of, how it lies, and the axis of each dimension that carries one."""
     p = first(operands)
     if maps.probe is not None:
-        maps.probe.slid(p.view, primitive.dims)
+        maps.probe.slid(p.view, primitive.dims, step.inputs[0].name)
     placed = maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims))
     if placed is None or placed[2]:
         return None
@@ -413,7 +413,7 @@ def _space_to_depth(
 def _exchanged(op: str, primitive: Exchange, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     p = first(operands)
     if maps.probe is not None:
-        maps.probe.slid(p.view, primitive.dims)
+        maps.probe.slid(p.view, primitive.dims, step.inputs[0].name)
     if p.view is not None:
         p = maps.collapse(p, {primitive.channel}, f"{step.name}/channels", "dense")
     placed = maps.on_axes(p, primitive.dims, _rank(step, primitive.channel, *primitive.dims))
