@@ -13,7 +13,7 @@ from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling import products
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, per_axis, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.node import Call
+from rfgraph.importers.spelling.node import Named
 
 Made: TypeAlias = "Value | Sequence[Value]"
 
@@ -22,7 +22,7 @@ Apply: TypeAlias = "Callable[[Any, Sequence[Any], Mapping[str, Any], str], list[
 
 
 @dataclass(frozen=True)
-class Node(Call):
+class Node(Named):
     """One call of a layer or of an operation of ``keras.ops``; ``op`` names its class, or follows ``ops.``."""
 
     config: Mapping[str, Any]
@@ -103,16 +103,6 @@ class Node(Call):
         if not tensors:
             raise ValueError("it is called on no tensor")
         return tensors[0]
-
-    @property
-    def shape(self) -> Shape:
-        """Shape of its first tensor."""
-        return shape_of(self.x)
-
-    @property
-    def rank(self) -> int:
-        """Number of dimensions of its first tensor."""
-        return len(self.shape)
 
     # Its layout.
 

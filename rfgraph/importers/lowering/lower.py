@@ -270,8 +270,8 @@ def _by_number(
     if not maps.gave_up and output.view is not None and not moves.writes(step):
         kept = {axis for axis in output.view.axes if output.view.extent(axis) != 1} - rows
         same = kept >= {axis for axis in reading.first if reading.along(axis)}
-        same = same and not (_joins_blocks(step, operands) and _has_fewer(output.view, reading))
-        if same and not overlaps(reading) and not _stacks(step, reading):
+        fewer = _joins_blocks(step, operands) and _has_fewer(output.view, reading)
+        if same and not fewer and not overlaps(reading) and not _stacks(step, reading):
             return output
     maps.take_back()
     return take(maps, step, base, reading)
@@ -288,9 +288,11 @@ def _stacks(step: Instruction, reading: Reading) -> bool:
 
 def _joins_blocks(step: Instruction, operands: Operands) -> bool:
     """Return whether a step lays tensors end to end along a dimension that carries a part of an axis."""
-    d = step.primitive.dim if isinstance(step.primitive, Concat) else 0
+    if not isinstance(step.primitive, Concat):
+        return False
+    d = step.primitive.dim
     views = [p.view for p in operands if p is not None and p.view is not None]
-    return isinstance(step.primitive, Concat) and any(v.dims[d].axes and v.whole(d) is None for v in views)
+    return any(view.dims[d].axes and view.whole(d) is None for view in views)
 
 
 def _has_fewer(view: View, reading: Reading) -> bool:
@@ -323,9 +325,10 @@ def _is_cut(p: Placed, d: int) -> bool:
 
 def _axis_of(p: Placed, d: int) -> int | None:
     """Return the axis all positions of which lie along a dimension, be it several times; ``None`` if there is none."""
-    axes = frozenset[int]() if p.view is None else p.view.dims[d].axes
-    [axis] = axes if len(axes) == 1 else [None]
-    return axis if axis is not None and p.view is not None and {e for e, _ in p.view.places(axis)} == {d} else None
+    if p.view is None or len(p.view.dims[d].axes) != 1:
+        return None
+    (axis,) = p.view.dims[d].axes
+    return axis if {e for e, _ in p.view.places(axis)} == {d} else None
 
 
 def _weighs(step: Instruction, operands: Operands, output: Placed) -> Literal["", "all", "some"]:

@@ -23,6 +23,25 @@ class Call:
     op: str
 
 
+class Named(Call):
+    """A call whose arguments are known by their names; which tensor is the first of them, each format says its way."""
+
+    @property
+    def x(self) -> Value:
+        """Its first tensor."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of its first tensor."""
+        return shape_of(self.x)
+
+    @property
+    def rank(self) -> int:
+        """Number of dimensions of its first tensor."""
+        return len(self.shape)
+
+
 @dataclass(frozen=True)
 class Node(Call):
     """A call whose inputs are known by their places; what a format knows besides stands in a class below this one."""

@@ -7,17 +7,17 @@ from typing import Any, TypeAlias
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape
+from rfgraph.importers.program.dimensions import Dim, Expression
 from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
+from rfgraph.importers.spelling.arguments import axis_of, per_axis, whole_number
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.node import Call
+from rfgraph.importers.spelling.node import Named
 
 Made: TypeAlias = "Value | Dim | Sequence[Value | Dim]"
 
 
 @dataclass(frozen=True)
-class Node(Call):
+class Node(Named):
     """One call of an operator: its arguments by their names in the operator's schema, in order; defaults left out."""
 
     overload: str
@@ -53,16 +53,6 @@ class Node(Call):
         if not isinstance(first, Value):
             raise ValueError("its first argument is not a tensor")
         return first
-
-    @property
-    def shape(self) -> Shape:
-        """Shape of its first argument."""
-        return shape_of(self.x)
-
-    @property
-    def rank(self) -> int:
-        """Number of dimensions of its first argument."""
-        return len(self.shape)
 
     def tensors(self) -> list[Value]:
         """Return all arguments that are tensors, those in lists too."""
