@@ -4,7 +4,7 @@ The command: ``python -m benchmarks.timm_slow [--cache FOLDER] [--modules csatv2
 
 It needs ``pip install timm==1.0.31 torch``. Of each module the variant with the fewest parameters is taken, at its own
 input size. Own time is that of everything but the tracing: the tensor program, its lowering, the passes, all findings
-and the paths to the outputs. Traces and the times of ``torch.export`` are kept in the folder ``--cache``. Times are
+and the paths to the outputs. The times of ``torch.export`` are kept in the folder ``--cache``. Times are
 CPU time of one run each: what is looked for is a cliff, not a per cent.
 """
 
@@ -90,7 +90,7 @@ def timed(modules: Iterable[str], cache: Path) -> Iterator[Timed]:
     for module in modules:
         variant = smallest(module, cache)
         try:
-            yield Timed(module, variant, steps_of(traced(variant, cache)), exported(variant, cache))
+            yield Timed(module, variant, steps_of(traced(variant)), exported(variant, cache))
         except RFGraphError as error:
             print(f"{module} ({variant}) is refused: {error}", file=sys.stderr)
 
@@ -98,7 +98,9 @@ def timed(modules: Iterable[str], cache: Path) -> Iterator[Timed]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the modules with the largest ratios, the worst first."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.timm_slow", description=__doc__)
-    parser.add_argument("--cache", type=Path, default=Path("timm-traces"), help="folder of traces (%(default)s)")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("timm-cache"), help="folder of choices and times (%(default)s)"
+    )
     parser.add_argument("--modules", default="", help="modules of timm, with commas; all of them if left out")
     parser.add_argument("--worst", type=int, default=10, help="how many are listed (%(default)s)")
     options = parser.parse_args(arguments)

@@ -3,20 +3,18 @@
 The command: ``python -m benchmarks.timm_unknown [--cache FOLDER] [--modules swin_transformer,xcit] [--ops]``.
 
 It needs ``pip install timm==1.0.31 torch``; no weights are loaded. Of each module the variant with the fewest
-parameters is taken, at its own input size. Choosing and tracing take most of the time, so both are kept in the folder
-``--cache``, and a second run only reads the traces.
+parameters is taken, at its own input size. Choosing takes long, so the choice is kept in the folder ``--cache``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import pickle
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +61,13 @@ def smallest(module: str, cache: Path) -> str:
     return known[module]
 
 
-def traced(variant: str, cache: Path) -> Any:
-    """Return the exported graph of a variant, from the cache if it is there."""
-    file = cache / f"{variant}.pickle"
-    found = pickle.loads(file.read_bytes()) if file.exists() else None
-    if found is None or any(not hasattr(found, one.name) for one in fields(found)):  # kept by another version
-        from rfgraph.importers.torch import live
+def traced(variant: str) -> Any:
+    """Return the exported graph of a variant."""
+    from rfgraph.importers.torch import live
 
-        timm = frameworks.timm()
-        model = timm.create_model(variant).eval()
-        found, _ = live.read(model, (1, *model.pretrained_cfg.get("input_size", (3, 224, 224))))
-        file.write_bytes(pickle.dumps(found))
-    return found
+    model = frameworks.timm().create_model(variant).eval()
+    graph, _ = live.read(model, (1, *model.pretrained_cfg.get("input_size", (3, 224, 224))))
+    return graph
 
 
 def outcomes(modules: Iterable[str], cache: Path) -> Iterator[Outcome]:
@@ -82,7 +75,7 @@ def outcomes(modules: Iterable[str], cache: Path) -> Iterator[Outcome]:
     for module in modules:
         variant = smallest(module, cache)
         try:
-            graph = lowered(traced(variant, cache))
+            graph = lowered(traced(variant))
         except RFGraphError as error:
             yield Outcome(module, variant, 0, (), str(error))
             continue
@@ -94,7 +87,7 @@ def outcomes(modules: Iterable[str], cache: Path) -> Iterator[Outcome]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the share of unknown nodes, the worst modules, and the ops that are unknown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.timm_unknown", description=__doc__)
-    parser.add_argument("--cache", type=Path, default=Path("timm-traces"), help="folder of traces (%(default)s)")
+    parser.add_argument("--cache", type=Path, default=Path("timm-cache"), help="folder of choices (%(default)s)")
     parser.add_argument("--modules", default="", help="modules of timm, with commas; all of them if left out")
     parser.add_argument("--ops", action="store_true", help="tell each op and reason of the modules")
     options = parser.parse_args(arguments)
