@@ -243,8 +243,9 @@ def place_all(
     ends = [value.name for value in program.outputs if value.name in placed]
     if not ends:
         raise ModelFileError(f"{program.name}: none of its outputs depends on an input")
+    usual = layout.begins
     for end in ends:
-        placed[end] = maps.as_map(placed[end], fold=True)
+        placed[end] = maps.as_output(placed[end], usual)
     return placed
 
 
@@ -274,7 +275,9 @@ def _by_number(
         if same and not fewer and not overlaps(reading) and not _stacks(step, reading):
             return output
     maps.take_back()
-    return take(maps, step, base, reading)
+    taken = take(maps, step, base, reading)
+    assert taken.view is not None
+    return taken if output.view is None else replace(taken, view=taken.view.with_ones_of(output.view))
 
 
 def _stacks(step: Instruction, reading: Reading) -> bool:

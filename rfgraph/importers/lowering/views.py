@@ -6,7 +6,8 @@ of something else (batch, channels). An ``NCHW`` tensor is ``[batch] [channels] 
 ``[batch] [y, x] [channels]``; cut in windows of 7, ``[batch, y/7, x/7] [y%7, x%7] [channels]``. Transposing and
 reshaping only moves parts about, so nothing has to be decided before an op mixes some of them.
 
-The parts of one axis always make up the whole axis, each position once. An axis without a part has size 1.
+The parts of one axis always make up the whole axis, each position once. An axis without a part has size 1; where it
+has a part all the same, of size 1, that says which dimension it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import accumulate
+from operator import mul
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
@@ -216,6 +219,38 @@ class View:
             dims.append(taken)
         if any(part.size != 1 for dim in pending for part in dim.parts):
             return self._of_channels(shape)
+        return self._with_ones(dims)
+
+    def _with_ones(self, dims: list[Dimension]) -> View:
+        """Return dimensions that it was cut into, and in them its axes of one position, as far as each is seen to be one.
+
+        It is the dimension of size 1 that begins where the axis lay. Where no more of size 1 are left, it is the one
+        that stands in its place, or of a map the one that begins there: channels are laid out along it. The first
+        dimension is taken for the batch.
+        """
+        ones = [axis for axis in sorted(self.axes) if self.extent(axis) == 1 and self.places(axis)[0][0]]
+        before, after = (_starts(each) if ones else [] for each in (self.dims, dims))
+        for axis in ones:
+            d = self.places(axis)[0][0]
+            here = [e for e, dim in enumerate(dims) if e and not dim.axes and not dim.extra and after[e] == before[d]]
+            bare = {e for e, dim in enumerate(dims) if e and dim == Dimension()}
+            if bare:
+                here = [e for e in here if e in bare]
+            elif len(dims) == self.rank and not dims[d].axes:
+                here = [d]
+            elif len(dims) != len(self.axes) + 2:
+                here = []
+            for e in [d] if d in here else here[:1]:
+                dims[e] = replace(dims[e], parts=(Part(1, axis), *dims[e].parts))
+        return View(tuple(dims))
+
+    def with_ones_of(self, like: View) -> View:
+        """Return it with the axes of one position that a view of as many dimensions has, where it has no axis itself."""
+        dims = list(self.dims)
+        for axis in sorted(like.axes - self.axes) if like.rank == self.rank else ():
+            places = like.places(axis)
+            if like.extent(axis) == 1 and not dims[places[0][0]].axes:
+                dims[places[0][0]] = replace(dims[places[0][0]], parts=(Part(1, axis), *dims[places[0][0]].parts))
         return View(tuple(dims))
 
     def _same_rank(self, shape: Shape) -> View | None:
@@ -228,6 +263,11 @@ class View:
         if any(part.axis is not None and part.size != 1 for dim in self.dims for part in dim.parts):
             return None
         return View(tuple(other(size) for size in shape))
+
+
+def _starts(dims: Sequence[Dimension]) -> list[Dim]:
+    """Return how many elements the dimensions before each one have."""
+    return list(accumulate((dim.size for dim in dims), mul, initial=1))
 
 
 def _take(pending: list[Dimension], size: Dim) -> Dimension | None:
@@ -302,6 +342,8 @@ def joined(parts: Iterable[Part]) -> tuple[Part, ...]:
     """Return parts with neighbours that are one range written as one."""
     result: list[Part] = []
     for part in parts:
+        if part.axis is None and part.size == 1:
+            continue
         if result and result[-1].axis == part.axis:
             before = result[-1]
             if part.axis is None:
