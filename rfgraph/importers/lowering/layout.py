@@ -163,7 +163,8 @@ class Probe:
         self._dims: list[tuple[str, int]] = []  # candidate axis -> input and dimension
         self._parent: list[int] = []
         self._slid: dict[int, set[Span]] = {}
-        self._stands: set[tuple[tuple[int, ...], int, int | None]] = set()  # what windows slide over, one of it, its axis
+        #: Dimensions that a window slides over, one of them and its axis.
+        self._stands: set[tuple[tuple[int, ...], int, int | None]] = set()
         self._patched: list[tuple[int, ...]] = []  # the axes that are cut into the same patches
         #: How often candidates were found to be the same.
         self.united = 0
@@ -317,8 +318,9 @@ class Probe:
         if not number:  # windows slide over nothing that an input is seen to carry: it may have been lost on the way
             wide = {name for name, shape in shapes.items() if sum(size != 1 for size in shape[1:]) > 1}
             views.update(dict.fromkeys((self._lost_inputs() | wide) & set(views)))
-        for value, spatial in by_input:  # nor is it told which is folded into the channels, of two that may be
-            if 0 < len(spatial) < self._most == len(shapes[value.name]) - 2:
+        for value, spatial in by_input:  # nor is it told which is folded into the channels, of several that may be
+            some = spatial or (not number and any(size != 1 for size in shapes[value.name]))
+            if some and len(spatial) < self._most == len(shapes[value.name]) - 2:
                 views[value.name] = None
         used = max(number.values(), default=-1) + 1
         return Layout(used or self._most, views)

@@ -429,23 +429,22 @@ class LoweringBuilder:
             return None
         bare = [d for d in dims if d not in leads]
         gone = [axis for axis in range(self.axes) if axis not in leads.values()]
-        mixed_first = any(view.dims[d].size != 1 for d in bare if d in sliding)
-        mixed_first &= any(view.extent(axis) != 1 for axis in view.axes)
-        if len(dims) == self.axes and all(view.extent(axis) == 1 for axis in gone):
-            if not (mixed_first and p.full & set(gone)):
-                # what carries nothing are the axes of one position that are left, and channels laid out along them
-                leads.update(zip(bare, gone, strict=True))
-                view = view.without(gone)
+        alive = any(view.extent(axis) != 1 for axis in view.axes)
+        lost = alive and any(view.dims[d].size != 1 for d in bare if d in sliding) and p.full & set(gone)
+        if len(dims) == self.axes and all(view.extent(axis) == 1 for axis in gone) and not lost:
+            # what carries nothing are the axes of one position that are left, and channels laid out along them
+            leads.update(zip(bare, gone, strict=True))
+            view = view.without(gone)
         axes: dict[int, int] = {}
         blocks: dict[int, int] = {}
         strides: dict[int, int] = {}
         for d, axis in leads.items():
-            bare = tuple([part for part in view.dims[d].parts if part.axis is None or part.size != 1])
-            if not bare or bare[0].axis is None:
-                bare = (Part(1, axis), *bare)
-            view = view.replaced(d, replace(view.dims[d], parts=bare))
-            trailing = product(part.size for part in bare[1:])
-            stride = self._interleaved(view, axis, bare[0])
+            parts = tuple([part for part in view.dims[d].parts if part.axis is None or part.size != 1])
+            if not parts or parts[0].axis is None:
+                parts = (Part(1, axis), *parts)
+            view = view.replaced(d, replace(view.dims[d], parts=parts))
+            trailing = product(part.size for part in parts[1:])
+            stride = self._interleaved(view, axis, parts[0])
             if stride is None or (stride > 1 and trailing != 1) or not isinstance(trailing, int):
                 return None
             axes[d], strides[axis] = axis, stride
@@ -479,18 +478,24 @@ class LoweringBuilder:
             return self.as_map(p, fold=True)
         run = _run(view, self.axes, usual)
         if run is None:
-            spread = [part.axis for dim in view.dims for part in dim.spatial if part.size != 1]
-            apart = all(len([part for part in dim.spatial if part.size != 1]) < 2 for dim in view.dims)
-            if apart and len(set(spread)) == len(spread) and not p.full >= set(range(self.axes)):
+            places = [view.places(axis) for axis in range(self.axes) if view.extent(axis) != 1]
+            lone = all(len(place) == 1 and len(view.dims[place[0][0]].axes) == 1 for place in places)
+            whole = all(view.whole(place[0][0]) is not None for place in places)
+            bare = [dim for dim in view.dims[1:] if not dim.axes and dim.size != 1]
+            gone = any(view.extent(axis) == 1 for axis in set(range(self.axes)) - p.full)
+            if lone and (not whole or (gone and len(bare) > 1)):
                 return Placed(self.emit("unknown", f"{p.node}/map", [p], of="output", why=NO_RUN), None)
             return self.as_map(p, fold=True)
         within = {d for d in range(1, view.rank) if d not in run and view.dims[d].axes}
-        ones = {part.axis for d in within for part in view.dims[d].spatial if view.extent(_axis(part)) == 1}
+        ones = [axis for d in within for axis in view.dims[d].axes if view.extent(axis) == 1]
         p = replace(p, view=view.without(ones))
-        if mixed(view, within):
+        if mixed(view, within).full:
             p = self.collapse(p, within, p.label or f"{p.node}/flatten", "flatten")
         p = self.as_map(p, fold=True)
-        placed = self.on_axes(p, run, view.rank, run)
+        assert p.view is not None
+        if any(p.view.extent(axis) == 1 for axis in p.full):  # each reads all of it: it is not told apart what is
+            return p
+        placed = self.on_axes(p, run, view.rank)
         return p if placed is None else placed[0]
 
     def as_map(self, p: Placed, *, fold: bool) -> Placed:

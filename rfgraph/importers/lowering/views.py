@@ -222,30 +222,28 @@ class View:
         return self._with_ones(dims)
 
     def _with_ones(self, dims: list[Dimension]) -> View:
-        """Return dimensions that it was cut into, and in them its axes of one position, as far as each is seen to be one.
+        """Return dimensions that it was cut into, and in them its axes of one position, as far as it is seen where.
 
-        It is the dimension of size 1 that begins where the axis lay. Where no more of size 1 are left, it is the one
-        that stands in its place, or of a map the one that begins there: channels are laid out along it. The first
-        dimension is taken for the batch.
+        Dimensions of size 1 that begin in one place are the same as before where they are as many. Where none of size 1
+        is left, the one that stands in its place is the axis, with channels laid out along it. The first dimension is
+        taken for the batch.
         """
         ones = [axis for axis in sorted(self.axes) if self.extent(axis) == 1 and self.places(axis)[0][0]]
-        before, after = (_starts(each) if ones else [] for each in (self.dims, dims))
+        before, after = (_ones(each) if ones else {} for each in (self.dims, dims))
+        same = {
+            d: e for start, places in before.items() if len(places) == len(after.get(start, ()))
+            for d, e in zip(places, after[start], strict=True)
+        }  # fmt: skip
+        if not after and len(dims) == self.rank:
+            same = {d: d for d in range(self.rank)}
         for axis in ones:
-            d = self.places(axis)[0][0]
-            here = [e for e, dim in enumerate(dims) if e and not dim.axes and not dim.extra and after[e] == before[d]]
-            bare = {e for e, dim in enumerate(dims) if e and dim == Dimension()}
-            if bare:
-                here = [e for e in here if e in bare]
-            elif len(dims) == self.rank and not dims[d].axes:
-                here = [d]
-            elif len(dims) != len(self.axes) + 2:
-                here = []
-            for e in [d] if d in here else here[:1]:
+            e = same.get(self.places(axis)[0][0])
+            if e is not None and not dims[e].axes:
                 dims[e] = replace(dims[e], parts=(Part(1, axis), *dims[e].parts))
         return View(tuple(dims))
 
     def with_ones_of(self, like: View) -> View:
-        """Return it with the axes of one position that a view of as many dimensions has, where it has no axis itself."""
+        """Return it with the axes of one position that a view of as many dimensions has where it has none itself."""
         dims = list(self.dims)
         for axis in sorted(like.axes - self.axes) if like.rank == self.rank else ():
             places = like.places(axis)
@@ -265,9 +263,14 @@ class View:
         return View(tuple(other(size) for size in shape))
 
 
-def _starts(dims: Sequence[Dimension]) -> list[Dim]:
-    """Return how many elements the dimensions before each one have."""
-    return list(accumulate((dim.size for dim in dims), mul, initial=1))
+def _ones(dims: Sequence[Dimension]) -> dict[Dim, list[int]]:
+    """Return the dimensions of size 1 but the first, by how many elements there are before them."""
+    starts = accumulate((dim.size for dim in dims), mul, initial=1)
+    ones: dict[Dim, list[int]] = {}
+    for d, (dim, start) in enumerate(zip(dims, starts, strict=False)):
+        if d and dim.size == 1:
+            ones.setdefault(start, []).append(d)
+    return ones
 
 
 def _take(pending: list[Dimension], size: Dim) -> Dimension | None:
