@@ -557,6 +557,12 @@ def _flip(node: Node, build: Builder) -> Made:
     return operations.flipped(build, node.x, dims)
 
 
+@HANDLERS.handles("ops.Rot90")
+def _rot90(node: Node, build: Builder) -> Made:
+    a, b = (axis_of(axis, node.rank) for axis in node.integers("axes", 2))
+    return operations.rotated(build, node.x, a, b, node.integer("k", 1))
+
+
 @HANDLERS.handles("ops.BroadcastTo")
 def _broadcast_to(node: Node, build: Builder) -> Made:
     shape = node.get("shape")

@@ -164,12 +164,7 @@ def _flips(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("rot90")
 def _rot90(node: Node, build: Builder) -> Made:
     a, b = (whole_number("dims", d) % node.rank for d in (node.sizes("dims") if "dims" in node.arguments else (0, 1)))
-    turns = node.integer("k", 1) % 4
-    if not turns:
-        return node.x
-    around = {1: (b,), 2: (a, b), 3: (a,)}[turns]
-    flipped = operations.flipped(build, node.x, around, part="flipped" if turns % 2 else "")
-    return operations.permuted(build, flipped, operations.swapped(node.rank, a, b)) if turns % 2 else flipped
+    return operations.rotated(build, node.x, a, b, node.integer("k", 1))
 
 
 @HANDLERS.handles("diff")
