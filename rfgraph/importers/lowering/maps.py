@@ -149,8 +149,11 @@ class LoweringBuilder:
         self._layouts: dict[str, Hashable] = {}  # and the other way round
         self._measured: dict[tuple[int, Dim], Placed] = {}  # axis and size that a symbol stands for -> the first such
 
-    def emit(self, op: str, name: str, inputs: Iterable[Placed], label: str = "", /, **attributes: Any) -> str:
-        """Add a node and return its name, which has a number behind it if the name was taken."""
+    def emit(self, op: str, name: str, inputs: Iterable[Placed], /, **attributes: Any) -> str:
+        """Add a node and return its name, which has a number behind it if the name was taken.
+
+        What is named after the step at hand is labelled with the framework's op where that is another word.
+        """
         if self.probe is not None:
             return name
         free, number = name, self._names.get(name, 2)
@@ -159,15 +162,8 @@ class LoweringBuilder:
         self._names[name] = number
         self._names.setdefault(free, 2)
         step = self.step
-        if (
-            not label
-            and op != "unknown"
-            and step is not None
-            and (name == step.name or name.startswith(f"{step.name}/"))
-        ):
-            label = _other_word(step.op, op)  # one op of the model may be several nodes: all are called as it is
-        if label:
-            attributes["label"] = label
+        if step is not None and op != "unknown" and f"{name}/".startswith(f"{step.name}/"):
+            attributes |= _other_word(step.op, op)  # one op of the model may be several nodes: all are called as it is
         self.added.append(free)
         return self.network.node(op, free, *(placed.node for placed in inputs), **attributes)
 
@@ -210,8 +206,8 @@ class LoweringBuilder:
         self.begin()
 
     def node(self, op: str, step: Instruction, inputs: Iterable[Placed], /, **attributes: Any) -> str:
-        """Add the node that stands for ``step``, labelled with the framework's op where that is another word."""
-        return self.emit(op, step.name, inputs, _other_word(step.op, op), **attributes)
+        """Add the node that stands for ``step``."""
+        return self.emit(op, step.name, inputs, **attributes)
 
     def unknown(
         self, step: Instruction, operands: Iterable[Placed | None], why: str = "", seen: View | None = None
@@ -510,9 +506,9 @@ def _told(bound: str) -> dict[str, str]:
     return {"bound": bound} if bound else {}
 
 
-def _other_word(op: str, kind: str) -> str:
-    """Return what a model calls an op, empty where that is the word for its kind."""
-    return op if op.lower().replace("_", "") != kind.replace("_", "") else ""
+def _other_word(op: str, kind: str) -> dict[str, str]:
+    """Return the attribute that says what a model calls an op, if that is not the word for its kind."""
+    return {"label": op} if op.lower().replace("_", "") != kind.replace("_", "") else {}
 
 
 def _axis(part: Part) -> int:
