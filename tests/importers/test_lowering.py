@@ -19,7 +19,7 @@ from rfgraph.importers.lowering import lower as module
 from rfgraph.importers.lowering.layout import Layout
 from rfgraph.importers.lowering.least import ANY, _solved
 from rfgraph.importers.lowering.lower import layout_of, lower, lower_for, place_all
-from rfgraph.importers.lowering.maps import FOLDED, LoweringBuilder
+from rfgraph.importers.lowering.maps import APART, FOLDED, LoweringBuilder
 from rfgraph.importers.lowering.moves import TOKENS
 from rfgraph.importers.lowering.recipes import Recipes
 from rfgraph.importers.lowering.views import View, along, other
@@ -137,13 +137,23 @@ def check(program, spatial=(2, 3), exact=True, bound=""):
     graph, report, compared = check_tensors(program, found, spatial, exact)
     assert compared == len(program.instructions) + 1
     assert {layer.why for layer in map(report.__getitem__, graph) if layer.status != "exact"} == ({bound} - {""})
-    views = p.Reshape | p.Transpose | p.Expand | p.Squeeze | p.Unsqueeze  # what these need is added where it is read
-    for step in program.instructions:  # what stands for a step, be it several nodes, is called as that is
-        for node, attributes in graph.nodes(data=True):
-            if f"{node}/".startswith(f"{step.name}/") and not isinstance(step.primitive, views):
-                same = step.op.lower() == attributes["op"].replace("_", "")
-                assert attributes.get("label") == (None if same else step.op)
+    check_names(program, graph)
     return graph, report
+
+
+def check_names(program, graph):
+    """What stands for a step, be it several nodes, bears its name or one below, and is called as the model calls it."""
+    views = p.Reshape | p.Transpose | p.Expand | p.Squeeze | p.Unsqueeze  # what these need is added where it is read
+    steps = {step.name: step for step in program.instructions}
+    named = {value.name for step in program.instructions for value in step.inputs}
+    for node, attributes in graph.nodes(data=True):
+        name, _, part = node.partition("/")
+        if step := steps.get(name):
+            assert not part or name in graph, node
+            same = step.op.lower() == attributes["op"].replace("_", "")
+            assert isinstance(step.primitive, views) or attributes.get("label") == (None if same else step.op), node
+        else:
+            assert node in named, node
 
 
 def check_tensors(program, found, spatial, exact):
@@ -240,6 +250,23 @@ def test_pixel_shuffle_at_the_end_is_laid_out():
     )
     assert kinds(graph) == ["input", "conv", "depth_to_space"]
     assert list(graph)[-1] == "reshape3"
+
+
+def test_positions_among_the_channels_of_an_output_are_folded():
+    net = Net((1, 2, 4, 6))
+    blocks = net.transpose(net.reshape(net.conv(net.x), 1, 4, 2, 2, 6), 0, 1, 3, 2, 4)
+    graph, report = check(net.program(net.reshape(blocks, 1, 8, 2, 6)))
+    assert (kinds(graph), graph.nodes["reshape3"]["block"]) == (["input", "conv", "space_to_depth"], [2, 1])
+    assert report["reshape3"].stride == (2, 1)
+
+
+def test_a_window_over_blocks_that_lie_apart_is_a_bound():
+    """Of four blocks of three positions two are taken: they are neighbours in the tensor, and not on the map."""
+    net = Net((1, 2, 4, 12))
+    blocks = net.transpose(net.reshape(net.conv(net.x), 1, 4, 4, 2, 2, 3), 4, 0, 1, 2, 3, 5)
+    program = net.program(net.conv(net.reshape(blocks, 2, 4, 4, 6)))
+    _, report, _ = check_tensors(program, Layout.given(program, {"x": (2, 3)}), (2, 3), exact=True)
+    assert (report["slide4"].op, report["slide4"].status) == ("attention", "bound")
 
 
 @pytest.mark.parametrize("order", [(0, 3, 5, 1, 2, 4), (0, 1, 3, 5, 2, 4)])
@@ -674,6 +701,22 @@ def test_second_inputs_without_axes_are_constants():
     assert [node for node in graph if graph.nodes[node]["op"] == "input"] == ["x"]
 
 
+def test_outputs_are_called_as_the_model_calls_them():
+    """Where it has a word for one, that no other output has and no other node."""
+    net = Net()
+    x = net.conv(net.x)
+    y, z = net.relu(x), net.relu(x)
+    ends = {"features": x, y.name: y, x.name: z, "learned": net.weight(4)}
+    program = net.build.program([*ends.values(), y, z], [*ends, "features", ""])
+    assert lower(program).graph["outputs"] == {"features": x.name, y.name: y.name, z.name: z.name}
+
+
+def test_names_that_are_taken_get_a_number():
+    maps = LoweringBuilder("net", 1, {})
+    names = [maps.emit("input", name, []) for name in ("a", "a", "a", "b_2", "b", "b", "b")]
+    assert names == list(maps.network.graph) == ["a", "a_2", "a_3", "b_2", "b", "b_3", "b_4"]
+
+
 def test_masks_meet_the_axes_of_the_image_they_are_laid_on():
     net = Net()
     mask = net.build.input("mask", (4, 6))
@@ -744,6 +787,10 @@ def test_symbolic_sizes_go_through_views():
     y = net.reduce(cut, 3, 5, keepdims=False)
     graph = lower(net.program(net.relu(y)))
     assert rfgraph.analyze(graph)[list(graph)[-1]].stride == (7, 7)
+    net = Net((n, 3, 7 * h, w))
+    mean = net.reduce(net.reshape(net.conv(net.x), n, 4, 7, h, w), 3, keepdims=False)  # of blocks of unknown size
+    layer = rfgraph.analyze(lower(net.program(mean)))[mean.name]
+    assert (layer.is_global, layer.why) == ((True, False), APART)
 
 
 def element_of_steps(net, steps, element):

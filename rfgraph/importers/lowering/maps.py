@@ -140,8 +140,8 @@ class LoweringBuilder:
         self.sources: dict[str, Placed] = {}
         #: Nodes that the step at hand has added.
         self.added: list[str] = []
-        #: Why the step at hand cannot be followed, if it cannot.
-        self.gave_up = ""
+        #: Whether the step at hand cannot be followed.
+        self.gave_up = False
         #: The step at hand.
         self.step: Instruction | None = None
         self._names: dict[str, int] = {}  # -> the number that the next of that name gets
@@ -193,7 +193,7 @@ class LoweringBuilder:
     def begin(self) -> None:
         """Begin another step."""
         self.added.clear()
-        self.gave_up = ""
+        self.gave_up = False
         self.looked = False
 
     def take_back(self) -> None:
@@ -223,7 +223,7 @@ class LoweringBuilder:
         seen
             Which dimensions of its output carry axes nevertheless.
         """
-        self.gave_up = why or f"nothing is known of {step.op}"
+        self.gave_up = True
         inputs = [p for p in operands if p is not None]
         attributes = {"of": step.op, "why": why} if why else {"of": step.op}
         node = self.emit("unknown", step.name, inputs, **attributes)
@@ -423,12 +423,12 @@ class LoweringBuilder:
         for i, d in enumerate(dims):
             dim = view.dims[d]
             spatial = dim.spatial
-            if dim.extra or len({part.axis for part in spatial}) > 1:
+            if dim.extra:
                 return None
             trailing = product(part.size for part in dim.parts if part.axis is None)
             if spatial:
-                axis = spatial[0].axis
-                if len(spatial) > 1 or axis is None or axis in axes.values() or dim.parts[0] != spatial[0]:
+                axis = _axis(spatial[0])
+                if len(spatial) > 1 or axis in axes.values() or dim.parts[0] != spatial[0]:
                     return None
                 stride = self._interleaved(view, axis, spatial[0])
                 if stride is None or (stride > 1 and trailing != 1):
@@ -483,7 +483,7 @@ class LoweringBuilder:
                 continue
             axis, part = _axis(outermost[0]), outermost[0]
             trailing = product(other_part.size for other_part in dim.parts[1:])
-            if len(dim.spatial) > 1 or dim.parts[0] != part or axis in leads or not isinstance(trailing, int):
+            if len(dim.spatial) > 1 or dim.parts[0] != part or not isinstance(trailing, int):
                 return p
             if not isinstance(part.stride, int):
                 return p
