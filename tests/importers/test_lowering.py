@@ -124,6 +124,7 @@ def position(view, index):
 
 #: Why some of the programs below are known as a bound alone.
 ROWS = "which positions are read is stated for the map alone, not beyond its border"
+PART = "it slices a dimension that carries several axes, or part of one"
 ENDS = "which input is read depends on the position along the concatenated axis"
 
 
@@ -455,6 +456,38 @@ def test_what_a_slice_leaves_of_class_tokens(first):
             graph, report = check(net.program(left), exact=status == "exact", bound=TOKENS if status == "bound" else "")
             layer = report[list(graph)[-1]]
             assert (layer.is_global, layer.map_size, layer.status) == ((True, True), (1, 1), status)
+
+
+    for start, stop in [(0, 10), (1, 10), (10, None), (9, 17)]:  # and some positions are no map
+        graph = lower(net.program(net.linear(net.slice(tokens, 1, start, stop), 4)))
+        report = rfgraph.analyze(graph)
+        assert report[list(graph)[-2]].why.endswith(f"Slice reads ({PART}); pass treat={{...}}")
+
+
+@pytest.mark.parametrize("tokens", [0, 1])
+@pytest.mark.parametrize("amounts", [(1, 0), (0, 2), (2, 1), (-1, 0), (0, -1), (-2, 0)])
+def test_rows_of_zeros_beside_positions(tokens, amounts):
+    """As class tokens are; what is cropped can only be such a row."""
+    net = Net()
+    rows = net.transpose(net.reshape(net.conv(net.x), 1, 4, 24), 0, 2, 1)
+    rows = net.concat(1, net.weight(1, tokens, 4), rows) if tokens else rows
+    program = net.program(net.linear(net(p.Pad(amounts=((0, 0), amounts, (0, 0))), rows), 3))
+    if amounts[0] + tokens >= 0 and amounts[1] >= 0:
+        graph, report = check(program)
+        assert report[list(graph)[-1]].map_size == (4, 6)
+    else:
+        why = "it crops a dimension that carries several axes, or part of one"
+        assert why in {told.get("why") for _, told in lower(program).nodes(data=True)}
+
+
+def test_a_slice_that_has_to_reach_its_end_says_so():
+    net = Net()
+    cut = p.Slice(dims=(2, 3), starts=(0, 1), stops=(4, 5), steps=(1, 1), whole=True)
+    everything = p.Slice(dims=(2,), starts=(0,), stops=(4,), steps=(1,), whole=True)
+    graph, _ = check(net.program(net(everything, net(cut, net.conv(net.x)))))
+    told = graph.nodes["slice1"]
+    assert (told["start"], told["stop"], told["whole"]) == ([None, 1], [None, 5], True)
+    assert graph.nodes["slice2"]["op"] == "identity"
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 3], [0, 2, 3], [0, 2, 4, 5], [1, 2, 3, 5]], ids=str)
@@ -791,6 +824,60 @@ def test_symbolic_sizes_go_through_views():
     mean = net.reduce(net.reshape(net.conv(net.x), n, 4, 7, h, w), 3, keepdims=False)  # of blocks of unknown size
     layer = rfgraph.analyze(lower(net.program(mean)))[mean.name]
     assert (layer.is_global, layer.why) == ((True, False), APART)
+
+
+#: How much of the difference of two sizes is cropped before a map, along each axis.
+CROPS = {
+    "half": (lambda more: more // 2, lambda more: more // 2),
+    "half and more": (lambda more: -(-more // 2), lambda more: -(-more // 2)),
+    "begin": (lambda more: more, lambda more: more),
+    "end": (lambda more: 0, lambda more: 0),
+    "both": (lambda more: more, lambda more: 0),
+}
+
+
+@pytest.mark.parametrize("name", CROPS)
+@pytest.mark.parametrize("pads", [False, True])
+def test_maps_made_as_large_as_another_are_so_at_every_size(name, pads):
+    """A skip connection of an encoder that is cropped, or a decoder that is padded; as a model of that size says it."""
+
+    def model(h, w):
+        net = Net((1, 2, h, w))
+        skip = net.conv(net.x)
+        up = net(p.Resize(dims=(2, 3), scales=(4, 4)), net.conv(skip, kernel=4, stride=4, padding=0))
+        few = up.shape[2:]
+        before = [share(size - less) for share, size, less in zip(CROPS[name], (h, w), few, strict=True)]
+        if pads:
+            amounts = [(b, size - less - b) for b, size, less in zip(before, (h, w), few, strict=True)]
+            return net.program(net.add(skip, net(p.Pad(amounts=((0, 0), (0, 0), *amounts)), up)))
+        stops = tuple(b + less for b, less in zip(before, few, strict=True))
+        return net.program(net.add(up, net(p.Slice(dims=(2, 3), starts=tuple(before), stops=stops, steps=(1, 1)), skip)))
+
+    graph = lower(model(symbol("H"), symbol("W")))
+    last = list(graph)[-1]
+    assert ("like" in graph.nodes[list(graph)[-2]]) == (name != "both")
+    for size in (6, 7), (9, 8):
+        layer = rfgraph.analyze(graph, input_size=size)[last]
+        if name == "both":
+            assert "on the input size; give one" in layer.why
+        else:
+            assert layer.field == rfgraph.analyze(lower(model(*size)))[last].field
+
+
+def test_a_slice_of_a_map_at_a_position_that_depends_on_another_axis_is_not_known():
+    h, w = symbol("H"), symbol("W")
+    net = Net((1, 2, h, 6))
+    x = net.conv(net.x)
+    cut = net.slice(x, 3, h - 4, None)
+    tokens = net.transpose(net.reshape(x, 1, 4, 6 * h), 0, 2, 1)
+    some = net.slice(net.concat(1, net.weight(1, 2, 4), tokens), 1, h, 2 * h)
+    graph = lower(net.program(net.conv(cut), some))
+    assert "it slices H - 4:, which depends on the input size; give one" in graph.nodes[cut.name]["why"]
+    assert graph.nodes[some.name]["why"] == PART
+    net = Net((1, 2, h, w))
+    tokens = net.transpose(net.reshape(net.conv(net.x), 1, 4, h * w), 0, 2, 1)
+    rest = net.slice(net.concat(1, net.weight(1, h, 4), tokens), 1, h, None)  # as many class tokens as rows
+    assert kinds(lower(net.program(net.linear(rest, 4)))) == ["input", "conv", "identity", "identity", "conv"]
 
 
 def element_of_steps(net, steps, element):
