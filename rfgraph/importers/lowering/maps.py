@@ -470,7 +470,7 @@ class LoweringBuilder:
             Also fold positions that stand among the channels.
         """
         view = p.view
-        if view is None or view.apart or not self.axes <= view.rank <= self.axes + 2:
+        if view is None or not self.axes <= view.rank <= self.axes + 2:
             return p
         if any(dim.extra for dim in view.dims):
             return p
