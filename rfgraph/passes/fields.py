@@ -128,7 +128,7 @@ class _Field(Domain[Both]):
         ends
             To which ends they get, see ``covers``.
         """
-        if outer.kind == "empty" or inner.kind == "empty":
+        if inner.kind == "empty":
             return EMPTY
         if outer.kind == "full" and outer.exact and ends & BOTH:
             return FULL

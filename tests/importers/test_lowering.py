@@ -1153,7 +1153,12 @@ def numbered(view):
 def test_rows_beside_positions_are_merged_with_channels_and_split_again(before, after):
     rows = 4 + before + after
     view = View((Dimension(along(0, 4).parts, before, after), other(6)))
-    for shapes in [[(6 * rows,)], [(6 * rows,), (2 * rows, 3)], [(rows, 2, 3), (1, rows, 6)], [(6 * rows, 1), (rows, 6)]]:
+    for shapes in [
+        [(6 * rows,)],
+        [(6 * rows,), (2 * rows, 3)],
+        [(rows, 2, 3), (1, rows, 6)],
+        [(6 * rows, 1), (rows, 6)],
+    ]:
         moved = view
         for shape in shapes:
             moved = moved.reshaped(shape)

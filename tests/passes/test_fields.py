@@ -256,7 +256,12 @@ def test_what_is_read_of_an_end_is_a_bound_behind_a_bound(direction, second):
 
 
 def test_an_end_that_is_cropped_is_not_read():
-    for padding, sides in [([[-1, 0]], {"backward"}), ([[0, -1]], {"forward"}), ([[-1, -1]], set()), ([[1, 2]], "both")]:
+    for padding, sides in [
+        ([[-1, 0]], {"backward"}),
+        ([[0, -1]], {"forward"}),
+        ([[-1, -1]], set()),
+        ([[1, 2]], "both"),
+    ]:
         for direction in ("forward", "backward"):
             net = Network(axes=1)
             net.node("cumsum", "sum", net.pad("pad", net.input("x"), padding=padding), direction=direction)
