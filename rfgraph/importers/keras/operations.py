@@ -114,7 +114,10 @@ REDUCTIONS = vocabulary.names("keras", vocabulary.REDUCTIONS)
 
 @HANDLERS.handles(*_ops(*REDUCTIONS))
 def _reduce(node: Node, build: Builder) -> Made:
-    primitive = program.Reduce(function=REDUCTIONS[_name(node)], dims=node.axes(), keepdims=node.flag("keepdims"))
+    function = REDUCTIONS[_name(node)]
+    primitive = program.Reduce(
+        function=function, dims=node.axes(), keepdims=node.flag("keepdims"), empty=function in vocabulary.OF_NONE
+    )
     return build(primitive, node.x)
 
 
