@@ -428,6 +428,8 @@ def _inputs(
         taken = along_axes(least.get(value.name, ()), view, maps.axes)
         if any(sizes.least != 1 for sizes in taken):
             attributes["least"] = [sizes.least for sizes in taken]
+        if any(sizes.greatest is not None for sizes in taken):
+            attributes["greatest"] = [sizes.greatest for sizes in taken]
         if any(sizes.modulus != 1 for sizes in taken):
             attributes["modulus"] = [sizes.modulus for sizes in taken]
             attributes["residues"] = [list(sizes.residues) for sizes in taken]
