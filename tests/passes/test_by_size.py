@@ -481,6 +481,17 @@ def test_an_input_says_how_large_it_has_to_be(least, works):
     assert rfgraph.analyze(net).input_sizes == (None,)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_an_input_says_how_large_it_may_be(stride):
+    net = Network("to", axes=1)
+    net.conv("c", net.node("input", "x", least=5, greatest=9), kernel=3, stride=stride, padding="same")
+    assert str(rfgraph.analyze(net).input_sizes[0]) == "5 to 9 only"
+    assert [n for n in range(1, 40) if works(read(net.graph), n)] == [5, 6, 7, 8, 9]
+    assert rfgraph.analyze(net, 9)["c"].map_size == (-(-9 // stride),)
+    with pytest.raises(SizeError, match=r"takes no map of 10 positions, but of 9 or less"):
+        rfgraph.analyze(net, 10)
+
+
 def test_an_input_says_modulo_what_its_size_has_to_be():
     net = Network("blocks", axes=1)
     net.conv("c", net.node("input", "x", modulus=4, residues=[[0, 3]], least=5), kernel=3, stride=2, padding="same")
@@ -490,6 +501,17 @@ def test_an_input_says_modulo_what_its_size_has_to_be():
     assert [n for n in range(1, 40) if works(read(net.graph), n)] == [n for n in range(1, 40) if n in sizes]
     with pytest.raises(SizeError, match=r"takes no map of 9 positions, but those with n mod 4 is 0 or 3"):
         rfgraph.analyze(net, 9)
+
+
+def test_sizes_at_which_maps_do_not_fit_say_nothing_of_windows():
+    """At odd ones the cut map has no position that a resize could read."""
+    net = Network(axes=1)
+    x = net.input("x")
+    net.resize("up", net.slice("cut", net.space_to_depth("halves", x, block=2), stop=3), x, like=1)
+    report = rfgraph.analyze(net)
+    assert str(report.input_sizes[0]) == "multiples of 2, from 2"
+    assert report["up"].status == "unknown"
+    assert rfgraph.analyze(net, 12)["up"].map_size == (12,)
 
 
 def test_a_resize_takes_one_size():

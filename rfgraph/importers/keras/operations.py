@@ -24,7 +24,7 @@ from rfgraph.importers.keras.layers import (
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat, pairs, size
 from rfgraph.importers.keras.sequences import attended
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, product
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, text
 from rfgraph.importers.spelling import operations, products, vocabulary
@@ -40,6 +40,7 @@ from rfgraph.importers.spelling.operations import (
     reshaped,
     tensor_of,
 )
+from rfgraph.importers.spelling.sampling import write_box
 
 # Functions of one element. Names that carry no meaning for space are their own.
 
@@ -113,7 +114,10 @@ REDUCTIONS = vocabulary.names("keras", vocabulary.REDUCTIONS)
 
 @HANDLERS.handles(*_ops(*REDUCTIONS))
 def _reduce(node: Node, build: Builder) -> Made:
-    primitive = program.Reduce(function=REDUCTIONS[_name(node)], dims=node.axes(), keepdims=node.flag("keepdims"))
+    function = REDUCTIONS[_name(node)]
+    primitive = program.Reduce(
+        function=function, dims=node.axes(), keepdims=node.flag("keepdims"), empty=function in vocabulary.OF_NONE
+    )
     return build(primitive, node.x)
 
 
@@ -649,6 +653,22 @@ def _squeeze(node: Node, build: Builder) -> Made:
     return build(program.Squeeze(dims=dims), node.x)
 
 
+@HANDLERS.handles("ops.SliceUpdate")
+def _slice_update(node: Node, build: Builder) -> Made:
+    update, starts = node.argument(2, "updates"), node.argument(1, "start_indices")
+    shape = shape_of(update) if isinstance(update, Value) else ()
+    begins = starts if isinstance(starts, (list, tuple)) else ()
+    if len(shape) != node.rank or len(begins) != node.rank or not all(type(start) is int for start in begins):
+        raise UnspelledError("where it writes is not known")
+    inside = [
+        size == own if isinstance(own, Expression) or isinstance(size, Expression) else 0 <= start <= own - size
+        for start, size, own in zip(begins, shape, node.shape, strict=True)
+    ]
+    if not all(inside):
+        raise UnspelledError("it writes beyond the end of what it writes into, or that cannot be told")
+    return write_box(build, node.x, update, begins)
+
+
 _TOKEN = re.compile(r"\(|\)|\.\.\.|\w+")
 
 
@@ -710,7 +730,7 @@ NOT_FOLLOWED = {
         "it runs functions that the model holds",
     ),
     **dict.fromkeys(
-        ("Scatter", "ScatterUpdate", "SliceUpdate", "SegmentMax", "SegmentMin", "SegmentProd", "SegmentSum"),
+        ("Scatter", "ScatterUpdate", "SegmentMax", "SegmentMin", "SegmentProd", "SegmentSum"),
         "its indices say which elements it writes",
     ),
     "TakeAlongAxis": "its indices say which elements it reads",

@@ -199,6 +199,7 @@ def _pool(node: Node, build: Builder) -> Made:
             **_window(node, kernel),
             padding=_padding(node, len(kernel)),
             ceil_mode=ceil_mode,
+            rounded=True,
         ),
         node.input(0),
     )

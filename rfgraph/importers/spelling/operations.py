@@ -23,6 +23,7 @@ from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.numbers import computed
 from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.program.shapes import text
+from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.arguments import axis_of, rank_of, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
 
@@ -70,7 +71,8 @@ def reduced(build: Builder, function: str, x: Value, dims: tuple[int, ...], *, k
     """Add a reduction, which over no dimensions is nothing."""
     if not dims:
         return pointwise(build, "identity", x)
-    return build(program.Reduce(function=function, dims=dims, keepdims=keepdims), x)
+    empty = function in vocabulary.OF_NONE
+    return build(program.Reduce(function=function, dims=dims, keepdims=keepdims, empty=empty), x)
 
 
 def largest(build: Builder, x: Value, d: int, count: Dim) -> Value:
