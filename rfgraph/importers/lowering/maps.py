@@ -444,7 +444,7 @@ class LoweringBuilder:
             view = view.replaced(d, replace(view.dims[d], parts=parts))
             trailing = product(part.size for part in parts[1:])
             stride = self._interleaved(view, axis, parts[0])
-            if stride is None or (stride > 1 and trailing != 1):
+            if stride is None or (stride > 1 and trailing != 1) or not isinstance(trailing, int):
                 return None
             axes[d], strides[axis] = axis, stride
             if trailing != 1:
