@@ -25,6 +25,7 @@ from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, who
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import arange, weighted
+from rfgraph.importers.spelling.patches import added_up
 
 # Functions of one element, and of several tensors.
 
@@ -247,6 +248,14 @@ def _patches(node: Node, build: Builder) -> Made:
         dilation=tuple(node.several("rates", 2, 1)), channel=1, channels=node.shape()[1] * product(kernel), apart=True,
     )  # fmt: skip
     return build(primitive, node.x, macs=0)
+
+
+@HANDLERS.handles("Col2Im", weights=())
+def _col2im(node: Node, build: Builder) -> Made:
+    size, kernel = node.integers("output size", 1), node.integers("kernel size", 2)
+    padding = list(zip(node.several("pads_begin", 2, 0), node.several("pads_end", 2, 0), strict=True))
+    stride, dilation = node.several("strides", 2, 1), node.several("dilations", 2, 1)
+    return added_up(build, node.x, size, kernel, stride, dilation, padding)
 
 
 # Resolutions.
@@ -612,7 +621,6 @@ NOT_FOLLOWED = {
     ),
     "GridSample": "its grid says which positions it reads",
     "DeformableConvolution": "its offsets say which positions it reads",
-    "Col2Im": "it adds patches where they overlap",
     **dict.fromkeys(("DFT", "IDFT", "RDFT", "IRDFT", "STFT", "ISTFT"), "it reads windows of a signal"),
     "ReverseSequence": "it runs backward along an axis",
     **dict.fromkeys(("LSTMCell", "GRUCell", "RNNCell"), "it is one step of a recurrence"),
