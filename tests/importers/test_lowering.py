@@ -1025,6 +1025,21 @@ def test_an_element_that_may_not_be_there_leaves_the_sizes_open():
     assert "it takes element 3 along a dimension of size 3" in {data.get("why") for _, data in graph.nodes(data=True)}
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_of_rows_that_no_one_counts_no_one_knows_where_those_beside_them_lie(first):
+    """As states that a stream keeps, of an open length, put before or behind its new samples."""
+    net = Net((1, 2, symbol("T")))
+    states = net.build.weight((1, 2, symbol("S")))
+    x = net.conv(net.x, channels=2, dims=(2,))
+    y = net(p.Concat(dim=2), *((states, x) if first else (x, states)))
+    graph = lower(net.program(y))
+    report = rfgraph.analyze(graph, 9)
+    (end,) = report.outputs
+    assert report[end].map_size == (None,)
+    assert report[end].status == ("unknown" if first else "bound")
+    assert report.input_sizes[0] is not None  # whatever stands beside it, it takes them all
+
+
 def test_a_size_cut_into_blocks_has_to_be_a_multiple_of_them():
     def claims(first, *cut):
         net = Net((1, 2, symbol("H"), symbol("W")))
