@@ -627,7 +627,7 @@ def test_output_padding_alone_makes_a_map_larger():
 def test_positions_laid_out_by_a_fold_are_exact_where_the_channels_hold_none():
     net = Net((1, 2, 6))
     folded = transposed(net, net.relu(net.x), kernel=2, stride=2, apart=True)
-    graph, report = check(net.program(net.conv(folded, dims=(2,))), spatial=(2,))
+    _, report = check(net.program(net.conv(folded, dims=(2,))), spatial=(2,))
     assert report[folded.name].map_size == (12,)
 
 
