@@ -186,8 +186,8 @@ REDUCTIONS = vocabulary.names("jax", vocabulary.REDUCTIONS)
 
 @HANDLERS.handles(*REDUCTIONS)
 def _reduce(node: Node, build: Builder) -> Made:
-    dims = tuple(sorted(node.integers("axes")))
-    return build(program.Reduce(function=REDUCTIONS[node.op], dims=dims, keepdims=False), node.value(0))
+    primitive = program.Reduce(function=REDUCTIONS[node.op], dims=tuple(sorted(node.integers("axes"))), keepdims=False)
+    return build(primitive, node.value(0))
 
 
 @HANDLERS.handles("reduce")
@@ -200,9 +200,8 @@ def _reduce_by(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
 def _cumulated(node: Node, build: Builder) -> Made:
-    direction: program.Direction = "backward" if node.parameters.get("reverse", False) else "forward"
-    mix = program.Mix(function="cumsum", dims=(int(node.parameters["axis"]),), direction=direction)
-    return build(mix, node.value(0))
+    backward = bool(node.parameters.get("reverse", False))
+    return operations.cumulated(build, node.value(0), int(node.parameters["axis"]), backward=backward)
 
 
 @HANDLERS.handles("sort")
@@ -214,8 +213,7 @@ def _sort(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("top_k", "approx_top_k")
 def _top_k(node: Node, build: Builder) -> Made:
     d = int(node.parameters.get("axis", node.parameters.get("reduction_dimension", -1))) % node.rank
-    largest = operations.largest(build, node.value(0), d, node.made[d])
-    return [largest, largest]
+    return operations.largest(build, node.value(0), d, node.made[d])
 
 
 @HANDLERS.handles("fft")
@@ -368,7 +366,7 @@ def _expand_dims(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("transpose")
 def _transpose(node: Node, build: Builder) -> Made:
-    return build(program.Transpose(permutation=node.integers("permutation")), node.value(0))
+    return operations.permuted(build, node.value(0), node.integers("permutation"))
 
 
 @HANDLERS.handles("broadcast_in_dim")

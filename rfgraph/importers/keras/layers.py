@@ -19,7 +19,16 @@ from rfgraph.importers.program.shapes import completed, text
 from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.operations import KEYS, adaptive_pool, gated, permuted, pointwise, reshaped
+from rfgraph.importers.spelling.operations import (
+    KEYS,
+    adaptive_pool,
+    gated,
+    mixed,
+    permuted,
+    pointwise,
+    reduced,
+    reshaped,
+)
 
 # Activations: layers of their own, and what many layers end with.
 
@@ -87,8 +96,7 @@ def _activation(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Softmax")
 def _softmax(node: Node, build: Builder) -> Made:
-    dims = node.axes() if node.get("axis") is not None else (node.rank - 1,)
-    return build(program.Mix(function="softmax", dims=dims), node.x)
+    return mixed(build, "softmax", node.x, *node.normed)
 
 
 # Layers that change each element on its own, or nothing.
@@ -119,8 +127,7 @@ def _augmentation(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("AutoContrast")
 def _auto_contrast(node: Node, build: Builder) -> Made:
-    dims, _ = node.layout(2, single=True)
-    return build(program.Mix(function="contrast", dims=dims), node.x)  # from the least of it to the greatest
+    return mixed(build, "contrast", node.x, *node.layout(2, single=True)[0])  # from the least of it to the greatest
 
 
 # Normalisations.
@@ -128,8 +135,7 @@ def _auto_contrast(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("LayerNormalization", "RMSNormalization", "UnitNormalization")
 def _layer_norm(node: Node, build: Builder) -> Made:
-    dims = node.axes() if node.get("axis") is not None else (node.rank - 1,)
-    return build(program.Mix(function="layer_norm", dims=dims), node.x)
+    return mixed(build, "layer_norm", node.x, *node.normed)
 
 
 @HANDLERS.handles("GroupNormalization")
@@ -336,10 +342,8 @@ def mixed_channels(node: Node, build: Builder, x: Value, axes: int, channels: Di
 
 @HANDLERS.handles("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 def _conv_transpose(node: Node, build: Builder) -> Made:
-    axes = int(node.op[4])
-    kernel = node.integers("kernel_size", axes)
-    convolved = transposed(node, build, kernel, size("filters", node.get("filters")))
-    return activated(node, build, convolved)
+    kernel = node.integers("kernel_size", int(node.op[4]))
+    return activated(node, build, transposed(node, build, kernel, size("filters", node.get("filters"))))
 
 
 def transposed(node: Node, build: Builder, kernel: Sequence[int], channels: Dim, bound: str = "") -> Value:
@@ -402,11 +406,8 @@ def _pool(node: Node, build: Builder) -> Made:
 @HANDLERS.handles(*(f"Global{name}" for name in POOLS))
 def _global_pool(node: Node, build: Builder) -> Made:
     function, axes = POOLS[node.op.removeprefix("Global")]
-    dims, _ = node.layout(axes)
-    reduce = program.Reduce(
-        function="max" if function == "max_pool" else "mean", dims=dims, keepdims=node.flag("keepdims")
-    )
-    return build(reduce, node.x)
+    dims, keepdims = node.layout(axes)[0], node.flag("keepdims")
+    return reduced(build, "max" if function == "max_pool" else "mean", node.x, dims, keepdims=keepdims)
 
 
 @HANDLERS.handles(*(f"Adaptive{name}" for name in POOLS))
@@ -558,8 +559,7 @@ def _flatten(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Permute")
 def _permute(node: Node, build: Builder) -> Made:
-    order = node.get("dims")
-    return permuted(build, node.x, (0, *per_axis("dims", order, node.rank - 1)))
+    return permuted(build, node.x, (0, *per_axis("dims", node.get("dims"), node.rank - 1)))
 
 
 # What is not followed, and why.

@@ -71,6 +71,11 @@ class Node(Named):
         entries = value if isinstance(value, (list, tuple)) else (value,)
         return axes_of([whole_number(name, entry) for entry in entries], rank)
 
+    @property
+    def normed(self) -> tuple[int, ...]:
+        """The dimensions of its entry ``axis``, by default the last one."""
+        return (self.rank - 1,) if self.get("axis") is None else self.axes()
+
     def axis(self, name: str = "axis", default: int = -1, rank: int | None = None) -> int:
         """Return a dimension, counted from 0."""
         return axis_of(self.integer(name, default), self.rank if rank is None else rank)

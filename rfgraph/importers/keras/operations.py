@@ -113,15 +113,14 @@ REDUCTIONS = vocabulary.names("keras", vocabulary.REDUCTIONS)
 
 @HANDLERS.handles(*_ops(*REDUCTIONS))
 def _reduce(node: Node, build: Builder) -> Made:
-    primitive = program.Reduce(function=REDUCTIONS[_name(node)], dims=node.axes(), keepdims=node.flag("keepdims"))
-    return build(primitive, node.x)
+    return operations.reduced(build, REDUCTIONS[_name(node)], node.x, node.axes(), keepdims=node.flag("keepdims"))
 
 
 @HANDLERS.handles(*_ops("Percentile", "Quantile", "Nanpercentile", "Nanquantile"))
 def _quantile(node: Node, build: Builder) -> Made:
     if isinstance(node.argument(1, "q"), (tuple, Value)):
         raise UnspelledError("it takes several quantiles")
-    return build(program.Reduce(function="median", dims=node.axes(), keepdims=node.flag("keepdims")), node.x)
+    return operations.reduced(build, "median", node.x, node.axes(), keepdims=node.flag("keepdims"))
 
 
 @HANDLERS.handles("ops.Average")
@@ -143,15 +142,14 @@ def _moments(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles(*_ops("Softmax", "LogSoftmax", "Sparsemax"))
 def _softmax(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="softmax", dims=node.axes()), node.x)
+    return operations.mixed(build, "softmax", node.x, *node.axes())
 
 
 @HANDLERS.handles(*_ops("LayerNorm", "RMSNorm", "Normalize"))
 def _layer_norm(node: Node, build: Builder) -> Made:
     if any(not value.constant for value in node.tensors()[1:]):
         raise UnspelledError("the network computes what it scales by")
-    dims = node.axes() if node.get("axis") is not None else (node.rank - 1,)
-    return build(program.Mix(function="layer_norm", dims=dims), node.x)
+    return operations.mixed(build, "layer_norm", node.x, *node.normed)
 
 
 @HANDLERS.handles(*_ops("Cumsum", "Cumprod", "Nancumsum", "Nancumprod"))
@@ -165,13 +163,12 @@ def _cumulative(node: Node, build: Builder) -> Made:
 def _sort(node: Node, build: Builder) -> Made:
     if "axis" in node.config and node.config["axis"] is None:
         raise UnspelledError("it reads the tensor as one row")
-    return build(program.Mix(function="sort", dims=(node.axis(),)), node.x)
+    return operations.mixed(build, "sort", node.x, node.axis())
 
 
 @HANDLERS.handles("ops.TopK")
 def _top_k(node: Node, build: Builder) -> Made:
-    values = operations.largest(build, node.x, node.rank - 1, size("k", node.get("k")))
-    return [values, values]
+    return operations.largest(build, node.x, -1, size("k", node.get("k")))
 
 
 # Products.
@@ -179,8 +176,7 @@ def _top_k(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ops.Matmul")
 def _matmul(node: Node, build: Builder) -> Made:
-    a, b = _pair(node)
-    return build(products.matmul(len(shape_of(a)), len(shape_of(b))), a, b)
+    return products.product(build, *_pair(node))
 
 
 def _pair(node: Node) -> tuple[Value, Value]:
@@ -231,10 +227,7 @@ def _outer(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ops.Einsum")
 def _einsum(node: Node, build: Builder) -> Made:
-    equation, tensors = node.get("subscripts"), node.tensors()
-    if not isinstance(equation, str):
-        raise ValueError(f"subscripts {equation!r} are not text")
-    return build(products.einsum(equation, [len(shape_of(tensor)) for tensor in tensors]), *tensors)
+    return products.summed(build, node.get("subscripts"), node.tensors())
 
 
 @HANDLERS.handles("ops.DotProductAttention")
@@ -602,8 +595,7 @@ def _ravel(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("ops.Transpose")
 def _transpose(node: Node, build: Builder) -> Made:
     stated = node.get("axes")
-    order = range(node.rank - 1, -1, -1) if stated is None else per_axis("axes", stated, node.rank)
-    return permuted(build, node.x, [axis_of(axis, node.rank) for axis in order])
+    return permuted(build, node.x, None if stated is None else per_axis("axes", stated, node.rank))
 
 
 @HANDLERS.handles("ops.Swapaxes")

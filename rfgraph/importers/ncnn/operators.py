@@ -361,13 +361,12 @@ def _lrn(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Softmax")
 def _softmax(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="softmax", dims=(axis_of(node.integer_of(0), node.rank()),)), node.x)
+    return operations.mixed(build, "softmax", node.x, node.integer_of(0))
 
 
 @HANDLERS.handles("CumulativeSum")
 def _cumulative(node: Node, build: Builder) -> Made:
-    mix = program.Mix(function="cumsum", dims=(axis_of(node.integer_of(0), node.rank()),), direction="forward")
-    return build(mix, node.x)
+    return operations.cumulated(build, node.x, node.integer_of(0))
 
 
 REDUCTIONS = ("sum", "l1", "sum_square", "mean", "max", "min", "prod", "l1", "l2", "log_sum", "log_sum_exp")
@@ -393,7 +392,7 @@ def _reduce(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("GLU")
 def _glu(node: Node, build: Builder) -> Made:
-    return operations.gated(build, node.x, axis_of(node.integer_of(0), node.rank()))
+    return operations.gated(build, node.x, node.integer_of(0))
 
 
 # Products and recurrences.
@@ -441,8 +440,7 @@ def _gemm(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("MatMul")
 def _matmul(node: Node, build: Builder) -> Made:
-    primitive = products.matmul(node.rank(0), node.rank(1), (False, node.integer_of(0)))
-    return build(primitive, node.x, node.input(1))
+    return products.product(build, node.x, node.input(1), (False, node.integer_of(0)))
 
 
 #: Recurrences -> how many matrices they have for each of inputs and states.
@@ -653,8 +651,7 @@ def _memory(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Embed")
 def _embed(node: Node, build: Builder) -> Made:
-    table = build.weight((node.integer_of(1), node.integer_of(0)))
-    return build(program.Take(dim=0), table, node.x)
+    return build(program.Take(dim=0), build.weight((node.integer_of(1), node.integer_of(0))), node.x)
 
 
 # What reads all of its input, or is not followed, and why.

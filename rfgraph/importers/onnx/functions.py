@@ -10,10 +10,10 @@ from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import Dim, product, unknown
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.spelling import operations, products, vocabulary
-from rfgraph.importers.spelling.arguments import axes_of, axis_of
+from rfgraph.importers.spelling.arguments import axes_of, axis_of, whole_number
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
-from rfgraph.importers.spelling.operations import band
+from rfgraph.importers.spelling.operations import band, mixed
 
 # Functions of one element.
 
@@ -125,9 +125,8 @@ def _reduce(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ArgMax", "ArgMin")
 def _arg(node: Node, build: Builder) -> Made:
-    dims = (axis_of(node.get("axis", 0), node.rank()),)
-    function = "max" if node.op == "ArgMax" else "min"
-    return build(program.Reduce(function=function, dims=dims, keepdims=bool(node.get("keepdims", 1))), node.input(0))
+    axes, keepdims = [node.get("axis", 0)], bool(node.get("keepdims", 1))
+    return operations.reduced(build, node.op[3:].lower(), node.x, axes, keepdims=keepdims)
 
 
 GLOBAL_POOLS = {
@@ -137,8 +136,7 @@ GLOBAL_POOLS = {
 
 @HANDLERS.handles(*GLOBAL_POOLS, weights=())
 def _global_pool(node: Node, build: Builder) -> Made:
-    dims = tuple(range(2, node.rank()))
-    return build(program.Reduce(function=GLOBAL_POOLS[node.op], dims=dims), node.input(0))
+    return build(program.Reduce(function=GLOBAL_POOLS[node.op], dims=tuple(range(2, node.rank()))), node.x)
 
 
 @HANDLERS.handles("Softmax", "LogSoftmax", "Hardmax", weights=())
@@ -151,53 +149,35 @@ def _softmax(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", weights=(1, 2), named=1)
 def _layer_norm(node: Node, build: Builder) -> Made:
-    rank = node.rank()
-    dims = tuple(range(axis_of(node.get("axis", -1), rank), rank))
-    return and_read(node, build, build(program.Mix(function="layer_norm", dims=dims), node.input(0)), 1, 2)
+    dims = range(axis_of(node.get("axis", -1), node.rank()), node.rank())
+    return and_read(node, build, mixed(build, "layer_norm", node.x, *dims), 1, 2)
 
 
 @HANDLERS.handles("GroupNormalization", weights=(1, 2), named=1)
 @HANDLERS.handles("InstanceNormalization", weights=(1, 2), sort="stores", named=1)  # PyTorch: by constant factors
 def _instance_norm(node: Node, build: Builder) -> Made:
     function = "instance_norm" if node.op == "InstanceNormalization" else "group_norm"
-    normed = build(program.Mix(function=function, dims=tuple(range(2, node.rank()))), node.input(0))
-    return and_read(node, build, normed, 1, 2)
+    return and_read(node, build, mixed(build, function, node.x, *range(2, node.rank())), 1, 2)
 
 
 @HANDLERS.handles("MeanVarianceNormalization")
 def _mean_variance(node: Node, build: Builder) -> Made:
-    dims = axes_of(node.get("axes", [0, 2, 3]), node.rank())
-    return build(program.Mix(function="instance_norm", dims=dims), node.input(0))
+    return mixed(build, "instance_norm", node.x, *axes_of(node.get("axes", [0, 2, 3]), node.rank()))
 
 
 @HANDLERS.handles("LpNormalization", "RotaryEmbedding", "CumSum", "CumProd", weights=())
 def _mix_axis(node: Node, build: Builder) -> Made:
     if node.op == "LpNormalization":
-        axis, function = node.get("axis", -1), "layer_norm"
-    elif node.op == "RotaryEmbedding":
-        axis, function = -1, "rotary"
-    else:
-        stated = node.stated_integers("axis", 1)
-        if stated is None:
-            raise ValueError("axis is missing")
-        direction: program.Direction = "backward" if node.get("reverse", 0) else "forward"
-        mix = program.Mix(
-            function="cumsum", dims=(axis_of(stated[0], node.rank()),), direction=direction,
-            exclusive=bool(node.get("exclusive", 0)),
-        )  # fmt: skip
-        return build(mix, node.input(0))
-    mixed = build(program.Mix(function=function, dims=(axis_of(axis, node.rank()),)), node.input(0))
-    return and_read(node, build, mixed, 1, 2, 3) if node.op == "RotaryEmbedding" else mixed
+        return mixed(build, "layer_norm", node.x, node.get("axis", -1))
+    if node.op == "RotaryEmbedding":
+        return and_read(node, build, mixed(build, "rotary", node.x, -1), 1, 2, 3)
+    axis, backward = whole_number("axis", node.required("axis", 1)[0]), bool(node.get("reverse", 0))
+    return operations.cumulated(build, node.x, axis, backward=backward, exclusive=bool(node.get("exclusive", 0)))
 
 
 @HANDLERS.handles("TopK")
 def _top_k(node: Node, build: Builder) -> Made:
-    axis = axis_of(node.get("axis", -1), node.rank())
-    count = node.stated("k", 1)
-    if count is None:
-        raise ValueError("k is missing")
-    largest = operations.largest(build, node.x, axis, count[0])
-    return largest, largest
+    return operations.largest(build, node.x, node.get("axis", -1), node.required("k", 1)[0])
 
 
 @HANDLERS.handles("DFT")
@@ -222,8 +202,7 @@ def _dft(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Det")
 def _det(node: Node, build: Builder) -> Made:
-    rank = node.rank()
-    return build(program.Reduce(function="det", dims=(rank - 2, rank - 1), keepdims=False), node.input(0))
+    return operations.reduced(build, "det", node.x, [-2, -1], keepdims=False)
 
 
 _DIRECTIONS: dict[str, program.Direction] = {
@@ -264,13 +243,12 @@ def _recurrent(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("MatMul", "FusedMatMul", weights=(0, 1), named=1)
 @HANDLERS.handles("MatMulInteger", weights=(0, 1), sort="quantised", named=1)
 def _matmul(node: Node, build: Builder) -> Made:
-    turned = node.get("transA"), node.get("transB")
-    return build(products.matmul(node.rank(0), node.rank(1), turned), node.input(0), node.input(1))
+    return products.product(build, node.x, node.input(1), (node.get("transA"), node.get("transB")))
 
 
 @HANDLERS.handles("QLinearMatMul", weights=(0, 3), sort="quantised", named=3)
 def _qlinear_matmul(node: Node, build: Builder) -> Made:
-    return build(products.matmul(node.rank(0), node.rank(3)), node.input(0), node.input(3))
+    return products.product(build, node.x, node.input(3))
 
 
 @HANDLERS.handles("Gemm", weights=(0, 1, 2), named=1)
@@ -283,9 +261,7 @@ def _gemm(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Einsum", weights=EVERY)
 def _einsum(node: Node, build: Builder) -> Made:
-    tensors = node.tensors()
-    ranks = [node.rank(i) for i in range(len(tensors))]
-    return build(products.einsum(str(node.get("equation", "")), ranks), *tensors)
+    return products.summed(build, node.get("equation", ""), node.tensors())
 
 
 @HANDLERS.handles("Attention", domain="")  # that of com.microsoft takes weights where this one takes keys
@@ -371,9 +347,7 @@ def _roi(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("AffineGrid")
 def _affine_grid(node: Node, build: Builder) -> Made:
-    size = node.stated("size", 1)
-    if size is None:
-        raise ValueError("size is missing")
+    size = node.required("size", 1)
     return build(program.Whole(shape=(size[0], *size[2:], len(size) - 2)), node.input(0))
 
 
@@ -391,8 +365,7 @@ def _loss(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("QLinearAdd", "QLinearMul", weights=())
 def _qlinear_binary(node: Node, build: Builder) -> Made:
-    function = "add" if node.op == "QLinearAdd" else "mul"
-    return build(program.Pointwise(function=function), node.input(0), node.input(3))
+    return operations.pointwise(build, node.op[7:].lower(), node.x, node.input(3))
 
 
 @HANDLERS.handles("FastGelu", "BiasGelu", weights=(1,))
@@ -405,5 +378,4 @@ def _contrib_unary(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("SkipLayerNormalization", weights=(2, 3, 4))
 def _skip_layer_norm(node: Node, build: Builder) -> Made:
     total = build(program.Pointwise(function="add"), node.input(0), node.input(1), part="add")
-    rank = node.rank()
-    return build(program.Mix(function="layer_norm", dims=(rank - 1,)), total)
+    return mixed(build, "layer_norm", total, -1)

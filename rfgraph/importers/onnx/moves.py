@@ -16,7 +16,7 @@ from rfgraph.importers.program.numbers import UNSEEN
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import completed
 from rfgraph.importers.spelling import operations
-from rfgraph.importers.spelling.arguments import axes_of, axis_of, whole_number
+from rfgraph.importers.spelling.arguments import axis_of, whole_number
 from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
 from rfgraph.importers.spelling.operations import arange
 
@@ -26,11 +26,7 @@ from rfgraph.importers.spelling.operations import arange
 @HANDLERS.handles("Pad", weights=())
 def _pad(node: Node, build: Builder) -> Made:
     rank = node.rank()
-    pads = node.stated("pads", 1)
-    if pads is None:
-        pads = node.stated("paddings", 1)
-    if pads is None:
-        raise ValueError("pads is missing")
+    pads = node.required("paddings" if "paddings" in node.attributes else "pads", 1)
     axes = node.stated_integers("axes", 3) if node.version >= 18 else None
     dims = [axis_of(axis, rank) for axis in (range(rank) if axes is None else axes)]
     if len(pads) != 2 * len(dims):
@@ -43,9 +39,7 @@ def _pad(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Slice")
 def _slice(node: Node, build: Builder) -> Made:
-    starts, stops = node.stated("starts", 1), node.stated("ends", 2)
-    if starts is None or stops is None:
-        raise ValueError("starts or ends is missing")
+    starts, stops = node.required("starts", 1), node.required("ends", 2)
     axes = node.stated_integers("axes", 3)
     axes = list(range(len(starts))) if axes is None else axes
     steps = node.stated_integers("steps", 4) or [1] * len(starts)
@@ -92,24 +86,17 @@ def _concat(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Gather", weights=(0,), sort="stores")
 def _gather(node: Node, build: Builder) -> Made:
-    d = axis_of(node.get("axis", 0), node.rank())
-    return build(program.Take(dim=d), node.input(0), node.input(1))
+    return operations.taken(build, node.x, node.get("axis", 0), node.input(1))
 
 
 @HANDLERS.handles("Expand")
 def _expand(node: Node, build: Builder) -> Made:
-    shape = node.stated("shape", 1)
-    if shape is None:
-        raise ValueError("shape is missing")
-    return build(program.Expand(shape=tuple(shape)), node.input(0))
+    return build(program.Expand(shape=tuple(node.required("shape", 1))), node.x)
 
 
 @HANDLERS.handles("Tile")
 def _tile(node: Node, build: Builder) -> Made:
-    repeats = node.stated_integers("repeats", 1)
-    if repeats is None:
-        raise ValueError("repeats is missing")
-    return operations.tile(build, node.x, repeats)
+    return operations.tile(build, node.x, [whole_number("repeats", count) for count in node.required("repeats", 1)])
 
 
 @HANDLERS.handles("CenterCropPad")
@@ -132,10 +119,7 @@ def _center_crop_pad(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Reshape")
 def _reshape(node: Node, build: Builder) -> Made:
-    wanted = node.stated("shape", 1)
-    if wanted is None:
-        raise ValueError("shape is missing")
-    shape = node.input(0).shape
+    wanted, shape = node.required("shape", 1), node.x.shape
     sizes: list[Dim] = []
     for d, size in enumerate(wanted):
         if size == 0 and not node.get("allowzero"):
@@ -158,18 +142,12 @@ def _flatten(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Squeeze")
 def _squeeze(node: Node, build: Builder) -> Made:
-    shape = node.shape()
-    axes = node.stated_integers("axes", 1)
-    dims = tuple(d for d, size in enumerate(shape) if size == 1) if axes is None else axes_of(axes, len(shape))
-    return build(program.Squeeze(dims=dims), node.input(0))
+    return operations.narrowed(build, node.x, node.stated_integers("axes", 1))
 
 
 @HANDLERS.handles("Unsqueeze")
 def _unsqueeze(node: Node, build: Builder) -> Made:
-    axes = node.stated_integers("axes", 1)
-    if axes is None:
-        raise ValueError("axes is missing")
-    return build(program.Unsqueeze(dims=axes_of(axes, node.rank() + len(axes))), node.input(0))
+    return operations.widened(build, node.x, [whole_number("axes", axis) for axis in node.required("axes", 1)])
 
 
 @HANDLERS.handles("Transpose")
@@ -196,9 +174,7 @@ def _constant(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ConstantOfShape")
 def _constant_of_shape(node: Node, build: Builder) -> Made:
-    sizes = node.stated("shape", 0)
-    if sizes is None:
-        raise ValueError("shape is missing")
+    sizes = node.required("shape", 0)
     value = node.get("value")
     data = build.constant(Fraction(0), integer=False).data if value is None else value.data
     count = product(sizes)

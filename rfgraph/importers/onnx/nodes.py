@@ -58,6 +58,13 @@ class Node(Base):
             return list(value) if isinstance(value, Sequence) else [value]
         return None if self.optional(i) is None else self.numbers(name, i)
 
+    def required(self, name: str, i: int) -> list[Any]:
+        """Return what ``stated`` returns, which must not be left out."""
+        numbers = self.stated(name, i)
+        if numbers is None:
+            raise ValueError(f"{name} is missing")
+        return numbers
+
     def stated_integers(self, name: str, i: int) -> list[int] | None:
         """Return what ``stated`` returns, all of them integers."""
         entries = self.stated(name, i)

@@ -21,7 +21,7 @@ from rfgraph.importers.program.dimensions import Dim, Shape, product
 from rfgraph.importers.program.primitives import CUBIC
 from rfgraph.importers.program.shapes import completed
 from rfgraph.importers.spelling import operations, products, vocabulary
-from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
+from rfgraph.importers.spelling.arguments import axes_of, axis_of, whole_number
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import arange, weighted
@@ -63,8 +63,8 @@ def _convert(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("BatchNormInference", weights=(0, 1, 2))
 def _batch_norm(node: Node, build: Builder) -> Made:
-    x = node.input(2 if node.opset == 1 else 0)  # in opset 1 behind what it is scaled and moved by
-    return build(program.Pointwise(function="batch_norm"), x)
+    # In opset 1 its input stands behind what it is scaled and moved by.
+    return operations.pointwise(build, "batch_norm", node.input(2 if node.opset == 1 else 0))
 
 
 # Reductions and mixtures.
@@ -78,13 +78,13 @@ def _axes(node: Node, i: int) -> tuple[int, ...]:
 
 @HANDLERS.handles(*REDUCTIONS, weights=())
 def _reduce(node: Node, build: Builder) -> Made:
-    return operations.reduced(build, REDUCTIONS[node.op], node.x, _axes(node, 1), keepdims=node.flag("keep_dims"))
+    axes, keepdims = node.integers("axes", 1), node.flag("keep_dims")
+    return operations.reduced(build, REDUCTIONS[node.op], node.x, axes, keepdims=keepdims)
 
 
 @HANDLERS.handles("SoftMax", "LogSoftmax", weights=())
 def _softmax(node: Node, build: Builder) -> Made:
-    axis = axis_of(node.number("axis", -1 if node.op == "LogSoftmax" else 1), node.rank())
-    return build(program.Mix(function="softmax", dims=(axis,)), node.x)
+    return operations.mixed(build, "softmax", node.x, node.number("axis", -1 if node.op == "LogSoftmax" else 1))
 
 
 @HANDLERS.handles("MVN", "NormalizeL2", weights=())
@@ -104,7 +104,7 @@ def _normalise(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("GroupNormalization", weights=(1, 2))
 def _group_norm(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="group_norm", dims=tuple(range(2, node.rank()))), node.x)
+    return operations.mixed(build, "group_norm", node.x, *range(2, node.rank()))
 
 
 @HANDLERS.handles("LRN", "GRN", weights=())
@@ -116,17 +116,13 @@ def _response_norm(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("CumSum", weights=())
 def _cumulative(node: Node, build: Builder) -> Made:
-    direction: program.Direction = "backward" if node.flag("reverse") else "forward"
-    dims = (axis_of(node.integer("axis", 1), node.rank()),)
-    mix = program.Mix(function="cumsum", dims=dims, direction=direction, exclusive=node.flag("exclusive"))
-    return build(mix, node.x)
+    backward, exclusive = node.flag("reverse"), node.flag("exclusive")
+    return operations.cumulated(build, node.x, node.integer("axis", 1), backward=backward, exclusive=exclusive)
 
 
 @HANDLERS.handles("TopK", weights=())
 def _top_k(node: Node, build: Builder) -> Made:
-    axis, count = axis_of(node.number("axis"), node.rank()), node.sizes("k", 1)
-    values = operations.largest(build, node.x, axis, count[0])
-    return values, values
+    return operations.largest(build, node.x, node.number("axis"), node.sizes("k", 1)[0])
 
 
 # Windows.
@@ -359,14 +355,12 @@ def _batch_exchange(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("MatMul", weights=(0, 1))
 def _matmul(node: Node, build: Builder) -> Made:
-    turned = node.flag("transpose_a"), node.flag("transpose_b")
-    return build(products.matmul(node.rank(0), node.rank(1), turned), node.x, node.input(1))
+    return products.product(build, node.x, node.input(1), (node.flag("transpose_a"), node.flag("transpose_b")))
 
 
 @HANDLERS.handles("Einsum", weights=(0, 1))
 def _einsum(node: Node, build: Builder) -> Made:
-    equation, tensors = node.attributes.get("equation", ""), node.tensors()
-    return build(products.einsum(equation, [len(shape_of(value)) for value in tensors]), *tensors)
+    return products.summed(build, node.attributes.get("equation", ""), node.tensors())
 
 
 @HANDLERS.handles("ScaledDotProductAttention", weights=())
@@ -487,7 +481,7 @@ def _concat(node: Node, build: Builder) -> Made:
 def _gather(node: Node, build: Builder) -> Made:
     if node.number("batch_dims", 0):
         raise UnspelledError("its indices say which elements it reads, other ones in each batch")
-    return build(program.Take(dim=axis_of(node.integer("axis", 2), node.rank())), node.x, node.input(1))
+    return operations.taken(build, node.x, node.integer("axis", 2), node.input(1))
 
 
 @HANDLERS.handles("Tile", weights=())
@@ -518,8 +512,7 @@ def _roll(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("OneHot", weights=())
 def _one_hot(node: Node, build: Builder) -> Made:
-    depth = node.sizes("depth", 1)
-    return operations.one_hot(build, node.x, depth[0], node.number("axis", -1), node.name)
+    return operations.one_hot(build, node.x, node.sizes("depth", 1)[0], node.number("axis", -1), node.name)
 
 
 # Numbering.
@@ -540,20 +533,18 @@ def _reshape(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Squeeze", weights=())
 def _squeeze(node: Node, build: Builder) -> Made:
-    dims = _axes(node, 1) if node.optional(1) is not None else ()
-    return build(program.Squeeze(dims=dims or tuple(d for d, size in enumerate(node.shape()) if size == 1)), node.x)
+    axes = [] if node.optional(1) is None else node.integers("axes", 1)
+    return operations.narrowed(build, node.x, axes or None)
 
 
 @HANDLERS.handles("Unsqueeze", weights=())
 def _unsqueeze(node: Node, build: Builder) -> Made:
-    axes = node.integers("axes", 1)
-    return build(program.Unsqueeze(dims=axes_of(axes, node.rank() + len(axes))), node.x)
+    return operations.widened(build, node.x, node.integers("axes", 1))
 
 
 @HANDLERS.handles("Transpose", weights=())
 def _transpose(node: Node, build: Builder) -> Made:
-    order = node.integers("order", 1) or list(range(node.rank() - 1, -1, -1))
-    return build(program.Transpose(permutation=tuple(axis_of(d, node.rank()) for d in order)), node.x)
+    return operations.permuted(build, node.x, node.integers("order", 1) or None)
 
 
 # Constants, and what is known from shapes.

@@ -88,6 +88,25 @@ class Handlers(Generic[Handler]):
 
         return register
 
+    def spells(
+        self,
+        rows: Mapping[str | tuple[str, ...], Handler],
+        weights: Container[int] | None = None,
+        sort: Sort = "computes",
+        named: int | None = None,
+    ) -> None:
+        """Register a table of ops, or of several that are spelt alike, and for each what spells it in one expression.
+
+        Examples
+        --------
+        >>> HANDLERS = Handlers("Toy")
+        >>> HANDLERS.spells({("Relu", "Elu"): lambda node, build: build("a function", node)}, weights=())
+        >>> HANDLERS.get("Elu") is HANDLERS.get("Relu"), HANDLERS.learns("Elu").inputs
+        (True, ())
+        """
+        for ops, handler in rows.items():
+            self.handles(*((ops,) if isinstance(ops, str) else ops), weights=weights, sort=sort, named=named)(handler)
+
     def refuses(self, reasons: Mapping[str, str]) -> None:
         """Register ops that nothing spells, and for each the reason."""
 

@@ -23,7 +23,7 @@ from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
 from rfgraph.importers.program.numbers import computed
 from rfgraph.importers.program.primitives import CUBIC, Value
 from rfgraph.importers.program.shapes import text
-from rfgraph.importers.spelling.arguments import axis_of, rank_of, shape_of, whole_number
+from rfgraph.importers.spelling.arguments import axes_of, axis_of, rank_of, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
 
 #: The coefficient of cubic kernels in Keys' article, which TensorFlow takes between the middles of pixels.
@@ -60,22 +60,37 @@ def chosen(build: Builder, condition: Value, a: Value, b: Value) -> Value:
     return pointwise(build, "where", condition, a, b)
 
 
-def gated(build: Builder, x: Value, d: int) -> Value:
+def gated(build: Builder, x: Value, axis: int) -> Value:
     """Return one half of a dimension times what the other half lets through."""
+    d = axis_of(axis, len(shape_of(x)))
     half = shape_of(x)[d] // 2
     return pointwise(build, "mul", cut(build, x, d, 0, half, part="value"), cut(build, x, d, half, None, part="gate"))
 
 
-def reduced(build: Builder, function: str, x: Value, dims: tuple[int, ...], *, keepdims: bool) -> Value:
+def reduced(build: Builder, function: str, x: Value, axes: Sequence[int], *, keepdims: bool) -> Value:
     """Add a reduction, which over no dimensions is nothing."""
-    if not dims:
+    if not axes:
         return pointwise(build, "identity", x)
-    return build(program.Reduce(function=function, dims=dims, keepdims=keepdims), x)
+    return build(program.Reduce(function=function, dims=axes_of(axes, len(shape_of(x))), keepdims=keepdims), x)
 
 
-def largest(build: Builder, x: Value, d: int, count: Dim) -> Value:
-    """Return the greatest along a dimension, in order: where they lie may be anywhere."""
-    return cut(build, build(program.Mix(function="sort", dims=(d,)), x, part="sort"), d, 0, count)
+def mixed(build: Builder, function: str, x: Value, *axes: int) -> Value:
+    """Add a function of all elements along some dimensions, that makes as many."""
+    rank = len(shape_of(x))
+    return build(program.Mix(function=function, dims=tuple(axis_of(axis, rank) for axis in axes)), x)
+
+
+def cumulated(build: Builder, x: Value, axis: int, *, backward: bool = False, exclusive: bool = False) -> Value:
+    """Add a running sum, product or extreme along a dimension, in which an element may be left out of its own."""
+    direction: program.Direction = "backward" if backward else "forward"
+    dims = (axis_of(axis, len(shape_of(x))),)
+    return build(program.Mix(function="cumsum", dims=dims, direction=direction, exclusive=exclusive), x)
+
+
+def largest(build: Builder, x: Value, axis: int, count: Dim) -> list[Value]:
+    """Return the greatest along a dimension, in order, and where they lie: it may be anywhere."""
+    d = axis_of(axis, len(shape_of(x)))
+    return [cut(build, build(program.Mix(function="sort", dims=(d,)), x, part="sort"), d, 0, count)] * 2
 
 
 # Windows.
@@ -367,6 +382,11 @@ def tile_as_numpy(build: Builder, x: Value, repeats: Sequence[int]) -> Value:
     return tile(build, x, [*[1] * -missing, *repeats])
 
 
+def taken(build: Builder, x: Value, axis: int, indices: Value) -> Value:
+    """Take the rows of a dimension that lie at some indices."""
+    return build(program.Take(dim=axis_of(axis, len(shape_of(x)))), x, indices)
+
+
 def repeat_each(build: Builder, x: Value, d: int, times: int) -> Value:
     """Repeat each element along a dimension, one beside the other."""
     shape = shape_of(x)
@@ -482,9 +502,23 @@ def mirror_pad(build: Builder, x: Value, paddings: Sequence[tuple[Dim, Dim]], mo
     return build(program.Pad(amounts=tuple(paddings), mode=known[mode]), x)
 
 
-def permuted(build: Builder, x: Value, order: Sequence[int], part: str = "") -> Value:
-    """Add a transposition."""
+def permuted(build: Builder, x: Value, axes: Sequence[int] | None, part: str = "") -> Value:
+    """Add a transposition, by default one that turns the order of all dimensions round."""
+    rank = len(shape_of(x))
+    order = range(rank - 1, -1, -1) if axes is None else [axis_of(axis, rank) for axis in axes]
     return build(program.Transpose(permutation=tuple(order)), x, part=part)
+
+
+def widened(build: Builder, x: Value, axes: Sequence[int]) -> Value:
+    """Add dimensions of size 1 at places of the tensor that is made."""
+    return build(program.Unsqueeze(dims=axes_of(axes, len(shape_of(x)) + len(axes))), x)
+
+
+def narrowed(build: Builder, x: Value, axes: Sequence[int] | None) -> Value:
+    """Drop some dimensions, which are of size 1; by default all that are."""
+    shape = shape_of(x)
+    dims = tuple(d for d, size in enumerate(shape) if size == 1) if axes is None else axes_of(axes, len(shape))
+    return build(program.Squeeze(dims=dims), x)
 
 
 def swapped(rank: int, a: int, b: int) -> tuple[int, ...]:

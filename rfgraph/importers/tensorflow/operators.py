@@ -10,7 +10,7 @@ from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
 from rfgraph.importers.program.primitives import Value
 from rfgraph.importers.program.shapes import broadcast, completed
 from rfgraph.importers.spelling import operations, products, vocabulary
-from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of
+from rfgraph.importers.spelling.arguments import axes_of, shape_of
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.tensorflow import windows as tensorflow_windows  # noqa: F401  handlers register
 from rfgraph.importers.tensorflow.nodes import BOOL, FLOATS, HANDLERS, Item, Made, Node, Rows, with_range
@@ -123,8 +123,7 @@ def _old_batch_norm(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("AdjustContrastv2")
 def _contrast(node: Node, build: Builder) -> Made:
-    rank = node.rank()
-    return build(program.Mix(function="instance_norm", dims=(rank - 3, rank - 2)), node.input(0))
+    return operations.mixed(build, "instance_norm", node.x, -3, -2)
 
 
 # Reductions and mixtures.
@@ -134,24 +133,23 @@ REDUCTIONS = vocabulary.names("tensorflow", vocabulary.REDUCTIONS)
 
 @HANDLERS.handles(*REDUCTIONS)
 def _reduce(node: Node, build: Builder) -> Made:
-    dims = axes_of(node.integers("reduction axes", 1), node.rank())
-    return operations.reduced(build, REDUCTIONS[node.op], node.x, dims, keepdims=node.flag("keep_dims"))
+    axes, keepdims = node.integers("reduction axes", 1), node.flag("keep_dims")
+    return operations.reduced(build, REDUCTIONS[node.op], node.x, axes, keepdims=keepdims)
 
 
 @HANDLERS.handles("ArgMax", "ArgMin")
 def _arg(node: Node, build: Builder) -> Made:
-    dims = (axis_of(node.integer("dimension", 1), node.rank()),)
-    return build(program.Reduce(function=node.op[3:].lower(), dims=dims, keepdims=False), node.input(0))
+    return operations.reduced(build, node.op[3:].lower(), node.x, [node.integer("dimension", 1)], keepdims=False)
 
 
 @HANDLERS.handles("Softmax", "LogSoftmax")
 def _softmax(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="softmax", dims=(node.rank() - 1,)), node.input(0))
+    return operations.mixed(build, "softmax", node.x, -1)
 
 
 @HANDLERS.handles("L2Loss")
 def _total(node: Node, build: Builder) -> Made:
-    return build(program.Reduce(function="sum", dims=tuple(range(node.rank())), keepdims=False), node.input(0))
+    return operations.reduced(build, "sum", node.x, range(node.rank()), keepdims=False)
 
 
 @HANDLERS.handles("SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits")
@@ -168,22 +166,19 @@ def _cross_entropy(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Cumsum", "Cumprod", "CumulativeLogsumexp")
 def _cumulate(node: Node, build: Builder) -> Made:
-    d = axis_of(node.integer("axis", 1), node.rank())
-    direction: program.Direction = "backward" if node.flag("reverse") else "forward"
-    mix = program.Mix(function="cumsum", dims=(d,), direction=direction, exclusive=node.flag("exclusive"))
-    return build(mix, node.input(0))
+    backward, exclusive = node.flag("reverse"), node.flag("exclusive")
+    return operations.cumulated(build, node.x, node.integer("axis", 1), backward=backward, exclusive=exclusive)
 
 
 @HANDLERS.handles("TopKV2", "TopK")
 def _top_k(node: Node, build: Builder) -> Made:
     count: Dim = node.number("k") if node.op == "TopK" else node.numbers("k", 1)[0]
-    largest = operations.largest(build, node.x, node.rank() - 1, count)
-    return [largest, largest]
+    return operations.largest(build, node.x, -1, count)
 
 
 @HANDLERS.handles("InTopKV2", "InTopK")
 def _in_top_k(node: Node, build: Builder) -> Made:
-    return build(program.Reduce(function="any", dims=(1,), keepdims=False), node.input(0))
+    return operations.reduced(build, "any", node.x, [1], keepdims=False)
 
 
 @HANDLERS.handles("Where")
@@ -234,11 +229,9 @@ def _selected(node: Node, build: Builder, shapes: Sequence[Shape | None]) -> lis
 @HANDLERS.handles("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "SparseMatMul", "QuantizedMatMul",
                   weights=(0, 1))  # fmt: skip
 def _matmul(node: Node, build: Builder) -> Made:
-    left, right = node.input(0), node.input(1)
     turned = node.flag("adj_x") or node.flag("transpose_a"), node.flag("adj_y") or node.flag("transpose_b")
     fused = node.get("fused_ops") if node.op == "_FusedMatMul" else None
-    primitive = products.matmul(len(shape_of(left)), len(shape_of(right)), turned)
-    product = build(primitive, left, right, part="product" if fused else "")
+    product = products.product(build, node.input(0), node.input(1), turned, part="product" if fused else "")
     if not fused:
         return with_range(node, build, product)
     added = [value for value in node.tensors(2) if not value.constant]
@@ -247,8 +240,7 @@ def _matmul(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Einsum", weights=(0, 1))
 def _einsum(node: Node, build: Builder) -> Made:
-    equation, tensors = node.text("equation"), node.tensors()
-    return build(products.einsum(equation, [len(shape_of(value)) for value in tensors]), *tensors)
+    return products.summed(build, node.text("equation"), node.tensors())
 
 
 # Elements moved, dropped, added.
@@ -321,8 +313,7 @@ def _concat(node: Node, build: Builder) -> Made:
 def _gather(node: Node, build: Builder) -> Made:
     if node.number("batch_dims", 0):
         raise UnspelledError("its indices differ along the batch")
-    axis = node.integer("axis", 2) if node.op == "GatherV2" else 0
-    return build(program.Take(dim=axis_of(axis, node.rank())), node.input(0), node.input(1))
+    return operations.taken(build, node.x, node.integer("axis", 2) if node.op == "GatherV2" else 0, node.input(1))
 
 
 @HANDLERS.handles("Tile")
@@ -365,24 +356,18 @@ def _reshape(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Squeeze")
 def _squeeze(node: Node, build: Builder) -> Made:
-    shape = node.shape()
     stated = node.get("squeeze_dims") or node.get("axis")
-    dims = axes_of(node.several("squeeze_dims"), len(shape)) if stated else None
-    if dims is None:
-        dims = tuple(d for d, size in enumerate(shape) if size == 1)
-    return build(program.Squeeze(dims=dims), node.input(0))
+    return operations.narrowed(build, node.x, node.several("squeeze_dims") if stated else None)
 
 
 @HANDLERS.handles("ExpandDims")
 def _expand_dims(node: Node, build: Builder) -> Made:
-    return build(program.Unsqueeze(dims=(axis_of(node.integer("axis", 1), node.rank() + 1),)), node.input(0))
+    return operations.widened(build, node.x, [node.integer("axis", 1)])
 
 
 @HANDLERS.handles("Transpose", "ConjugateTranspose")
 def _transpose(node: Node, build: Builder) -> Made:
-    rank = node.rank()
-    order = tuple(axis_of(axis, rank) for axis in node.integers("permutation", 1))
-    return build(program.Transpose(permutation=order), node.input(0))
+    return operations.permuted(build, node.x, node.integers("permutation", 1))
 
 
 # Constants, and what is known from shapes.

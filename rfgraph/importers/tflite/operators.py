@@ -277,36 +277,29 @@ REDUCTIONS = vocabulary.names("tflite", vocabulary.REDUCTIONS)
 
 @HANDLERS.handles(*REDUCTIONS)
 def _reduce(node: Node, build: Builder) -> Made:
-    dims = axes_of(node.integers("axes", 1), node.rank())
-    return operations.reduced(build, REDUCTIONS[node.op], node.x, dims, keepdims=bool(node.option("KeepDims")))
+    axes, keepdims = node.integers("axes", 1), bool(node.option("KeepDims"))
+    return operations.reduced(build, REDUCTIONS[node.op], node.x, axes, keepdims=keepdims)
 
 
 @HANDLERS.handles("ARG_MAX", "ARG_MIN")
 def _arg(node: Node, build: Builder) -> Made:
-    dims = (axis_of(node.integer("axis", 1), node.rank()),)
-    return build(program.Reduce(function=node.op[4:].lower(), dims=dims, keepdims=False), node.x)
+    return operations.reduced(build, node.op[4:].lower(), node.x, [node.integer("axis", 1)], keepdims=False)
 
 
 @HANDLERS.handles("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION")
 def _mix_last(node: Node, build: Builder) -> Made:
-    function = "layer_norm" if node.op == "L2_NORMALIZATION" else "softmax"
-    return build(program.Mix(function=function, dims=(axis_of(-1, node.rank()),)), node.x)
+    return operations.mixed(build, "layer_norm" if node.op == "L2_NORMALIZATION" else "softmax", node.x, -1)
 
 
 @HANDLERS.handles("CUMSUM")
 def _cumulative(node: Node, build: Builder) -> Made:
-    direction: program.Direction = "backward" if node.option("Reverse") else "forward"
-    mix = program.Mix(
-        function="cumsum", dims=(axis_of(node.integer("axis", 1), node.rank()),), direction=direction,
-        exclusive=bool(node.option("Exclusive")),
-    )  # fmt: skip
-    return build(mix, node.x)
+    backward, exclusive = bool(node.option("Reverse")), bool(node.option("Exclusive"))
+    return operations.cumulated(build, node.x, node.integer("axis", 1), backward=backward, exclusive=exclusive)
 
 
 @HANDLERS.handles("TOPK_V2")
 def _top_k(node: Node, build: Builder) -> Made:
-    largest = operations.largest(build, node.x, axis_of(-1, node.rank()), node.sizes("k", 1)[0])
-    return largest, largest
+    return operations.largest(build, node.x, -1, node.sizes("k", 1)[0])
 
 
 @HANDLERS.handles("RFFT2D")
@@ -335,8 +328,7 @@ def _fully_connected(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("BATCH_MATMUL")
 def _batch_matmul(node: Node, build: Builder) -> Made:
-    turned = node.option("AdjX"), node.option("AdjY")
-    return build(products.matmul(node.rank(0), node.rank(1), turned), node.x, node.input(1))
+    return products.product(build, node.x, node.input(1), (node.option("AdjX"), node.option("AdjY")))
 
 
 # Recurrences. Those over a sequence read all of it; those of one step find what came before in a state, a constant.
@@ -458,7 +450,7 @@ def _pack(node: Node, build: Builder) -> Made:
 def _gather(node: Node, build: Builder) -> Made:
     if node.setting("BatchDims"):
         raise UnspelledError("its indices say which elements it reads, other ones in each batch")
-    return build(program.Take(dim=axis_of(node.setting("Axis"), node.rank())), node.x, node.input(1))
+    return operations.taken(build, node.x, node.setting("Axis"), node.input(1))
 
 
 @HANDLERS.handles("EMBEDDING_LOOKUP")
@@ -504,18 +496,12 @@ def _squeeze(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("EXPAND_DIMS")
 def _expand_dims(node: Node, build: Builder) -> Made:
-    return build(program.Unsqueeze(dims=(axis_of(node.integer("axis", 1), node.rank() + 1),)), node.x)
+    return operations.widened(build, node.x, [node.integer("axis", 1)])
 
 
 @HANDLERS.handles("TRANSPOSE")
 def _transpose(node: Node, build: Builder) -> Made:
-    order = tuple(axis_of(d, node.rank()) for d in node.integers("permutation", 1))
-    return build(program.Transpose(permutation=order), node.x)
-
-
-@HANDLERS.handles("BITCAST")
-def _bitcast(node: Node, build: Builder) -> Made:
-    raise UnspelledError("it reads its elements as another type")
+    return operations.permuted(build, node.x, node.integers("permutation", 1))
 
 
 # Constants, and what is known from shapes.
@@ -533,8 +519,7 @@ def _rank(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("BROADCAST_ARGS")
 def _broadcast_args(node: Node, build: Builder) -> Made:
-    shapes = [tuple(node.sizes("shapes", i)) for i in range(2)]
-    return build.constant(list(broadcast(*shapes)), name=node.name)
+    return build.constant([*broadcast(node.sizes("shapes", 0), node.sizes("shapes", 1))], name=node.name)
 
 
 @HANDLERS.handles("FILL")
@@ -571,6 +556,7 @@ def _whole(node: Node, build: Builder) -> Made:
 
 
 NOT_FOLLOWED = {
+    "BITCAST": "it reads its elements as another type",
     "CONCAT_EMBEDDINGS": "its indices say which rows it reads",
     "DYNAMIC_UPDATE_SLICE": "it writes part of a tensor",
     "EMBEDDING_LOOKUP_SPARSE": "its indices say which rows it reads",

@@ -58,8 +58,8 @@ def _determinant(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("linalg_norm", "linalg_matrix_norm")
 def _norm(node: Node, build: Builder) -> Made:
     last_two = node.op == "linalg_matrix_norm" and node.get("dim") is None
-    dims = (node.rank - 2, node.rank - 1) if last_two else node.dims()
-    return build(program.Reduce(function="l2", dims=dims, keepdims=bool(node.get("keepdim", False))), node.x)
+    axes, keepdims = (-2, -1) if last_two else node.dims(), bool(node.get("keepdim", False))
+    return operations.reduced(build, "l2", node.x, axes, keepdims=keepdims)
 
 
 @HANDLERS.handles("tensordot")
@@ -88,8 +88,7 @@ def _chain(node: Node, build: Builder) -> Made:
     name = "tensors" if node.op == "linalg_multi_dot" else "matrices"
     first, *rest = node.list(name)
     for k, matrix in enumerate(rest):
-        product = products.matmul(len(shape_of(first)), len(shape_of(matrix)))
-        first = build(product, first, matrix, part=str(k) if k < len(rest) - 1 else "")
+        first = products.product(build, first, matrix, part=str(k) if k < len(rest) - 1 else "")
     return first
 
 

@@ -66,7 +66,7 @@ def _narrow(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("select", "select_copy")
 def _select(node: Node, build: Builder) -> Made:
-    return build(program.Take(dim=node.dim()), node.x, build.constant(node.integer("index")))
+    return operations.taken(build, node.x, node.dim(), build.constant(node.integer("index")))
 
 
 @HANDLERS.handles("chunk", "split", "split_with_sizes", "split_copy", "split_with_sizes_copy", "tensor_split")
@@ -189,19 +189,17 @@ def _unflatten(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("squeeze", "squeeze_copy")
 def _squeeze(node: Node, build: Builder) -> Made:
-    dims = tuple(d for d in node.dims() if d < node.rank and node.shape[d] == 1)
-    return build(program.Squeeze(dims=dims), node.x)
+    return operations.narrowed(build, node.x, [d for d in node.dims() if d < node.rank and node.shape[d] == 1])
 
 
 @HANDLERS.handles("unsqueeze", "unsqueeze_copy")
 def _unsqueeze(node: Node, build: Builder) -> Made:
-    return build(program.Unsqueeze(dims=(node.dim(rank=node.rank + 1),)), node.x)
+    return operations.widened(build, node.x, [node.dim(rank=node.rank + 1)])
 
 
 @HANDLERS.handles("permute", "permute_copy")
 def _permute(node: Node, build: Builder) -> Made:
-    order = tuple(dim_of(whole_number("dims", d), node.rank) for d in node.sizes("dims"))
-    return build(program.Transpose(permutation=order), node.x)
+    return operations.permuted(build, node.x, [whole_number("dims", d) for d in node.sizes("dims")])
 
 
 @HANDLERS.handles("transpose", "transpose_copy", "swapaxes", "swapdims", "t", "numpy_T", "adjoint", "mT")
@@ -209,7 +207,7 @@ def _transpose(node: Node, build: Builder) -> Made:
     rank = node.rank
     names = [n for n in ("dim0", "dim1", "axis0", "axis1") if n in node.arguments]
     if node.op == "numpy_T":
-        return operations.permuted(build, node.x, range(rank)[::-1])
+        return operations.permuted(build, node.x, None)
     a, b = (node.dim(n) for n in names) if len(names) == 2 else (max(rank - 2, 0), max(rank - 1, 0))
     return operations.permuted(build, node.x, operations.swapped(rank, a, b))
 

@@ -165,18 +165,17 @@ def _reduce(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax")
 def _softmax(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="softmax", dims=(node.dim(),)), node.x)
+    return operations.mixed(build, "softmax", node.x, node.dim())
 
 
 @HANDLERS.handles("cumsum", "cumprod", "logcumsumexp")
 def _cumulative(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="cumsum", dims=(node.dim(),), direction="forward"), node.x)
+    return operations.cumulated(build, node.x, node.dim())
 
 
 @HANDLERS.handles("cummax", "cummin")
 def _cumulative_pair(node: Node, build: Builder) -> Made:
-    values = build(program.Mix(function="cumsum", dims=(node.dim(),), direction="forward"), node.x)
-    return [values, values]
+    return [operations.cumulated(build, node.x, node.dim())] * 2
 
 
 @HANDLERS.handles("sort", "argsort", "msort")
@@ -187,15 +186,13 @@ def _sort(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("kthvalue", "mode")
 def _one_of_them(node: Node, build: Builder) -> Made:
-    reduce = program.Reduce(function="at", dims=(node.dim(default=-1),), keepdims=bool(node.get("keepdim", False)))
-    values = build(reduce, node.x)
-    return [values, values]
+    keepdims = bool(node.get("keepdim", False))
+    return [operations.reduced(build, "at", node.x, [node.dim(default=-1)], keepdims=keepdims)] * 2
 
 
 @HANDLERS.handles("topk")
 def _top_k(node: Node, build: Builder) -> Made:
-    values = operations.largest(build, node.x, node.dim(default=-1), node.size("k"))
-    return [values, values]
+    return operations.largest(build, node.x, node.dim(default=-1), node.size("k"))
 
 
 @HANDLERS.handles(
@@ -217,15 +214,12 @@ def _layer_norm(node: Node, build: Builder) -> Made:
     count = len(node.sizes("normalized_shape"))
     if not 0 < count <= node.rank:
         raise ValueError(f"it normalises {count} of {node.rank} dimensions")
-    dims = tuple(range(node.rank - count, node.rank))
-    output = build(program.Mix(function="layer_norm", dims=dims), node.x)
-    return [output]
+    return [operations.mixed(build, "layer_norm", node.x, *range(node.rank - count, node.rank))]
 
 
 @HANDLERS.handles("group_norm", "native_group_norm")
 def _group_norm(node: Node, build: Builder) -> Made:
-    output = build(program.Mix(function="group_norm", dims=tuple(range(2, node.rank))), node.x)
-    return [output]
+    return [operations.mixed(build, "group_norm", node.x, *range(2, node.rank))]
 
 
 @HANDLERS.handles("instance_norm")
@@ -295,13 +289,13 @@ def _linear(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("matmul", "mm", "bmm", "mv", "dot")
 def _matmul(node: Node, build: Builder) -> Made:
     a, b = node.tensors()[:2]
-    return build(products.matmul(len(shape_of(a)), len(shape_of(b))), a, b)
+    return products.product(build, a, b)
 
 
 @HANDLERS.handles("addmm", "baddbmm", "addmv")
 def _addmm(node: Node, build: Builder) -> Made:
     bias, a, b = node.tensors()[:3]
-    product = build(products.matmul(len(shape_of(a)), len(shape_of(b))), a, b)
+    product = products.product(build, a, b)
     if a.constant or b.constant or bias.learned:
         return with_bias(build, product, bias)
     return build(program.Pointwise(function="add"), product, bias, part="bias")  # of two tensors: it may be a mask
@@ -314,9 +308,7 @@ def _outer(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("einsum")
 def _einsum(node: Node, build: Builder) -> Made:
-    tensors = node.list("tensors")
-    ranks = [len(shape_of(tensor)) for tensor in tensors]
-    return build(products.einsum(str(node.get("equation", "")), ranks), *tensors)
+    return products.summed(build, node.get("equation", ""), node.list("tensors"))
 
 
 ATTENTIONS = (
