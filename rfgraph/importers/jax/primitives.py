@@ -39,11 +39,6 @@ def _pointwise(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function=POINTWISE[node.op]), *operands)
 
 
-@HANDLERS.handles(*SAME)
-def _same(node: Node, build: Builder) -> Made:
-    return node.tensors
-
-
 @HANDLERS.handles("bitcast_convert_type")
 def _bitcast(node: Node, build: Builder) -> Made:
     if node.made != node.shape():
@@ -317,31 +312,6 @@ def _padded(build: Builder, x: Value, d: int, amounts: tuple[int, int], part: st
     return x if amounts == (0, 0) else build(program.Pad(amounts=every), x, part=part)
 
 
-@HANDLERS.handles("stack")
-def _stack(node: Node, build: Builder) -> Made:
-    return operations.stack(build, node.tensors, int(node.parameters["axis"]))
-
-
-@HANDLERS.handles("unstack")
-def _unstack(node: Node, build: Builder) -> Made:
-    return operations.unstack(build, node.value(0), int(node.parameters["axis"]), len(node.shapes))
-
-
-@HANDLERS.handles("split")
-def _split(node: Node, build: Builder) -> Made:
-    return operations.split(build, node.value(0), int(node.parameters["axis"]), node.integers("sizes"))
-
-
-@HANDLERS.handles("rev")
-def _rev(node: Node, build: Builder) -> Made:
-    return operations.flipped(build, node.value(0), node.integers("dimensions"))
-
-
-@HANDLERS.handles("tile")
-def _tile(node: Node, build: Builder) -> Made:
-    return operations.tile(build, node.value(0), node.integers("reps"))
-
-
 # Numbering.
 
 
@@ -354,21 +324,6 @@ def _reshape(node: Node, build: Builder) -> Made:
     return build(program.Reshape(shape=node.made), x)
 
 
-@HANDLERS.handles("squeeze")
-def _squeeze(node: Node, build: Builder) -> Made:
-    return build(program.Squeeze(dims=node.integers("dimensions")), node.value(0))
-
-
-@HANDLERS.handles("expand_dims")
-def _expand_dims(node: Node, build: Builder) -> Made:
-    return build(program.Unsqueeze(dims=node.integers("dimensions")), node.value(0))
-
-
-@HANDLERS.handles("transpose")
-def _transpose(node: Node, build: Builder) -> Made:
-    return operations.permuted(build, node.value(0), node.integers("permutation"))
-
-
 @HANDLERS.handles("broadcast_in_dim")
 def _broadcast_in_dim(node: Node, build: Builder) -> Made:
     dims = node.integers("broadcast_dimensions")
@@ -378,6 +333,26 @@ def _broadcast_in_dim(node: Node, build: Builder) -> Made:
         tensor = build(program.Unsqueeze(dims=missing), tensor, part="dims")
     return tensor if tensor.shape == node.made else build(program.Expand(shape=node.made), tensor)
 
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        (*SAME,): lambda node, build: node.tensors,
+        "stack": lambda node, build: operations.stack(build, node.tensors, int(node.parameters["axis"])),
+        "unstack": lambda node, build: operations.unstack(
+            build, node.value(0), int(node.parameters["axis"]), len(node.shapes)
+        ),
+        "split": lambda node, build: operations.split(
+            build, node.value(0), int(node.parameters["axis"]), node.integers("sizes")
+        ),
+        "rev": lambda node, build: operations.flipped(build, node.value(0), node.integers("dimensions")),
+        "tile": lambda node, build: operations.tile(build, node.value(0), node.integers("reps")),
+        "squeeze": lambda node, build: build(program.Squeeze(dims=node.integers("dimensions")), node.value(0)),
+        "expand_dims": lambda node, build: build(program.Unsqueeze(dims=node.integers("dimensions")), node.value(0)),
+        "transpose": lambda node, build: operations.permuted(build, node.value(0), node.integers("permutation")),
+    }
+)
 
 # What reads all of its input, or is not followed, and why.
 

@@ -89,16 +89,6 @@ def _word(stated: Any) -> str:
     return stated if isinstance(stated, str) and stated else "function"
 
 
-@HANDLERS.handles("Activation")
-def _activation(node: Node, build: Builder) -> Made:
-    return activation(node, build, node.x, node.get("activation", "linear"), node.name)
-
-
-@HANDLERS.handles("Softmax")
-def _softmax(node: Node, build: Builder) -> Made:
-    return mixed(build, "softmax", node.x, *node.normed)
-
-
 # Layers that change each element on its own, or nothing.
 
 ELEMENTWISE = vocabulary.names("layers", vocabulary.UNARY)
@@ -120,22 +110,12 @@ def _elementwise(node: Node, build: Builder) -> Made:
     return pointwise(build, ELEMENTWISE[node.op], node.x)
 
 
-@HANDLERS.handles(*AUGMENTATIONS)
-def _augmentation(node: Node, build: Builder) -> Made:
-    return pointwise(build, "identity", node.x)
-
-
 @HANDLERS.handles("AutoContrast")
 def _auto_contrast(node: Node, build: Builder) -> Made:
     return mixed(build, "contrast", node.x, *node.layout(2, single=True)[0])  # from the least of it to the greatest
 
 
 # Normalisations.
-
-
-@HANDLERS.handles("LayerNormalization", "RMSNormalization", "UnitNormalization")
-def _layer_norm(node: Node, build: Builder) -> Made:
-    return mixed(build, "layer_norm", node.x, *node.normed)
 
 
 @HANDLERS.handles("GroupNormalization")
@@ -173,11 +153,6 @@ def _merge(node: Node, build: Builder) -> Made:
     return pointwise(build, MERGES[node.op], *wide)
 
 
-@HANDLERS.handles("Concatenate")
-def _concatenate(node: Node, build: Builder) -> Made:
-    return build(program.Concat(dim=node.axis()), *node.tensors())
-
-
 @HANDLERS.handles("Dot")
 def _dot(node: Node, build: Builder) -> Made:
     pair = node.tensors()
@@ -204,20 +179,10 @@ def _dot(node: Node, build: Builder) -> Made:
 # Products.
 
 
-@HANDLERS.handles("Dense")
-def _dense(node: Node, build: Builder) -> Made:
-    return activated(node, build, product_of_last(build, node.x, size("units", node.get("units"))))
-
-
 @HANDLERS.handles("EinsumDense")
 def _einsum_dense(node: Node, build: Builder) -> Made:
     contract, kernel, _ = einsum_dense(node)
     return activated(node, build, build(contract, node.x, build.weights_of_layer(kernel)))
-
-
-@HANDLERS.handles("Embedding")
-def _embedding(node: Node, build: Builder) -> Made:
-    return _embedded(node, build)
 
 
 @HANDLERS.handles("ReversibleEmbedding")
@@ -481,11 +446,6 @@ def fitted(node: Node, build: Builder, sizes: tuple[int, int]) -> Value:
     return resized(node, build, x, dims, sizes, antialias=antialias)
 
 
-@HANDLERS.handles("Resizing")
-def _resizing(node: Node, build: Builder) -> Made:
-    return fitted(node, build, (node.integer("height"), node.integer("width")))
-
-
 @HANDLERS.handles("CenterCrop")
 def _center_crop(node: Node, build: Builder) -> Made:
     dims, _ = node.layout(2, single=True)
@@ -557,10 +517,25 @@ def _flatten(node: Node, build: Builder) -> Made:
     return build(program.Reshape(shape=(batch, product(rest))), x)
 
 
-@HANDLERS.handles("Permute")
-def _permute(node: Node, build: Builder) -> Made:
-    return permuted(build, node.x, (0, *per_axis("dims", node.get("dims"), node.rank - 1)))
+# Ops that one expression spells.
 
+HANDLERS.spells(
+    {
+        "Activation": lambda node, build: activation(node, build, node.x, node.get("activation", "linear"), node.name),
+        "Softmax": lambda node, build: mixed(build, "softmax", node.x, *node.normed),
+        (*AUGMENTATIONS,): lambda node, build: pointwise(build, "identity", node.x),
+        ("LayerNormalization", "RMSNormalization", "UnitNormalization"): lambda node, build: mixed(
+            build, "layer_norm", node.x, *node.normed
+        ),
+        "Concatenate": lambda node, build: build(program.Concat(dim=node.axis()), *node.tensors()),
+        "Dense": lambda node, build: activated(
+            node, build, product_of_last(build, node.x, size("units", node.get("units")))
+        ),
+        "Embedding": lambda node, build: _embedded(node, build),
+        "Resizing": lambda node, build: fitted(node, build, (node.integer("height"), node.integer("width"))),
+        "Permute": lambda node, build: permuted(build, node.x, (0, *per_axis("dims", node.get("dims"), node.rank - 1))),
+    }
+)
 
 # What is not followed, and why.
 

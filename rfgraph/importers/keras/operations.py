@@ -65,11 +65,6 @@ def _triangle(node: Node, build: Builder) -> Made:
     return operations.band(build, node.x, -k if _name(node) == "Triu" else None, k if _name(node) == "Tril" else None)
 
 
-@HANDLERS.handles(*_ops(*(UNARY.keys() - {"Tril", "Triu"})))
-def _unary(node: Node, build: Builder) -> Made:
-    return pointwise(build, UNARY[_name(node)], node.x)
-
-
 @HANDLERS.handles(*_ops(*SEVERAL))
 def _several(node: Node, build: Builder) -> Made:
     if node.op == "ops.Where" and len(node.args) + len(node.kwargs) < 3:
@@ -79,16 +74,6 @@ def _several(node: Node, build: Builder) -> Made:
         leaves = [value for value in flat((node.args, node.kwargs)) if isinstance(value, (Value, bool, int, float))]
         operands = [tensor_of(build, value) for value in leaves]
     return pointwise(build, SEVERAL[_name(node)], *operands)
-
-
-@HANDLERS.handles("ops.Glu")
-def _glu(node: Node, build: Builder) -> Made:
-    return gated(build, node.x, node.axis())
-
-
-@HANDLERS.handles("ops.BatchNorm")
-def _batch_norm(node: Node, build: Builder) -> Made:
-    return _statistics(node, build, node.axis(), node.tensors()[1:])
 
 
 def _statistics(node: Node, build: Builder, axis: int, statistics: Sequence[Value]) -> Value:
@@ -101,19 +86,9 @@ def _statistics(node: Node, build: Builder, axis: int, statistics: Sequence[Valu
     return normed
 
 
-@HANDLERS.handles(*_ops("ZerosLike", "OnesLike", "FullLike", "EmptyLike"))
-def _like(node: Node, build: Builder) -> Made:
-    return build.weight(node.shape, node.name)
-
-
 # Reductions and mixtures.
 
 REDUCTIONS = vocabulary.names("keras", vocabulary.REDUCTIONS)
-
-
-@HANDLERS.handles(*_ops(*REDUCTIONS))
-def _reduce(node: Node, build: Builder) -> Made:
-    return operations.reduced(build, REDUCTIONS[_name(node)], node.x, node.axes(), keepdims=node.flag("keepdims"))
 
 
 @HANDLERS.handles(*_ops("Percentile", "Quantile", "Nanpercentile", "Nanquantile"))
@@ -140,11 +115,6 @@ def _moments(node: Node, build: Builder) -> Made:
     return [build(primitive, node.x), build(primitive, node.x, part="variance")]
 
 
-@HANDLERS.handles(*_ops("Softmax", "LogSoftmax", "Sparsemax"))
-def _softmax(node: Node, build: Builder) -> Made:
-    return operations.mixed(build, "softmax", node.x, *node.axes())
-
-
 @HANDLERS.handles(*_ops("LayerNorm", "RMSNorm", "Normalize"))
 def _layer_norm(node: Node, build: Builder) -> Made:
     if any(not value.constant for value in node.tensors()[1:]):
@@ -166,17 +136,7 @@ def _sort(node: Node, build: Builder) -> Made:
     return operations.mixed(build, "sort", node.x, node.axis())
 
 
-@HANDLERS.handles("ops.TopK")
-def _top_k(node: Node, build: Builder) -> Made:
-    return operations.largest(build, node.x, -1, size("k", node.get("k")))
-
-
 # Products.
-
-
-@HANDLERS.handles("ops.Matmul")
-def _matmul(node: Node, build: Builder) -> Made:
-    return products.product(build, *_pair(node))
 
 
 def _pair(node: Node) -> tuple[Value, Value]:
@@ -223,11 +183,6 @@ def _outer(node: Node, build: Builder) -> Made:
     if node.rank != 1:
         raise UnspelledError("it reads its tensors as rows")
     return build(program.Contract(operands=(("i",), ("j",)), output=("i", "j")), *_pair(node))
-
-
-@HANDLERS.handles("ops.Einsum")
-def _einsum(node: Node, build: Builder) -> Made:
-    return products.summed(build, node.get("subscripts"), node.tensors())
 
 
 @HANDLERS.handles("ops.DotProductAttention")
@@ -406,21 +361,11 @@ def _pad(node: Node, build: Builder) -> Made:
     return build(program.Pad(amounts=pairs("pad_width", entries, node.rank), mode=PADDING_MODES[mode]), node.x)
 
 
-@HANDLERS.handles("ops.Concatenate")
-def _concatenate(node: Node, build: Builder) -> Made:
-    return build(program.Concat(dim=node.axis(default=0)), *node.tensors())
-
-
 @HANDLERS.handles("ops.Append")
 def _append(node: Node, build: Builder) -> Made:
     if node.get("axis") is None:
         raise UnspelledError("it reads its tensors as rows")
     return build(program.Concat(dim=node.axis()), *node.tensors())
-
-
-@HANDLERS.handles("ops.Stack")
-def _stack(node: Node, build: Builder) -> Made:
-    return operations.stack(build, node.tensors(), node.integer("axis", 0))
 
 
 @HANDLERS.handles(*_ops("Hstack", "Vstack", "Dstack"))
@@ -444,11 +389,6 @@ def _split(node: Node, build: Builder) -> Made:
     if len(bounds) > MAX_PIECES + 1:
         raise UnspelledError(f"it makes {len(bounds) - 1} pieces, more than {MAX_PIECES}")
     return [cut(build, node.x, d, a, b, part=str(k)) for k, (a, b) in enumerate(pairwise(bounds))]
-
-
-@HANDLERS.handles("ops.Unstack")
-def _unstack(node: Node, build: Builder) -> Made:
-    return operations.unstack(build, node.x, node.integer("axis", 0))
 
 
 @HANDLERS.handles("ops.GetItem")
@@ -544,12 +484,6 @@ def _roll(node: Node, build: Builder) -> Made:
     return operations.rolled(build, node.x, [whole_number("axis", axis) for axis in axes], shifts)
 
 
-@HANDLERS.handles(*_ops("Flip", "Fliplr", "Flipud"))
-def _flip(node: Node, build: Builder) -> Made:
-    dims = {"ops.Fliplr": (1,), "ops.Flipud": (0,)}.get(node.op) or node.axes()
-    return operations.flipped(build, node.x, dims)
-
-
 @HANDLERS.handles("ops.BroadcastTo")
 def _broadcast_to(node: Node, build: Builder) -> Made:
     shape = node.get("shape")
@@ -587,20 +521,10 @@ def _reshape(node: Node, build: Builder) -> Made:
     return reshaped(build, node.x, completed_of(node, entries, node.shape), resized=node.resized)
 
 
-@HANDLERS.handles("ops.Ravel")
-def _ravel(node: Node, build: Builder) -> Made:
-    return build(program.Reshape(shape=(product(node.shape),)), node.x)
-
-
 @HANDLERS.handles("ops.Transpose")
 def _transpose(node: Node, build: Builder) -> Made:
     stated = node.get("axes")
     return permuted(build, node.x, None if stated is None else per_axis("axes", stated, node.rank))
-
-
-@HANDLERS.handles("ops.Swapaxes")
-def _swapaxes(node: Node, build: Builder) -> Made:
-    return permuted(build, node.x, operations.swapped(node.rank, node.axis("axis1"), node.axis("axis2")))
 
 
 @HANDLERS.handles("ops.Moveaxis")
@@ -683,6 +607,38 @@ def _groups(side: str) -> list[list[str]]:
             groups.append([token])
     return groups
 
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        (*_ops(*(UNARY.keys() - {"Tril", "Triu"})),): lambda node, build: pointwise(build, UNARY[_name(node)], node.x),
+        "ops.Glu": lambda node, build: gated(build, node.x, node.axis()),
+        "ops.BatchNorm": lambda node, build: _statistics(node, build, node.axis(), node.tensors()[1:]),
+        (*_ops("ZerosLike", "OnesLike", "FullLike", "EmptyLike"),): lambda node, build: build.weight(
+            node.shape, node.name
+        ),
+        (*_ops(*REDUCTIONS),): lambda node, build: operations.reduced(
+            build, REDUCTIONS[_name(node)], node.x, node.axes(), keepdims=node.flag("keepdims")
+        ),
+        (*_ops("Softmax", "LogSoftmax", "Sparsemax"),): lambda node, build: operations.mixed(
+            build, "softmax", node.x, *node.axes()
+        ),
+        "ops.TopK": lambda node, build: operations.largest(build, node.x, -1, size("k", node.get("k"))),
+        "ops.Matmul": lambda node, build: products.product(build, *_pair(node)),
+        "ops.Einsum": lambda node, build: products.summed(build, node.get("subscripts"), node.tensors()),
+        "ops.Concatenate": lambda node, build: build(program.Concat(dim=node.axis(default=0)), *node.tensors()),
+        "ops.Stack": lambda node, build: operations.stack(build, node.tensors(), node.integer("axis", 0)),
+        "ops.Unstack": lambda node, build: operations.unstack(build, node.x, node.integer("axis", 0)),
+        (*_ops("Flip", "Fliplr", "Flipud"),): lambda node, build: operations.flipped(
+            build, node.x, {"ops.Fliplr": (1,), "ops.Flipud": (0,)}.get(node.op) or node.axes()
+        ),
+        "ops.Ravel": lambda node, build: build(program.Reshape(shape=(product(node.shape),)), node.x),
+        "ops.Swapaxes": lambda node, build: permuted(
+            build, node.x, operations.swapped(node.rank, node.axis("axis1"), node.axis("axis2"))
+        ),
+    }
+)
 
 # What is not followed, and why.
 

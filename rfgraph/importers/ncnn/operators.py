@@ -27,6 +27,7 @@ from rfgraph.importers.spelling import operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
 from rfgraph.importers.spelling.attention import summed, weights
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.operations import pointwise
 
 # Functions of one element, and of several blobs.
 
@@ -47,21 +48,11 @@ def _unary(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function=UNARY[node.op]), node.x)
 
 
-@HANDLERS.handles("Split")
-def _copies(node: Node, build: Builder) -> Made:
-    return [node.x] * len(node.outputs)
-
-
 def _numbered(node: Node, functions: Sequence[str], default: int = 0) -> str:
     number = node.integer_of(0, default)
     if not 0 <= number < len(functions):
         raise UnspelledError(f"its op_type {number} is not known")
     return functions[number]
-
-
-@HANDLERS.handles("UnaryOp")
-def _unary_op(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function=_numbered(node, UNARY_OPS)), node.x)
 
 
 @HANDLERS.handles("BinaryOp", "Eltwise")
@@ -359,16 +350,6 @@ def _lrn(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function="local_response_norm"), node.x)
 
 
-@HANDLERS.handles("Softmax")
-def _softmax(node: Node, build: Builder) -> Made:
-    return operations.mixed(build, "softmax", node.x, node.integer_of(0))
-
-
-@HANDLERS.handles("CumulativeSum")
-def _cumulative(node: Node, build: Builder) -> Made:
-    return operations.cumulated(build, node.x, node.integer_of(0))
-
-
 REDUCTIONS = ("sum", "l1", "sum_square", "mean", "max", "min", "prod", "l1", "l2", "log_sum", "log_sum_exp")
 
 
@@ -388,11 +369,6 @@ def _reduce(node: Node, build: Builder) -> Made:
     if len(dims) == rank and not keepdims:  # a blob has one dimension at least
         return build(program.Unsqueeze(dims=(0,)), output)
     return output
-
-
-@HANDLERS.handles("GLU")
-def _glu(node: Node, build: Builder) -> Made:
-    return operations.gated(build, node.x, node.integer_of(0))
 
 
 # Products and recurrences.
@@ -438,11 +414,6 @@ def _gemm(node: Node, build: Builder) -> Made:
     return matrix if added is None else build(program.Pointwise(function="add"), matrix, added)
 
 
-@HANDLERS.handles("MatMul")
-def _matmul(node: Node, build: Builder) -> Made:
-    return products.product(build, node.x, node.input(1), (False, node.integer_of(0)))
-
-
 #: Recurrences -> how many matrices they have for each of inputs and states.
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
@@ -473,11 +444,6 @@ def _attention(node: Node, build: Builder) -> Made:
 
 
 # Elements moved, dropped, added.
-
-
-@HANDLERS.handles("Concat")
-def _concat(node: Node, build: Builder) -> Made:
-    return operations.concat(build, node.tensors(), node.integer_of(0))
 
 
 @HANDLERS.handles("Slice")
@@ -556,11 +522,6 @@ def _tile(node: Node, build: Builder) -> Made:
 
 
 # Numbering.
-
-
-@HANDLERS.handles("Flatten")
-def _flatten(node: Node, build: Builder) -> Made:
-    return build(program.Reshape(shape=(product(node.shape()),)), node.x)
 
 
 def _named(node: Node, word: str) -> Dim:
@@ -649,10 +610,23 @@ def _memory(node: Node, build: Builder) -> Made:
     return build.learn(weight, node.name) if product(weight.shape or (1,)) != 1 else weight
 
 
-@HANDLERS.handles("Embed")
-def _embed(node: Node, build: Builder) -> Made:
-    return build(program.Take(dim=0), build.weight((node.integer_of(1), node.integer_of(0))), node.x)
+# Ops that one expression spells.
 
+HANDLERS.spells(
+    {
+        "Split": lambda node, build: [node.x] * len(node.outputs),
+        "UnaryOp": lambda node, build: pointwise(build, _numbered(node, UNARY_OPS), node.x),
+        "Softmax": lambda node, build: operations.mixed(build, "softmax", node.x, node.integer_of(0)),
+        "CumulativeSum": lambda node, build: operations.cumulated(build, node.x, node.integer_of(0)),
+        "GLU": lambda node, build: operations.gated(build, node.x, node.integer_of(0)),
+        "MatMul": lambda node, build: products.product(build, node.x, node.input(1), (False, node.integer_of(0))),
+        "Concat": lambda node, build: operations.concat(build, node.tensors(), node.integer_of(0)),
+        "Flatten": lambda node, build: build(program.Reshape(shape=(product(node.shape()),)), node.x),
+        "Embed": lambda node, build: build(
+            program.Take(dim=0), build.weight((node.integer_of(1), node.integer_of(0))), node.x
+        ),
+    }
+)
 
 # What reads all of its input, or is not followed, and why.
 

@@ -13,7 +13,7 @@ from rfgraph.importers.spelling import operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, whole_number
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
-from rfgraph.importers.spelling.operations import band, mixed
+from rfgraph.importers.spelling.operations import band, mixed, pointwise
 
 # Functions of one element.
 
@@ -69,21 +69,11 @@ def _old_broadcast(node: Node, build: Builder) -> Value:
     return build(program.Unsqueeze(dims=tuple(range(own, own + missing))), node.input(1), part="broadcast")
 
 
-@HANDLERS.handles("SwiGLU")
-def _swiglu(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function="mul"), node.input(0), node.input(1))
-
-
 @HANDLERS.handles("Cast", weights=())
 def _cast(node: Node, build: Builder) -> Made:
     to = node.get("to")
     function = "to_float" if to in _FLOATS else "to_bool" if to == _BOOL else "to_integer"
     return build(program.Pointwise(function=function), node.input(0))
-
-
-@HANDLERS.handles("Dropout", weights=())
-def _dropout(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function="dropout"), node.input(0)), build.weight(node.input(0).shape)
 
 
 @HANDLERS.handles("BatchNormalization", weights=(1, 2), named=1)
@@ -134,11 +124,6 @@ GLOBAL_POOLS = {
 }  # fmt: skip
 
 
-@HANDLERS.handles(*GLOBAL_POOLS, weights=())
-def _global_pool(node: Node, build: Builder) -> Made:
-    return build(program.Reduce(function=GLOBAL_POOLS[node.op], dims=tuple(range(2, node.rank()))), node.x)
-
-
 @HANDLERS.handles("Softmax", "LogSoftmax", "Hardmax", weights=())
 def _softmax(node: Node, build: Builder) -> Made:
     rank = node.rank()
@@ -160,11 +145,6 @@ def _instance_norm(node: Node, build: Builder) -> Made:
     return and_read(node, build, mixed(build, function, node.x, *range(2, node.rank())), 1, 2)
 
 
-@HANDLERS.handles("MeanVarianceNormalization")
-def _mean_variance(node: Node, build: Builder) -> Made:
-    return mixed(build, "instance_norm", node.x, *axes_of(node.get("axes", [0, 2, 3]), node.rank()))
-
-
 @HANDLERS.handles("LpNormalization", "RotaryEmbedding", "CumSum", "CumProd", weights=())
 def _mix_axis(node: Node, build: Builder) -> Made:
     if node.op == "LpNormalization":
@@ -173,11 +153,6 @@ def _mix_axis(node: Node, build: Builder) -> Made:
         return and_read(node, build, mixed(build, "rotary", node.x, -1), 1, 2, 3)
     axis, backward = whole_number("axis", node.required("axis", 1)[0]), bool(node.get("reverse", 0))
     return operations.cumulated(build, node.x, axis, backward=backward, exclusive=bool(node.get("exclusive", 0)))
-
-
-@HANDLERS.handles("TopK")
-def _top_k(node: Node, build: Builder) -> Made:
-    return operations.largest(build, node.x, node.get("axis", -1), node.required("k", 1)[0])
 
 
 @HANDLERS.handles("DFT")
@@ -198,11 +173,6 @@ def _dft(node: Node, build: Builder) -> Made:
         return build(program.Mix(function="dft", dims=(d, last)), node.input(0))
     total = build(program.Reduce(function="dft", dims=(d, last)), node.input(0), part="sum")
     return build(program.Expand(shape=wide), total)
-
-
-@HANDLERS.handles("Det")
-def _det(node: Node, build: Builder) -> Made:
-    return operations.reduced(build, "det", node.x, [-2, -1], keepdims=False)
 
 
 _DIRECTIONS: dict[str, program.Direction] = {
@@ -333,11 +303,6 @@ def _split_heads(build: Builder, value: Value, heads: Any, part: str) -> Value:
 # What reads all of its input, wherever it puts it.
 
 
-@HANDLERS.handles("NonMaxSuppression", "NonZero", "Unique", "Compress", "Multinomial", weights=())
-def _whole(node: Node, build: Builder) -> Made:
-    return build(program.Whole(), *node.tensors())
-
-
 @HANDLERS.handles("RoiAlign", "MaxRoiPool", weights=())
 def _roi(node: Node, build: Builder) -> Made:
     x, boxes = node.shape(0), node.shape(1)
@@ -363,11 +328,6 @@ def _loss(node: Node, build: Builder) -> Made:
 # Operators of com.microsoft that exporters and quantisers write.
 
 
-@HANDLERS.handles("QLinearAdd", "QLinearMul", weights=())
-def _qlinear_binary(node: Node, build: Builder) -> Made:
-    return operations.pointwise(build, node.op[7:].lower(), node.x, node.input(3))
-
-
 @HANDLERS.handles("FastGelu", "BiasGelu", weights=(1,))
 @HANDLERS.handles("QLinearLeakyRelu", "QLinearSigmoid", "QuickGelu", weights=())
 def _contrib_unary(node: Node, build: Builder) -> Made:
@@ -379,3 +339,32 @@ def _contrib_unary(node: Node, build: Builder) -> Made:
 def _skip_layer_norm(node: Node, build: Builder) -> Made:
     total = build(program.Pointwise(function="add"), node.input(0), node.input(1), part="add")
     return mixed(build, "layer_norm", total, -1)
+
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        "SwiGLU": lambda node, build: pointwise(build, "mul", node.x, node.input(1)),
+        "MeanVarianceNormalization": lambda node, build: mixed(
+            build, "instance_norm", node.x, *axes_of(node.get("axes", [0, 2, 3]), node.rank())
+        ),
+        "TopK": lambda node, build: operations.largest(build, node.x, node.get("axis", -1), node.required("k", 1)[0]),
+        "Det": lambda node, build: operations.reduced(build, "det", node.x, [-2, -1], keepdims=False),
+    }
+)
+HANDLERS.spells(
+    {
+        "Dropout": lambda node, build: (pointwise(build, "dropout", node.x), build.weight(node.x.shape)),
+        (*GLOBAL_POOLS,): lambda node, build: build(
+            program.Reduce(function=GLOBAL_POOLS[node.op], dims=tuple(range(2, node.rank()))), node.x
+        ),
+        ("NonMaxSuppression", "NonZero", "Unique", "Compress", "Multinomial"): lambda node, build: build(
+            program.Whole(), *node.tensors()
+        ),
+        ("QLinearAdd", "QLinearMul"): lambda node, build: operations.pointwise(
+            build, node.op[7:].lower(), node.x, node.input(3)
+        ),
+    },
+    weights=(),
+)

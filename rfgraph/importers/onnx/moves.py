@@ -89,16 +89,6 @@ def _gather(node: Node, build: Builder) -> Made:
     return operations.taken(build, node.x, node.get("axis", 0), node.input(1))
 
 
-@HANDLERS.handles("Expand")
-def _expand(node: Node, build: Builder) -> Made:
-    return build(program.Expand(shape=tuple(node.required("shape", 1))), node.x)
-
-
-@HANDLERS.handles("Tile")
-def _tile(node: Node, build: Builder) -> Made:
-    return operations.tile(build, node.x, [whole_number("repeats", count) for count in node.required("repeats", 1)])
-
-
 @HANDLERS.handles("CenterCropPad")
 def _center_crop_pad(node: Node, build: Builder) -> Made:
     wanted = node.stated_integers("shape", 1)
@@ -138,16 +128,6 @@ def _flatten(node: Node, build: Builder) -> Made:
     axis = node.get("axis", 1)
     axis = axis + len(shape) if axis < 0 else axis
     return build(program.Reshape(shape=(product(shape[:axis]), product(shape[axis:]))), node.input(0))
-
-
-@HANDLERS.handles("Squeeze")
-def _squeeze(node: Node, build: Builder) -> Made:
-    return operations.narrowed(build, node.x, node.stated_integers("axes", 1))
-
-
-@HANDLERS.handles("Unsqueeze")
-def _unsqueeze(node: Node, build: Builder) -> Made:
-    return operations.widened(build, node.x, [whole_number("axes", axis) for axis in node.required("axes", 1)])
 
 
 @HANDLERS.handles("Transpose")
@@ -198,26 +178,6 @@ def _size(node: Node, build: Builder) -> Made:
     return build.weight((), node.name) if value.shape is None else build.constant(product(value.shape), name=node.name)
 
 
-@HANDLERS.handles("Range")
-def _range(node: Node, build: Builder) -> Made:
-    return arange(build, [node.input(i) for i in range(3)], node.name)
-
-
-@HANDLERS.handles("RandomNormal", "RandomUniform")
-def _random(node: Node, build: Builder) -> Made:
-    return build.weight(tuple(node.get("shape", ())), node.name)
-
-
-@HANDLERS.handles("RandomNormalLike", "RandomUniformLike")
-def _random_like(node: Node, build: Builder) -> Made:
-    return build.weight(node.input(0).shape, node.name)
-
-
-@HANDLERS.handles("EyeLike")
-def _eye_like(node: Node, build: Builder) -> Made:
-    return replace(build.weight(node.input(0).shape, node.name), numbers=UNSEEN)
-
-
 @HANDLERS.handles("HannWindow", "HammingWindow", "BlackmanWindow")
 def _window_function(node: Node, build: Builder) -> Made:
     size = node.stated("size", 0)
@@ -238,16 +198,6 @@ def _one_hot(node: Node, build: Builder) -> Made:
 
 
 # Sequences and optionals: what is in them is known while the model is read.
-
-
-@HANDLERS.handles("SequenceConstruct")
-def _sequence(node: Node, build: Builder) -> Made:
-    return [tuple(node.tensors())]
-
-
-@HANDLERS.handles("SequenceEmpty")
-def _empty(node: Node, build: Builder) -> Made:
-    return [()]
 
 
 @HANDLERS.handles("SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength")
@@ -298,6 +248,24 @@ def _optional(node: Node, build: Builder) -> Made:
     return [item]
 
 
-@HANDLERS.handles("OptionalHasElement")
-def _has_element(node: Node, build: Builder) -> Made:
-    return build.constant(int(node.item(0) is not None), name=node.name)
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        "Expand": lambda node, build: build(program.Expand(shape=tuple(node.required("shape", 1))), node.x),
+        "Tile": lambda node, build: operations.tile(
+            build, node.x, [whole_number("repeats", count) for count in node.required("repeats", 1)]
+        ),
+        "Squeeze": lambda node, build: operations.narrowed(build, node.x, node.stated_integers("axes", 1)),
+        "Unsqueeze": lambda node, build: operations.widened(
+            build, node.x, [whole_number("axes", axis) for axis in node.required("axes", 1)]
+        ),
+        "Range": lambda node, build: arange(build, [node.input(i) for i in range(3)], node.name),
+        ("RandomNormal", "RandomUniform"): lambda node, build: build.weight(tuple(node.get("shape", ())), node.name),
+        ("RandomNormalLike", "RandomUniformLike"): lambda node, build: build.weight(node.x.shape, node.name),
+        "EyeLike": lambda node, build: replace(build.weight(node.x.shape, node.name), numbers=UNSEEN),
+        "SequenceConstruct": lambda node, build: [tuple(node.tensors())],
+        "SequenceEmpty": lambda node, build: [()],
+        "OptionalHasElement": lambda node, build: build.constant(int(node.item(0) is not None), name=node.name),
+    }
+)

@@ -82,11 +82,6 @@ def _reduce(node: Node, build: Builder) -> Made:
     return operations.reduced(build, REDUCTIONS[node.op], node.x, axes, keepdims=keepdims)
 
 
-@HANDLERS.handles("SoftMax", "LogSoftmax", weights=())
-def _softmax(node: Node, build: Builder) -> Made:
-    return operations.mixed(build, "softmax", node.x, node.number("axis", -1 if node.op == "LogSoftmax" else 1))
-
-
 @HANDLERS.handles("MVN", "NormalizeL2", weights=())
 def _normalise(node: Node, build: Builder) -> Made:
     rank = node.rank()
@@ -118,11 +113,6 @@ def _response_norm(node: Node, build: Builder) -> Made:
 def _cumulative(node: Node, build: Builder) -> Made:
     backward, exclusive = node.flag("reverse"), node.flag("exclusive")
     return operations.cumulated(build, node.x, node.integer("axis", 1), backward=backward, exclusive=exclusive)
-
-
-@HANDLERS.handles("TopK", weights=())
-def _top_k(node: Node, build: Builder) -> Made:
-    return operations.largest(build, node.x, node.number("axis"), node.sizes("k", 1)[0])
 
 
 # Windows.
@@ -472,21 +462,11 @@ def _split(node: Node, build: Builder) -> Made:
     return operations.split(build, node.x, axis, sizes, node.names)
 
 
-@HANDLERS.handles("Concat", weights=())
-def _concat(node: Node, build: Builder) -> Made:
-    return operations.concat(build, node.tensors(), node.number("axis"))
-
-
 @HANDLERS.handles("Gather", weights=(0,))
 def _gather(node: Node, build: Builder) -> Made:
     if node.number("batch_dims", 0):
         raise UnspelledError("its indices say which elements it reads, other ones in each batch")
     return operations.taken(build, node.x, node.integer("axis", 2), node.input(1))
-
-
-@HANDLERS.handles("Tile", weights=())
-def _tile(node: Node, build: Builder) -> Made:
-    return operations.tile_as_numpy(build, node.x, node.integers("repeats", 1))
 
 
 @HANDLERS.handles("Broadcast", weights=())
@@ -510,11 +490,6 @@ def _roll(node: Node, build: Builder) -> Made:
     return operations.rolled(build, node.x, axes, shifts)
 
 
-@HANDLERS.handles("OneHot", weights=())
-def _one_hot(node: Node, build: Builder) -> Made:
-    return operations.one_hot(build, node.x, node.sizes("depth", 1)[0], node.number("axis", -1), node.name)
-
-
 # Numbering.
 
 
@@ -531,38 +506,7 @@ def _reshape(node: Node, build: Builder) -> Made:
     return build(program.Reshape(shape=completed(sizes, shape, node.name)), node.x)
 
 
-@HANDLERS.handles("Squeeze", weights=())
-def _squeeze(node: Node, build: Builder) -> Made:
-    axes = [] if node.optional(1) is None else node.integers("axes", 1)
-    return operations.narrowed(build, node.x, axes or None)
-
-
-@HANDLERS.handles("Unsqueeze", weights=())
-def _unsqueeze(node: Node, build: Builder) -> Made:
-    return operations.widened(build, node.x, node.integers("axes", 1))
-
-
-@HANDLERS.handles("Transpose", weights=())
-def _transpose(node: Node, build: Builder) -> Made:
-    return operations.permuted(build, node.x, node.integers("order", 1) or None)
-
-
 # Constants, and what is known from shapes.
-
-
-@HANDLERS.handles("ShapeOf", weights=())
-def _shape_of(node: Node, build: Builder) -> Made:
-    return operations.shape_constant(build, node.x.shape, node.name)
-
-
-@HANDLERS.handles("Range", weights=())
-def _range(node: Node, build: Builder) -> Made:
-    return arange(build, [node.input(i) for i in range(3)], node.name)
-
-
-@HANDLERS.handles("RandomUniform", "Eye", weights=())
-def _random(node: Node, build: Builder) -> Made:
-    return build.weight(node.stated_shape, node.name)
 
 
 @HANDLERS.handles("ReadValue", weights=())
@@ -572,10 +516,31 @@ def _read_value(node: Node, build: Builder) -> Made:
     return build.weight(node.stated_shape, node.name)
 
 
-@HANDLERS.handles("Assign", weights=())
-def _assign(node: Node, build: Builder) -> Made:
-    return node.x
+# Ops that one expression spells.
 
+HANDLERS.spells(
+    {
+        ("SoftMax", "LogSoftmax"): lambda node, build: operations.mixed(
+            build, "softmax", node.x, node.number("axis", -1 if node.op == "LogSoftmax" else 1)
+        ),
+        "TopK": lambda node, build: operations.largest(build, node.x, node.number("axis"), node.sizes("k", 1)[0]),
+        "Concat": lambda node, build: operations.concat(build, node.tensors(), node.number("axis")),
+        "Tile": lambda node, build: operations.tile_as_numpy(build, node.x, node.integers("repeats", 1)),
+        "OneHot": lambda node, build: operations.one_hot(
+            build, node.x, node.sizes("depth", 1)[0], node.number("axis", -1), node.name
+        ),
+        "Squeeze": lambda node, build: operations.narrowed(
+            build, node.x, ([] if node.optional(1) is None else node.integers("axes", 1)) or None
+        ),
+        "Unsqueeze": lambda node, build: operations.widened(build, node.x, node.integers("axes", 1)),
+        "Transpose": lambda node, build: operations.permuted(build, node.x, node.integers("order", 1) or None),
+        "ShapeOf": lambda node, build: operations.shape_constant(build, node.x.shape, node.name),
+        "Range": lambda node, build: arange(build, [node.input(i) for i in range(3)], node.name),
+        ("RandomUniform", "Eye"): lambda node, build: build.weight(node.stated_shape, node.name),
+        "Assign": lambda node, build: node.x,
+    },
+    weights=(),
+)
 
 # What reads all of its input, or is not followed, and why.
 

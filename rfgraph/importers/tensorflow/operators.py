@@ -69,11 +69,6 @@ def _each(node: Node, build: Builder) -> Made:
     return outputs
 
 
-@HANDLERS.handles("Enter", "RefEnter", "LoopCond", "ReadVariableOp")
-def _enter(node: Node, build: Builder) -> Made:
-    return node.inputs[0]
-
-
 #: Those of which a constant is learned, in either place: a bias, a scale.
 SCALES = ("Add", "AddV2", "Mul")
 
@@ -93,11 +88,6 @@ def _floor_div(node: Node, build: Builder) -> Made:
     # Constants divide towards zero; a less its remainder divides exactly.
     rest = build(program.Pointwise(function="mod"), a, b)
     return build(program.Pointwise(function="div"), build(program.Pointwise(function="sub"), a, rest), b)
-
-
-@HANDLERS.handles("Select")
-def _select(node: Node, build: Builder) -> Made:
-    return operations.chosen(build, *node.tensors()[:3])
 
 
 @HANDLERS.handles("Cast")
@@ -121,11 +111,6 @@ def _old_batch_norm(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function="batch_norm"), node.input(0))
 
 
-@HANDLERS.handles("AdjustContrastv2")
-def _contrast(node: Node, build: Builder) -> Made:
-    return operations.mixed(build, "instance_norm", node.x, -3, -2)
-
-
 # Reductions and mixtures.
 
 REDUCTIONS = vocabulary.names("tensorflow", vocabulary.REDUCTIONS)
@@ -135,21 +120,6 @@ REDUCTIONS = vocabulary.names("tensorflow", vocabulary.REDUCTIONS)
 def _reduce(node: Node, build: Builder) -> Made:
     axes, keepdims = node.integers("reduction axes", 1), node.flag("keep_dims")
     return operations.reduced(build, REDUCTIONS[node.op], node.x, axes, keepdims=keepdims)
-
-
-@HANDLERS.handles("ArgMax", "ArgMin")
-def _arg(node: Node, build: Builder) -> Made:
-    return operations.reduced(build, node.op[3:].lower(), node.x, [node.integer("dimension", 1)], keepdims=False)
-
-
-@HANDLERS.handles("Softmax", "LogSoftmax")
-def _softmax(node: Node, build: Builder) -> Made:
-    return operations.mixed(build, "softmax", node.x, -1)
-
-
-@HANDLERS.handles("L2Loss")
-def _total(node: Node, build: Builder) -> Made:
-    return operations.reduced(build, "sum", node.x, range(node.rank()), keepdims=False)
 
 
 @HANDLERS.handles("SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits")
@@ -174,16 +144,6 @@ def _cumulate(node: Node, build: Builder) -> Made:
 def _top_k(node: Node, build: Builder) -> Made:
     count: Dim = node.number("k") if node.op == "TopK" else node.numbers("k", 1)[0]
     return operations.largest(build, node.x, -1, count)
-
-
-@HANDLERS.handles("InTopKV2", "InTopK")
-def _in_top_k(node: Node, build: Builder) -> Made:
-    return operations.reduced(build, "any", node.x, [1], keepdims=False)
-
-
-@HANDLERS.handles("Where")
-def _where(node: Node, build: Builder) -> Made:
-    return build(program.Whole(shape=(unknown(f"{node.name}.count"), node.rank())), node.input(0))
 
 
 @HANDLERS.handles("Unique", "UniqueV2")
@@ -270,11 +230,6 @@ def _bounds(node: Node, i: int, masks: dict[str, int], mask: str) -> Sequence[Di
     return node.amounts(mask.partition("_")[0], i)
 
 
-@HANDLERS.handles("Slice")
-def _slice(node: Node, build: Builder) -> Made:
-    return operations.box(build, node.x, node.amounts("begin", 1), node.amounts("size", 2))
-
-
 @HANDLERS.handles("Split")
 def _split(node: Node, build: Builder) -> Made:
     count = node.number("num_split")
@@ -291,11 +246,6 @@ def _split_v(node: Node, build: Builder) -> Made:
 def _unpack(node: Node, build: Builder) -> Made:
     count = node.number("num")
     return operations.unstack(build, node.input(0), node.number("axis", 0), count, node.outputs(min(count, 1 << 16)))
-
-
-@HANDLERS.handles("Pack")
-def _pack(node: Node, build: Builder) -> Made:
-    return operations.stack(build, node.tensors(), node.number("axis", 0))
 
 
 @HANDLERS.handles("ConcatV2", "Concat", "QuantizedConcat")
@@ -316,32 +266,12 @@ def _gather(node: Node, build: Builder) -> Made:
     return operations.taken(build, node.x, node.integer("axis", 2) if node.op == "GatherV2" else 0, node.input(1))
 
 
-@HANDLERS.handles("Tile")
-def _tile(node: Node, build: Builder) -> Made:
-    return operations.tile(build, node.input(0), node.integers("multiples", 1))
-
-
-@HANDLERS.handles("BroadcastTo")
-def _broadcast_to(node: Node, build: Builder) -> Made:
-    return build(program.Expand(shape=node.sizes("shape", 1)), node.input(0))
-
-
-@HANDLERS.handles("Roll")
-def _roll(node: Node, build: Builder) -> Made:
-    return operations.rolled(build, node.x, node.integers("axis", 2), node.integers("shift", 1))
-
-
 @HANDLERS.handles("ReverseV2", "Reverse")
 def _reverse(node: Node, build: Builder) -> Made:
     stated = node.integers("axes", 1)
     flags = node.op == "Reverse"
     dims = [d for d, turned in enumerate(stated) if turned] if flags else axes_of(stated, node.rank())
     return operations.flipped(build, node.x, dims)
-
-
-@HANDLERS.handles("OneHot")
-def _one_hot(node: Node, build: Builder) -> Made:
-    return operations.one_hot(build, node.input(0), node.numbers("depth", 1)[0], node.number("axis", -1), node.name)
 
 
 # Numbering.
@@ -354,22 +284,6 @@ def _reshape(node: Node, build: Builder) -> Made:
     return with_range(node, build, reshaped)
 
 
-@HANDLERS.handles("Squeeze")
-def _squeeze(node: Node, build: Builder) -> Made:
-    stated = node.get("squeeze_dims") or node.get("axis")
-    return operations.narrowed(build, node.x, node.several("squeeze_dims") if stated else None)
-
-
-@HANDLERS.handles("ExpandDims")
-def _expand_dims(node: Node, build: Builder) -> Made:
-    return operations.widened(build, node.x, [node.integer("axis", 1)])
-
-
-@HANDLERS.handles("Transpose", "ConjugateTranspose")
-def _transpose(node: Node, build: Builder) -> Made:
-    return operations.permuted(build, node.x, node.integers("permutation", 1))
-
-
 # Constants, and what is known from shapes.
 
 
@@ -378,11 +292,6 @@ def _variable(node: Node, build: Builder) -> Made:
     shape = node.get("shape")
     known = isinstance(shape, tuple) and all(size >= 0 for size in shape)
     return build.weight(shape if known else None, node.name)
-
-
-@HANDLERS.handles("Shape", "VariableShape")
-def _shape(node: Node, build: Builder) -> Made:
-    return operations.shape_constant(build, node.x.shape, node.name)
 
 
 @HANDLERS.handles("Rank")
@@ -395,21 +304,6 @@ def _rank(node: Node, build: Builder) -> Made:
 def _size(node: Node, build: Builder) -> Made:
     shape = node.input(0).shape
     return build.weight((), node.name) if shape is None else build.constant(product(shape), name=node.name)
-
-
-@HANDLERS.handles("Range")
-def _range(node: Node, build: Builder) -> Made:
-    return operations.arange(build, node.tensors()[:3], node.name)
-
-
-@HANDLERS.handles("LinSpace")
-def _linspace(node: Node, build: Builder) -> Made:
-    return build.weight((node.numbers("number", 2)[0],), node.name)
-
-
-@HANDLERS.handles("Fill")
-def _fill(node: Node, build: Builder) -> Made:
-    return operations.filled(build, node.sizes("dims", 0), node.input(1), node.name)
 
 
 @HANDLERS.handles("ZerosLike", "OnesLike")
@@ -432,11 +326,6 @@ def _random(node: Node, build: Builder) -> Made:
     value = node.input(0)
     shape = None if value.data is None else tuple(value.data.elements.flat)
     return build.weight(shape, node.name)
-
-
-@HANDLERS.handles("BroadcastArgs")
-def _broadcast_args(node: Node, build: Builder) -> Made:
-    return build.constant([*broadcast(node.sizes("shape", 0), node.sizes("shape", 1))], name=node.name)
 
 
 # Lists of tensors, as loops over the batch read and write them. Which row a turn reads is not known: rows that are
@@ -517,6 +406,47 @@ def _range_of(node: Node, build: Builder) -> Made:
     # From the extremes of the whole tensor; like the statistics of a norm they are taken as constants.
     return [build.weight(()), build.weight(())]
 
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        ("Enter", "RefEnter", "LoopCond", "ReadVariableOp"): lambda node, build: node.inputs[0],
+        "Select": lambda node, build: operations.chosen(build, *node.tensors()[:3]),
+        "AdjustContrastv2": lambda node, build: operations.mixed(build, "instance_norm", node.x, -3, -2),
+        ("ArgMax", "ArgMin"): lambda node, build: operations.reduced(
+            build, node.op[3:].lower(), node.x, [node.integer("dimension", 1)], keepdims=False
+        ),
+        ("Softmax", "LogSoftmax"): lambda node, build: operations.mixed(build, "softmax", node.x, -1),
+        "L2Loss": lambda node, build: operations.reduced(build, "sum", node.x, range(node.rank()), keepdims=False),
+        ("InTopKV2", "InTopK"): lambda node, build: operations.reduced(build, "any", node.x, [1], keepdims=False),
+        "Where": lambda node, build: build(program.Whole(shape=(unknown(f"{node.name}.count"), node.rank())), node.x),
+        "Slice": lambda node, build: operations.box(build, node.x, node.amounts("begin", 1), node.amounts("size", 2)),
+        "Pack": lambda node, build: operations.stack(build, node.tensors(), node.number("axis", 0)),
+        "Tile": lambda node, build: operations.tile(build, node.x, node.integers("multiples", 1)),
+        "BroadcastTo": lambda node, build: build(program.Expand(shape=node.sizes("shape", 1)), node.x),
+        "Roll": lambda node, build: operations.rolled(
+            build, node.x, node.integers("axis", 2), node.integers("shift", 1)
+        ),
+        "OneHot": lambda node, build: operations.one_hot(
+            build, node.x, node.numbers("depth", 1)[0], node.number("axis", -1), node.name
+        ),
+        "Squeeze": lambda node, build: operations.narrowed(
+            build, node.x, node.several("squeeze_dims") if node.get("squeeze_dims") or node.get("axis") else None
+        ),
+        "ExpandDims": lambda node, build: operations.widened(build, node.x, [node.integer("axis", 1)]),
+        ("Transpose", "ConjugateTranspose"): lambda node, build: operations.permuted(
+            build, node.x, node.integers("permutation", 1)
+        ),
+        ("Shape", "VariableShape"): lambda node, build: operations.shape_constant(build, node.x.shape, node.name),
+        "Range": lambda node, build: operations.arange(build, node.tensors()[:3], node.name),
+        "LinSpace": lambda node, build: build.weight((node.numbers("number", 2)[0],), node.name),
+        "Fill": lambda node, build: operations.filled(build, node.sizes("dims", 0), node.input(1), node.name),
+        "BroadcastArgs": lambda node, build: build.constant(
+            [*broadcast(node.sizes("shape", 0), node.sizes("shape", 1))], name=node.name
+        ),
+    }
+)
 
 # What is not followed, and why.
 

@@ -125,21 +125,6 @@ def _atrous(
     return tuple(dilation[d] for d in layout.dims), tuple(padding[d] for d in layout.dims)
 
 
-@HANDLERS.handles("Conv2D", "QuantizedConv2D", weights=(1,))
-def _conv2d(node: Node, build: Builder) -> Made:
-    return with_range(node, build, _convolved(node, build, node.input(0), node.input(1), 2))
-
-
-@HANDLERS.handles("Conv3D", weights=(1,))
-def _conv3d(node: Node, build: Builder) -> Made:
-    return _convolved(node, build, node.input(0), node.input(1), 3)
-
-
-@HANDLERS.handles("DepthwiseConv2dNative", "QuantizedDepthwiseConv2D", weights=(1,))
-def _depthwise(node: Node, build: Builder) -> Made:
-    return with_range(node, build, _convolved(node, build, node.input(0), node.input(1), 2, depthwise=True))
-
-
 @HANDLERS.handles("_FusedConv2D", "FusedDepthwiseConv2dNative", weights=(1, 2))
 def _fused(node: Node, build: Builder) -> Made:
     functions = node.get("fused_ops") or []
@@ -388,3 +373,19 @@ def _spectrogram(node: Node, build: Builder) -> Made:
     )  # fmt: skip
     frames = build(primitive, node.input(0), part="frames")
     return build(program.Unsqueeze(dims=(0,)), frames)
+
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        ("Conv2D", "QuantizedConv2D"): lambda node, build: with_range(
+            node, build, _convolved(node, build, node.x, node.input(1), 2)
+        ),
+        "Conv3D": lambda node, build: _convolved(node, build, node.x, node.input(1), 3),
+        ("DepthwiseConv2dNative", "QuantizedDepthwiseConv2D"): lambda node, build: with_range(
+            node, build, _convolved(node, build, node.x, node.input(1), 2, depthwise=True)
+        ),
+    },
+    weights=(1,),
+)

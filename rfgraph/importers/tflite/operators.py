@@ -20,7 +20,7 @@ from rfgraph.importers.spelling import operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Node as Base
-from rfgraph.importers.spelling.operations import arange, transposed_crop, weighted
+from rfgraph.importers.spelling.operations import arange, pointwise, transposed_crop, weighted
 
 Made: TypeAlias = "Value | Sequence[Value]"
 
@@ -68,16 +68,6 @@ UNARY = vocabulary.names("tflite", vocabulary.UNARY)
 SEVERAL = vocabulary.names("tflite", vocabulary.SEVERAL)
 
 
-@HANDLERS.handles(*UNARY)
-def _unary(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function=UNARY[node.op]), node.x)
-
-
-@HANDLERS.handles(*SEVERAL)
-def _several(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function=SEVERAL[node.op]), *node.tensors())
-
-
 @HANDLERS.handles("FLOOR_DIV")
 def _floor_div(node: Node, build: Builder) -> Made:
     a, b = node.input(0), node.input(1)
@@ -87,11 +77,6 @@ def _floor_div(node: Node, build: Builder) -> Made:
     floats = [build(program.Pointwise(function="to_float"), value) for value in (a, b)]
     quotient = build(program.Pointwise(function="floor"), build(program.Pointwise(function="div"), *floats))
     return build(program.Pointwise(function="to_integer"), quotient) if whole else quotient
-
-
-@HANDLERS.handles("SELECT")
-def _select(node: Node, build: Builder) -> Made:
-    return operations.chosen(build, node.input(0), node.input(1), node.input(2))
 
 
 @HANDLERS.handles("CAST")
@@ -281,25 +266,10 @@ def _reduce(node: Node, build: Builder) -> Made:
     return operations.reduced(build, REDUCTIONS[node.op], node.x, axes, keepdims=keepdims)
 
 
-@HANDLERS.handles("ARG_MAX", "ARG_MIN")
-def _arg(node: Node, build: Builder) -> Made:
-    return operations.reduced(build, node.op[4:].lower(), node.x, [node.integer("axis", 1)], keepdims=False)
-
-
-@HANDLERS.handles("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION")
-def _mix_last(node: Node, build: Builder) -> Made:
-    return operations.mixed(build, "layer_norm" if node.op == "L2_NORMALIZATION" else "softmax", node.x, -1)
-
-
 @HANDLERS.handles("CUMSUM")
 def _cumulative(node: Node, build: Builder) -> Made:
     backward, exclusive = bool(node.option("Reverse")), bool(node.option("Exclusive"))
     return operations.cumulated(build, node.x, node.integer("axis", 1), backward=backward, exclusive=exclusive)
-
-
-@HANDLERS.handles("TOPK_V2")
-def _top_k(node: Node, build: Builder) -> Made:
-    return operations.largest(build, node.x, -1, node.sizes("k", 1)[0])
 
 
 @HANDLERS.handles("RFFT2D")
@@ -324,11 +294,6 @@ def _fully_connected(node: Node, build: Builder) -> Made:
     rows = tuple(f"b{i}" for i in range(len(shape_of(x)) - 1))
     primitive = program.Contract(operands=((*rows, "k"), ("j", "k")), output=(*rows, "j"))
     return operations.with_bias(build, build(primitive, x, node.input(1)), node.optional(2))
-
-
-@HANDLERS.handles("BATCH_MATMUL")
-def _batch_matmul(node: Node, build: Builder) -> Made:
-    return products.product(build, node.x, node.input(1), (node.option("AdjX"), node.option("AdjY")))
 
 
 # Recurrences. Those over a sequence read all of it; those of one step find what came before in a state, a constant.
@@ -401,11 +366,6 @@ def _pad(node: Node, build: Builder) -> Made:
     return operations.mirror_pad(build, node.x, node.pairs("paddings", 1), mode)
 
 
-@HANDLERS.handles("SLICE")
-def _slice(node: Node, build: Builder) -> Made:
-    return operations.box(build, node.x, node.sizes("begin", 1), node.sizes("size", 2))
-
-
 MASKS = {
     "begin_mask": "BeginMask", "end_mask": "EndMask", "ellipsis_mask": "EllipsisMask", "new_axis_mask": "NewAxisMask",
     "shrink_axis_mask": "ShrinkAxisMask",
@@ -431,46 +391,11 @@ def _split(node: Node, build: Builder) -> Made:
     return operations.split(build, node.x, node.integer("axis", 2), sizes, node.names)
 
 
-@HANDLERS.handles("UNPACK")
-def _unpack(node: Node, build: Builder) -> Made:
-    return operations.unstack(build, node.x, node.setting("Axis"), len(node.outputs), node.names)
-
-
-@HANDLERS.handles("CONCATENATION")
-def _concatenation(node: Node, build: Builder) -> Made:
-    return operations.concat(build, node.tensors(), node.setting("Axis"))
-
-
-@HANDLERS.handles("PACK")
-def _pack(node: Node, build: Builder) -> Made:
-    return operations.stack(build, node.tensors(), node.setting("Axis"))
-
-
 @HANDLERS.handles("GATHER")
 def _gather(node: Node, build: Builder) -> Made:
     if node.setting("BatchDims"):
         raise UnspelledError("its indices say which elements it reads, other ones in each batch")
     return operations.taken(build, node.x, node.setting("Axis"), node.input(1))
-
-
-@HANDLERS.handles("EMBEDDING_LOOKUP")
-def _embedding(node: Node, build: Builder) -> Made:
-    return build(program.Take(dim=0), node.input(1), node.x)
-
-
-@HANDLERS.handles("TILE")
-def _tile(node: Node, build: Builder) -> Made:
-    return operations.tile(build, node.x, node.integers("multiples", 1))
-
-
-@HANDLERS.handles("BROADCAST_TO")
-def _broadcast_to(node: Node, build: Builder) -> Made:
-    return build(program.Expand(shape=tuple(node.sizes("shape", 1))), node.x)
-
-
-@HANDLERS.handles("REVERSE_V2")
-def _reverse(node: Node, build: Builder) -> Made:
-    return operations.flipped(build, node.x, axes_of(node.integers("axes", 1), node.rank()))
 
 
 # Numbering.
@@ -494,58 +419,56 @@ def _squeeze(node: Node, build: Builder) -> Made:
     return build(program.Squeeze(dims=tuple(sorted(dims))), node.x)
 
 
-@HANDLERS.handles("EXPAND_DIMS")
-def _expand_dims(node: Node, build: Builder) -> Made:
-    return operations.widened(build, node.x, [node.integer("axis", 1)])
-
-
-@HANDLERS.handles("TRANSPOSE")
-def _transpose(node: Node, build: Builder) -> Made:
-    return operations.permuted(build, node.x, node.integers("permutation", 1))
-
-
 # Constants, and what is known from shapes.
 
 
-@HANDLERS.handles("SHAPE")
-def _shape(node: Node, build: Builder) -> Made:
-    return operations.shape_constant(build, node.x.shape, node.name)
+# Ops that one expression spells.
 
-
-@HANDLERS.handles("RANK")
-def _rank(node: Node, build: Builder) -> Made:
-    return build.constant(node.rank(), name=node.name)
-
-
-@HANDLERS.handles("BROADCAST_ARGS")
-def _broadcast_args(node: Node, build: Builder) -> Made:
-    return build.constant([*broadcast(node.sizes("shapes", 0), node.sizes("shapes", 1))], name=node.name)
-
-
-@HANDLERS.handles("FILL")
-def _fill(node: Node, build: Builder) -> Made:
-    return operations.filled(build, node.sizes("shape", 0), node.input(1), node.name)
-
-
-@HANDLERS.handles("RANGE")
-def _range(node: Node, build: Builder) -> Made:
-    return arange(build, [node.input(i) for i in range(3)], node.name)
-
-
-@HANDLERS.handles("ZEROS_LIKE")
-def _zeros_like(node: Node, build: Builder) -> Made:
-    return build.weight(node.x.shape, node.name)
-
-
-@HANDLERS.handles("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM")
-def _random(node: Node, build: Builder) -> Made:
-    return build.weight(tuple(node.sizes("shape", 0)), node.name)
-
-
-@HANDLERS.handles("ONE_HOT")
-def _one_hot(node: Node, build: Builder) -> Made:
-    return operations.one_hot(build, node.x, node.sizes("depth", 1)[0], node.setting("Axis"), node.name)
-
+HANDLERS.spells(
+    {
+        (*UNARY,): lambda node, build: pointwise(build, UNARY[node.op], node.x),
+        (*SEVERAL,): lambda node, build: pointwise(build, SEVERAL[node.op], *node.tensors()),
+        "SELECT": lambda node, build: operations.chosen(build, node.x, node.input(1), node.input(2)),
+        ("ARG_MAX", "ARG_MIN"): lambda node, build: operations.reduced(
+            build, node.op[4:].lower(), node.x, [node.integer("axis", 1)], keepdims=False
+        ),
+        ("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION"): lambda node, build: operations.mixed(
+            build, "layer_norm" if node.op == "L2_NORMALIZATION" else "softmax", node.x, -1
+        ),
+        "TOPK_V2": lambda node, build: operations.largest(build, node.x, -1, node.sizes("k", 1)[0]),
+        "BATCH_MATMUL": lambda node, build: products.product(
+            build, node.x, node.input(1), (node.option("AdjX"), node.option("AdjY"))
+        ),
+        "SLICE": lambda node, build: operations.box(build, node.x, node.sizes("begin", 1), node.sizes("size", 2)),
+        "UNPACK": lambda node, build: operations.unstack(
+            build, node.x, node.setting("Axis"), len(node.outputs), node.names
+        ),
+        "CONCATENATION": lambda node, build: operations.concat(build, node.tensors(), node.setting("Axis")),
+        "PACK": lambda node, build: operations.stack(build, node.tensors(), node.setting("Axis")),
+        "EMBEDDING_LOOKUP": lambda node, build: build(program.Take(dim=0), node.input(1), node.x),
+        "TILE": lambda node, build: operations.tile(build, node.x, node.integers("multiples", 1)),
+        "BROADCAST_TO": lambda node, build: build(program.Expand(shape=tuple(node.sizes("shape", 1))), node.x),
+        "REVERSE_V2": lambda node, build: operations.flipped(
+            build, node.x, axes_of(node.integers("axes", 1), node.rank())
+        ),
+        "EXPAND_DIMS": lambda node, build: operations.widened(build, node.x, [node.integer("axis", 1)]),
+        "TRANSPOSE": lambda node, build: operations.permuted(build, node.x, node.integers("permutation", 1)),
+        "SHAPE": lambda node, build: operations.shape_constant(build, node.x.shape, node.name),
+        "RANK": lambda node, build: build.constant(node.rank(), name=node.name),
+        "BROADCAST_ARGS": lambda node, build: build.constant(
+            [*broadcast(node.sizes("shapes", 0), node.sizes("shapes", 1))], name=node.name
+        ),
+        "FILL": lambda node, build: operations.filled(build, node.sizes("shape", 0), node.input(1), node.name),
+        "RANGE": lambda node, build: arange(build, [node.input(i) for i in range(3)], node.name),
+        "ZEROS_LIKE": lambda node, build: build.weight(node.x.shape, node.name),
+        ("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM"): lambda node, build: build.weight(
+            tuple(node.sizes("shape", 0)), node.name
+        ),
+        "ONE_HOT": lambda node, build: operations.one_hot(
+            build, node.x, node.sizes("depth", 1)[0], node.setting("Axis"), node.name
+        ),
+    }
+)
 
 # What reads all of its input, or is not followed, and why.
 

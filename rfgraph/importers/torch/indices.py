@@ -114,20 +114,10 @@ def _part(index: Value, name: str) -> str:
     return "" if index.constant else name
 
 
-@HANDLERS.handles("take")
-def _take(node: Node, build: Builder) -> Made:
-    return _taken(node, build, node.tensor("index"))
-
-
 def _taken(node: Node, build: Builder, index: Value) -> Value:
     """Elements of the tensor as one row."""
     at = shape_of(index)
     return at_each(build, read_whole(build, node.x, (1,) * len(at), _part(index, "sampled")), index, at)
-
-
-@HANDLERS.handles("index_select")
-def _index_select(node: Node, build: Builder) -> Made:
-    return _rows(node, build, node.x, node.dim(), node.tensor("index"))
 
 
 @HANDLERS.handles("index")
@@ -361,11 +351,6 @@ def _put_grid(node: Node, build: Builder, indices: dict[int, Value], values: Val
     return write_grid(build, node.x, values, grid, first=dims[0], adds=bool(node.get("accumulate", False)))
 
 
-@HANDLERS.handles("masked_scatter")
-def _masked_scatter(node: Node, build: Builder) -> Made:
-    return _anywhere(node, build, [node.tensor("source"), node.tensor("mask")], [node.tensor("mask")])
-
-
 def _anywhere(node: Node, build: Builder, whole: Sequence[Value], beside: Sequence[Value] = ()) -> Value:
     """Return the tensor written into at places that are not known: each element may be any of what is written."""
     read = [
@@ -400,3 +385,16 @@ def put_back(build: Builder, cut: Instruction, old: Value, new: Value, part: str
                 return write_at(build, old, new, d, range(*slice(start, stop, step).indices(size)), part)
     read = build(program.Whole(shape=(), bound=BY_INDEX), new, part=f"{part}/written")
     return build(program.Pointwise(function="where"), old, read, part=part)
+
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        "take": lambda node, build: _taken(node, build, node.tensor("index")),
+        "index_select": lambda node, build: _rows(node, build, node.x, node.dim(), node.tensor("index")),
+        "masked_scatter": lambda node, build: _anywhere(
+            node, build, [node.tensor("source"), node.tensor("mask")], [node.tensor("mask")]
+        ),
+    }
+)

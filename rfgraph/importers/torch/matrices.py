@@ -10,6 +10,7 @@ from rfgraph.importers.program.shapes import broadcast
 from rfgraph.importers.spelling import operations, products
 from rfgraph.importers.spelling.arguments import shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.operations import pointwise
 from rfgraph.importers.torch.moves import reshaped
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
@@ -150,16 +151,6 @@ def _at_least(build: Builder, x: Value, rank: int, op: str, k: int = 0) -> Value
     return build(program.Unsqueeze(dims=dims), x, part=f"dims/{k}")
 
 
-@HANDLERS.handles("atleast_1d", "atleast_2d", "atleast_3d")
-def _at_least_dims(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function="identity"), _at_least(build, node.x, int(node.op[8]), node.op))
-
-
-@HANDLERS.handles("fliplr", "flipud")
-def _flips(node: Node, build: Builder) -> Made:
-    return operations.flipped(build, node.x, (1 if node.op == "fliplr" else 0,))
-
-
 @HANDLERS.handles("rot90")
 def _rot90(node: Node, build: Builder) -> Made:
     a, b = (whole_number("dims", d) % node.rank for d in (node.sizes("dims") if "dims" in node.arguments else (0, 1)))
@@ -223,11 +214,6 @@ def _loss(node: Node, build: Builder) -> Made:
     return build(program.Whole(shape=()), *tensors)
 
 
-@HANDLERS.handles("ravel")
-def _ravel(node: Node, build: Builder) -> Made:
-    return reshaped(node, build, (-1,))
-
-
 @HANDLERS.handles("addr")
 def _addr(node: Node, build: Builder) -> Made:
     bias, a, b = node.tensors()[:3]
@@ -254,3 +240,16 @@ def _fake_quantized(node: Node, build: Builder) -> Made:
     ]
     rounded = build(program.Pointwise(function="round"), node.x, *read)
     return [rounded, rounded] if node.op.endswith("cachemask") else rounded
+
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        ("atleast_1d", "atleast_2d", "atleast_3d"): lambda node, build: pointwise(
+            build, "identity", _at_least(build, node.x, int(node.op[8]), node.op)
+        ),
+        ("fliplr", "flipud"): lambda node, build: operations.flipped(build, node.x, (1 if node.op == "fliplr" else 0,)),
+        "ravel": lambda node, build: reshaped(node, build, (-1,)),
+    }
+)

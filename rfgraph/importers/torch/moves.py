@@ -64,11 +64,6 @@ def _narrow(node: Node, build: Builder) -> Made:
     return build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,), whole=True), node.x)
 
 
-@HANDLERS.handles("select", "select_copy")
-def _select(node: Node, build: Builder) -> Made:
-    return operations.taken(build, node.x, node.dim(), build.constant(node.integer("index")))
-
-
 @HANDLERS.handles("chunk", "split", "split_with_sizes", "split_copy", "split_with_sizes_copy", "tensor_split")
 def _split(node: Node, build: Builder) -> Made:
     d = node.dim(default=0)
@@ -86,11 +81,6 @@ def _split(node: Node, build: Builder) -> Made:
     return operations.split(build, node.x, d, [min(each, whole - first) for first in range(0, whole, each)] or [0])
 
 
-@HANDLERS.handles("unbind", "unbind_copy")
-def _unbind(node: Node, build: Builder) -> Made:
-    return operations.unstack(build, node.x, node.dim(default=0), most=MAX_ELEMENTS)
-
-
 @HANDLERS.handles("cat", "concat", "concatenate")
 def _cat(node: Node, build: Builder) -> Made:
     tensors = [tensor for tensor in node.list("tensors") if tensor.shape != (0,)]  # torch lets these pass
@@ -103,16 +93,6 @@ def _cat(node: Node, build: Builder) -> Made:
     return build(program.Concat(dim=d), *(held or tensors))
 
 
-@HANDLERS.handles("stack")
-def _stack(node: Node, build: Builder) -> Made:
-    return operations.stack(build, node.list("tensors"), node.integer("dim", 0))
-
-
-@HANDLERS.handles("embedding")
-def _embedding(node: Node, build: Builder) -> Made:
-    return build(program.Take(dim=0), node.tensor("weight"), node.tensor("indices"))
-
-
 @HANDLERS.handles("roll")
 def _roll(node: Node, build: Builder) -> Made:
     dims = node.get("dims", ())
@@ -121,11 +101,6 @@ def _roll(node: Node, build: Builder) -> Made:
     if not dims:
         raise UnspelledError("it rolls the tensor as one row")
     return operations.rolled(build, node.x, [whole_number("dims", d) for d in dims], shifts)
-
-
-@HANDLERS.handles("flip")
-def _flip(node: Node, build: Builder) -> Made:
-    return operations.flipped(build, node.x, node.dims("dims"))
 
 
 @HANDLERS.handles("expand", "expand_copy", "broadcast_to", "expand_as")
@@ -187,21 +162,6 @@ def _unflatten(node: Node, build: Builder) -> Made:
     return reshaped(node, build, (*node.shape[:d], *inner, *node.shape[d + 1 :]))
 
 
-@HANDLERS.handles("squeeze", "squeeze_copy")
-def _squeeze(node: Node, build: Builder) -> Made:
-    return operations.narrowed(build, node.x, [d for d in node.dims() if d < node.rank and node.shape[d] == 1])
-
-
-@HANDLERS.handles("unsqueeze", "unsqueeze_copy")
-def _unsqueeze(node: Node, build: Builder) -> Made:
-    return operations.widened(build, node.x, [node.dim(rank=node.rank + 1)])
-
-
-@HANDLERS.handles("permute", "permute_copy")
-def _permute(node: Node, build: Builder) -> Made:
-    return operations.permuted(build, node.x, [whole_number("dims", d) for d in node.sizes("dims")])
-
-
 @HANDLERS.handles("transpose", "transpose_copy", "swapaxes", "swapdims", "t", "numpy_T", "adjoint", "mT")
 def _transpose(node: Node, build: Builder) -> Made:
     rank = node.rank
@@ -219,11 +179,6 @@ def _movedim(node: Node, build: Builder) -> Made:
 
 
 # Constants, and sizes.
-
-
-@HANDLERS.handles("zeros", "ones", "full", "empty", "rand", "randn", "randint")
-def _created(node: Node, build: Builder) -> Made:
-    return _filled(node, build, node.sizes("size"))
 
 
 def _filled(node: Node, build: Builder, shape: Shape) -> Value:
@@ -245,11 +200,6 @@ def _filled(node: Node, build: Builder, shape: Shape) -> Value:
 )
 def _created_like(node: Node, build: Builder) -> Made:
     return build.weight(node.x.shape, node.name) if node.x.shape is None else _filled(node, build, node.x.shape)
-
-
-@HANDLERS.handles("new_zeros", "new_ones", "new_full", "new_empty")
-def _created_new(node: Node, build: Builder) -> Made:
-    return _filled(node, build, node.sizes("size"))
 
 
 @HANDLERS.handles("eye", "hann_window", "hamming_window", "linspace", "scalar_tensor")
@@ -280,16 +230,6 @@ def _arange(node: Node, build: Builder) -> Made:
     if any(isinstance(number, Value) for number in (start, stop, step)):
         raise UnspelledError("its length depends on what the network computes")
     return build.weight((unknown(f"{node.name}.length"),), node.name)
-
-
-@HANDLERS.handles("sym_size")
-def _sym_size(node: Node, build: Builder) -> Made:
-    return node.shape[node.dim()]
-
-
-@HANDLERS.handles("sym_numel", "numel")
-def _sym_numel(node: Node, build: Builder) -> Made:
-    return product(node.shape)
 
 
 def _half(a: Any, b: Any) -> Any:
@@ -326,3 +266,37 @@ def _computed_size(node: Node, build: Builder) -> Made:
     except UnspelledError:
         return unknown(node.name)
     return size
+
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        ("select", "select_copy"): lambda node, build: operations.taken(
+            build, node.x, node.dim(), build.constant(node.integer("index"))
+        ),
+        ("unbind", "unbind_copy"): lambda node, build: operations.unstack(
+            build, node.x, node.dim(default=0), most=MAX_ELEMENTS
+        ),
+        "stack": lambda node, build: operations.stack(build, node.list("tensors"), node.integer("dim", 0)),
+        "embedding": lambda node, build: build(program.Take(dim=0), node.tensor("weight"), node.tensor("indices")),
+        "flip": lambda node, build: operations.flipped(build, node.x, node.dims("dims")),
+        ("squeeze", "squeeze_copy"): lambda node, build: operations.narrowed(
+            build, node.x, [d for d in node.dims() if d < node.rank and node.shape[d] == 1]
+        ),
+        ("unsqueeze", "unsqueeze_copy"): lambda node, build: operations.widened(
+            build, node.x, [node.dim(rank=node.rank + 1)]
+        ),
+        ("permute", "permute_copy"): lambda node, build: operations.permuted(
+            build, node.x, [whole_number("dims", d) for d in node.sizes("dims")]
+        ),
+        ("zeros", "ones", "full", "empty", "rand", "randn", "randint"): lambda node, build: _filled(
+            node, build, node.sizes("size")
+        ),
+        ("new_zeros", "new_ones", "new_full", "new_empty"): lambda node, build: _filled(
+            node, build, node.sizes("size")
+        ),
+        "sym_size": lambda node, build: node.shape[node.dim()],
+        ("sym_numel", "numel"): lambda node, build: product(node.shape),
+    }
+)

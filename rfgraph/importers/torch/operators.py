@@ -141,11 +141,6 @@ def _triangle(node: Node, build: Builder) -> Made:
     return band(build, node.x, -k if node.op == "triu" else None, k if node.op == "tril" else None)
 
 
-@HANDLERS.handles("glu")
-def _glu(node: Node, build: Builder) -> Made:
-    return operations.gated(build, node.x, node.dim(default=-1))
-
-
 # Reductions and mixtures.
 
 REDUCTIONS = vocabulary.names("torch", vocabulary.REDUCTIONS)
@@ -168,16 +163,6 @@ def _softmax(node: Node, build: Builder) -> Made:
     return operations.mixed(build, "softmax", node.x, node.dim())
 
 
-@HANDLERS.handles("cumsum", "cumprod", "logcumsumexp")
-def _cumulative(node: Node, build: Builder) -> Made:
-    return operations.cumulated(build, node.x, node.dim())
-
-
-@HANDLERS.handles("cummax", "cummin")
-def _cumulative_pair(node: Node, build: Builder) -> Made:
-    return [operations.cumulated(build, node.x, node.dim())] * 2
-
-
 @HANDLERS.handles("sort", "argsort", "msort")
 def _sort(node: Node, build: Builder) -> Made:
     values = build(program.Mix(function="sort", dims=(node.dim(default=0 if node.op == "msort" else -1),)), node.x)
@@ -188,11 +173,6 @@ def _sort(node: Node, build: Builder) -> Made:
 def _one_of_them(node: Node, build: Builder) -> Made:
     keepdims = bool(node.get("keepdim", False))
     return [operations.reduced(build, "at", node.x, [node.dim(default=-1)], keepdims=keepdims)] * 2
-
-
-@HANDLERS.handles("topk")
-def _top_k(node: Node, build: Builder) -> Made:
-    return operations.largest(build, node.x, node.dim(default=-1), node.size("k"))
 
 
 @HANDLERS.handles(
@@ -301,16 +281,6 @@ def _addmm(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function="add"), product, bias, part="bias")  # of two tensors: it may be a mask
 
 
-@HANDLERS.handles("outer")
-def _outer(node: Node, build: Builder) -> Made:
-    return build(program.Contract(operands=(("i",), ("j",)), output=("i", "j")), *node.tensors()[:2])
-
-
-@HANDLERS.handles("einsum")
-def _einsum(node: Node, build: Builder) -> Made:
-    return products.summed(build, node.get("equation", ""), node.list("tensors"))
-
-
 ATTENTIONS = (
     "scaled_dot_product_attention", "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention",
     "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math",
@@ -336,6 +306,21 @@ def _attention(node: Node, build: Builder) -> Made:
     attended = summed(build, weighed, value, rows, columns)
     return attended if node.op == ATTENTIONS[0] else [attended]
 
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        "glu": lambda node, build: operations.gated(build, node.x, node.dim(default=-1)),
+        ("cumsum", "cumprod", "logcumsumexp"): lambda node, build: operations.cumulated(build, node.x, node.dim()),
+        ("cummax", "cummin"): lambda node, build: [operations.cumulated(build, node.x, node.dim())] * 2,
+        "topk": lambda node, build: operations.largest(build, node.x, node.dim(default=-1), node.size("k")),
+        "outer": lambda node, build: build(
+            program.Contract(operands=(("i",), ("j",)), output=("i", "j")), *node.tensors()[:2]
+        ),
+        "einsum": lambda node, build: products.summed(build, node.get("equation", ""), node.list("tensors")),
+    }
+)
 
 # What reads all of its input, or is not followed, and why.
 
