@@ -13,11 +13,8 @@ from rfgraph.importers import program
 from rfgraph.importers.jax.nodes import HANDLERS, Ints, Made, Node, Operand, ints_of
 from rfgraph.importers.jax.resizes import resize_of_product
 from rfgraph.importers.jax.symbols import closed, has_open, size_of
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, names_of, valued
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import operations, vocabulary
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Dim, Value, names_of, valued
+from rfgraph.importers.spelling import UnspelledError, operations, vocabulary
 
 # Functions of elements at the same index.
 

@@ -13,12 +13,8 @@ from rfgraph.frozen import dataclass
 from rfgraph.importers.keras import hdf5
 from rfgraph.importers.keras.before import modern
 from rfgraph.importers.keras.nodes import HANDLERS, flat, leaves
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.folding import MAX_ELEMENTS
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import archive
-from rfgraph.importers.spelling.arguments import whole_number
+from rfgraph.importers.program import MAX_ELEMENTS, Builder, Shape, Value
+from rfgraph.importers.spelling import archive, whole_number
 from rfgraph.importers.spelling.operations import MAX_PIECES
 
 #: Names are cut to this: those of nested models follow each other.

@@ -12,13 +12,8 @@ from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, einsum_dense, flat, pairs, product_of_last, size
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, product
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import completed, text
-from rfgraph.importers.spelling import vocabulary
-from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Dim, Shape, Value, completed, product, text
+from rfgraph.importers.spelling import UnspelledError, axis_of, per_axis, shape_of, vocabulary, whole_number
 from rfgraph.importers.spelling.operations import (
     KEYS,
     adaptive_pool,

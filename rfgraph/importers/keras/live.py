@@ -25,11 +25,7 @@ from rfgraph.importers.keras.config import Model
 from rfgraph.importers.keras.nodes import flat
 from rfgraph.importers.keras.reader import input_names, lowered
 from rfgraph.importers.lowering.layout import Axes
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.folding import MAX_ELEMENTS
-from rfgraph.importers.program.numbers import Numbers
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import MAX_ELEMENTS, Builder, Numbers, Shape, Value
 
 Config = dict[str, Any]
 

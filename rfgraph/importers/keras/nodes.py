@@ -7,13 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import products
+from rfgraph.importers.program import Builder, Dim, Shape, Value
+from rfgraph.importers.spelling import Handlers, Named, UnspelledError, products
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, per_axis, shape_of, whole_number
-from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.node import Named
 
 Made: TypeAlias = "Value | Sequence[Value]"
 

@@ -23,13 +23,9 @@ from rfgraph.importers.keras.layers import (
 )
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat, pairs, size
 from rfgraph.importers.keras.sequences import attended
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import broadcast, text
-from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, exact_quotient, product, text
+from rfgraph.importers.spelling import UnspelledError, operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import (
     MAX_PIECES,
     MAX_REPEATS,

@@ -39,13 +39,10 @@ from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat
 from rfgraph.importers.keras.weights import learned
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
-from rfgraph.importers.program.dimensions import Dim, Shape, symbol, unknown
-from rfgraph.importers.program.primitives import Program, Value
-from rfgraph.importers.program.shapes import text
-from rfgraph.importers.spelling import archive
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Dim, Program, Shape, Value, symbol, text, unknown
+from rfgraph.importers.spelling import Reader as Base
+from rfgraph.importers.spelling import UnspelledError, archive
 from rfgraph.importers.spelling.operations import pointwise
-from rfgraph.importers.spelling.reader import Reader as Base
 
 #: Models within models, deeper than this, are refused.
 MAX_DEPTH = 32

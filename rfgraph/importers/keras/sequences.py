@@ -10,12 +10,9 @@ from rfgraph.importers import program
 from rfgraph.importers.keras.layers import slid
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat, product_of_last, size
 from rfgraph.importers.keras.weights import cell_weights, cells_of
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, exact_quotient, product
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling.arguments import axis_of, shape_of, whole_number
+from rfgraph.importers.program import Builder, Dim, Value, exact_quotient, product
+from rfgraph.importers.spelling import UnspelledError, axis_of, shape_of, whole_number
 from rfgraph.importers.spelling.attention import causal, is_self
-from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import pointwise
 
 # Recurrences. Every step reads what comes before it; backward ones hand out their steps last first, and then the map is

@@ -10,10 +10,8 @@ from math import prod
 from typing import Any, TypeAlias
 
 from rfgraph.importers.keras.nodes import HANDLERS, Node, einsum_dense, size
-from rfgraph.importers.program.dimensions import Dim, Shape
-from rfgraph.importers.program.primitives import NOTHING, Value
-from rfgraph.importers.spelling.arguments import shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import NOTHING, Dim, Shape, Value
+from rfgraph.importers.spelling import UnspelledError, shape_of, whole_number
 
 #: Cells within cells within cells: no deeper than this.
 MAX_CELLS = 64

@@ -19,14 +19,10 @@ from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.ncnn.file import Layer
 from rfgraph.importers.ncnn.nodes import ABSENT, HANDLERS, SAME_LOWER, SAME_UPPER, Made, Node
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, product
-from rfgraph.importers.program.primitives import NOTHING, Value
-from rfgraph.importers.program.shapes import completed
-from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.program import NOTHING, Builder, Dim, Shape, Value, completed, product
+from rfgraph.importers.spelling import UnspelledError, operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
 from rfgraph.importers.spelling.attention import summed, weights
-from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import pointwise
 
 # Functions of one element, and of several blobs.

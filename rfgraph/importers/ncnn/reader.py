@@ -8,8 +8,7 @@ from functools import partial
 from rfgraph.importers.ncnn.file import Layer, Model, decode
 from rfgraph.importers.ncnn.nodes import HANDLERS, Made, Node
 from rfgraph.importers.ncnn.operators import inner_channels, learned, rank_of
-from rfgraph.importers.program.dimensions import Dim, symbol
-from rfgraph.importers.program.primitives import Given, Program, Value
+from rfgraph.importers.program import Dim, Given, Program, Value, symbol
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.reader import Reader as Base
 

@@ -6,13 +6,10 @@ from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, product, unknown
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.program import Builder, Dim, Value, product, unknown
+from rfgraph.importers.spelling import EVERY, UnspelledError, operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, whole_number
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
-from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
 from rfgraph.importers.spelling.operations import band, mixed, pointwise
 
 # Functions of one element.

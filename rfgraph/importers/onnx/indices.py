@@ -10,11 +10,8 @@ from __future__ import annotations
 
 from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling.arguments import axis_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Dim, Shape, Value
+from rfgraph.importers.spelling import UnspelledError, axis_of, whole_number
 from rfgraph.importers.spelling.sampling import (
     at_each,
     at_stated,

@@ -9,15 +9,8 @@ import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, product
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
-from rfgraph.importers.program.numbers import UNSEEN
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import completed
-from rfgraph.importers.spelling import operations
-from rfgraph.importers.spelling.arguments import axis_of, whole_number
-from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
+from rfgraph.importers.program import MAX_ELEMENTS, MAX_FLOATS, UNSEEN, Builder, Dim, Value, completed, product
+from rfgraph.importers.spelling import EVERY, UnspelledError, axis_of, operations, whole_number
 from rfgraph.importers.spelling.operations import arange
 
 # Elements moved, dropped, added.

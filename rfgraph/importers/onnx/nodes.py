@@ -11,11 +11,9 @@ from typing import Any, TypeAlias
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling.arguments import whole_number
-from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.node import Node as Base
+from rfgraph.importers.program import Builder, Value
+from rfgraph.importers.spelling import Handlers, UnspelledError, whole_number
+from rfgraph.importers.spelling import Node as Base
 
 #: A tensor, or a sequence of tensors.
 Item: TypeAlias = "Value | tuple[Value, ...]"

@@ -9,11 +9,8 @@ from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, unknown
-from rfgraph.importers.program.primitives import CUBIC, Value
-from rfgraph.importers.spelling.arguments import axis_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import CUBIC, Builder, Dim, Shape, Value, unknown
+from rfgraph.importers.spelling import UnspelledError, axis_of, whole_number
 from rfgraph.importers.spelling.sampling import read_whole
 
 # Windows.

@@ -16,14 +16,9 @@ from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.openvino.nodes import HANDLERS, Made, Node
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, product
-from rfgraph.importers.program.primitives import CUBIC
-from rfgraph.importers.program.shapes import completed
-from rfgraph.importers.spelling import operations, products, vocabulary
-from rfgraph.importers.spelling.arguments import axes_of, axis_of, whole_number
+from rfgraph.importers.program import CUBIC, Builder, Dim, Shape, completed, product
+from rfgraph.importers.spelling import UnspelledError, axes_of, axis_of, operations, products, vocabulary, whole_number
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
-from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import arange, weighted
 
 # Functions of one element, and of several tensors.

@@ -9,9 +9,7 @@ from functools import partial
 from rfgraph.importers.openvino import operators as openvino_operators  # noqa: F401  handlers register
 from rfgraph.importers.openvino.file import FLOATS, Layer, Model, Port, decode
 from rfgraph.importers.openvino.nodes import HANDLERS, Made, Node
-from rfgraph.importers.program.dimensions import Shape, symbol
-from rfgraph.importers.program.primitives import Given, Program, Value
-from rfgraph.importers.program.shapes import text
+from rfgraph.importers.program import Given, Program, Shape, Value, symbol, text
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.node import fits
 from rfgraph.importers.spelling.reader import Reader as Base

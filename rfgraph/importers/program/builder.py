@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rfgraph.errors import ModelFileError
-from rfgraph.importers import program
+from rfgraph.importers.program import primitives as program
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.folding import constant, fold, moved

@@ -17,12 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program import CUBIC, MAX_ELEMENTS, MAX_FLOATS, Builder, Value, computed, text
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, bounds, exact_quotient, product, unknown
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
-from rfgraph.importers.program.numbers import computed
-from rfgraph.importers.program.primitives import CUBIC, Value
-from rfgraph.importers.program.shapes import text
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, rank_of, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
 

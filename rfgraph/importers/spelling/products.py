@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.primitives import Contract, Value
+from rfgraph.importers.program import Builder, Contract, Value
 from rfgraph.importers.spelling.arguments import shape_of
 from rfgraph.importers.spelling.handlers import UnspelledError
 

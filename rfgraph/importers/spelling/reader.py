@@ -8,9 +8,7 @@ from typing import ClassVar, TypeVar
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import Builder, Shape, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.node import Call
 

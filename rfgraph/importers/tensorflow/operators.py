@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import broadcast, completed
-from rfgraph.importers.spelling import operations, products, vocabulary
-from rfgraph.importers.spelling.arguments import axes_of, shape_of
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, completed, product, unknown
+from rfgraph.importers.spelling import UnspelledError, axes_of, operations, products, shape_of, vocabulary
 from rfgraph.importers.tensorflow import windows as tensorflow_windows  # noqa: F401  handlers register
 from rfgraph.importers.tensorflow.nodes import BOOL, FLOATS, HANDLERS, Item, Made, Node, Rows, with_range
 from rfgraph.importers.tensorflow.windows import layout_of

@@ -18,14 +18,10 @@ import numpy as np
 from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.program.dimensions import Shape, unknown
-from rfgraph.importers.program.exact import Data
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
-from rfgraph.importers.program.primitives import Given, Program, Value
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import MAX_ELEMENTS, MAX_FLOATS, Data, Given, Program, Shape, Value, unknown
+from rfgraph.importers.spelling import MALFORMED, UnspelledError
+from rfgraph.importers.spelling import Reader as Base
 from rfgraph.importers.spelling.operations import either
-from rfgraph.importers.spelling.reader import MALFORMED
-from rfgraph.importers.spelling.reader import Reader as Base
 from rfgraph.importers.tensorflow import operators as tensorflow_ops  # noqa: F401  handlers register
 from rfgraph.importers.tensorflow import pruning, weights
 from rfgraph.importers.tensorflow.body import (

@@ -8,12 +8,8 @@ from typing import Any
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, product, unknown
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import operations
-from rfgraph.importers.spelling.arguments import shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Dim, Expression, Shape, Value, exact_quotient, product, unknown
+from rfgraph.importers.spelling import UnspelledError, operations, shape_of, whole_number
 from rfgraph.importers.tensorflow.nodes import HANDLERS, Made, Node, with_range
 
 

@@ -12,14 +12,10 @@ from typing import Any, TypeAlias
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, product
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import broadcast, completed, text
-from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, completed, product, text
+from rfgraph.importers.spelling import Handlers, UnspelledError, operations, products, vocabulary
+from rfgraph.importers.spelling import Node as Base
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
-from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.node import Node as Base
 from rfgraph.importers.spelling.operations import arange, pointwise, transposed_crop, weighted
 
 Made: TypeAlias = "Value | Sequence[Value]"

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.program.dimensions import Shape, symbol
-from rfgraph.importers.program.exact import Data
-from rfgraph.importers.program.primitives import Given, Program, Value
+from rfgraph.importers.program import Data, Given, Program, Shape, Value, symbol
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import either
 from rfgraph.importers.spelling.reader import Reader as Base

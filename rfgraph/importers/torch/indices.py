@@ -11,13 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product
+from rfgraph.importers.program import Builder, Dim, Expression, Instruction, Shape, Value, broadcast, product
 from rfgraph.importers.program.folding import constant
-from rfgraph.importers.program.primitives import Instruction, Value
-from rfgraph.importers.program.shapes import broadcast
-from rfgraph.importers.spelling.arguments import shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling import UnspelledError, shape_of, whole_number
 from rfgraph.importers.spelling.sampling import (
     BY_INDEX,
     at_each,

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import broadcast
-from rfgraph.importers.spelling import operations, products
-from rfgraph.importers.spelling.arguments import shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Dim, Value, broadcast
+from rfgraph.importers.spelling import UnspelledError, operations, products, shape_of, whole_number
 from rfgraph.importers.spelling.operations import pointwise
 from rfgraph.importers.torch.moves import reshaped
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node

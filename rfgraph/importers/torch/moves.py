@@ -12,14 +12,9 @@ from typing import Any
 import numpy as np
 
 from rfgraph.importers import program
+from rfgraph.importers.program import MAX_ELEMENTS, Dim, Expression, Shape, Value, completed, product, text, unknown
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
-from rfgraph.importers.program.folding import MAX_ELEMENTS
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import completed, text
-from rfgraph.importers.spelling import operations
-from rfgraph.importers.spelling.arguments import rank_of, shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling import UnspelledError, operations, rank_of, shape_of, whole_number
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node, dim_of
 
 # Elements moved, dropped, added.

@@ -10,15 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Expression, Shape, product
-from rfgraph.importers.program.numbers import UNSEEN
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import broadcast
-from rfgraph.importers.spelling import operations, products, vocabulary
-from rfgraph.importers.spelling.arguments import shape_of
+from rfgraph.importers.program import UNSEEN, Builder, Expression, Shape, Value, broadcast, product
+from rfgraph.importers.spelling import UnspelledError, operations, products, shape_of, vocabulary
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
-from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import band, tensor_of, with_bias
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 

@@ -19,10 +19,7 @@ from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
-from rfgraph.importers.program.dimensions import Shape, names_of, symbol
-from rfgraph.importers.program.numbers import UNSEEN
-from rfgraph.importers.program.primitives import NOTHING, Instruction, Program, Value
-from rfgraph.importers.program.shapes import text
+from rfgraph.importers.program import NOTHING, UNSEEN, Instruction, Program, Shape, Value, names_of, symbol, text
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import either
 from rfgraph.importers.spelling.reader import Reader as Base

@@ -8,14 +8,8 @@ from math import floor, isfinite
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim
-from rfgraph.importers.program.exact import simplest
-from rfgraph.importers.program.primitives import CUBIC
-from rfgraph.importers.program.shapes import text
-from rfgraph.importers.spelling import operations
-from rfgraph.importers.spelling.arguments import shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import CUBIC, Builder, Dim, simplest, text
+from rfgraph.importers.spelling import UnspelledError, operations, shape_of, whole_number
 from rfgraph.importers.spelling.operations import KEYS, weighted
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
