@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from rfgraph.algebra.window import EMPTY, IDENTITY, MAX_PERIOD, Window
-from rfgraph.errors import AttributeValueError, CycleError, GraphError, MissingExtraError
+from rfgraph.errors import AttributeValueError, CycleError, GraphError, Needed
 from rfgraph.frozen import dataclass
 from rfgraph.passes.fold import Domain, folded
 
@@ -189,13 +189,9 @@ def solve_arrays(
 def _solved(
     starts: Integers, tails: Integers, ops: Integers, windows: Sequence[Sequence[Window]], source: int
 ) -> ArrayFields:
-    try:
+    with Needed("numba", "a network as arrays", "'rfgraph[fast]'"):
         from rfgraph.fast import kernels as jit
         from rfgraph.fast import renumbering as nearby
-    except ModuleNotFoundError as error:
-        if error.name != "numba":
-            raise
-        raise MissingExtraError("networks as arrays need numba: pip install 'rfgraph[fast]'") from error
     phases = lcm(*(window.period for row in windows for window in row))
     run, given, old = jit.in_order, (starts[:-1], starts[1:], tails, ops, source), None
     integers: Any = np.int32  # half the memory, and so half the time, of what most networks would need

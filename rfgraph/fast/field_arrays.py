@@ -23,11 +23,7 @@ _LARGE = 1 << 62
 
 
 def of_states(
-    axes: tuple[str, ...],
-    nodes: tuple[Hashable, ...],
-    states: Collection[int],
-    strides: IntegerArray,
-    lanes: Lanes,
+    axes: tuple[str, ...], nodes: tuple[Hashable, ...], states: Collection[int], strides: IntegerArray, lanes: Lanes
 ) -> Numbers:
     """Return the numbers of a plain network.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from rfgraph.errors import MissingExtraError, ModelFileError
+from rfgraph.errors import ModelFileError, Needed
 from rfgraph.frozen import dataclass
 from rfgraph.graph.network import Network
 from rfgraph.importers.garbage import uncollected
@@ -419,13 +419,8 @@ def _needing(package: str, module: str, what: str, extra: str = "") -> Any:
     MissingExtraError
         If the package is not installed.
     """
-    try:
+    with Needed(package, what, f"'rfgraph[{extra or package.rpartition('.')[2]}]'"):
         return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{package}.".startswith(f"{error.name}."):
-            raise
-        name = package.rpartition(".")[2]
-        raise MissingExtraError(f"{what} needs {name}: pip install 'rfgraph[{extra or name}]'") from error
 
 
 def is_read_anew(model: object, input_size: InputSize) -> bool:

@@ -6,18 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rfgraph.frozen import dataclass
-from rfgraph.present.rows import (
-    Column,
-    Document,
-    Records,
-    Sheet,
-    across,
-    counted,
-    digits,
-    envelope,
-    number,
-    truth,
-)
+from rfgraph.present.rows import Column, Document, Records, Sheet, across, counted, digits, envelope, number, truth
 from rfgraph.questions.records import exact
 
 if TYPE_CHECKING:

@@ -31,11 +31,7 @@ Config = dict[str, Any]
 
 
 def graph_of(
-    model: Any,
-    example: Any,
-    treat: Mapping[str, str] | None = None,
-    input_size: Any = None,
-    axes: Axes | None = None,
+    model: Any, example: Any, treat: Mapping[str, str] | None = None, input_size: Any = None, axes: Axes | None = None
 ) -> nx.DiGraph[Any]:
     """Return the network graph of a live model; with an input size it is read, or called, for that size.
 

@@ -13,14 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.keras.layers import (
-    completed_of,
-    depthwise,
-    fitted,
-    mixed_channels,
-    slid,
-    transposed,
-)
+from rfgraph.importers.keras.layers import completed_of, depthwise, fitted, mixed_channels, slid, transposed
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat, pairs, size
 from rfgraph.importers.keras.sequences import attended
 from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, exact_quotient, product, text
