@@ -214,12 +214,7 @@ def _solved(
             if old is not None:
                 del given  # memory that is not needed any more
                 fields, state = nearby.put_back(old, fields, state, len(ops))
-            if len(distinct) == 1:
-                of_axis = np.broadcast_to(fields, (len(ops), len(alike), fields.shape[2]))  # no memory of its own
-            else:
-                of_axis = fields if distinct == alike else fields[:, [distinct.index(axis) for axis in alike]]
-            first, last = of_axis[..., :phases], of_axis[..., phases : 2 * phases]
-            return ArrayFields(phases, first, last, of_axis[..., 2 * phases], state)
+            return _by_axis(fields, state, phases, distinct, alike)
         del fields, state  # before others take their place
         v = v if old is None else old[v]
         if ended == jit.OVERFLOW:
@@ -236,6 +231,16 @@ def _solved(
         else:
             raise GraphError(f"node {v}: its inputs, or its op {ops[v]}, are out of range")
     raise AttributeValueError(f"upsampling makes more than the {MAX_PERIOD} output phases that are followed")
+
+
+def _by_axis(fields: Any, state: Any, phases: int, distinct: list[int], alike: list[int]) -> ArrayFields:
+    """Return the fields along all axes, of which those ``alike`` one of ``distinct`` were worked out with it."""
+    if len(distinct) == 1:
+        of_axis = np.broadcast_to(fields, (len(fields), len(alike), fields.shape[2]))  # no memory of its own
+    else:
+        of_axis = fields if distinct == alike else fields[:, [distinct.index(axis) for axis in alike]]
+    first, last = of_axis[..., :phases], of_axis[..., phases : 2 * phases]
+    return ArrayFields(phases, first, last, of_axis[..., 2 * phases], state)
 
 
 def _far(window: Window) -> bool:

@@ -10,7 +10,7 @@ Tencent/ncnn, ``docs/developer-guide/operators.md``: the numbers of the paramete
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -410,11 +410,7 @@ def _gemm(node: Node, build: Builder) -> Made:
     return matrix if added is None else build(program.Pointwise(function="add"), matrix, added)
 
 
-#: Recurrences -> how many matrices they have for each of inputs and states.
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-
-
-@HANDLERS.handles(*GATES)
+@HANDLERS.handles("LSTM", "GRU", "RNN")
 def _recurrent(node: Node, build: Builder) -> Made:
     if len(node.inputs) > 1 or len(node.outputs) > 1:
         raise UnspelledError("it begins with, or hands on, a state")
@@ -658,43 +654,42 @@ HANDLERS.refuses(NOT_FOLLOWED)
 def learned(node: Node) -> Value:
     """Return the weights of a layer, as one constant; statistics of a norm are none."""
     get = node.parameters.get
-    counts = [value for value in _counts(node.op, get) if value]
+    counts = [value for value in SIZES.get(node.op, lambda get: [])(get) if value]
     known = all(isinstance(count, int) and count > 0 for count in counts)
     pairs = {(f"{node.name}:{k}", count if known else None) for k, count in enumerate(counts)}
     return Value(node.name, None, True, learned=NOTHING.union(pairs))
 
 
-def _counts(op: str, get: Any) -> list[Any]:
-    """Return the sizes of the weights of a layer."""
-    match op:
-        case _ if op in (*CONVOLUTIONS, *DECONVOLUTIONS, "DeformableConv2D"):
-            return [get(6), get(0) if get(5) else 0]
-        case "InnerProduct":
-            return [get(2), get(0) if get(1) else 0]
-        case "Embed":
-            return [get(3), get(0) if get(2) else 0]
-        case "Gemm":
-            bias = {0: 1, 1: get(7), 2: get(7), 4: get(8)}.get(get(10, 0)) if get(6) else 0
-            a, b = (get(7, 0) * get(9, 0) if get(4) else 0), (get(8, 0) * get(9, 0) if get(5) else 0)
-            return [a, b, (get(7, 0) * get(8, 0) if bias is None else bias)]
-        case "BatchNorm":
-            return [get(0), get(0)]
-        case "LayerNorm" | "InstanceNorm":
-            return [get(0)] * 2 if get(2, 1) else []
-        case "RMSNorm":
-            return [get(0)] if get(2, 1) else []
-        case "GroupNorm":
-            return [get(1)] * 2 if get(3, 1) else []
-        case "Scale":
-            return [get(0), get(0) if get(1) else 0] if get(0) != ABSENT else []
-        case "Bias" | "PReLU":
-            return [get(0)]
-        case "Normalize":
-            return [get(3)]
-        case _ if op in GATES:
-            ways, units, inside = (2 if get(2) == 2 else 1), get(0, 0), get(1, 0)
-            states = GATES[op] * units * units * ways
-            return [inside, states, {"LSTM": 4, "GRU": 4, "RNN": 1}[op] * units * ways]
-        case "MultiHeadAttention":
-            return [None]
-    return []
+#: Layer -> the sizes of its weights, told from what its parameters say by their numbers; ``None`` is not known.
+SIZES: dict[str, Callable[[Any], list[Any]]] = {
+    **dict.fromkeys(
+        (*CONVOLUTIONS, *DECONVOLUTIONS, "DeformableConv2D"), lambda get: [get(6), get(0) if get(5) else 0]
+    ),
+    "InnerProduct": lambda get: [get(2), get(0) if get(1) else 0],
+    "Embed": lambda get: [get(3), get(0) if get(2) else 0],
+    "Gemm": lambda get: _factors(get),
+    "BatchNorm": lambda get: [get(0)] * 2,
+    **dict.fromkeys(("LayerNorm", "InstanceNorm"), lambda get: [get(0)] * 2 if get(2, 1) else []),
+    "RMSNorm": lambda get: [get(0)] if get(2, 1) else [],
+    "GroupNorm": lambda get: [get(1)] * 2 if get(3, 1) else [],
+    "Scale": lambda get: [get(0), get(0) if get(1) else 0] if get(0) != ABSENT else [],
+    **dict.fromkeys(("Bias", "PReLU"), lambda get: [get(0)]),
+    "Normalize": lambda get: [get(3)],
+    "LSTM": lambda get: _matrices(get, 4, 4),
+    "GRU": lambda get: _matrices(get, 3, 4),
+    "RNN": lambda get: _matrices(get, 1, 1),
+    "MultiHeadAttention": lambda get: [None],
+}
+
+
+def _factors(get: Any) -> list[Any]:
+    """Return the sizes of the factors of a product that are stored with it, and of what is added."""
+    bias = {0: 1, 1: get(7), 2: get(7), 4: get(8)}.get(get(10, 0)) if get(6) else 0
+    a, b = (get(7, 0) * get(9, 0) if get(4) else 0), (get(8, 0) * get(9, 0) if get(5) else 0)
+    return [a, b, (get(7, 0) * get(8, 0) if bias is None else bias)]
+
+
+def _matrices(get: Any, gates: int, biases: int) -> list[Any]:
+    """Return the sizes of what a recurrence of so many gates, and rows of biases, learns."""
+    ways, units = (2 if get(2) == 2 else 1), get(0, 0)
+    return [get(1, 0), gates * units * units * ways, biases * units * ways]
