@@ -360,23 +360,13 @@ def _random(node: Node, build: Builder) -> Made:
     return [build.weight(shape, node.name) for shape in node.shapes]
 
 
-NOT_FOLLOWED = {
-    **dict.fromkeys(
-        ("scatter-add", "scatter-sub", "scatter-mul", "scatter-min", "scatter-max", "scatter_add", "scatter_mul"),
-        "its indices say which elements it writes",
-    ),
-    **dict.fromkeys(
-        ("select_and_scatter", "select_and_scatter_add", "select_and_gather_add"),
-        "what it selects says where it reads or writes",
-    ),
-    **dict.fromkeys(
-        ("pure_callback", "io_callback", "pallas_call", "custom_partitioning", "ffi_call", "custom_call"),
-        "it runs code that is not traced",
-    ),
-    **dict.fromkeys(("ragged_dot", "ragged_dot_general"), "its group sizes say which rows it reads"),
-}
-
-HANDLERS.refuses(NOT_FOLLOWED)
+NOT_FOLLOWED = HANDLERS.refuses({
+    "its indices say which elements it writes":
+        "scatter-add scatter-sub scatter-mul scatter-min scatter-max scatter_add scatter_mul",
+    "what it selects says where it reads or writes": "select_and_scatter select_and_scatter_add select_and_gather_add",
+    "it runs code that is not traced": "pure_callback io_callback pallas_call custom_partitioning ffi_call custom_call",
+    "its group sizes say which rows it reads": "ragged_dot ragged_dot_general",
+})  # fmt: skip
 
 
 #: Primitives that make no node of the network.

@@ -534,25 +534,18 @@ HANDLERS.spells(
 
 # What is not followed, and why.
 
-NOT_FOLLOWED = {
-    "Lambda": "it runs a function that the model holds",
-    "JaxLayer": "it runs a function of JAX",
-    "FlaxLayer": "it runs a module of flax",
-    "TorchModuleWrapper": "it runs a module of PyTorch",
-    "TFSMLayer": "it runs a SavedModel of TensorFlow",
-    "RandomCrop": "what it crops at inference is not what it says",
-    "ContrastLimitedAdaptiveHistogramEqualization": "it counts what tiles of the image hold",
-    "MaxNumBoundingBoxes": "it works on boxes",
-    "Hashing": "it reads text or categories",
-    "HashedCrossing": "it reads text or categories",
-    "IntegerLookup": "it reads text or categories",
-    "StringLookup": "it reads text or categories",
-    "TextVectorization": "it reads text or categories",
-    "MelSpectrogram": "it reads windows of a signal",
-    "STFTSpectrogram": "it reads windows of a signal",
-}
-
-HANDLERS.refuses(NOT_FOLLOWED)
+NOT_FOLLOWED = HANDLERS.refuses({
+    "it runs a function that the model holds": "Lambda",
+    "it runs a function of JAX": "JaxLayer",
+    "it runs a module of flax": "FlaxLayer",
+    "it runs a module of PyTorch": "TorchModuleWrapper",
+    "it runs a SavedModel of TensorFlow": "TFSMLayer",
+    "what it crops at inference is not what it says": "RandomCrop",
+    "it counts what tiles of the image hold": "ContrastLimitedAdaptiveHistogramEqualization",
+    "it works on boxes": "MaxNumBoundingBoxes",
+    "it reads text or categories": "Hashing HashedCrossing IntegerLookup StringLookup TextVectorization",
+    "it reads windows of a signal": "MelSpectrogram STFTSpectrogram",
+})  # fmt: skip
 
 
 @HANDLERS.handles("Pipeline")

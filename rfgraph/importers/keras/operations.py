@@ -19,6 +19,7 @@ from rfgraph.importers.keras.sequences import attended
 from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, exact_quotient, product, text
 from rfgraph.importers.spelling import UnspelledError, operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
+from rfgraph.importers.spelling.handlers import by_op
 from rfgraph.importers.spelling.operations import (
     MAX_PIECES,
     MAX_REPEATS,
@@ -631,24 +632,15 @@ HANDLERS.spells(
 
 # What is not followed, and why.
 
-NOT_FOLLOWED = {
-    **dict.fromkeys(
-        ("AffineTransform", "ElasticTransform", "MapCoordinates", "PerspectiveTransform", "ScaleAndTranslate"),
-        "it reads where its coordinates say",
-    ),
-    **dict.fromkeys(
-        ("AssociativeScan", "Cond", "ForiLoop", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop"),
-        "it runs functions that the model holds",
-    ),
-    **dict.fromkeys(
-        ("Scatter", "ScatterUpdate", "SliceUpdate", "SegmentMax", "SegmentMin", "SegmentProd", "SegmentSum"),
-        "its indices say which elements it writes",
-    ),
-    "TakeAlongAxis": "its indices say which elements it reads",
-    **dict.fromkeys(
-        ("FFT", "FFT2", "IFFT2", "IRFFT", "ISTFT", "RFFT", "STFT", "ExtractSequences"), "it reads windows of a signal"
-    ),
-}  # fmt: skip
+NOT_FOLLOWED = by_op({
+    "it reads where its coordinates say":
+        "AffineTransform ElasticTransform MapCoordinates PerspectiveTransform ScaleAndTranslate",
+    "it runs functions that the model holds": "AssociativeScan Cond ForiLoop Map Scan Switch VectorizedMap WhileLoop",
+    "its indices say which elements it writes":
+        "Scatter ScatterUpdate SliceUpdate SegmentMax SegmentMin SegmentProd SegmentSum",
+    "its indices say which elements it reads": "TakeAlongAxis",
+    "it reads windows of a signal": "FFT FFT2 IFFT2 IRFFT ISTFT RFFT STFT ExtractSequences",
+})  # fmt: skip
 
 
 @HANDLERS.handles(*_ops(*NOT_FOLLOWED))

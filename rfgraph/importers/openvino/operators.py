@@ -553,21 +553,17 @@ def _whole(node: Node, build: Builder) -> Made:
     return outputs
 
 
-NOT_FOLLOWED = {
-    **dict.fromkeys(("If", "Loop", "TensorIterator"), "its body is a graph of its own, which is not read"),
-    **dict.fromkeys(("GatherElements", "GatherND", "GatherTree"), "its indices say which elements it reads"),
-    **dict.fromkeys(
-        ("ScatterElementsUpdate", "ScatterNDUpdate", "ScatterUpdate", "EmbeddingBagPackedSum", "EmbeddingBagOffsetsSum",
-         "EmbeddingSegmentsSum"),
-        "its indices say which elements it writes or adds",
-    ),
-    "GridSample": "its grid says which positions it reads",
-    "DeformableConvolution": "its offsets say which positions it reads",
-    "Col2Im": "it adds patches where they overlap",
-    **dict.fromkeys(("DFT", "IDFT", "RDFT", "IRDFT", "STFT", "ISTFT"), "it reads windows of a signal"),
-    "ReverseSequence": "it runs backward along an axis",
-    **dict.fromkeys(("LSTMCell", "GRUCell", "RNNCell"), "it is one step of a recurrence"),
-    **dict.fromkeys(("PriorBox", "PriorBoxClustered", "RegionYolo", "ReorgYolo"), "it works on boxes"),
-}  # fmt: skip
-
-HANDLERS.refuses(NOT_FOLLOWED)
+NOT_FOLLOWED = HANDLERS.refuses({
+    "its body is a graph of its own, which is not read": "If Loop TensorIterator",
+    "its indices say which elements it reads": "GatherElements GatherND GatherTree",
+    "its indices say which elements it writes or adds":
+        "ScatterElementsUpdate ScatterNDUpdate ScatterUpdate EmbeddingBagPackedSum EmbeddingBagOffsetsSum "
+        "EmbeddingSegmentsSum",
+    "its grid says which positions it reads": "GridSample",
+    "its offsets say which positions it reads": "DeformableConvolution",
+    "it adds patches where they overlap": "Col2Im",
+    "it reads windows of a signal": "DFT IDFT RDFT IRDFT STFT ISTFT",
+    "it runs backward along an axis": "ReverseSequence",
+    "it is one step of a recurrence": "LSTMCell GRUCell RNNCell",
+    "it works on boxes": "PriorBox PriorBoxClustered RegionYolo ReorgYolo",
+})  # fmt: skip

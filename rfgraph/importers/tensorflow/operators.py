@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rfgraph.importers import program
 from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, completed, product, unknown
 from rfgraph.importers.spelling import UnspelledError, axes_of, operations, products, shape_of, vocabulary
+from rfgraph.importers.spelling.handlers import by_op
 from rfgraph.importers.tensorflow import windows as tensorflow_windows  # noqa: F401  handlers register
 from rfgraph.importers.tensorflow.nodes import BOOL, FLOATS, HANDLERS, Item, Made, Node, Rows, with_range
 from rfgraph.importers.tensorflow.windows import layout_of
@@ -445,20 +446,14 @@ HANDLERS.spells(
 
 # What is not followed, and why.
 
-NOT_FOLLOWED = {
-    "GatherNd": "its indices say which elements it reads",
-    "ResourceGatherNd": "its indices say which elements it reads",
-    "ScatterNd": "its indices say which elements it writes",
-    "TensorScatterUpdate": "its indices say which elements it writes",
-    "TensorScatterAdd": "its indices say which elements it writes",
-    "ReverseSequence": "it runs backward along an axis",
-    "FractionalMaxPool": "it draws its windows by chance",
-    "FractionalAvgPool": "it draws its windows by chance",
-    "ImageProjectiveTransformV2": "its transform says where it reads",
-    "ImageProjectiveTransformV3": "its transform says where it reads",
-    "ExtractGlimpse": "its offsets say where it reads",
-    "DynamicStitch": "its indices say which elements it writes",
-}
+NOT_FOLLOWED = by_op({
+    "its indices say which elements it reads": "GatherNd ResourceGatherNd",
+    "its indices say which elements it writes": "ScatterNd TensorScatterUpdate TensorScatterAdd DynamicStitch",
+    "it runs backward along an axis": "ReverseSequence",
+    "it draws its windows by chance": "FractionalMaxPool FractionalAvgPool",
+    "its transform says where it reads": "ImageProjectiveTransformV2 ImageProjectiveTransformV3",
+    "its offsets say where it reads": "ExtractGlimpse",
+})  # fmt: skip
 
 
 @HANDLERS.handles(*NOT_FOLLOWED)

@@ -474,27 +474,19 @@ def _whole(node: Node, build: Builder) -> Made:
     return operations.read_all(build, node.tensors(), node.names)
 
 
-NOT_FOLLOWED = {
-    "BITCAST": "it reads its elements as another type",
-    "CONCAT_EMBEDDINGS": "its indices say which rows it reads",
-    "DYNAMIC_UPDATE_SLICE": "it writes part of a tensor",
-    "EMBEDDING_LOOKUP_SPARSE": "its indices say which rows it reads",
-    "GATHER_ND": "its indices say which elements it reads",
-    "HASHTABLE_FIND": "it looks its input up in a table",
-    "HASHTABLE_LOOKUP": "it looks its input up in a table",
-    "LSH_PROJECTION": "it hashes its input",
-    "MATRIX_DIAG": "it lays a row out as a diagonal",
-    "MATRIX_SET_DIAG": "it writes part of a tensor",
-    "REDUCE_WINDOW": "what it computes of each window is a graph of its own",
-    "REVERSE_SEQUENCE": "it runs backward along an axis",
-    "SCATTER_ND": "its indices say which elements it writes",
-    "SEGMENT_SUM": "its indices say which rows it adds",
-    "SKIP_GRAM": "it reads text",
-    "SPARSE_TO_DENSE": "its indices say which elements it writes",
-    "UNSORTED_SEGMENT_MAX": "its indices say which rows it reads",
-    "UNSORTED_SEGMENT_MIN": "its indices say which rows it reads",
-    "UNSORTED_SEGMENT_PROD": "its indices say which rows it multiplies",
-    "UNSORTED_SEGMENT_SUM": "its indices say which rows it adds",
-}
-
-HANDLERS.refuses(NOT_FOLLOWED)
+NOT_FOLLOWED = HANDLERS.refuses({
+    "it reads its elements as another type": "BITCAST",
+    "its indices say which rows it reads":
+        "CONCAT_EMBEDDINGS EMBEDDING_LOOKUP_SPARSE UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_MIN",
+    "it writes part of a tensor": "DYNAMIC_UPDATE_SLICE MATRIX_SET_DIAG",
+    "its indices say which elements it reads": "GATHER_ND",
+    "it looks its input up in a table": "HASHTABLE_FIND HASHTABLE_LOOKUP",
+    "it hashes its input": "LSH_PROJECTION",
+    "it lays a row out as a diagonal": "MATRIX_DIAG",
+    "what it computes of each window is a graph of its own": "REDUCE_WINDOW",
+    "it runs backward along an axis": "REVERSE_SEQUENCE",
+    "its indices say which elements it writes": "SCATTER_ND SPARSE_TO_DENSE",
+    "its indices say which rows it adds": "SEGMENT_SUM UNSORTED_SEGMENT_SUM",
+    "it reads text": "SKIP_GRAM",
+    "its indices say which rows it multiplies": "UNSORTED_SEGMENT_PROD",
+})  # fmt: skip

@@ -331,8 +331,6 @@ def _roi(node: Node, build: Builder) -> Made:
     return build(program.Whole(shape=None if node.op.endswith("ps_roi_align") else shape), *node.tensors())
 
 
-NOT_FOLLOWED = {
-    "as_strided": "it reads memory, not dimensions",
-}
-
-HANDLERS.refuses(NOT_FOLLOWED)
+NOT_FOLLOWED = HANDLERS.refuses({
+    "it reads memory, not dimensions": "as_strided",
+})  # fmt: skip
