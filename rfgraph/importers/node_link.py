@@ -14,7 +14,7 @@ import networkx as nx
 
 from rfgraph.errors import ModelFileError
 from rfgraph.graph.network import as_node_link
-from rfgraph.importers.spelling import archive
+from rfgraph.importers import archive
 
 #: Files of more bytes than this are refused: a network of 100,000 layers has some 20 million.
 MAX_BYTES = 1 << 27

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.spelling import archive
+from rfgraph.importers import archive
 
 #: Lines that save a module of PyTorch, which is named ``module``.
 _EXPORTED = (

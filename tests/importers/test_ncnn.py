@@ -12,9 +12,9 @@ from architectures import ARCHITECTURES, check_rows
 
 import rfgraph
 from rfgraph.errors import ModelFileError
+from rfgraph.importers import archive
 from rfgraph.importers.ncnn import file, operators
 from rfgraph.importers.ncnn.nodes import HANDLERS
-from rfgraph.importers.spelling import archive
 
 DATA = Path(__file__).parent.parent / "data" / "ncnn"
 CASES = json.loads(gzip.decompress((DATA / "cases.json.gz").read_bytes()))

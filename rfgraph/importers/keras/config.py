@@ -10,11 +10,12 @@ from zipfile import ZipFile
 
 from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
+from rfgraph.importers import archive
 from rfgraph.importers.keras import hdf5
 from rfgraph.importers.keras.before import modern
 from rfgraph.importers.keras.nodes import HANDLERS, flat, leaves
 from rfgraph.importers.program import MAX_ELEMENTS, Builder, Shape, Value
-from rfgraph.importers.spelling import archive, whole_number
+from rfgraph.importers.spelling import whole_number
 from rfgraph.importers.spelling.operations import MAX_PIECES
 
 #: Names are cut to this: those of nested models follow each other.

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, einsum_dense, flat, pairs, product_of_last, size
+from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, einsum_dense, flat, pairs, product_of_last
 from rfgraph.importers.program import Builder, Dim, Shape, Value, completed, product, text
 from rfgraph.importers.spelling import UnspelledError, axis_of, per_axis, shape_of, vocabulary, whole_number
 from rfgraph.importers.spelling.operations import (
@@ -183,12 +183,12 @@ def _einsum_dense(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("ReversibleEmbedding")
 def _reversible_embedding(node: Node, build: Builder) -> Made:
     if node.argument(1, "reverse", False):
-        return product_of_last(build, node.x, size("input_dim", node.get("input_dim")))
+        return product_of_last(build, node.x, node.size("input_dim"))
     return _embedded(node, build)
 
 
 def _embedded(node: Node, build: Builder) -> Value:
-    rows = build.weight((size("input_dim", node.get("input_dim")), size("output_dim", node.get("output_dim"))))
+    rows = build.weight((node.size("input_dim"), node.size("output_dim")))
     return build(program.Take(dim=0), rows, node.x)
 
 
@@ -199,7 +199,7 @@ def _category_encoding(node: Node, build: Builder) -> Made:
     x = node.x
     if node.rank > 1 and node.shape[-1] == 1:
         x = build(program.Squeeze(dims=(node.rank - 1,)), x, part="index")
-    return build(program.Take(dim=0), build.weight((size("num_tokens", node.get("num_tokens")),) * 2), x)
+    return build(program.Take(dim=0), build.weight((node.size("num_tokens"),) * 2), x)
 
 
 # Windows.
@@ -259,7 +259,7 @@ def slid(
 def _conv(node: Node, build: Builder) -> Made:
     convolved = slid(
         node, build, node.x, kernel=node.integers("kernel_size", int(node.op[4])),
-        channels=size("filters", node.get("filters")), groups=node.integer("groups", 1),
+        channels=node.size("filters"), groups=node.integer("groups", 1),
     )  # fmt: skip
     return activated(node, build, convolved)
 
@@ -276,7 +276,7 @@ def depthwise(node: Node, build: Builder, axes: int, multiplier: Dim, part: str 
 
 @HANDLERS.handles("DepthwiseConv1D", "DepthwiseConv2D")
 def _depthwise_conv(node: Node, build: Builder) -> Made:
-    multiplier = size("depth_multiplier", node.get("depth_multiplier", 1))
+    multiplier = node.size("depth_multiplier", 1)
     return activated(node, build, depthwise(node, build, int(node.op[-2]), multiplier))
 
 
@@ -284,9 +284,9 @@ def _depthwise_conv(node: Node, build: Builder) -> Made:
 def _separable_conv(node: Node, build: Builder) -> Made:
     axes = int(node.op[-2])
     each = depthwise(
-        node, build, axes, size("depth_multiplier", node.get("depth_multiplier", 1)), part="depthwise"
+        node, build, axes, node.size("depth_multiplier", 1), part="depthwise"
     )  # fmt: skip
-    return activated(node, build, mixed_channels(node, build, each, axes, size("filters", node.get("filters"))))
+    return activated(node, build, mixed_channels(node, build, each, axes, node.size("filters")))
 
 
 def mixed_channels(node: Node, build: Builder, x: Value, axes: int, channels: Dim) -> Value:
@@ -303,7 +303,7 @@ def mixed_channels(node: Node, build: Builder, x: Value, axes: int, channels: Di
 @HANDLERS.handles("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 def _conv_transpose(node: Node, build: Builder) -> Made:
     kernel = node.integers("kernel_size", int(node.op[4]))
-    return activated(node, build, transposed(node, build, kernel, size("filters", node.get("filters"))))
+    return activated(node, build, transposed(node, build, kernel, node.size("filters")))
 
 
 def transposed(node: Node, build: Builder, kernel: Sequence[int], channels: Dim, bound: str = "") -> Value:
@@ -477,7 +477,7 @@ def _padding(node: Node, build: Builder) -> Made:
 def _repeat_vector(node: Node, build: Builder) -> Made:
     batch, channels = node.shape
     row = build(program.Unsqueeze(dims=(1,)), node.x, part="row")
-    return build(program.Expand(shape=(batch, size("n", node.get("n")), channels)), row)
+    return build(program.Expand(shape=(batch, node.size("n"), channels)), row)
 
 
 # Numbering.
@@ -523,9 +523,7 @@ HANDLERS.spells(
             build, "layer_norm", node.x, *node.normed
         ),
         "Concatenate": lambda node, build: build(program.Concat(dim=node.axis()), *node.tensors()),
-        "Dense": lambda node, build: activated(
-            node, build, product_of_last(build, node.x, size("units", node.get("units")))
-        ),
+        "Dense": lambda node, build: activated(node, build, product_of_last(build, node.x, node.size("units"))),
         "Embedding": lambda node, build: _embedded(node, build),
         "Resizing": lambda node, build: fitted(node, build, (node.integer("height"), node.integer("width"))),
         "Permute": lambda node, build: permuted(build, node.x, (0, *per_axis("dims", node.get("dims"), node.rank - 1))),

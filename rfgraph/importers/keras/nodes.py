@@ -44,6 +44,10 @@ class Node(Named):
         """Return one integer for each of ``count`` axes, of a list or of one number for all."""
         return per_axis(name, self.get(name, default), count)
 
+    def size(self, name: str, default: Dim | None = None) -> Dim:
+        """Return a size of its config, which is no less than 1."""
+        return size(name, self.get(name, default))
+
     def flag(self, name: str, default: bool = False) -> bool:
         """Return a switch of its config."""
         value = self.get(name, default)

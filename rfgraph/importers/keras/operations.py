@@ -286,7 +286,7 @@ def _sobel_edges(node: Node, build: Builder) -> Made:
 @HANDLERS.handles(*_ops("DepthToSpace", "SpaceToDepth"))
 def _exchange(node: Node, build: Builder) -> Made:
     dims, channel = node.layout(2, single=True)
-    block = size("block_size", node.get("block_size"))
+    block = node.size("block_size")
     up = node.op == "ops.DepthToSpace"
     # Keras counts the channels of one pixel fastest: the block is the outer part of the depth.
     kind: Any = program.DepthToSpace if up else program.SpaceToDepth
@@ -459,7 +459,7 @@ def _take(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ops.OneHot")
 def _one_hot(node: Node, build: Builder) -> Made:
-    count = size("num_classes", node.get("num_classes"))
+    count = node.size("num_classes")
     rows = build(program.Take(dim=0), build.weight((count, count)), node.x, part="rows")
     rank = node.rank + 1
     return permuted(build, rows, operations.moved(rank, [rank - 1], [node.axis(rank=rank)]))
@@ -614,7 +614,7 @@ HANDLERS.spells(
         (*_ops("Softmax", "LogSoftmax", "Sparsemax"),): lambda node, build: operations.mixed(
             build, "softmax", node.x, *node.axes()
         ),
-        "ops.TopK": lambda node, build: operations.largest(build, node.x, -1, size("k", node.get("k"))),
+        "ops.TopK": lambda node, build: operations.largest(build, node.x, -1, node.size("k")),
         "ops.Matmul": lambda node, build: products.product(build, *_pair(node)),
         "ops.Einsum": lambda node, build: products.summed(build, node.get("subscripts"), node.tensors()),
         "ops.Concatenate": lambda node, build: build(program.Concat(dim=node.axis(default=0)), *node.tensors()),

@@ -13,7 +13,7 @@ from typing import Any
 
 import networkx as nx
 
-from rfgraph.importers import program
+from rfgraph.importers import archive, program
 from rfgraph.importers.keras import functions as keras_functions  # noqa: F401  they register handlers
 from rfgraph.importers.keras import operations as keras_ops  # noqa: F401  they register handlers
 from rfgraph.importers.keras import sequences as keras_sequences  # noqa: F401  they register handlers
@@ -41,7 +41,7 @@ from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
 from rfgraph.importers.program import Dim, Program, Shape, Value, symbol, text, unknown
 from rfgraph.importers.spelling import Reader as Base
-from rfgraph.importers.spelling import UnspelledError, archive
+from rfgraph.importers.spelling import UnspelledError
 from rfgraph.importers.spelling.operations import pointwise
 
 #: Models within models, deeper than this, are refused.

@@ -1,4 +1,4 @@
-"""What formats share in spelling their ops with primitives: the registry of handlers, common operations, archives.
+"""What formats share in spelling their ops with primitives: the registry of handlers, and common operations.
 
 This room knows the tensor program; it knows no single format.
 """

@@ -21,8 +21,8 @@ from zipfile import ZipFile
 import numpy as np
 
 from rfgraph.errors import ModelFileError
+from rfgraph.importers import archive
 from rfgraph.importers.program.folding import MAX_ELEMENTS
-from rfgraph.importers.spelling import archive
 from rfgraph.importers.spelling.stack import user_line
 from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step, titles_of
 
