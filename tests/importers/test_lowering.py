@@ -19,7 +19,8 @@ from rfgraph.importers.lowering import lower as module
 from rfgraph.importers.lowering.layout import Layout
 from rfgraph.importers.lowering.least import ANY, _solved
 from rfgraph.importers.lowering.lower import layout_of, lower, lower_for, place_all
-from rfgraph.importers.lowering.maps import LoweringBuilder
+from rfgraph.importers.lowering.maps import APART, FOLDED, LoweringBuilder
+from rfgraph.importers.lowering.moves import TOKENS
 from rfgraph.importers.lowering.recipes import Recipes
 from rfgraph.importers.lowering.views import View, along, other
 from rfgraph.importers.program.builder import Builder
@@ -121,13 +122,38 @@ def position(view, index):
     return at
 
 
-def check(program, spatial=(2, 3), exact=True):
-    """Hold every tensor of a program against its masks, all of which rfgraph must know; return graph and report."""
+#: Why some of the programs below are known as a bound alone.
+ROWS = "which positions are read is stated for the map alone, not beyond its border"
+ENDS = "which input is read depends on the position along the concatenated axis"
+
+
+def check(program, spatial=(2, 3), exact=True, bound=""):
+    """Hold every tensor of a program against its masks, all of which rfgraph must know; return graph and report.
+
+    All is known exactly, unless a reason is given for which some of it is a ``bound``.
+    """
     found = layout_of(program)
     assert found.views["x"] == Layout.given(program, {"x": spatial}).views["x"]
     graph, report, compared = check_tensors(program, found, spatial, exact)
     assert compared == len(program.instructions) + 1
+    assert {layer.why for layer in map(report.__getitem__, graph) if layer.status != "exact"} == ({bound} - {""})
+    check_names(program, graph)
     return graph, report
+
+
+def check_names(program, graph):
+    """What stands for a step, be it several nodes, bears its name or one below, and is called as the model calls it."""
+    views = p.Reshape | p.Transpose | p.Expand | p.Squeeze | p.Unsqueeze  # what these need is added where it is read
+    steps = {step.name: step for step in program.instructions}
+    named = {value.name for step in program.instructions for value in step.inputs}
+    for node, attributes in graph.nodes(data=True):
+        name, _, part = node.partition("/")
+        if step := steps.get(name):
+            assert not part or name in graph, node
+            same = step.op.lower() == attributes["op"].replace("_", "")
+            assert isinstance(step.primitive, views) or attributes.get("label") == (None if same else step.op), node
+        else:
+            assert node in named, node
 
 
 def check_tensors(program, found, spatial, exact):
@@ -224,6 +250,23 @@ def test_pixel_shuffle_at_the_end_is_laid_out():
     )
     assert kinds(graph) == ["input", "conv", "depth_to_space"]
     assert list(graph)[-1] == "reshape3"
+
+
+def test_positions_among_the_channels_of_an_output_are_folded():
+    net = Net((1, 2, 4, 6))
+    blocks = net.transpose(net.reshape(net.conv(net.x), 1, 4, 2, 2, 6), 0, 1, 3, 2, 4)
+    graph, report = check(net.program(net.reshape(blocks, 1, 8, 2, 6)))
+    assert (kinds(graph), graph.nodes["reshape3"]["block"]) == (["input", "conv", "space_to_depth"], [2, 1])
+    assert report["reshape3"].stride == (2, 1)
+
+
+def test_a_window_over_blocks_that_lie_apart_is_a_bound():
+    """Of four blocks of three positions two are taken: they are neighbours in the tensor, and not on the map."""
+    net = Net((1, 2, 4, 12))
+    blocks = net.transpose(net.reshape(net.conv(net.x), 1, 4, 4, 2, 2, 3), 4, 0, 1, 2, 3, 5)
+    program = net.program(net.conv(net.reshape(blocks, 2, 4, 4, 6)))
+    _, report, _ = check_tensors(program, Layout.given(program, {"x": (2, 3)}), (2, 3), exact=True)
+    assert (report["slide4"].op, report["slide4"].status) == ("attention", "bound")
 
 
 @pytest.mark.parametrize("order", [(0, 3, 5, 1, 2, 4), (0, 1, 3, 5, 2, 4)])
@@ -337,7 +380,7 @@ def test_shifted_windows_are_rolled():
     tokens = windows_of(net, rolled, 3)
     y = windows_back(net, net.attention(tokens, tokens, tokens), 1, 4, 6, 6, 3)
     y = net(p.Roll(dim=3, shift=1), net(p.Roll(dim=2, shift=1), y))
-    check(net.program(net.add(x, y)), exact=False)
+    check(net.program(net.add(x, y)), exact=False, bound=ENDS)
 
 
 def test_patch_merging_reads_blocks():
@@ -385,12 +428,12 @@ def test_some_blocks_of_a_reshape_are_a_slice(start, stop, to):
     assert (cut["start"], cut["stop"]) == ([None, 2 * start or None], [None, to])
 
 
-@pytest.mark.parametrize(("start", "positions"), [(0, 4), (1, 2)])
-def test_every_other_block_of_a_reshape_is_followed(start, positions):
+@pytest.mark.parametrize(("start", "positions", "bound"), [(0, 4, FOLDED), (1, 2, "")])
+def test_every_other_block_of_a_reshape_is_followed(start, positions, bound):
     """Of three blocks of two positions."""
     net = Net((1, 2, 4, 6))
     x = net.slice(net.reshape(net.conv(net.x), 1, 4, 4, 3, 2), 3, start, None, 2)
-    graph, report = check(net.program(net.conv(net.reshape(x, 1, 4, 4, positions))))
+    graph, report = check(net.program(net.conv(net.reshape(x, 1, 4, 4, positions))), bound=bound)
     assert report[list(graph)[-1]].map_size == (4, positions)
 
 
@@ -409,7 +452,7 @@ def test_what_a_slice_leaves_of_class_tokens(first):
     for mixed, status in ((tokens, "bound"), (net.attention(tokens, tokens, tokens), "exact")):
         for start, stop in alone:  # what no attention has mixed anything into reads nothing
             left = net.linear(net.slice(mixed, 1, start, stop), 4)
-            graph, report = check(net.program(left), exact=status == "exact")
+            graph, report = check(net.program(left), exact=status == "exact", bound=TOKENS if status == "bound" else "")
             layer = report[list(graph)[-1]]
             assert (layer.is_global, layer.map_size, layer.status) == ((True, True), (1, 1), status)
 
@@ -418,7 +461,7 @@ def test_what_a_slice_leaves_of_class_tokens(first):
 def test_rows_that_do_not_lie_evenly_are_no_slice(rows):
     net = Net((1, 2, 4, 6))
     taken = net(p.Take(dim=3), net.conv(net.x), net.build.constant(rows))
-    graph, _ = check(net.program(taken))
+    graph, _ = check(net.program(taken), bound=ROWS)
     (gather,) = [told for _, told in graph.nodes(data=True) if told["op"] == "gather"]
     assert gather["positions"] == [None, rows]
 
@@ -427,7 +470,7 @@ def test_rows_that_do_not_lie_evenly_are_no_slice(rows):
 def test_windows_that_do_not_lie_evenly_are_a_table(starts):
     net = Net((1, 2, 4, 8))
     rows = [[start, start + 1] for start in starts]
-    graph, _ = check(net.program(net(p.Take(dim=3), net.conv(net.x), net.build.constant(rows))))
+    graph, _ = check(net.program(net(p.Take(dim=3), net.conv(net.x), net.build.constant(rows))), bound=ROWS)
     (gather,) = [told for _, told in graph.nodes(data=True) if told["op"] == "gather"]
     assert gather["positions"] == [None, [row for pair in rows for row in pair]]
     assert "max_pool" not in kinds(graph)
@@ -522,7 +565,7 @@ def test_dilation_written_as_space_to_batch():
 def test_concatenation_along_an_axis_is_a_bound():
     net = Net()
     x = net.conv(net.x)
-    graph, report = check(net.program(net.conv(net.concat(2, x, net.conv(net.x, kernel=5, padding=2)))))
+    graph, report = check(net.program(net.conv(net.concat(2, x, net.conv(net.x, kernel=5, padding=2)))), bound=ENDS)
     assert report[list(graph)[-1]].status == "bound"
 
 
@@ -658,6 +701,22 @@ def test_second_inputs_without_axes_are_constants():
     assert [node for node in graph if graph.nodes[node]["op"] == "input"] == ["x"]
 
 
+def test_outputs_are_called_as_the_model_calls_them():
+    """Where it has a word for one, that no other output has and no other node."""
+    net = Net()
+    x = net.conv(net.x)
+    y, z = net.relu(x), net.relu(x)
+    ends = {"features": x, y.name: y, x.name: z, "learned": net.weight(4)}
+    program = net.build.program([*ends.values(), y, z], [*ends, "features", ""])
+    assert lower(program).graph["outputs"] == {"features": x.name, y.name: y.name, z.name: z.name}
+
+
+def test_names_that_are_taken_get_a_number():
+    maps = LoweringBuilder("net", 1, {})
+    names = [maps.emit("input", name, []) for name in ("a", "a", "a", "b_2", "b", "b", "b")]
+    assert names == list(maps.network.graph) == ["a", "a_2", "a_3", "b_2", "b", "b_3", "b_4"]
+
+
 def test_masks_meet_the_axes_of_the_image_they_are_laid_on():
     net = Net()
     mask = net.build.input("mask", (4, 6))
@@ -728,6 +787,10 @@ def test_symbolic_sizes_go_through_views():
     y = net.reduce(cut, 3, 5, keepdims=False)
     graph = lower(net.program(net.relu(y)))
     assert rfgraph.analyze(graph)[list(graph)[-1]].stride == (7, 7)
+    net = Net((n, 3, 7 * h, w))
+    mean = net.reduce(net.reshape(net.conv(net.x), n, 4, 7, h, w), 3, keepdims=False)  # of blocks of unknown size
+    layer = rfgraph.analyze(lower(net.program(mean)))[mean.name]
+    assert (layer.is_global, layer.why) == ((True, False), APART)
 
 
 def element_of_steps(net, steps, element):
@@ -942,7 +1005,7 @@ def test_a_map_that_is_added_to_every_window_is_repeated(small_first):
         p.Slide(function="avg_pool", dims=(2, 3), kernel=(2, 2), stride=(2, 2), padding=((0, 0),) * 2, dilation=(1, 1)),
         x,
     )
-    _, report = check(net.program(net.add(*((small, windows) if small_first else (windows, small)))))
+    _, report = check(net.program(net.add(*((small, windows) if small_first else (windows, small)))), bound=ROWS)
     assert list(report.outputs) == ["pointwise5"]
 
 

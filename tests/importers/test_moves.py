@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from masks import evaluate
-from test_lowering import Net, check, check_tensors, kinds, position
+from test_lowering import ROWS, Net, check, check_tensors, kinds, position
 
 import rfgraph
 from rfgraph.errors import ModelFileError, UnboundedError
@@ -15,7 +15,7 @@ from rfgraph.importers import program as p
 from rfgraph.importers.lowering.invariants import settle
 from rfgraph.importers.lowering.layout import Layout
 from rfgraph.importers.lowering.lower import layout_of, lower, place_all
-from rfgraph.importers.lowering.maps import LoweringBuilder
+from rfgraph.importers.lowering.maps import BESIDE, LoweringBuilder
 from rfgraph.importers.program.dimensions import symbol
 
 
@@ -39,7 +39,7 @@ def test_channels_in_another_order_are_channels():
 def test_rows_in_another_order_are_a_table(rows):
     net = Net((1, 2, 4, 6))
     x = net.conv(take(net, net.conv(net.x), 2, rows))
-    graph, report = check(net.build.program([x]))
+    graph, report = check(net.build.program([x]), bound=ROWS)
     assert "gather" in kinds(graph)
     assert report[list(graph)[-1]].status == "bound"
 
@@ -47,7 +47,7 @@ def test_rows_in_another_order_are_a_table(rows):
 def test_a_flip_is_a_table():
     net = Net((1, 2, 4, 6))
     x = net.conv(slice_(net, net.conv(net.x), 3, step=-1))
-    graph, report = check(net.build.program([x]))
+    graph, report = check(net.build.program([x]), bound=ROWS)
     assert kinds(graph) == ["input", "conv", "gather", "conv"]
     assert report.region("slide2", (2, 0)).box == ((0, 3), (3, 5))
 
@@ -124,7 +124,7 @@ def test_tokens_turned_round_turn_both_axes():
     net = Net((1, 2, 4, 6))
     tokens = slice_(net, net.reshape(net.conv(net.x), 1, 4, 24), 2, step=-1)
     x = net.conv(net.reshape(tokens, 1, 4, 4, 6))
-    check(net.build.program([x]))
+    check(net.build.program([x]), bound=ROWS)
 
 
 def test_tokens_in_no_order_are_unknown():
@@ -235,7 +235,7 @@ def test_constants_between_positions_are_positions():
         both = net(p.Concat(dim=d), net.weight(*x.shape), x)
         x = take(net, both, d, [size + row if row % 2 == 0 else row for row in range(size)])
     program = net.build.program([net.conv(x)])
-    check(program)
+    check(program, bound=ROWS)
 
 
 def test_a_map_and_its_transpose_before_any_window_are_unknown():
@@ -798,7 +798,7 @@ def test_channels_of_two_maps_laid_out_in_space_are_a_bound():
     a, b = net.conv(net.x), net.conv(net.x, kernel=1, padding=0)
     both = net.concat(4, net(p.Unsqueeze(dims=(4,)), a), net(p.Unsqueeze(dims=(4,)), b))
     laid = net.reshape(both, 1, 4, 4, 12)
-    _, report = check(net.build.program([net.conv(laid)]))
+    _, report = check(net.build.program([net.conv(laid)]), bound=BESIDE)
     assert report[list(report)[-1]].status == "bound"
 
 

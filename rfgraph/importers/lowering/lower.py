@@ -182,7 +182,7 @@ def returned(program: Program, placed: Mapping[str, Placed], nodes: Collection[s
     for value, title in zip(program.outputs, program.titles or ("",) * len(program.outputs), strict=True):
         if value.name in placed:
             node = placed[value.name].node
-            own = title and title not in outputs and (title == node or title not in nodes)
+            own = title and title not in outputs and title not in nodes
             outputs[title if own else node] = node
     return outputs
 

@@ -140,8 +140,8 @@ class LoweringBuilder:
         self.sources: dict[str, Placed] = {}
         #: Nodes that the step at hand has added.
         self.added: list[str] = []
-        #: Why the step at hand cannot be followed, if it cannot.
-        self.gave_up = ""
+        #: Whether the step at hand cannot be followed.
+        self.gave_up = False
         #: The step at hand.
         self.step: Instruction | None = None
         self._names: dict[str, int] = {}  # -> the number that the next of that name gets
@@ -149,8 +149,11 @@ class LoweringBuilder:
         self._layouts: dict[str, Hashable] = {}  # and the other way round
         self._measured: dict[tuple[int, Dim], Placed] = {}  # axis and size that a symbol stands for -> the first such
 
-    def emit(self, op: str, name: str, inputs: Iterable[Placed], label: str = "", /, **attributes: Any) -> str:
-        """Add a node and return its name, which has a number behind it if the name was taken."""
+    def emit(self, op: str, name: str, inputs: Iterable[Placed], /, **attributes: Any) -> str:
+        """Add a node and return its name, which has a number behind it if the name was taken.
+
+        What is named after the step at hand is labelled with the framework's op where that is another word.
+        """
         if self.probe is not None:
             return name
         free, number = name, self._names.get(name, 2)
@@ -159,15 +162,8 @@ class LoweringBuilder:
         self._names[name] = number
         self._names.setdefault(free, 2)
         step = self.step
-        if (
-            not label
-            and op != "unknown"
-            and step is not None
-            and (name == step.name or name.startswith(f"{step.name}/"))
-        ):
-            label = _other_word(step.op, op)  # one op of the model may be several nodes: all are called as it is
-        if label:
-            attributes["label"] = label
+        if step is not None and op != "unknown" and f"{name}/".startswith(f"{step.name}/"):
+            attributes |= _other_word(step.op, op)  # one op of the model may be several nodes: all are called as it is
         self.added.append(free)
         return self.network.node(op, free, *(placed.node for placed in inputs), **attributes)
 
@@ -197,7 +193,7 @@ class LoweringBuilder:
     def begin(self) -> None:
         """Begin another step."""
         self.added.clear()
-        self.gave_up = ""
+        self.gave_up = False
         self.looked = False
 
     def take_back(self) -> None:
@@ -210,8 +206,8 @@ class LoweringBuilder:
         self.begin()
 
     def node(self, op: str, step: Instruction, inputs: Iterable[Placed], /, **attributes: Any) -> str:
-        """Add the node that stands for ``step``, labelled with the framework's op where that is another word."""
-        return self.emit(op, step.name, inputs, _other_word(step.op, op), **attributes)
+        """Add the node that stands for ``step``."""
+        return self.emit(op, step.name, inputs, **attributes)
 
     def unknown(
         self, step: Instruction, operands: Iterable[Placed | None], why: str = "", seen: View | None = None
@@ -227,7 +223,7 @@ class LoweringBuilder:
         seen
             Which dimensions of its output carry axes nevertheless.
         """
-        self.gave_up = why or f"nothing is known of {step.op}"
+        self.gave_up = True
         inputs = [p for p in operands if p is not None]
         attributes = {"of": step.op, "why": why} if why else {"of": step.op}
         node = self.emit("unknown", step.name, inputs, **attributes)
@@ -427,12 +423,12 @@ class LoweringBuilder:
         for i, d in enumerate(dims):
             dim = view.dims[d]
             spatial = dim.spatial
-            if dim.extra or len({part.axis for part in spatial}) > 1:
+            if dim.extra:
                 return None
             trailing = product(part.size for part in dim.parts if part.axis is None)
             if spatial:
-                axis = spatial[0].axis
-                if len(spatial) > 1 or axis is None or axis in axes.values() or dim.parts[0] != spatial[0]:
+                axis = _axis(spatial[0])
+                if len(spatial) > 1 or axis in axes.values() or dim.parts[0] != spatial[0]:
                     return None
                 stride = self._interleaved(view, axis, spatial[0])
                 if stride is None or (stride > 1 and trailing != 1):
@@ -487,7 +483,7 @@ class LoweringBuilder:
                 continue
             axis, part = _axis(outermost[0]), outermost[0]
             trailing = product(other_part.size for other_part in dim.parts[1:])
-            if len(dim.spatial) > 1 or dim.parts[0] != part or axis in leads or not isinstance(trailing, int):
+            if len(dim.spatial) > 1 or dim.parts[0] != part or not isinstance(trailing, int):
                 return p
             if not isinstance(part.stride, int):
                 return p
@@ -510,9 +506,9 @@ def _told(bound: str) -> dict[str, str]:
     return {"bound": bound} if bound else {}
 
 
-def _other_word(op: str, kind: str) -> str:
-    """Return what a model calls an op, empty where that is the word for its kind."""
-    return op if op.lower().replace("_", "") != kind.replace("_", "") else ""
+def _other_word(op: str, kind: str) -> dict[str, str]:
+    """Return the attribute that says what a model calls an op, if that is not the word for its kind."""
+    return {"label": op} if op.lower().replace("_", "") != kind.replace("_", "") else {}
 
 
 def _axis(part: Part) -> int:

@@ -246,7 +246,7 @@ def _sliced(
     view, slices, lost = cut.view, cut.slices, cut.lost
     if cut.backward:
         name = f"{step.name}/backward" if slices or lost else step.name
-        node = maps.emit("broadcast", name, [p], step.op, **maps.mixes(cut.backward))
+        node = maps.emit("broadcast", name, [p], **maps.mixes(cut.backward))
         p = replace(p, node=node, full=p.full | cut.backward)
         if not slices and not lost:
             return p.moved(p.node, view)

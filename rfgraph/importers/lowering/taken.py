@@ -127,7 +127,6 @@ def take_positions(
     changed = {axis: table for axis, table in tables.items() if table != tuple(range(sizes[axis]))}
     if not changed:
         return p.node
-    label = step.op if step.op.lower().replace("_", "") != "gather" else ""
     slices = {axis: _slice(table) for axis, table in changed.items()}
     if None not in slices.values():
         starts, stops, steps = (
@@ -135,13 +134,13 @@ def take_positions(
             for i, default in enumerate((None, None, 1))
         )
         more = {} if set(steps) == {1} else {"step": steps}
-        return maps.emit("slice", name, [p], label, start=starts, stop=stops, **more)
+        return maps.emit("slice", name, [p], start=starts, stop=stops, **more)
     pads = {axis: _pads(table, sizes[axis]) for axis, table in changed.items()}
     if None not in pads.values():
-        return maps.emit("pad", name, [p], label, padding=maps.per_axis(pads, [0, 0]))
+        return maps.emit("pad", name, [p], padding=maps.per_axis(pads, [0, 0]))
     positions = maps.per_axis({axis: list(table) for axis, table in changed.items()}, None)
     of = maps.per_axis({axis: sizes[axis] for axis in changed}, None)
-    return maps.emit("gather", name, [p], label, positions=positions, source_size=of)
+    return maps.emit("gather", name, [p], positions=positions, source_size=of)
 
 
 def _slice(table: Table) -> tuple[int, int, int] | None:
