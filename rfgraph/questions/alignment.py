@@ -142,8 +142,8 @@ def find_by_residue(
             [(slot, partial(_at, windows)) for slot, windows in sides],
             {p: partial(_at, w) for p, w in forks.items()},
         )
-        found = _by_size(merge, *told, [True] * modulus, smallest, modes[0])
-        for one in sorted(found, key=lambda one: (one.reference, one.other)):
+        disagreements = _by_size(merge, *told, [True] * modulus, smallest, modes[0])
+        for one in sorted(disagreements, key=lambda one: (one.reference, one.other)):
             findings.append(_of_plain(plain, graph, one, axes, modes))
     return findings
 
