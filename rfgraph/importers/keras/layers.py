@@ -13,17 +13,7 @@ from typing import Any
 from rfgraph.importers import program
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, einsum_dense, flat, pairs, product_of_last
 from rfgraph.importers.program import Builder, Dim, Shape, Value, completed, product, text
-from rfgraph.importers.spelling import UnspelledError, axis_of, per_axis, shape_of, vocabulary, whole_number
-from rfgraph.importers.spelling.operations import (
-    KEYS,
-    adaptive_pool,
-    gated,
-    mixed,
-    permuted,
-    pointwise,
-    reduced,
-    reshaped,
-)
+from rfgraph.importers.spelling import UnspelledError, axis_of, operations, per_axis, shape_of, vocabulary, whole_number
 
 # Activations: layers of their own, and what many layers end with.
 
@@ -62,13 +52,13 @@ def activation(node: Node, build: Builder, x: Value, stated: Any, name: str) -> 
     if not isinstance(stated, str):
         output = build(program.Opaque(why="it is a function of the user's own", shape=x.shape), x)
     elif word in ACTIVATIONS:
-        output = pointwise(build, ACTIVATIONS[word], x)
+        output = operations.pointwise(build, ACTIVATIONS[word], x)
     elif word in MIXING:
         output = build(program.Mix(function="softmax", dims=(len(shape_of(x)) - 1,)), x)
     elif word == "glu":
-        output = gated(build, x, len(shape_of(x)) - 1)
+        output = operations.gated(build, x, len(shape_of(x)) - 1)
     elif word == "linear":
-        output = pointwise(build, "identity", x)
+        output = operations.pointwise(build, "identity", x)
     else:
         output = build(program.Opaque(why="no activation of Keras is called so", shape=x.shape), x)
     build.at(node.name, node.op)
@@ -102,12 +92,14 @@ AUGMENTATIONS = (
 def _elementwise(node: Node, build: Builder) -> Made:
     if node.op == "Masking":  # a position counts by all its channels
         return build(program.Mix(function="masking", dims=(node.rank - 1,)), node.x)
-    return pointwise(build, ELEMENTWISE[node.op], node.x)
+    return operations.pointwise(build, ELEMENTWISE[node.op], node.x)
 
 
 @HANDLERS.handles("AutoContrast")
 def _auto_contrast(node: Node, build: Builder) -> Made:
-    return mixed(build, "contrast", node.x, *node.layout(2, single=True)[0])  # from the least of it to the greatest
+    return operations.mixed(
+        build, "contrast", node.x, *node.layout(2, single=True)[0]
+    )  # from the least of it to the greatest
 
 
 # Normalisations.
@@ -145,7 +137,7 @@ def _merge(node: Node, build: Builder) -> Made:
         if missing:  # the batch stays first
             tensor = build(program.Unsqueeze(dims=tuple(range(1, 1 + missing))), tensor, part=f"wide/{i}")
         wide.append(tensor)
-    return pointwise(build, MERGES[node.op], *wide)
+    return operations.pointwise(build, MERGES[node.op], *wide)
 
 
 @HANDLERS.handles("Dot")
@@ -367,13 +359,13 @@ def _pool(node: Node, build: Builder) -> Made:
 def _global_pool(node: Node, build: Builder) -> Made:
     function, axes = POOLS[node.op.removeprefix("Global")]
     dims, keepdims = node.layout(axes)[0], node.flag("keepdims")
-    return reduced(build, "max" if function == "max_pool" else "mean", node.x, dims, keepdims=keepdims)
+    return operations.reduced(build, "max" if function == "max_pool" else "mean", node.x, dims, keepdims=keepdims)
 
 
 @HANDLERS.handles(*(f"Adaptive{name}" for name in POOLS))
 def _adaptive_pool(node: Node, build: Builder) -> Made:
     function, axes = POOLS[node.op.removeprefix("Adaptive")]
-    return adaptive_pool(build, node.x, function, node.layout(axes)[0], node.integers("output_size", axes))
+    return operations.adaptive_pool(build, node.x, function, node.layout(axes)[0], node.integers("output_size", axes))
 
 
 # Resolutions.
@@ -411,7 +403,7 @@ def resized(
         raise ValueError(f"size {list(sizes)} is not positive")
     primitive = program.Resize(
         dims=dims, sizes=sizes, mode=mode, nearest_mode="round_prefer_ceil", antialias=antialias and mode != "nearest",
-        coefficient=KEYS,
+        coefficient=operations.KEYS,
     )  # fmt: skip
     return build(primitive, x, part=part)
 
@@ -489,7 +481,7 @@ def _reshape(node: Node, build: Builder) -> Made:
     target = node.get("target_shape")
     if not isinstance(target, (list, tuple)):
         raise ValueError(f"target_shape {target!r} is not a list")
-    return reshaped(build, node.x, (batch, *completed_of(node, target, rest)), resized=node.resized)
+    return operations.reshaped(build, node.x, (batch, *completed_of(node, target, rest)), resized=node.resized)
 
 
 def completed_of(node: Node, target: Sequence[Any], had: Sequence[Dim]) -> Shape:
@@ -507,7 +499,7 @@ def completed_of(node: Node, target: Sequence[Any], had: Sequence[Dim]) -> Shape
 def _flatten(node: Node, build: Builder) -> Made:
     x = node.x
     if node.text("data_format", "channels_last") == "channels_first" and node.rank > 2:
-        x = permuted(build, x, (0, *range(2, node.rank), 1), part="channels_last")
+        x = operations.permuted(build, x, (0, *range(2, node.rank), 1), part="channels_last")
     batch, *rest = shape_of(x)
     return build(program.Reshape(shape=(batch, product(rest))), x)
 
@@ -517,16 +509,18 @@ def _flatten(node: Node, build: Builder) -> Made:
 HANDLERS.spells(
     {
         "Activation": lambda node, build: activation(node, build, node.x, node.get("activation", "linear"), node.name),
-        "Softmax": lambda node, build: mixed(build, "softmax", node.x, *node.normed),
-        (*AUGMENTATIONS,): lambda node, build: pointwise(build, "identity", node.x),
-        ("LayerNormalization", "RMSNormalization", "UnitNormalization"): lambda node, build: mixed(
+        "Softmax": lambda node, build: operations.mixed(build, "softmax", node.x, *node.normed),
+        (*AUGMENTATIONS,): lambda node, build: operations.pointwise(build, "identity", node.x),
+        ("LayerNormalization", "RMSNormalization", "UnitNormalization"): lambda node, build: operations.mixed(
             build, "layer_norm", node.x, *node.normed
         ),
         "Concatenate": lambda node, build: build(program.Concat(dim=node.axis()), *node.tensors()),
         "Dense": lambda node, build: activated(node, build, product_of_last(build, node.x, node.size("units"))),
         "Embedding": lambda node, build: _embedded(node, build),
         "Resizing": lambda node, build: fitted(node, build, (node.integer("height"), node.integer("width"))),
-        "Permute": lambda node, build: permuted(build, node.x, (0, *per_axis("dims", node.get("dims"), node.rank - 1))),
+        "Permute": lambda node, build: operations.permuted(
+            build, node.x, (0, *per_axis("dims", node.get("dims"), node.rank - 1))
+        ),
     }
 )
 

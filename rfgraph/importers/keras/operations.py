@@ -20,16 +20,6 @@ from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, exa
 from rfgraph.importers.spelling import UnspelledError, operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import by_op
-from rfgraph.importers.spelling.operations import (
-    MAX_PIECES,
-    MAX_REPEATS,
-    cut,
-    gated,
-    permuted,
-    pointwise,
-    reshaped,
-    tensor_of,
-)
 
 # Functions of one element. Names that carry no meaning for space are their own.
 
@@ -51,7 +41,7 @@ def _name(node: Node) -> str:
 def _triangle(node: Node, build: Builder) -> Made:
     k = node.get("k", 0)
     if not isinstance(k, int):
-        return pointwise(build, "trilu", node.x)
+        return operations.pointwise(build, "trilu", node.x)
     return operations.band(build, node.x, -k if _name(node) == "Triu" else None, k if _name(node) == "Tril" else None)
 
 
@@ -62,17 +52,17 @@ def _several(node: Node, build: Builder) -> Made:
     operands = node.tensors()
     if node.op == "ops.Where" or all(value.constant for value in operands):  # else numbers beside them change nothing
         leaves = [value for value in flat((node.args, node.kwargs)) if isinstance(value, (Value, bool, int, float))]
-        operands = [tensor_of(build, value) for value in leaves]
-    return pointwise(build, SEVERAL[_name(node)], *operands)
+        operands = [operations.tensor_of(build, value) for value in leaves]
+    return operations.pointwise(build, SEVERAL[_name(node)], *operands)
 
 
 def _statistics(node: Node, build: Builder, axis: int, statistics: Sequence[Value]) -> Value:
-    normed = pointwise(build, "batch_norm", node.x)
+    normed = operations.pointwise(build, "batch_norm", node.x)
     for i, one in enumerate(statistics):
         if not one.constant:  # one number per channel
             wide = tuple(range(1, node.rank - axis))
             row = build(program.Unsqueeze(dims=wide), one, part=f"{i}/wide") if wide else one
-            normed = pointwise(build, "mul", normed, row, part=str(i))
+            normed = operations.pointwise(build, "mul", normed, row, part=str(i))
     return normed
 
 
@@ -95,7 +85,7 @@ def _average(node: Node, build: Builder) -> Made:
     if isinstance(weights, Value) and not weights.constant:
         if weights.shape != x.shape:
             raise UnspelledError("its weights do not lie as what they weigh")
-        x = pointwise(build, "mul", x, weights, part="weighted")
+        x = operations.pointwise(build, "mul", x, weights, part="weighted")
     return build(program.Reduce(function="mean", dims=node.axes(), keepdims=False), x)
 
 
@@ -140,7 +130,7 @@ def _dot(node: Node, build: Builder) -> Made:
     if node.op == "ops.Vdot" and (left, right) != (1, 1):
         raise UnspelledError("it reads its tensors as rows")
     if not left or not right:
-        return pointwise(build, "mul", a, b)
+        return operations.pointwise(build, "mul", a, b)
     sides: tuple[Sequence[int], Sequence[int]] = (
         (left - 1,),
         (right - 1 if node.op == "ops.Inner" else max(right - 2, 0),),
@@ -189,7 +179,7 @@ def _dot_product_attention(node: Node, build: Builder) -> Made:
     output = attended(
         build, query, key, value, axes=(1,), heads=True, grouped=grouped, only_before=only_before, hidden=hidden
     )
-    return pointwise(build, "identity", output)
+    return operations.pointwise(build, "identity", output)
 
 
 # Windows.
@@ -376,9 +366,9 @@ def _split(node: Node, build: Builder) -> Made:
         bounds: list[Dim] = [0, *(whole_number("indices", n) for n in sections), total]
     else:
         bounds = operations.even_bounds(total, whole_number("sections", sections))
-    if len(bounds) > MAX_PIECES + 1:
-        raise UnspelledError(f"it makes {len(bounds) - 1} pieces, more than {MAX_PIECES}")
-    return [cut(build, node.x, d, a, b, part=str(k)) for k, (a, b) in enumerate(pairwise(bounds))]
+    if len(bounds) > operations.MAX_PIECES + 1:
+        raise UnspelledError(f"it makes {len(bounds) - 1} pieces, more than {operations.MAX_PIECES}")
+    return [operations.cut(build, node.x, d, a, b, part=str(k)) for k, (a, b) in enumerate(pairwise(bounds))]
 
 
 @HANDLERS.handles("ops.GetItem")
@@ -390,7 +380,7 @@ def _get_item(node: Node, build: Builder) -> Made:
     if any(isinstance(entry, (tuple, dict)) or (isinstance(entry, Value) and entry.shape != ()) for entry in entries):
         raise UnspelledError("its indices say which elements it reads")
     named = sum(entry is not None and entry is not Ellipsis for entry in entries)
-    if named > node.rank or len(entries) > MAX_REPEATS:
+    if named > node.rank or len(entries) > operations.MAX_REPEATS:
         raise ValueError(f"its key has {named} indices for {node.rank} dimensions")
     whole = [slice(None)] * (node.rank - named)
     at = next((i for i, entry in enumerate(entries) if entry is Ellipsis), None)
@@ -432,7 +422,7 @@ def _cut(node: Node, build: Builder, entries: Sequence[Any]) -> Value:
         )
     if added:
         x = build(program.Unsqueeze(dims=tuple(added)), x)
-    return pointwise(build, "identity", x) if not (dims or picked or added) else x
+    return operations.pointwise(build, "identity", x) if not (dims or picked or added) else x
 
 
 @HANDLERS.handles("ops.Slice")
@@ -462,7 +452,7 @@ def _one_hot(node: Node, build: Builder) -> Made:
     count = node.size("num_classes")
     rows = build(program.Take(dim=0), build.weight((count, count)), node.x, part="rows")
     rank = node.rank + 1
-    return permuted(build, rows, operations.moved(rank, [rank - 1], [node.axis(rank=rank)]))
+    return operations.permuted(build, rows, operations.moved(rank, [rank - 1], [node.axis(rank=rank)]))
 
 
 @HANDLERS.handles("ops.Roll")
@@ -508,13 +498,13 @@ def _reshape(node: Node, build: Builder) -> Made:
     entries = shape if isinstance(shape, (list, tuple)) else (shape,)
     if sum(entry in (-1, None) for entry in entries) > 1:
         raise UnspelledError(f"its newshape {shape} holds sizes that were open when the model was built")
-    return reshaped(build, node.x, completed_of(node, entries, node.shape), resized=node.resized)
+    return operations.reshaped(build, node.x, completed_of(node, entries, node.shape), resized=node.resized)
 
 
 @HANDLERS.handles("ops.Transpose")
 def _transpose(node: Node, build: Builder) -> Made:
     stated = node.get("axes")
-    return permuted(build, node.x, None if stated is None else per_axis("axes", stated, node.rank))
+    return operations.permuted(build, node.x, None if stated is None else per_axis("axes", stated, node.rank))
 
 
 @HANDLERS.handles("ops.Moveaxis")
@@ -524,7 +514,7 @@ def _moveaxis(node: Node, build: Builder) -> Made:
         dims = node.get(name)
         entries = dims if isinstance(dims, (list, tuple)) else (dims,)
         ends.append([axis_of(whole_number(name, axis), node.rank) for axis in entries])
-    return permuted(build, node.x, operations.moved(node.rank, ends[0], ends[1]))
+    return operations.permuted(build, node.x, operations.moved(node.rank, ends[0], ends[1]))
 
 
 @HANDLERS.handles("ops.ExpandDims")
@@ -532,7 +522,7 @@ def _expand_dims(node: Node, build: Builder) -> Made:
     dims = node.get("axis")
     entries = dims if isinstance(dims, (list, tuple)) else (dims,)
     rank = node.rank + len(entries)
-    if rank > MAX_REPEATS:
+    if rank > operations.MAX_REPEATS:
         raise ValueError(f"it adds {len(entries)} dimensions")
     return build(
         program.Unsqueeze(dims=tuple(sorted({axis_of(whole_number("axis", n), rank) for n in entries}))), node.x
@@ -577,7 +567,7 @@ def _rearrange(node: Node, build: Builder) -> Made:
     if sorted(names) != sorted(wanted) or len(set(names)) != len(names):
         raise UnspelledError(f"its pattern {pattern!r} adds or drops dimensions")
     split = build(program.Reshape(shape=tuple(sizes[name] for name in names)), node.x, part="split")
-    turned = permuted(build, split, [names.index(name) for name in wanted], part="turned")
+    turned = operations.permuted(build, split, [names.index(name) for name in wanted], part="turned")
     return build(program.Reshape(shape=tuple(product(sizes[name] for name in group) for group in after)), turned)
 
 
@@ -602,8 +592,10 @@ def _groups(side: str) -> list[list[str]]:
 
 HANDLERS.spells(
     {
-        (*_ops(*(UNARY.keys() - {"Tril", "Triu"})),): lambda node, build: pointwise(build, UNARY[_name(node)], node.x),
-        "ops.Glu": lambda node, build: gated(build, node.x, node.axis()),
+        (*_ops(*(UNARY.keys() - {"Tril", "Triu"})),): lambda node, build: operations.pointwise(
+            build, UNARY[_name(node)], node.x
+        ),
+        "ops.Glu": lambda node, build: operations.gated(build, node.x, node.axis()),
         "ops.BatchNorm": lambda node, build: _statistics(node, build, node.axis(), node.tensors()[1:]),
         (*_ops("ZerosLike", "OnesLike", "FullLike", "EmptyLike"),): lambda node, build: build.weight(
             node.shape, node.name
@@ -624,7 +616,7 @@ HANDLERS.spells(
             build, node.x, {"ops.Fliplr": (1,), "ops.Flipud": (0,)}.get(node.op) or node.axes()
         ),
         "ops.Ravel": lambda node, build: build(program.Reshape(shape=(product(node.shape),)), node.x),
-        "ops.Swapaxes": lambda node, build: permuted(
+        "ops.Swapaxes": lambda node, build: operations.permuted(
             build, node.x, operations.swapped(node.rank, node.axis("axis1"), node.axis("axis2"))
         ),
     }
