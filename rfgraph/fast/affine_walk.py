@@ -597,8 +597,6 @@ def walked(
 
     Parameters
     ----------
-    graph
-        The network.
     source
         Node to measure from, if not the input: then it is not solved here.
     input_size

@@ -29,8 +29,6 @@ def of_states(
 
     Parameters
     ----------
-    axes, nodes
-        Their names.
     states
         One integer for each node.
     strides
@@ -59,8 +57,6 @@ def of_fields(nodes: tuple[Hashable, ...], axes: tuple[str, ...], fields: Sequen
 
     Parameters
     ----------
-    nodes, axes
-        Names.
     fields
         Fields of all nodes, one entry per axis.
     """

@@ -122,8 +122,6 @@ def find_by_residue(
     ----------
     plain
         The network, walked by residue of the input size.
-    modes, graph
-        As for ``find_plain``.
     smallest
         The input size from which on residues decide.
     """
@@ -188,13 +186,7 @@ def _dependent(
 def plain_verdicts(
     plain: Plain, modes: Sequence[Mode], graph: Callable[[], Branches]
 ) -> Iterator[tuple[int, Apart, Verdict]]:
-    """Yield the branches of a plain network whose centres differ, with their axis, and how they lie to each other.
-
-    Parameters
-    ----------
-    plain, modes, graph
-        As for ``find_plain``.
-    """
+    """Yield the branches of a plain network whose centres differ, with their axis, and how they lie to each other."""
     for axis, pair in plain.apart():
         if plain.upsamples:
             verdict = plain.verdict_in_phases(pair, axis, modes[axis], partial(_from_fork, plain, graph, pair, axis))

@@ -34,8 +34,6 @@ def run(search: Search, size: int, chunks: Sequence[int], jobs: int | None) -> I
 
     Parameters
     ----------
-    search
-        The sweep.
     size
         Most designs in a chunk.
     chunks

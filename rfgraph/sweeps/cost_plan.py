@@ -98,8 +98,6 @@ def cost_plan(
     ----------
     graph
         A ``released`` graph.
-    layers
-        Its layers.
     choices
         What designs differ in.
     unread

@@ -316,8 +316,6 @@ def read(
 
     Parameters
     ----------
-    graph
-        The network.
     order
         Its nodes in topological order.
     choices

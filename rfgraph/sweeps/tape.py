@@ -151,8 +151,6 @@ def run(tape: Tape, index: Sequence[Any], count: int) -> tuple[Ints, NDArray[np.
 
     Parameters
     ----------
-    tape
-        The plan.
     index
         The variant of each design, by selector.
     count

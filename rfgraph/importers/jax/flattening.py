@@ -105,8 +105,6 @@ class Flattening:
 
         Parameters
         ----------
-        closed
-            The jaxpr.
         owners
             What its last inputs, which are weights, belong to.
         learned

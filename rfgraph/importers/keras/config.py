@@ -65,11 +65,6 @@ class Graph:
 def read(path: str | os.PathLike[str]) -> Model:
     """Return the model that a ``.keras`` file holds.
 
-    Parameters
-    ----------
-    path
-        The file.
-
     Raises
     ------
     ModelFileError

@@ -38,8 +38,6 @@ def activation(node: Node, build: Builder, x: Value, stated: Any, name: str) -> 
     ----------
     node, build
         The layer whose it is, and what it is written with.
-    x
-        What it is of.
     stated
         The name of a function, or the config of a function or a layer.
     name

@@ -234,8 +234,6 @@ class Zeros:
 
         Parameters
         ----------
-        numbers
-            Its numbers.
         rows
             The dimensions along which its rows lie.
         """

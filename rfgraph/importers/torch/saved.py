@@ -46,11 +46,6 @@ MAX_CONSTANTS = 4096
 def read(path: str | os.PathLike[str]) -> Exported:
     """Return the graph of a ``.pt2`` file.
 
-    Parameters
-    ----------
-    path
-        The file.
-
     Raises
     ------
     ModelFileError
