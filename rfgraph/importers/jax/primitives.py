@@ -190,12 +190,6 @@ def _reduce_by(node: Node, build: Builder) -> Made:
     return [build(program.Reduce(function="max", dims=dims, keepdims=False), x)] * count
 
 
-@HANDLERS.handles("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
-def _cumulated(node: Node, build: Builder) -> Made:
-    backward = bool(node.parameters.get("reverse", False))
-    return operations.cumulated(build, node.value(0), int(node.parameters["axis"]), backward=backward)
-
-
 @HANDLERS.handles("sort")
 def _sort(node: Node, build: Builder) -> Made:
     x = _together(node.operands, build)
@@ -348,6 +342,9 @@ HANDLERS.spells(
         "squeeze": lambda node, build: build(program.Squeeze(dims=node.integers("dimensions")), node.value(0)),
         "expand_dims": lambda node, build: build(program.Unsqueeze(dims=node.integers("dimensions")), node.value(0)),
         "transpose": lambda node, build: operations.permuted(build, node.value(0), node.integers("permutation")),
+        ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"): lambda node, build: operations.cumulated(
+            build, node.value(0), int(node.parameters["axis"]), backward=bool(node.parameters.get("reverse", False))
+        ),
     }
 )
 

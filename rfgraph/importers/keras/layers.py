@@ -170,13 +170,6 @@ def _einsum_dense(node: Node, build: Builder) -> Made:
     return activated(node, build, build(contract, node.x, build.weights_of_layer(kernel)))
 
 
-@HANDLERS.handles("ReversibleEmbedding")
-def _reversible_embedding(node: Node, build: Builder) -> Made:
-    if node.argument(1, "reverse", False):
-        return product_of_last(build, node.x, node.size("input_dim"))
-    return _embedded(node, build)
-
-
 def _embedded(node: Node, build: Builder) -> Value:
     rows = build.weight((node.size("input_dim"), node.size("output_dim")))
     return build(program.Take(dim=0), rows, node.x)
@@ -264,12 +257,6 @@ def depthwise(node: Node, build: Builder, axes: int, multiplier: Dim, part: str 
     return slid(node, build, node.x, kernel=kernel, channels=channels, groups=groups, part=part, bound=bound)
 
 
-@HANDLERS.handles("DepthwiseConv1D", "DepthwiseConv2D")
-def _depthwise_conv(node: Node, build: Builder) -> Made:
-    multiplier = node.size("depth_multiplier", 1)
-    return activated(node, build, depthwise(node, build, int(node.op[-2]), multiplier))
-
-
 @HANDLERS.handles("SeparableConv1D", "SeparableConv2D")
 def _separable_conv(node: Node, build: Builder) -> Made:
     axes = int(node.op[-2])
@@ -288,12 +275,6 @@ def mixed_channels(node: Node, build: Builder, x: Value, axes: int, channels: Di
         channels=channels,
     )  # fmt: skip
     return build(primitive, x)
-
-
-@HANDLERS.handles("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
-def _conv_transpose(node: Node, build: Builder) -> Made:
-    kernel = node.integers("kernel_size", int(node.op[4]))
-    return activated(node, build, transposed(node, build, kernel, node.size("filters")))
 
 
 def transposed(node: Node, build: Builder, kernel: Sequence[int], channels: Dim, bound: str = "") -> Value:
@@ -518,6 +499,17 @@ HANDLERS.spells(
         "Resizing": lambda node, build: fitted(node, build, (node.integer("height"), node.integer("width"))),
         "Permute": lambda node, build: operations.permuted(
             build, node.x, (0, *per_axis("dims", node.get("dims"), node.rank - 1))
+        ),
+        "ReversibleEmbedding": lambda node, build: (
+            product_of_last(build, node.x, node.size("input_dim"))
+            if node.argument(1, "reverse", False)
+            else _embedded(node, build)
+        ),
+        ("DepthwiseConv1D", "DepthwiseConv2D"): lambda node, build: activated(
+            node, build, depthwise(node, build, int(node.op[-2]), node.size("depth_multiplier", 1))
+        ),
+        ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"): lambda node, build: activated(
+            node, build, transposed(node, build, node.integers("kernel_size", int(node.op[4])), node.size("filters"))
         ),
     }
 )

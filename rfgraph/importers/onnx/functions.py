@@ -110,12 +110,6 @@ def _reduce(node: Node, build: Builder) -> Made:
     return build(primitive, node.input(0))
 
 
-@HANDLERS.handles("ArgMax", "ArgMin")
-def _arg(node: Node, build: Builder) -> Made:
-    axes, keepdims = [node.get("axis", 0)], bool(node.get("keepdims", 1))
-    return operations.reduced(build, node.op[3:].lower(), node.x, axes, keepdims=keepdims)
-
-
 GLOBAL_POOLS = {
     "GlobalAveragePool": "mean", "GlobalMaxPool": "max", "GlobalLpPool": "l2", "QLinearGlobalAveragePool": "mean",
 }  # fmt: skip
@@ -348,6 +342,9 @@ HANDLERS.spells(
         ),
         "TopK": lambda node, build: operations.largest(build, node.x, node.get("axis", -1), node.required("k", 1)[0]),
         "Det": lambda node, build: operations.reduced(build, "det", node.x, [-2, -1], keepdims=False),
+        ("ArgMax", "ArgMin"): lambda node, build: operations.reduced(
+            build, node.op[3:].lower(), node.x, [node.get("axis", 0)], keepdims=bool(node.get("keepdims", 1))
+        ),
     }
 )
 HANDLERS.spells(

@@ -158,19 +158,6 @@ def _constant_of_shape(node: Node, build: Builder) -> Made:
     return build.weight(tuple(sizes), node.name, lambda: np.full((1,) * len(sizes), fills, dtype=object))
 
 
-@HANDLERS.handles("Shape")
-def _shape(node: Node, build: Builder) -> Made:
-    shape = node.x.shape
-    kept = None if shape is None else shape[node.get("start", 0) : node.get("end")]
-    return operations.shape_constant(build, kept, node.name)
-
-
-@HANDLERS.handles("Size")
-def _size(node: Node, build: Builder) -> Made:
-    value = node.input(0)
-    return build.weight((), node.name) if value.shape is None else build.constant(product(value.shape), name=node.name)
-
-
 @HANDLERS.handles("HannWindow", "HammingWindow", "BlackmanWindow")
 def _window_function(node: Node, build: Builder) -> Made:
     size = node.stated("size", 0)
@@ -260,5 +247,13 @@ HANDLERS.spells(
         "SequenceConstruct": lambda node, build: [tuple(node.tensors())],
         "SequenceEmpty": lambda node, build: [()],
         "OptionalHasElement": lambda node, build: build.constant(int(node.item(0) is not None), name=node.name),
+        "Shape": lambda node, build: operations.shape_constant(
+            build, None if node.x.shape is None else node.x.shape[node.get("start", 0) : node.get("end")], node.name
+        ),
+        "Size": lambda node, build: (
+            build.weight((), node.name)
+            if node.x.shape is None
+            else build.constant(product(node.x.shape), name=node.name)
+        ),
     }
 )

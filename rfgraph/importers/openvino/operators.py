@@ -71,12 +71,6 @@ def _axes(node: Node, i: int) -> tuple[int, ...]:
     return axes_of(node.integers("axes", i), node.rank())
 
 
-@HANDLERS.handles(*REDUCTIONS, weights=())
-def _reduce(node: Node, build: Builder) -> Made:
-    axes, keepdims = node.integers("axes", 1), node.flag("keep_dims")
-    return operations.reduced(build, REDUCTIONS[node.op], node.x, axes, keepdims=keepdims)
-
-
 @HANDLERS.handles("MVN", "NormalizeL2", weights=())
 def _normalise(node: Node, build: Builder) -> Made:
     rank = node.rank()
@@ -102,12 +96,6 @@ def _response_norm(node: Node, build: Builder) -> Made:
     if node.op == "LRN" and _axes(node, 1) != (1,):
         raise UnspelledError("it normalises by neighbours in space")
     return build(program.Pointwise(function="local_response_norm"), node.x)
-
-
-@HANDLERS.handles("CumSum", weights=())
-def _cumulative(node: Node, build: Builder) -> Made:
-    backward, exclusive = node.flag("reverse"), node.flag("exclusive")
-    return operations.cumulated(build, node.x, node.integer("axis", 1), backward=backward, exclusive=exclusive)
 
 
 # Windows.
@@ -533,6 +521,12 @@ HANDLERS.spells(
         "Range": lambda node, build: arange(build, [node.input(i) for i in range(3)], node.name),
         ("RandomUniform", "Eye"): lambda node, build: build.weight(node.stated_shape, node.name),
         "Assign": lambda node, build: node.x,
+        (*REDUCTIONS,): lambda node, build: operations.reduced(
+            build, REDUCTIONS[node.op], node.x, node.integers("axes", 1), keepdims=node.flag("keep_dims")
+        ),
+        "CumSum": lambda node, build: operations.cumulated(
+            build, node.x, node.integer("axis", 1), backward=node.flag("reverse"), exclusive=node.flag("exclusive")
+        ),
     },
     weights=(),
 )

@@ -45,13 +45,6 @@ def _unary(node: Node, build: Builder) -> Made:
     return output
 
 
-@HANDLERS.handles(*PASSING)
-def _identity(node: Node, build: Builder) -> Made:
-    if node.inputs and isinstance(node.inputs[0], Rows):
-        return node.inputs[0]
-    return build(program.Pointwise(function="identity"), node.input(0))
-
-
 @HANDLERS.handles("IdentityN", "ShapeN")
 def _each(node: Node, build: Builder) -> Made:
     outputs: list[Item] = []
@@ -112,12 +105,6 @@ def _old_batch_norm(node: Node, build: Builder) -> Made:
 REDUCTIONS = vocabulary.names("tensorflow", vocabulary.REDUCTIONS)
 
 
-@HANDLERS.handles(*REDUCTIONS)
-def _reduce(node: Node, build: Builder) -> Made:
-    axes, keepdims = node.integers("reduction axes", 1), node.flag("keep_dims")
-    return operations.reduced(build, REDUCTIONS[node.op], node.x, axes, keepdims=keepdims)
-
-
 @HANDLERS.handles("SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits")
 def _cross_entropy(node: Node, build: Builder) -> Made:
     mixed = build(program.Mix(function="softmax", dims=(1,)), node.input(0), part="softmax")
@@ -128,12 +115,6 @@ def _cross_entropy(node: Node, build: Builder) -> Made:
             labels = build(program.Reduce(function="sum", dims=(1,), keepdims=False), labels, part="labels")
         loss = build(program.Pointwise(function="add"), loss, labels)
     return [loss]
-
-
-@HANDLERS.handles("Cumsum", "Cumprod", "CumulativeLogsumexp")
-def _cumulate(node: Node, build: Builder) -> Made:
-    backward, exclusive = node.flag("reverse"), node.flag("exclusive")
-    return operations.cumulated(build, node.x, node.integer("axis", 1), backward=backward, exclusive=exclusive)
 
 
 @HANDLERS.handles("TopKV2", "TopK")
@@ -317,13 +298,6 @@ RANDOM = (
 )  # fmt: skip
 
 
-@HANDLERS.handles(*RANDOM)
-def _random(node: Node, build: Builder) -> Made:
-    value = node.input(0)
-    shape = None if value.data is None else tuple(value.data.elements.flat)
-    return build.weight(shape, node.name)
-
-
 # Lists of tensors, as loops over the batch read and write them. Which row a turn reads is not known: rows that are
 # positions are refused by the lowering, those of a batch are alike.
 
@@ -390,13 +364,6 @@ def _quantised(node: Node, build: Builder) -> Made:
     return with_range(node, build, output)
 
 
-@HANDLERS.handles("QuantizedAdd", "QuantizedMul")
-def _quantised_pair(node: Node, build: Builder) -> Made:
-    function = "add" if node.op == "QuantizedAdd" else "mul"
-    output = build(program.Pointwise(function=function), node.input(0), node.input(1))
-    return with_range(node, build, output)
-
-
 @HANDLERS.handles("RequantizationRange")
 def _range_of(node: Node, build: Builder) -> Made:
     # From the extremes of the whole tensor; like the statistics of a norm they are taken as constants.
@@ -440,6 +407,25 @@ HANDLERS.spells(
         "Fill": lambda node, build: operations.filled(build, node.sizes("dims", 0), node.input(1), node.name),
         "BroadcastArgs": lambda node, build: build.constant(
             [*broadcast(node.sizes("shape", 0), node.sizes("shape", 1))], name=node.name
+        ),
+        (*PASSING,): lambda node, build: (
+            node.inputs[0]
+            if node.inputs and isinstance(node.inputs[0], Rows)
+            else operations.pointwise(build, "identity", node.x)
+        ),
+        (*REDUCTIONS,): lambda node, build: operations.reduced(
+            build, REDUCTIONS[node.op], node.x, node.integers("reduction axes", 1), keepdims=node.flag("keep_dims")
+        ),
+        ("Cumsum", "Cumprod", "CumulativeLogsumexp"): lambda node, build: operations.cumulated(
+            build, node.x, node.integer("axis", 1), backward=node.flag("reverse"), exclusive=node.flag("exclusive")
+        ),
+        (*RANDOM,): lambda node, build: build.weight(
+            None if node.x.data is None else tuple(node.x.data.elements.flat), node.name
+        ),
+        ("QuantizedAdd", "QuantizedMul"): lambda node, build: with_range(
+            node,
+            build,
+            operations.pointwise(build, "add" if node.op == "QuantizedAdd" else "mul", node.x, node.input(1)),
         ),
     }
 )

@@ -256,12 +256,6 @@ def _batch_nd(node: Node, build: Builder) -> Made:
 REDUCTIONS = vocabulary.names("tflite", vocabulary.REDUCTIONS)
 
 
-@HANDLERS.handles(*REDUCTIONS)
-def _reduce(node: Node, build: Builder) -> Made:
-    axes, keepdims = node.integers("axes", 1), bool(node.option("KeepDims"))
-    return operations.reduced(build, REDUCTIONS[node.op], node.x, axes, keepdims=keepdims)
-
-
 @HANDLERS.handles("CUMSUM")
 def _cumulative(node: Node, build: Builder) -> Made:
     backward, exclusive = bool(node.option("Reverse")), bool(node.option("Exclusive"))
@@ -463,15 +457,16 @@ HANDLERS.spells(
         "ONE_HOT": lambda node, build: operations.one_hot(
             build, node.x, node.sizes("depth", 1)[0], node.setting("Axis"), node.name
         ),
+        (*REDUCTIONS,): lambda node, build: operations.reduced(
+            build, REDUCTIONS[node.op], node.x, node.integers("axes", 1), keepdims=bool(node.option("KeepDims"))
+        ),
+        ("WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "MULTINOMIAL"): lambda node, build: (
+            operations.read_all(build, node.tensors(), node.names)
+        ),
     }
 )
 
 # What reads all of its input, or is not followed, and why.
-
-
-@HANDLERS.handles("WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "MULTINOMIAL")
-def _whole(node: Node, build: Builder) -> Made:
-    return operations.read_all(build, node.tensors(), node.names)
 
 
 NOT_FOLLOWED = HANDLERS.refuses({
