@@ -44,6 +44,13 @@ def pointwise(build: Builder, function: str, *operands: Value, part: str = "") -
     return build(program.Pointwise(function=function), *operands, part=part)
 
 
+def floor_divided(build: Builder, a: Value, b: Value, *, whole: bool) -> Value:
+    """Return a quotient of constants rounded down, an integer if they are ``whole``."""
+    floats = [pointwise(build, "to_float", value) for value in (a, b)]
+    quotient = pointwise(build, "floor", pointwise(build, "div", *floats))
+    return pointwise(build, "to_integer", quotient) if whole else quotient
+
+
 def with_bias(build: Builder, product: Value, bias: Value | None) -> Value:
     """Return a product and what is added to it, which is seen where the network computes it."""
     return product if bias is None or bias.constant else pointwise(build, "add", product, bias, part="bias")

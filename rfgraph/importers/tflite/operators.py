@@ -70,9 +70,7 @@ def _floor_div(node: Node, build: Builder) -> Made:
     if not (a.constant and b.constant):
         return build(program.Pointwise(function="div"), a, b)
     whole = all(value.data is not None and value.data.integer for value in (a, b))
-    floats = [build(program.Pointwise(function="to_float"), value) for value in (a, b)]
-    quotient = build(program.Pointwise(function="floor"), build(program.Pointwise(function="div"), *floats))
-    return build(program.Pointwise(function="to_integer"), quotient) if whole else quotient
+    return operations.floor_divided(build, a, b, whole=whole)
 
 
 @HANDLERS.handles("CAST")

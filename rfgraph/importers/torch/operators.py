@@ -96,27 +96,23 @@ EXACT = frozenset({"add", "sub", "mul", "mod", "max", "min", "equal", "less", "l
 
 def _of_numbers(node: Node, build: Builder) -> Made:
     """A function of small constants, evaluated if it is one of integers; other numbers are operands too here."""
+    function, arguments = SEVERAL[node.op], node.arguments
+    known = all(
+        isinstance(value, (Value, int, Expression)) and not isinstance(value, bool) for value in arguments.values()
+    )
     operands: list[Value] = []
-    for name, value in node.arguments.items():
-        if isinstance(value, bool) or not isinstance(value, (Value, int, Expression)):
-            operands = []
-            break
-        if name in ("self", "other", "input", "condition", "0", "1", "2"):
-            operands.append(value if isinstance(value, Value) else build.constant(value))
-    function = SEVERAL[node.op]
-    named = {"self", "other", "input", "condition", "0", "1", "2"} >= set(node.arguments)
-    integers = all(value.data is not None and value.data.integer for value in operands)
-    if operands and named and integers and (function in EXACT or node.op == "ne" or node.op == "floor_divide"):
-        if node.op == "rsub":
-            operands.reverse()
-        if node.op == "floor_divide":
-            exact = [build(program.Pointwise(function="to_float"), value) for value in operands]
-            floored = build(program.Pointwise(function="floor"), build(program.Pointwise(function="div"), *exact))
-            return build(program.Pointwise(function="to_integer"), floored)
-        if node.op == "ne":
-            return build(program.Pointwise(function="not"), build(program.Pointwise(function="equal"), *operands))
-        return build(program.Pointwise(function=function), *operands)
-    return _of_constants(node, build)
+    if known and set(arguments) <= OPERANDS - {"exponent"}:
+        operands = [value if isinstance(value, Value) else build.constant(value) for value in arguments.values()]
+    integers = operands and all(value.data is not None and value.data.integer for value in operands)
+    if not integers or (function not in EXACT and node.op not in ("ne", "floor_divide")):
+        return _of_constants(node, build)
+    if node.op == "rsub":
+        operands.reverse()
+    if node.op == "floor_divide":
+        return operations.floor_divided(build, *operands, whole=True)
+    if node.op == "ne":
+        return build(program.Pointwise(function="not"), build(program.Pointwise(function="equal"), *operands))
+    return build(program.Pointwise(function=function), *operands)
 
 
 @HANDLERS.handles("copy")
