@@ -11,7 +11,8 @@ import networkx as nx
 from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import BySize
 from rfgraph.algebra.window import EMPTY, FULL, Window
-from rfgraph.fast.affine_walk import Plain, walked
+from rfgraph.fast.affine_walk import walked
+from rfgraph.fast.plain import Plain
 from rfgraph.frozen import dataclass
 from rfgraph.graph.network import BatchNorm, OrderedNetwork
 from rfgraph.graph.sizes import InputSize

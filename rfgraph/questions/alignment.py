@@ -25,8 +25,8 @@ from rfgraph.algebra.alignment import (
 )
 from rfgraph.algebra.residues import shortest_period
 from rfgraph.algebra.window import Window
-from rfgraph.fast.affine_walk import Plain
 from rfgraph.fast.merges import Apart
+from rfgraph.fast.plain import Plain
 from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
