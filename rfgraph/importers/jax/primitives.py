@@ -14,7 +14,7 @@ from rfgraph.importers.jax.nodes import HANDLERS, Ints, Made, Node, Operand, int
 from rfgraph.importers.jax.resizes import resize_of_product
 from rfgraph.importers.jax.symbols import closed, has_open, size_of
 from rfgraph.importers.program import Builder, Dim, Value, names_of, valued
-from rfgraph.importers.spelling import UnspelledError, operations, vocabulary
+from rfgraph.importers.spelling import UnspelledError, moving, operations, vocabulary
 
 # Functions of elements at the same index.
 
@@ -330,18 +330,18 @@ def _broadcast_in_dim(node: Node, build: Builder) -> Made:
 HANDLERS.spells(
     {
         (*SAME,): lambda node, build: node.tensors,
-        "stack": lambda node, build: operations.stack(build, node.tensors, int(node.parameters["axis"])),
-        "unstack": lambda node, build: operations.unstack(
+        "stack": lambda node, build: moving.stack(build, node.tensors, int(node.parameters["axis"])),
+        "unstack": lambda node, build: moving.unstack(
             build, node.value(0), int(node.parameters["axis"]), len(node.shapes)
         ),
-        "split": lambda node, build: operations.split(
+        "split": lambda node, build: moving.split(
             build, node.value(0), int(node.parameters["axis"]), node.integers("sizes")
         ),
-        "rev": lambda node, build: operations.flipped(build, node.value(0), node.integers("dimensions")),
-        "tile": lambda node, build: operations.tile(build, node.value(0), node.integers("reps")),
+        "rev": lambda node, build: moving.flipped(build, node.value(0), node.integers("dimensions")),
+        "tile": lambda node, build: moving.tile(build, node.value(0), node.integers("reps")),
         "squeeze": lambda node, build: build(program.Squeeze(dims=node.integers("dimensions")), node.value(0)),
         "expand_dims": lambda node, build: build(program.Unsqueeze(dims=node.integers("dimensions")), node.value(0)),
-        "transpose": lambda node, build: operations.permuted(build, node.value(0), node.integers("permutation")),
+        "transpose": lambda node, build: moving.permuted(build, node.value(0), node.integers("permutation")),
         ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"): lambda node, build: operations.cumulated(
             build, node.value(0), int(node.parameters["axis"]), backward=bool(node.parameters.get("reverse", False))
         ),

@@ -16,7 +16,7 @@ from rfgraph.importers.keras.before import modern
 from rfgraph.importers.keras.nodes import HANDLERS, flat, leaves
 from rfgraph.importers.program import MAX_ELEMENTS, Builder, Shape, Value
 from rfgraph.importers.spelling import whole_number
-from rfgraph.importers.spelling.operations import MAX_PIECES
+from rfgraph.importers.spelling.moving import MAX_PIECES
 
 #: Names are cut to this: those of nested models follow each other.
 MAX_NAME = 200

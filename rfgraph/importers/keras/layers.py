@@ -13,7 +13,16 @@ from typing import Any
 from rfgraph.importers import program
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, einsum_dense, flat, pairs, product_of_last
 from rfgraph.importers.program import Builder, Dim, Shape, Value, completed, product, text
-from rfgraph.importers.spelling import UnspelledError, axis_of, operations, per_axis, shape_of, vocabulary, whole_number
+from rfgraph.importers.spelling import (
+    UnspelledError,
+    axis_of,
+    moving,
+    operations,
+    per_axis,
+    shape_of,
+    vocabulary,
+    whole_number,
+)
 
 # Activations: layers of their own, and what many layers end with.
 
@@ -460,7 +469,7 @@ def _reshape(node: Node, build: Builder) -> Made:
     target = node.get("target_shape")
     if not isinstance(target, (list, tuple)):
         raise ValueError(f"target_shape {target!r} is not a list")
-    return operations.reshaped(build, node.x, (batch, *completed_of(node, target, rest)), resized=node.resized)
+    return moving.reshaped(build, node.x, (batch, *completed_of(node, target, rest)), resized=node.resized)
 
 
 def completed_of(node: Node, target: Sequence[Any], had: Sequence[Dim]) -> Shape:
@@ -478,7 +487,7 @@ def completed_of(node: Node, target: Sequence[Any], had: Sequence[Dim]) -> Shape
 def _flatten(node: Node, build: Builder) -> Made:
     x = node.x
     if node.text("data_format", "channels_last") == "channels_first" and node.rank > 2:
-        x = operations.permuted(build, x, (0, *range(2, node.rank), 1), part="channels_last")
+        x = moving.permuted(build, x, (0, *range(2, node.rank), 1), part="channels_last")
     batch, *rest = shape_of(x)
     return build(program.Reshape(shape=(batch, product(rest))), x)
 
@@ -497,7 +506,7 @@ HANDLERS.spells(
         "Dense": lambda node, build: activated(node, build, product_of_last(build, node.x, node.size("units"))),
         "Embedding": lambda node, build: _embedded(node, build),
         "Resizing": lambda node, build: fitted(node, build, (node.integer("height"), node.integer("width"))),
-        "Permute": lambda node, build: operations.permuted(
+        "Permute": lambda node, build: moving.permuted(
             build, node.x, (0, *per_axis("dims", node.get("dims"), node.rank - 1))
         ),
         "ReversibleEmbedding": lambda node, build: (

@@ -17,7 +17,7 @@ from rfgraph.importers.keras.layers import completed_of, depthwise, fitted, mixe
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat, pairs, size
 from rfgraph.importers.keras.sequences import attended
 from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, exact_quotient, product, text
-from rfgraph.importers.spelling import UnspelledError, operations, products, vocabulary
+from rfgraph.importers.spelling import UnspelledError, moving, operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
 from rfgraph.importers.spelling.handlers import by_op
 
@@ -42,7 +42,7 @@ def _triangle(node: Node, build: Builder) -> Made:
     k = node.get("k", 0)
     if not isinstance(k, int):
         return operations.pointwise(build, "trilu", node.x)
-    return operations.band(build, node.x, -k if _name(node) == "Triu" else None, k if _name(node) == "Tril" else None)
+    return moving.band(build, node.x, -k if _name(node) == "Triu" else None, k if _name(node) == "Tril" else None)
 
 
 @HANDLERS.handles(*_ops(*SEVERAL))
@@ -365,10 +365,10 @@ def _split(node: Node, build: Builder) -> Made:
     if isinstance(sections, (list, tuple)):
         bounds: list[Dim] = [0, *(whole_number("indices", n) for n in sections), total]
     else:
-        bounds = operations.even_bounds(total, whole_number("sections", sections))
-    if len(bounds) > operations.MAX_PIECES + 1:
-        raise UnspelledError(f"it makes {len(bounds) - 1} pieces, more than {operations.MAX_PIECES}")
-    return [operations.cut(build, node.x, d, a, b, part=str(k)) for k, (a, b) in enumerate(pairwise(bounds))]
+        bounds = moving.even_bounds(total, whole_number("sections", sections))
+    if len(bounds) > moving.MAX_PIECES + 1:
+        raise UnspelledError(f"it makes {len(bounds) - 1} pieces, more than {moving.MAX_PIECES}")
+    return [moving.cut(build, node.x, d, a, b, part=str(k)) for k, (a, b) in enumerate(pairwise(bounds))]
 
 
 @HANDLERS.handles("ops.GetItem")
@@ -380,7 +380,7 @@ def _get_item(node: Node, build: Builder) -> Made:
     if any(isinstance(entry, (tuple, dict)) or (isinstance(entry, Value) and entry.shape != ()) for entry in entries):
         raise UnspelledError("its indices say which elements it reads")
     named = sum(entry is not None and entry is not Ellipsis for entry in entries)
-    if named > node.rank or len(entries) > operations.MAX_REPEATS:
+    if named > node.rank or len(entries) > moving.MAX_REPEATS:
         raise ValueError(f"its key has {named} indices for {node.rank} dimensions")
     whole = [slice(None)] * (node.rank - named)
     at = next((i for i, entry in enumerate(entries) if entry is Ellipsis), None)
@@ -434,7 +434,7 @@ def _slice(node: Node, build: Builder) -> Made:
     shape = node.get("shape")
     if starts is None or not isinstance(shape, (list, tuple)):
         raise UnspelledError("where it starts depends on what the network computes")
-    return operations.box(build, node.x, starts, [whole_number("shape", n) for n in shape])
+    return moving.box(build, node.x, starts, [whole_number("shape", n) for n in shape])
 
 
 @HANDLERS.handles("ops.Take")
@@ -452,7 +452,7 @@ def _one_hot(node: Node, build: Builder) -> Made:
     count = node.size("num_classes")
     rows = build(program.Take(dim=0), build.weight((count, count)), node.x, part="rows")
     rank = node.rank + 1
-    return operations.permuted(build, rows, operations.moved(rank, [rank - 1], [node.axis(rank=rank)]))
+    return moving.permuted(build, rows, moving.moved(rank, [rank - 1], [node.axis(rank=rank)]))
 
 
 @HANDLERS.handles("ops.Roll")
@@ -461,7 +461,7 @@ def _roll(node: Node, build: Builder) -> Made:
         raise UnspelledError("it rolls the tensor as one row")
     axes = node.get("axis") if isinstance(node.get("axis"), (list, tuple)) else [node.get("axis")]
     shifts = per_axis("shift", node.get("shift"), len(axes))
-    return operations.rolled(build, node.x, [whole_number("axis", axis) for axis in axes], shifts)
+    return moving.rolled(build, node.x, [whole_number("axis", axis) for axis in axes], shifts)
 
 
 @HANDLERS.handles("ops.BroadcastTo")
@@ -478,7 +478,7 @@ def _broadcast_to(node: Node, build: Builder) -> Made:
 def _tile(node: Node, build: Builder) -> Made:
     repeats = node.get("repeats")
     counts = [whole_number("repeats", n) for n in (repeats if isinstance(repeats, (list, tuple)) else (repeats,))]
-    return operations.tile_as_numpy(build, node.x, counts)
+    return moving.tile_as_numpy(build, node.x, counts)
 
 
 @HANDLERS.handles("ops.Repeat")
@@ -486,7 +486,7 @@ def _repeat(node: Node, build: Builder) -> Made:
     count = node.get("repeats")
     if not isinstance(count, int) or node.get("axis") is None:
         raise UnspelledError("it repeats elements a number of times that is not one for all")
-    return operations.repeat_each(build, node.x, node.axis(), whole_number("repeats", size("repeats", count)))
+    return moving.repeat_each(build, node.x, node.axis(), whole_number("repeats", size("repeats", count)))
 
 
 # Numbering.
@@ -498,13 +498,13 @@ def _reshape(node: Node, build: Builder) -> Made:
     entries = shape if isinstance(shape, (list, tuple)) else (shape,)
     if sum(entry in (-1, None) for entry in entries) > 1:
         raise UnspelledError(f"its newshape {shape} holds sizes that were open when the model was built")
-    return operations.reshaped(build, node.x, completed_of(node, entries, node.shape), resized=node.resized)
+    return moving.reshaped(build, node.x, completed_of(node, entries, node.shape), resized=node.resized)
 
 
 @HANDLERS.handles("ops.Transpose")
 def _transpose(node: Node, build: Builder) -> Made:
     stated = node.get("axes")
-    return operations.permuted(build, node.x, None if stated is None else per_axis("axes", stated, node.rank))
+    return moving.permuted(build, node.x, None if stated is None else per_axis("axes", stated, node.rank))
 
 
 @HANDLERS.handles("ops.Moveaxis")
@@ -514,7 +514,7 @@ def _moveaxis(node: Node, build: Builder) -> Made:
         dims = node.get(name)
         entries = dims if isinstance(dims, (list, tuple)) else (dims,)
         ends.append([axis_of(whole_number(name, axis), node.rank) for axis in entries])
-    return operations.permuted(build, node.x, operations.moved(node.rank, ends[0], ends[1]))
+    return moving.permuted(build, node.x, moving.moved(node.rank, ends[0], ends[1]))
 
 
 @HANDLERS.handles("ops.ExpandDims")
@@ -522,7 +522,7 @@ def _expand_dims(node: Node, build: Builder) -> Made:
     dims = node.get("axis")
     entries = dims if isinstance(dims, (list, tuple)) else (dims,)
     rank = node.rank + len(entries)
-    if rank > operations.MAX_REPEATS:
+    if rank > moving.MAX_REPEATS:
         raise ValueError(f"it adds {len(entries)} dimensions")
     return build(
         program.Unsqueeze(dims=tuple(sorted({axis_of(whole_number("axis", n), rank) for n in entries}))), node.x
@@ -567,7 +567,7 @@ def _rearrange(node: Node, build: Builder) -> Made:
     if sorted(names) != sorted(wanted) or len(set(names)) != len(names):
         raise UnspelledError(f"its pattern {pattern!r} adds or drops dimensions")
     split = build(program.Reshape(shape=tuple(sizes[name] for name in names)), node.x, part="split")
-    turned = operations.permuted(build, split, [names.index(name) for name in wanted], part="turned")
+    turned = moving.permuted(build, split, [names.index(name) for name in wanted], part="turned")
     return build(program.Reshape(shape=tuple(product(sizes[name] for name in group) for group in after)), turned)
 
 
@@ -610,14 +610,14 @@ HANDLERS.spells(
         "ops.Matmul": lambda node, build: products.product(build, *_pair(node)),
         "ops.Einsum": lambda node, build: products.summed(build, node.get("subscripts"), node.tensors()),
         "ops.Concatenate": lambda node, build: build(program.Concat(dim=node.axis(default=0)), *node.tensors()),
-        "ops.Stack": lambda node, build: operations.stack(build, node.tensors(), node.integer("axis", 0)),
-        "ops.Unstack": lambda node, build: operations.unstack(build, node.x, node.integer("axis", 0)),
-        (*_ops("Flip", "Fliplr", "Flipud"),): lambda node, build: operations.flipped(
+        "ops.Stack": lambda node, build: moving.stack(build, node.tensors(), node.integer("axis", 0)),
+        "ops.Unstack": lambda node, build: moving.unstack(build, node.x, node.integer("axis", 0)),
+        (*_ops("Flip", "Fliplr", "Flipud"),): lambda node, build: moving.flipped(
             build, node.x, {"ops.Fliplr": (1,), "ops.Flipud": (0,)}.get(node.op) or node.axes()
         ),
         "ops.Ravel": lambda node, build: build(program.Reshape(shape=(product(node.shape),)), node.x),
-        "ops.Swapaxes": lambda node, build: operations.permuted(
-            build, node.x, operations.swapped(node.rank, node.axis("axis1"), node.axis("axis2"))
+        "ops.Swapaxes": lambda node, build: moving.permuted(
+            build, node.x, moving.swapped(node.rank, node.axis("axis1"), node.axis("axis2"))
         ),
     }
 )

@@ -20,7 +20,7 @@ from rfgraph.importers import program
 from rfgraph.importers.ncnn.file import Layer
 from rfgraph.importers.ncnn.nodes import ABSENT, HANDLERS, SAME_LOWER, SAME_UPPER, Made, Node
 from rfgraph.importers.program import NOTHING, Builder, Dim, Shape, Value, completed, product
-from rfgraph.importers.spelling import UnspelledError, operations, products, vocabulary
+from rfgraph.importers.spelling import UnspelledError, moving, operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
 from rfgraph.importers.spelling.attention import summed, weights
 from rfgraph.importers.spelling.operations import pointwise
@@ -308,7 +308,7 @@ def _shuffle(node: Node, build: Builder) -> Made:
     shape, groups = node.shape(), node.integer_of(0, 1)
     if groups < 1 or not isinstance(shape[0], int) or shape[0] % groups:
         raise UnspelledError(f"its {shape[0]} channels are not split into {groups} groups")
-    return operations.shuffled(build, node.x, 0, shape[0] // groups if node.integer_of(1) else groups)
+    return moving.shuffled(build, node.x, 0, shape[0] // groups if node.integer_of(1) else groups)
 
 
 # Norms, reductions and mixtures.
@@ -449,7 +449,7 @@ def _slice(node: Node, build: Builder) -> Made:
         each: Dim = rest // (len(sizes) - k) if size == ABSENT else size  # the rest is shared by those that are left
         pieces.append(each)
         rest = rest - each
-    return operations.split(build, node.x, d, pieces, node.names)
+    return moving.split(build, node.x, d, pieces, node.names)
 
 
 @HANDLERS.handles("Crop")
@@ -507,10 +507,10 @@ def _tile(node: Node, build: Builder) -> Made:
     if repeats is None:
         counts = [1] * rank
         counts[axis_of(node.integer_of(0), rank)] = node.integer_of(1, 1)
-        return operations.tile(build, node.x, counts)
+        return moving.tile(build, node.x, counts)
     if len(repeats) > rank:
         raise UnspelledError("it makes its blob of more dimensions")
-    return operations.tile_as_numpy(build, node.x, repeats)
+    return moving.tile_as_numpy(build, node.x, repeats)
 
 
 # Numbering.
@@ -612,7 +612,7 @@ HANDLERS.spells(
         "CumulativeSum": lambda node, build: operations.cumulated(build, node.x, node.integer_of(0)),
         "GLU": lambda node, build: operations.gated(build, node.x, node.integer_of(0)),
         "MatMul": lambda node, build: products.product(build, node.x, node.input(1), (False, node.integer_of(0))),
-        "Concat": lambda node, build: operations.concat(build, node.tensors(), node.integer_of(0)),
+        "Concat": lambda node, build: moving.concat(build, node.tensors(), node.integer_of(0)),
         "Flatten": lambda node, build: build(program.Reshape(shape=(product(node.shape()),)), node.x),
         "Embed": lambda node, build: build(
             program.Take(dim=0), build.weight((node.integer_of(1), node.integer_of(0))), node.x
@@ -626,7 +626,7 @@ HANDLERS.spells(
 @HANDLERS.handles("DetectionOutput", "PSROIPooling", "Proposal", "ROIAlign", "ROIPooling", "YoloDetectionOutput",
                   "Yolov3DetectionOutput", "NonMaxSuppression")  # fmt: skip
 def _whole(node: Node, build: Builder) -> Made:
-    return operations.read_all(build, node.tensors(), node.names)
+    return moving.read_all(build, node.tensors(), node.names)
 
 
 NOT_FOLLOWED = HANDLERS.refuses({

@@ -7,10 +7,11 @@ from typing import Any
 from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
 from rfgraph.importers.program import Builder, Dim, Value, product, unknown
-from rfgraph.importers.spelling import EVERY, UnspelledError, operations, products, vocabulary
+from rfgraph.importers.spelling import EVERY, UnspelledError, moving, operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, whole_number
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
-from rfgraph.importers.spelling.operations import band, mixed, pointwise
+from rfgraph.importers.spelling.moving import band
+from rfgraph.importers.spelling.operations import mixed, pointwise
 
 # Functions of one element.
 
@@ -192,7 +193,7 @@ def _recurrent(node: Node, build: Builder) -> Made:
     order = (0, 1, 2, 3) if batch_first else (0, 2, 1, 3)
     y = build(program.Transpose(permutation=order), split, part="y")
     start, stop = (0, 1) if direction == "backward" else (-1, None)  # where the recurrence ends
-    last = operations.cut(build, split, time, start, stop, part="last")
+    last = moving.cut(build, split, time, start, stop, part="last")
     dropped = build(program.Reduce(function="max", dims=(time,), keepdims=False), last, part="state")
     state = dropped if batch_first else build(program.Transpose(permutation=(1, 0, 2)), dropped, part="h")
     return y, state, state

@@ -10,8 +10,8 @@ import numpy as np
 from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node
 from rfgraph.importers.program import MAX_ELEMENTS, MAX_FLOATS, UNSEEN, Builder, Dim, Value, completed, product
-from rfgraph.importers.spelling import EVERY, UnspelledError, axis_of, operations, whole_number
-from rfgraph.importers.spelling.operations import arange
+from rfgraph.importers.spelling import EVERY, UnspelledError, axis_of, moving, whole_number
+from rfgraph.importers.spelling.moving import arange
 
 # Elements moved, dropped, added.
 
@@ -65,7 +65,7 @@ def _split(node: Node, build: Builder) -> Made:
         sizes = [-(-node.shape()[d] // (node.get("num_outputs") or count))] * count
     if len(sizes) != count:
         raise ValueError(f"it splits into {len(sizes)} parts but has {count} outputs")
-    return operations.split(build, node.x, d, sizes, [(node.output(k), node.op) for k in range(count)])
+    return moving.split(build, node.x, d, sizes, [(node.output(k), node.op) for k in range(count)])
 
 
 @HANDLERS.handles("QLinearConcat", weights=())
@@ -74,12 +74,12 @@ def _concat(node: Node, build: Builder) -> Made:
     tensors = node.tensors()
     if node.op == "QLinearConcat":  # scale and zero point of the output, then tensor, scale, zero point of each
         tensors = tensors[2::3]
-    return operations.concat(build, tensors, node.get("axis", 1))
+    return moving.concat(build, tensors, node.get("axis", 1))
 
 
 @HANDLERS.handles("Gather", weights=(0,), sort="stores")
 def _gather(node: Node, build: Builder) -> Made:
-    return operations.taken(build, node.x, node.get("axis", 0), node.input(1))
+    return moving.taken(build, node.x, node.get("axis", 0), node.input(1))
 
 
 @HANDLERS.handles("CenterCropPad")
@@ -174,7 +174,7 @@ def _mel(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("OneHot", weights=())
 def _one_hot(node: Node, build: Builder) -> Made:
     depth = node.stated("depth", 1)
-    return operations.one_hot(build, node.x, None if depth is None else depth[0], node.get("axis", -1), node.name)
+    return moving.one_hot(build, node.x, None if depth is None else depth[0], node.get("axis", -1), node.name)
 
 
 # Sequences and optionals: what is in them is known while the model is read.
@@ -206,7 +206,7 @@ def _split_to_sequence(node: Node, build: Builder) -> Made:
         sizes = [min(sizes[0], whole_number("split", shape[d]) - k * sizes[0]) for k in range(count)]
     if len(sizes) > MAX_ELEMENTS:
         raise UnspelledError(f"it splits into {len(sizes)} parts")
-    pieces = operations.split(build, node.x, d, sizes)
+    pieces = moving.split(build, node.x, d, sizes)
     if given is None and not node.get("keepdims", 1):
         pieces = [build(program.Squeeze(dims=(d,)), piece, part=f"{k}/squeeze") for k, piece in enumerate(pieces)]
     return [tuple(pieces)]
@@ -217,7 +217,7 @@ def _concat_from_sequence(node: Node, build: Builder) -> Made:
     items = node.sequence
     if not items:
         raise ValueError("its sequence is empty")
-    return (operations.stack if node.get("new_axis", 0) else operations.concat)(build, items, node.get("axis"))
+    return (moving.stack if node.get("new_axis", 0) else moving.concat)(build, items, node.get("axis"))
 
 
 @HANDLERS.handles("Optional", "OptionalGetElement")
@@ -233,11 +233,11 @@ def _optional(node: Node, build: Builder) -> Made:
 HANDLERS.spells(
     {
         "Expand": lambda node, build: build(program.Expand(shape=tuple(node.required("shape", 1))), node.x),
-        "Tile": lambda node, build: operations.tile(
+        "Tile": lambda node, build: moving.tile(
             build, node.x, [whole_number("repeats", count) for count in node.required("repeats", 1)]
         ),
-        "Squeeze": lambda node, build: operations.narrowed(build, node.x, node.stated_integers("axes", 1)),
-        "Unsqueeze": lambda node, build: operations.widened(
+        "Squeeze": lambda node, build: moving.narrowed(build, node.x, node.stated_integers("axes", 1)),
+        "Unsqueeze": lambda node, build: moving.widened(
             build, node.x, [whole_number("axes", axis) for axis in node.required("axes", 1)]
         ),
         "Range": lambda node, build: arange(build, [node.input(i) for i in range(3)], node.name),
@@ -247,7 +247,7 @@ HANDLERS.spells(
         "SequenceConstruct": lambda node, build: [tuple(node.tensors())],
         "SequenceEmpty": lambda node, build: [()],
         "OptionalHasElement": lambda node, build: build.constant(int(node.item(0) is not None), name=node.name),
-        "Shape": lambda node, build: operations.shape_constant(
+        "Shape": lambda node, build: moving.shape_constant(
             build, None if node.x.shape is None else node.x.shape[node.get("start", 0) : node.get("end")], node.name
         ),
         "Size": lambda node, build: (

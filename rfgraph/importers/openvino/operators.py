@@ -17,9 +17,19 @@ from typing import Any
 from rfgraph.importers import program
 from rfgraph.importers.openvino.nodes import HANDLERS, Made, Node
 from rfgraph.importers.program import CUBIC, Builder, Dim, Shape, completed, product
-from rfgraph.importers.spelling import UnspelledError, axes_of, axis_of, operations, products, vocabulary, whole_number
+from rfgraph.importers.spelling import (
+    UnspelledError,
+    axes_of,
+    axis_of,
+    moving,
+    operations,
+    products,
+    vocabulary,
+    whole_number,
+)
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
-from rfgraph.importers.spelling.operations import arange, weighted
+from rfgraph.importers.spelling.moving import arange
+from rfgraph.importers.spelling.operations import weighted
 
 # Functions of one element, and of several tensors.
 
@@ -311,7 +321,7 @@ def _shuffle(node: Node, build: Builder) -> Made:
     d, groups = axis_of(node.number("axis", 1), node.rank()), node.number("group", 1)
     if groups < 1:
         raise ValueError(f"group {groups} is not positive")
-    return operations.shuffled(build, node.x, d, groups)
+    return moving.shuffled(build, node.x, d, groups)
 
 
 @HANDLERS.handles("SpaceToBatch", "BatchToSpace", weights=())
@@ -382,7 +392,7 @@ def _sequence(node: Node, build: Builder) -> Made:
         state = build(program.Reduce(function="max", dims=(1,), keepdims=False), split, part="state")
     else:
         start, stop = (0, 1) if way == "reverse" else (-1, None)
-        last = operations.cut(build, split, 1, start, stop, part="last")
+        last = moving.cut(build, split, 1, start, stop, part="last")
         state = build(program.Squeeze(dims=(1,)), last, part="state")
     return (y, state, state)[: 1 + states]
 
@@ -409,7 +419,7 @@ def _strided_slice(node: Node, build: Builder) -> Made:
     strides = node.integers("strides", 3) if node.optional(3) is not None else [1] * len(begin)
     masks = {name: _mask(node, name) for name in
              ("begin_mask", "end_mask", "new_axis_mask", "shrink_axis_mask", "ellipsis_mask")}  # fmt: skip
-    return operations.strided_slice(build, node.x, begin, end, strides, **masks)
+    return moving.strided_slice(build, node.x, begin, end, strides, **masks)
 
 
 @HANDLERS.handles("Slice", weights=())
@@ -438,18 +448,18 @@ def _split(node: Node, build: Builder) -> Made:
         count = node.number("num_splits")
         if count != len(node.outputs):
             raise ValueError(f"it splits into {count} parts but has {len(node.outputs)} outputs")
-        return operations.split(build, node.x, axis, count, node.names)
+        return moving.split(build, node.x, axis, count, node.names)
     sizes = node.sizes("split_lengths", 2)
     if len(sizes) != len(node.outputs):
         raise ValueError(f"it splits into {len(sizes)} parts but has {len(node.outputs)} outputs")
-    return operations.split(build, node.x, axis, sizes, node.names)
+    return moving.split(build, node.x, axis, sizes, node.names)
 
 
 @HANDLERS.handles("Gather", weights=(0,))
 def _gather(node: Node, build: Builder) -> Made:
     if node.number("batch_dims", 0):
         raise UnspelledError("its indices say which elements it reads, other ones in each batch")
-    return operations.taken(build, node.x, node.integer("axis", 2), node.input(1))
+    return moving.taken(build, node.x, node.integer("axis", 2), node.input(1))
 
 
 @HANDLERS.handles("Broadcast", weights=())
@@ -463,14 +473,14 @@ def _broadcast(node: Node, build: Builder) -> Made:
 def _reverse(node: Node, build: Builder) -> Made:
     if node.text("mode") != "index":
         raise UnspelledError("its mode is not index")
-    return operations.flipped(build, node.x, _axes(node, 1))
+    return moving.flipped(build, node.x, _axes(node, 1))
 
 
 @HANDLERS.handles("Roll", weights=())
 def _roll(node: Node, build: Builder) -> Made:
     shifts, axes = node.integers("shift", 1), node.integers("axes", 2)
     shifts = shifts * len(axes) if len(shifts) == 1 else shifts
-    return operations.rolled(build, node.x, axes, shifts)
+    return moving.rolled(build, node.x, axes, shifts)
 
 
 # Numbering.
@@ -507,17 +517,17 @@ HANDLERS.spells(
             build, "softmax", node.x, node.number("axis", -1 if node.op == "LogSoftmax" else 1)
         ),
         "TopK": lambda node, build: operations.largest(build, node.x, node.number("axis"), node.sizes("k", 1)[0]),
-        "Concat": lambda node, build: operations.concat(build, node.tensors(), node.number("axis")),
-        "Tile": lambda node, build: operations.tile_as_numpy(build, node.x, node.integers("repeats", 1)),
-        "OneHot": lambda node, build: operations.one_hot(
+        "Concat": lambda node, build: moving.concat(build, node.tensors(), node.number("axis")),
+        "Tile": lambda node, build: moving.tile_as_numpy(build, node.x, node.integers("repeats", 1)),
+        "OneHot": lambda node, build: moving.one_hot(
             build, node.x, node.sizes("depth", 1)[0], node.number("axis", -1), node.name
         ),
-        "Squeeze": lambda node, build: operations.narrowed(
+        "Squeeze": lambda node, build: moving.narrowed(
             build, node.x, ([] if node.optional(1) is None else node.integers("axes", 1)) or None
         ),
-        "Unsqueeze": lambda node, build: operations.widened(build, node.x, node.integers("axes", 1)),
-        "Transpose": lambda node, build: operations.permuted(build, node.x, node.integers("order", 1) or None),
-        "ShapeOf": lambda node, build: operations.shape_constant(build, node.x.shape, node.name),
+        "Unsqueeze": lambda node, build: moving.widened(build, node.x, node.integers("axes", 1)),
+        "Transpose": lambda node, build: moving.permuted(build, node.x, node.integers("order", 1) or None),
+        "ShapeOf": lambda node, build: moving.shape_constant(build, node.x.shape, node.name),
         "Range": lambda node, build: arange(build, [node.input(i) for i in range(3)], node.name),
         ("RandomUniform", "Eye"): lambda node, build: build.weight(node.stated_shape, node.name),
         "Assign": lambda node, build: node.x,

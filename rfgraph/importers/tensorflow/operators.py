@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rfgraph.importers import program
 from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, completed, product, unknown
-from rfgraph.importers.spelling import UnspelledError, axes_of, operations, products, shape_of, vocabulary
+from rfgraph.importers.spelling import UnspelledError, axes_of, moving, operations, products, shape_of, vocabulary
 from rfgraph.importers.spelling.handlers import by_op
 from rfgraph.importers.tensorflow import windows as tensorflow_windows  # noqa: F401  handlers register
 from rfgraph.importers.tensorflow.nodes import BOOL, FLOATS, HANDLERS, Item, Made, Node, Rows, with_range
@@ -30,7 +30,7 @@ def _band(node: Node, build: Builder) -> Made:
     below, above = (None if (data := node.input(i).data) is None else data.elements.flat[0] for i in (1, 2))
     if not isinstance(below, int) or not isinstance(above, int):
         return build(program.Pointwise(function="trilu"), node.input(0))
-    return operations.band(build, node.input(0), None if below < 0 else below, None if above < 0 else above)
+    return moving.band(build, node.input(0), None if below < 0 else below, None if above < 0 else above)
 
 
 @HANDLERS.handles(*BIASES, weights=(1,))
@@ -53,7 +53,7 @@ def _each(node: Node, build: Builder) -> Made:
         outputs.append(
             build(program.Pointwise(function="identity"), value)
             if node.op == "IdentityN"
-            else operations.shape_constant(build, value.shape, node.output(k))
+            else moving.shape_constant(build, value.shape, node.output(k))
         )
     return outputs
 
@@ -186,7 +186,7 @@ def _einsum(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("Pad", "PadV2", "MirrorPad")
 def _pad(node: Node, build: Builder) -> Made:
     mode = node.text("mode", "REFLECT") if node.op == "MirrorPad" else "CONSTANT"
-    return operations.mirror_pad(build, node.input(0), node.pairs("paddings", 1), mode)
+    return moving.mirror_pad(build, node.input(0), node.pairs("paddings", 1), mode)
 
 
 MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
@@ -196,7 +196,7 @@ MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axi
 def _strided_slice(node: Node, build: Builder) -> Made:
     masks = {name: node.number(name, 0) for name in MASKS}
     begin, end = _bounds(node, 1, masks, "begin_mask"), _bounds(node, 2, masks, "end_mask")
-    return operations.strided_slice(build, node.input(0), begin, end, node.integers("strides", 3), **masks)
+    return moving.strided_slice(build, node.input(0), begin, end, node.integers("strides", 3), **masks)
 
 
 def _bounds(node: Node, i: int, masks: dict[str, int], mask: str) -> Sequence[Dim]:
@@ -210,19 +210,19 @@ def _bounds(node: Node, i: int, masks: dict[str, int], mask: str) -> Sequence[Di
 @HANDLERS.handles("Split")
 def _split(node: Node, build: Builder) -> Made:
     count = node.number("num_split")
-    return operations.split(build, node.input(1), node.integer("axis", 0), count, node.outputs(min(count, 1 << 16)))
+    return moving.split(build, node.input(1), node.integer("axis", 0), count, node.outputs(min(count, 1 << 16)))
 
 
 @HANDLERS.handles("SplitV")
 def _split_v(node: Node, build: Builder) -> Made:
     sizes = node.sizes("sizes", 1)
-    return operations.split(build, node.input(0), node.integer("axis", 2), sizes, node.outputs(len(sizes)))
+    return moving.split(build, node.input(0), node.integer("axis", 2), sizes, node.outputs(len(sizes)))
 
 
 @HANDLERS.handles("Unpack")
 def _unpack(node: Node, build: Builder) -> Made:
     count = node.number("num")
-    return operations.unstack(build, node.input(0), node.number("axis", 0), count, node.outputs(min(count, 1 << 16)))
+    return moving.unstack(build, node.input(0), node.number("axis", 0), count, node.outputs(min(count, 1 << 16)))
 
 
 @HANDLERS.handles("ConcatV2", "Concat", "QuantizedConcat")
@@ -233,14 +233,14 @@ def _concat(node: Node, build: Builder) -> Made:
         tensors, place = node.tensors(1), 0
     else:  # axis, tensors, and the least and greatest of each
         tensors, place = node.tensors(1, 1 + node.number("N")), 0
-    return with_range(node, build, operations.concat(build, tensors, node.integer("axis", place)))
+    return with_range(node, build, moving.concat(build, tensors, node.integer("axis", place)))
 
 
 @HANDLERS.handles("GatherV2", "Gather", "ResourceGather", weights=(0,))
 def _gather(node: Node, build: Builder) -> Made:
     if node.number("batch_dims", 0):
         raise UnspelledError("its indices differ along the batch")
-    return operations.taken(build, node.x, node.integer("axis", 2) if node.op == "GatherV2" else 0, node.input(1))
+    return moving.taken(build, node.x, node.integer("axis", 2) if node.op == "GatherV2" else 0, node.input(1))
 
 
 @HANDLERS.handles("ReverseV2", "Reverse")
@@ -248,7 +248,7 @@ def _reverse(node: Node, build: Builder) -> Made:
     stated = node.integers("axes", 1)
     flags = node.op == "Reverse"
     dims = [d for d, turned in enumerate(stated) if turned] if flags else axes_of(stated, node.rank())
-    return operations.flipped(build, node.x, dims)
+    return moving.flipped(build, node.x, dims)
 
 
 # Numbering.
@@ -288,7 +288,7 @@ def _like(node: Node, build: Builder) -> Made:
     shape, integer = node.input(0).shape, node.number("T", 1) not in FLOATS
     if shape is None:
         return build.weight(None, node.name)
-    return operations.filled(build, shape, build.constant(int(node.op == "OnesLike"), integer=integer), node.name)
+    return moving.filled(build, shape, build.constant(int(node.op == "OnesLike"), integer=integer), node.name)
 
 
 RANDOM = (
@@ -384,27 +384,25 @@ HANDLERS.spells(
         "L2Loss": lambda node, build: operations.reduced(build, "sum", node.x, range(node.rank()), keepdims=False),
         ("InTopKV2", "InTopK"): lambda node, build: operations.reduced(build, "any", node.x, [1], keepdims=False),
         "Where": lambda node, build: build(program.Whole(shape=(unknown(f"{node.name}.count"), node.rank())), node.x),
-        "Slice": lambda node, build: operations.box(build, node.x, node.amounts("begin", 1), node.amounts("size", 2)),
-        "Pack": lambda node, build: operations.stack(build, node.tensors(), node.number("axis", 0)),
-        "Tile": lambda node, build: operations.tile(build, node.x, node.integers("multiples", 1)),
+        "Slice": lambda node, build: moving.box(build, node.x, node.amounts("begin", 1), node.amounts("size", 2)),
+        "Pack": lambda node, build: moving.stack(build, node.tensors(), node.number("axis", 0)),
+        "Tile": lambda node, build: moving.tile(build, node.x, node.integers("multiples", 1)),
         "BroadcastTo": lambda node, build: build(program.Expand(shape=node.sizes("shape", 1)), node.x),
-        "Roll": lambda node, build: operations.rolled(
-            build, node.x, node.integers("axis", 2), node.integers("shift", 1)
-        ),
-        "OneHot": lambda node, build: operations.one_hot(
+        "Roll": lambda node, build: moving.rolled(build, node.x, node.integers("axis", 2), node.integers("shift", 1)),
+        "OneHot": lambda node, build: moving.one_hot(
             build, node.x, node.numbers("depth", 1)[0], node.number("axis", -1), node.name
         ),
-        "Squeeze": lambda node, build: operations.narrowed(
+        "Squeeze": lambda node, build: moving.narrowed(
             build, node.x, node.several("squeeze_dims") if node.get("squeeze_dims") or node.get("axis") else None
         ),
-        "ExpandDims": lambda node, build: operations.widened(build, node.x, [node.integer("axis", 1)]),
-        ("Transpose", "ConjugateTranspose"): lambda node, build: operations.permuted(
+        "ExpandDims": lambda node, build: moving.widened(build, node.x, [node.integer("axis", 1)]),
+        ("Transpose", "ConjugateTranspose"): lambda node, build: moving.permuted(
             build, node.x, node.integers("permutation", 1)
         ),
-        ("Shape", "VariableShape"): lambda node, build: operations.shape_constant(build, node.x.shape, node.name),
-        "Range": lambda node, build: operations.arange(build, node.tensors()[:3], node.name),
+        ("Shape", "VariableShape"): lambda node, build: moving.shape_constant(build, node.x.shape, node.name),
+        "Range": lambda node, build: moving.arange(build, node.tensors()[:3], node.name),
         "LinSpace": lambda node, build: build.weight((node.numbers("number", 2)[0],), node.name),
-        "Fill": lambda node, build: operations.filled(build, node.sizes("dims", 0), node.input(1), node.name),
+        "Fill": lambda node, build: moving.filled(build, node.sizes("dims", 0), node.input(1), node.name),
         "BroadcastArgs": lambda node, build: build.constant(
             [*broadcast(node.sizes("shape", 0), node.sizes("shape", 1))], name=node.name
         ),

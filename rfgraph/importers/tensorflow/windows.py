@@ -9,7 +9,7 @@ from typing import Any
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program import Builder, Dim, Expression, Shape, Value, exact_quotient, product, unknown
-from rfgraph.importers.spelling import UnspelledError, operations, shape_of, whole_number
+from rfgraph.importers.spelling import UnspelledError, moving, operations, shape_of, whole_number
 from rfgraph.importers.tensorflow.nodes import HANDLERS, Made, Node, with_range
 
 
@@ -145,7 +145,7 @@ def _padded(node: Node, build: Builder) -> Made:
             build, x, node.sizes("size", 1), "linear", align_corners=corners, half_pixel_centers=False
         )  # fmt: skip
     build.at(f"{node.name}/pad", node.op)
-    x = operations.mirror_pad(build, x, node.pairs("paddings", 1 + resized), node.text("mode", "REFLECT"))
+    x = moving.mirror_pad(build, x, node.pairs("paddings", 1 + resized), node.text("mode", "REFLECT"))
     build.at(node.name, node.op)
     return _convolved(node, build, x, node.input(2 + resized), 2)
 

@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, completed, product, text
-from rfgraph.importers.spelling import Handlers, UnspelledError, operations, products, vocabulary
+from rfgraph.importers.spelling import Handlers, UnspelledError, moving, operations, products, vocabulary
 from rfgraph.importers.spelling import Node as Base
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
-from rfgraph.importers.spelling.operations import arange, pointwise, transposed_crop, weighted
+from rfgraph.importers.spelling.moving import arange
+from rfgraph.importers.spelling.operations import pointwise, transposed_crop, weighted
 
 Made: TypeAlias = "Value | Sequence[Value]"
 
@@ -278,7 +279,7 @@ def _fully_connected(node: Node, build: Builder) -> Made:
         raise ValueError(f"its weight has shape {text(weight)}, not 2 dimensions")
     if not node.option("KeepNumDims") and node.rank() != 2:
         shape = completed((-1, weight[1]), node.shape(), node.name)
-        x = operations.reshaped(build, x, shape, resized=node.resized, part="rows")
+        x = moving.reshaped(build, x, shape, resized=node.resized, part="rows")
     rows = tuple(f"b{i}" for i in range(len(shape_of(x)) - 1))
     primitive = program.Contract(operands=((*rows, "k"), ("j", "k")), output=(*rows, "j"))
     return operations.with_bias(build, build(primitive, x, node.input(1)), node.optional(2))
@@ -351,7 +352,7 @@ def _sequence(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("PAD", "PADV2", "MIRROR_PAD")
 def _pad(node: Node, build: Builder) -> Made:
     mode = ("REFLECT", "SYMMETRIC")[node.setting("Mode")] if node.op == "MIRROR_PAD" else "CONSTANT"
-    return operations.mirror_pad(build, node.x, node.pairs("paddings", 1), mode)
+    return moving.mirror_pad(build, node.x, node.pairs("paddings", 1), mode)
 
 
 MASKS = {
@@ -366,24 +367,24 @@ def _strided_slice(node: Node, build: Builder) -> Made:
     if node.options.get("Offset"):  # its ends are counted from where it begins
         end = tuple(start + length for start, length in zip(begin, end, strict=True))
     masks = {mask: node.setting(name) for mask, name in MASKS.items()}
-    return operations.strided_slice(build, node.x, begin, end, node.integers("strides", 3), **masks)
+    return moving.strided_slice(build, node.x, begin, end, node.integers("strides", 3), **masks)
 
 
 @HANDLERS.handles("SPLIT", "SPLIT_V")
 def _split(node: Node, build: Builder) -> Made:
     if node.op == "SPLIT":
-        return operations.split(build, node.input(1), node.integer("axis", 0), len(node.outputs), node.names)
+        return moving.split(build, node.input(1), node.integer("axis", 0), len(node.outputs), node.names)
     sizes = node.sizes("sizes", 1)
     if len(sizes) != len(node.outputs):
         raise ValueError(f"it splits into {len(sizes)} parts but has {len(node.outputs)} outputs")
-    return operations.split(build, node.x, node.integer("axis", 2), sizes, node.names)
+    return moving.split(build, node.x, node.integer("axis", 2), sizes, node.names)
 
 
 @HANDLERS.handles("GATHER")
 def _gather(node: Node, build: Builder) -> Made:
     if node.setting("BatchDims"):
         raise UnspelledError("its indices say which elements it reads, other ones in each batch")
-    return operations.taken(build, node.x, node.setting("Axis"), node.input(1))
+    return moving.taken(build, node.x, node.setting("Axis"), node.input(1))
 
 
 # Numbering.
@@ -394,7 +395,7 @@ def _reshape(node: Node, build: Builder) -> Made:
     wanted: Sequence[Dim] = node.sizes("shape", 1) if node.optional(1) is not None else node.option("NewShape")
     if [*wanted] == [0] and product(node.shape()) == 1:
         wanted = []  # how old files write the shape of a scalar
-    return operations.reshaped(build, node.x, completed(wanted, node.shape(), node.name), resized=node.resized)
+    return moving.reshaped(build, node.x, completed(wanted, node.shape(), node.name), resized=node.resized)
 
 
 @HANDLERS.handles("SQUEEZE")
@@ -427,39 +428,37 @@ HANDLERS.spells(
         "BATCH_MATMUL": lambda node, build: products.product(
             build, node.x, node.input(1), (node.option("AdjX"), node.option("AdjY"))
         ),
-        "SLICE": lambda node, build: operations.box(build, node.x, node.sizes("begin", 1), node.sizes("size", 2)),
-        "UNPACK": lambda node, build: operations.unstack(
+        "SLICE": lambda node, build: moving.box(build, node.x, node.sizes("begin", 1), node.sizes("size", 2)),
+        "UNPACK": lambda node, build: moving.unstack(
             build, node.x, node.setting("Axis"), len(node.outputs), node.names
         ),
-        "CONCATENATION": lambda node, build: operations.concat(build, node.tensors(), node.setting("Axis")),
-        "PACK": lambda node, build: operations.stack(build, node.tensors(), node.setting("Axis")),
+        "CONCATENATION": lambda node, build: moving.concat(build, node.tensors(), node.setting("Axis")),
+        "PACK": lambda node, build: moving.stack(build, node.tensors(), node.setting("Axis")),
         "EMBEDDING_LOOKUP": lambda node, build: build(program.Take(dim=0), node.input(1), node.x),
-        "TILE": lambda node, build: operations.tile(build, node.x, node.integers("multiples", 1)),
+        "TILE": lambda node, build: moving.tile(build, node.x, node.integers("multiples", 1)),
         "BROADCAST_TO": lambda node, build: build(program.Expand(shape=tuple(node.sizes("shape", 1))), node.x),
-        "REVERSE_V2": lambda node, build: operations.flipped(
-            build, node.x, axes_of(node.integers("axes", 1), node.rank())
-        ),
-        "EXPAND_DIMS": lambda node, build: operations.widened(build, node.x, [node.integer("axis", 1)]),
-        "TRANSPOSE": lambda node, build: operations.permuted(build, node.x, node.integers("permutation", 1)),
-        "SHAPE": lambda node, build: operations.shape_constant(build, node.x.shape, node.name),
+        "REVERSE_V2": lambda node, build: moving.flipped(build, node.x, axes_of(node.integers("axes", 1), node.rank())),
+        "EXPAND_DIMS": lambda node, build: moving.widened(build, node.x, [node.integer("axis", 1)]),
+        "TRANSPOSE": lambda node, build: moving.permuted(build, node.x, node.integers("permutation", 1)),
+        "SHAPE": lambda node, build: moving.shape_constant(build, node.x.shape, node.name),
         "RANK": lambda node, build: build.constant(node.rank(), name=node.name),
         "BROADCAST_ARGS": lambda node, build: build.constant(
             [*broadcast(node.sizes("shapes", 0), node.sizes("shapes", 1))], name=node.name
         ),
-        "FILL": lambda node, build: operations.filled(build, node.sizes("shape", 0), node.input(1), node.name),
+        "FILL": lambda node, build: moving.filled(build, node.sizes("shape", 0), node.input(1), node.name),
         "RANGE": lambda node, build: arange(build, [node.input(i) for i in range(3)], node.name),
         "ZEROS_LIKE": lambda node, build: build.weight(node.x.shape, node.name),
         ("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM"): lambda node, build: build.weight(
             tuple(node.sizes("shape", 0)), node.name
         ),
-        "ONE_HOT": lambda node, build: operations.one_hot(
+        "ONE_HOT": lambda node, build: moving.one_hot(
             build, node.x, node.sizes("depth", 1)[0], node.setting("Axis"), node.name
         ),
         (*REDUCTIONS,): lambda node, build: operations.reduced(
             build, REDUCTIONS[node.op], node.x, node.integers("axes", 1), keepdims=bool(node.option("KeepDims"))
         ),
         ("WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "MULTINOMIAL"): lambda node, build: (
-            operations.read_all(build, node.tensors(), node.names)
+            moving.read_all(build, node.tensors(), node.names)
         ),
     }
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rfgraph.importers import program
 from rfgraph.importers.program import Builder, Dim, Value, broadcast
-from rfgraph.importers.spelling import UnspelledError, operations, products, shape_of, whole_number
+from rfgraph.importers.spelling import UnspelledError, moving, operations, products, shape_of, whole_number
 from rfgraph.importers.spelling.operations import pointwise
 from rfgraph.importers.torch.moves import reshaped
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
@@ -153,8 +153,8 @@ def _rot90(node: Node, build: Builder) -> Made:
     if not turns:
         return node.x
     around = {1: (b,), 2: (a, b), 3: (a,)}[turns]
-    flipped = operations.flipped(build, node.x, around, part="flipped" if turns % 2 else "")
-    return operations.permuted(build, flipped, operations.swapped(node.rank, a, b)) if turns % 2 else flipped
+    flipped = moving.flipped(build, node.x, around, part="flipped" if turns % 2 else "")
+    return moving.permuted(build, flipped, moving.swapped(node.rank, a, b)) if turns % 2 else flipped
 
 
 @HANDLERS.handles("diff")
@@ -244,7 +244,7 @@ HANDLERS.spells(
         ("atleast_1d", "atleast_2d", "atleast_3d"): lambda node, build: pointwise(
             build, "identity", _at_least(build, node.x, int(node.op[8]), node.op)
         ),
-        ("fliplr", "flipud"): lambda node, build: operations.flipped(build, node.x, (1 if node.op == "fliplr" else 0,)),
+        ("fliplr", "flipud"): lambda node, build: moving.flipped(build, node.x, (1 if node.op == "fliplr" else 0,)),
         "ravel": lambda node, build: reshaped(node, build, (-1,)),
     }
 )

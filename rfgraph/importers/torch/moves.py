@@ -14,7 +14,7 @@ import numpy as np
 from rfgraph.importers import program
 from rfgraph.importers.program import MAX_ELEMENTS, Dim, Expression, Shape, Value, completed, product, text, unknown
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.spelling import UnspelledError, operations, rank_of, shape_of, whole_number
+from rfgraph.importers.spelling import UnspelledError, moving, rank_of, shape_of, whole_number
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node, dim_of
 
 # Elements moved, dropped, added.
@@ -65,15 +65,15 @@ def _split(node: Node, build: Builder) -> Made:
     name = next((n for n in ("split_size", "split_sizes", "indices") if n in node.arguments), "")
     if node.op == "tensor_split":
         total = node.shape[d]
-        bounds = [0, *node.sizes("indices"), total] if name else operations.even_bounds(total, node.integer("sections"))
-        return operations.split(build, node.x, d, [b - a for a, b in pairwise(bounds)])
+        bounds = [0, *node.sizes("indices"), total] if name else moving.even_bounds(total, node.integer("sections"))
+        return moving.split(build, node.x, d, [b - a for a, b in pairwise(bounds)])
     if name and isinstance(node.get(name), tuple):
-        return operations.split(build, node.x, d, node.sizes(name))
+        return moving.split(build, node.x, d, node.sizes(name))
     whole = whole_number("size", node.shape[d])
     each = node.integer(name) if name else -(-whole // node.integer("chunks"))
     if each < 1 or whole // each > MAX_ELEMENTS:
         raise UnspelledError(f"it splits {whole} into parts of {each}")
-    return operations.split(build, node.x, d, [min(each, whole - first) for first in range(0, whole, each)] or [0])
+    return moving.split(build, node.x, d, [min(each, whole - first) for first in range(0, whole, each)] or [0])
 
 
 @HANDLERS.handles("cat", "concat", "concatenate")
@@ -95,7 +95,7 @@ def _roll(node: Node, build: Builder) -> Made:
     shifts = node.integers("shifts", max(len(dims), 1))
     if not dims:
         raise UnspelledError("it rolls the tensor as one row")
-    return operations.rolled(build, node.x, [whole_number("dims", d) for d in dims], shifts)
+    return moving.rolled(build, node.x, [whole_number("dims", d) for d in dims], shifts)
 
 
 @HANDLERS.handles("expand", "expand_copy", "broadcast_to", "expand_as")
@@ -112,7 +112,7 @@ def _expand(node: Node, build: Builder) -> Made:
 def _repeat(node: Node, build: Builder) -> Made:
     repeats = node.get("repeats" if node.op == "repeat" else "dims", ())
     counts = [whole_number("repeats", count) for count in (repeats if isinstance(repeats, tuple) else (repeats,))]
-    return operations.tile_as_numpy(build, node.x, counts)
+    return moving.tile_as_numpy(build, node.x, counts)
 
 
 @HANDLERS.handles("repeat_interleave")
@@ -120,7 +120,7 @@ def _repeat_interleave(node: Node, build: Builder) -> Made:
     count = node.get("repeats")
     if isinstance(count, Value) or node.get("dim") is None:
         raise UnspelledError("it repeats elements a number of times that is not one for all")
-    return operations.repeat_each(build, node.x, node.dim(), whole_number("repeats", count))
+    return moving.repeat_each(build, node.x, node.dim(), whole_number("repeats", count))
 
 
 # Numbering.
@@ -138,7 +138,7 @@ def _reshape(node: Node, build: Builder) -> Made:
 
 def reshaped(node: Node, build: Builder, wanted: Shape) -> Value:
     """Return the first argument in another shape, of which -1 is worked out."""
-    return operations.reshaped(build, node.x, completed(wanted, node.shape, node.name), resized=node.resized)
+    return moving.reshaped(build, node.x, completed(wanted, node.shape, node.name), resized=node.resized)
 
 
 @HANDLERS.handles("flatten")
@@ -162,15 +162,15 @@ def _transpose(node: Node, build: Builder) -> Made:
     rank = node.rank
     names = [n for n in ("dim0", "dim1", "axis0", "axis1") if n in node.arguments]
     if node.op == "numpy_T":
-        return operations.permuted(build, node.x, None)
+        return moving.permuted(build, node.x, None)
     a, b = (node.dim(n) for n in names) if len(names) == 2 else (max(rank - 2, 0), max(rank - 1, 0))
-    return operations.permuted(build, node.x, operations.swapped(rank, a, b))
+    return moving.permuted(build, node.x, moving.swapped(rank, a, b))
 
 
 @HANDLERS.handles("movedim", "moveaxis")
 def _movedim(node: Node, build: Builder) -> Made:
     ends = [[dim_of(whole_number(n, d), node.rank) for d in node.sizes(n)] for n in ("source", "destination")]
-    return operations.permuted(build, node.x, operations.moved(node.rank, *ends))
+    return moving.permuted(build, node.x, moving.moved(node.rank, *ends))
 
 
 # Constants, and sizes.
@@ -267,22 +267,22 @@ def _computed_size(node: Node, build: Builder) -> Made:
 
 HANDLERS.spells(
     {
-        ("select", "select_copy"): lambda node, build: operations.taken(
+        ("select", "select_copy"): lambda node, build: moving.taken(
             build, node.x, node.dim(), build.constant(node.integer("index"))
         ),
-        ("unbind", "unbind_copy"): lambda node, build: operations.unstack(
+        ("unbind", "unbind_copy"): lambda node, build: moving.unstack(
             build, node.x, node.dim(default=0), most=MAX_ELEMENTS
         ),
-        "stack": lambda node, build: operations.stack(build, node.list("tensors"), node.integer("dim", 0)),
+        "stack": lambda node, build: moving.stack(build, node.list("tensors"), node.integer("dim", 0)),
         "embedding": lambda node, build: build(program.Take(dim=0), node.tensor("weight"), node.tensor("indices")),
-        "flip": lambda node, build: operations.flipped(build, node.x, node.dims("dims")),
-        ("squeeze", "squeeze_copy"): lambda node, build: operations.narrowed(
+        "flip": lambda node, build: moving.flipped(build, node.x, node.dims("dims")),
+        ("squeeze", "squeeze_copy"): lambda node, build: moving.narrowed(
             build, node.x, [d for d in node.dims() if d < node.rank and node.shape[d] == 1]
         ),
-        ("unsqueeze", "unsqueeze_copy"): lambda node, build: operations.widened(
+        ("unsqueeze", "unsqueeze_copy"): lambda node, build: moving.widened(
             build, node.x, [node.dim(rank=node.rank + 1)]
         ),
-        ("permute", "permute_copy"): lambda node, build: operations.permuted(
+        ("permute", "permute_copy"): lambda node, build: moving.permuted(
             build, node.x, [whole_number("dims", d) for d in node.sizes("dims")]
         ),
         ("zeros", "ones", "full", "empty", "rand", "randn", "randint"): lambda node, build: _filled(

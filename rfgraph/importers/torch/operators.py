@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from rfgraph.importers import program
 from rfgraph.importers.program import UNSEEN, Builder, Expression, Shape, Value, broadcast, product
-from rfgraph.importers.spelling import UnspelledError, operations, products, shape_of, vocabulary
+from rfgraph.importers.spelling import UnspelledError, moving, operations, products, shape_of, vocabulary
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
-from rfgraph.importers.spelling.operations import band, tensor_of, with_bias
+from rfgraph.importers.spelling.moving import band
+from rfgraph.importers.spelling.operations import tensor_of, with_bias
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
 # Functions of one element. Names that carry no meaning for space are their own.
@@ -236,7 +237,7 @@ def _cell(node: Node, build: Builder) -> Made:
     if node.op.startswith("rnn"):
         return build(program.Pointwise(function="tanh"), gates)
     one, other = (
-        operations.cut(build, gates, 1, at, at + hidden, part=part) for at, part in ((0, "forget"), (hidden, "output"))
+        moving.cut(build, gates, 1, at, at + hidden, part=part) for at, part in ((0, "forget"), (hidden, "output"))
     )
     state = build(program.Pointwise(function="add"), one, states[-1], part="state")
     output = build(program.Pointwise(function="mul"), other, state)
