@@ -12,7 +12,7 @@ from functools import partial
 from inspect import Parameter, Signature
 from typing import Any
 
-from rfgraph.ops import KINDS, METADATA, Op, near
+from rfgraph.ops import KINDS, METADATA, OF_ANY, Op, near
 
 _STUB = '''"""The methods of the network builder; written by ``rfgraph.graph.methods.signatures``."""
 
@@ -45,7 +45,10 @@ _TYPES = {
 }
 
 #: Of what all ops may state, the type.
-_STATED = {"label": "str", "location": "str", "bias": "bool | None", "treat": "str", "bound": "str | Sequence[str]"}
+_STATED = {
+    "label": "str", "location": "str", "bias": "bool | None", "treat": "str", "bound": "str | Sequence[str]",
+    "empty": "bool | Sequence[bool]",
+}  # fmt: skip
 
 
 class Methods:
@@ -69,7 +72,7 @@ class Methods:
 
 def signatures() -> str:
     """Return the stub of this module: the signature of every method."""
-    names = sorted((METADATA | {"treat", "bound"}) - {"op"})
+    names = sorted((METADATA | OF_ANY | {"treat"}) - {"op"})
     stated = "\n".join(f"    {name}: {_STATED.get(name, 'int | None')}" for name in names)
     lines = [f"    def {op}(self, {str(_signature(kind))[1:]}: ..." for op, kind in sorted(KINDS.items())]
     text = "".join(line.replace("'", "").replace("Ellipsis", "...") + "\n" for line in lines)

@@ -30,6 +30,9 @@ Arity = Literal["none", "one", "several"]
 #: Attributes that every node may carry and that change no receptive field.
 METADATA = frozenset({"op", "channels", "groups", "bias", "parameters", "macs", "label", "location"})
 
+#: Attributes that every op may state, and that say something of what it reads or makes.
+OF_ANY = frozenset({"bound", "empty"})
+
 
 Padding = tuple[int, int] | Literal["same_upper", "same_lower"]
 
@@ -94,6 +97,8 @@ class Op:
     #: Why outputs may read less than the op's window says, if they may, as under a mask of which no one knows the
     #: content, or where channels hold different positions.
     bound: str = field(metadata={"read": lambda name, value: text(name, value), "name": None}, default="")
+    #: Whether its model takes a map of no positions here, where others refuse it.
+    empty: bool = field(metadata={"read": lambda name, value: flag(name, value), "name": None}, default=False)
 
     @property
     def collapses(self) -> bool:
@@ -122,11 +127,16 @@ class Op:
 
     @property
     def takes_empty(self) -> bool:
-        """Whether it takes a map of no positions, and makes one where nothing is left of its map.
+        """Whether it takes a map of no positions.
 
-        No kernel slides over such a map, and it has no mean. That of an output is refused all the same.
+        No kernel slides over such a map, unless its model says so, and it has no mean.
         """
-        return self.keeps_empty
+        return self.keeps_empty or self.empty
+
+    @property
+    def makes_empty(self) -> bool:
+        """Whether it makes a map of no positions where nothing is left of its map; no output of a network is one."""
+        return self.takes_empty
 
     @property
     def cycle(self) -> tuple[int, int]:
@@ -361,10 +371,10 @@ class Op:
         for name, value in attributes.items():
             check_digits(name, value)
             if name not in known and name not in METADATA and name not in cls.extra:
-                allowed = sorted((set(known) | cls.extra) - {"bound"})
+                allowed = sorted((set(known) | cls.extra) - OF_ANY)
                 raise AttributeValueError(
                     f"attribute {name!r} is not one of {attributes.get('op', cls.kind)}{near(name, allowed)}; "
-                    f"it takes {', '.join(allowed) or 'none'} (and {', '.join(sorted(METADATA - {'op'} | {'bound'}))})"
+                    f"it takes {', '.join(allowed) or 'none'} (and {', '.join(sorted(METADATA - {'op'} | OF_ANY))})"
                 )
         given = cls.complete({name: value for name, value in attributes.items() if name not in METADATA})
         values = {}

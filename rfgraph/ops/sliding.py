@@ -107,13 +107,29 @@ class Sliding(Op):
         if sizes[0] is None or pads is None:
             return None
         outputs = self.outputs(sizes[0], pads, sizes[0] + sum(pads) - self.span)
-        if outputs < 1:
+        if not sizes[0] and self.takes_empty:
+            return max(outputs, 0)
+        if outputs < (not self.leaves_none):
             raise SizeError(f"the kernel spans {self.span}, more than the input's {sizes[0]} padded by {list(pads)}")
         return outputs
 
     @property
-    def size_law(self) -> Slid:
-        return Slid(self.span, self.stride, self.padding, ceil_mode=False)
+    def size_law(self) -> Slid | None:
+        return None if self.makes_empty else Slid(self.span, self.stride, self.padding, self.rounds_up)
+
+    @property
+    def rounds_up(self) -> bool:
+        """Whether a window that overlaps the map is enough for an output."""
+        return False
+
+    @property
+    def leaves_none(self) -> bool:
+        """Whether it may make no output at all of a map."""
+        return False
+
+    @property
+    def makes_empty(self) -> bool:
+        return self.leaves_none or self.takes_empty
 
     def outputs(self, size: int, pads: tuple[int, int], room: int) -> int:
         """Return how many outputs there are, with ``room`` places left to slide to; none if it is negative."""
@@ -144,6 +160,9 @@ class Pool(Sliding):
     picks: ClassVar[bool] = True
 
     ceil_mode: bool = attribute(flag, default=False)
+    #: Whether its size is rounded towards 0, as ONNX Runtime does: a map that is smaller than the kernel by less than a
+    #: stride makes one output, and one that is smaller by a stride none.
+    rounded: bool = attribute(flag, default=False)
 
     @classmethod
     def complete(cls, attributes: dict[str, Any]) -> dict[str, Any]:
@@ -152,8 +171,12 @@ class Pool(Sliding):
         return attributes
 
     @property
-    def size_law(self) -> Slid:
-        return Slid(self.span, self.stride, self.padding, self.ceil_mode)
+    def rounds_up(self) -> bool:
+        return self.ceil_mode
+
+    @property
+    def leaves_none(self) -> bool:
+        return self.rounded
 
     @property
     def settles_at(self) -> int:
@@ -168,7 +191,7 @@ class Pool(Sliding):
         PyTorch ``pooling_output_shape``: rounded up, the last window is clipped, be it the only one.
         """
         if not self.ceil_mode:
-            return room // self.stride + 1
+            return (-(-room // self.stride) if self.rounded and room < 0 else room // self.stride) + 1
         outputs = -(-room // self.stride) + 1
         # A last window may not start in the padding after the input.
         return outputs - 1 if (outputs - 1) * self.stride >= size + pads[0] else outputs
@@ -267,6 +290,8 @@ class ConvTranspose(Op):
 
     def size(self, sizes: Sizes) -> Size:
         law = self.size_law
+        if sizes[0] == 0 and self.empty and not isinstance(self.padding, str):
+            return max(law.plus + self.stride - 1, 0)  # no positions have nothing between them
         return None if sizes[0] is None else law.times * sizes[0] + law.plus
 
 

@@ -25,7 +25,7 @@ class Mixing(Op):
 _DIRECTIONS = {"forward": PAST, "backward": FUTURE, "both": FULL}
 
 
-@op_kind("attention", "recurrent")
+@op_kind("recurrent")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directed(Mixing):
     """Every output reads what comes before it, what comes after it, or both, its own position included.
@@ -37,6 +37,14 @@ class Directed(Mixing):
 
     def window(self, slot: int, sizes: Sizes) -> Window:
         return _DIRECTIONS[self.direction] if self.mixes else IDENTITY
+
+
+@op_kind("attention")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention(Directed):
+    """Every output is a sum over the positions that it reads, however many there are."""
+
+    keeps_empty: ClassVar[bool] = True
 
 
 @op_kind("cumsum")
@@ -101,7 +109,9 @@ class GlobalPool(Mixing):
 @op_kind("dense")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dense(GlobalPool):
-    """A layer that reads all positions of each axis that it mixes as channels."""
+    """A layer that reads all positions of each axis that it mixes as channels, and sums however many there are."""
+
+    keeps_empty: ClassVar[bool] = True
 
     projects: ClassVar[bool] = True
 

@@ -459,7 +459,7 @@ def _taps(read: Window, outputs: int) -> tuple[Positions, Positions]:
     """Return the first and last index that each output reads, [outputs]; where it reads nothing, 0 and -1."""
     phases = [interval or (0, -1) for interval in read.intervals[:outputs]]
     turns, phase = np.divmod(np.arange(outputs), read.period)
-    ends = np.array(phases, dtype=np.int64)[phase]
+    ends = np.array(phases, dtype=np.int64).reshape(-1, 2)[phase]
     shift = turns * read.step
     return ends[:, 0] + shift, ends[:, 1] + shift
 

@@ -82,6 +82,8 @@ def inputs_read(op: Op, read: Window, outputs: Runs, size: int) -> tuple[Runs | 
 
     Inputs that would be too many runs are bounded by an interval; ``None`` if none are read.
     """
+    if not size:
+        return None, True
     try:
         return _read(op, read, outputs, size), True
     except TooManyRunsError:

@@ -244,13 +244,13 @@ def _made(op: Op, line: Line) -> tuple[Line | None, int, int]:
     """Return the line of what an op makes, modulo what it decides, and the input size from which on that holds."""
     step, more = op.cycle
     if not line.grows:
-        return _constant(max(_output(op, int(line.low)) or 0, int(not op.takes_empty))), 1, 1
+        return _constant(max(_output(op, int(line.low)) or 0, int(not op.makes_empty))), 1, 1
     needs = line.from_size(op.settles_at)
     least = _output(op, op.settles_at)
     if least is None:  # it takes no map so large or larger
         return line, 1, max(needs, 1)
     if not more:
-        return _constant(max(least, int(not op.takes_empty))), 1, max(needs, 1)
+        return _constant(max(least, int(not op.makes_empty))), 1, max(needs, 1)
     positions = int(line.slope * line.pixels)
     pixels = line.pixels * (step // gcd(positions, step))
     decides = step > 1 and _output(op, op.settles_at + 1) is None
@@ -331,7 +331,7 @@ def sizes_at(
             else:
                 key = id(ops), id(read)
                 if key not in known:
-                    known[key] = _applied(op, read, works, ops[axis].takes_empty)
+                    known[key] = _applied(op, read, works, ops[axis])
                 size = known[key]
         if size is not None and id(size) not in empty:
             empty[id(size)] = bool((size < 1).any())
@@ -385,17 +385,17 @@ def _met(op: Op, read: Sequence[Ints | None], growing: Sequence[bool], works: Fl
     return largest
 
 
-def _applied(op: Op, size: Ints, works: Flags, takes_empty: bool) -> Ints:
-    """Return the sizes that an op makes; clear where it makes none."""
+def _applied(op: Op, size: Ints, works: Flags, own: Op) -> Ints:
+    """Return the sizes that an op makes, ``own`` by the rule of ``op``; clear where it makes none."""
     step, more = op.cycle
     step, settled = min(step, LARGEST), min(op.settles_at, LARGEST)  # no map is so large
     turns = np.maximum(size - settled, 0) // step
     cases, which = np.unique(np.where(works, size - turns * step, 0), return_inverse=True)
     outputs, exist = np.zeros_like(cases), np.zeros(cases.shape, dtype=bool)
     for case, of in enumerate(cases.tolist()):
-        output = _output(op, of) if of > 0 or takes_empty else None
+        output = _output(op, of) if of > 0 or own.takes_empty else None
         if output is not None:
             outputs[case], exist[case] = output, True
     result = outputs[which] + turns * more
-    works &= exist[which] & (result >= int(not takes_empty))
+    works &= exist[which] & (result >= int(not own.makes_empty))
     return size if np.array_equal(result, size) else result

@@ -254,12 +254,12 @@ class _Planner:
         affine = [law for law in laws if isinstance(law, Affine)]
         if len(affine) < len(ops):
             self.most[v] = max(_largest_size(op, most) for op in ops)
-            return SizeRule("ops", tails=sized, ops=tuple(ops), may_be_empty=any(op.takes_empty for op in ops))
+            return SizeRule("ops", tails=sized, ops=tuple(ops), may_be_empty=any(op.makes_empty for op in ops))
         times, plus = table([law.times for law in affine]), table([law.plus for law in affine])
         self.most[v] = self.bounded(v, most * greatest(times) + greatest(plus))
         if all(law == Affine(1, 0) for law in affine):
             return SizeRule("first", tails=sized)
-        may_be_empty = any(op.takes_empty for op in ops)
+        may_be_empty = any(op.makes_empty for op in ops)
         return SizeRule("affine", tails=sized, numbers=(times, plus), may_be_empty=may_be_empty)
 
     def fixed_size(self, v: int, op: Op, sizes: tuple[int | None, ...]) -> int | None:
@@ -267,7 +267,7 @@ class _Planner:
             size = op.size(sizes)
         except SizeError as error:
             raise SizeError(f"{self.named(v)}: {error}; it does so in every design") from None
-        if size == 0 and op.takes_empty:
+        if size == 0 and op.makes_empty:
             raise NoPlan(f"{self.named(v)} leaves nothing of its map")
         if size is not None and size < 1:
             raise SizeError(f"{self.named(v)}: its map would have size {size} in every design; the input is too small")

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from masks import evaluate
 
@@ -22,7 +22,7 @@ from rfgraph.importers.lowering.lower import layout_of, lower, lower_for, place_
 from rfgraph.importers.lowering.maps import APART, FOLDED, LoweringBuilder
 from rfgraph.importers.lowering.moves import TOKENS
 from rfgraph.importers.lowering.recipes import Recipes
-from rfgraph.importers.lowering.views import View, along, other
+from rfgraph.importers.lowering.views import Dimension, View, along, other
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import exact_quotient, symbol, valued
 from rfgraph.importers.program.numbers import Numbers, Zeros
@@ -124,6 +124,7 @@ def position(view, index):
 
 #: Why some of the programs below are known as a bound alone.
 ROWS = "which positions are read is stated for the map alone, not beyond its border"
+PART = "it slices a dimension that carries several axes, or part of one"
 ENDS = "which input is read depends on the position along the concatenated axis"
 
 
@@ -456,6 +457,37 @@ def test_what_a_slice_leaves_of_class_tokens(first):
             layer = report[list(graph)[-1]]
             assert (layer.is_global, layer.map_size, layer.status) == ((True, True), (1, 1), status)
 
+    for start, stop in [(0, 10), (1, 10), (10, None), (9, 17)]:  # and some positions are no map
+        graph = lower(net.program(net.linear(net.slice(tokens, 1, start, stop), 4)))
+        report = rfgraph.analyze(graph)
+        assert report[list(graph)[-2]].why.endswith(f"Slice reads ({PART}); pass treat={{...}}")
+
+
+@pytest.mark.parametrize("tokens", [0, 1])
+@pytest.mark.parametrize("amounts", [(1, 0), (0, 2), (2, 1), (-1, 0), (0, -1), (-2, 0)])
+def test_rows_of_zeros_beside_positions(tokens, amounts):
+    """As class tokens are; what is cropped can only be such a row."""
+    net = Net()
+    rows = net.transpose(net.reshape(net.conv(net.x), 1, 4, 24), 0, 2, 1)
+    rows = net.concat(1, net.weight(1, tokens, 4), rows) if tokens else rows
+    program = net.program(net.linear(net(p.Pad(amounts=((0, 0), amounts, (0, 0))), rows), 3))
+    if amounts[0] + tokens >= 0 and amounts[1] >= 0:
+        graph, report = check(program)
+        assert report[list(graph)[-1]].map_size == (4, 6)
+    else:
+        why = "it crops a dimension that carries several axes, or part of one"
+        assert why in {told.get("why") for _, told in lower(program).nodes(data=True)}
+
+
+def test_a_slice_that_has_to_reach_its_end_says_so():
+    net = Net()
+    cut = p.Slice(dims=(2, 3), starts=(0, 1), stops=(4, 5), steps=(1, 1), whole=True)
+    everything = p.Slice(dims=(2,), starts=(0,), stops=(4,), steps=(1,), whole=True)
+    graph, _ = check(net.program(net(everything, net(cut, net.conv(net.x)))))
+    told = graph.nodes["slice1"]
+    assert (told["start"], told["stop"], told["whole"]) == ([None, 1], [None, 5], True)
+    assert graph.nodes["slice2"]["op"] == "identity"
+
 
 @pytest.mark.parametrize("rows", [[0, 1, 3], [0, 2, 3], [0, 2, 4, 5], [1, 2, 3, 5]], ids=str)
 def test_rows_that_do_not_lie_evenly_are_no_slice(rows):
@@ -562,6 +594,63 @@ def test_dilation_written_as_space_to_batch():
     assert [graph.nodes[node].get("dilation") for node in graph] == [None, None, [2, 1], None]
 
 
+@pytest.mark.parametrize(("stride", "padding"), [(2, 0), (1, "same_upper"), (2, "same_upper")])
+def test_a_window_over_every_second_row_neither_strides_nor_pads_to_its_size(stride, padding):
+    net = Net((1, 2, 8, 6))
+    cut = net.reshape(net.transpose(net.reshape(net.conv(net.x), 1, 4, 4, 2, 6), 3, 0, 1, 2, 4), 2, 4, 4, 6)
+    window = p.Slide(
+        function="conv", dims=(2, 3), kernel=(3, 1), stride=(stride, 1), dilation=(1, 1), channel=1, channels=4,
+        padding=padding or ((0, 0), (0, 0)),
+    )  # fmt: skip
+    graph = lower(net.program(net(window, cut)))
+    why = "it strides over an axis of which some positions are in the batch"
+    assert graph.nodes[list(graph)[-1]].get("why") == why
+
+
+def test_a_window_of_one_position_reads_tokens_one_by_one():
+    net = Net()
+    tokens = net.reshape(net.conv(net.x), 1, 4, 24)
+    graph, report = check(net.program(net.conv(tokens, kernel=1, padding=0, dims=(2,))))
+    assert (kinds(graph), report["slide2"].size) == (["input", "conv", "conv"], (3, 3))
+
+
+@pytest.mark.parametrize(("block", "status"), [(4, "exact"), (3, "bound")])
+def test_a_pool_within_blocks_is_one_of_the_map_where_it_cuts_them_evenly(block, status):
+    net = Net((1, 2, 2, 12))
+    blocks = net.transpose(net.reshape(net.conv(net.x), 1, 4, 2, 12 // block, block), 0, 3, 1, 2, 4)
+    pool = p.Slide(
+        function="max_pool", dims=(2, 3), kernel=(1, 2), stride=(1, 2), padding=((0, 0),) * 2, dilation=(1, 1)
+    )
+    program = net.program(net(pool, net.reshape(blocks, 12 // block, 4, 2, block)))
+    graph, report, _ = check_tensors(program, layout_of(program), (2, 3), exact=True)
+    assert ("max_pool" in kinds(graph), report[list(report)[-1]].status) == (status == "exact", status)
+
+
+RESIZES = {
+    "twice": (lambda h, w: (2 * h, w), {"scale": [2, 1]}),
+    "half": (lambda h, w: (h, w // 2), {"scale": [1, "1/2"]}),
+    "as the input": (lambda h, w: (h, w), {"like": [1, 1], "target": "H, W"}),
+    "fixed": (lambda h, w: (8, 6), {"size": [8, 6]}),
+    "one fixed": (lambda h, w: (8, w), None),
+    "one more": (lambda h, w: (h + 1, w), None),
+}
+
+
+@pytest.mark.parametrize("name", RESIZES)
+def test_resizes_to_sizes_that_depend_on_the_input(name):
+    h, w = symbol("H"), symbol("W")
+    sizes, told = RESIZES[name]
+    net = Net((1, 2, h, w))
+    x = net.conv(net.x, stride=2) if name == "as the input" else net.conv(net.x)
+    graph = lower(net.program(net(p.Resize(dims=(2, 3), sizes=sizes(h, w), mode="linear"), x)))
+    attributes = graph.nodes[list(graph)[-1]]
+    if told is None:
+        text = ", ".join(map(str, sizes(h, w)))
+        assert attributes["why"] == f"it resizes to {text}, which depends on the input size; give one"
+    else:
+        assert {name: attributes[name] for name in told} == told
+
+
 def test_concatenation_along_an_axis_is_a_bound():
     net = Net()
     x = net.conv(net.x)
@@ -625,6 +714,59 @@ def test_adaptive_pools_and_resizes():
     x = net(p.AdaptivePool(function="avg_pool", dims=(2, 3), sizes=(3, 2)), net.conv(net.x))
     x = net(p.Resize(dims=(2, 3), sizes=(6, 5), mode="linear"), x)
     check(net.program(net(p.Resize(dims=(3,), scales=(2,), coordinates="asymmetric", nearest_mode="floor"), x)))
+
+
+@st.composite
+def windows_over_a_map(draw):
+    """One window, resize or exchange of each kind, its numbers drawn axis by axis, over a map laid out either way."""
+    net = Net((1, 2, draw(st.integers(4, 8)), draw(st.integers(4, 8))))
+    kind = draw(st.sampled_from(["conv", "pool", "transposed", "adaptive", "blocks", "space", "resize", "scale"]))
+    channels_last = kind not in ("blocks", "space") and draw(st.booleans())
+    x = net.relu(net.x)
+    dims, channel = ((1, 2), 3) if channels_last else ((2, 3), 1)
+    x = net.transpose(x, 0, 2, 3, 1) if channels_last else x
+
+    def pair(least, most):
+        return draw(st.integers(least, most)), draw(st.integers(least, most))
+
+    kernel, stride, dilation = pair(1, 3), pair(1, 3), pair(1, 2)
+    match kind:
+        case "conv" | "pool":
+            padding = (pair(0, 1), pair(0, 1))
+            sums = (
+                {"function": "conv", "channel": channel, "channels": 3} if kind == "conv" else {"function": "max_pool"}
+            )
+            window = p.Slide(dims=dims, kernel=kernel, stride=stride, padding=padding, dilation=dilation, **sums)
+        case "transposed":
+            window = p.SlideTransposed(
+                dims=dims, kernel=kernel, stride=stride, padding=(pair(0, 1), pair(0, 1)), dilation=dilation,
+                output_padding=pair(0, 1), channel=channel, channels=3,
+            )  # fmt: skip
+        case "adaptive":
+            window = p.AdaptivePool(function="avg_pool", dims=dims, sizes=pair(1, 5))
+        case "blocks":
+            blocks = pair(1, 2)
+            more = [(0, -size % block) for size, block in zip(x.shape[2:], blocks, strict=True)]
+            x = net(p.Pad(amounts=((0, 0), (0, 0), *more)), x)
+            window = p.SpaceToDepth(channel=channel, dims=dims, blocks=blocks)
+        case "space":
+            blocks = pair(1, 2)
+            x = net.conv(x, 1, 1, 0, channels=2 * blocks[0] * blocks[1], dims=dims, channel=channel)
+            window = p.DepthToSpace(channel=channel, dims=dims, blocks=blocks)
+        case "resize":
+            window = p.Resize(dims=dims, sizes=pair(2, 9), mode="linear")
+        case _:
+            rule = {"coordinates": "asymmetric", "nearest_mode": "floor"}
+            window = p.Resize(dims=dims, scales=pair(1, 3), mode="nearest", **rule)
+    y = net(window, x)
+    return net.program(net.conv(y, dims=dims, channel=channel) if draw(st.booleans()) and min(y.shape) > 0 else y)
+
+
+@given(windows_over_a_map())
+@settings(max_examples=60)
+def test_windows_over_a_map_are_those_of_the_masks(program):
+    if min(min(step.output.shape) for step in program.instructions) > 0:
+        check(program)
 
 
 MOVES = [
@@ -793,6 +935,62 @@ def test_symbolic_sizes_go_through_views():
     assert (layer.is_global, layer.why) == ((True, False), APART)
 
 
+#: How much of the difference of two sizes is cropped before a map, along each axis.
+CROPS = {
+    "half": (lambda more: more // 2, lambda more: more // 2),
+    "half and more": (lambda more: -(-more // 2), lambda more: -(-more // 2)),
+    "begin": (lambda more: more, lambda more: more),
+    "end": (lambda more: 0, lambda more: 0),
+    "both": (lambda more: more, lambda more: 0),
+}
+
+
+@pytest.mark.parametrize("name", CROPS)
+@pytest.mark.parametrize("pads", [False, True])
+def test_maps_made_as_large_as_another_are_so_at_every_size(name, pads):
+    """A skip connection of an encoder that is cropped, or a decoder that is padded; as a model of that size says it."""
+
+    def model(h, w):
+        net = Net((1, 2, h, w))
+        skip = net.conv(net.x)
+        up = net(p.Resize(dims=(2, 3), scales=(4, 4)), net.conv(skip, kernel=4, stride=4, padding=0))
+        few = up.shape[2:]
+        before = [share(size - less) for share, size, less in zip(CROPS[name], (h, w), few, strict=True)]
+        if pads:
+            amounts = [(b, size - less - b) for b, size, less in zip(before, (h, w), few, strict=True)]
+            return net.program(net.add(skip, net(p.Pad(amounts=((0, 0), (0, 0), *amounts)), up)))
+        stops = tuple(b + less for b, less in zip(before, few, strict=True))
+        return net.program(
+            net.add(up, net(p.Slice(dims=(2, 3), starts=tuple(before), stops=stops, steps=(1, 1)), skip))
+        )
+
+    graph = lower(model(symbol("H"), symbol("W")))
+    last = list(graph)[-1]
+    assert ("like" in graph.nodes[list(graph)[-2]]) == (name != "both")
+    for size in (6, 7), (9, 8):
+        layer = rfgraph.analyze(graph, input_size=size)[last]
+        if name == "both":
+            assert "on the input size; give one" in layer.why
+        else:
+            assert layer.field == rfgraph.analyze(lower(model(*size)))[last].field
+
+
+def test_a_slice_of_a_map_at_a_position_that_depends_on_another_axis_is_not_known():
+    h, w = symbol("H"), symbol("W")
+    net = Net((1, 2, h, 6))
+    x = net.conv(net.x)
+    cut = net.slice(x, 3, h - 4, None)
+    tokens = net.transpose(net.reshape(x, 1, 4, 6 * h), 0, 2, 1)
+    some = net.slice(net.concat(1, net.weight(1, 2, 4), tokens), 1, h, 2 * h)
+    graph = lower(net.program(net.conv(cut), some))
+    assert "it slices H - 4:, which depends on the input size; give one" in graph.nodes[cut.name]["why"]
+    assert graph.nodes[some.name]["why"] == PART
+    net = Net((1, 2, h, w))
+    tokens = net.transpose(net.reshape(net.conv(net.x), 1, 4, h * w), 0, 2, 1)
+    rest = net.slice(net.concat(1, net.weight(1, h, 4), tokens), 1, h, None)  # as many class tokens as rows
+    assert kinds(lower(net.program(net.linear(rest, 4)))) == ["input", "conv", "identity", "identity", "conv"]
+
+
 def element_of_steps(net, steps, element):
     """Return a map to which one of ``steps`` numbers is added."""
     x = net.conv(net.x)
@@ -898,38 +1096,52 @@ def test_symbolic_sizes_agree_with_numbers(a, b, k, h, c):
 
 
 @st.composite
-def reshapes(draw):
-    """Draw a shape and another one of as many elements."""
-    factors = draw(st.lists(st.sampled_from([2, 2, 3, 4]), min_size=1, max_size=5))
-
-    def grouped():
-        shape, group = [], 1
-        for factor in factors:
-            if draw(st.booleans()):
-                shape.append(group)
-                group = 1
-            group *= factor
-        return (*shape, group)
-
-    return grouped(), grouped()
+def views(draw):
+    """Draw a view: of axes, of channels, and of axes with rows beside their positions."""
+    dims = []
+    for axis in range(draw(st.integers(1, 3))):
+        size, kind = draw(st.sampled_from([1, 2, 3, 4, 6])), draw(st.sampled_from(["axis", "other", "rows"]))
+        rows = draw(st.integers(0, 2)), draw(st.integers(0, 2))
+        whole = along(axis, size)
+        dims.append(other(size) if kind == "other" else whole if kind == "axis" else Dimension(whole.parts, *rows))
+    return View(tuple(dims))
 
 
-@given(reshapes(), st.data())
-def test_reshaping_a_view_numbers_elements_as_numpy_does(shapes, data):
-    before, after = shapes
-    axes = iter(range(9))
-    view = View(tuple(along(next(axes), size) if data.draw(st.booleans()) else other(size) for size in before))
-    order = data.draw(st.permutations(range(len(before))))
-    moved = view.transposed(order)
-    shape = tuple(before[d] for d in order)
-    reshaped = moved.reshaped(shape).reshaped(after) if np.prod(shape) == np.prod(after) else None
-    if reshaped is None:
-        return
-    assert tuple(dim.size for dim in reshaped.dims) == after
-    for flat in range(int(np.prod(after))):
-        a = {k: v for k, v in position(moved, np.unravel_index(flat, shape)).items() if view.extent(k) != 1}
-        b = {k: v for k, v in position(reshaped, np.unravel_index(flat, after)).items() if view.extent(k) != 1}
-        assert a == b
+@given(views(), st.data())
+def test_a_view_that_is_moved_numbers_elements_as_numpy_does(view, data):
+    """And is found again when it is moved back; what cuts nothing, or one part of one dimension, is always followed."""
+    several = {axis for axis in view.axes if view.extent(axis) != 1}
+
+    def positions(view, numbers):
+        at = {}
+        for index in np.ndindex(*numbers.shape):
+            here = position(view, index)
+            at[numbers[index]] = here and {axis: here.get(axis, 0) for axis in several}
+        return at
+
+    numbers = np.arange(np.prod(view.sizes)).reshape(view.sizes)
+    told = positions(view, numbers)
+    for _ in range(4):
+        d, before = data.draw(st.integers(0, view.rank - 1)), view
+        shape = view.sizes
+        match data.draw(st.sampled_from(["transpose", "split", "merge"])):
+            case "transpose":
+                order = data.draw(st.permutations(range(view.rank)))
+                view, numbers = view.transposed(order), numbers.transpose(order)
+            case "merge" if d + 1 < view.rank:
+                moved = view.reshaped((*shape[:d], shape[d] * shape[d + 1], *shape[d + 2 :]))
+                assert moved is not None or before.dims[d].extra or before.dims[d + 1].extra
+                view = moved or view
+            case "split":
+                k = data.draw(st.sampled_from([k for k in range(1, shape[d] + 1) if shape[d] % k == 0]))
+                moved = view.reshaped((*shape[:d], k, shape[d] // k, *shape[d + 1 :]))
+                assert moved is not None or len(before.dims[d].parts) > 1 or any(dim.extra for dim in before.dims)
+                view = moved or view
+        numbers = numbers.reshape(view.sizes)
+        assert positions(view, numbers) == told
+        assert view.torn is None
+        if not any(dim.extra for dim in view.dims) and sorted(view.sizes) != sorted(before.sizes):
+            assert view.reshaped(before.sizes).sizes == before.sizes
 
 
 def test_an_op_has_one_handler():

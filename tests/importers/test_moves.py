@@ -263,6 +263,16 @@ def test_frames_of_shifted_blocks_are_windows():
     assert (report["slide6"].size, report["slide6"].stride) == ((8,), (4,))
 
 
+def test_shifted_slices_beside_each_other_are_a_window():
+    net = Net((1, 2, 4, 6))
+    x = net.conv(net.x)
+    both = net.concat(1, slice_(net, x, 2, 0, 3), slice_(net, x, 2, 1, 4))
+    program = net.build.program([net.conv(both)])
+    _, report = check(program)
+    assert kinds(lower(program)) == ["input", "conv", "max_pool", "conv"]
+    assert report["slide4"].size == (6, 5)
+
+
 def test_channels_that_hold_positions_are_a_bound_once_they_are_laid_out():
     net = Net((1, 2, 4, 6))
     x = net(p.SpaceToDepth(channel=1, dims=(2, 3), blocks=(2, 2)), net.conv(net.x))

@@ -51,6 +51,46 @@ def runs(session, n):
     return y.size > 0
 
 
+#: Kernel, stride, padding, dilation, and whether the size is rounded up.
+POOLS = [
+    (3, 2, (0, 0), 1, 0), (3, 3, (0, 0), 1, 0), (5, 2, (1, 1), 1, 0), (3, 1, (0, 0), 1, 0), (4, 3, (0, 1), 1, 1),
+    (3, 2, (0, 0), 2, 0), (5, 5, (1, 0), 1, 1), (7, 3, (1, 2), 1, 0), (2, 3, (0, 0), 1, 1), (3, 2, (0, 0), 2, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool", "LpPool"])
+def test_a_pool_larger_than_its_map_makes_what_the_runtime_makes(op, tmp_path):
+    for kernel, stride, pads, dilation, ceil_mode in POOLS:
+        attributes = {"kernel_shape": [kernel], "strides": [stride], "pads": pads, "dilations": [dilation]}
+        nodes = [helper.make_node(op, ["x"], ["p"], ceil_mode=ceil_mode, **attributes)]
+        nodes.append(helper.make_node("Concat", ["p", "x"], ["both"], axis=2))  # which takes a map of no positions
+        graph = helper.make_graph(
+            nodes, op, [helper.make_tensor_value_info("x", FLOAT, [1, 2, "n"])],
+            [helper.make_tensor_value_info(name, FLOAT, None) for name in ("p", "both")],
+        )  # fmt: skip
+        for outputs in (["both"], ["p", "both"]):
+            del graph.output[:]
+            graph.output.extend(helper.make_tensor_value_info(name, FLOAT, None) for name in outputs)
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
+            onnx.save(model, path := tmp_path / "model.onnx")
+            options = runtime.SessionOptions()
+            options.log_severity_level = 4
+            session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            made = {}
+            for n in range(1, 9):
+                try:
+                    maps = session.run(None, {"x": np.ones((1, 2, n), np.float32)})
+                except Exception:
+                    continue
+                made[n] = [y.shape[2] for y in maps]
+            works = [n for n, sizes in made.items() if all(sizes)]
+            (sizes,) = rfgraph.analyze(path).input_sizes
+            assert [n for n in range(1, 9) if n in sizes] == works
+            for n in works[:1]:
+                report = rfgraph.analyze(path, n)
+                assert [report[name].map_size[0] for name in outputs] == made[n]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_sizes_are_those_at_which_the_model_runs(name, tmp_path):
     rows, is_told = MODELS[name]

@@ -26,11 +26,19 @@ def _slice(x, *, start=None, stop=None, step=1, turned=False):
     return x[start:stop:step]
 
 
-def _conv(x, *, kernel, stride, padding):
+def _conv(x, *, kernel, stride, padding, empty=False):
     padded = [set()] * padding[0][0] + x + [set()] * padding[0][1]
-    if not x or len(padded) < kernel:
+    if not (x or empty) or (x and len(padded) < kernel):
         raise RefusedError
     return [set().union(*padded[i : i + kernel]) for i in range(0, len(padded) - kernel + 1, stride)]
+
+
+def _rounded(x, *, kernel, stride, padding, rounded):
+    padded = [set()] * padding[0][0] + x + [set()] * padding[0][1]
+    outputs = int((len(padded) - kernel) / stride) + 1
+    if not x or outputs < 0:
+        raise RefusedError
+    return [set().union(*padded[i * stride :][:kernel]) for i in range(outputs)]
 
 
 def _pad(x, *, padding, mode="constant"):
@@ -55,14 +63,15 @@ def _stack(*maps):
     return [set().union(*parts) for parts in zip(*maps, strict=True)]
 
 
-def _pool(x):
-    if not x:
+def _pool(x, *, empty=False):
+    if not (x or empty):
         raise RefusedError
     return [set().union(*x)]
 
 
 MAKES = {
     "slice": _slice, "conv": _conv, "pad": _pad, "relu": lambda x: x, "add": _add, "global_avg_pool": _pool,
+    "dense": lambda x: [set().union(*x)], "attention": lambda x: [set().union(*x) for _ in x], "max_pool": _rounded,
     "join": lambda *maps: [part for x in maps for part in x], "stack": _stack,
 }  # fmt: skip
 
@@ -73,7 +82,7 @@ def cut_networks(draw):
     steps = []
     for i in range(draw(st.integers(2, 7))):
         names = ["x", *(step[0] for step in steps)]
-        op = draw(st.sampled_from(["slice", "roll", "slice", "conv", "pad", "relu", "add", "join", "stack", "pool"]))
+        op = draw(st.sampled_from(("slice", "roll", "slice", "conv", "max_pool", "join", *MAKES)))
         tails = [draw(st.sampled_from(names[-3:]))]
         attributes = {}
         if op == "slice":
@@ -86,16 +95,17 @@ def cut_networks(draw):
                 (f"begin{i}", "slice", tails, {"stop": -shift, "turned": turned}),
             ]
             op, tails = "join", [f"end{i}", f"begin{i}"]
-        elif op == "conv":
+        elif op in ("conv", "max_pool"):
             pads = draw(st.lists(st.integers(0, 2), min_size=2, max_size=2))
-            attributes = {"kernel": draw(st.integers(1, 3)), "stride": draw(st.integers(1, 2)), "padding": [pads]}
+            attributes = {"kernel": draw(st.integers(1, 4)), "stride": draw(st.integers(1, 3)), "padding": [pads]}
+            attributes |= {"empty": draw(st.booleans())} if op == "conv" else {"rounded": True}
         elif op == "pad":
             pads = draw(st.lists(st.integers(-2, 2), min_size=2, max_size=2))
             attributes = {"padding": [pads], "mode": draw(st.sampled_from(["constant", "edge"]))}
         elif op in ("add", "join", "stack"):
             tails = [*tails, *draw(st.lists(st.sampled_from(names), min_size=1, max_size=2))]
-        elif op == "pool":
-            op = "global_avg_pool"
+        elif op == "global_avg_pool":
+            attributes = {"empty": draw(st.booleans())}
         steps.append((f"n{i}", op, tails, attributes))
     return steps
 

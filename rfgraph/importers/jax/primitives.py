@@ -99,7 +99,7 @@ def _slid(
     if all(factor == 1 for factor in base):
         slide = program.Slide(
             function=function, dims=dims, kernel=kernel, stride=stride, padding=pads, dilation=dilation,
-            channel=channel, channels=channels, groups=groups, bound=bound, apart=apart,
+            channel=channel, channels=channels, groups=groups, bound=bound, apart=apart, empty=True,
         )  # fmt: skip
         return build(slide, x)
     spans = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
@@ -107,7 +107,7 @@ def _slid(
     strided = any(step > 1 for step in stride)
     transposed = program.SlideTransposed(
         dims=dims, kernel=kernel, stride=base, padding=crops, output_padding=(0,) * len(dims), dilation=dilation,
-        channel=channel, channels=channels, groups=groups, bound=bound,
+        channel=channel, channels=channels, groups=groups, bound=bound, empty=True,
     )  # fmt: skip
     convolved = build(transposed, x, part="every" if strided else "")
     if not strided:

@@ -13,11 +13,11 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.program.dimensions import Dim, Expression, bounds, product, symbol, unknown
+from rfgraph.importers.program.dimensions import Dim, Expression, bounds, product, symbol, unknown, valued
 from rfgraph.importers.trials import MAX_DOUBTFUL, answered_otherwise
 
 #: Files of JAX that look up what they keep.
@@ -66,7 +66,13 @@ def _valued(text: str, numbers: Mapping[str, int]) -> int:
 @lru_cache(maxsize=4096)
 def _expression(text: str) -> Dim:
     def bounded(word: str) -> Callable[..., Dim]:
-        return lambda *sizes: unknown(f"{word}({', '.join(map(str, sizes))})", None)
+        pick: Callable[..., int] = max if word == "max" else min
+
+        def at(sizes: Sequence[Dim], numbers: Mapping[str, int]) -> int | None:
+            told = [valued(size, numbers) for size in sizes]
+            return pick(told) if None not in told else None
+
+        return lambda *sizes: unknown(f"{word}({', '.join(map(str, sizes))})", None, partial(at, sizes))
 
     size: Dim = _evaluated(_tree(text), symbol, bounded("max"), bounded("min"))
     return size
@@ -82,7 +88,7 @@ _BETWEEN: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Pow: lambda a, n: product([a] * n),
 }  # fmt: skip
 _CALLED: dict[str, Callable[[Any, Any], Any]] = {
-    "floordiv": operator.floordiv, "mod": lambda a, b: a - a // b * b,
+    "floordiv": lambda a, b: _quotient(a, b), "mod": lambda a, b: a - _quotient(a, b) * b,
 }  # fmt: skip
 
 
@@ -100,6 +106,16 @@ def _evaluated(node: ast.expr, named: Callable[[str], Any], largest: Any, smalle
         case ast.Call(func=ast.Name(id=word), args=sizes) if word in called:
             return called[word](*(_evaluated(size, named, largest, smallest) for size in sizes))
     raise ValueError(f"{ast.unparse(node)} is no size that is known")
+
+
+def _quotient(size: Any, divisor: Any) -> Any:
+    """Return a quotient rounded down; a number is no part of a divisor that is larger whatever its names stand for."""
+    if isinstance(size, Expression) or not isinstance(divisor, Expression):
+        return size // divisor
+    least = bounds(divisor).least
+    if least is None or least <= abs(size):
+        return unknown(f"({size})//({divisor})", None)
+    return -1 if size < 0 else 0
 
 
 @dataclass(frozen=True)
@@ -169,18 +185,23 @@ def decided(hints: Mapping[str, int]) -> Iterator[list[Question]]:
             questions.append(Question(difference, False, answer))
             return answer
 
-    def is_larger(a: Any, b: Any) -> bool:
+    def is_larger(a: Any, b: Any) -> bool | None:
         difference = a - b
         if not isinstance(difference, kind):
             return bool(difference >= 0)
-        questions.append(Question(str(difference), False, _valued(str(difference), hints) >= 0))
-        return questions[-1].answer
+        question = Question(str(difference), False, _valued(str(difference), hints) >= 0)
+        if question.settled(sorted(hints), MAX_DOUBTFUL) is None:
+            return None  # the residue of a size may decide: both are kept
+        questions.append(question)
+        return question.answer
 
     def largest(a: Any, b: Any) -> Any:
-        return a if is_larger(a, b) else b
+        larger = is_larger(a, b)
+        return plain_largest(a, b) if larger is None else a if larger else b
 
     def smallest(a: Any, b: Any) -> Any:
-        return b if is_larger(a, b) else a
+        larger = is_larger(a, b)
+        return plain_smallest(a, b) if larger is None else b if larger else a
 
     kind.__eq__, shape_poly._geq_decision, core.max_dim, core.min_dim = equal, reach, largest, smallest
     try:

@@ -13,9 +13,10 @@ from rfgraph.importers.lowering.layout import Probe
 from rfgraph.importers.lowering.masks import Sided
 from rfgraph.importers.lowering.origins import Lost, Origins, after
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
-from rfgraph.importers.program.dimensions import Dim, exact_quotient, product, symbol
+from rfgraph.importers.program.dimensions import Dim, bounds, exact_quotient, product, symbol
 from rfgraph.importers.program.numbers import ALL, Zeros
-from rfgraph.importers.program.primitives import Instruction, Value
+from rfgraph.importers.program.primitives import Contract, Instruction, Value
+from rfgraph.ops import kind_of
 
 #: Positions of a map that is repeated, at the most.
 MAX_TABLE = 1 << 16
@@ -164,6 +165,8 @@ class LoweringBuilder:
         step = self.step
         if step is not None and op != "unknown" and f"{name}/".startswith(f"{step.name}/"):
             attributes |= _other_word(step.op, op)  # one op of the model may be several nodes: all are called as it is
+            if _may_be_empty(step) and not kind_of(op).keeps_empty:
+                attributes["empty"] = True
         self.added.append(free)
         return self.network.node(op, free, *(placed.node for placed in inputs), **attributes)
 
@@ -470,7 +473,7 @@ class LoweringBuilder:
             Also fold positions that stand among the channels.
         """
         view = p.view
-        if view is None or view.apart or not self.axes <= view.rank <= self.axes + 2:
+        if view is None or not self.axes <= view.rank <= self.axes + 2:
             return p
         if any(dim.extra for dim in view.dims):
             return p
@@ -504,6 +507,14 @@ class LoweringBuilder:
 def _told(bound: str) -> dict[str, str]:
     """Return the attribute that says why an op may read less than its window, if it may."""
     return {"bound": bound} if bound else {}
+
+
+def _may_be_empty(step: Instruction) -> bool:
+    """Return whether a step takes tensors of no positions, and may be given or make one."""
+    if not (isinstance(step.primitive, Contract) or getattr(step.primitive, "empty", False)):
+        return False
+    sizes = (size for value in (*step.inputs, step.output) for size in value.shape or ())
+    return any((bounds(size).least or 0) < 1 for size in sizes if size != 1)
 
 
 def _other_word(op: str, kind: str) -> dict[str, str]:

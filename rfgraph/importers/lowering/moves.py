@@ -66,15 +66,15 @@ def _pad(primitive: program.Pad, maps: LoweringBuilder, step: Instruction, opera
             return maps.unknown(
                 step, operands, "it repeats elements of a dimension that carries several axes, or part of one"
             )
-        elif _sign(dim.before + before) >= 0 and _sign(dim.after + after) >= 0:
+        elif _is_there(dim.before + before) and _is_there(dim.after + after):
             view = view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after))
         else:
             return maps.unknown(step, operands, "it crops a dimension that carries several axes, or part of one")
     if why:  # where its positions lie is not known, but which dimensions carry the axes is
         whole = {axis: d for d in changed if p.view is not None and (axis := p.view.whole(d)) is not None}
-        amounts = {axis: primitive.amounts[d] for axis, d in whole.items()}
-        told = primitive.mode == "constant" and len(amounts) == len(changed)
-        fits = _padded_like(maps, p, view, amounts) if told else None
+        before_it = {axis: primitive.amounts[d][0] for axis, d in whole.items()}
+        told = primitive.mode == "constant" and len(before_it) == len(changed)
+        fits = _padded_like(maps, p, view, before_it) if told else None
         if fits is None:
             return maps.unknown(step, operands, why, view)
         return p.moved(maps.node("pad", step, [p, *fits[1]], **fits[0]), view)
@@ -87,11 +87,11 @@ def _pad(primitive: program.Pad, maps: LoweringBuilder, step: Instruction, opera
 
 
 def _padded_like(
-    maps: LoweringBuilder, p: Placed, after: View, amounts: Mapping[int, tuple[Dim, Dim]]
+    maps: LoweringBuilder, p: Placed, after: View, amounts: Mapping[int, Dim]
 ) -> tuple[dict[str, Any], list[Placed]] | None:
     """Return what says that a tensor is padded or cropped to the size of other maps, and these; ``None`` if it is not.
 
-    Of axes that differ in how the difference is shared out it is not told.
+    ``amounts`` say how much of the difference lies before the map; where axes differ in their share it is not told.
     """
     view = p.view
     assert view is not None
@@ -101,7 +101,7 @@ def _padded_like(
         return None
     shares = [
         {name for name, share in SHARES.items() if share(target[axis] - view.extent(axis)) == before}
-        for axis, (before, _) in amounts.items()
+        for axis, before in amounts.items()
     ]
     known = [name for name in SHARES if all(name in each for each in shares)]
     if not known:
@@ -111,8 +111,9 @@ def _padded_like(
     return {"like": slots, "before": known[0], "target": named}, others
 
 
-def _sign(size: Dim) -> int:
-    return 1 if isinstance(size, Expression) else (size > 0) - (size < 0)
+def _is_there(size: Dim) -> bool:
+    """Return whether so many rows can be, none at the least."""
+    return isinstance(size, Expression) or size >= 0
 
 
 # Slices.
@@ -168,15 +169,15 @@ def _cut(
 def _cropped_like(maps: LoweringBuilder, p: Placed, cut: _CutAxes) -> tuple[dict[str, Any], list[Placed]] | None:
     """Return what says that a tensor is cropped to the size of other maps, and these; ``None`` if it is not."""
     view = p.view
-    if view is None or cut.backward or cut.lost or any(stride != 1 for _, _, stride in cut.slices.values()):
+    if view is None or cut.backward or any(stride != 1 for _, _, stride in cut.slices.values()):
         return None
-    amounts: dict[int, tuple[Dim, Dim]] = {}
+    amounts: dict[int, Dim] = {}
     for axis, (start, _, _) in cut.slices.items():
         first: Dim = 0 if start is None else start
         more = view.extent(axis) - cut.view.extent(axis)
         if any((least := bounds(each).least) is None or least < 0 for each in (first, more - first)):
             return None  # a slice that begins before its tensor is another one
-        amounts[axis] = (-first, first - more)
+        amounts[axis] = -first
     return _padded_like(maps, p, cut.view, amounts)
 
 

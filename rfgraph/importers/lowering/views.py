@@ -146,13 +146,6 @@ class View:
                 covered *= size
         return None
 
-    @cached_property
-    def apart(self) -> bool:
-        """Whether no dimension holds several parts, and no axis lies in several dimensions."""
-        lone = [dim.parts[0].axis for dim in self.dims if dim.parts]
-        carried = [axis for axis in lone if axis is not None]
-        return len(set(carried)) == len(carried) and all(len(dim.parts) <= 1 for dim in self.dims)
-
     def places(self, axis: int) -> Sequence[tuple[int, Part]]:
         """Return the parts of ``axis`` and the dimensions that they are in."""
         return self._places.get(axis, ())
@@ -208,7 +201,7 @@ class View:
         if kept is not None:
             return kept
         dims: list[Dimension] = []
-        pending: list[Dimension] = [dim for dim in reversed(self.dims) if dim.parts or dim.extra]
+        pending: list[Dimension] = [dim for dim in reversed(self.dims) if dim.size != 1]
         for size in shape:
             taken = _take(pending, size)
             if taken is None:
@@ -224,8 +217,8 @@ class View:
         return None
 
     def _of_channels(self, shape: Shape) -> View | None:
-        """A tensor without axes may be reshaped anyhow."""
-        if any(part.axis is not None and part.size != 1 for dim in self.dims for part in dim.parts):
+        """A tensor without axes may be reshaped anyhow, if all its elements are channels."""
+        if any(dim.extra or any(part.size != 1 for part in dim.spatial) for dim in self.dims):
             return None
         return View(tuple(other(size) for size in shape))
 

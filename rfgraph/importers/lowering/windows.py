@@ -10,7 +10,7 @@ from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import FOLDED, LoweringBuilder, Placed, unmixed
 from rfgraph.importers.lowering.rules import Operands, first, place, sizes_of
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient
+from rfgraph.importers.program.dimensions import Dim, Expression, Shape, bounds, exact_quotient
 from rfgraph.importers.program.primitives import CUBIC, Instruction, Ints
 
 Window = program.Slide | program.SlideTransposed
@@ -74,6 +74,8 @@ def _slide(primitive: program.Slide, maps: LoweringBuilder, step: Instruction, o
         attributes["bound"] = primitive.bound
     if primitive.ceil_mode:
         attributes["ceil_mode"] = True
+    if primitive.rounded and any(_may_be_short(primitive, i, step.inputs[0].shape) for i in taken.values()):
+        attributes["rounded"] = True
     node = maps.node(primitive.function, step, [p], **attributes, **_channels(primitive))
     unfolds = primitive.apart and any(primitive.kernel[i] > 1 for i in taken.values())
     return Placed(
@@ -110,6 +112,14 @@ def _slide_transposed(
         attributes["bound"] = bound
     node = maps.node("conv_transpose", step, [p], **attributes, **_channels(primitive))
     return Placed(node, _slid(p, primitive, step, axes, {}), p.full, folded=_is_folded_after(primitive, p))
+
+
+def _may_be_short(primitive: program.Slide, i: int, shape: Shape | None) -> bool:
+    """Return whether the kernel may reach over both ends of what it slides over."""
+    if isinstance(primitive.padding, str) or shape is None:
+        return False
+    least = bounds(shape[primitive.dims[i]]).least or 0
+    return least + sum(primitive.padding[i]) < (primitive.kernel[i] - 1) * primitive.dilation[i] + 1
 
 
 def _is_folded_after(primitive: Window, p: Placed) -> bool:

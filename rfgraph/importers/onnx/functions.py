@@ -106,8 +106,9 @@ def _reduce(node: Node, build: Builder) -> Made:
             return build(program.Pointwise(function="identity"), node.input(0))
         axes = list(range(rank))
     primitive = program.Reduce(
-        function=REDUCTIONS[node.op], dims=axes_of(axes, rank), keepdims=bool(node.get("keepdims", 1))
-    )
+        function=REDUCTIONS[node.op], dims=axes_of(axes, rank), keepdims=bool(node.get("keepdims", 1)),
+        empty=REDUCTIONS[node.op] in vocabulary.OF_NONE,
+    )  # fmt: skip
     return build(primitive, node.input(0))
 
 

@@ -192,7 +192,11 @@ def _pool(node: Node, build: Builder) -> Made:
     ceil_mode = bool(node.get("ceil_mode", 0))
     pooled = build(
         program.Slide(
-            function=POOLS[node.op], **_window(node, kernel), padding=_padding(node, len(kernel)), ceil_mode=ceil_mode
+            function=POOLS[node.op],
+            **_window(node, kernel),
+            padding=_padding(node, len(kernel)),
+            ceil_mode=ceil_mode,
+            rounded=True,
         ),
         node.input(0),
     )

@@ -11,7 +11,8 @@ interval arithmetic, which never says more than holds for every size, so that a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import field
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil, floor, lcm
@@ -49,6 +50,8 @@ class Unknown:
 
     text: str
     least: int | None
+    #: Tells it for numbers in the place of names, where that can be told.
+    value: Callable[[Mapping[str, int]], int | None] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.text
@@ -144,7 +147,9 @@ def symbol(name: str) -> Expression:
     return Expression((((name,), 1),))
 
 
-def unknown(name: str, least: int | None = 0) -> Expression:
+def unknown(
+    name: str, least: int | None = 0, value: Callable[[Mapping[str, int]], int | None] | None = None
+) -> Expression:
     """Return a number that is only known by how it came about; long descriptions are cut.
 
     Parameters
@@ -153,9 +158,11 @@ def unknown(name: str, least: int | None = 0) -> Expression:
         How it came about: numbers of the same name are the same.
     least
         What it is at least, ``None`` if that is not known; sizes are at least 0, as those that count what is found.
+    value
+        Tells it for numbers in the place of names.
     """
     text = name if len(name) <= 80 else f"{name[:60]}...#{crc32(name.encode('utf-8', 'replace')):08x}"
-    return Expression((((Unknown(text, least),), 1),))
+    return Expression((((Unknown(text, least, value),), 1),))
 
 
 # What an expression can be.
@@ -324,6 +331,8 @@ def valued(size: Dim, numbers: Mapping[str, int]) -> Coefficient | None:
                 factor = valued(_inside(atom), numbers)  # type: ignore[assignment]
                 if factor is not None and isinstance(atom, Quotient):
                     factor //= atom.denominator
+            elif isinstance(atom, Unknown) and atom.value is not None:
+                factor = atom.value(numbers)
             if factor is None:
                 return None
             coefficient = coefficient * factor

@@ -186,7 +186,8 @@ class Slide(Primitive):
     """A window slid over ``dims``: a convolution, which also replaces ``channel`` by ``channels``, or a pooling.
 
     Where it is ``apart`` each channel that it makes holds one position of the window, as where patches are cut out.
-    ``bound`` says why an output may read less than its window.
+    ``bound`` says why an output may read less than its window. Where it is ``empty`` it takes a tensor of no positions
+    too. ``rounded`` says that the size is rounded towards 0.
     """
 
     function: str
@@ -196,11 +197,13 @@ class Slide(Primitive):
     padding: Paddings
     dilation: Ints
     ceil_mode: bool = False
+    rounded: bool = False
     channel: int | None = None
     channels: Dim | None = None
     groups: int = 1
     apart: bool = False
     bound: str = ""
+    empty: bool = False
 
 
 @_primitive
@@ -208,7 +211,8 @@ class SlideTransposed(Primitive):
     """The transpose of a convolution over ``dims``; padding crops the output.
 
     Where it is ``apart`` each position of the window reads channels of its own, as where patches are put back.
-    ``bound`` says why an output may read less than its window.
+    ``bound`` says why an output may read less than its window. Where it is ``empty`` it takes a tensor of no positions
+    too.
     """
 
     dims: Ints
@@ -222,6 +226,7 @@ class SlideTransposed(Primitive):
     groups: int = 1
     apart: bool = False
     bound: str = ""
+    empty: bool = False
 
 
 #: The coefficient of a cubic kernel unless a model says another.
@@ -284,13 +289,14 @@ class Either(Primitive):
 class Reduce(Primitive):
     """One number from all of ``dims``, which stay with size 1 or go.
 
-    ``bound`` says why it may read less than all, as one row of them.
+    ``bound`` says why it may read less than all, as one row of them. Where it is ``empty`` that of none is one too.
     """
 
     function: str
     dims: Ints
     keepdims: bool = True
     bound: str = ""
+    empty: bool = False
 
 
 @_primitive

@@ -58,7 +58,8 @@ def _(primitive: program.Slide, shape: list[Dim]) -> Sequence[Dim]:
             continue
         before, after = primitive.padding[i]
         room = shape[dim] + before + after - span
-        outputs = (_rounded_up(room, stride) if primitive.ceil_mode else room // stride) + 1
+        towards_none = primitive.rounded and isinstance(room, int) and room < 0
+        outputs = (_rounded_up(room, stride) if primitive.ceil_mode or towards_none else room // stride) + 1
         if primitive.ceil_mode and isinstance(outputs, int) and isinstance(shape[dim], int):
             outputs -= (outputs - 1) * stride >= shape[dim] + before  # type: ignore[operator]
         elif primitive.ceil_mode and (before or after):

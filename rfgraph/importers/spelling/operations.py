@@ -16,6 +16,7 @@ import numpy as np
 from rfgraph.importers import program
 from rfgraph.importers.program import CUBIC, Builder, Value
 from rfgraph.importers.program.dimensions import Dim, Expression
+from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.moving import cut, quotient
@@ -66,7 +67,8 @@ def reduced(build: Builder, function: str, x: Value, axes: Sequence[int], *, kee
     """Add a reduction, which over no dimensions is nothing."""
     if not axes:
         return pointwise(build, "identity", x)
-    return build(program.Reduce(function=function, dims=axes_of(axes, len(shape_of(x))), keepdims=keepdims), x)
+    dims, empty = axes_of(axes, len(shape_of(x))), function in vocabulary.OF_NONE
+    return build(program.Reduce(function=function, dims=dims, keepdims=keepdims, empty=empty), x)
 
 
 def mixed(build: Builder, function: str, x: Value, *axes: int) -> Value:

@@ -276,3 +276,6 @@ REDUCTIONS: Table = {
     "sum_square": Names(onnx="ReduceSumSquare"),
     "variance": Names(keras="Nanstd Nanvar Std Var", torch="var std var_mean std_mean"),
 }  # fmt: skip
+
+#: Reductions that are a number of no elements too.
+OF_NONE = frozenset({"sum", "prod"})

@@ -76,7 +76,7 @@ def _convolved(
         dilation, padding = _atrous(node, layout, x, kernel)
     primitive = program.Slide(
         function="conv", dims=layout.dims, kernel=kernel, stride=stride, padding=padding, dilation=dilation,
-        channel=layout.channel, channels=channels, groups=groups,
+        channel=layout.channel, channels=channels, groups=groups, empty=padding == "same_upper",
         apart=build.apart(weight, range(axes), (axes, axes + 1) if depthwise else (axes + 1,)),
         bound=build.bound(weight, range(axes)),
     )  # fmt: skip
@@ -205,7 +205,7 @@ def _pool(node: Node, build: Builder) -> Made:
         return _over_channels(node, build, layout, x, kernel[layout.channel])
     primitive = program.Slide(
         function=POOLS[node.op], dims=layout.dims, kernel=layout.of(kernel), stride=layout.of(stride),
-        padding=_paddings(node, layout), dilation=(1,) * axes,
+        padding=(padding := _paddings(node, layout)), dilation=(1,) * axes, empty=padding == "same_upper",
     )  # fmt: skip
     pooled = build(primitive, x, shape=_ranked(node, axes, layout.channel))
     if node.op == "MaxPoolWithArgmax":

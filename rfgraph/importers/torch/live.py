@@ -406,6 +406,8 @@ def graph_at_any_size(
         if any(isinstance(size, int) and size > 1 for size in chain(*sizes)):
             return None
         symbols = _symbols(tensors, layout)
+        if not all(symbols):
+            return None  # of an axis of one position the exporter leaves nothing open
         hints, fixed = _hints_and_fixed(program)
         doubtful = [doubtful_sizes([*questions, *fixed], names, hints) for names in symbols]
         known = [sizes for sizes in doubtful if sizes is not None]

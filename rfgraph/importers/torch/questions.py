@@ -56,11 +56,19 @@ def asked() -> Iterator[list[Question]]:
             questions.append(Question(self.node.expr, answer))
         return answer
 
+    # On a CPU this one looks at the size itself, which the exporter takes for a constant then; the other one does not.
+    pool, indexed = torch.max_pool1d, torch.max_pool1d_with_indices
+
+    def pooled(*args: Any, **kwargs: Any) -> Any:
+        return indexed(*args, **{name: value for name, value in kwargs.items() if value is not None})[0]
+
     torch.SymBool.__bool__ = ask  # type: ignore[method-assign]
+    torch.max_pool1d = pooled
     try:
         yield questions
     finally:
         torch.SymBool.__bool__ = plain  # type: ignore[method-assign]
+        torch.max_pool1d = pool
 
 
 def _asks(frame: Any) -> bool:
