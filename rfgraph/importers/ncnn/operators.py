@@ -271,7 +271,7 @@ def _interp(node: Node, build: Builder) -> Made:
     by_size = any(size != 0 for size in sizes)
     if by_size and any(size == 0 for size in sizes):
         raise UnspelledError("one axis is resized to a size, and another by a scale")
-    if not by_size and any(not _divides(shape[d], scale) for d, scale in zip(dims, scales, strict=True)):
+    if not by_size and any(not operations.stays_whole(shape[d], scale) for d, scale in zip(dims, scales, strict=True)):
         by_size, sizes = True, [_cut(shape[d], scale) for d, scale in zip(dims, scales, strict=True)]
     align = bool(node.integer_of(6)) and mode != "nearest"
     kept = [d for d in dims if (sizes[d - 1] != shape[d] if by_size else scales[d - 1] != 1)]
@@ -284,10 +284,6 @@ def _interp(node: Node, build: Builder) -> Made:
         nearest_mode="floor",
     )  # fmt: skip
     return build(primitive, node.x)
-
-
-def _divides(size: Dim, scale: Fraction) -> bool:
-    return scale.denominator == 1 or (isinstance(size, int) and (size * scale).denominator == 1)
 
 
 def _cut(size: Dim, scale: Fraction) -> Dim:

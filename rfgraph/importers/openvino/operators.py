@@ -249,7 +249,7 @@ def _interpolate(node: Node, build: Builder) -> Made:
     coordinates, nearest = _coordinates(node, [_ratio(shape[d], sizes.get(d), scales.get(d)) for d in dims])
     if mode != "nearest" and node.flag("antialias"):
         raise UnspelledError("which taps its antialiasing has is not the same on all devices")
-    if coordinates == "align_corners" and any(not _whole_size(shape[d], scales.get(d, 1)) for d in dims):
+    if coordinates == "align_corners" and any(not operations.stays_whole(shape[d], scales.get(d, 1)) for d in dims):
         raise UnspelledError("its scale makes no whole size, so that the corners it aligns are not said")
     if coordinates not in COORDINATES:
         raise UnspelledError(f"its coordinate_transformation_mode is {coordinates}")
@@ -279,10 +279,6 @@ def _coordinates(node: Node, ratios: Sequence[Fraction | None]) -> tuple[str, st
             raise UnspelledError("it rounds one axis up and another down")
         nearest = "ceil" if smaller and smaller[0] else "floor"
     return coordinates, nearest
-
-
-def _whole_size(size: Dim, scale: Any) -> bool:
-    return Fraction(scale).denominator == 1 or (isinstance(size, int) and (size * Fraction(scale)).denominator == 1)
 
 
 def _ratio(before: Dim, after: Any, scale: Any) -> Fraction | None:

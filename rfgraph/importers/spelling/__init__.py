@@ -12,6 +12,7 @@ from rfgraph.importers.spelling.arguments import whole_number as whole_number
 from rfgraph.importers.spelling.handlers import EVERY as EVERY
 from rfgraph.importers.spelling.handlers import Handlers as Handlers
 from rfgraph.importers.spelling.handlers import UnspelledError as UnspelledError
+from rfgraph.importers.spelling.handlers import by_op as by_op
 from rfgraph.importers.spelling.node import Call as Call
 from rfgraph.importers.spelling.node import Named as Named
 from rfgraph.importers.spelling.node import Node as Node

@@ -240,6 +240,11 @@ def either(build: Builder, alternatives: Sequence[Value], condition: Value | Non
 # Resolutions.
 
 
+def stays_whole(size: Dim, scale: Any) -> bool:
+    """Whether a size times a scale is known to be a whole number."""
+    return Fraction(scale).denominator == 1 or (isinstance(size, int) and (size * Fraction(scale)).denominator == 1)
+
+
 def resize(
     build: Builder, x: Value, sizes: Sequence[Dim], mode: str, *, align_corners: bool, half_pixel_centers: bool
 ) -> Value:

@@ -271,16 +271,11 @@ def _variable(node: Node, build: Builder) -> Made:
     return build.weight(shape if known else None, node.name)
 
 
-@HANDLERS.handles("Rank")
-def _rank(node: Node, build: Builder) -> Made:
-    shape = node.input(0).shape
-    return build.weight((), node.name) if shape is None else build.constant(len(shape), name=node.name)
-
-
-@HANDLERS.handles("Size")
-def _size(node: Node, build: Builder) -> Made:
-    shape = node.input(0).shape
-    return build.weight((), node.name) if shape is None else build.constant(product(shape), name=node.name)
+@HANDLERS.handles("Rank", "Size")
+def _counted_shape(node: Node, build: Builder) -> Made:
+    if (shape := node.x.shape) is None:
+        return build.weight((), node.name)
+    return build.constant(len(shape) if node.op == "Rank" else product(shape), name=node.name)
 
 
 @HANDLERS.handles("ZerosLike", "OnesLike")
