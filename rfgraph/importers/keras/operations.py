@@ -17,9 +17,8 @@ from rfgraph.importers.keras.layers import completed_of, depthwise, fitted, mixe
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat, pairs, size
 from rfgraph.importers.keras.sequences import attended
 from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, exact_quotient, product, text
-from rfgraph.importers.spelling import UnspelledError, moving, operations, products, vocabulary
+from rfgraph.importers.spelling import UnspelledError, by_op, moving, operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
-from rfgraph.importers.spelling.handlers import by_op
 
 # Functions of one element. Names that carry no meaning for space are their own.
 

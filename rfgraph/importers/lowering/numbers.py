@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.views import View
-from rfgraph.importers.program.dimensions import Dim, Expression
-from rfgraph.importers.program.primitives import Instruction, Program, Value
+from rfgraph.importers.program import Dim, Expression, Instruction, Program, Value
 
 #: Tensors of more elements than this are not followed by number.
 MAX_NUMBERS = 1 << 20

@@ -10,8 +10,7 @@ from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import FOLDED, LoweringBuilder, Placed, unmixed
 from rfgraph.importers.lowering.rules import Operands, first, place, sizes_of
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, bounds, exact_quotient
-from rfgraph.importers.program.primitives import CUBIC, Instruction, Ints
+from rfgraph.importers.program import CUBIC, Dim, Expression, Instruction, Ints, Shape, bounds, exact_quotient
 
 Window = program.Slide | program.SlideTransposed
 Exchange = program.DepthToSpace | program.SpaceToDepth

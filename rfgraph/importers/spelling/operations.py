@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from rfgraph.importers import program
-from rfgraph.importers.program import CUBIC, Builder, Value
-from rfgraph.importers.program.dimensions import Dim, Expression
+from rfgraph.importers.program import CUBIC, Builder, Dim, Expression, Value
 from rfgraph.importers.spelling import vocabulary
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of
 from rfgraph.importers.spelling.handlers import UnspelledError
