@@ -334,8 +334,8 @@ class Table:
             raise NotPlainError("its input is none that the model takes")
         itself = self.shape(IDENTITY)
         lanes = self.lanes
-        if lanes.by_residue and any(op.own_cycle > 1 for op in ops):
-            raise NotPlainError("its input has some residues only")
+        if lanes.by_residue and any(op.own_residues[0] > 1 or op.largest for op in ops):
+            raise NotPlainError("its input has some sizes only")
         of_unknown = OF_INPUT if lanes.by_residue else None
         frames = [Frame(itself, size is not None, False, of_unknown if size is None else None) for size in sizes]
         state = self.frame(tuple(frames))

@@ -15,6 +15,7 @@ from numbers import Rational
 from operator import index
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
+from rfgraph.algebra.residues import named_residues
 from rfgraph.algebra.runs import Runs, united
 from rfgraph.algebra.window import IDENTITY, Number, Window, as_number
 from rfgraph.errors import AttributeValueError, UnknownOpError
@@ -157,16 +158,24 @@ class Op:
         return 1
 
     @property
-    def own_cycle(self) -> int:
-        """Modulo what the size of the map that it brings itself decides whether the model takes it."""
-        return 1
+    def largest(self) -> int | None:
+        """The greatest size of the map that it brings itself; ``None`` where there is none."""
+        return None
+
+    @property
+    def own_residues(self) -> tuple[int, tuple[int, ...]]:
+        """A modulus, and the residues of the sizes of the map that it brings itself at which the model takes it."""
+        return 1, (0,)
 
     def misfit(self, size: int) -> str:
         """Return why the model takes no map of ``size`` that it brings itself, "" if it does."""
-        smallest = self.smallest
-        if smallest is None or size >= smallest:
-            return ""
-        return f"the model takes no map of {size} positions, but of {smallest} or more"
+        refused = f"the model takes no map of {size} positions, but"
+        if self.smallest is not None and size < self.smallest:
+            return f"{refused} of {self.smallest} or more"
+        if self.largest is not None and size > self.largest:
+            return f"{refused} of {self.largest} or less"
+        modulus, residues = self.own_residues
+        return "" if size % modulus in residues else f"{refused} those with {named_residues(modulus, residues)}"
 
     @property
     def sizing(self) -> tuple[Op, int | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from rfgraph.algebra.residues import named_residues
 from rfgraph.algebra.window import EMPTY, FULL, IDENTITY, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.frozen import dataclass
@@ -33,8 +32,8 @@ def _residues(name: str, value: object) -> tuple[int, ...]:
 class Input(Op):
     """Where a network begins.
 
-    It takes maps of ``least`` positions or more whose size is one of ``residues`` modulo ``modulus``, as far as the
-    model says so besides what its ops take; where ``least`` is ``None`` no one knows which.
+    It takes maps of ``least`` to ``greatest`` positions whose size is one of ``residues`` modulo ``modulus``, as far as
+    the model says so besides what its ops take; where ``least`` is ``None`` no one knows which.
     """
 
     arity: ClassVar[Arity] = "none"
@@ -42,6 +41,7 @@ class Input(Op):
 
     extent: int | None = attribute(optional(positive), name="size", default=None)
     least: int | None = attribute(optional(positive), default=1)
+    greatest: int | None = attribute(optional(positive), default=None)
     modulus: int = attribute(positive, default=1)
     residues: tuple[int, ...] = attribute(_residues, default=(0,))
 
@@ -50,16 +50,12 @@ class Input(Op):
         return self.least
 
     @property
-    def own_cycle(self) -> int:
-        return self.modulus
+    def largest(self) -> int | None:
+        return self.greatest
 
-    def misfit(self, size: int) -> str:
-        too_few = super(Input, self).misfit(size)
-        if too_few or size % self.modulus in self.residues:
-            return too_few
-        return (
-            f"the model takes no map of {size} positions, but those with {named_residues(self.modulus, self.residues)}"
-        )
+    @property
+    def own_residues(self) -> tuple[int, tuple[int, ...]]:
+        return self.modulus, self.residues
 
     def size(self, sizes: Sizes) -> Size:
         return self.extent

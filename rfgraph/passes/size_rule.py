@@ -218,7 +218,7 @@ def size_rule(layers: OrderedNetwork, axis: int) -> SizeRule:
             if op.window(0, ()).kind == "empty":
                 line = _constant(op.size(()))
             is_lost = is_lost or op.smallest is None
-            base, modulus = max(base, op.smallest or 1), lcm(modulus, op.own_cycle)
+            base, modulus = max(base, op.smallest or 1, (op.largest or 0) + 1), lcm(modulus, op.own_residues[0])
         elif slot is not None and sized is None:
             line = _constant(_output(op, None))
         else:
@@ -346,10 +346,9 @@ def sizes_at(
 
 def _taken(op: Op, inputs: Ints) -> Flags:
     """Return which sizes of a map that an op brings itself the model takes."""
-    smallest, cycle = op.smallest or 1, op.own_cycle
-    first = -(-smallest // cycle) * cycle
-    by_residue: Flags = np.array([not op.misfit(first + residue) for residue in range(cycle)])
-    return np.asarray((inputs >= smallest) & by_residue[inputs % cycle])
+    modulus, residues = op.own_residues
+    largest = LARGEST if op.largest is None else op.largest
+    return np.asarray((inputs >= (op.smallest or 1)) & (inputs <= largest) & np.isin(inputs % modulus, residues))
 
 
 def _filled(size: int | None, inputs: Ints) -> Ints | None:

@@ -376,3 +376,50 @@ def test_holes_inside_a_solid_window_are_filled():
     assert not solid.hull(dilated).holes
     assert not dilated.hull(solid).holes
     assert solid.hull(Window(3, padding=-4)).holes
+
+
+@st.composite
+def read_sets(draw, stride=None):
+    """Draw a window, and the positions that its outputs read: evenly apart, all of an interval, or some of one."""
+    if stride is None:
+        period, step = draw(st.integers(1, 3)), draw(st.integers(1, 5))
+    else:
+        period, step = stride.denominator, stride.numerator
+    apart = draw(st.sampled_from([0, 1, 1, 2, 3]))
+    phases = []
+    for _ in range(period):
+        first = draw(st.integers(-4, 6))
+        if apart:
+            phases.append({first + apart * tap for tap in range(draw(st.integers(0, 4)))})
+        else:
+            phases.append(draw(st.sets(st.integers(first, first + 4), max_size=4)))
+    intervals = tuple((min(phase), max(phase)) if phase else None for phase in phases)
+    holes = any(len(phase) != max(phase) - min(phase) + 1 for phase in phases if phase)
+    if not any(phases):
+        return EMPTY, lambda y: set()
+    spacing = apart if holes else 1
+    window = Window.periodic(intervals, step, holes=holes, spacing=spacing)
+    return window, lambda y: {position + y // period * step for position in phases[y % period]}
+
+
+def check_read(window, read, outputs):
+    """Hold a window against the positions that outputs read."""
+    for y in outputs:
+        positions, interval = read(y), window.interval(y)
+        if window.exact:
+            assert interval == ((min(positions), max(positions)) if positions else None)
+            assert window.holes or not positions or len(positions) == interval[1] - interval[0] + 1
+        elif positions:
+            assert interval[0] <= min(positions) <= max(positions) <= interval[1]
+
+
+@given(read_sets(), read_sets())
+def test_what_windows_say_of_the_positions_that_are_read_through_both_is_true(outer, inner):
+    (window, between), (below, source) = outer, inner
+    check_read(window.through(below), lambda y: set().union(*map(source, between(y))), range(-4, 9))
+
+
+@given(strides, st.data())
+def test_what_a_hull_says_of_the_positions_that_are_read_beside_each_other_is_true(stride, data):
+    (one, left), (other, right) = data.draw(read_sets(stride=stride)), data.draw(read_sets(stride=stride))
+    check_read(one.hull(other), lambda y: left(y) | right(y), range(-4, 9))

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -419,6 +420,8 @@ CASES = [
     Case("ops.Where", lambda x: K.where(x > 0, x, -2 * x)),
     Case("ops.Clip", lambda x: K.clip(x, -1.0, 1.0)),
     Case("ops.ZerosLike", lambda x: x + K.zeros_like(x)),
+    Case("ops.SliceUpdate", lambda x: K.slice_update(x * 0, (0, 1, 2, 0), K.roll(x, 1, 2)[:, 1:4, :3]), exact=False),
+    Case("ops.SliceUpdate", lambda x: K.slice_update(x, (0, 1, 0, 0), x[:, 2:4, 1:3])),
 ]
 # fmt: on
 
@@ -544,6 +547,23 @@ def graph_by_hand(layer, **options):
 
 
 CONV = layer_config("Conv2D", {"filters": 4, "kernel_size": [3, 3]}, name="conv")
+
+
+def test_operations_in_a_file_that_leaves_modules_out_are_those_of_keras_ops(tmp_path):
+    x = keras.Input((8, 8, 3))
+    y = L.Conv2D(4, 3, padding="same")(x)
+    blocks = K.roll(K.reshape(y, (-1, 4, 2, 8, 4)), 1, 1)
+    y = K.reshape(blocks, (-1, 8, 8, 4))[:, 1:] + 1.0
+    model = keras.Model(x, L.Conv2D(2, 3)(L.Add()([y, L.Reshape((7, 8, 4))(K.softmax(y))])))
+    path = str(tmp_path / "model.h5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is no format that Keras recommends
+        model.save(path)
+    found, want = rfgraph.load(path), rfgraph.load(model)
+    assert [(n, d["op"], d.get("positions")) for n, d in found.nodes(data=True)] == [
+        (n, d["op"], d.get("positions")) for n, d in want.nodes(data=True)
+    ]
+    assert "unknown" not in nx.get_node_attributes(found, "op").values()
 
 
 @pytest.mark.parametrize(

@@ -1144,6 +1144,42 @@ def test_a_view_that_is_moved_numbers_elements_as_numpy_does(view, data):
             assert view.reshaped(before.sizes).sizes == before.sizes
 
 
+def numbered(view):
+    """Return the position of each element of a view, in their order."""
+    return [position(view, index) for index in np.ndindex(*view.sizes)]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 0), (0, 1), (2, 1)])
+def test_rows_beside_positions_are_merged_with_channels_and_split_again(before, after):
+    rows = 4 + before + after
+    view = View((Dimension(along(0, 4).parts, before, after), other(6)))
+    for shapes in [
+        [(6 * rows,)],
+        [(6 * rows,), (2 * rows, 3)],
+        [(rows, 2, 3), (1, rows, 6)],
+        [(6 * rows, 1), (rows, 6)],
+    ]:
+        moved = view
+        for shape in shapes:
+            moved = moved.reshaped(shape)
+            assert moved.sizes == shape
+            assert numbered(moved) == numbered(view)
+        assert moved.reshaped((6 * rows,)).reshaped((rows, 6)) == view
+    for shape in [(2, 3 * rows), (3, 2 * rows), (6, rows)]:
+        assert view.reshaped(shape) is None
+    for dims in [(other(2), view.dims[0]), (along(1, 2), view.dims[0]), (view.dims[0], along(1, 2))]:
+        assert View(dims).reshaped((2 * rows,)) is None
+
+
+def test_channels_side_by_side_are_cut_anyhow_and_positions_only_where_they_end():
+    view = View((other(4), other(3), along(0, 5)))
+    assert view.reshaped((2, 6, 5)) == View((other(2), other(6), along(0, 5)))
+    assert view.reshaped((6, 10)).reshaped((2, 6, 5)) == View((other(2), other(6), along(0, 5)))
+    for dims in [(other(4), along(0, 3)), (along(0, 4), other(3)), (along(0, 4), along(1, 3))]:
+        assert View(dims).reshaped((6, 2)) is None
+        assert numbered(View(dims).reshaped((2, 6))) == numbered(View(dims))
+
+
 def test_an_op_has_one_handler():
     handlers = Handlers("Toy")
     handlers.handles("Conv")(lambda node: node)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from masks import evaluate
 from test_lowering import ROWS, Net, check, check_tensors, kinds, position
@@ -42,6 +45,52 @@ def test_rows_in_another_order_are_a_table(rows):
     graph, report = check(net.build.program([x]), bound=ROWS)
     assert "gather" in kinds(graph)
     assert report[list(graph)[-1]].status == "bound"
+
+
+@st.composite
+def repeated_rows(draw):
+    """Draw a size, and rows of it that a padding, a nearest resize or neither makes: the op, and they."""
+    n, m = draw(st.integers(2, 6)), draw(st.integers(2, 14))
+    ratio = Fraction(n, m)
+    kind = draw(
+        st.sampled_from(["edge", "reflect", "symmetric", "wrap", "floor", "middle", "corners", "tiles", "frames"])
+    )
+    before, after = draw(st.integers(0, n + 1)), draw(st.integers(0, n + 1))
+    match kind:
+        case "floor":
+            rows = [floor(y * ratio) for y in range(m)]
+        case "middle":
+            rows = [floor((y + Fraction(1, 2)) * ratio) for y in range(m)]
+        case "corners":
+            rows = [floor(y * Fraction(n - 1, m - 1) + Fraction(1, 2)) for y in range(m)]
+        case "tiles":
+            rows = [*range(n)] * draw(st.integers(2, 3))
+        case "frames":
+            rows = [start + k for start in range(n - 1) for k in (0, 1)]
+        case _:
+            rows = np.pad(np.arange(n), (before, after), mode=kind).tolist()
+    if kind in ("floor", "middle", "corners"):
+        made = "resize"
+    else:
+        once = {"reflect": n - 1, "symmetric": n, "wrap": n}.get(kind, 2 * n)
+        made = "pad" if kind not in ("tiles", "frames") and max(before, after) <= once else ""
+    frames = [[hop * (i // k) + i % k for i in range(len(rows))] for k in range(2, len(rows)) for hop in range(1, k)]
+    if made == "resize" and rows in frames:
+        made = ""  # frames that overlap, one after the other, are no resize
+    return n, [row - n if draw(st.booleans()) else row for row in rows], made if rows != [*range(n)] else ""
+
+
+@settings(max_examples=60)
+@given(repeated_rows())
+def test_rows_repeated_as_a_resize_or_padding_repeats_them_are_one(drawn):
+    n, rows, made = drawn
+    net = Net((1, 1, n, 3))
+    program = net.program(net.relu(take(net, net.conv(net.x, channels=1), 2, rows)))
+    graph, report, compared = check_tensors(program, layout_of(program), (2, 3), exact=True)
+    assert compared == 4
+    if made:
+        assert report[list(graph)[-1]].status == "exact"
+        assert {made, "pad", "slice"} & set(kinds(graph))
 
 
 def test_a_flip_is_a_table():
@@ -930,3 +979,73 @@ def test_what_is_lost_before_the_first_window_is_no_channel():
     report = rfgraph.analyze(graph)
     assert len(report.axes) == 2
     assert report[list(graph)[-1]].status == "unknown"
+
+
+# Moves of a batch that is open.
+
+
+def _blocks(net, x):
+    return net.reshape(x, x.shape[0], 4, 2, 2, 6)  # rows in blocks of two
+
+
+OF_EACH_SAMPLE = {
+    "blocks rolled": lambda net, x: net(p.Roll(dim=2, shift=1), _blocks(net, x)),
+    "blocks turned": lambda net, x: slice_(net, _blocks(net, x), 2, step=-1),
+    "blocks shifted": lambda net, x: net.concat(
+        2, slice_(net, _blocks(net, x), 2, 1), slice_(net, _blocks(net, x), 2, 0, 1)
+    ),
+    "rows within blocks": lambda net, x: take(net, _blocks(net, x), 3, [1, 0]),
+    "tokens rolled": lambda net, x: net.concat(
+        2, slice_(net, tokens := net.reshape(x, x.shape[0], 4, 24), 2, 6), slice_(net, tokens, 2, 0, 6)
+    ),
+    "rows stacked": lambda net, x: net.concat(
+        2, *(net(p.Unsqueeze(dims=(2,)), net(p.Take(dim=2), x, net.build.constant(row))) for row in (3, 0, 2, 1))
+    ),
+    "batch last": lambda net, x: net.transpose(
+        net(p.Roll(dim=1, shift=1), net.reshape(net.transpose(x, 1, 2, 3, 0), 4, 2, 2, 6, x.shape[0])), 4, 0, 1, 2, 3
+    ),
+    "windows beside samples": lambda net, x: net.transpose(
+        net.concat(
+            1, slice_(net, cut := net.transpose(_blocks(net, x), 0, 2, 1, 3, 4), 1, 1), slice_(net, cut, 1, 0, 1)
+        ), 0, 2, 1, 3, 4,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("move", OF_EACH_SAMPLE)
+def test_moves_of_an_open_batch_are_those_of_each_sample(move):
+    graphs = []
+    for samples in (1, symbol("N")):
+        net = Net((samples, 2, 4, 6))
+        x = net.conv(net.reshape(OF_EACH_SAMPLE[move](net, net.conv(net.x)), samples, 4, 4, 6), stride=2)
+        graphs.append(lower(net.program(x)))
+    assert list(graphs[0].nodes(data=True)) == list(graphs[1].nodes(data=True))
+    assert "unknown" not in kinds(graphs[1])
+    net = Net((1, 2, 4, 6))
+    program = net.program(net.conv(net.reshape(OF_EACH_SAMPLE[move](net, net.conv(net.x)), 1, 4, 4, 6), stride=2))
+    check_moves(program, layout_of(program))
+
+
+def test_moves_between_the_samples_of_an_open_batch_are_not_followed():
+    samples = symbol("N")
+    net = Net((samples, 2, 4, 6))
+    rows = net.reshape(net.transpose(net.conv(net.x), 0, 2, 3, 1), 4 * samples, 6, 4)
+    rolled = net(p.Roll(dim=0, shift=1), rows)
+    x = net.conv(net.transpose(net.reshape(rolled, samples, 4, 6, 4), 0, 3, 1, 2))
+    report = rfgraph.analyze(lower(net.program(x)))
+    assert report[next(iter(report.outputs))].status == "unknown"
+
+
+def test_rows_turned_round_along_one_axis_are_still_a_slice_along_the_other():
+    net = Net((1, 2, 6, 5))
+    x = net.conv(net.x)
+    halves = []
+    for start, stop in ((0, 4), (4, 6)):
+        half = slice_(net, x, 2, start, stop)
+        halves.append(net.concat(3, slice_(net, half, 3, 1), slice_(net, half, 3, 0, 1)))
+    program = net.program(net.conv(net.concat(2, *halves)))
+    check_moves(program, layout_of(program))
+    graph = lower(program)
+    assert not rfgraph.analyze(graph).findings
+    tables = [data["positions"] for _, data in graph.nodes(data=True) if data["op"] == "gather"]
+    assert tables == [[None, [1, 2, 3, 4, 0]]] * 2

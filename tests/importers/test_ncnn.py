@@ -73,6 +73,12 @@ def test_an_input_without_a_size_is_what_the_first_window_reads(tmp_path):
     assert graph.graph["axes"] == 2
     line = "Convolution1D c 1 1 in0 a 0=4 1=3 6=24"
     assert read(net(line, given=""), tmp_path).nodes["in0"]["channels"] == 2
+    bgr = ["Slice s 1 3 in0 r g b -23300=3,1,1,-233", "Concat k 3 1 b g r x 0=0", CONV.replace("in0", "x")]
+    path = tmp_path / "bgr.param"
+    path.write_text(net(*[line.replace("6=144", "6=108") for line in bgr], given=""))
+    report = rfgraph.analyze(path, input_size=(9, 8))
+    assert (report["in0"].map_size, report["c"].map_size, report["c"].size) == ((9, 8), (7, 6), (3, 3))
+    assert {report[node].status for node in report} == {"exact"}
     with pytest.raises(ModelFileError, match=r"nothing tells how many dimensions.*0=width 1=height 2=channels"):
         read(net("ReLU r 1 1 in0 b", given=""), tmp_path)
 

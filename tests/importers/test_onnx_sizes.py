@@ -35,10 +35,20 @@ MODELS = {
         ],
         True,
     ),
-    "flattened": ([("Flatten", "c", "flat", {}), ("Gemm", "flat m", "y", {})], False),
+    "flattened": ([("Flatten", "c", "flat", {}), ("Gemm", "flat m", "y", {})], True),
+    "flattened and sliced": (
+        [
+            ("Slice", "c three most axis", "end", {}), ("Flatten", "end", "flat", {}), ("Gemm", "flat m", "units", {}),
+            ("Reshape", "units row", "map", {}), ("Relu", "map", "y", {}),
+        ],
+        True,
+    ),
+    "tokens mixed": ([("MatMul", "c mixer", "y", {})], True),
+    "position codes": ([("Add", "c codes", "y", {})], True),
 }  # fmt: skip
 CONSTANTS = {
     "w": np.ones((2, 2, 3), np.float32), "m": np.ones((16, 3), np.float32), "axis": [2], "last_three": [-3],
+    "mixer": np.ones((7, 5), np.float32), "codes": np.ones((1, 2, 6), np.float32), "row": [1, 3, 1],
     "zero": [0], "most": [1 << 40], "one": [1], "two": [2], "three": [3],
 }  # fmt: skip
 
@@ -110,3 +120,25 @@ def test_sizes_are_those_at_which_the_model_runs(name, tmp_path):
     assert (sizes is not None) == is_told
     if sizes is not None:
         assert [n for n in SIZES if n in sizes] == [n for n in SIZES if runs(session, n)]
+
+
+@pytest.mark.parametrize("tokens", [16, 49, 1])
+def test_codes_of_tokens_of_two_axes_leave_the_sizes_open(tokens, tmp_path):
+    """That height times width is a number is no matter of each for itself."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], strides=[3, 3]),
+        helper.make_node("Reshape", ["c", "cut"], ["t"]),
+        helper.make_node("Add", ["t", "codes"], ["y"]),
+    ]
+    constants = {
+        "w": np.ones((2, 2, 3, 3), np.float32), "cut": [1, 2, -1], "codes": np.ones((1, 2, tokens), np.float32),
+    }  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "codes", [helper.make_tensor_value_info("x", FLOAT, [1, 2, "h", "w_"])],
+        [helper.make_tensor_value_info("y", FLOAT, None)],
+        [numpy_helper.from_array(np.array(value), key) for key, value in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path := tmp_path / "model.onnx")
+    told = [None if sizes is None else str(sizes) for sizes in rfgraph.analyze(path).input_sizes]
+    assert told == (["any size from 3"] * 2 if tokens == 1 else [None] * 2)

@@ -481,6 +481,17 @@ def test_an_input_says_how_large_it_has_to_be(least, works):
     assert rfgraph.analyze(net).input_sizes == (None,)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_an_input_says_how_large_it_may_be(stride):
+    net = Network("to", axes=1)
+    net.conv("c", net.node("input", "x", least=5, greatest=9), kernel=3, stride=stride, padding="same")
+    assert str(rfgraph.analyze(net).input_sizes[0]) == "5 to 9 only"
+    assert [n for n in range(1, 40) if works(read(net.graph), n)] == [5, 6, 7, 8, 9]
+    assert rfgraph.analyze(net, 9)["c"].map_size == (-(-9 // stride),)
+    with pytest.raises(SizeError, match=r"takes no map of 10 positions, but of 9 or less"):
+        rfgraph.analyze(net, 10)
+
+
 def test_an_input_says_modulo_what_its_size_has_to_be():
     net = Network("blocks", axes=1)
     net.conv("c", net.node("input", "x", modulus=4, residues=[[0, 3]], least=5), kernel=3, stride=2, padding="same")

@@ -145,7 +145,8 @@ def model_of(name: str, data: Any, what: str) -> Model:
 def op_of(layer: Layer) -> str:
     """Return the name of a layer's class, with ``ops.`` before that of an operation.
 
-    A class of the user's own that is called as one of Keras is goes by its module too.
+    A class of the user's own that is called as one of Keras is goes by its module too. HDF5 files of Keras 3 leave
+    the modules out; every layer states there whether it is trainable, and no operation does.
 
     Examples
     --------
@@ -162,11 +163,20 @@ def op_of(layer: Layer) -> str:
     kind = cut_name(kind)
     if module is not None and module.startswith(("keras.src.ops.", "keras.ops")):
         return f"ops.{kind}"
+    if "module" not in layer and _called_as_by_keras_3(layer) and f"ops.{kind}" in HANDLERS:
+        config = layer.get("config")
+        if isinstance(config, Mapping) and "trainable" not in config:
+            return f"ops.{kind}"
     if module is None:
         own = "module" not in layer  # Keras 2 leaves it out of what is its own
     else:
         own = module == "keras" or module.startswith(("keras.layers", "keras.src.", "keras.engine", "tf_keras."))
     return kind if own or kind not in HANDLERS else f"{cut_name(module or 'custom')}.{kind}"
+
+
+def _called_as_by_keras_3(layer: Layer) -> bool:
+    calls = layer.get("inbound_nodes")
+    return isinstance(calls, (list, tuple)) and any(isinstance(call, Mapping) for call in calls)
 
 
 def is_functional(layer: Layer) -> bool:

@@ -16,9 +16,10 @@ from rfgraph.importers import program
 from rfgraph.importers.keras.layers import completed_of, depthwise, fitted, mixed_channels, slid, transposed
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat, pairs, size
 from rfgraph.importers.keras.sequences import attended
-from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, exact_quotient, product, text
+from rfgraph.importers.program import Builder, Dim, Expression, Shape, Value, broadcast, exact_quotient, product, text
 from rfgraph.importers.spelling import UnspelledError, by_op, moving, operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
+from rfgraph.importers.spelling.sampling import write_box
 
 # Functions of one element. Names that carry no meaning for space are their own.
 
@@ -538,6 +539,22 @@ def _squeeze(node: Node, build: Builder) -> Made:
     return build(program.Squeeze(dims=dims), node.x)
 
 
+@HANDLERS.handles("ops.SliceUpdate")
+def _slice_update(node: Node, build: Builder) -> Made:
+    update, starts = node.argument(2, "updates"), node.argument(1, "start_indices")
+    shape = shape_of(update) if isinstance(update, Value) else ()
+    begins = starts if isinstance(starts, (list, tuple)) else ()
+    if len(shape) != node.rank or len(begins) != node.rank or not all(type(start) is int for start in begins):
+        raise UnspelledError("where it writes is not known")
+    inside = [
+        size == own if isinstance(own, Expression) or isinstance(size, Expression) else 0 <= start <= own - size
+        for start, size, own in zip(begins, shape, node.shape, strict=True)
+    ]
+    if not all(inside):
+        raise UnspelledError("it writes beyond the end of what it writes into, or that cannot be told")
+    return write_box(build, node.x, update, begins)
+
+
 _TOKEN = re.compile(r"\(|\)|\.\.\.|\w+")
 
 
@@ -628,7 +645,7 @@ NOT_FOLLOWED = by_op({
         "AffineTransform ElasticTransform MapCoordinates PerspectiveTransform ScaleAndTranslate",
     "it runs functions that the model holds": "AssociativeScan Cond ForiLoop Map Scan Switch VectorizedMap WhileLoop",
     "its indices say which elements it writes":
-        "Scatter ScatterUpdate SliceUpdate SegmentMax SegmentMin SegmentProd SegmentSum",
+        "Scatter ScatterUpdate SegmentMax SegmentMin SegmentProd SegmentSum",
     "its indices say which elements it reads": "TakeAlongAxis",
     "it reads windows of a signal": "FFT FFT2 IFFT2 IRFFT ISTFT RFFT STFT ExtractSequences",
 })  # fmt: skip

@@ -10,14 +10,15 @@ multiplied with a matrix. A width cut into ``width // 4`` blocks of 4 has to be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from math import lcm, prod
 from random import Random
 
 from rfgraph.algebra.residues import shortest_period
 from rfgraph.frozen import dataclass
 from rfgraph.importers.lowering.views import View
-from rfgraph.importers.program import Contract, Instruction, Program, Reduce, Reshape, Slide, Take
+from rfgraph.importers.program import Contract, Instruction, Pointwise, Program, Reduce, Reshape, Slide, Take
 from rfgraph.importers.program.dimensions import (
     Dim,
     Expression,
@@ -44,17 +45,19 @@ TRIED_TOGETHER = 1 << 10
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Sizes that an input may have along a dimension: ``least`` or more, and one of ``residues`` modulo ``modulus``.
+    """Sizes that an input may have along a dimension: ``least`` to ``greatest``, of ``residues`` modulo ``modulus``.
 
-    ``least`` is ``None`` where they cannot be told.
+    ``least`` is ``None`` where they cannot be told, ``greatest`` where there is no such size.
     """
 
     least: int | None = 1
     modulus: int = 1
     residues: tuple[int, ...] = (0,)
+    greatest: int | None = None
 
     def __contains__(self, size: int) -> bool:
-        return self.least is not None and size >= self.least and size % self.modulus in self.residues
+        enough = self.least is not None and size >= self.least and (self.greatest is None or size <= self.greatest)
+        return enough and size % self.modulus in self.residues
 
     def __and__(self, other: Taken) -> Taken:
         """Return the sizes that are among both."""
@@ -64,7 +67,8 @@ class Taken:
         )
         if self.least is None or other.least is None or not residues:
             return UNTOLD
-        return Taken(max(self.least, other.least), modulus, residues)
+        ends = [end for end in (self.greatest, other.greatest) if end is not None]
+        return Taken(max(self.least, other.least), modulus, residues, min(ends, default=None))
 
 
 #: Any size, and no one knows which.
@@ -137,7 +141,9 @@ def _of_dimension(size: Dim, taken: Mapping[str, Taken]) -> Taken:
     sizes = taken.get(name, UNTOLD)
     if str(size) == name:
         return sizes
-    smallest = valued(size, {name: sizes.least}) if sizes.least is not None and sizes.modulus == 1 else None
+    if sizes.least is None or sizes.modulus != 1 or sizes.greatest is not None:
+        return UNTOLD
+    smallest = valued(size, {name: sizes.least})
     return Taken(smallest) if isinstance(smallest, int) else UNTOLD
 
 
@@ -155,6 +161,11 @@ def _equal(program: Program) -> Iterator[tuple[Dim, Dim]]:
                         if label not in output:
                             summed.setdefault(label, []).append(size)
                 pairs += [(sizes[0], other) for sizes in summed.values() for other in sizes[1:]]
+            case Pointwise() if not any(value.shape is None for value in step.inputs):
+                # Rows of several axes that lie in one dimension beside as many numbers: nothing else compares these.
+                for sizes in zip_longest(*(reversed(value.shape or ()) for value in step.inputs), fillvalue=1):
+                    fixed = [size for size in sizes if isinstance(size, int) and size > 1]
+                    pairs += [(size, fixed[0]) for size in sizes if fixed and len(names_of(size) or ()) > 1]
             case Reduce(function="gather", dims=dims, bound=bound) if bound and step.inputs[0].shape is not None:
                 # The places follow from sizes alone, and no one knows whether they are there.
                 pairs += [(size, 0) for d in dims if isinstance(size := step.inputs[0].shape[d], Expression)]
@@ -223,6 +234,8 @@ def _solved(one: Dim, other: Dim) -> dict[str, Taken]:
     random, first = Random(0), period * MAX_MODULUS
     tried = [{name: first + random.randrange(2 * period) for name in names} for _ in range(TRIED_TOGETHER)]
     common = next((sizes for sizes in tried if equal(sizes)), dict.fromkeys(names, first))
+    if not any(map(equal, tried)):
+        return _at_most(one - other, names)
     allowed: dict[str, list[bool]] = {}
     for name in names:
         allowed[name] = [equal({**common, name: first + n}) for n in range(2 * period)]
@@ -235,3 +248,13 @@ def _solved(one: Dim, other: Dim) -> dict[str, Taken]:
         modulus = shortest_period(allowed[name][:period])
         told[name] = Taken(1, modulus, tuple(n for n in range(modulus) if allowed[name][n]))
     return told
+
+
+def _at_most(difference: Dim, names: Sequence[str]) -> dict[str, Taken]:
+    """Return for one name at which sizes a difference that grows with it is 0; of several, they are not told."""
+    if len(names) == 1:
+        for growing in (difference, -difference):
+            first, beyond = (least_number(growing, names[0], number, MOST) for number in (0, 1))
+            if first is not None and beyond is not None and first < beyond:
+                return {names[0]: Taken(first, greatest=beyond - 1)}
+    return dict.fromkeys(names, UNTOLD)

@@ -53,6 +53,8 @@ from rfgraph.importers.program.primitives import (
 )
 
 ADRIFT = "which dimensions of the input carry the axes that its windows slide over cannot be told; say it with axes"
+PIECES = "it puts pieces of one map together in a way that cannot be followed"
+NO_BATCH = "the samples of a batch lie in it in a way that cannot be followed"
 
 
 def lower(
@@ -197,7 +199,7 @@ def place_all(
     maps.sided = one_sided(program) if maps.probe is None else {}
     placed = _inputs(program, layout, maps, counts, least)
     values = {value.name: value for value in program.inputs}
-    moves, recipes = Moves(program), Recipes(maps, counts)
+    moves, recipes = Moves(program, layout.views), Recipes(maps, counts)
     adrift = {value.name for value in program.inputs if layout.views[value.name] is None and value.shape is not None}
     for step in program.instructions:
         operands = [None if value.constant else placed.get(value.name) for value in step.inputs]
@@ -263,10 +265,18 @@ def _by_number(
     taken one by one; where positions are stacked; and where constants are written over some rows of a map.
     """
     rows = {axis for p in operands if p is not None for axis, _ in p.taken}
-    numbers = None if base.view is None else moves.numbers(step, value)
-    reading = None if base.view is None or numbers is None else read_back(base.view, value.shape or (), numbers)
+    view = None if base.view is None else moves.one_sample(base.view)
+    numbers = None if view is None else moves.numbers(step, value)
+    reading = None if view is None or numbers is None else read_back(view, moves.shape(value) or (), numbers)
     if reading is None:
-        return nothing(maps, step, output) if numbers is not None and (numbers < 0).all() else output
+        if numbers is not None and (numbers < 0).all():
+            return nothing(maps, step, output)
+        if not maps.gave_up and base.view is not None and output.view is not None:
+            known = output.view.axes | base.full | {axis for axis, _ in output.taken} | rows
+            if any(base.view.extent(axis) != 1 for axis in base.view.axes - known):
+                maps.take_back()
+                return maps.unknown(step, operands, PIECES)
+        return output
     if not maps.gave_up and output.view is not None and not moves.writes(step):
         kept = {axis for axis in output.view.axes if output.view.extent(axis) != 1} - rows
         same = kept >= {axis for axis in reading.first if reading.along(axis)}
@@ -274,7 +284,9 @@ def _by_number(
         if same and not fewer and not overlaps(reading) and not _stacks(step, reading):
             return output
     maps.take_back()
-    return take(maps, step, base, reading)
+    taken = take(maps, step, replace(base, view=view), reading)
+    with_batch = None if taken.view is None else moves.with_batch(taken.view, step.output.shape)
+    return maps.unknown(step, operands, NO_BATCH) if with_batch is None else replace(taken, view=with_batch)
 
 
 def _stacks(step: Instruction, reading: Reading) -> bool:
@@ -416,6 +428,8 @@ def _inputs(
         taken = along_axes(least.get(value.name, ()), view, maps.axes)
         if any(sizes.least != 1 for sizes in taken):
             attributes["least"] = [sizes.least for sizes in taken]
+        if any(sizes.greatest is not None for sizes in taken):
+            attributes["greatest"] = [sizes.greatest for sizes in taken]
         if any(sizes.modulus != 1 for sizes in taken):
             attributes["modulus"] = [sizes.modulus for sizes in taken]
             attributes["residues"] = [list(sizes.residues) for sizes in taken]

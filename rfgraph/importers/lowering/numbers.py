@@ -3,11 +3,14 @@
 A move puts elements of a tensor elsewhere and computes nothing. So it is run on the *numbers* of its operand's elements
 instead, -1 for what comes from constants, back to the last tensor that something computed: its *base*. What comes out
 is read back axis by axis: which position of the base's map each element of the result is.
+
+A batch that is open is one sample then; that each sample is moved like it is seen from a run on two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import singledispatch
 from math import prod
 from typing import Any
@@ -17,8 +20,19 @@ from numpy.typing import NDArray
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.lowering.views import View
-from rfgraph.importers.program import Dim, Expression, Instruction, Program, Value
+from rfgraph.importers.lowering.views import Dimension, Part, View, joined
+from rfgraph.importers.program import (
+    Dim,
+    Expression,
+    Instruction,
+    Program,
+    Shape,
+    Value,
+    exact_quotient,
+    names_of,
+    symbol,
+)
+from rfgraph.importers.program.dimensions import valued
 
 #: Tensors of more elements than this are not followed by number.
 MAX_NUMBERS = 1 << 20
@@ -59,13 +73,22 @@ class Reading:
 
 
 class Moves:
-    """The moves of a program: what each tensor takes, by number, of the one that was last computed."""
+    """The moves of a program: what each tensor takes, by number, of the one that was last computed.
 
-    def __init__(self, read: Program) -> None:
+    Parameters
+    ----------
+    read
+        The program.
+    views
+        How its inputs carry the axes.
+    """
+
+    def __init__(self, read: Program, views: Mapping[str, View | None] | None = None) -> None:
         self._made = {step.output.name: step for step in read.instructions}
         self._base: dict[str, str | None] = {}
-        self._numbers: dict[str, Numbers | None] = {}
+        self._numbers: dict[tuple[str, int], Numbers | None] = {}
         self._work = 0
+        self.batch = _open_batch(read, views or {})
         for step in read.instructions:
             self._base[step.output.name] = self._base_of(step)
 
@@ -73,7 +96,7 @@ class Moves:
         """Return the tensor whose elements a step moves, its own output where it computes something."""
         operands = [value.name for value in step.inputs if not value.constant]
         bases = {self._base.get(name, name) for name in operands}
-        moves = isinstance(step.primitive, MOVES) and len(bases) == 1 and _sizes(step.output) is not None
+        moves = isinstance(step.primitive, MOVES) and len(bases) == 1 and self.shape(step.output) is not None
         if isinstance(step.primitive, program.Take) and (step.inputs[0].constant or step.inputs[1].data is None):
             moves = False
         return bases.pop() if moves else step.output.name
@@ -89,52 +112,120 @@ class Moves:
         """Return the tensor of which another one holds elements: the last one that something computed."""
         return self._base.get(name, name) or name
 
+    def shape(self, value: Value, samples: int = 1) -> tuple[int, ...] | None:
+        """Return the shape of a tensor for so many samples, ``None`` if it is not known or larger than is followed."""
+        if value.shape is None:
+            return None
+        sizes = [self._size(size, samples) for size in value.shape]
+        shape = tuple([size for size in sizes if size is not None and size > 0])
+        return shape if len(shape) == len(sizes) and prod(shape) <= MAX_NUMBERS else None
+
+    def _size(self, size: Dim, samples: int) -> int | None:
+        if isinstance(size, int):
+            return size
+        number = None if self.batch is None else valued(size, {self.batch: samples})
+        return number if isinstance(number, int) else None
+
+    def one_sample(self, view: View) -> View | None:
+        """Return the view of one sample, ``None`` if sizes of other dimensions are open."""
+        dims = []
+        for dim in view.dims:
+            sizes = [(part, self._size(part.size, 1)) for part in dim.parts]
+            if any(size is None or (part.axis is not None and size != part.size) for part, size in sizes):
+                return None
+            dims.append(replace(dim, parts=tuple(replace(p, size=size) for p, size in sizes if size is not None)))
+        return View(tuple(dims))
+
+    def with_batch(self, view: View, shape: Shape | None) -> View | None:
+        """Return a view of one sample with the batch before what it has of the dimension that is open in ``shape``."""
+        dims = []
+        for dim, size in zip(view.dims, shape or (), strict=True):
+            times = exact_quotient(size, dim.size) if isinstance(size, Expression) else 1
+            if times is None:
+                return None
+            dims.append(dim if times == 1 else Dimension(joined((Part(times), *dim.parts)), dim.before, dim.after))
+        return View(tuple(dims))
+
     def numbers(self, step: Instruction, base: Value) -> Numbers | None:
-        """Return which element of ``base`` each one of a step's output is, ``None`` if that is not followed."""
-        shape = _sizes(base)
+        """Return which element of ``base`` each one of a step's output is, ``None`` if that is not followed.
+
+        Of a batch that is open, it is the elements of one sample, if those of every other are moved alike.
+        """
+        numbers = self._of(step, base, 1)
+        if numbers is None or not _open_dims(base):
+            return numbers
+        two, shape = self._of(step, base, 2), self.shape(base)
+        if two is None or shape is None or len(_open_dims(base)) > 1 or len(_open_dims(step.output)) > 1:
+            return None
+        [d] = _open_dims(base)
+        inner = prod(shape[d + 1 :])  # elements of a sample that lie side by side
+        ends = _open_dims(step.output)
+        first: Any = numbers // inner * (2 * inner) + numbers % inner  # of two samples, what the first one's are
+        for sample in range(2):
+            apart: Any = two.reshape(*two.shape[: ends[0]], 2, -1, *two.shape[ends[0] + 1 :]) if ends else two
+            own = first + sample * inner if ends else first
+            if not np.array_equal(np.where(numbers < 0, -1, own), apart.take(sample, ends[0]) if ends else apart):
+                return None
+        return numbers
+
+    def _of(self, step: Instruction, base: Value, samples: int) -> Numbers | None:
+        shape = self.shape(base, samples)
         if shape is None:
             return None
-        if base.name not in self._numbers:
-            self._numbers[base.name] = np.arange(prod(shape)).reshape(shape)
+        if (base.name, samples) not in self._numbers:
+            self._numbers[base.name, samples] = np.arange(prod(shape)).reshape(shape)
         waiting = [step]
         while waiting:
             now = waiting[-1]
-            missing = [v.name for v in now.inputs if not v.constant and v.name not in self._numbers]
+            missing = [v.name for v in now.inputs if not v.constant and (v.name, samples) not in self._numbers]
             if missing:
                 waiting += [self._made[name] for name in missing]
                 continue
             waiting.pop()
-            if now.output.name not in self._numbers:
-                self._numbers[now.output.name] = self._run(now)
-        return self._numbers[step.output.name]
+            if (now.output.name, samples) not in self._numbers:
+                self._numbers[now.output.name, samples] = self._run(now, samples)
+        return self._numbers[step.output.name, samples]
 
-    def _run(self, step: Instruction) -> Numbers | None:
+    def _run(self, step: Instruction, samples: int) -> Numbers | None:
         operands: list[Numbers | None] = []
         for value in step.inputs:
-            shape = _sizes(value) if value.constant else None
-            operands.append(self._numbers.get(value.name) if shape is None else np.full(shape, -1))
-        if isinstance(step.primitive, program.Take):
+            fixed = self.shape(value, samples) if value.constant else None
+            operands.append(self._numbers.get((value.name, samples)) if fixed is None else np.full(fixed, -1))
+        primitive = step.primitive
+        if isinstance(primitive, program.Take):
             data = step.inputs[1].data
             whole = data is not None and not any(isinstance(row, Expression) for row in data.elements.flat)
             operands[1] = data.elements.astype(np.int64) if data is not None and whole else None
-        shape = _sizes(step.output)
+        shape = self.shape(step.output, samples)
         if shape is None or any(operand is None for operand in operands):
             return None
+        if isinstance(primitive, program.Reshape | program.Expand):
+            primitive = replace(primitive, shape=shape)
         self._work += prod(shape)
         if self._work > MAX_WORK:
             return None
         try:
-            moved_numbers = moved(step.primitive, *operands)
+            moved_numbers = moved(primitive, *operands)
         except (ValueError, IndexError, TypeError):
             return None
-        return moved_numbers if moved_numbers is not None and moved_numbers.shape == step.output.shape else None
+        return moved_numbers if moved_numbers is not None and moved_numbers.shape == shape else None
 
 
-def _sizes(value: Value) -> tuple[int, ...] | None:
-    """Return the shape of a tensor, ``None`` if it is not known or has more elements than are followed."""
-    sizes = tuple(size for size in value.shape or () if isinstance(size, int) and size > 0)
-    known = value.shape is not None and len(sizes) == len(value.shape)
-    return sizes if known and prod(sizes) <= MAX_NUMBERS else None
+def _open_dims(value: Value) -> list[int]:
+    return [d for d, size in enumerate(value.shape or ()) if isinstance(size, Expression)]
+
+
+def _open_batch(read: Program, views: Mapping[str, View | None]) -> str | None:
+    """Return the name of the one size of dimensions of inputs that carry no axis, ``None`` if there is no such."""
+    names, carried = set[str](), set[str]()
+    for value in read.inputs:
+        view = views.get(value.name)
+        for d, size in enumerate(value.shape or ()):
+            if isinstance(size, Expression):
+                known = names_of(size) or frozenset(("",))  # what it depends on may not be known
+                own = view is not None and not view.dims[d].axes and size == symbol(min(known))
+                (names if own else carried).update(known)
+    return names.pop() if len(names) == 1 and not names & carried else None
 
 
 @singledispatch

@@ -127,16 +127,21 @@ def take_positions(
     changed = {axis: table for axis, table in tables.items() if table != tuple(range(sizes[axis]))}
     if not changed:
         return p.node
-    slices = {axis: _slice(table) for axis, table in changed.items()}
-    if None not in slices.values():
+    slices = {axis: bounds for axis, table in changed.items() if (bounds := _slice(table))}
+    pads = {axis: _pads(table, sizes[axis]) for axis, table in changed.items()}
+    if slices and None in pads.values():  # what is a slice along one axis is that, whatever is taken along another
         starts, stops, steps = (
-            maps.per_axis({axis: bounds[i] for axis, bounds in slices.items() if bounds}, default)
+            maps.per_axis({axis: bounds[i] for axis, bounds in slices.items()}, default)
             for i, default in enumerate((None, None, 1))
         )
         more = {} if set(steps) == {1} else {"step": steps}
-        return maps.emit("slice", name, [p], start=starts, stop=stops, **more)
-    pads = {axis: _pads(table, sizes[axis]) for axis, table in changed.items()}
-    if None not in pads.values():
+        whole = len(slices) == len(changed)
+        node = maps.emit("slice", name if whole else f"{name}/slice", [p], start=starts, stop=stops, **more)
+        if whole:
+            return node
+        p = replace(p, node=node)
+        changed = {axis: table for axis, table in changed.items() if axis not in slices}
+    elif None not in pads.values():
         return maps.emit("pad", name, [p], padding=maps.per_axis(pads, [0, 0]))
     positions = maps.per_axis({axis: list(table) for axis, table in changed.items()}, None)
     of = maps.per_axis({axis: sizes[axis] for axis in changed}, None)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from math import floor
 from typing import Any
 
@@ -436,16 +437,27 @@ def _attention(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Slice")
 def _slice(node: Node, build: Builder) -> Made:
-    sizes, d = node.list_of(0), axis_of(node.integer_of(1), node.rank())
-    if node.list_of(2) is not None or sizes is None or len(sizes) != len(node.outputs):
-        raise UnspelledError("it is cut at indices, or into more pieces than it states")
+    sizes, indices, d = node.list_of(0), node.list_of(2), axis_of(node.integer_of(1), node.rank())
     pieces: list[Dim] = []
     rest = node.shape()[d]
+    if indices is not None and len(indices) == len(node.outputs) - 1 and ABSENT not in indices:
+        edges = [0, *(rest + index if index < 0 else index for index in indices), rest]
+        return moving.split(build, node.x, d, [b - a for a, b in pairwise(edges)], node.names)
+    if indices is not None or sizes is None or len(sizes) != len(node.outputs):
+        raise UnspelledError("it is cut into more pieces than it states")
     for k, size in enumerate(sizes):
         each: Dim = rest // (len(sizes) - k) if size == ABSENT else size  # the rest is shared by those that are left
         pieces.append(each)
         rest = rest - each
     return moving.split(build, node.x, d, pieces, node.names)
+
+
+@HANDLERS.handles("Flip")
+def _flip(node: Node, build: Builder) -> Made:
+    axes = node.list_of(0)
+    if not axes:
+        raise ValueError("which axes it turns round is left out")
+    return moving.flipped(build, node.x, axes_of(axes, node.rank()))
 
 
 @HANDLERS.handles("Crop")
@@ -631,7 +643,6 @@ NOT_FOLLOWED = HANDLERS.refuses({
     "its offsets say which positions it reads": "DeformableConv2D",
     "it lays a row out as a diagonal": "Diag",
     "its equation is stored as numbers": "Einsum",
-    "which axes it turns round is not read": "Flip",
     "it adds patches where they overlap": "Fold",
     "its grid says which positions it reads": "GridSample",
     "it reads windows of a signal": "InverseSpectrogram Spectrogram",

@@ -12,8 +12,9 @@ from rfgraph.importers.program import Dim, Given, Program, Value, symbol
 from rfgraph.importers.spelling.reader import Reader as Base
 
 #: Layers through which a blob goes with all its dimensions.
-SAME_RANK = frozenset({"Split", "Padding", "ReLU", "Noop", "Scale", "Bias", "BinaryOp", "BatchNorm", "Dropout", "Crop",
-                       "PReLU", "UnaryOp", "Interp"})  # fmt: skip
+KEEPS_CHANNELS = frozenset({"Split", "Padding", "ReLU", "Noop", "Scale", "Bias", "BinaryOp", "BatchNorm", "Dropout",
+                            "PReLU", "UnaryOp", "Interp"})  # fmt: skip
+KEEPS_RANK = KEEPS_CHANNELS | {"Concat", "Crop", "Flip", "Slice"}
 
 
 def programs_of(path: str) -> Callable[[Mapping[str, Given]], Program]:
@@ -73,16 +74,17 @@ class Reader(Base):
 
     def needed(self, blob: str) -> list[Dim]:
         """Return the shape of an input that states none: the first window that reads it tells its rank and channels."""
-        alike, rank, channels = {blob}, 0, None
+        alike, same, rank, channels = {blob}, {blob}, 0, None
         for layer in self.model.layers:
             if not alike.intersection(layer.inputs[:1]):
                 continue
             rank = rank or rank_of(layer)
-            channels = inner_channels(layer) if channels is None else channels
+            if not same.isdisjoint(layer.inputs[:1]):
+                channels = inner_channels(layer) if channels is None else channels
+                same.update(layer.outputs if layer.op in KEEPS_CHANNELS else ())
             if rank and channels is not None:
                 break
-            if layer.op in SAME_RANK:
-                alike.update(layer.outputs)
+            alike.update(layer.outputs if layer.op in KEEPS_RANK else ())
         if not rank:
             raise self.fail(
                 f"its input {blob[:80]!r} states no size, and nothing tells how many dimensions it has; "

@@ -65,6 +65,18 @@ def write_rows(build: Builder, x: Value, rows: Value, d: int, start: Dim, stop: 
     return build(program.Concat(dim=d), *pieces, part=part)
 
 
+def write_box(build: Builder, x: Value, update: Value, starts: Sequence[Dim], part: str = "") -> Value:
+    """Return ``x`` with ``update`` in place of the box of its size that begins at ``starts``."""
+    sizes = update.shape or ()
+    partial = [d for d, size in enumerate(x.shape or ()) if sizes[d] != size]
+    d = partial[0] if partial else 0
+    start, stop = starts[d], starts[d] + sizes[d]
+    if len(partial) > 1:
+        within = build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)), x, part=f"within/{d}")
+        update = write_box(build, within, update, [0 if e == d else at for e, at in enumerate(starts)], f"box/{d}")
+    return write_rows(build, x, update, d, start, stop, part)
+
+
 def write_at(build: Builder, x: Value, rows: Value, d: int, places: Sequence[int], part: str = "") -> Value:
     """Return ``x`` with ``rows`` in place of its rows at ``places`` along one dimension of known size.
 
