@@ -242,7 +242,7 @@ def slid(
     primitive = program.Slide(
         function=function, dims=dims, kernel=tuple(kernel), stride=stride, padding=padding, dilation=dilation,
         channel=None if pooling else channel, channels=channels, groups=groups, apart=apart,
-        bound=bound, empty=padding == "same_upper" and set(dilation) == {1},
+        bound=bound,
     )  # fmt: skip
     return build(primitive, x, part=part)
 
