@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import one_sided, plain_windows, strides, windows
 
 from rfgraph import EMPTY, FULL, IDENTITY, Window
-from rfgraph.algebra.window import FUTURE, MAX_PERIOD, MAY_NOT_REACH, PAST
+from rfgraph.algebra.window import FUTURE, MAX_PERIOD, MAY_NOT_REACH, PAST, composed
 from rfgraph.errors import UnboundedError, UnknownFieldError
 
 UNKNOWN = Window.unknown("a test")
@@ -73,6 +73,11 @@ def test_hull_is_the_smallest_interval_phase_by_phase(stride, data, y):
 @given(windows(regular=True), windows(regular=True), windows(regular=True))
 def test_through_is_associative_for_regular_windows(a, b, c):
     assert a.through(b).through(c) == a.through(b.through(c))
+
+
+@given(any_window, any_window, any_window)
+def test_windows_are_composed_from_the_last(a, b, c):
+    assert composed([a, b, c]) == a.through(b.through(c))
 
 
 @given(strides, st.data())
