@@ -607,6 +607,39 @@ def test_a_window_over_every_second_row_neither_strides_nor_pads_to_its_size(str
     assert graph.nodes[list(graph)[-1]].get("why") == why
 
 
+def transposed(net, x, *, kernel=1, stride=1, output_padding=0, **more):
+    """A transposed convolution, or a fold, along the last dimension."""
+    last = len(x.shape) - 1
+    return net(
+        p.SlideTransposed(
+            dims=(last,), kernel=(kernel,), stride=(stride,), padding=((0, 0),), output_padding=(output_padding,),
+            **{"dilation": (1,), "channel": 1, "channels": x.shape[1], **more},
+        ), x
+    )  # fmt: skip
+
+
+def test_output_padding_alone_makes_a_map_larger():
+    net = Net((1, 2, 5))
+    graph, report = check(net.program(transposed(net, net.x, output_padding=1, dilation=(2,))), spatial=(2,))
+    assert report[list(graph)[-1]].map_size == (6,)
+
+
+def test_positions_laid_out_by_a_fold_are_exact_where_the_channels_hold_none():
+    net = Net((1, 2, 6))
+    folded = transposed(net, net.relu(net.x), kernel=2, stride=2, apart=True)
+    _, report = check(net.program(net.conv(folded, dims=(2,))), spatial=(2,))
+    assert report[folded.name].map_size == (12,)
+
+
+def test_channels_beside_positions_are_no_axis_that_a_window_slides_over():
+    net = Net((1, 2, 2, 6))
+    rows = net.reduce(net.conv(net.x), 3, keepdims=False)  # [1, 4, 2]: one axis is left, of two positions
+    split = net.transpose(net.reshape(rows, 1, 2, 2, 2), 0, 1, 3, 2)
+    graph = lower(net.program(net.conv(split)))
+    why = "it slides over 2 positions of dimension 3, which an op before it mixed: no axis tells them apart any more"
+    assert graph.nodes[list(graph)[-1]].get("why") == why
+
+
 def test_a_window_of_one_position_reads_tokens_one_by_one():
     net = Net()
     tokens = net.reshape(net.conv(net.x), 1, 4, 24)

@@ -18,8 +18,7 @@ from rfgraph.importers.lowering.rows import repeating
 from rfgraph.importers.lowering.rules import Operands, constants, first, place, repeated, sizes_of
 from rfgraph.importers.lowering.taken import take_along
 from rfgraph.importers.lowering.views import Dimension, View, along, other
-from rfgraph.importers.program.dimensions import Dim, Expression, bounds, exact_quotient, symbol
-from rfgraph.importers.program.primitives import Instruction, Value
+from rfgraph.importers.program import Dim, Expression, Instruction, Value, bounds, exact_quotient, symbol
 from rfgraph.ops.moving import SHARES
 
 #: Start, stop and step along one dimension; ``None`` is the end.
