@@ -22,8 +22,6 @@ def infer(layers: OrderedNetwork, input_size: InputSize = None) -> list[tuple[Si
 
     Parameters
     ----------
-    layers
-        The network.
     input_size
         Size of its inputs in pixels; takes the place of the ``size`` their nodes state.
 
@@ -58,10 +56,11 @@ def infer_axis(layers: OrderedNetwork, axis: int, given: Mapping[int, int]) -> l
             sizes.append(known[key])
             continue
         try:
-            size = ops[axis].size(inputs) if ops[axis].takes_empty or 0 not in inputs else 0
+            fits = ops[axis].takes_empty or 0 not in inputs
+            size = ops[axis].size(inputs) if fits else 0
         except SizeError as error:
             raise SizeError(f"{layers.describe(v, axis)}: {error}{_inputs(layers, tails, inputs)}") from None
-        if size is not None and size < (0 if ops[axis].makes_empty and v not in layers.ends else 1):
+        if size is not None and size < (0 if fits and ops[axis].makes_empty and v not in layers.ends else 1):
             raise _too_small(layers, v, axis, [*sizes, size])
         if size is not None and size > LARGEST:
             raise SizeError(f"{layers.describe(v, axis)}: its map would have a size of more than 3000 digits")

@@ -252,7 +252,7 @@ def _cases(compiled: Compiled, axis: int, rule: SizeRule) -> dict[int, list[tupl
     At two sizes of a residue two moduli apart, ratios of maps that grow are equal only if all sizes of it have them; so
     are halves of their differences.
     """
-    layers, (sizes, _), later = compiled.layers, rule.settled, rule.settled_later
+    layers, (sizes, fits), later = compiled.layers, rule.settled, rule.settled_later
     cases: dict[int, list[tuple[Residues, Window]]] = {}
     known: dict[tuple[int, ...], list[tuple[Residues, Window]]] = {}  # by op and sizes, by their ids: most are shared
     for v, (ops, tails) in enumerate(zip(layers.ops, layers.tails, strict=True)):
@@ -267,14 +267,14 @@ def _cases(compiled: Compiled, axis: int, rule: SizeRule) -> dict[int, list[tupl
             cases[v] = known[key]
             continue
         residues: dict[tuple[int, ...], list[int]] = {}  # by the sizes of all inputs, now and then
-        for residue, read in enumerate(
-            zip(*(size.tolist() for size in (*now, *then) if size is not None), strict=True)
-        ):
+        for residue in np.flatnonzero(fits).tolist():
+            read = tuple([int(size[residue]) for size in (*now, *then) if size is not None])
             residues.setdefault(read, []).append(residue)
         windows: dict[Window, list[int]] = {}
         for read, at in residues.items():
             one, other = (op.reads(0, sizes) for sizes in (read[: len(tails)], read[len(tails) :]))
             windows.setdefault(one if one == other else op.reads(0, (None,) * len(tails)), []).extend(at)
+        next(iter(windows.values())).extend(np.flatnonzero(~fits).tolist())  # where sizes mean nothing
         known[key] = cases[v] = [(np.array(sorted(at)), window) for window, at in windows.items()]
     return cases
 
@@ -311,11 +311,18 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
     period = window.period * turns
     if period > MAX_PERIOD or period * modulus > MAX_PERIOD * 64:
         return Window.unknown(f"the window repeats only after {period} outputs; give an input size")
+    return _through_rows(outer, (window.period, window.step), inner, turns)
+
+
+def _through_rows(
+    outer: list[tuple[Residues, Window]], turn: tuple[int, int], inner: WindowBySize, turns: int
+) -> Field:
+    """Return the same where the windows of ``outer`` have period and step ``turn``, and repeat after ``turns``."""
+    modulus, period = len(inner.first), turn[0] * turns
     first, last = np.zeros((2, modulus, period), dtype=np.int64)
     reads = np.zeros((modulus, period), dtype=bool)
     holes, bound = inner.holes, False
     lost, known, inexact = inner.lost, inner.known, ""
-    turn = window.period, window.step
     for rows, window in outer:
         if window.is_unknown or (window.period, window.step) != turn:
             lost = window if window.is_unknown else _CHANGES

@@ -128,7 +128,7 @@ class _Field(Domain[Both]):
         ends
             To which ends they get, see ``covers``.
         """
-        if outer.kind == "empty" or inner.kind == "empty":
+        if inner.kind == "empty":
             return EMPTY
         if outer.kind == "full" and outer.exact and ends & BOTH:
             return FULL
@@ -136,7 +136,7 @@ class _Field(Domain[Both]):
         if not window.is_full:
             reaches = ends & (FIRST if window.side == "past" else LAST)
             return window if reaches else window.at_most(self.short(v))
-        both_ends = ends & BOTH and (outer.is_full or (inner.side and inner.exact))
+        both_ends = ends & BOTH and (outer.is_full or inner.exact)
         if outer.exact and (both_ends or (inner.is_full and inner.exact)):
             return FULL
         return FULL.at_most(outer.why or inner.why or self.short(v))
@@ -180,6 +180,6 @@ def _composed(outer: Window, inner: Window) -> Window:
     """Return ``outer.through(inner)``; in most cases nothing is to be composed."""
     if outer.kind == "empty" or inner.kind == "empty":
         return EMPTY
-    if inner.kind == "full" and outer.kind == "local" and outer.exact:
+    if inner.kind == "full" and outer.exact:
         return inner
     return outer.through(inner)

@@ -109,3 +109,10 @@ def test_more_holes_than_are_followed_are_said(monkeypatch):
     with pytest.raises(TooManyRunsError):
         sparse.folded(10**6 - 1)
     assert not third.covers(sparse)
+
+
+@pytest.mark.parametrize("length", [7, 10, 90])
+@pytest.mark.parametrize("step", [640, 1001])
+def test_a_few_positions_far_apart_are_folded_one_by_one(step, length):
+    part = united([Runs.of(0, 5).scaled(step, 3), Runs.of(9, 12).scaled(step, 3)])
+    assert positions(part.folded(length)) == {x % length for x in positions(part)}

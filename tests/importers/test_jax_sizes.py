@@ -83,6 +83,8 @@ FUNCTIONS = {
     "windows": (lambda x: conv(conv(x, 5, padding="VALID"), 3, 2, padding="VALID"), True),
     "strides": (lambda x: conv(conv(x, 3, 2, 1), 3, 2, 1), True),
     "same": (lambda x: conv(x, 3, 2) + pool(x, 2, 2, "SAME"), True),
+    "one position of two": (lambda x: conv(conv(x), 1, 2) + pool(x, 2, 2, "SAME"), True),
+    "less than its stride": (lambda x: conv(conv(x, 2, 3), 1, 3, padding="VALID"), True),
     "even only": (lambda x: conv(x, 3, 2, 1) + pool(x), True),
     "odd only": (lambda x: conv(x, 3, 2, "VALID") + pool(x[:, :-1]), True),
     "dilated": (lambda x: conv(x, 3, dilation=3, padding="VALID") + conv(x, 7, padding="VALID"), True),

@@ -607,6 +607,39 @@ def test_a_window_over_every_second_row_neither_strides_nor_pads_to_its_size(str
     assert graph.nodes[list(graph)[-1]].get("why") == why
 
 
+def transposed(net, x, *, kernel=1, stride=1, output_padding=0, **more):
+    """A transposed convolution, or a fold, along the last dimension."""
+    last = len(x.shape) - 1
+    return net(
+        p.SlideTransposed(
+            dims=(last,), kernel=(kernel,), stride=(stride,), padding=((0, 0),), output_padding=(output_padding,),
+            **{"dilation": (1,), "channel": 1, "channels": x.shape[1], **more},
+        ), x
+    )  # fmt: skip
+
+
+def test_output_padding_alone_makes_a_map_larger():
+    net = Net((1, 2, 5))
+    graph, report = check(net.program(transposed(net, net.x, output_padding=1, dilation=(2,))), spatial=(2,))
+    assert report[list(graph)[-1]].map_size == (6,)
+
+
+def test_positions_laid_out_by_a_fold_are_exact_where_the_channels_hold_none():
+    net = Net((1, 2, 6))
+    folded = transposed(net, net.relu(net.x), kernel=2, stride=2, apart=True)
+    _, report = check(net.program(net.conv(folded, dims=(2,))), spatial=(2,))
+    assert report[folded.name].map_size == (12,)
+
+
+def test_channels_beside_positions_are_no_axis_that_a_window_slides_over():
+    net = Net((1, 2, 2, 6))
+    rows = net.reduce(net.conv(net.x), 3, keepdims=False)  # [1, 4, 2]: one axis is left, of two positions
+    split = net.transpose(net.reshape(rows, 1, 2, 2, 2), 0, 1, 3, 2)
+    graph = lower(net.program(net.conv(split)))
+    why = "it slides over 2 positions of dimension 3, which an op before it mixed: no axis tells them apart any more"
+    assert graph.nodes[list(graph)[-1]].get("why") == why
+
+
 def test_a_window_of_one_position_reads_tokens_one_by_one():
     net = Net()
     tokens = net.reshape(net.conv(net.x), 1, 4, 24)
@@ -1025,6 +1058,21 @@ def test_an_element_that_may_not_be_there_leaves_the_sizes_open():
     assert "it takes element 3 along a dimension of size 3" in {data.get("why") for _, data in graph.nodes(data=True)}
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_of_rows_that_no_one_counts_no_one_knows_where_those_beside_them_lie(first):
+    """As states that a stream keeps, of an open length, put before or behind its new samples."""
+    net = Net((1, 2, symbol("T")))
+    states = net.build.weight((1, 2, symbol("S")))
+    x = net.conv(net.x, channels=2, dims=(2,))
+    y = net(p.Concat(dim=2), *((states, x) if first else (x, states)))
+    graph = lower(net.program(y))
+    report = rfgraph.analyze(graph, 9)
+    (end,) = report.outputs
+    assert report[end].map_size == (None,)
+    assert report[end].status == ("unknown" if first else "bound")
+    assert report.input_sizes[0] is not None  # whatever stands beside it, it takes them all
+
+
 def test_a_size_cut_into_blocks_has_to_be_a_multiple_of_them():
     def claims(first, *cut):
         net = Net((1, 2, symbol("H"), symbol("W")))
@@ -1142,6 +1190,42 @@ def test_a_view_that_is_moved_numbers_elements_as_numpy_does(view, data):
         assert view.torn is None
         if not any(dim.extra for dim in view.dims) and sorted(view.sizes) != sorted(before.sizes):
             assert view.reshaped(before.sizes).sizes == before.sizes
+
+
+def numbered(view):
+    """Return the position of each element of a view, in their order."""
+    return [position(view, index) for index in np.ndindex(*view.sizes)]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 0), (0, 1), (2, 1)])
+def test_rows_beside_positions_are_merged_with_channels_and_split_again(before, after):
+    rows = 4 + before + after
+    view = View((Dimension(along(0, 4).parts, before, after), other(6)))
+    for shapes in [
+        [(6 * rows,)],
+        [(6 * rows,), (2 * rows, 3)],
+        [(rows, 2, 3), (1, rows, 6)],
+        [(6 * rows, 1), (rows, 6)],
+    ]:
+        moved = view
+        for shape in shapes:
+            moved = moved.reshaped(shape)
+            assert moved.sizes == shape
+            assert numbered(moved) == numbered(view)
+        assert moved.reshaped((6 * rows,)).reshaped((rows, 6)) == view
+    for shape in [(2, 3 * rows), (3, 2 * rows), (6, rows)]:
+        assert view.reshaped(shape) is None
+    for dims in [(other(2), view.dims[0]), (along(1, 2), view.dims[0]), (view.dims[0], along(1, 2))]:
+        assert View(dims).reshaped((2 * rows,)) is None
+
+
+def test_channels_side_by_side_are_cut_anyhow_and_positions_only_where_they_end():
+    view = View((other(4), other(3), along(0, 5)))
+    assert view.reshaped((2, 6, 5)) == View((other(2), other(6), along(0, 5)))
+    assert view.reshaped((6, 10)).reshaped((2, 6, 5)) == View((other(2), other(6), along(0, 5)))
+    for dims in [(other(4), along(0, 3)), (along(0, 4), other(3)), (along(0, 4), along(1, 3))]:
+        assert View(dims).reshaped((6, 2)) is None
+        assert numbered(View(dims).reshaped((2, 6))) == numbered(View(dims))
 
 
 def test_an_op_has_one_handler():

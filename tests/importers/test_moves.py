@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from masks import evaluate
 from test_lowering import ROWS, Net, check, check_tensors, kinds, position
@@ -42,6 +45,52 @@ def test_rows_in_another_order_are_a_table(rows):
     graph, report = check(net.build.program([x]), bound=ROWS)
     assert "gather" in kinds(graph)
     assert report[list(graph)[-1]].status == "bound"
+
+
+@st.composite
+def repeated_rows(draw):
+    """Draw a size, and rows of it that a padding, a nearest resize or neither makes: the op, and they."""
+    n, m = draw(st.integers(2, 6)), draw(st.integers(2, 14))
+    ratio = Fraction(n, m)
+    kind = draw(
+        st.sampled_from(["edge", "reflect", "symmetric", "wrap", "floor", "middle", "corners", "tiles", "frames"])
+    )
+    before, after = draw(st.integers(0, n + 1)), draw(st.integers(0, n + 1))
+    match kind:
+        case "floor":
+            rows = [floor(y * ratio) for y in range(m)]
+        case "middle":
+            rows = [floor((y + Fraction(1, 2)) * ratio) for y in range(m)]
+        case "corners":
+            rows = [floor(y * Fraction(n - 1, m - 1) + Fraction(1, 2)) for y in range(m)]
+        case "tiles":
+            rows = [*range(n)] * draw(st.integers(2, 3))
+        case "frames":
+            rows = [start + k for start in range(n - 1) for k in (0, 1)]
+        case _:
+            rows = np.pad(np.arange(n), (before, after), mode=kind).tolist()
+    if kind in ("floor", "middle", "corners"):
+        made = "resize"
+    else:
+        once = {"reflect": n - 1, "symmetric": n, "wrap": n}.get(kind, 2 * n)
+        made = "pad" if kind not in ("tiles", "frames") and max(before, after) <= once else ""
+    frames = [[hop * (i // k) + i % k for i in range(len(rows))] for k in range(2, len(rows)) for hop in range(1, k)]
+    if made == "resize" and rows in frames:
+        made = ""  # frames that overlap, one after the other, are no resize
+    return n, [row - n if draw(st.booleans()) else row for row in rows], made if rows != [*range(n)] else ""
+
+
+@settings(max_examples=60)
+@given(repeated_rows())
+def test_rows_repeated_as_a_resize_or_padding_repeats_them_are_one(drawn):
+    n, rows, made = drawn
+    net = Net((1, 1, n, 3))
+    program = net.program(net.relu(take(net, net.conv(net.x, channels=1), 2, rows)))
+    graph, report, compared = check_tensors(program, layout_of(program), (2, 3), exact=True)
+    assert compared == 4
+    if made:
+        assert report[list(graph)[-1]].status == "exact"
+        assert {made, "pad", "slice"} & set(kinds(graph))
 
 
 def test_a_flip_is_a_table():

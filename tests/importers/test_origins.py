@@ -11,8 +11,9 @@ from test_lowering import Net
 
 from rfgraph.importers import program as p
 from rfgraph.importers.lowering.origins import Lost, Origins, Source, after, beside, joined
+from rfgraph.importers.program.dimensions import symbol
 
-SHAPE = (2, 6, 3, 4)
+SHAPE = (2, 6, 2, 4)
 SOURCES = tuple(Source(name) for name in "abc")
 
 
@@ -30,7 +31,7 @@ def slide(draw):
     return p.Slide(function="conv" if channel else "max_pool", **window, **summed)
 
 
-SHAPES = [(2, 3, 2, 3, 4), (2, 2, 3, 12), (12, 3, 4), (2, 72), (6, 2, 3, 4), (144,)]
+SHAPES = [(2, 3, 2, 2, 4), (2, 2, 3, 8), (12, 2, 4), (2, 48), (6, 2, 2, 4), (96,)]
 
 
 def take(draw, dim):
@@ -158,6 +159,31 @@ def test_maps_that_lie_one_by_one_are_known(masks, told):
     assert Origins((*sources[:2], Source("c")), origins.masks, "x").one_by_one(1, 3) is None  # c was computed of a map
     for d, size in [(1, 4), (1, 2), (0, 3), (1, None)]:
         assert origins.one_by_one(d, size) is None
+    sources = tuple(Source(name, is_map=True) for name in "abcdef")  # two at each place
+    assert Origins(sources, 1 << np.arange(6).reshape(2, 3, 1), "x").one_by_one(1, 3) is None
+
+
+H = symbol("H")
+
+
+@pytest.mark.parametrize(
+    ("primitive", "shape"),
+    [
+        (p.Slide(function="conv", dims=(2,), kernel=(1,), stride=(1,), padding=((0, 0),), dilation=(1,), channel=1,
+                 channels=4, groups=4), (1, 6, 5)),
+        (p.Slide(function="conv", dims=(2,), kernel=(1,), stride=(1,), padding=((0, 0),), dilation=(1,), channel=1,
+                 channels=4, groups=3), (1, 6, 5)),
+        (p.Slice(dims=(1,), starts=(0,), stops=(H,), steps=(1,)), (1, 6, H)),
+        (p.Reshape(shape=(1, 6 * H)), (1, 6, H)),
+        (p.Reshape(shape=(1, 6 << 16)), (1, 6, 1 << 16)),
+    ],
+    ids=["groups of no whole size", "groups that make none", "a cut at a symbol", "merged with a symbol", "too long"],
+)  # fmt: skip
+def test_what_cannot_be_told_channel_by_channel_is_lost(primitive, shape):
+    net = Net(shape)
+    (step,) = net.program(net(primitive, net.x)).instructions
+    with pytest.raises(Lost):
+        after(primitive, Origins(SOURCES, np.array([1, 2, 4, 1, 2, 4]).reshape(1, 6, 1), "x"), step)
 
 
 def test_masks_and_sources_are_bounded():

@@ -871,3 +871,19 @@ def test_every_op_that_is_called_after_its_weights_says_which_they_are():
     called = ("Conv", "MatMul", "Bias", "BatchNorm", "Dilation", "Gather")
     silent = [op for op in HANDLERS if any(word in op for word in called) and HANDLERS.learns(op) is None]
     assert [op for op in silent if not op.startswith("TensorArray") and not op.endswith("GatherNd")] == []
+
+
+def test_sizes_of_a_graph_with_cut_maps_are_those_at_which_it_runs(tmp_path):
+    """Of a map of no positions a kernel with SAME padding makes none, and a sum of none is 0."""
+
+    def run(x):
+        end = x[:, 3:, :1]
+        kernel = tf.ones((3, 3, 4, 4))
+        same = tf.nn.max_pool2d(tf.nn.conv2d(end, kernel, 2, "SAME"), 2, 2, "SAME")
+        return tf.concat([x[:, :, :1] + tf.reduce_sum(same, 1, keepdims=True), same], 1)
+
+    path = tmp_path / "cut.pb"
+    path.write_bytes(frozen(run, (1, None, 7, 4)).SerializeToString())
+    sizes, _ = rfgraph.analyze(path).input_sizes
+    assert [n for n in range(1, 20) if n in sizes] == [n for n in range(1, 20) if run(tf.ones((1, n, 7, 4))).shape[1]]
+    assert str(sizes) == "any size from 1"

@@ -75,6 +75,33 @@ def test_sizes_of_a_saved_program_are_those_at_which_it_runs(name, tmp_path):
             assert [n for n in SIZES if n in sizes] == expected
 
 
+#: Functions of the map of a convolution, one that is taken of live modules for any size.
+LIVE = {
+    "pool": lambda x: F.max_pool1d(x, 3, 2),
+    "pool with indices": lambda x: F.max_pool1d(x, 2, return_indices=True)[0],
+    "rounded up": lambda x: F.max_pool1d(x, 3, 2, 1, ceil_mode=True),
+    "of an end": lambda x: torch.cat([x, F.linear(x[..., 4:].transpose(1, 2), torch.ones(2, 2)).transpose(1, 2)], 2),
+    "sum of an end": lambda x: x + x[..., 4:].sum(2, keepdim=True),
+    "product of an end": lambda x: x + x[..., 4:] @ x[..., 4:].transpose(1, 2) @ torch.ones(2, 1),
+}
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_sizes_of_a_live_module_are_those_at_which_it_runs(name):
+    module = Of(LIVE[name])
+    (sizes,) = rfgraph.analyze(module, example=(1, 2, 20)).input_sizes
+    assert [n for n in SIZES if n in sizes] == [n for n in SIZES if runs(module, n)]
+
+
+def test_of_an_axis_of_one_position_no_one_tells_the_sizes():
+    class Beside(nn.Module):
+        def forward(self, x):
+            return torch.cat([x, F.conv1d(x, torch.ones(2, 2, 2))], 1)[:, :2] if x.shape[2] > 1 else F.relu(x)
+
+    report = rfgraph.analyze(nn.Sequential(nn.Conv1d(2, 2, 1), Beside()), example=(1, 2, 1))
+    assert report.input_sizes == (None,)
+
+
 class AsLargeAs(nn.Module):
     """A transposed convolution that is told how large its map is to be: the exporter cannot trace it for any size."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from fractions import Fraction
 from itertools import pairwise
@@ -11,10 +12,11 @@ import pytest
 from op_cases import CASES, WEIGHTED
 
 import rfgraph
-from rfgraph import FULL, IDENTITY, Network, RFGraphError, Window
+from rfgraph import EMPTY, FULL, IDENTITY, Network, RFGraphError, Window
 from rfgraph.errors import AttributeValueError, SizeError
 from rfgraph.ops import KINDS, Op, kind_of
 from rfgraph.ops.base import Affine, at_border
+from rfgraph.passes.compiled import compile_graph
 
 #: Rows of ops whose sizes or windows depend on where the map ends.
 MORE_CASES = [
@@ -432,3 +434,105 @@ def test_taps_of_dilated_transposed_convolutions_are_the_oracles(kernel, stride,
 )
 def test_what_is_read_in_the_place_of_a_position_beyond_a_border(border, read):
     assert [at_border(border, position, 3) for position in range(-4, 8)] == read
+
+
+@pytest.mark.parametrize("op", ["conv", "max_pool", "conv_transpose"])
+@pytest.mark.parametrize(("padding", "odd"), [("same", 0), ("same_upper", 0), ("same_lower", 1)])
+def test_same_padding_puts_the_odd_pixel_behind_or_before(op, padding, odd):
+    for kernel, stride, size in itertools.product((1, 2, 3, 4), (1, 2, 3), range(1, 9)):
+        parsed = kind_of(op).parse({"kernel": kernel, "stride": stride, "padding": padding}, 0, 1)
+        if op == "conv_transpose":
+            outputs, total = size * stride, max(kernel - stride, 0)
+            is_told = kernel >= stride
+        else:
+            outputs = -(-size // stride)
+            total, is_told = max((outputs - 1) * stride + kernel - size, 0), True
+        assert parsed.size((size,)) == outputs
+        before = (total + odd) // 2
+        assert parsed.padding_at(size) == ((before, total - before) if is_told else None)
+    cropped = kind_of("conv_transpose").parse({"kernel": 1, "stride": 3, "padding": 0}, 0, 1)
+    assert cropped.padding_at(5) == (0, 0)
+
+
+def test_a_pool_that_rounds_up_has_one_window_more_if_that_begins_on_the_map():
+    for kernel, stride, before, after, size in itertools.product(
+        (1, 2, 3), (1, 2, 3), (0, 1, 2), (0, 1, 3), range(3, 9)
+    ):
+        attributes = {"kernel": kernel, "stride": stride, "padding": [[before, after]]}
+        floor, ceil = (kind_of("max_pool").parse({**attributes, "ceil_mode": up}, 0, 1) for up in (False, True))
+        outputs = floor.size((size,))
+        begins = (
+            outputs * stride - before
+        )  # where one window more begins; the last ends where the padding does, or before
+        ends_there = (outputs - 1) * stride + kernel == before + size + after
+        behind = outputs > 1 and (outputs - 1) * stride - before >= size  # all of the last window is padding
+        assert ceil.size((size,)) == outputs + (not ends_there and begins < size) - (ends_there and behind)
+
+
+def test_pytorchs_pixels_are_halves_but_for_a_map_of_one_position():
+    for scale, size, to in ((2, 5, 10), ("1/2", 4, 2), ("1/2", 5, 2)):
+        half, torchs = (
+            kind_of("resize").parse({"scale": scale, "mode": "linear", "coordinates": name}, 0, 1)
+            for name in ("half_pixel", "pytorch_half_pixel")
+        )
+        assert (half.size((size,)), torchs.window(0, (size,))) == (to, half.window(0, (size,)))
+        assert torchs.window(0, (None,)) == half.window(0, (None,))
+    assert torchs.window(0, (2,)) == torchs.window(0, (3,)) == Window(1)
+    assert half.window(0, (2,)) == half.window(0, (4,)) != Window(1)
+
+
+def test_a_resize_to_the_size_of_another_map_knows_its_window_with_both_sizes():
+    net = Network(axes=1)
+    x = net.input("x")
+    net.node("resize", "up", net.conv("few", x, kernel=1, stride=2), x, like=1, mode="linear")
+    compiled = compile_graph(net.graph)
+    op = compiled.layers.ops[compiled.layers.id_of("up")][0]
+    fixed = kind_of("resize").parse({"size": 9, "mode": "linear"}, 0, 1)
+    assert (op.size((4, 9)), op.window(0, (4, 9)), op.window(1, (4, 9))) == (9, fixed.window(0, (4,)), EMPTY)
+    for sizes in ((None, 9), (4, None), (None, None)):
+        why = "it resizes to the size of another map, which depends on the input size; give one"
+        assert (op.window(0, sizes).why, op.size(sizes)) == (why, sizes[1])
+
+
+@pytest.mark.parametrize(
+    ("mode", "scale", "antialias", "holes"),
+    [
+        ("cubic", 2, False, False), ("cubic", "1/2", False, False), ("cubic", "1/2", True, True),
+        ("linear", "1/2", True, False), ("linear", 2, True, False), ("cubic", 2, True, False),
+        ("nearest", "1/2", False, False),
+    ],
+)  # fmt: skip
+def test_a_stretched_kernel_leaves_holes_where_its_weights_are_zero(mode, scale, antialias, holes):
+    more = {"antialias": True} if antialias else {}
+    parsed = kind_of("resize").parse({"scale": scale, "mode": mode, **more}, 0, 1)
+    assert parsed.window(0, (16,)).holes == parsed.window(0, (None,)).holes == holes
+
+
+@pytest.mark.parametrize(("start", "stop"), [(2, 5), (None, 3), (1, None), (-3, None), (-4, -1), (0, -2), (-5, 2)])
+def test_a_slice_of_what_has_to_be_there_refuses_maps_that_end_before(start, stop):
+    attributes = {"start": start, "stop": stop}
+    some, whole = (kind_of("slice").parse({**attributes, "whole": flag}, 0, 1) for flag in (False, True))
+    for size in range(1, 9):
+        if size < max(stop or 0, -(start or 0)):
+            with pytest.raises(SizeError, match=f"takes more than the {size} positions there are"):
+                whole.size((size,))
+        else:
+            assert whole.size((size,)) == some.size((size,)) == len(range(size)[start:stop])
+
+
+@pytest.mark.parametrize(
+    ("share", "before"), [("floor", (2, -3)), ("ceil", (3, -2)), ("all", (5, -5)), ("none", (0, 0))]
+)
+def test_a_pad_to_the_size_of_another_map_puts_its_share_before(share, before):
+    net = Network(axes=1)
+    x = net.input("x")
+    net.node("pad", "fit", net.conv("few", x, kernel=1, stride=2), x, like=1, before=share)
+    compiled = compile_graph(net.graph)
+    op = compiled.layers.ops[compiled.layers.id_of("fit")][0]
+    for sizes, amount in zip(((4, 9), (9, 4)), before, strict=True):
+        assert (op.size(sizes), op.window(0, sizes), op.window(1, sizes)) == (sizes[1], Window(1, 1, amount), EMPTY)
+    for sizes in ((None, 9), (4, None)):
+        assert op.window(0, sizes).why.startswith("it pads to the size of another map, which depends on the input size")
+    for more in ({"padding": 1}, {"mode": "edge"}):
+        with pytest.raises(AttributeValueError, match="takes no padding, and adds zeros"):
+            kind_of("pad").parse({"like": 1, **more}, 0, 1)

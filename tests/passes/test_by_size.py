@@ -503,6 +503,17 @@ def test_an_input_says_modulo_what_its_size_has_to_be():
         rfgraph.analyze(net, 9)
 
 
+def test_sizes_at_which_maps_do_not_fit_say_nothing_of_windows():
+    """At odd ones the cut map has no position that a resize could read."""
+    net = Network(axes=1)
+    x = net.input("x")
+    net.resize("up", net.slice("cut", net.space_to_depth("halves", x, block=2), stop=3), x, like=1)
+    report = rfgraph.analyze(net)
+    assert str(report.input_sizes[0]) == "multiples of 2, from 2"
+    assert report["up"].status == "unknown"
+    assert rfgraph.analyze(net, 12)["up"].map_size == (12,)
+
+
 def test_a_resize_takes_one_size():
     net = Network(axes=1)
     x = net.input("x")

@@ -158,6 +158,16 @@ def test_sizes_and_what_is_read_where_maps_are_empty(steps):
                 assert [box and box[0] for box in boxes] == ends
 
 
+def test_what_may_leave_nothing_of_a_map_does_not_take_nothing():
+    net = Network(axes=1)
+    x = net.input("x")
+    pool = net.max_pool("pool", net.slice("cut", x, start=3), kernel=3, stride=2, padding=1, rounded=True)
+    net.concat("both", pool, x, axis=0)
+    assert str(rfgraph.analyze(net).input_sizes[0]) == "any size from 4"
+    with pytest.raises(SizeError, match=r"node 'cut' \(slice\), axis t: the slice 3:None:1 takes nothing of 3"):
+        rfgraph.analyze(net, 3)
+
+
 def test_a_roll_works_at_every_size():
     net = Network(axes=1)
     one = net.input("x")

@@ -87,7 +87,13 @@ def test_the_whole_axis_is_exact_only_where_it_is_read_to_both_ends(graph, size)
     assume(all(sized[0] for sized in sizes.values()))
     sized = engine.forward(compiled, 0, 0)
     for v, node in enumerate(compiled.layers.nodes):
-        if graph.nodes[node]["op"] not in ("global_avg_pool", "dense") or not sized.beyond[v].is_full:
+        beyond = sized.beyond[v]
+        for y in {0, sizes[node][0] - 1} if beyond.is_unbounded and beyond.exact else ():
+            read = {place for (place,) in oracle.clipped(graph, node, "in0", (y,))}
+            first, last = beyond.ends(y) if read else (0, 0)  # None: from the first position, or to the last one
+            assert first is not None or 0 in read or (last is not None and last < 0)
+            assert last is not None or size - 1 in read or (first is not None and first >= size)
+        if graph.nodes[node]["op"] not in ("global_avg_pool", "dense") or not beyond.is_full:
             continue
         read = [place for (place,) in oracle.clipped(graph, node, "in0", (0,))]
         whole = bool(read) and (min(read), max(read)) == (0, size - 1)
@@ -232,3 +238,45 @@ def test_names_and_insertion_order_change_nothing(graph, random):
         )
 
     assert told(one, mapping.__getitem__) == told(two, lambda name: name)
+
+
+@pytest.mark.parametrize("second", ["cumsum", "global_avg_pool"])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_what_is_read_of_an_end_is_a_bound_behind_a_bound(direction, second):
+    """With its reason, whatever side each of the two reads on to."""
+    for first in ("cumsum", "global_max_pool"):
+        for why in ("", "some weights are 0"):
+            net = Network(axes=1)
+            net.node(first, "first", net.input("x"), **({"direction": "forward"} if first == "cumsum" else {}),
+                     **({"bound": why} if why else {}))  # fmt: skip
+            net.node(second, "second", "first", **({"direction": direction} if second == "cumsum" else {}))
+            beyond = engine.forward(compile_graph(net.graph), 0, 0).beyond[2]
+            assert beyond.side == ("past" if first == second and direction == "forward" else "both")
+            assert (beyond.exact, beyond.why) == (not why, why)
+
+
+def test_an_end_that_is_cropped_is_not_read():
+    for padding, sides in [
+        ([[-1, 0]], {"backward"}),
+        ([[0, -1]], {"forward"}),
+        ([[-1, -1]], set()),
+        ([[1, 2]], "both"),
+    ]:
+        for direction in ("forward", "backward"):
+            net = Network(axes=1)
+            net.node("cumsum", "sum", net.pad("pad", net.input("x"), padding=padding), direction=direction)
+            beyond = engine.forward(compile_graph(net.graph), 0, 0).beyond[2]
+            assert beyond.exact == (sides == "both" or direction in sides)
+
+
+def test_alternatives_without_a_field_of_their_own_have_none():
+    net = Network(axes=1)
+    x = net.input("x")
+    branches = [net.node("global_avg_pool", f"pool{i}", x) for i in (0, 1)]
+    net.node("either", "cut", *branches)
+    net.node("either", "drift", net.conv("one", x, kernel=3, stride=2), net.conv("two", x, kernel=5, stride=3))
+    fields = engine.forward(compile_graph(net.graph), 0, 0)
+    cut, drift = compile_graph(net.graph).layers.id_of("cut"), compile_graph(net.graph).layers.id_of("drift")
+    assert (fields.local[cut].is_empty, fields.beyond[cut].is_full, fields.beyond[cut].exact) == (True, True, False)
+    why = fields.local[drift].why
+    assert why.startswith("'drift' is one of its inputs, decided when the model runs: r 3, S 2, P 0 or r 5, S 3, P 0; ")

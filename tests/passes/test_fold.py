@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rfgraph.frozen import dataclass
-from rfgraph.passes.fold import Domain, between, fold, fold_back, folded
+from rfgraph.passes.fold import Domain, between, fold, fold_along, fold_back, folded
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ def test_a_fold_carries_every_path_once(wires, data):
         assert {tuple(reversed(route)) for route in back} == want
         assert fold_back(wires, v, Routes(cut), source).get(source, ()) == back
         assert fold(wires, source, Routes(cut), [v]).get(v, ()) == got
+        if way := between(wires, source, [v]):
+            assert fold_along(wires, way, Routes(cut)).get(v, ()) == got
 
 
 @given(wires(), st.data())
@@ -97,6 +99,7 @@ def test_only_nodes_on_the_way_are_visited_and_each_edge_once(wires, data):
     if ends:
         domain = Routes()
         back = fold_back(wires, ends, domain, source).get(source, ())
+        assert fold_back(wires, ends, Routes()).get(source, ()) == back
         assert sorted(domain.seen) == edges
         assert sorted(tuple(reversed(route)) for route in back) == sorted(
             route for end in set(ends) for route in routes(wires, source, end)

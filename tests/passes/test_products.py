@@ -71,6 +71,25 @@ def test_what_is_read_through_one_of_several_branches_is_a_bound_further_back_to
         assert (source, region.box, region.status) == (source, ((3, 5),), "bound")
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_may_be_read_along_one_of_two_axes_is_a_bound(axis):
+    net = Network(axes=2)
+    net.conv("out", net.input("x", size=9), kernel=3, padding=1, bound=["a mask" if a == axis else "" for a in (0, 1)])
+    region = rfgraph.analyze(net).region("out", (4, 4))
+    assert (region.box, region.status) == (((3, 5), (3, 5)), "bound")
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_maps_end_to_end_along_one_of_two_axes_are_read_where_they_lie(axis):
+    net = Network(axes=2)
+    x = net.input("x", size=9)
+    net.concat("both", x, net.conv("wide", x, kernel=3, padding=1), axis=axis)
+    report = rfgraph.analyze(net)
+    for at, box in ((4, ((4, 4), (4, 4))), (13, ((3, 5), (3, 5)))):
+        region = report.region("both", (at, 4) if axis == 0 else (4, at))
+        assert (region.box, region.status) == (box, "exact")
+
+
 def test_what_a_mask_may_hide_is_a_bound_further_back_too():
     net = Network(axes=1)
     masked = net.conv("masked", net.input("x", size=9), kernel=3, padding=1, bound="under its mask")

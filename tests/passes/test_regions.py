@@ -437,3 +437,25 @@ def test_behind_the_last_op_that_leaves_pixels_out_one_extent_stands_for_a_map()
     assert end not in extents.Ends(compiled, covers, 0, [end]).apart
     assert compiled.layers.id_of("m2") in extents.Ends(compiled, covers, 0, [end]).apart
     assert extents.reads_ends(compiled, covers, 0, [end]) == {end: (True, False)}
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "boxes"),
+    [
+        ("resize", {"scale": 2, "mode": "nearest"}, {0: (0, 0), 1: (0, 1), 5: (2, 3), 19: (9, 9)}),
+        ("resize", {"scale": 2, "mode": "linear"}, {0: (0, 1), 1: (0, 1), 5: (1, 3), 19: (8, 9)}),
+        ("conv_transpose", {"kernel": 4, "stride": 2, "padding": 1}, {0: (0, 1), 1: (0, 1), 5: (1, 3), 19: (8, 9)}),
+        ("depth_to_space", {"block": 3}, {0: (0, 0), 2: (0, 1), 15: (4, 5), 29: (9, 9)}),
+    ],
+)
+def test_what_several_phases_read_together(op, attributes, boxes):
+    """A window of three over a map that was made larger."""
+    net = Network(axes=1)
+    net.conv("out", net.node(op, "up", net.input("x", size=10), **attributes), kernel=3, padding=1)
+    net.node("cumsum", "past", "out")
+    net.node("cumsum", "future", "out", direction="backward")
+    report = rfgraph.analyze(net.graph)
+    for y, box in boxes.items():
+        assert report.region("out", y).box == (box,)
+        assert report.region("past", y).box == ((0, box[1]),)
+        assert report.region("future", y).box == ((box[0], 9),)

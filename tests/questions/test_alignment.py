@@ -258,6 +258,20 @@ def test_forks_are_the_nearest_common_dominators(graph):
             assert all(graph.has_edge(a, b) for a, b in itertools.pairwise(branch.path))
 
 
+@pytest.mark.parametrize(
+    ("kernels", "through"), [((1, 5), 1), ((5, 1), 0), ((5, 5), 0), ((3, 5, 5), 1), ((1, 1), 0)], ids=str
+)
+def test_a_branch_is_told_by_its_widest_path(kernels, through):
+    """Of several as wide it is the first."""
+    net = Network(axes=1)
+    stem = net.conv("stem", net.input("x"), kernel=3, padding=1)
+    sides = [net.conv(f"side{i}", stem, kernel=kernel, padding=kernel // 2) for i, kernel in enumerate(kernels)]
+    net.add("out", net.add("block", *sides), net.conv("even", stem, kernel=6, padding=[[3, 2]]))
+    (finding,) = misaligned(rfgraph.analyze(net.graph))
+    paths = {branch.tail: branch.path for branch in (finding.reference, finding.branch)}
+    assert paths == {"block": ("stem", f"side{through}", "block", "out"), "even": ("stem", "even", "out")}
+
+
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60), st.data())
 def test_jump_pointers_find_what_walking_up_finds(parents, data):
     tree = Dominators(len(parents) + 1, 0)

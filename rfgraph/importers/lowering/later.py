@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from rfgraph.importers import program
-from rfgraph.importers.program.primitives import Instruction, Program, Value
+from rfgraph.importers.program import Instruction, Program, Value
 
 Dims = frozenset[int]
 NONE: Dims = frozenset()

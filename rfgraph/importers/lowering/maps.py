@@ -13,9 +13,8 @@ from rfgraph.importers.lowering.layout import Probe
 from rfgraph.importers.lowering.masks import Sided
 from rfgraph.importers.lowering.origins import Lost, Origins, after
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
-from rfgraph.importers.program.dimensions import Dim, bounds, exact_quotient, product, symbol
+from rfgraph.importers.program import Contract, Dim, Instruction, Value, bounds, exact_quotient, product, symbol
 from rfgraph.importers.program.numbers import ALL, Zeros
-from rfgraph.importers.program.primitives import Contract, Instruction, Value
 from rfgraph.ops import kind_of
 
 #: Positions of a map that is repeated, at the most.

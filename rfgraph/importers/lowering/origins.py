@@ -21,8 +21,7 @@ from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.numbers import moved
 from rfgraph.importers.lowering.views import View, along, other
-from rfgraph.importers.program.dimensions import Expression, Shape
-from rfgraph.importers.program.primitives import Instruction
+from rfgraph.importers.program import Expression, Instruction, Shape
 
 Masks = NDArray[np.int64]
 
@@ -76,8 +75,6 @@ class Origins:
 
     def one_by_one(self, d: int, size: object) -> list[str] | None:
         """Return the nodes that lie along dimension ``d``, one at each of its ``size`` places; ``None`` else."""
-        if not isinstance(size, int) or len(self.sources) < size:
-            return None
         if self.masks.shape[d] != size or self.masks.size != size:
             return None
         bits = [int(mask) for mask in self.masks.reshape(-1)]
@@ -233,7 +230,7 @@ def _slide(primitive: program.Slide | program.SlideTransposed, origins: Origins,
     masks, d = origins.masks, primitive.channel
     if d is None or masks.shape[d] == 1:
         return origins
-    size = (step.output.shape or ())[d] if step.output.shape is not None else None
+    size = None if step.output.shape is None else step.output.shape[d]
     if masks.shape[d] % primitive.groups or not isinstance(size, int) or size % primitive.groups:
         raise Lost
     if masks.size // masks.shape[d] * size > MAX_MASKS:

@@ -67,8 +67,12 @@ def padding_of(rows: tuple[int, ...], size: int) -> tuple[Border, int] | None:
     for before in range(len(rows) - size + 1):
         if rows[before] == 0 and rows[before : before + size] == every:
             for mode in get_args(Border)[1:]:
-                if all(at_border(mode, y - before, size) == row for y, row in enumerate(rows)):
-                    return (mode, before) if _pads(mode, before, len(rows) - size - before, size) else None
+                if _pads(mode, before, len(rows) - size - before, size) and all(
+                    at_border(mode, y - before, size) == row for y, row in enumerate(rows)
+                ):
+                    return mode, before
+            if before >= size:
+                break  # no padding has so much before that another copy of the map is in it
     return None
 
 

@@ -9,8 +9,7 @@ from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.meeting import together
 from rfgraph.importers.lowering.views import Dimension, Part, View
-from rfgraph.importers.program.dimensions import Dim, Shape, product, symbol
-from rfgraph.importers.program.primitives import Instruction, Value
+from rfgraph.importers.program import Dim, Instruction, Shape, Value, product, symbol
 from rfgraph.ops import KINDS
 
 Operands = Sequence[Placed | None]  # None: a constant

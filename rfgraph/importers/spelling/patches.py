@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, product
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import Builder, Dim, Value, product
 from rfgraph.importers.spelling.arguments import shape_of, whole_number
 
 Ints = Sequence[int]

@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling.arguments import shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Dim, Value
+from rfgraph.importers.spelling import UnspelledError, shape_of, whole_number
 from rfgraph.importers.spelling.patches import added_up, columns
 from rfgraph.importers.spelling.sampling import at_each, read_whole
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
