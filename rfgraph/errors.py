@@ -88,5 +88,26 @@ class MissingExtraError(RFGraphError, ImportError):
     """An optional package is needed; the message gives the command that installs it."""
 
 
+class Needed:
+    """Where an optional package is imported within: if it is missing, what needs it is said, and how to install it.
+
+    Another package that it lacks is an error of its own.
+    """
+
+    def __init__(self, package: str, what: str, install: str = "") -> None:
+        self.package, self.what, self.install = package, what, install or package
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, ModuleNotFoundError) or not error.name:
+            return
+        missing, package = f"{error.name}.", f"{self.package}."
+        if package.startswith(missing) or missing.startswith(package):
+            needed = self.package.rpartition(".")[2]
+            raise MissingExtraError(f"{self.what} needs {needed}: pip install {self.install}") from error
+
+
 class ColumnError(RFGraphError):
     """A table has no column of that name; those that it has are listed."""

@@ -174,12 +174,7 @@ class Strongest:
 
 
 def strongest(
-    model: Any,
-    image: Any,
-    layer: Hashable,
-    channel: int | None = None,
-    top: int = 5,
-    channels: str | None = None,
+    model: Any, image: Any, layer: Hashable, channel: int | None = None, top: int = 5, channels: str | None = None
 ) -> list[Strongest]:
     """Return the features of a layer that answer most strongly to an image, and the boxes of pixels they looked at.
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rfgraph.errors import AttributeValueError, MissingExtraError, ModelFileError, UnknownNodeError
+from rfgraph.errors import AttributeValueError, ModelFileError, Needed, UnknownNodeError
 from rfgraph.ops import near
 
 Floats = NDArray[np.float64]
@@ -92,12 +92,8 @@ def probe(model: Any, layer: Any, channels: str | None = None) -> Probe:
 def _imported(package: str) -> Any:
     from importlib import import_module
 
-    try:
+    with Needed(package, "running this model"):
         return import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
-        raise MissingExtraError(f"running this model needs {package}: pip install {package}") from error
 
 
 def _known(layer: Any, names: Sequence[str]) -> None:

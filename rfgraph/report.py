@@ -15,13 +15,7 @@ from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import InputSizes, MapSize
 from rfgraph.algebra.window import Window
 from rfgraph.display import Shown, display
-from rfgraph.errors import (
-    AttributeValueError,
-    EndpointError,
-    MissingExtraError,
-    UnboundedError,
-    UnknownFieldError,
-)
+from rfgraph.errors import AttributeValueError, EndpointError, Needed, UnboundedError, UnknownFieldError
 from rfgraph.fast.numbers import Numbers
 from rfgraph.graph.costs import Costs, Total
 from rfgraph.graph.network import BatchNorm, OrderedNetwork
@@ -583,12 +577,8 @@ class Report(Mapping[Hashable, Layer]):
         >>> report.to_dataframe().loc["alexnet_v2/pool5", "r_y"]  # where pandas is installed # doctest: +SKIP
         195
         """
-        try:
+        with Needed("pandas", "a data frame"):
             from pandas import DataFrame
-        except ModuleNotFoundError as error:
-            if error.name != "pandas":
-                raise
-            raise MissingExtraError("a data frame needs pandas: pip install pandas") from error
         return DataFrame.from_records(self.to_records(), index="layer")
 
     def center_spread(self, node: Hashable) -> tuple[Fraction | None, ...]:

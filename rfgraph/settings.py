@@ -18,7 +18,7 @@ input-size = {wave = 16000}
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -146,34 +146,34 @@ def _table(table: Any, keys: tuple[str, ...]) -> Mapping[str, Any]:
 
 def _with(settings: Settings, table: Mapping[str, Any]) -> Settings:
     """Return settings with what a table says of them."""
-    policy = settings.policy
     for key, value in table.items():
+        settings = replace(
+            settings, **{key.replace("-", "_"): _READERS[key](value, settings)} if key in _READERS else {}
+        )
         if key in _LISTS:
             if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
                 raise PolicyError(f"{key}: {value!r} is not a list of strings")
-            added = policy.accept if key == "accept" else ()
-            policy = replace(policy, **{key: (*added, *value)})
-        elif key == "fail-on":
-            if value not in SEVERITIES:
-                raise PolicyError(f"{key}: {value!r} is not one of {', '.join(SEVERITIES)}")
-            settings = replace(settings, fail_on=value)
-        elif key == "treat":
-            settings = replace(settings, treat={**_treatments(value), **settings.treat})
-        elif key == "input-size":
-            settings = replace(settings, input_size=_input_size(value))
-        elif key == "alignment":
-            settings = replace(settings, alignment=_alignment(value))
-        elif key == "causal":
-            if not isinstance(value, (str, bool)):
-                raise PolicyError(f'causal: {value!r} is not the name of an axis, as "t", or true for the first one')
-            settings = replace(settings, causal=value)
-        elif key == "budget":
-            settings = replace(settings, budget=_budget(value, settings.budget))
-        elif key == "models":
-            if not isinstance(value, Mapping):
-                raise PolicyError('models: it is not a table; write [tool.rfgraph.models."audio/*.onnx"]')
-            settings = replace(settings, models=tuple(value.items()))
-    return replace(settings, policy=policy)
+            added = settings.policy.accept if key == "accept" else ()
+            settings = replace(settings, policy=replace(settings.policy, **{key: (*added, *value)}))
+    return settings
+
+
+def _severity(value: Any) -> Any:
+    if value not in SEVERITIES:
+        raise PolicyError(f"fail-on: {value!r} is not one of {', '.join(SEVERITIES)}")
+    return value
+
+
+def _causal(value: Any) -> str | bool:
+    if not isinstance(value, (str, bool)):
+        raise PolicyError(f'causal: {value!r} is not the name of an axis, as "t", or true for the first one')
+    return value
+
+
+def _models(value: Any) -> tuple[tuple[str, Any], ...]:
+    if not isinstance(value, Mapping):
+        raise PolicyError('models: it is not a table; write [tool.rfgraph.models."audio/*.onnx"]')
+    return tuple(value.items())
 
 
 def _treatments(value: Any) -> dict[str, str]:
@@ -223,3 +223,15 @@ def _budget(value: Any, before: Budget) -> Budget:
         return replace(before, **{_DEMANDS[key]: demand for key, demand in value.items()})
     except AttributeValueError as error:
         raise PolicyError(f"budget: {error}") from error
+
+
+#: Keys that hold no lists -> what reads them, beside what is known before.
+_READERS: dict[str, Callable[[Any, Settings], Any]] = {
+    "fail-on": lambda value, before: _severity(value),
+    "treat": lambda value, before: {**_treatments(value), **before.treat},
+    "input-size": lambda value, before: _input_size(value),
+    "alignment": lambda value, before: _alignment(value),
+    "causal": lambda value, before: _causal(value),
+    "budget": lambda value, before: _budget(value, before.budget),
+    "models": lambda value, before: _models(value),
+}

@@ -11,7 +11,8 @@ import networkx as nx
 from rfgraph.algebra.alignment import Mode
 from rfgraph.algebra.residues import BySize
 from rfgraph.algebra.window import EMPTY, FULL, Window
-from rfgraph.fast.affine_walk import Plain, walked
+from rfgraph.fast.affine_walk import walked
+from rfgraph.fast.plain import Plain
 from rfgraph.frozen import dataclass
 from rfgraph.graph.network import BatchNorm, OrderedNetwork
 from rfgraph.graph.sizes import InputSize
@@ -158,37 +159,30 @@ class General:
 
     @property
     def name(self) -> str:
-        """Name of the network."""
         return self.layers.name
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Names of its spatial axes."""
         return self.layers.axes
 
     @property
     def nodes(self) -> Sequence[Hashable]:
-        """Its nodes, in topological order."""
         return self.layers.nodes
 
     @property
     def known(self) -> Collection[Hashable]:
-        """Its nodes, to be looked up."""
         return self.layers.ids
 
     @property
     def source(self) -> Hashable:
-        """The node in whose indices fields are given."""
         return self.layers.nodes[self.source_id]
 
     @property
     def layers(self) -> OrderedNetwork:
-        """The network, checked."""
         return self.compiled.layers
 
     @property
     def sizes(self) -> list[tuple[Size, ...]]:
-        """The size of every node's map on every axis, [V][A]."""
         return self.compiled.sizes
 
     @property
@@ -203,7 +197,6 @@ class General:
 
     @cached_property
     def has_global(self) -> bool:
-        """Whether some node reads a whole axis."""
         return any(any(axis.is_global) for axis in self.fields)
 
     @property
@@ -232,7 +225,6 @@ class General:
         return self.compiled.per_axis(lambda axis: solve(self.compiled, axis, source, self.fields[axis]))
 
     def seen(self, node: Hashable) -> Seen:
-        """Return what is found of a node."""
         v = self.layers.id_of(node)
         field = tuple(axis.field(v) for axis in self.fields)
         by_size: tuple[BySize | None, ...] = ()
@@ -253,22 +245,18 @@ class General:
         return None
 
     def may_be_global(self, nodes: Collection[Hashable]) -> bool:
-        """Return whether one of ``nodes`` may read a whole axis."""
         ids = [self.layers.id_of(node) for node in nodes]
         return any(fields.is_global[v] for fields in self.fields for v in ids)
 
     def may_add_nothing(self) -> bool:
-        """Return whether some convolution may add no context, as the fields of all paths to it exceed the image."""
         return productivity.may_exceed(self.compiled, self.fields, self.source_id)
 
     def extremes(self) -> list[Extremes]:
-        """Return the smallest and largest fields of the paths to every node, one entry per axis."""
         from rfgraph.questions import paths
 
         return self.compiled.per_axis(lambda axis: paths.extremes(self.compiled, axis, self.source_id))
 
     def numbers(self) -> Numbers:
-        """Return size, stride and padding of all fields as arrays."""
         from rfgraph.fast.field_arrays import of_fields  # numpy is imported when it is first needed
 
         return of_fields(tuple(self.nodes), self.axes, self.fields)
@@ -283,22 +271,18 @@ class Walked:
 
     @property
     def name(self) -> str:
-        """Name of the network."""
         return self.plain.name
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Names of its spatial axes."""
         return self.plain.axes
 
     @property
     def nodes(self) -> Sequence[Hashable]:
-        """Its nodes, in topological order."""
         return self.plain.nodes
 
     @property
     def known(self) -> Collection[Hashable]:
-        """Its nodes, to be looked up."""
         return self.plain.states
 
     @property
@@ -313,12 +297,10 @@ class Walked:
 
     @cached_property
     def layers(self) -> OrderedNetwork:
-        """The network, checked."""
         return self.plain.layers()
 
     @cached_property
     def sizes(self) -> list[tuple[Size, ...]]:
-        """The size of every node's map on every axis, [V][A]."""
         return self.plain.sizes()
 
     @cached_property
@@ -329,7 +311,6 @@ class Walked:
 
     @property
     def has_global(self) -> bool:
-        """Whether some node reads a whole axis."""
         return self.plain.has_global
 
     @property
@@ -348,7 +329,6 @@ class Walked:
         return self.plain.reads_all
 
     def seen(self, node: Hashable) -> Seen:
-        """Return what is found of a node."""
         if self.plain.by_residue or not self.plain.has_no_holes:
             return self.general.seen(node)
         map_size, is_global = self.plain.map_size(node), self.plain.is_global(node)
@@ -358,7 +338,6 @@ class Walked:
         return Seen(self.plain.kind(node), map_size, self.plain.field(node), is_global, (), beyond)
 
     def misaligned(self, modes: Sequence[Mode]) -> list[Finding]:
-        """Return what does not line up, merge by merge."""
         if "causal" in modes:
             return self.general.misaligned(modes)
         if not self.plain.misaligned:
@@ -405,15 +384,12 @@ class Walked:
         return any(any(self.plain.is_global(node)) for node in nodes)
 
     def may_add_nothing(self) -> bool:
-        """Return whether some convolution may add no context, as the fields of all paths to it exceed the image."""
         return self.plain.may_add_nothing()
 
     def extremes(self) -> list[Extremes]:
-        """Return the smallest and largest fields of the paths to every node, one entry per axis."""
         return (None if self.plain.by_residue else self.plain.extremes()) or self.general.extremes()
 
     def numbers(self) -> Numbers:
-        """Return size, stride and padding of all fields as arrays."""
         return self.general.numbers() if self.plain.by_residue else self.plain.numbers()
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import pairwise
 from math import gcd, lcm
 from typing import Literal, NoReturn
@@ -553,6 +553,19 @@ FUTURE = _make("future", _POINT, 1, False, True, "")
 FULL = _make("full", (), 0, False, True, "")
 #: Reads nothing: neutral for ``hull``, absorbing for ``through``.
 EMPTY = _make("empty", (None,), 1, False, True, "")
+
+
+def composed(windows: Sequence[Window]) -> Window:
+    """Return what the first of some windows reads through the second, that through the third, and so on.
+
+    They are composed from the last, as a pass over a network does.
+
+    Examples
+    --------
+    >>> composed([Window(3, 2, 1), Window(5)]), composed([]) == IDENTITY
+    (Window(size=7, stride=2, padding=1), True)
+    """
+    return reduce(lambda inner, outer: outer.through(inner), reversed(windows), IDENTITY)
 
 
 _TOO_LARGE = Window.unknown("its stride has more than 3000 digits")

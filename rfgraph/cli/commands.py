@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rfgraph.cli.asked import analyzed, from_end, input_sizes, loaded, modes_of, named, settings_of, settled, written
 from rfgraph.cli.checks import CLEAN, FOUND, WAYS_OUT, check
 from rfgraph.cli.edits import annotate, repair
-from rfgraph.errors import MissingExtraError, RFGraphError
+from rfgraph.errors import Needed, RFGraphError
 
 if TYPE_CHECKING:
     from rfgraph.present.rows import View
@@ -113,11 +113,7 @@ def _trace(options: argparse.Namespace) -> tuple[View, int]:
 
     graph = loaded(options)
     traced = trace(
-        graph,
-        named(graph, options.output),
-        input_sizes(options, graph),
-        dict(options.treat),
-        options.batch_norm,
+        graph, named(graph, options.output), input_sizes(options, graph), dict(options.treat), options.batch_norm
     )
     return TraceView(traced, str(graph.graph.get("name") or options.model), options.model), CLEAN
 
@@ -313,12 +309,8 @@ _FILES = ("model", "models", "output_file", "designs", "images", "image")
 
 
 def _completion(options: argparse.Namespace) -> tuple[File, int]:
-    try:
+    with Needed("shtab", "completion", "'rfgraph[completion]'"):
         import shtab
-    except ModuleNotFoundError as error:
-        if error.name != "shtab":
-            raise
-        raise MissingExtraError("completion needs shtab: pip install 'rfgraph[completion]'") from error
     from rfgraph.cli.options import COMMANDS as ALL
     from rfgraph.cli.options import parser
 

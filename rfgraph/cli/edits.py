@@ -139,12 +139,10 @@ def _is_network(model: str) -> bool:
 
 
 def _origins() -> Origins:
-    from rfgraph.errors import MissingExtraError
+    from rfgraph.errors import Needed
 
-    try:
+    with Needed("onnx", "reading .onnx files", "'rfgraph[onnx]'"):
         from rfgraph.importers.onnx.reader import Origins
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("reading .onnx files needs onnx: pip install 'rfgraph[onnx]'") from error
     return Origins()
 
 

@@ -21,6 +21,8 @@ CI_FORMS = ("concise", "github", "sarif", "junit")
 #: Shells that are served.
 SHELLS = ("bash", "zsh", "fish")
 Options = Callable[[argparse.ArgumentParser], None]
+#: Reads the text of a value.
+Read = Callable[[str], Any]
 
 
 class Command(NamedTuple):
@@ -139,6 +141,21 @@ def parser(arguments: Sequence[str]) -> _Parser:
     return parser
 
 
+def _flag(command: argparse.ArgumentParser, name: str, about: str) -> None:
+    command.add_argument(name, action="store_true", help=about)
+
+
+def _value(
+    command: argparse.ArgumentParser, name: str, kind: str, about: str, read: Read | None = None, default: Any = None
+) -> None:
+    command.add_argument(name, metavar=kind, help=about, type=read or str, default=default)
+
+
+def _values(command: argparse.ArgumentParser, name: str, kind: str, about: str, read: Read | None = None) -> None:
+    """Add an option that may be given several times."""
+    command.add_argument(name, metavar=kind, help=about, type=read or str, action="append", default=[])
+
+
 def _remarks(command: argparse.ArgumentParser) -> None:
     """Add what is said on the standard error besides the answer."""
     command.add_argument("-q", "--quiet", action="store_true", help="show no progress")
@@ -152,26 +169,26 @@ def _summary_options(summary: argparse.ArgumentParser) -> None:
     _measured(summary)
     _alignment(summary)
     _policy(summary)
-    summary.add_argument(
+    _flag(
+        summary,
         "--all",
-        action="store_true",
-        help="show layers that do not depend on the source too, and on a terminal those that change none of n, r, S, P",
+        "show layers that do not depend on the source too, and on a terminal those that change none of n, r, S, P",
     )
-    summary.add_argument(
+    _value(
+        summary,
         "--depth",
-        metavar="N",
-        type=values.natural,
-        help="show modules that lie inside N others as one row; 0 folds all (default: every layer is shown)",
+        "N",
+        "show modules that lie inside N others as one row; 0 folds all (default: every layer is shown)",
+        values.natural,
     )
-    summary.add_argument(
+    _value(
+        summary,
         "--columns",
-        metavar="NAMES",
-        type=values.entries,
-        help="columns to show, in their order, as layer,r,S,MACs (default: what is known, on a terminal what fits)",
+        "NAMES",
+        "columns to show, in their order, as layer,r,S,MACs (default: what is known, on a terminal what fits)",
+        values.entries,
     )
-    summary.add_argument(
-        "--effective", action="store_true", help="show how far the gradient of each layer is spread, at random weights"
-    )
+    _flag(summary, "--effective", "show how far the gradient of each layer is spread, at random weights")
 
 
 def _check_options(check: argparse.ArgumentParser) -> None:
@@ -179,20 +196,15 @@ def _check_options(check: argparse.ArgumentParser) -> None:
     _measured(check)
     _alignment(check)
     _policy(check)
-    check.add_argument(
-        "--all",
-        action="store_true",
-        help="show every note and every accepted finding in full, not the first few of each rule",
-    )
-    check.add_argument(
-        "--causal", metavar="AXIS", help="what looks ahead along this axis is a finding too (RF010), as for streaming"
-    )
+    _flag(check, "--all", "show every note and every accepted finding in full, not the first few of each rule")
+    _value(check, "--causal", "AXIS", "what looks ahead along this axis is a finding too (RF010), as for streaming")
     check.add_argument("--fail-on", choices=SEVERITIES, help="exit 1 from this severity up (default: warning)")
-    check.add_argument("--exit-zero", action="store_true", help="exit 0 whatever is found; 2 where a model is not read")
-    check.add_argument(
+    _flag(check, "--exit-zero", "exit 0 whatever is found; 2 where a model is not read")
+    _value(
+        check,
         "--baseline",
-        metavar="FILE",
-        help="what was found before (the JSON of an earlier check) is accepted, so that only what is new fails",
+        "FILE",
+        "what was found before (the JSON of an earlier check) is accepted, so that only what is new fails",
     )
 
 
@@ -202,17 +214,18 @@ def _rule_options(rule: argparse.ArgumentParser) -> None:
 
 def _diff_options(diff: argparse.ArgumentParser) -> None:
     _model(diff)
-    diff.add_argument("other", metavar="OTHER", help="the model that it is compared with: another version, or format")
+    _value(diff, "other", "OTHER", "the model that it is compared with: another version, or format")
     _measured(diff)
     _alignment(diff)
-    diff.add_argument(
+    _value(
+        diff,
         "--tolerate",
-        metavar="PIXELS",
-        type=values.natural,
+        "PIXELS",
+        "pixels by which n, r, P and centres of a layer may differ (default: 0)",
+        values.natural,
         default=0,
-        help="pixels by which n, r, P and centres of a layer may differ (default: 0)",
     )
-    diff.add_argument("--all", action="store_true", help="show each layer that differs, on a terminal too")
+    _flag(diff, "--all", "show each layer that differs, on a terminal too")
 
 
 def _sizes_options(sizes: argparse.ArgumentParser) -> None:
@@ -224,43 +237,34 @@ def _sizes_options(sizes: argparse.ArgumentParser) -> None:
 
 def _region_options(region: argparse.ArgumentParser) -> None:
     _model(region)
-    region.add_argument("layer", metavar="LAYER", help="name of a node")
-    region.add_argument(
-        "index", metavar="INDEX", type=values.index, help="its feature, one entry per axis: 3,5; -1 is the last"
-    )
+    _value(region, "layer", "LAYER", "name of a node")
+    _value(region, "index", "INDEX", "its feature, one entry per axis: 3,5; -1 is the last", values.index)
     _measured(region)
 
 
 def _trace_options(trace: argparse.ArgumentParser) -> None:
     _model(trace)
     _input_size(trace)
-    trace.add_argument("--output", metavar="NAME", help="the node to trace (default: the output, if there is one)")
+    _value(trace, "--output", "NAME", "the node to trace (default: the output, if there is one)")
 
 
 def _tile_options(tile: argparse.ArgumentParser) -> None:
     _model(tile)
     _measured(tile)
-    tile.add_argument("--layer", metavar="NAME", help="the output that is put together (default: the only one)")
-    tile.add_argument(
-        "--tile",
-        metavar="SIZE",
-        type=values.pixels,
-        action="append",
-        default=[],
-        help="pixels of a tile: 512, or 512x256",
-    )
-    tile.add_argument("--overlap", metavar="SIZE", type=values.pixels, help="pixels that tiles share at least")
-    tile.add_argument("--memory", metavar="BYTES", type=values.natural, help="what the feature maps of a tile may take")
+    _value(tile, "--layer", "NAME", "the output that is put together (default: the only one)")
+    _values(tile, "--tile", "SIZE", "pixels of a tile: 512, or 512x256", values.pixels)
+    _value(tile, "--overlap", "SIZE", "pixels that tiles share at least", values.pixels)
+    _value(tile, "--memory", "BYTES", "what the feature maps of a tile may take", values.natural)
 
 
 def _latency_options(latency: argparse.ArgumentParser) -> None:
     _model(latency)
     _measured(latency)
-    latency.add_argument("--layer", metavar="NAME", help="the output (default: the only one)")
-    latency.add_argument("--axis", metavar="NAME", help="the axis that is streamed (default: the first)")
-    latency.add_argument("--sample-rate", metavar="HZ", type=values.natural, help="samples per second")
-    latency.add_argument("--chunk", metavar="N", type=values.natural, help="samples that come at once")
-    latency.add_argument("--max-ms", metavar="MS", type=float, help="exit 1 where the latency is above it")
+    _value(latency, "--layer", "NAME", "the output (default: the only one)")
+    _value(latency, "--axis", "NAME", "the axis that is streamed (default: the first)")
+    _value(latency, "--sample-rate", "HZ", "samples per second", values.natural)
+    _value(latency, "--chunk", "N", "samples that come at once", values.natural)
+    _value(latency, "--max-ms", "MS", "exit 1 where the latency is above it", float)
 
 
 def _output(command: argparse.ArgumentParser, more: Sequence[str] = ()) -> None:
@@ -273,11 +277,12 @@ def _draw_options(draw: argparse.ArgumentParser) -> None:
     _model(draw)
     _measured(draw)
     _alignment(draw)
-    draw.add_argument(
+    _value(
+        draw,
         "--depth",
-        metavar="N",
-        type=values.natural,
-        help="draw modules that lie inside N others as one box; 0 folds all (default: every node is shown)",
+        "N",
+        "draw modules that lie inside N others as one box; 0 folds all (default: every node is shown)",
+        values.natural,
     )
 
 
@@ -285,9 +290,7 @@ def _report_options(report: argparse.ArgumentParser) -> None:
     _model(report)
     _measured(report)
     _alignment(report)
-    report.add_argument(
-        "--sample-rate", metavar="HZ", type=values.natural, help="samples per second, for the latency in ms"
-    )
+    _value(report, "--sample-rate", "HZ", "samples per second, for the latency in ms", values.natural)
 
 
 def _edited(command: argparse.ArgumentParser) -> None:
@@ -295,7 +298,7 @@ def _edited(command: argparse.ArgumentParser) -> None:
         "--format", choices=("table", "json"), default="table", help="of what is shown (default: table)"
     )
     command.add_argument("-o", dest="result_file", metavar="FILE", required=True, help="the file to write")
-    command.add_argument("--overwrite", action="store_true", help="write FILE though it is the model itself")
+    _flag(command, "--overwrite", "write FILE though it is the model itself")
     command.set_defaults(output_file=None)
 
 
@@ -310,14 +313,8 @@ def _repair_options(repair: argparse.ArgumentParser) -> None:
     _measured(repair)
     _alignment(repair)
     _policy(repair)
-    repair.add_argument("--causal", metavar="AXIS", help="make what looks ahead along this axis causal (RF010)")
-    repair.add_argument(
-        "--node",
-        metavar="PATTERN",
-        action="append",
-        default=[],
-        help="repair findings at these nodes alone; several may be given (default: all)",
-    )
+    _value(repair, "--causal", "AXIS", "make what looks ahead along this axis causal (RF010)")
+    _values(repair, "--node", "PATTERN", "repair findings at these nodes alone; several may be given (default: all)")
 
 
 def _made(command: argparse.ArgumentParser, forms: Sequence[str]) -> None:
@@ -332,32 +329,29 @@ def _model(command: argparse.ArgumentParser, several: bool = False) -> None:
     if several:
         command.add_argument("models", metavar="MODEL", nargs="+", help=f"{descriptions.MODEL}; {descriptions.MODELS}")
     else:
-        command.add_argument("model", metavar="MODEL", help=descriptions.MODEL)
-    command.add_argument(
+        _value(command, "model", "MODEL", descriptions.MODEL)
+    _values(
+        command,
         "--treat",
-        metavar="PATTERN=HOW",
-        type=values.treatment,
-        action="append",
-        default=[],
-        help="what nodes read whose name or op fits the pattern: identity (their own position), global (the whole map) "
+        "PATTERN=HOW",
+        "what nodes read whose name or op fits the pattern: identity (their own position), global (the whole map) "
         "or cut (nothing); several patterns may be given, of which the first that fits counts",
+        values.treatment,
     )
-    command.add_argument(
+    _values(
+        command,
         "--axes",
-        metavar="[NAME:]AXES",
-        type=values.axes,
-        action="append",
-        default=[],
-        help="which dimensions of an input are spatial, where the model does not tell: a letter for each that is an "
+        "[NAME:]AXES",
+        "which dimensions of an input are spatial, where the model does not tell: a letter for each that is an "
         "axis and a dot for any other, as in 'image: ..HW'; without a name, of all inputs",
+        values.axes,
     )
-    command.add_argument(
+    _values(
+        command,
         "--set-input",
-        metavar="NAME=VALUE",
-        type=values.setting,
-        action="append",
-        default=[],
-        help="what an input of a model file holds, as sr=16000; of the branches that it decides only one is left",
+        "NAME=VALUE",
+        "what an input of a model file holds, as sr=16000; of the branches that it decides only one is left",
+        values.setting,
     )
     command.add_argument(
         "--batch-norm",
@@ -368,14 +362,13 @@ def _model(command: argparse.ArgumentParser, several: bool = False) -> None:
 
 
 def _input_size(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+    _values(
+        command,
         "--input-size",
-        metavar="SIZE",
-        type=values.size,
-        action="append",
-        default=[],
-        help="size of the input in pixels: 224, or one per axis as 224x320 (y before x); a full shape as 1,3,224,320; "
+        "SIZE",
+        "size of the input in pixels: 224, or one per axis as 224x320 (y before x); a full shape as 1,3,224,320; "
         "NAME=224, once per input, where inputs differ",
+        values.size,
     )
 
 
@@ -385,14 +378,15 @@ def _measured(command: argparse.ArgumentParser) -> None:
 
 
 def _source(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--source", metavar="NAME", help="node to measure from (default: the input, if there is one)")
+    _value(command, "--source", "NAME", "node to measure from (default: the input, if there is one)")
 
 
 def _alignment(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+    _value(
+        command,
         "--alignment",
-        metavar="MODE",
-        help="what lines up: center, causal (branches end at the same index), or auto (default: centres, but what is "
+        "MODE",
+        "what lines up: center, causal (branches end at the same index), or auto (default: centres, but what is "
         "causal on purpose is a note); one for all axes or one per axis as causal,center",
     )
 
@@ -400,24 +394,20 @@ def _alignment(command: argparse.ArgumentParser) -> None:
 def _sweep_options(sweep: argparse.ArgumentParser) -> None:
     _model(sweep)
     choice = "PATTERN.ATTRIBUTE=VALUES"
-    sweep.add_argument(
-        "--set", metavar=choice, action="append", default=[], help="values that all nodes that fit take together"
-    )
-    sweep.add_argument(
-        "--each", metavar=choice, action="append", default=[], help="values that each node that fits takes on its own"
-    )
-    sweep.add_argument("--designs", metavar="FILE", help="JSON: a list of designs, or a mapping from keys to values")
-    sweep.add_argument("--sample", metavar="N", type=values.natural, help="look at N designs drawn at random")
-    sweep.add_argument("--seed", metavar="N", type=values.natural, default=0, help="which sample (default: 0)")
-    sweep.add_argument("--where", metavar="CONDITION", help="which designs to keep, as 'r >= 256 and aligned'")
-    sweep.add_argument("--best", metavar="COST", help="keep those of least cost, sorted, as macs or parameters")
-    sweep.add_argument("--keep", metavar="N", type=values.natural, help="how many --best keeps (default: 10)")
+    _values(sweep, "--set", choice, "values that all nodes that fit take together")
+    _values(sweep, "--each", choice, "values that each node that fits takes on its own")
+    _value(sweep, "--designs", "FILE", "JSON: a list of designs, or a mapping from keys to values")
+    _value(sweep, "--sample", "N", "look at N designs drawn at random", values.natural)
+    _value(sweep, "--seed", "N", "which sample (default: 0)", values.natural, default=0)
+    _value(sweep, "--where", "CONDITION", "which designs to keep, as 'r >= 256 and aligned'")
+    _value(sweep, "--best", "COST", "keep those of least cost, sorted, as macs or parameters")
+    _value(sweep, "--keep", "N", "how many --best keeps (default: 10)", values.natural)
     sweep.add_argument("--node", metavar="NAME", action="append", help="a node to tell of (default: the outputs)")
     _measured(sweep)
     _alignment(sweep)
-    sweep.add_argument("--to", metavar="FOLDER", help="write results there in chunks; run again to go on after a stop")
+    _value(sweep, "--to", "FOLDER", "write results there in chunks; run again to go on after a stop")
     sweep.add_argument("--to-format", choices=("npz", "parquet"), default="npz", help="what chunks are (default: npz)")
-    sweep.add_argument("--jobs", metavar="N", type=int, help="chunks to do at once; -1 for one per core (needs joblib)")
+    _value(sweep, "--jobs", "N", "chunks to do at once; -1 for one per core (needs joblib)", int)
 
 
 def _policy(command: argparse.ArgumentParser) -> None:
@@ -435,51 +425,45 @@ def _policy(command: argparse.ArgumentParser) -> None:
         action="extend",
         help="rules that are not looked at, though selected",
     )
-    command.add_argument(
+    _values(
+        command,
         "--accept",
-        metavar="RULE:NODE",
-        action="append",
-        default=[],
-        help="findings that are known and accepted: they are shown as such and do not fail a check; NODE may be a "
+        "RULE:NODE",
+        "findings that are known and accepted: they are shown as such and do not fail a check; NODE may be a "
         "pattern, as RF002:block*/add",
     )
 
 
 def _field_options(field: argparse.ArgumentParser) -> None:
     _model(field)
-    field.add_argument("layer", metavar="LAYER", help="name of a node")
-    field.add_argument(
-        "--index", metavar="INDEX", type=values.index, help="its feature, as 3,5 or -1,-1 (default: the middle one)"
-    )
-    field.add_argument(
+    _value(field, "layer", "LAYER", "name of a node")
+    _value(field, "--index", "INDEX", "its feature, as 3,5 or -1,-1 (default: the middle one)", values.index)
+    _values(
+        field,
         "--weights",
-        metavar="[PATTERN=]WEIGHTS",
-        type=values.weights,
-        action="append",
-        default=[],
-        help="random (default), uniform, corners or outside-large; for some layers alone as 'conv*=random', or their "
+        "[PATTERN=]WEIGHTS",
+        "random (default), uniform, corners or outside-large; for some layers alone as 'conv*=random', or their "
         "taps as 'blur=1,2,1', others being uniform then",
+        values.weights,
     )
-    field.add_argument("--measured", action="store_true", help="run the model too (.onnx, .keras), beside the theory")
-    field.add_argument("--images", metavar="DIR", help="images to run it on (default: random ones)")
-    field.add_argument(
-        "--samples", metavar="N", type=values.natural, default=20, help="gradients to take (default: 20)"
-    )
-    field.add_argument("--gate", metavar="SHARE", type=float, default=0.5, help="of values past a ReLU (default: 0.5)")
-    field.add_argument("--skip", metavar="FACTOR", type=float, default=1.0, help="of skip connections (default: 1)")
+    _flag(field, "--measured", "run the model too (.onnx, .keras), beside the theory")
+    _value(field, "--images", "DIR", "images to run it on (default: random ones)")
+    _value(field, "--samples", "N", "gradients to take (default: 20)", values.natural, default=20)
+    _value(field, "--gate", "SHARE", "of values past a ReLU (default: 0.5)", float, default=0.5)
+    _value(field, "--skip", "FACTOR", "of skip connections (default: 1)", float, default=1.0)
     _measured(field)
 
 
 def _strongest_options(strongest: argparse.ArgumentParser) -> None:
-    strongest.add_argument("model", metavar="MODEL", help="a model that can be run: an .onnx or .keras file")
-    strongest.add_argument("image", metavar="IMAGE", help="an image, scaled to 0 to 1, or an .npy array [C, *axes]")
-    strongest.add_argument("layer", metavar="LAYER", help="name of a node, or of a layer of Keras")
-    strongest.add_argument("--channel", metavar="N", type=values.natural, help="the channel to look at (default: all)")
-    strongest.add_argument("--top", metavar="N", type=values.natural, default=5, help="how many features (default: 5)")
+    _value(strongest, "model", "MODEL", "a model that can be run: an .onnx or .keras file")
+    _value(strongest, "image", "IMAGE", "an image, scaled to 0 to 1, or an .npy array [C, *axes]")
+    _value(strongest, "layer", "LAYER", "name of a node, or of a layer of Keras")
+    _value(strongest, "--channel", "N", "the channel to look at (default: all)", values.natural)
+    _value(strongest, "--top", "N", "how many features (default: 5)", values.natural, default=5)
 
 
 def _zoo_options(zoo: argparse.ArgumentParser) -> None:
-    zoo.add_argument("--accuracy", action="store_true", help="show published accuracy beside r and MACs instead")
+    _flag(zoo, "--accuracy", "show published accuracy beside r and MACs instead")
 
 
 def _completion_options(completion: argparse.ArgumentParser) -> None:

@@ -20,18 +20,18 @@ def lines(package: str = "rfgraph") -> list[str]:
         requirements = []
     for requirement in requirements:
         name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
-        found = re.search(r"""extra == ['"]([\w.-]+)['"]""", requirement)
-        if found is None:
+        extra = re.search(r"""extra == ['"]([\w.-]+)['"]""", requirement)
+        if extra is None:
             needed.append(name)
-        elif found[1] not in WORKSHOP and name != package:
-            extras.setdefault(found[1], []).append(name)
+        elif extra[1] not in WORKSHOP and name != package:
+            extras.setdefault(extra[1], []).append(name)
     told = [("python", platform.python_version())]
     told += [(name, _version(name) or "not installed") for name in needed]
-    for extra, names in extras.items():
+    for kind, names in extras.items():
         versions = {name: _version(name) for name in names}
         there = [f"{name} {version}" for name, version in versions.items() if version]
         missing = len(there) < len(versions)
-        told.append((f"[{extra}]", ", ".join(there + ["not installed" if not there else "the rest not"] * missing)))
+        told.append((f"[{kind}]", ", ".join(there + ["not installed" if not there else "the rest not"] * missing)))
     wide = max(len(name) for name, _ in told)
     return [f"  {name:<{wide}}  {version}" for name, version in told]
 

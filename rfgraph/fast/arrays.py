@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from rfgraph.algebra.window import EMPTY, IDENTITY, MAX_PERIOD, Window
-from rfgraph.errors import AttributeValueError, CycleError, GraphError, MissingExtraError
+from rfgraph.errors import AttributeValueError, CycleError, GraphError, Needed
 from rfgraph.frozen import dataclass
 from rfgraph.passes.fold import Domain, folded
 
@@ -189,13 +189,9 @@ def solve_arrays(
 def _solved(
     starts: Integers, tails: Integers, ops: Integers, windows: Sequence[Sequence[Window]], source: int
 ) -> ArrayFields:
-    try:
+    with Needed("numba", "a network as arrays", "'rfgraph[fast]'"):
         from rfgraph.fast import kernels as jit
         from rfgraph.fast import renumbering as nearby
-    except ModuleNotFoundError as error:
-        if error.name != "numba":
-            raise
-        raise MissingExtraError("networks as arrays need numba: pip install 'rfgraph[fast]'") from error
     phases = lcm(*(window.period for row in windows for window in row))
     run, given, old = jit.in_order, (starts[:-1], starts[1:], tails, ops, source), None
     integers: Any = np.int32  # half the memory, and so half the time, of what most networks would need
@@ -218,12 +214,7 @@ def _solved(
             if old is not None:
                 del given  # memory that is not needed any more
                 fields, state = nearby.put_back(old, fields, state, len(ops))
-            if len(distinct) == 1:
-                of_axis = np.broadcast_to(fields, (len(ops), len(alike), fields.shape[2]))  # no memory of its own
-            else:
-                of_axis = fields if distinct == alike else fields[:, [distinct.index(axis) for axis in alike]]
-            first, last = of_axis[..., :phases], of_axis[..., phases : 2 * phases]
-            return ArrayFields(phases, first, last, of_axis[..., 2 * phases], state)
+            return _by_axis(fields, state, phases, distinct, alike)
         del fields, state  # before others take their place
         v = v if old is None else old[v]
         if ended == jit.OVERFLOW:
@@ -240,6 +231,16 @@ def _solved(
         else:
             raise GraphError(f"node {v}: its inputs, or its op {ops[v]}, are out of range")
     raise AttributeValueError(f"upsampling makes more than the {MAX_PERIOD} output phases that are followed")
+
+
+def _by_axis(fields: Any, state: Any, phases: int, distinct: list[int], alike: list[int]) -> ArrayFields:
+    """Return the fields along all axes, of which those ``alike`` one of ``distinct`` were worked out with it."""
+    if len(distinct) == 1:
+        of_axis = np.broadcast_to(fields, (len(fields), len(alike), fields.shape[2]))  # no memory of its own
+    else:
+        of_axis = fields if distinct == alike else fields[:, [distinct.index(axis) for axis in alike]]
+    first, last = of_axis[..., :phases], of_axis[..., phases : 2 * phases]
+    return ArrayFields(phases, first, last, of_axis[..., 2 * phases], state)
 
 
 def _far(window: Window) -> bool:

@@ -23,18 +23,12 @@ _LARGE = 1 << 62
 
 
 def of_states(
-    axes: tuple[str, ...],
-    nodes: tuple[Hashable, ...],
-    states: Collection[int],
-    strides: IntegerArray,
-    lanes: Lanes,
+    axes: tuple[str, ...], nodes: tuple[Hashable, ...], states: Collection[int], strides: IntegerArray, lanes: Lanes
 ) -> Numbers:
     """Return the numbers of a plain network.
 
     Parameters
     ----------
-    axes, nodes
-        Their names.
     states
         One integer for each node.
     strides
@@ -63,8 +57,6 @@ def of_fields(nodes: tuple[Hashable, ...], axes: tuple[str, ...], fields: Sequen
 
     Parameters
     ----------
-    nodes, axes
-        Names.
     fields
         Fields of all nodes, one entry per axis.
     """

@@ -655,13 +655,7 @@ class Table:
         return covered
 
     def compared(self, one: Shape, other: Shape, before: int, last: int) -> Comparison:
-        """Return how two branches lie to each other by their centres alone: ``rfgraph.algebra.alignment.compare``.
-
-        Parameters
-        ----------
-        one, other, before, last
-            As for ``rfgraph.fast.shapes.covering``.
-        """
+        """Return how two branches lie to each other by their centres alone: ``rfgraph.algebra.alignment.compare``."""
         key = one, other, before, last
         comparison = self.comparisons.get(key)
         if comparison is None:

@@ -72,8 +72,6 @@ class Apart(NamedTuple):
 
         Parameters
         ----------
-        mode, stacked
-            As for ``verdict``.
         from_fork
             Returns what both branches read of the node where they part.
         """

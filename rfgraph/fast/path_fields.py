@@ -20,11 +20,7 @@ Lengths = tuple[int, int]
 
 
 def path_fields(
-    table: Table,
-    specs: Sequence[int],
-    tails: Sequence[Sequence[int]],
-    sizes: Sequence[tuple[Size, ...]],
-    axis: int,
+    table: Table, specs: Sequence[int], tails: Sequence[Sequence[int]], sizes: Sequence[tuple[Size, ...]], axis: int
 ) -> list[Lengths | None]:
     """Return the sizes of the narrowest and of the widest field of a path, [V]; ``None`` where no path has one.
 

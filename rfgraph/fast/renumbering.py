@@ -102,8 +102,6 @@ def _explore(tails: Any, records: Any, rows: Any, old: Any, near: Any) -> Any:
 
     Parameters
     ----------
-    tails, records
-        The network.
     rows
         Where the inputs of each new id begin and end, and its op, to be filled; zeros.
     old

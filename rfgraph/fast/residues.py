@@ -86,13 +86,13 @@ def sizes_made(op: Op, size: int, sizes: MapSizes) -> tuple[int, MapSizes]:
     pixels = together(sizes.cycle(step))
     if not more:
         raise NotPlainError("its map does not grow with the input")
-    read = [size + offset for offset in sizes.over(pixels)]
-    made = [op.size((one,)) or 0 for one in read]
-    first = made[0]
-    if min(made) < 1 or min(read) < op.settles_at + step:
+    before = [size + offset for offset in sizes.over(pixels)]
+    after = [op.size((one,)) or 0 for one in before]
+    first = after[0]
+    if min(after) < 1 or min(before) < op.settles_at + step:
         raise NotPlainError("its map follows no rule at large sizes")
     growth = sizes.growth * (pixels // len(sizes.offsets)) // step * more
-    return first, MapSizes(tuple([one - first for one in made]), growth)
+    return first, MapSizes(tuple([one - first for one in after]), growth)
 
 
 def sizes_met(one: MapSizes, other: MapSizes) -> MapSizes:

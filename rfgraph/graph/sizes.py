@@ -22,8 +22,6 @@ def infer(layers: OrderedNetwork, input_size: InputSize = None) -> list[tuple[Si
 
     Parameters
     ----------
-    layers
-        The network.
     input_size
         Size of its inputs in pixels; takes the place of the ``size`` their nodes state.
 

@@ -11,13 +11,14 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from rfgraph.errors import MissingExtraError, ModelFileError
+from rfgraph.errors import ModelFileError, Needed
 from rfgraph.frozen import dataclass
 from rfgraph.graph.network import Network
 from rfgraph.importers.garbage import uncollected
@@ -96,11 +97,10 @@ def load(
     if reader not in SETTABLE:
         _refuse_inputs(text, inputs)
     with uncollected():
+        more: dict[str, Any] = {"inputs": inputs} if inputs else {}
         if origins is not None and reader is _onnx:
-            return _onnx(text, treat, input_size, inputs, axes, origins)
-        if not inputs:
-            return reader(text, treat, input_size, axes=axes)
-        return reader(text, treat, input_size, inputs=inputs, axes=axes)
+            more["origins"] = origins
+        return reader(text)(treat, input_size, axes=axes, **more)
 
 
 def _refuse_inputs(target: str, inputs: Mapping[str, Any] | None) -> None:
@@ -218,7 +218,11 @@ def _zoo(name: str) -> nx.DiGraph[Any]:
     return graph
 
 
-def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
+#: Reads a file, and returns what makes its network: ``(treat, input_size, axes=)``, of some formats ``inputs=`` too.
+Reader = Callable[[str], Callable[..., "nx.DiGraph[Any]"]]
+
+
+def _json(path: str) -> Callable[..., nx.DiGraph[Any]]:
     """Read JSON as what it holds: a model of TensorFlow.js, the config of a Keras model, or a network of our own."""
     from rfgraph.importers import node_link
 
@@ -231,67 +235,43 @@ def _json(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axe
         )
         from rfgraph.importers.lowering.lower import lower_for
 
-        return lower_for(reader.programs_of(path, data), treat, input_size, axes=axes)
+        return partial(lower_for, reader.programs_of(path, data))
     if "modelTopology" in entries or {"class_name", "config"} <= entries.keys():
-        return _config(lambda config: config.of_json(path, topology), treat, input_size, axes)
-    return stated(node_link.graph_of(data, path), axes)
+        return _config(lambda config: config.of_json(path, topology))
+    return lambda treat, input_size, axes: stated(node_link.graph_of(data, path), axes)
 
 
-def _onnx(
-    path: str,
-    treat: Mapping[str, str] | None,
-    input_size: InputSize,
-    inputs: Mapping[str, Any] | None = None,
-    axes: Axes | None = None,
-    origins: Origins | None = None,
-) -> nx.DiGraph[Any]:
-    onnx = _needing("onnx", "rfgraph.importers.onnx.reader", "reading .onnx files")
-    graph: nx.DiGraph[Any] = onnx.graph_of(path, treat, input_size, inputs, axes, origins)
-    return graph
+def _onnx(path: str) -> Callable[..., nx.DiGraph[Any]]:
+    return partial(_needing("onnx", "rfgraph.importers.onnx.reader", "reading .onnx files").graph_of, path)
 
 
-def _pt2(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
+def _pt2(path: str) -> Callable[..., nx.DiGraph[Any]]:
     from rfgraph.importers.torch import reader as aten
     from rfgraph.importers.torch import saved as exported
 
-    return aten.lowered(exported.read(path), treat, input_size, axes=axes)
+    return partial(aten.lowered, exported.read(path))
 
 
-def _keras(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
-    return _config(lambda config: config.read(path), treat, input_size, axes)
-
-
-def _hdf5(path: str, treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None) -> nx.DiGraph[Any]:
-    return _config(lambda config: config.read_hdf5(path), treat, input_size, axes)
-
-
-def _config(
-    read: Callable[[Any], Any], treat: Mapping[str, str] | None, input_size: InputSize, axes: Axes | None
-) -> nx.DiGraph[Any]:
-    """Return the network of the Keras model that ``read`` gets from what reads its configs."""
+def _config(read: Callable[[Any], Any]) -> Callable[..., nx.DiGraph[Any]]:
+    """Read the Keras model that ``read`` gets from what reads its configs."""
     from rfgraph.importers.keras import config
     from rfgraph.importers.keras.reader import lowered
 
-    return lowered(read(config), treat, input_size, axes=axes)
+    return partial(lowered, read(config))
 
 
-Reader = Callable[..., "nx.DiGraph[Any]"]
+def _hdf5(path: str) -> Callable[..., nx.DiGraph[Any]]:
+    return _config(lambda config: config.read_hdf5(path))
 
 
 def _reading(module: str, package: str = "", what: str = "", extra: str = "") -> Reader:
     """Return what reads files by a module of rfgraph, which imports ``package``, for ``what``, if it needs one."""
 
-    def read(
-        path: str,
-        treat: Mapping[str, str] | None,
-        input_size: InputSize,
-        inputs: Mapping[str, Any] | None = None,
-        axes: Axes | None = None,
-    ) -> nx.DiGraph[Any]:
+    def read(path: str) -> Callable[..., nx.DiGraph[Any]]:
         reader = _needing(package, module, what, extra) if package else import_module(module)
         from rfgraph.importers.lowering.lower import lower_for
 
-        return lower_for(reader.programs_of(path), treat, input_size, inputs=inputs, axes=axes)
+        return partial(lower_for, reader.programs_of(path))
 
     return read
 
@@ -308,7 +288,7 @@ FORMATS: dict[str, Reader] = {
     ".json": _json,
     ".onnx": _onnx,
     ".pt2": _pt2,
-    ".keras": _keras,
+    ".keras": lambda path: _config(lambda config: config.read(path)),
     ".h5": _hdf5,
     ".hdf5": _hdf5,
     ".tflite": _tflite,
@@ -419,13 +399,8 @@ def _needing(package: str, module: str, what: str, extra: str = "") -> Any:
     MissingExtraError
         If the package is not installed.
     """
-    try:
+    with Needed(package, what, f"'rfgraph[{extra or package.rpartition('.')[2]}]'"):
         return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{package}.".startswith(f"{error.name}."):
-            raise
-        name = package.rpartition(".")[2]
-        raise MissingExtraError(f"{what} needs {name}: pip install 'rfgraph[{extra or name}]'") from error
 
 
 def is_read_anew(model: object, input_size: InputSize) -> bool:

@@ -14,7 +14,7 @@ import networkx as nx
 
 from rfgraph.errors import ModelFileError
 from rfgraph.graph.network import as_node_link
-from rfgraph.importers.spelling import archive
+from rfgraph.importers import archive
 
 #: Files of more bytes than this are refused: a network of 100,000 layers has some 20 million.
 MAX_BYTES = 1 << 27
@@ -141,6 +141,12 @@ def graph_of(data: Any, name: str) -> nx.DiGraph[Any]:
     graph.graph.update(attributes)
     if "outputs" in attributes:
         graph.graph["outputs"] = _returned(attributes["outputs"], name)
+    _add_nodes(graph, nodes, name)
+    _add_edges(graph, edges, several, name)
+    return graph
+
+
+def _add_nodes(graph: Any, nodes: list[Any], name: str) -> None:
     for i, node in enumerate(nodes):
         if not isinstance(node, Mapping) or "id" not in node:
             raise ModelFileError(f'{name}: node {i} is not an object with an "id" but {_short(node)}')
@@ -151,6 +157,9 @@ def graph_of(data: Any, name: str) -> nx.DiGraph[Any]:
             raise ModelFileError(f"{name}: two nodes are called {identity!r}; ids are unique")
         graph.add_node(identity)
         graph.nodes[identity].update((key, value) for key, value in node.items() if key != "id")
+
+
+def _add_edges(graph: Any, edges: list[Any], several: bool, name: str) -> None:
     for i, edge in enumerate(edges):
         if not isinstance(edge, Mapping) or "source" not in edge or "target" not in edge:
             raise ModelFileError(f'{name}: edge {i} is not an object with "source" and "target" but {_short(edge)}')
@@ -161,7 +170,6 @@ def graph_of(data: Any, name: str) -> nx.DiGraph[Any]:
         key = graph.add_edge(tail, head, **({"key": _hashable(edge.get("key"), name)} if several else {}))
         place = graph.edges[(tail, head, key) if several else (tail, head)]
         place.update((k, v) for k, v in edge.items() if k not in ("source", "target", "key"))
-    return graph
 
 
 def _returned(outputs: Any, name: str) -> Any:

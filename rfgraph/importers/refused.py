@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.spelling import archive
+from rfgraph.importers import archive
 
 #: Lines that save a module of PyTorch, which is named ``module``.
 _EXPORTED = (
@@ -112,11 +112,11 @@ def kind_of(path: Path) -> Kind | None:
         with path.open("rb") as file:
             start = file.read(16)
         if start.startswith(b"PK\3\4"):
-            found = _archived(path)
+            kind = _archived(path)
         else:
-            found = next((kind for told, kind in CONTENTS if told(start, path.stat().st_size)), None)
-        if found is not None:
-            return found
+            kind = next((one for told, one in CONTENTS if told(start, path.stat().st_size)), None)
+        if kind is not None:
+            return kind
     if path.suffix.lower() == ".bin":
         beside = next((one for one in (path.with_suffix(".xml"), path.with_suffix(".param")) if one.is_file()), None)
         if beside is not None:

@@ -74,8 +74,6 @@ def states(compiled: Compiled, axis: int, avail: Mapping[int, int]) -> dict[int,
 
     Parameters
     ----------
-    compiled, axis
-        As for ``Available``.
     avail
         What ``available`` says of every node from the source to the output.
     """

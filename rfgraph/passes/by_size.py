@@ -311,11 +311,18 @@ def _through(outer: list[tuple[Residues, Window]], inner: Field, modulus: int) -
     period = window.period * turns
     if period > MAX_PERIOD or period * modulus > MAX_PERIOD * 64:
         return Window.unknown(f"the window repeats only after {period} outputs; give an input size")
+    return _through_rows(outer, (window.period, window.step), inner, turns)
+
+
+def _through_rows(
+    outer: list[tuple[Residues, Window]], turn: tuple[int, int], inner: WindowBySize, turns: int
+) -> Field:
+    """Return the same where the windows of ``outer`` have period and step ``turn``, and repeat after ``turns``."""
+    modulus, period = len(inner.first), turn[0] * turns
     first, last = np.zeros((2, modulus, period), dtype=np.int64)
     reads = np.zeros((modulus, period), dtype=bool)
     holes, bound = inner.holes, False
     lost, known, inexact = inner.lost, inner.known, ""
-    turn = window.period, window.step
     for rows, window in outer:
         if window.is_unknown or (window.period, window.step) != turn:
             lost = window if window.is_unknown else _CHANGES

@@ -516,13 +516,7 @@ def _pull(patch: Patch, axis: int, runs: _Runs, stride: int, period: int, power:
 def effective_map(
     compiled: Compiled, node: int, index: Sequence[int], source: int, assumed: Assumed, clipped: bool
 ) -> tuple[Patch | None, list[str], bool]:
-    """Return the map of a feature, why it is approximate, and whether it holds mean squares.
-
-    Parameters
-    ----------
-    compiled, node, index, source, assumed, clipped
-        As for ``EffectiveMap``.
-    """
+    """Return the map of a feature, why it is approximate, and whether it holds mean squares."""
     domain = EffectiveMap(compiled, node, index, source, assumed, clipped)
     value = fold_back(compiled.layers, node, domain, source).get(source)
     if value is None:

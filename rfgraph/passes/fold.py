@@ -144,13 +144,7 @@ def _folded(
 
 
 def fold(network: Wired, source: int, domain: Domain[Value], to: Collection[int] | None = None) -> dict[int, Value]:
-    """Return the value of every node that ``domain`` reaches from ``source``; of those in ``to`` if they are named.
-
-    Parameters
-    ----------
-    network, source, domain, to
-        As for ``folded``.
-    """
+    """Return the value of every node that ``domain`` reaches from ``source``; of those in ``to`` if they are named."""
     if to is None:
         return dict(_folded(network, source, domain, range(source, len(network.tails)), {}))
     wanted = frozenset(to)
@@ -158,13 +152,7 @@ def fold(network: Wired, source: int, domain: Domain[Value], to: Collection[int]
 
 
 def fold_along(network: Wired, way: Sequence[int], domain: Domain[Value]) -> dict[int, Value]:
-    """Return the value of every node on a ``way`` that ``between`` has returned, walking from its first node.
-
-    Parameters
-    ----------
-    network, domain
-        As for ``folded``.
-    """
+    """Return the value of every node on a ``way`` that ``between`` has returned, walking from its first node."""
     return dict(_folded(network, way[0], domain, way, {}))
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from rfgraph.errors import AttributeValueError, MissingExtraError
+from rfgraph.errors import AttributeValueError, Needed
 from rfgraph.frozen import dataclass
 from rfgraph.present.rows import printable
 
@@ -47,12 +47,8 @@ def matplotlib(module: str) -> Any:
     MissingExtraError
         If matplotlib is not installed.
     """
-    try:
+    with Needed("matplotlib", "a plot", "'rfgraph[plot]'"):
         return import_module(f"matplotlib.{module}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise MissingExtraError("plots need matplotlib: pip install 'rfgraph[plot]'") from error
 
 
 def axes_for(ax: Axes | None, width: float = 6.4, height: float = 4.8) -> Axes:

@@ -8,23 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rfgraph.algebra.window import Number
 from rfgraph.errors import AttributeValueError, LatencyError, UnknownFieldError
-from rfgraph.plot.canvas import (
-    CYCLE,
-    GREEN,
-    INK,
-    LINE,
-    ORANGE,
-    QUIET,
-    RED,
-    SKY,
-    axes_for,
-    legend,
-    matplotlib,
-    named,
-    plain,
-    title,
-    unit,
-)
+from rfgraph.plot import canvas
+from rfgraph.plot.canvas import unit
 from rfgraph.present.rows import across, number
 from rfgraph.questions.latency import Latency, LayerLatency
 from rfgraph.questions.layers import Layer
@@ -85,9 +70,9 @@ def growth(
     path = _widest_path(report, report[end].name, chosen[0])
     if all(size is None for sizes in groups for size in sizes):
         raise UnknownFieldError("no layer has a field with a size; give an input size, or say what unknown ops read")
-    ax = axes_for(ax, 8.0, 4.6)
+    ax = canvas.axes_for(ax, 8.0, 4.6)
     entries: list[tuple[Any, str]] = []
-    for (sizes, group), colour in zip(groups.items(), CYCLE, strict=False):
+    for (sizes, group), colour in zip(groups.items(), canvas.CYCLE, strict=False):
         along = [(place[name], sizes[place[name]]) for name in path if name in place and sizes[place[name]] is not None]
         about = f" along {', '.join(report.axes[axis] for axis in group)}" if len(groups) > 1 else ""
         if along:
@@ -102,26 +87,26 @@ def growth(
         ]
         if beside:
             dots = ax.scatter(
-                *zip(*beside, strict=True), s=9, color=QUIET, alpha=0.6, linewidth=0, gid="beside", zorder=2
+                *zip(*beside, strict=True), s=9, color=canvas.QUIET, alpha=0.6, linewidth=0, gid="beside", zorder=2
             )
             entries.append((dots, f"r{about} of layers beside it"))
-        entries += _images(ax, report, group, colour if len(groups) > 1 else INK, about)
+        entries += _images(ax, report, group, colour if len(groups) > 1 else canvas.INK, about)
         idle = [
             (place[finding.node], sizes[place[finding.node]])
             for finding in report.findings
             if isinstance(finding, Unproductive) and report.axes[group[0]] in finding.axes and finding.node in place
         ]
         if idle := [(x, y) for x, y in idle if y is not None]:
-            look = {"s": 70, "facecolor": "none", "edgecolor": RED, "linewidth": 1.4, "zorder": 4}
+            look = {"s": 70, "facecolor": "none", "edgecolor": canvas.RED, "linewidth": 1.4, "zorder": 4}
             rings = ax.scatter(*zip(*idle, strict=True), gid="unproductive", **look)
             entries.append((rings, f"unproductive{about}: all it reads has seen the whole image"))
     _strides(ax, report, path, place, chosen[0])
     ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
-    ax.set_ylabel(f"r, {unit(wanted[0])} of {named(report.source)}", fontsize=9, parse_math=False)
-    ax.grid(axis="y", color=LINE, linewidth=0.5)
-    plain(ax)
+    ax.set_ylabel(f"r, {unit(wanted[0])} of {canvas.named(report.source)}", fontsize=9, parse_math=False)
+    ax.grid(axis="y", color=canvas.LINE, linewidth=0.5)
+    canvas.plain(ax)
     _name_layers(ax, [seen.name for seen in order])
-    legend(ax, entries, loc="upper left")
+    canvas.legend(ax, entries, loc="upper left")
     size = report[end]
     seen = [number(n) if (n := _size(size, axis)) is not None else "no size" for axis in chosen]
     hidden = sum(all(sizes[position] is None for sizes in groups) for position in range(len(order)))
@@ -129,7 +114,9 @@ def growth(
     if any(size.is_global[axis] for axis in chosen):
         left_out += "; some path reads the whole axis besides"
     heading = f"{report.name or 'network'}: growth of the receptive field"
-    title(ax, heading, f"r {across(seen)} at {named(end)}{left_out}; S, the effective stride, above", up=10)
+    canvas.title(
+        ax, heading, f"r {across(seen)} at {canvas.named(end)}{left_out}; S, the effective stride, above", up=10
+    )
     return ax
 
 
@@ -175,11 +162,11 @@ def _strides(ax: Axes, report: Report, path: Sequence[Hashable], place: dict[Has
             continue
         at = place[name] - 0.5
         if before is not None:
-            ax.axvline(at, color=LINE, linewidth=0.9, linestyle=":", zorder=0, gid="stride")
+            ax.axvline(at, color=canvas.LINE, linewidth=0.9, linestyle=":", zorder=0, gid="stride")
         said = number(window.stride)
         ax.annotate(
             said if before is not None else f"S {said}", (at, 1), (1, 2), xycoords=("data", "axes fraction"),
-            textcoords="offset points", fontsize=7.5, color=QUIET, gid="stride", annotation_clip=False,
+            textcoords="offset points", fontsize=7.5, color=canvas.QUIET, gid="stride", annotation_clip=False,
         )  # fmt: skip
         before = window.stride
 
@@ -189,7 +176,7 @@ def _name_layers(ax: Axes, names: Sequence[Hashable]) -> None:
     if len(names) > _NAMED:
         ax.set_xlabel("layer, in topological order", fontsize=9)
         return
-    texts = [named(name)[1:-1] for name in names]
+    texts = [canvas.named(name)[1:-1] for name in names]
     ax.set_xticks(range(len(names)), texts, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
     for text in ax.get_xticklabels():
         text.set_parse_math(False)
@@ -241,44 +228,44 @@ def latency(
     def at(samples: Number) -> Any:
         return answer.in_milliseconds(samples) if timed else int(samples) if samples == int(samples) else float(samples)
 
-    ax = axes_for(ax, 7.6, 1.7 + 0.24 * min(len(rows), _ROWS))
+    ax = canvas.axes_for(ax, 7.6, 1.7 + 0.24 * min(len(rows), _ROWS))
     left_out = max(len(rows) - _ROWS, 0)
     rows = [*rows[: _ROWS - 1], rows[-1]] if left_out else rows
     past = [Fraction(row.past) for row, _ in rows if row.past is not None]
     furthest = max([*past, Fraction(answer.look_ahead), Fraction(answer.stride)])
-    bars = matplotlib("patches").Rectangle
+    bars = canvas.matplotlib("patches").Rectangle
     for place, (row, _) in enumerate(rows):
         back = furthest * 2 if row.past is None else Fraction(row.past)
         ax.add_patch(
-            bars((at(-back), place - 0.3), at(back), 0.6, facecolor=SKY, edgecolor="none", gid="past", zorder=2)
+            bars((at(-back), place - 0.3), at(back), 0.6, facecolor=canvas.SKY, edgecolor="none", gid="past", zorder=2)
         )
         if row.look_ahead > 0:
-            ahead = bars((0, place - 0.3), at(row.look_ahead), 0.6, facecolor=ORANGE, edgecolor="none", zorder=2)
+            ahead = bars((0, place - 0.3), at(row.look_ahead), 0.6, facecolor=canvas.ORANGE, edgecolor="none", zorder=2)
             ahead.set_gid("ahead")
             ax.add_patch(ahead)
         kept = (f"{row.state} kept" if row.state else "") + (" + recurrent state" if row.recurrent else "")
         ax.annotate(
             kept, (1, place), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=7.5,
-            color=QUIET, va="center", gid="state",
+            color=canvas.QUIET, va="center", gid="state",
         )  # fmt: skip
-    ax.axvline(0, color=INK, linewidth=1, zorder=3, gid="now")
-    hop = ax.axvline(at(answer.stride), color=GREEN, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1, gid="hop")
+    ax.axvline(0, color=canvas.INK, linewidth=1, zorder=3, gid="now")
+    hop = ax.axvline(at(answer.stride), color=canvas.GREEN, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1, gid="hop")
     room = max(furthest / 25, Fraction(1))
     latest = max([Fraction(answer.stride), *(Fraction(row.look_ahead) for row, _ in rows)])
     ax.set_xlim(at(-max(past, default=furthest) - room), at(latest + room))
     ax.set_ylim(len(rows) - 0.4, -0.6)
-    names = [f"{named(row.node)[1:-1]}{f' +{more}' if more else ''}" for row, more in rows]
+    names = [f"{canvas.named(row.node)[1:-1]}{f' +{more}' if more else ''}" for row, more in rows]
     ax.set_yticks(range(len(rows)), names, fontsize=8, parse_math=False)
     ax.tick_params(axis="y", length=0)
-    unit = "milliseconds" if timed else f"samples of {named(answer.source)}"
+    unit = "milliseconds" if timed else f"samples of {canvas.named(answer.source)}"
     ax.set_xlabel(f"{unit} before and after a feature's own position", fontsize=9, parse_math=False)
-    plain(ax)
-    patch = matplotlib("patches").Patch
-    legend(
+    canvas.plain(ax)
+    patch = canvas.matplotlib("patches").Patch
+    canvas.legend(
         ax,
         [
-            (patch(facecolor=SKY), "has read: past"),
-            (patch(facecolor=ORANGE), "waits for: look-ahead"),
+            (patch(facecolor=canvas.SKY), "has read: past"),
+            (patch(facecolor=canvas.ORANGE), "waits for: look-ahead"),
             (hop, f"hop: {number(answer.stride)}"),
         ],
         below=True,
@@ -288,9 +275,9 @@ def latency(
     with_ = "one sample" if answer.chunk is None else f"a chunk of {answer.chunk}"
     most = "at most " if answer.status == "bound" else ""
     cut = f"; {left_out} rows are left out" if left_out else ""
-    title(
+    canvas.title(
         ax,
-        f"{named(answer.layer)}: latency {most}{_samples(answer.samples)}{time}",
+        f"{canvas.named(answer.layer)}: latency {most}{_samples(answer.samples)}{time}",
         f"look-ahead {most}{number(answer.look_ahead)} and {with_}; {'' if answer.causal else 'not '}causal; "
         f"keeps {answer.state} features between chunks{cut}",
     )

@@ -272,11 +272,7 @@ def support(
 
 
 def strongest(
-    features: Sequence[Strongest],
-    image: Any,
-    *,
-    axes: Sequence[str] | str | None = None,
-    ax: Axes | None = None,
+    features: Sequence[Strongest], image: Any, *, axes: Sequence[str] | str | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw where the strongest features of a layer looked, on the image that they answered to.
 

@@ -20,8 +20,6 @@ def text(sheet: Sheet, width: int | None = None, styled: bool = True) -> str:
 
     Parameters
     ----------
-    sheet
-        What to show.
     width
         Columns of the terminal it is for, into which it is fitted; ``None`` where it is for no terminal and complete.
     styled

@@ -8,8 +8,7 @@ from functools import cached_property
 from rfgraph.algebra.window import Number
 from rfgraph.comparison import NUMBERS, Diff, LayerDiff
 from rfgraph.frozen import dataclass
-from rfgraph.graph.costs import Total
-from rfgraph.present.layers import NAMED, field_texts
+from rfgraph.present.layers import NAMED, field_texts, map_text
 from rfgraph.present.rows import (
     Column,
     Document,
@@ -99,8 +98,8 @@ class DiffView:
             notes += [f"only in {name}: {_listed(nodes)}"] if nodes else []
         for name, nodes in zip(self.names, (diff.outputs_a, diff.outputs_b), strict=True):
             notes += [f"output of {name} only: {_listed(nodes)}"] if nodes else []
-        if (change := _parameters(*diff.parameters)) is not None:
-            notes.append(f"parameters: {change}")
+        one, two = map(str, diff.parameters)
+        notes += [f"parameters: {one} -> {two}"] if one != two else []
         notes += [f"new {_finding(finding)}" for finding in diff.new[:NAMED]]
         notes += [f"and {len(diff.new) - NAMED} more new findings"] if len(diff.new) > NAMED else []
         notes += [f"mended {_finding(finding)}" for finding in diff.mended[:NAMED]]
@@ -177,10 +176,7 @@ def _arrow(one: str, two: str) -> str:
 
 
 def _sizes(layer: LayerDiff) -> str:
-    one, two = (
-        across(["?" if size is None else number(size) for size in side.map_size]) for side in (layer.a, layer.b)
-    )
-    return _arrow(one, two)
+    return _arrow(map_text(layer.a), map_text(layer.b))
 
 
 def _texts(layer: LayerDiff) -> list[str]:
@@ -209,10 +205,6 @@ def _seen(layer: LayerDiff) -> object:
 def _listed(nodes: Sequence[Hashable]) -> str:
     more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
     return ", ".join(repr(node) for node in nodes[:NAMED]) + more
-
-
-def _parameters(one: Total, two: Total) -> str | None:
-    return None if str(one) == str(two) else f"{one} -> {two}"
 
 
 def _finding(finding: Finding) -> str:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 from xml.sax.saxutils import escape
 
-from rfgraph.errors import MissingExtraError
+from rfgraph.errors import Needed
 from rfgraph.frozen import dataclass
 from rfgraph.present.layering import Layering
 from rfgraph.present.layers import field_texts
@@ -458,13 +458,9 @@ def png(drawing: Drawing) -> bytes:
     MissingExtraError
         If matplotlib is not installed.
     """
-    try:
+    with Needed("matplotlib", "a picture as png", "'rfgraph[plot]'"):
         from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        raise MissingExtraError("a picture as png needs matplotlib: pip install 'rfgraph[plot]'") from error
-    from matplotlib.patches import Rectangle
+        from matplotlib.patches import Rectangle
 
     dots = min(144.0, 72 * _LONGEST_SIDE / max(drawing.width, drawing.height))
     figure = Figure(figsize=(drawing.width / 72, drawing.height / 72), dpi=dots)

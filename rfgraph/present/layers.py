@@ -101,7 +101,7 @@ def layer_sheet(
     columns: list[tuple[Column, bool, Callable[[], Sequence[str]]]] = [
         (Column("layer", names=True), True, lambda: [str(layer.name) for layer in layers]),
         (Column("op", rank=4), True, lambda: [layer.op for layer in layers]),
-        (Column("n", "right", rank=1), sized, lambda: [_map_text(layer) for layer in layers]),
+        (Column("n", "right", rank=1), sized, lambda: [map_text(layer) for layer in layers]),
         (Column("channels", "right", rank=7, counts=True), "channels" in known, costs("channels")),
         *(
             (Column(heading, "right", rank=_RANKS.get(heading, 0)), True, number_texts(place))
@@ -110,7 +110,7 @@ def layer_sheet(
         *((Column(heading, "right"), True, partial(list, cells)) for heading, cells in more.items()),
         (Column("parameters", "right", rank=5, counts=True), "parameters" in known, costs("parameters")),
         (Column(COSTS["macs"], "right", rank=6, counts=True), "macs" in known, costs("macs")),
-        (Column("T", "right", rank=3), phased, phases(_period)),
+        (Column("T", "right", rank=3), phased, phases(lambda window: str(window.period))),
         (Column("reach", "right", rank=9), phased, phases(_reach)),
         (Column("status"), False, lambda: [layer.status for layer in layers]),
         (Column("location"), False, lambda: [layer.location for layer in layers]),
@@ -154,7 +154,8 @@ def chosen_records(records: Records, chosen: Sequence[str]) -> Records:
     return Records(tuple(records.header[i] for i in places), [tuple(row[i] for i in places) for row in records.rows])
 
 
-def _map_text(layer: Layer) -> str:
+def map_text(layer: Layer) -> str:
+    """Return the sizes of the map of a layer."""
     return across(["?" if size is None else number(size) for size in layer.map_size])
 
 
@@ -189,10 +190,6 @@ PHASES_BRIEF = "T: phases, after which what is read repeats; r: the widest one's
 def has_phases(layers: Sequence[Layer]) -> bool:
     """Return whether neighbouring outputs of some layer read differently."""
     return any(window.period > 1 for layer in layers for field in fields_of(layer) for window in _windows(field))
-
-
-def _period(window: Window) -> str:
-    return str(window.period)
 
 
 def _reach(window: Window) -> str:

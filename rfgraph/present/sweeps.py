@@ -6,18 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rfgraph.frozen import dataclass
-from rfgraph.present.rows import (
-    Column,
-    Document,
-    Records,
-    Sheet,
-    across,
-    counted,
-    digits,
-    envelope,
-    number,
-    truth,
-)
+from rfgraph.present.layers import cost_text
+from rfgraph.present.rows import Column, Document, Records, Sheet, across, counted, digits, envelope, number, truth
 from rfgraph.questions.records import exact
 
 if TYPE_CHECKING:
@@ -110,7 +100,7 @@ class SweepView:
                 *([_across(row, row.map_size)] if sized else []),
                 *(_across(row, numbers) for numbers in (row.size, row.stride, row.padding)),
                 {True: "yes", False: "no", None: "?"}[row.aligned],
-                *(_count(getattr(row, name)) for name in costs),
+                *(cost_text(getattr(row, name)) for name in costs),
             )
             for row in rows
         ]
@@ -205,10 +195,6 @@ def _across(row: _Row, numbers: tuple[Any, ...]) -> str:
         text = "?" if value is None else number(value)
         texts.append("global" if value is None and is_global and size is None else text)
     return across(texts)
-
-
-def _count(value: int | None) -> str:
-    return "?" if value is None else f"{value:,}"
 
 
 def _option(value: Any) -> str:

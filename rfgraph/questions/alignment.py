@@ -25,8 +25,8 @@ from rfgraph.algebra.alignment import (
 )
 from rfgraph.algebra.residues import shortest_period
 from rfgraph.algebra.window import Window
-from rfgraph.fast.affine_walk import Plain
 from rfgraph.fast.merges import Apart
+from rfgraph.fast.plain import Plain
 from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.results import Fields
@@ -122,8 +122,6 @@ def find_by_residue(
     ----------
     plain
         The network, walked by residue of the input size.
-    modes, graph
-        As for ``find_plain``.
     smallest
         The input size from which on residues decide.
     """
@@ -142,8 +140,8 @@ def find_by_residue(
             [(slot, partial(_at, windows)) for slot, windows in sides],
             {p: partial(_at, w) for p, w in forks.items()},
         )
-        found = _by_size(merge, *told, [True] * modulus, smallest, modes[0])
-        for one in sorted(found, key=lambda one: (one.reference, one.other)):
+        disagreements = _by_size(merge, *told, [True] * modulus, smallest, modes[0])
+        for one in sorted(disagreements, key=lambda one: (one.reference, one.other)):
             findings.append(_of_plain(plain, graph, one, axes, modes))
     return findings
 
@@ -188,13 +186,7 @@ def _dependent(
 def plain_verdicts(
     plain: Plain, modes: Sequence[Mode], graph: Callable[[], Branches]
 ) -> Iterator[tuple[int, Apart, Verdict]]:
-    """Yield the branches of a plain network whose centres differ, with their axis, and how they lie to each other.
-
-    Parameters
-    ----------
-    plain, modes, graph
-        As for ``find_plain``.
-    """
+    """Yield the branches of a plain network whose centres differ, with their axis, and how they lie to each other."""
     for axis, pair in plain.apart():
         if plain.upsamples:
             verdict = plain.verdict_in_phases(pair, axis, modes[axis], partial(_from_fork, plain, graph, pair, axis))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rfgraph.errors import MissingExtraError, TilingError
+from rfgraph.errors import Needed, TilingError
 
 
 def kind_of(array: Any) -> str:
@@ -58,12 +58,8 @@ def empty(like: Any, shape: Sequence[int], dtype: Any, path: str | Path | None =
 
 
 def _zarr(like: Any, shape: Sequence[int], dtype: Any, path: str | Path) -> Any:
-    try:
+    with Needed("zarr", "an output in zarr"):
         import zarr
-    except ModuleNotFoundError as error:
-        if error.name != "zarr":
-            raise
-        raise MissingExtraError("an output in zarr needs zarr: pip install zarr") from error
     if kind_of(like) == "zarr":  # cut into the same chunks
         return zarr.empty_like(like, shape=tuple(shape), dtype=dtype, store=str(path))
     return zarr.empty(shape=tuple(shape), dtype=dtype, store=str(path))

@@ -11,7 +11,7 @@ from functools import cached_property, reduce
 from typing import TYPE_CHECKING
 
 from rfgraph.algebra.alignment import seen_from
-from rfgraph.algebra.window import EMPTY, IDENTITY, Window
+from rfgraph.algebra.window import EMPTY, IDENTITY, Window, composed
 from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.dominators import DominatorTree
@@ -170,7 +170,7 @@ class Dominators(DominatorTree):
         self.of_parent[v] = reduce(Window.hull, [read.through(self.window(tail, above)) for tail, read in reads], EMPTY)
         self.of_jump[v] = self.of_parent[v]
         if jumps_on:
-            self.of_jump[v] = self.of_parent[v].through(self.of_jump[above].through(self.of_jump[self.jump[above]]))
+            self.of_jump[v] = composed([self.of_parent[v], self.of_jump[above], self.of_jump[self.jump[above]]])
 
     def window(self, v: int, above: int) -> Window:
         """Return what ``v`` reads of ``above``, which dominates it.
@@ -185,11 +185,11 @@ class Dominators(DominatorTree):
             else:
                 windows.append(self.of_parent[u])
                 u = self.parent[u]
-        window = reduce(lambda inner, outer: outer.through(inner), reversed(windows), IDENTITY)
+        window = composed(windows)
         if window.is_local and not window.exact:
             windows, u = [], v
             while u != above:
                 windows.append(self.of_parent[u])
                 u = self.parent[u]
-            window = reduce(lambda inner, outer: outer.through(inner), reversed(windows), IDENTITY)
+            window = composed(windows)
         return window

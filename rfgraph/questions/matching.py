@@ -106,11 +106,6 @@ def match(a: Side, b: Side) -> dict[int, tuple[int, By]]:
     """Return which node of ``a`` each node of ``b`` is, and how that was found; by node ids.
 
     Names are trusted where the networks share half of them, as two versions of one do.
-
-    Parameters
-    ----------
-    a, b
-        The networks.
     """
     shared = [name for name in b.names if name in a.names]
     trusted = _TRUSTED * len(shared) >= min(len(a.names), len(b.names))

@@ -309,15 +309,11 @@ class Tiling:
         """
         import numpy as np
 
-        from rfgraph.errors import MissingExtraError
+        from rfgraph.errors import Needed
 
-        try:
+        with Needed("dask", "map_overlap", "'dask[array]'"):
             import dask.array as lazy
             from dask.delayed import delayed
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.partition(".")[0] != "dask":
-                raise
-            raise MissingExtraError("map_overlap needs dask: pip install 'dask[array]'") from error
         self._check()
         places = self._places(array, axes)
         dimensions = len(array.shape)

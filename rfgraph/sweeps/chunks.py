@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
-from rfgraph.errors import MissingExtraError, SweepError
+from rfgraph.errors import Needed, SweepError
 from rfgraph.sweeps.columns import Columns
 from rfgraph.sweeps.designs import Blocks
 from rfgraph.sweeps.search import Counts, Search
@@ -34,8 +34,6 @@ def run(search: Search, size: int, chunks: Sequence[int], jobs: int | None) -> I
 
     Parameters
     ----------
-    search
-        The sweep.
     size
         Most designs in a chunk.
     chunks
@@ -69,13 +67,9 @@ def _parallel(jobs: int | None) -> Callable[[Search, int, list[int]], Iterator[F
         return None
     if jobs == 1:
         return None
-    try:
+    with Needed("joblib", "jobs=", "'rfgraph[sweep]'"):
         import joblib
         from joblib.parallel import get_active_backend
-    except ModuleNotFoundError as error:
-        if error.name != "joblib":
-            raise
-        raise MissingExtraError("jobs= needs joblib; install it: pip install 'rfgraph[sweep]'") from None
     backend, _ = get_active_backend()
     several = joblib.Parallel(n_jobs=jobs)
     workers = several._effective_n_jobs()

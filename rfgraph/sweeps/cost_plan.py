@@ -17,7 +17,7 @@ from rfgraph.graph.network import OrderedNetwork
 from rfgraph.ops import Size
 from rfgraph.ops.costs import NORMS, TELLING, Cost, Count, Map, Settings, cost, cost_at_most, settings_of
 from rfgraph.sweeps.designs import Choice, Digit, Keep
-from rfgraph.sweeps.plan import NoPlan, Selector, table, tabulate
+from rfgraph.sweeps.variants import NoPlan, Selector, table, tabulate
 
 #: Attributes that costs follow from, besides the sizes of maps.
 _HEEDED = frozenset(TELLING)
@@ -98,8 +98,6 @@ def cost_plan(
     ----------
     graph
         A ``released`` graph.
-    layers
-        Its layers.
     choices
         What designs differ in.
     unread

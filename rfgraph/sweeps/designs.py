@@ -310,17 +310,12 @@ def _decoded(numbers: Ints, radices: Sequence[int]) -> list[NDArray[np.uint32]]:
 
 
 def read(
-    graph: nx.DiGraph[Any],
-    order: Sequence[Hashable],
-    choices: Choices,
-    each: Mapping[Key, Sequence[Any]],
+    graph: nx.DiGraph[Any], order: Sequence[Hashable], choices: Choices, each: Mapping[Key, Sequence[Any]]
 ) -> tuple[Choice, ...]:
     """Return the choices that a user asks for, slowest first.
 
     Parameters
     ----------
-    graph
-        The network.
     order
         Its nodes in topological order.
     choices

@@ -28,10 +28,11 @@ from rfgraph.sweeps.columns import Columns, joined
 from rfgraph.sweeps.designs import MOST_NUMBERED, Blocks, Choices, Designs, Key
 from rfgraph.sweeps.expressions import Expression, expression
 from rfgraph.sweeps.folder import LAYOUT, Folder, Form
-from rfgraph.sweeps.plan import NoPlan, Plan, ops_by_variant
+from rfgraph.sweeps.plan import Plan
 from rfgraph.sweeps.plan import plan as make_plan
 from rfgraph.sweeps.results import Sweep, collected
 from rfgraph.sweeps.search import Best, Counts, Question, Search
+from rfgraph.sweeps.variants import NoPlan, ops_by_variant
 
 #: Designs in a chunk: its arrays take some tens of megabytes at most.
 CHUNK = 1 << 16

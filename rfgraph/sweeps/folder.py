@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from rfgraph.errors import MissingExtraError, SweepError
+from rfgraph.errors import MissingExtraError, Needed, SweepError
 from rfgraph.frozen import dataclass
 from rfgraph.sweeps.columns import PER_AXIS, PER_NODE, Columns, restored, written
 from rfgraph.sweeps.lock import LOCK, held
@@ -195,13 +195,9 @@ def _load_npz(path: Path) -> Columns:
 
 
 def _pyarrow() -> Any:
-    try:
+    with Needed("pyarrow", "a Parquet file", "'rfgraph[parquet]'"):
         import pyarrow
         import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        if error.name != "pyarrow":
-            raise
-        raise MissingExtraError("Parquet files need pyarrow; install it: pip install 'rfgraph[parquet]'") from None
     return pyarrow
 
 

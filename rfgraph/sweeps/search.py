@@ -283,10 +283,7 @@ class Search:
                 columns["is_global"][place, k, a] = layer.is_global[a]
                 put(columns, "map_size", (place, k, a), layer.map_size[a] or NONE)
                 only = replace(
-                    layer,
-                    axes=layer.axes[a : a + 1],
-                    field=layer.field[a : a + 1],
-                    by_size=layer.by_size[a : a + 1],
+                    layer, axes=layer.axes[a : a + 1], field=layer.field[a : a + 1], by_size=layer.by_size[a : a + 1]
                 )
                 if layer.field[a].is_empty:
                     status = UNKNOWN

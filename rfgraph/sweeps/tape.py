@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from rfgraph.algebra.alignment import Mode
 from rfgraph.frozen import dataclass
-from rfgraph.sweeps.plan import AxisPlan, Table
+from rfgraph.sweeps.plan import AxisPlan
+from rfgraph.sweeps.variants import Table
 
 Ints = NDArray[np.int64]
 
@@ -151,8 +152,6 @@ def run(tape: Tape, index: Sequence[Any], count: int) -> tuple[Ints, NDArray[np.
 
     Parameters
     ----------
-    tape
-        The plan.
     index
         The variant of each design, by selector.
     count

@@ -26,8 +26,9 @@ from rfgraph.errors import SizeError
 from rfgraph.frozen import dataclass
 from rfgraph.sweeps import tape as compiled
 from rfgraph.sweeps.designs import Digit
-from rfgraph.sweeps.plan import LARGEST, AxisPlan, Plan, Read, Same, SizeRule, Step, Table
+from rfgraph.sweeps.plan import AxisPlan, Plan, Read, Same, SizeRule, Step
 from rfgraph.sweeps.tape import Tape
+from rfgraph.sweeps.variants import LARGEST, Table
 
 #: One number for all designs of a block, or an array of them.
 Number = Any

@@ -24,7 +24,7 @@ import pytest
 import rfgraph
 from rfgraph import importers
 from rfgraph.errors import ModelFileError
-from rfgraph.importers.spelling import archive
+from rfgraph.importers import archive
 
 #: How many mutants of a format are read.
 MUTANTS = int(os.environ.get("RFGRAPH_MUTANTS") or (20_000 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 400))

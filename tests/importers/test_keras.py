@@ -38,13 +38,13 @@ from perturbation import check_regions  # noqa: E402
 import rfgraph  # noqa: E402
 from rfgraph import importers  # noqa: E402
 from rfgraph.errors import MissingExtraError, ModelFileError, RFGraphError  # noqa: E402
+from rfgraph.importers import archive  # noqa: E402
 from rfgraph.importers.keras import layers as keras_layers  # noqa: E402
 from rfgraph.importers.keras import operations as keras_ops  # noqa: E402
 from rfgraph.importers.keras import reader as keras_reader  # noqa: E402
 from rfgraph.importers.keras.config import Model, op_of  # noqa: E402
 from rfgraph.importers.keras.nodes import HANDLERS  # noqa: E402
 from rfgraph.importers.lowering.lower import lower  # noqa: E402
-from rfgraph.importers.spelling import archive  # noqa: E402
 
 K, L = keras.ops, keras.layers
 

@@ -11,10 +11,10 @@ from architectures import ARCHITECTURES, check_table
 
 import rfgraph
 from rfgraph.errors import ModelFileError
+from rfgraph.importers import archive
 from rfgraph.importers.keras import config as configs
 from rfgraph.importers.keras import hdf5, reader
 from rfgraph.importers.keras.before import modern
-from rfgraph.importers.spelling import archive
 
 DATA = Path(__file__).parent.parent / "data" / "keras"
 

@@ -14,9 +14,9 @@ from architectures import ARCHITECTURES, check_rows, row
 
 import rfgraph
 from rfgraph.errors import ModelFileError
+from rfgraph.importers import archive
 from rfgraph.importers.openvino import file, operators
 from rfgraph.importers.openvino.nodes import HANDLERS
-from rfgraph.importers.spelling import archive
 
 DATA = Path(__file__).parent.parent / "data" / "openvino"
 CASES = json.loads(gzip.decompress((DATA / "cases.json.gz").read_bytes()))

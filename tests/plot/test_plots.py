@@ -661,5 +661,5 @@ def test_without_matplotlib_a_plot_says_what_to_install(monkeypatch: pytest.Monk
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Gone(), *sys.meta_path])
-    with pytest.raises(MissingExtraError, match=r"plots need matplotlib: pip install 'rfgraph\[plot\]'"):
+    with pytest.raises(MissingExtraError, match=r"a plot needs matplotlib: pip install 'rfgraph\[plot\]'"):
         plot.growth(analyze(guide()))

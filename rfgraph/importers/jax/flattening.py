@@ -14,8 +14,7 @@ from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
 from rfgraph.importers.jax.numbers import MOVES
 from rfgraph.importers.jax.symbols import size_of
-from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.primitives import Learned
+from rfgraph.importers.program import Learned, Shape
 
 #: Primitives that call one function as it is -> the parameter that holds it.
 CALLS = {
@@ -106,8 +105,6 @@ class Flattening:
 
         Parameters
         ----------
-        closed
-            The jaxpr.
         owners
             What its last inputs, which are weights, belong to.
         learned

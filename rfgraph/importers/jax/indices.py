@@ -13,8 +13,7 @@ from rfgraph.importers.jax.nodes import HANDLERS, Ints, Made, Node, ints_of
 from rfgraph.importers.jax.primitives import end_to_end, sliced
 from rfgraph.importers.jax.resizes import resized_rows
 from rfgraph.importers.lowering.rows import nearest_of
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import Builder, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 
 

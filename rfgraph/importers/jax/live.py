@@ -24,8 +24,7 @@ from rfgraph.importers.jax.reader import Reader, readable
 from rfgraph.importers.jax.symbols import decided, doubtful_sizes
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import layout_of, lower, lower_for
-from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.primitives import Program, Value
+from rfgraph.importers.program import Program, Shape, Value
 from rfgraph.importers.trials import holds
 
 #: Beginnings of the names of primitives that slide a kernel, and of those that make one number of many.

@@ -8,11 +8,8 @@ from typing import Any, TypeAlias
 from rfgraph.frozen import dataclass
 from rfgraph.importers.jax.numbers import Number
 from rfgraph.importers.jax.symbols import size_of
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.node import Call
+from rfgraph.importers.program import Builder, Shape, Value
+from rfgraph.importers.spelling import Call, Handlers, UnspelledError
 
 Made: TypeAlias = "Value | Sequence[Value]"
 Ints = tuple[int, ...]

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from rfgraph.importers.jax.symbols import closed, has_open
-from rfgraph.importers.program.exact import simplest
-from rfgraph.importers.program.folding import MAX_FLOATS
+from rfgraph.importers.program import MAX_FLOATS, simplest
 
 Array = Any  # numpy.ndarray
 Evaluate = Callable[..., Any]

@@ -13,11 +13,8 @@ from rfgraph.importers import program
 from rfgraph.importers.jax.nodes import HANDLERS, Ints, Made, Node, Operand, ints_of
 from rfgraph.importers.jax.resizes import resize_of_product
 from rfgraph.importers.jax.symbols import closed, has_open, size_of
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, names_of, valued
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import operations, vocabulary
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Dim, Value, names_of, valued
+from rfgraph.importers.spelling import UnspelledError, moving, operations, vocabulary
 
 # Functions of elements at the same index.
 
@@ -37,11 +34,6 @@ def _pointwise(node: Node, build: Builder) -> Made:
     if node.op == "select_n" and len(operands) == 3:  # what is chosen where it is false comes first
         operands = [operands[0], operands[2], operands[1]]
     return build(program.Pointwise(function=POINTWISE[node.op]), *operands)
-
-
-@HANDLERS.handles(*SAME)
-def _same(node: Node, build: Builder) -> Made:
-    return node.tensors
 
 
 @HANDLERS.handles("bitcast_convert_type")
@@ -186,8 +178,8 @@ REDUCTIONS = vocabulary.names("jax", vocabulary.REDUCTIONS)
 
 @HANDLERS.handles(*REDUCTIONS)
 def _reduce(node: Node, build: Builder) -> Made:
-    dims = tuple(sorted(node.integers("axes")))
-    return build(program.Reduce(function=REDUCTIONS[node.op], dims=dims, keepdims=False), node.value(0))
+    primitive = program.Reduce(function=REDUCTIONS[node.op], dims=tuple(sorted(node.integers("axes"))), keepdims=False)
+    return build(primitive, node.value(0))
 
 
 @HANDLERS.handles("reduce")
@@ -196,13 +188,6 @@ def _reduce_by(node: Node, build: Builder) -> Made:
     dims = tuple(sorted(node.integers("dimensions")))
     x = _together(node.operands[:count], build)
     return [build(program.Reduce(function="max", dims=dims, keepdims=False), x)] * count
-
-
-@HANDLERS.handles("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
-def _cumulated(node: Node, build: Builder) -> Made:
-    direction: program.Direction = "backward" if node.parameters.get("reverse", False) else "forward"
-    mix = program.Mix(function="cumsum", dims=(int(node.parameters["axis"]),), direction=direction)
-    return build(mix, node.value(0))
 
 
 @HANDLERS.handles("sort")
@@ -214,8 +199,7 @@ def _sort(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("top_k", "approx_top_k")
 def _top_k(node: Node, build: Builder) -> Made:
     d = int(node.parameters.get("axis", node.parameters.get("reduction_dimension", -1))) % node.rank
-    largest = operations.largest(build, node.value(0), d, node.made[d])
-    return [largest, largest]
+    return operations.largest(build, node.value(0), d, node.made[d])
 
 
 @HANDLERS.handles("fft")
@@ -319,31 +303,6 @@ def _padded(build: Builder, x: Value, d: int, amounts: tuple[int, int], part: st
     return x if amounts == (0, 0) else build(program.Pad(amounts=every), x, part=part)
 
 
-@HANDLERS.handles("stack")
-def _stack(node: Node, build: Builder) -> Made:
-    return operations.stack(build, node.tensors, int(node.parameters["axis"]))
-
-
-@HANDLERS.handles("unstack")
-def _unstack(node: Node, build: Builder) -> Made:
-    return operations.unstack(build, node.value(0), int(node.parameters["axis"]), len(node.shapes))
-
-
-@HANDLERS.handles("split")
-def _split(node: Node, build: Builder) -> Made:
-    return operations.split(build, node.value(0), int(node.parameters["axis"]), node.integers("sizes"))
-
-
-@HANDLERS.handles("rev")
-def _rev(node: Node, build: Builder) -> Made:
-    return operations.flipped(build, node.value(0), node.integers("dimensions"))
-
-
-@HANDLERS.handles("tile")
-def _tile(node: Node, build: Builder) -> Made:
-    return operations.tile(build, node.value(0), node.integers("reps"))
-
-
 # Numbering.
 
 
@@ -356,21 +315,6 @@ def _reshape(node: Node, build: Builder) -> Made:
     return build(program.Reshape(shape=node.made), x)
 
 
-@HANDLERS.handles("squeeze")
-def _squeeze(node: Node, build: Builder) -> Made:
-    return build(program.Squeeze(dims=node.integers("dimensions")), node.value(0))
-
-
-@HANDLERS.handles("expand_dims")
-def _expand_dims(node: Node, build: Builder) -> Made:
-    return build(program.Unsqueeze(dims=node.integers("dimensions")), node.value(0))
-
-
-@HANDLERS.handles("transpose")
-def _transpose(node: Node, build: Builder) -> Made:
-    return build(program.Transpose(permutation=node.integers("permutation")), node.value(0))
-
-
 @HANDLERS.handles("broadcast_in_dim")
 def _broadcast_in_dim(node: Node, build: Builder) -> Made:
     dims = node.integers("broadcast_dimensions")
@@ -381,6 +325,29 @@ def _broadcast_in_dim(node: Node, build: Builder) -> Made:
     return tensor if tensor.shape == node.made else build(program.Expand(shape=node.made), tensor)
 
 
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        (*SAME,): lambda node, build: node.tensors,
+        "stack": lambda node, build: moving.stack(build, node.tensors, int(node.parameters["axis"])),
+        "unstack": lambda node, build: moving.unstack(
+            build, node.value(0), int(node.parameters["axis"]), len(node.shapes)
+        ),
+        "split": lambda node, build: moving.split(
+            build, node.value(0), int(node.parameters["axis"]), node.integers("sizes")
+        ),
+        "rev": lambda node, build: moving.flipped(build, node.value(0), node.integers("dimensions")),
+        "tile": lambda node, build: moving.tile(build, node.value(0), node.integers("reps")),
+        "squeeze": lambda node, build: build(program.Squeeze(dims=node.integers("dimensions")), node.value(0)),
+        "expand_dims": lambda node, build: build(program.Unsqueeze(dims=node.integers("dimensions")), node.value(0)),
+        "transpose": lambda node, build: moving.permuted(build, node.value(0), node.integers("permutation")),
+        ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"): lambda node, build: operations.cumulated(
+            build, node.value(0), int(node.parameters["axis"]), backward=bool(node.parameters.get("reverse", False))
+        ),
+    }
+)
+
 # What reads all of its input, or is not followed, and why.
 
 
@@ -390,23 +357,13 @@ def _random(node: Node, build: Builder) -> Made:
     return [build.weight(shape, node.name) for shape in node.shapes]
 
 
-NOT_FOLLOWED = {
-    **dict.fromkeys(
-        ("scatter-add", "scatter-sub", "scatter-mul", "scatter-min", "scatter-max", "scatter_add", "scatter_mul"),
-        "its indices say which elements it writes",
-    ),
-    **dict.fromkeys(
-        ("select_and_scatter", "select_and_scatter_add", "select_and_gather_add"),
-        "what it selects says where it reads or writes",
-    ),
-    **dict.fromkeys(
-        ("pure_callback", "io_callback", "pallas_call", "custom_partitioning", "ffi_call", "custom_call"),
-        "it runs code that is not traced",
-    ),
-    **dict.fromkeys(("ragged_dot", "ragged_dot_general"), "its group sizes say which rows it reads"),
-}
-
-HANDLERS.refuses(NOT_FOLLOWED)
+NOT_FOLLOWED = HANDLERS.refuses({
+    "its indices say which elements it writes":
+        "scatter-add scatter-sub scatter-mul scatter-min scatter-max scatter_add scatter_mul",
+    "what it selects says where it reads or writes": "select_and_scatter select_and_scatter_add select_and_gather_add",
+    "it runs code that is not traced": "pure_callback io_callback pallas_call custom_partitioning ffi_call custom_call",
+    "its group sizes say which rows it reads": "ragged_dot ragged_dot_general",
+})  # fmt: skip
 
 
 #: Primitives that make no node of the network.

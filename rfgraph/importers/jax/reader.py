@@ -22,15 +22,12 @@ from rfgraph.importers.jax.nodes import HANDLERS, Node, Operand
 from rfgraph.importers.jax.numbers import EVALUATORS, MOVES, Budget, Number, evaluated
 from rfgraph.importers.jax.primitives import POINTWISE, SILENT, WEIGHTED
 from rfgraph.importers.jax.recurrences import is_recurrent
-from rfgraph.importers.program.builder import Builder
+from rfgraph.importers.program import NOTHING, UNSEEN, Builder, Numbers, Program, Value, computed, text
 from rfgraph.importers.program.dimensions import Expression, Shape, valued
-from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, computed, of_function, spread
-from rfgraph.importers.program.primitives import NOTHING, Program, Value
-from rfgraph.importers.program.shapes import text
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program.numbers import ALL, of_function, spread
+from rfgraph.importers.spelling import MALFORMED, UnspelledError
+from rfgraph.importers.spelling import Reader as Base
 from rfgraph.importers.spelling.operations import either
-from rfgraph.importers.spelling.reader import MALFORMED
-from rfgraph.importers.spelling.reader import Reader as Base
 
 #: Functions that only move elements are read as what they do to coordinates, for no more elements than this.
 MAX_MOVED = 1 << 24

@@ -10,9 +10,7 @@ import numpy as np
 from rfgraph.importers import program
 from rfgraph.importers.jax.nodes import Ints, Node
 from rfgraph.importers.lowering.rows import nearest_of
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Expression, valued
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import Builder, Expression, Value, valued
 from rfgraph.importers.spelling.operations import KEYS
 from rfgraph.ops.resampling import RADIUS, Resize
 

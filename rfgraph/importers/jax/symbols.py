@@ -8,6 +8,7 @@ module does not need JAX before a function is traced.
 from __future__ import annotations
 
 import ast
+import operator
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.program.dimensions import Dim, Expression, bounds, symbol, unknown, valued
+from rfgraph.importers.program.dimensions import Dim, Expression, bounds, product, symbol, unknown, valued
 from rfgraph.importers.trials import MAX_DOUBTFUL, answered_otherwise
 
 #: Files of JAX that look up what they keep.
@@ -82,7 +83,17 @@ def _tree(text: str) -> ast.expr:
     return ast.parse(text.replace("^", "**"), mode="eval").body
 
 
+#: What JAX writes between two sizes, and before several.
+_BETWEEN: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Pow: lambda a, n: product([a] * n),
+}  # fmt: skip
+_CALLED: dict[str, Callable[[Any, Any], Any]] = {
+    "floordiv": lambda a, b: _quotient(a, b), "mod": lambda a, b: a - _quotient(a, b) * b,
+}  # fmt: skip
+
+
 def _evaluated(node: ast.expr, named: Callable[[str], Any], largest: Any, smallest: Any) -> Any:
+    called = {**_CALLED, "max": largest, "min": smallest}
     match node:
         case ast.Constant(value=int(number)):
             return number
@@ -90,31 +101,10 @@ def _evaluated(node: ast.expr, named: Callable[[str], Any], largest: Any, smalle
             return named(name)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_evaluated(operand, named, largest, smallest)
-        case ast.BinOp(left=left, op=op, right=right):
-            a, b = (_evaluated(side, named, largest, smallest) for side in (left, right))
-            match op:
-                case ast.Add():
-                    return a + b
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-                case ast.Pow():
-                    power = 1
-                    for _ in range(b):
-                        power = power * a
-                    return power
-        case ast.Call(func=ast.Name(id=word), args=arguments):
-            values = [_evaluated(argument, named, largest, smallest) for argument in arguments]
-            match word:
-                case "floordiv":
-                    return _quotient(*values)
-                case "mod":
-                    return values[0] - _quotient(*values) * values[1]
-                case "max":
-                    return largest(*values)
-                case "min":
-                    return smallest(*values)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BETWEEN:
+            return _BETWEEN[type(op)](*(_evaluated(side, named, largest, smallest) for side in (left, right)))
+        case ast.Call(func=ast.Name(id=word), args=sizes) if word in called:
+            return called[word](*(_evaluated(size, named, largest, smallest) for size in sizes))
     raise ValueError(f"{ast.unparse(node)} is no size that is known")
 
 

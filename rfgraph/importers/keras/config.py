@@ -10,16 +10,13 @@ from zipfile import ZipFile
 
 from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
+from rfgraph.importers import archive
 from rfgraph.importers.keras import hdf5
 from rfgraph.importers.keras.before import modern
 from rfgraph.importers.keras.nodes import HANDLERS, flat, leaves
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.folding import MAX_ELEMENTS
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import archive
-from rfgraph.importers.spelling.arguments import whole_number
-from rfgraph.importers.spelling.operations import MAX_PIECES
+from rfgraph.importers.program import MAX_ELEMENTS, Builder, Shape, Value
+from rfgraph.importers.spelling import whole_number
+from rfgraph.importers.spelling.moving import MAX_PIECES
 
 #: Names are cut to this: those of nested models follow each other.
 MAX_NAME = 200
@@ -67,11 +64,6 @@ class Graph:
 
 def read(path: str | os.PathLike[str]) -> Model:
     """Return the model that a ``.keras`` file holds.
-
-    Parameters
-    ----------
-    path
-        The file.
 
     Raises
     ------

@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import vocabulary
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Value
+from rfgraph.importers.spelling import UnspelledError, vocabulary
 
 #: Functions of elements, as ``keras.ops`` calls them.
 _ELEMENTS = {

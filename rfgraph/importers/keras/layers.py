@@ -11,15 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, einsum_dense, flat, pairs, product_of_last, size
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, product
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import completed, text
-from rfgraph.importers.spelling import vocabulary
-from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.operations import KEYS, adaptive_pool, gated, permuted, pointwise, reshaped
+from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, einsum_dense, flat, pairs, product_of_last
+from rfgraph.importers.program import Builder, Dim, Shape, Value, completed, product, text
+from rfgraph.importers.spelling import (
+    UnspelledError,
+    axis_of,
+    moving,
+    operations,
+    per_axis,
+    shape_of,
+    vocabulary,
+    whole_number,
+)
 
 # Activations: layers of their own, and what many layers end with.
 
@@ -44,8 +47,6 @@ def activation(node: Node, build: Builder, x: Value, stated: Any, name: str) -> 
     ----------
     node, build
         The layer whose it is, and what it is written with.
-    x
-        What it is of.
     stated
         The name of a function, or the config of a function or a layer.
     name
@@ -58,13 +59,13 @@ def activation(node: Node, build: Builder, x: Value, stated: Any, name: str) -> 
     if not isinstance(stated, str):
         output = build(program.Opaque(why="it is a function of the user's own", shape=x.shape), x)
     elif word in ACTIVATIONS:
-        output = pointwise(build, ACTIVATIONS[word], x)
+        output = operations.pointwise(build, ACTIVATIONS[word], x)
     elif word in MIXING:
         output = build(program.Mix(function="softmax", dims=(len(shape_of(x)) - 1,)), x)
     elif word == "glu":
-        output = gated(build, x, len(shape_of(x)) - 1)
+        output = operations.gated(build, x, len(shape_of(x)) - 1)
     elif word == "linear":
-        output = pointwise(build, "identity", x)
+        output = operations.pointwise(build, "identity", x)
     else:
         output = build(program.Opaque(why="no activation of Keras is called so", shape=x.shape), x)
     build.at(node.name, node.op)
@@ -78,17 +79,6 @@ def _word(stated: Any) -> str:
         of_class = stated.get("config" if isinstance(stated.get("config"), str) else "class_name")
         stated = of_class if registered in (None, "function") else registered
     return stated if isinstance(stated, str) and stated else "function"
-
-
-@HANDLERS.handles("Activation")
-def _activation(node: Node, build: Builder) -> Made:
-    return activation(node, build, node.x, node.get("activation", "linear"), node.name)
-
-
-@HANDLERS.handles("Softmax")
-def _softmax(node: Node, build: Builder) -> Made:
-    dims = node.axes() if node.get("axis") is not None else (node.rank - 1,)
-    return build(program.Mix(function="softmax", dims=dims), node.x)
 
 
 # Layers that change each element on its own, or nothing.
@@ -109,27 +99,17 @@ AUGMENTATIONS = (
 def _elementwise(node: Node, build: Builder) -> Made:
     if node.op == "Masking":  # a position counts by all its channels
         return build(program.Mix(function="masking", dims=(node.rank - 1,)), node.x)
-    return pointwise(build, ELEMENTWISE[node.op], node.x)
-
-
-@HANDLERS.handles(*AUGMENTATIONS)
-def _augmentation(node: Node, build: Builder) -> Made:
-    return pointwise(build, "identity", node.x)
+    return operations.pointwise(build, ELEMENTWISE[node.op], node.x)
 
 
 @HANDLERS.handles("AutoContrast")
 def _auto_contrast(node: Node, build: Builder) -> Made:
-    dims, _ = node.layout(2, single=True)
-    return build(program.Mix(function="contrast", dims=dims), node.x)  # from the least of it to the greatest
+    return operations.mixed(
+        build, "contrast", node.x, *node.layout(2, single=True)[0]
+    )  # from the least of it to the greatest
 
 
 # Normalisations.
-
-
-@HANDLERS.handles("LayerNormalization", "RMSNormalization", "UnitNormalization")
-def _layer_norm(node: Node, build: Builder) -> Made:
-    dims = node.axes() if node.get("axis") is not None else (node.rank - 1,)
-    return build(program.Mix(function="layer_norm", dims=dims), node.x)
 
 
 @HANDLERS.handles("GroupNormalization")
@@ -164,12 +144,7 @@ def _merge(node: Node, build: Builder) -> Made:
         if missing:  # the batch stays first
             tensor = build(program.Unsqueeze(dims=tuple(range(1, 1 + missing))), tensor, part=f"wide/{i}")
         wide.append(tensor)
-    return pointwise(build, MERGES[node.op], *wide)
-
-
-@HANDLERS.handles("Concatenate")
-def _concatenate(node: Node, build: Builder) -> Made:
-    return build(program.Concat(dim=node.axis()), *node.tensors())
+    return operations.pointwise(build, MERGES[node.op], *wide)
 
 
 @HANDLERS.handles("Dot")
@@ -198,31 +173,14 @@ def _dot(node: Node, build: Builder) -> Made:
 # Products.
 
 
-@HANDLERS.handles("Dense")
-def _dense(node: Node, build: Builder) -> Made:
-    return activated(node, build, product_of_last(build, node.x, size("units", node.get("units"))))
-
-
 @HANDLERS.handles("EinsumDense")
 def _einsum_dense(node: Node, build: Builder) -> Made:
     contract, kernel, _ = einsum_dense(node)
     return activated(node, build, build(contract, node.x, build.weights_of_layer(kernel)))
 
 
-@HANDLERS.handles("Embedding")
-def _embedding(node: Node, build: Builder) -> Made:
-    return _embedded(node, build)
-
-
-@HANDLERS.handles("ReversibleEmbedding")
-def _reversible_embedding(node: Node, build: Builder) -> Made:
-    if node.argument(1, "reverse", False):
-        return product_of_last(build, node.x, size("input_dim", node.get("input_dim")))
-    return _embedded(node, build)
-
-
 def _embedded(node: Node, build: Builder) -> Value:
-    rows = build.weight((size("input_dim", node.get("input_dim")), size("output_dim", node.get("output_dim"))))
+    rows = build.weight((node.size("input_dim"), node.size("output_dim")))
     return build(program.Take(dim=0), rows, node.x)
 
 
@@ -233,7 +191,7 @@ def _category_encoding(node: Node, build: Builder) -> Made:
     x = node.x
     if node.rank > 1 and node.shape[-1] == 1:
         x = build(program.Squeeze(dims=(node.rank - 1,)), x, part="index")
-    return build(program.Take(dim=0), build.weight((size("num_tokens", node.get("num_tokens")),) * 2), x)
+    return build(program.Take(dim=0), build.weight((node.size("num_tokens"),) * 2), x)
 
 
 # Windows.
@@ -293,7 +251,7 @@ def slid(
 def _conv(node: Node, build: Builder) -> Made:
     convolved = slid(
         node, build, node.x, kernel=node.integers("kernel_size", int(node.op[4])),
-        channels=size("filters", node.get("filters")), groups=node.integer("groups", 1),
+        channels=node.size("filters"), groups=node.integer("groups", 1),
     )  # fmt: skip
     return activated(node, build, convolved)
 
@@ -308,19 +266,13 @@ def depthwise(node: Node, build: Builder, axes: int, multiplier: Dim, part: str 
     return slid(node, build, node.x, kernel=kernel, channels=channels, groups=groups, part=part, bound=bound)
 
 
-@HANDLERS.handles("DepthwiseConv1D", "DepthwiseConv2D")
-def _depthwise_conv(node: Node, build: Builder) -> Made:
-    multiplier = size("depth_multiplier", node.get("depth_multiplier", 1))
-    return activated(node, build, depthwise(node, build, int(node.op[-2]), multiplier))
-
-
 @HANDLERS.handles("SeparableConv1D", "SeparableConv2D")
 def _separable_conv(node: Node, build: Builder) -> Made:
     axes = int(node.op[-2])
     each = depthwise(
-        node, build, axes, size("depth_multiplier", node.get("depth_multiplier", 1)), part="depthwise"
+        node, build, axes, node.size("depth_multiplier", 1), part="depthwise"
     )  # fmt: skip
-    return activated(node, build, mixed_channels(node, build, each, axes, size("filters", node.get("filters"))))
+    return activated(node, build, mixed_channels(node, build, each, axes, node.size("filters")))
 
 
 def mixed_channels(node: Node, build: Builder, x: Value, axes: int, channels: Dim) -> Value:
@@ -332,14 +284,6 @@ def mixed_channels(node: Node, build: Builder, x: Value, axes: int, channels: Di
         channels=channels,
     )  # fmt: skip
     return build(primitive, x)
-
-
-@HANDLERS.handles("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
-def _conv_transpose(node: Node, build: Builder) -> Made:
-    axes = int(node.op[4])
-    kernel = node.integers("kernel_size", axes)
-    convolved = transposed(node, build, kernel, size("filters", node.get("filters")))
-    return activated(node, build, convolved)
 
 
 def transposed(node: Node, build: Builder, kernel: Sequence[int], channels: Dim, bound: str = "") -> Value:
@@ -402,17 +346,14 @@ def _pool(node: Node, build: Builder) -> Made:
 @HANDLERS.handles(*(f"Global{name}" for name in POOLS))
 def _global_pool(node: Node, build: Builder) -> Made:
     function, axes = POOLS[node.op.removeprefix("Global")]
-    dims, _ = node.layout(axes)
-    reduce = program.Reduce(
-        function="max" if function == "max_pool" else "mean", dims=dims, keepdims=node.flag("keepdims")
-    )
-    return build(reduce, node.x)
+    dims, keepdims = node.layout(axes)[0], node.flag("keepdims")
+    return operations.reduced(build, "max" if function == "max_pool" else "mean", node.x, dims, keepdims=keepdims)
 
 
 @HANDLERS.handles(*(f"Adaptive{name}" for name in POOLS))
 def _adaptive_pool(node: Node, build: Builder) -> Made:
     function, axes = POOLS[node.op.removeprefix("Adaptive")]
-    return adaptive_pool(build, node.x, function, node.layout(axes)[0], node.integers("output_size", axes))
+    return operations.adaptive_pool(build, node.x, function, node.layout(axes)[0], node.integers("output_size", axes))
 
 
 # Resolutions.
@@ -450,7 +391,7 @@ def resized(
         raise ValueError(f"size {list(sizes)} is not positive")
     primitive = program.Resize(
         dims=dims, sizes=sizes, mode=mode, nearest_mode="round_prefer_ceil", antialias=antialias and mode != "nearest",
-        coefficient=KEYS,
+        coefficient=operations.KEYS,
     )  # fmt: skip
     return build(primitive, x, part=part)
 
@@ -478,11 +419,6 @@ def fitted(node: Node, build: Builder, sizes: tuple[int, int]) -> Value:
             raise UnspelledError("it pads both axes")
         x = build(program.Pad(amounts=tuple(amounts)), x, part="ratio")
     return resized(node, build, x, dims, sizes, antialias=antialias)
-
-
-@HANDLERS.handles("Resizing")
-def _resizing(node: Node, build: Builder) -> Made:
-    return fitted(node, build, (node.integer("height"), node.integer("width")))
 
 
 @HANDLERS.handles("CenterCrop")
@@ -521,7 +457,7 @@ def _padding(node: Node, build: Builder) -> Made:
 def _repeat_vector(node: Node, build: Builder) -> Made:
     batch, channels = node.shape
     row = build(program.Unsqueeze(dims=(1,)), node.x, part="row")
-    return build(program.Expand(shape=(batch, size("n", node.get("n")), channels)), row)
+    return build(program.Expand(shape=(batch, node.size("n"), channels)), row)
 
 
 # Numbering.
@@ -533,7 +469,7 @@ def _reshape(node: Node, build: Builder) -> Made:
     target = node.get("target_shape")
     if not isinstance(target, (list, tuple)):
         raise ValueError(f"target_shape {target!r} is not a list")
-    return reshaped(build, node.x, (batch, *completed_of(node, target, rest)), resized=node.resized)
+    return moving.reshaped(build, node.x, (batch, *completed_of(node, target, rest)), resized=node.resized)
 
 
 def completed_of(node: Node, target: Sequence[Any], had: Sequence[Dim]) -> Shape:
@@ -551,38 +487,56 @@ def completed_of(node: Node, target: Sequence[Any], had: Sequence[Dim]) -> Shape
 def _flatten(node: Node, build: Builder) -> Made:
     x = node.x
     if node.text("data_format", "channels_last") == "channels_first" and node.rank > 2:
-        x = permuted(build, x, (0, *range(2, node.rank), 1), part="channels_last")
+        x = moving.permuted(build, x, (0, *range(2, node.rank), 1), part="channels_last")
     batch, *rest = shape_of(x)
     return build(program.Reshape(shape=(batch, product(rest))), x)
 
 
-@HANDLERS.handles("Permute")
-def _permute(node: Node, build: Builder) -> Made:
-    order = node.get("dims")
-    return permuted(build, node.x, (0, *per_axis("dims", order, node.rank - 1)))
+# Ops that one expression spells.
 
+HANDLERS.spells(
+    {
+        "Activation": lambda node, build: activation(node, build, node.x, node.get("activation", "linear"), node.name),
+        "Softmax": lambda node, build: operations.mixed(build, "softmax", node.x, *node.normed),
+        (*AUGMENTATIONS,): lambda node, build: operations.pointwise(build, "identity", node.x),
+        ("LayerNormalization", "RMSNormalization", "UnitNormalization"): lambda node, build: operations.mixed(
+            build, "layer_norm", node.x, *node.normed
+        ),
+        "Concatenate": lambda node, build: build(program.Concat(dim=node.axis()), *node.tensors()),
+        "Dense": lambda node, build: activated(node, build, product_of_last(build, node.x, node.size("units"))),
+        "Embedding": lambda node, build: _embedded(node, build),
+        "Resizing": lambda node, build: fitted(node, build, (node.integer("height"), node.integer("width"))),
+        "Permute": lambda node, build: moving.permuted(
+            build, node.x, (0, *per_axis("dims", node.get("dims"), node.rank - 1))
+        ),
+        "ReversibleEmbedding": lambda node, build: (
+            product_of_last(build, node.x, node.size("input_dim"))
+            if node.argument(1, "reverse", False)
+            else _embedded(node, build)
+        ),
+        ("DepthwiseConv1D", "DepthwiseConv2D"): lambda node, build: activated(
+            node, build, depthwise(node, build, int(node.op[-2]), node.size("depth_multiplier", 1))
+        ),
+        ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"): lambda node, build: activated(
+            node, build, transposed(node, build, node.integers("kernel_size", int(node.op[4])), node.size("filters"))
+        ),
+    }
+)
 
 # What is not followed, and why.
 
-NOT_FOLLOWED = {
-    "Lambda": "it runs a function that the model holds",
-    "JaxLayer": "it runs a function of JAX",
-    "FlaxLayer": "it runs a module of flax",
-    "TorchModuleWrapper": "it runs a module of PyTorch",
-    "TFSMLayer": "it runs a SavedModel of TensorFlow",
-    "RandomCrop": "what it crops at inference is not what it says",
-    "ContrastLimitedAdaptiveHistogramEqualization": "it counts what tiles of the image hold",
-    "MaxNumBoundingBoxes": "it works on boxes",
-    "Hashing": "it reads text or categories",
-    "HashedCrossing": "it reads text or categories",
-    "IntegerLookup": "it reads text or categories",
-    "StringLookup": "it reads text or categories",
-    "TextVectorization": "it reads text or categories",
-    "MelSpectrogram": "it reads windows of a signal",
-    "STFTSpectrogram": "it reads windows of a signal",
-}
-
-HANDLERS.refuses(NOT_FOLLOWED)
+NOT_FOLLOWED = HANDLERS.refuses({
+    "it runs a function that the model holds": "Lambda",
+    "it runs a function of JAX": "JaxLayer",
+    "it runs a module of flax": "FlaxLayer",
+    "it runs a module of PyTorch": "TorchModuleWrapper",
+    "it runs a SavedModel of TensorFlow": "TFSMLayer",
+    "what it crops at inference is not what it says": "RandomCrop",
+    "it counts what tiles of the image hold": "ContrastLimitedAdaptiveHistogramEqualization",
+    "it works on boxes": "MaxNumBoundingBoxes",
+    "it reads text or categories": "Hashing HashedCrossing IntegerLookup StringLookup TextVectorization",
+    "it reads windows of a signal": "MelSpectrogram STFTSpectrogram",
+})  # fmt: skip
 
 
 @HANDLERS.handles("Pipeline")

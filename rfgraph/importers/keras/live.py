@@ -25,21 +25,13 @@ from rfgraph.importers.keras.config import Model
 from rfgraph.importers.keras.nodes import flat
 from rfgraph.importers.keras.reader import input_names, lowered
 from rfgraph.importers.lowering.layout import Axes
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.folding import MAX_ELEMENTS
-from rfgraph.importers.program.numbers import Numbers
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import MAX_ELEMENTS, Builder, Numbers, Shape, Value
 
 Config = dict[str, Any]
 
 
 def graph_of(
-    model: Any,
-    example: Any,
-    treat: Mapping[str, str] | None = None,
-    input_size: Any = None,
-    axes: Axes | None = None,
+    model: Any, example: Any, treat: Mapping[str, str] | None = None, input_size: Any = None, axes: Axes | None = None
 ) -> nx.DiGraph[Any]:
     """Return the network graph of a live model; with an input size it is read, or called, for that size.
 

@@ -7,13 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import products
+from rfgraph.importers.program import Builder, Dim, Shape, Value
+from rfgraph.importers.spelling import Handlers, Named, UnspelledError, products
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, per_axis, shape_of, whole_number
-from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.node import Named
 
 Made: TypeAlias = "Value | Sequence[Value]"
 
@@ -48,6 +44,10 @@ class Node(Named):
         """Return one integer for each of ``count`` axes, of a list or of one number for all."""
         return per_axis(name, self.get(name, default), count)
 
+    def size(self, name: str, default: Dim | None = None) -> Dim:
+        """Return a size of its config, which is no less than 1."""
+        return size(name, self.get(name, default))
+
     def flag(self, name: str, default: bool = False) -> bool:
         """Return a switch of its config."""
         value = self.get(name, default)
@@ -70,6 +70,11 @@ class Node(Named):
             return tuple(range(rank))
         entries = value if isinstance(value, (list, tuple)) else (value,)
         return axes_of([whole_number(name, entry) for entry in entries], rank)
+
+    @property
+    def normed(self) -> tuple[int, ...]:
+        """The dimensions of its entry ``axis``, by default the last one."""
+        return (self.rank - 1,) if self.get("axis") is None else self.axes()
 
     def axis(self, name: str = "axis", default: int = -1, rank: int | None = None) -> int:
         """Return a dimension, counted from 0."""

@@ -13,33 +13,12 @@ from itertools import pairwise
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.keras.layers import (
-    completed_of,
-    depthwise,
-    fitted,
-    mixed_channels,
-    slid,
-    transposed,
-)
+from rfgraph.importers.keras.layers import completed_of, depthwise, fitted, mixed_channels, slid, transposed
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat, pairs, size
 from rfgraph.importers.keras.sequences import attended
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, product
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import broadcast, text
-from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.program import Builder, Dim, Expression, Shape, Value, broadcast, exact_quotient, product, text
+from rfgraph.importers.spelling import UnspelledError, by_op, moving, operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axis_of, per_axis, shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.operations import (
-    MAX_PIECES,
-    MAX_REPEATS,
-    cut,
-    gated,
-    permuted,
-    pointwise,
-    reshaped,
-    tensor_of,
-)
 from rfgraph.importers.spelling.sampling import write_box
 
 # Functions of one element. Names that carry no meaning for space are their own.
@@ -62,13 +41,8 @@ def _name(node: Node) -> str:
 def _triangle(node: Node, build: Builder) -> Made:
     k = node.get("k", 0)
     if not isinstance(k, int):
-        return pointwise(build, "trilu", node.x)
-    return operations.band(build, node.x, -k if _name(node) == "Triu" else None, k if _name(node) == "Tril" else None)
-
-
-@HANDLERS.handles(*_ops(*(UNARY.keys() - {"Tril", "Triu"})))
-def _unary(node: Node, build: Builder) -> Made:
-    return pointwise(build, UNARY[_name(node)], node.x)
+        return operations.pointwise(build, "trilu", node.x)
+    return moving.band(build, node.x, -k if _name(node) == "Triu" else None, k if _name(node) == "Tril" else None)
 
 
 @HANDLERS.handles(*_ops(*SEVERAL))
@@ -78,33 +52,18 @@ def _several(node: Node, build: Builder) -> Made:
     operands = node.tensors()
     if node.op == "ops.Where" or all(value.constant for value in operands):  # else numbers beside them change nothing
         leaves = [value for value in flat((node.args, node.kwargs)) if isinstance(value, (Value, bool, int, float))]
-        operands = [tensor_of(build, value) for value in leaves]
-    return pointwise(build, SEVERAL[_name(node)], *operands)
-
-
-@HANDLERS.handles("ops.Glu")
-def _glu(node: Node, build: Builder) -> Made:
-    return gated(build, node.x, node.axis())
-
-
-@HANDLERS.handles("ops.BatchNorm")
-def _batch_norm(node: Node, build: Builder) -> Made:
-    return _statistics(node, build, node.axis(), node.tensors()[1:])
+        operands = [operations.tensor_of(build, value) for value in leaves]
+    return operations.pointwise(build, SEVERAL[_name(node)], *operands)
 
 
 def _statistics(node: Node, build: Builder, axis: int, statistics: Sequence[Value]) -> Value:
-    normed = pointwise(build, "batch_norm", node.x)
+    normed = operations.pointwise(build, "batch_norm", node.x)
     for i, one in enumerate(statistics):
         if not one.constant:  # one number per channel
             wide = tuple(range(1, node.rank - axis))
             row = build(program.Unsqueeze(dims=wide), one, part=f"{i}/wide") if wide else one
-            normed = pointwise(build, "mul", normed, row, part=str(i))
+            normed = operations.pointwise(build, "mul", normed, row, part=str(i))
     return normed
-
-
-@HANDLERS.handles(*_ops("ZerosLike", "OnesLike", "FullLike", "EmptyLike"))
-def _like(node: Node, build: Builder) -> Made:
-    return build.weight(node.shape, node.name)
 
 
 # Reductions and mixtures.
@@ -112,20 +71,11 @@ def _like(node: Node, build: Builder) -> Made:
 REDUCTIONS = vocabulary.names("keras", vocabulary.REDUCTIONS)
 
 
-@HANDLERS.handles(*_ops(*REDUCTIONS))
-def _reduce(node: Node, build: Builder) -> Made:
-    function = REDUCTIONS[_name(node)]
-    primitive = program.Reduce(
-        function=function, dims=node.axes(), keepdims=node.flag("keepdims"), empty=function in vocabulary.OF_NONE
-    )
-    return build(primitive, node.x)
-
-
 @HANDLERS.handles(*_ops("Percentile", "Quantile", "Nanpercentile", "Nanquantile"))
 def _quantile(node: Node, build: Builder) -> Made:
     if isinstance(node.argument(1, "q"), (tuple, Value)):
         raise UnspelledError("it takes several quantiles")
-    return build(program.Reduce(function="median", dims=node.axes(), keepdims=node.flag("keepdims")), node.x)
+    return operations.reduced(build, "median", node.x, node.axes(), keepdims=node.flag("keepdims"))
 
 
 @HANDLERS.handles("ops.Average")
@@ -135,7 +85,7 @@ def _average(node: Node, build: Builder) -> Made:
     if isinstance(weights, Value) and not weights.constant:
         if weights.shape != x.shape:
             raise UnspelledError("its weights do not lie as what they weigh")
-        x = pointwise(build, "mul", x, weights, part="weighted")
+        x = operations.pointwise(build, "mul", x, weights, part="weighted")
     return build(program.Reduce(function="mean", dims=node.axes(), keepdims=False), x)
 
 
@@ -145,17 +95,11 @@ def _moments(node: Node, build: Builder) -> Made:
     return [build(primitive, node.x), build(primitive, node.x, part="variance")]
 
 
-@HANDLERS.handles(*_ops("Softmax", "LogSoftmax", "Sparsemax"))
-def _softmax(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="softmax", dims=node.axes()), node.x)
-
-
 @HANDLERS.handles(*_ops("LayerNorm", "RMSNorm", "Normalize"))
 def _layer_norm(node: Node, build: Builder) -> Made:
     if any(not value.constant for value in node.tensors()[1:]):
         raise UnspelledError("the network computes what it scales by")
-    dims = node.axes() if node.get("axis") is not None else (node.rank - 1,)
-    return build(program.Mix(function="layer_norm", dims=dims), node.x)
+    return operations.mixed(build, "layer_norm", node.x, *node.normed)
 
 
 @HANDLERS.handles(*_ops("Cumsum", "Cumprod", "Nancumsum", "Nancumprod"))
@@ -169,22 +113,10 @@ def _cumulative(node: Node, build: Builder) -> Made:
 def _sort(node: Node, build: Builder) -> Made:
     if "axis" in node.config and node.config["axis"] is None:
         raise UnspelledError("it reads the tensor as one row")
-    return build(program.Mix(function="sort", dims=(node.axis(),)), node.x)
-
-
-@HANDLERS.handles("ops.TopK")
-def _top_k(node: Node, build: Builder) -> Made:
-    values = operations.largest(build, node.x, node.rank - 1, size("k", node.get("k")))
-    return [values, values]
+    return operations.mixed(build, "sort", node.x, node.axis())
 
 
 # Products.
-
-
-@HANDLERS.handles("ops.Matmul")
-def _matmul(node: Node, build: Builder) -> Made:
-    a, b = _pair(node)
-    return build(products.matmul(len(shape_of(a)), len(shape_of(b))), a, b)
 
 
 def _pair(node: Node) -> tuple[Value, Value]:
@@ -198,7 +130,7 @@ def _dot(node: Node, build: Builder) -> Made:
     if node.op == "ops.Vdot" and (left, right) != (1, 1):
         raise UnspelledError("it reads its tensors as rows")
     if not left or not right:
-        return pointwise(build, "mul", a, b)
+        return operations.pointwise(build, "mul", a, b)
     sides: tuple[Sequence[int], Sequence[int]] = (
         (left - 1,),
         (right - 1 if node.op == "ops.Inner" else max(right - 2, 0),),
@@ -233,14 +165,6 @@ def _outer(node: Node, build: Builder) -> Made:
     return build(program.Contract(operands=(("i",), ("j",)), output=("i", "j")), *_pair(node))
 
 
-@HANDLERS.handles("ops.Einsum")
-def _einsum(node: Node, build: Builder) -> Made:
-    equation, tensors = node.get("subscripts"), node.tensors()
-    if not isinstance(equation, str):
-        raise ValueError(f"subscripts {equation!r} are not text")
-    return build(products.einsum(equation, [len(shape_of(tensor)) for tensor in tensors]), *tensors)
-
-
 @HANDLERS.handles("ops.DotProductAttention")
 def _dot_product_attention(node: Node, build: Builder) -> Made:
     query, key, value = node.value(0, "query"), node.value(1, "key"), node.value(2, "value")
@@ -255,7 +179,7 @@ def _dot_product_attention(node: Node, build: Builder) -> Made:
     output = attended(
         build, query, key, value, axes=(1,), heads=True, grouped=grouped, only_before=only_before, hidden=hidden
     )
-    return pointwise(build, "identity", output)
+    return operations.pointwise(build, "identity", output)
 
 
 # Windows.
@@ -352,7 +276,7 @@ def _sobel_edges(node: Node, build: Builder) -> Made:
 @HANDLERS.handles(*_ops("DepthToSpace", "SpaceToDepth"))
 def _exchange(node: Node, build: Builder) -> Made:
     dims, channel = node.layout(2, single=True)
-    block = size("block_size", node.get("block_size"))
+    block = node.size("block_size")
     up = node.op == "ops.DepthToSpace"
     # Keras counts the channels of one pixel fastest: the block is the outer part of the depth.
     kind: Any = program.DepthToSpace if up else program.SpaceToDepth
@@ -417,21 +341,11 @@ def _pad(node: Node, build: Builder) -> Made:
     return build(program.Pad(amounts=pairs("pad_width", entries, node.rank), mode=PADDING_MODES[mode]), node.x)
 
 
-@HANDLERS.handles("ops.Concatenate")
-def _concatenate(node: Node, build: Builder) -> Made:
-    return build(program.Concat(dim=node.axis(default=0)), *node.tensors())
-
-
 @HANDLERS.handles("ops.Append")
 def _append(node: Node, build: Builder) -> Made:
     if node.get("axis") is None:
         raise UnspelledError("it reads its tensors as rows")
     return build(program.Concat(dim=node.axis()), *node.tensors())
-
-
-@HANDLERS.handles("ops.Stack")
-def _stack(node: Node, build: Builder) -> Made:
-    return operations.stack(build, node.tensors(), node.integer("axis", 0))
 
 
 @HANDLERS.handles(*_ops("Hstack", "Vstack", "Dstack"))
@@ -451,15 +365,10 @@ def _split(node: Node, build: Builder) -> Made:
     if isinstance(sections, (list, tuple)):
         bounds: list[Dim] = [0, *(whole_number("indices", n) for n in sections), total]
     else:
-        bounds = operations.even_bounds(total, whole_number("sections", sections))
-    if len(bounds) > MAX_PIECES + 1:
-        raise UnspelledError(f"it makes {len(bounds) - 1} pieces, more than {MAX_PIECES}")
-    return [cut(build, node.x, d, a, b, part=str(k)) for k, (a, b) in enumerate(pairwise(bounds))]
-
-
-@HANDLERS.handles("ops.Unstack")
-def _unstack(node: Node, build: Builder) -> Made:
-    return operations.unstack(build, node.x, node.integer("axis", 0))
+        bounds = moving.even_bounds(total, whole_number("sections", sections))
+    if len(bounds) > moving.MAX_PIECES + 1:
+        raise UnspelledError(f"it makes {len(bounds) - 1} pieces, more than {moving.MAX_PIECES}")
+    return [moving.cut(build, node.x, d, a, b, part=str(k)) for k, (a, b) in enumerate(pairwise(bounds))]
 
 
 @HANDLERS.handles("ops.GetItem")
@@ -471,7 +380,7 @@ def _get_item(node: Node, build: Builder) -> Made:
     if any(isinstance(entry, (tuple, dict)) or (isinstance(entry, Value) and entry.shape != ()) for entry in entries):
         raise UnspelledError("its indices say which elements it reads")
     named = sum(entry is not None and entry is not Ellipsis for entry in entries)
-    if named > node.rank or len(entries) > MAX_REPEATS:
+    if named > node.rank or len(entries) > moving.MAX_REPEATS:
         raise ValueError(f"its key has {named} indices for {node.rank} dimensions")
     whole = [slice(None)] * (node.rank - named)
     at = next((i for i, entry in enumerate(entries) if entry is Ellipsis), None)
@@ -513,7 +422,7 @@ def _cut(node: Node, build: Builder, entries: Sequence[Any]) -> Value:
         )
     if added:
         x = build(program.Unsqueeze(dims=tuple(added)), x)
-    return pointwise(build, "identity", x) if not (dims or picked or added) else x
+    return operations.pointwise(build, "identity", x) if not (dims or picked or added) else x
 
 
 @HANDLERS.handles("ops.Slice")
@@ -525,7 +434,7 @@ def _slice(node: Node, build: Builder) -> Made:
     shape = node.get("shape")
     if starts is None or not isinstance(shape, (list, tuple)):
         raise UnspelledError("where it starts depends on what the network computes")
-    return operations.box(build, node.x, starts, [whole_number("shape", n) for n in shape])
+    return moving.box(build, node.x, starts, [whole_number("shape", n) for n in shape])
 
 
 @HANDLERS.handles("ops.Take")
@@ -540,10 +449,10 @@ def _take(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ops.OneHot")
 def _one_hot(node: Node, build: Builder) -> Made:
-    count = size("num_classes", node.get("num_classes"))
+    count = node.size("num_classes")
     rows = build(program.Take(dim=0), build.weight((count, count)), node.x, part="rows")
     rank = node.rank + 1
-    return permuted(build, rows, operations.moved(rank, [rank - 1], [node.axis(rank=rank)]))
+    return moving.permuted(build, rows, moving.moved(rank, [rank - 1], [node.axis(rank=rank)]))
 
 
 @HANDLERS.handles("ops.Roll")
@@ -552,19 +461,13 @@ def _roll(node: Node, build: Builder) -> Made:
         raise UnspelledError("it rolls the tensor as one row")
     axes = node.get("axis") if isinstance(node.get("axis"), (list, tuple)) else [node.get("axis")]
     shifts = per_axis("shift", node.get("shift"), len(axes))
-    return operations.rolled(build, node.x, [whole_number("axis", axis) for axis in axes], shifts)
-
-
-@HANDLERS.handles(*_ops("Flip", "Fliplr", "Flipud"))
-def _flip(node: Node, build: Builder) -> Made:
-    dims = {"ops.Fliplr": (1,), "ops.Flipud": (0,)}.get(node.op) or node.axes()
-    return operations.flipped(build, node.x, dims)
+    return moving.rolled(build, node.x, [whole_number("axis", axis) for axis in axes], shifts)
 
 
 @HANDLERS.handles("ops.Rot90")
 def _rot90(node: Node, build: Builder) -> Made:
     a, b = (axis_of(axis, node.rank) for axis in node.integers("axes", 2))
-    return operations.rotated(build, node.x, a, b, node.integer("k", 1))
+    return moving.rotated(build, node.x, a, b, node.integer("k", 1))
 
 
 @HANDLERS.handles("ops.BroadcastTo")
@@ -581,7 +484,7 @@ def _broadcast_to(node: Node, build: Builder) -> Made:
 def _tile(node: Node, build: Builder) -> Made:
     repeats = node.get("repeats")
     counts = [whole_number("repeats", n) for n in (repeats if isinstance(repeats, (list, tuple)) else (repeats,))]
-    return operations.tile_as_numpy(build, node.x, counts)
+    return moving.tile_as_numpy(build, node.x, counts)
 
 
 @HANDLERS.handles("ops.Repeat")
@@ -589,7 +492,7 @@ def _repeat(node: Node, build: Builder) -> Made:
     count = node.get("repeats")
     if not isinstance(count, int) or node.get("axis") is None:
         raise UnspelledError("it repeats elements a number of times that is not one for all")
-    return operations.repeat_each(build, node.x, node.axis(), whole_number("repeats", size("repeats", count)))
+    return moving.repeat_each(build, node.x, node.axis(), whole_number("repeats", size("repeats", count)))
 
 
 # Numbering.
@@ -601,24 +504,13 @@ def _reshape(node: Node, build: Builder) -> Made:
     entries = shape if isinstance(shape, (list, tuple)) else (shape,)
     if sum(entry in (-1, None) for entry in entries) > 1:
         raise UnspelledError(f"its newshape {shape} holds sizes that were open when the model was built")
-    return reshaped(build, node.x, completed_of(node, entries, node.shape), resized=node.resized)
-
-
-@HANDLERS.handles("ops.Ravel")
-def _ravel(node: Node, build: Builder) -> Made:
-    return build(program.Reshape(shape=(product(node.shape),)), node.x)
+    return moving.reshaped(build, node.x, completed_of(node, entries, node.shape), resized=node.resized)
 
 
 @HANDLERS.handles("ops.Transpose")
 def _transpose(node: Node, build: Builder) -> Made:
     stated = node.get("axes")
-    order = range(node.rank - 1, -1, -1) if stated is None else per_axis("axes", stated, node.rank)
-    return permuted(build, node.x, [axis_of(axis, node.rank) for axis in order])
-
-
-@HANDLERS.handles("ops.Swapaxes")
-def _swapaxes(node: Node, build: Builder) -> Made:
-    return permuted(build, node.x, operations.swapped(node.rank, node.axis("axis1"), node.axis("axis2")))
+    return moving.permuted(build, node.x, None if stated is None else per_axis("axes", stated, node.rank))
 
 
 @HANDLERS.handles("ops.Moveaxis")
@@ -628,7 +520,7 @@ def _moveaxis(node: Node, build: Builder) -> Made:
         dims = node.get(name)
         entries = dims if isinstance(dims, (list, tuple)) else (dims,)
         ends.append([axis_of(whole_number(name, axis), node.rank) for axis in entries])
-    return permuted(build, node.x, operations.moved(node.rank, ends[0], ends[1]))
+    return moving.permuted(build, node.x, moving.moved(node.rank, ends[0], ends[1]))
 
 
 @HANDLERS.handles("ops.ExpandDims")
@@ -636,7 +528,7 @@ def _expand_dims(node: Node, build: Builder) -> Made:
     dims = node.get("axis")
     entries = dims if isinstance(dims, (list, tuple)) else (dims,)
     rank = node.rank + len(entries)
-    if rank > MAX_REPEATS:
+    if rank > moving.MAX_REPEATS:
         raise ValueError(f"it adds {len(entries)} dimensions")
     return build(
         program.Unsqueeze(dims=tuple(sorted({axis_of(whole_number("axis", n), rank) for n in entries}))), node.x
@@ -697,7 +589,7 @@ def _rearrange(node: Node, build: Builder) -> Made:
     if sorted(names) != sorted(wanted) or len(set(names)) != len(names):
         raise UnspelledError(f"its pattern {pattern!r} adds or drops dimensions")
     split = build(program.Reshape(shape=tuple(sizes[name] for name in names)), node.x, part="split")
-    turned = permuted(build, split, [names.index(name) for name in wanted], part="turned")
+    turned = moving.permuted(build, split, [names.index(name) for name in wanted], part="turned")
     return build(program.Reshape(shape=tuple(product(sizes[name] for name in group) for group in after)), turned)
 
 
@@ -718,26 +610,51 @@ def _groups(side: str) -> list[list[str]]:
     return groups
 
 
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        (*_ops(*(UNARY.keys() - {"Tril", "Triu"})),): lambda node, build: operations.pointwise(
+            build, UNARY[_name(node)], node.x
+        ),
+        "ops.Glu": lambda node, build: operations.gated(build, node.x, node.axis()),
+        "ops.BatchNorm": lambda node, build: _statistics(node, build, node.axis(), node.tensors()[1:]),
+        (*_ops("ZerosLike", "OnesLike", "FullLike", "EmptyLike"),): lambda node, build: build.weight(
+            node.shape, node.name
+        ),
+        (*_ops(*REDUCTIONS),): lambda node, build: operations.reduced(
+            build, REDUCTIONS[_name(node)], node.x, node.axes(), keepdims=node.flag("keepdims")
+        ),
+        (*_ops("Softmax", "LogSoftmax", "Sparsemax"),): lambda node, build: operations.mixed(
+            build, "softmax", node.x, *node.axes()
+        ),
+        "ops.TopK": lambda node, build: operations.largest(build, node.x, -1, node.size("k")),
+        "ops.Matmul": lambda node, build: products.product(build, *_pair(node)),
+        "ops.Einsum": lambda node, build: products.summed(build, node.get("subscripts"), node.tensors()),
+        "ops.Concatenate": lambda node, build: build(program.Concat(dim=node.axis(default=0)), *node.tensors()),
+        "ops.Stack": lambda node, build: moving.stack(build, node.tensors(), node.integer("axis", 0)),
+        "ops.Unstack": lambda node, build: moving.unstack(build, node.x, node.integer("axis", 0)),
+        (*_ops("Flip", "Fliplr", "Flipud"),): lambda node, build: moving.flipped(
+            build, node.x, {"ops.Fliplr": (1,), "ops.Flipud": (0,)}.get(node.op) or node.axes()
+        ),
+        "ops.Ravel": lambda node, build: build(program.Reshape(shape=(product(node.shape),)), node.x),
+        "ops.Swapaxes": lambda node, build: moving.permuted(
+            build, node.x, moving.swapped(node.rank, node.axis("axis1"), node.axis("axis2"))
+        ),
+    }
+)
+
 # What is not followed, and why.
 
-NOT_FOLLOWED = {
-    **dict.fromkeys(
-        ("AffineTransform", "ElasticTransform", "MapCoordinates", "PerspectiveTransform", "ScaleAndTranslate"),
-        "it reads where its coordinates say",
-    ),
-    **dict.fromkeys(
-        ("AssociativeScan", "Cond", "ForiLoop", "Map", "Scan", "Switch", "VectorizedMap", "WhileLoop"),
-        "it runs functions that the model holds",
-    ),
-    **dict.fromkeys(
-        ("Scatter", "ScatterUpdate", "SegmentMax", "SegmentMin", "SegmentProd", "SegmentSum"),
-        "its indices say which elements it writes",
-    ),
-    "TakeAlongAxis": "its indices say which elements it reads",
-    **dict.fromkeys(
-        ("FFT", "FFT2", "IFFT2", "IRFFT", "ISTFT", "RFFT", "STFT", "ExtractSequences"), "it reads windows of a signal"
-    ),
-}  # fmt: skip
+NOT_FOLLOWED = by_op({
+    "it reads where its coordinates say":
+        "AffineTransform ElasticTransform MapCoordinates PerspectiveTransform ScaleAndTranslate",
+    "it runs functions that the model holds": "AssociativeScan Cond ForiLoop Map Scan Switch VectorizedMap WhileLoop",
+    "its indices say which elements it writes":
+        "Scatter ScatterUpdate SegmentMax SegmentMin SegmentProd SegmentSum",
+    "its indices say which elements it reads": "TakeAlongAxis",
+    "it reads windows of a signal": "FFT FFT2 IFFT2 IRFFT ISTFT RFFT STFT ExtractSequences",
+})  # fmt: skip
 
 
 @HANDLERS.handles(*_ops(*NOT_FOLLOWED))

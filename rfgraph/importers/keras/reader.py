@@ -13,39 +13,19 @@ from typing import Any
 
 import networkx as nx
 
-from rfgraph.importers import program
+from rfgraph.importers import archive, program
+from rfgraph.importers.keras import config
 from rfgraph.importers.keras import functions as keras_functions  # noqa: F401  they register handlers
 from rfgraph.importers.keras import operations as keras_ops  # noqa: F401  they register handlers
 from rfgraph.importers.keras import sequences as keras_sequences  # noqa: F401  they register handlers
-from rfgraph.importers.keras.config import (
-    Graph,
-    Layer,
-    Model,
-    Ref,
-    built_shape,
-    cut_name,
-    fits,
-    graph_of,
-    input_shape,
-    is_functional,
-    is_sequential,
-    layers_of,
-    name_of,
-    op_of,
-    sequential_shape,
-    titles_of,
-)
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat
 from rfgraph.importers.keras.weights import learned
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
-from rfgraph.importers.program.dimensions import Dim, Shape, symbol, unknown
-from rfgraph.importers.program.primitives import Program, Value
-from rfgraph.importers.program.shapes import text
-from rfgraph.importers.spelling import archive
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Dim, Program, Shape, Value, symbol, text, unknown
+from rfgraph.importers.spelling import Reader as Base
+from rfgraph.importers.spelling import UnspelledError
 from rfgraph.importers.spelling.operations import pointwise
-from rfgraph.importers.spelling.reader import Reader as Base
 
 #: Models within models, deeper than this, are refused.
 MAX_DEPTH = 32
@@ -55,7 +35,7 @@ MAX_CALLS = 20_000
 MAX_OUTPUTS = 4096
 
 
-def program_of(model: Model, shapes: Mapping[str, Shape] | None = None) -> Program:
+def program_of(model: config.Model, shapes: Mapping[str, Shape] | None = None) -> Program:
     """Return the tensor program of a model.
 
     Parameters
@@ -77,7 +57,7 @@ class Reader(Base):
 
     noun = "layer"
 
-    def __init__(self, model: Model, shapes: Mapping[str, Shape] | None = None) -> None:
+    def __init__(self, model: config.Model, shapes: Mapping[str, Shape] | None = None) -> None:
         super().__init__(model.name)
         self.model = model
         self.shapes = shapes or {}
@@ -90,16 +70,16 @@ class Reader(Base):
     def program(self) -> Program:
         """Return the program."""
         layer, titles = self.model.layer, list[str]()
-        if is_functional(layer):
-            graph = graph_of(layer["config"])
-            refs = [ref for ref in flat(graph.inputs) if isinstance(ref, Ref)]
+        if config.is_functional(layer):
+            graph = config.graph_of(layer["config"])
+            refs = [ref for ref in flat(graph.inputs) if isinstance(ref, config.Ref)]
             inputs = [self.input(graph.layers[ref.layer], ref.layer) for ref in refs]
             values = self.run(graph, inputs, "")
-            titles = titles_of(graph)
-        elif is_sequential(layer):
-            layers = layers_of(layer["config"])
-            first, shape = layers[0], sequential_shape(layer)
-            name = name_of(first) if first.get("class_name") == "InputLayer" else "input"
+            titles = config.titles_of(graph)
+        elif config.is_sequential(layer):
+            layers = config.layers_of(layer["config"])
+            first, shape = layers[0], config.sequential_shape(layer)
+            name = config.name_of(first) if first.get("class_name") == "InputLayer" else "input"
             values = self.chain(layers, [self.placeholder(name, shape)], "", self.name_of(layer))
         else:
             kind = layer.get("class_name")
@@ -115,9 +95,9 @@ class Reader(Base):
 
     # Inputs.
 
-    def input(self, layer: Layer, name: str) -> Value:
+    def input(self, layer: config.Layer, name: str) -> Value:
         """Add an input of the model."""
-        return self.placeholder(name, input_shape(layer))
+        return self.placeholder(name, config.input_shape(layer))
 
     def placeholder(self, name: str, stated: tuple[int | None, ...] | None) -> Value:
         """Add an input of a stated shape, unless another is asked for."""
@@ -127,11 +107,11 @@ class Reader(Base):
             self.resized |= any(n is not None and n != m for n, m in zip(stated, asked, strict=False))
         if asked is None and own is None:
             raise self.fail("its config does not state the shape of its input; build the model before it is saved")
-        return self.build.input(cut_name(name), own if asked is None else asked)
+        return self.build.input(config.cut_name(name), own if asked is None else asked)
 
     # Layers.
 
-    def apply(self, layer: Layer, args: Sequence[Any], kwargs: Mapping[str, Any], name: str,
+    def apply(self, layer: config.Layer, args: Sequence[Any], kwargs: Mapping[str, Any], name: str,
               stated: Sequence[tuple[int | None, ...] | None] = ()) -> list[Value]:  # fmt: skip
         """Return what a layer makes of its arguments.
 
@@ -150,16 +130,16 @@ class Reader(Base):
         if not isinstance(layer, Mapping) or not isinstance(layer.get("config", {}), Mapping):
             raise self.fail(f"layer {name!r} is not the config of a layer")
         with self.deeper(MAX_DEPTH, "its models are nested"):
-            return self.made(layer, tuple(args), kwargs, cut_name(name), stated)
+            return self.made(layer, tuple(args), kwargs, config.cut_name(name), stated)
 
     def made(
-        self, layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str,
+        self, layer: config.Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str,
         stated: Sequence[tuple[int | None, ...] | None],
     ) -> list[Value]:  # fmt: skip
         """Return what a layer makes, by its handler or as a model of its own."""
-        op = op_of(layer)
+        op = config.op_of(layer)
 
-        def apply(inner: Layer, args: Sequence[Any], kwargs: Mapping[str, Any], name: str) -> list[Value]:
+        def apply(inner: config.Layer, args: Sequence[Any], kwargs: Mapping[str, Any], name: str) -> list[Value]:
             try:
                 return self.apply(inner, args, kwargs, name)
             finally:
@@ -170,7 +150,7 @@ class Reader(Base):
         self.build.at(name, op)
 
         def spell() -> list[Value]:
-            if is_functional(layer) or is_sequential(layer):
+            if config.is_functional(layer) or config.is_sequential(layer):
                 return self.masked(node, self.nested(layer, args, kwargs, name), before)
             self.build.at(name, op, [learned(node, layer)])
             known = HANDLERS.get(op)
@@ -222,7 +202,7 @@ class Reader(Base):
                     raise UnspelledError(f"what it does with {item.name} is not followed")
         if not self.resized:
             for value, shape in zip(outputs, stated, strict=False):
-                if shape is not None and value.shape is not None and not fits(value.shape, shape):
+                if shape is not None and value.shape is not None and not config.fits(value.shape, shape):
                     raise UnspelledError(f"its shape should be {list(shape)}, which is not {text(value.shape)}")
         return outputs
 
@@ -255,22 +235,22 @@ class Reader(Base):
 
     # Models.
 
-    def name_of(self, layer: Layer) -> str:
+    def name_of(self, layer: config.Layer) -> str:
         """Return the name of a model."""
         return str(layer["config"].get("name") or layer.get("class_name"))
 
-    def nested(self, layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> list[Value]:
+    def nested(self, layer: config.Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> list[Value]:
         """Return what a model makes that is called as a layer."""
         around = self.resized
         try:
-            if is_sequential(layer):
+            if config.is_sequential(layer):
                 values = [item for item in flat((args, _but_masks(kwargs))) if isinstance(item, Value)]
-                self.refit([sequential_shape(layer)], values)
-                return self.chain(layers_of(layer["config"]), values, f"{name}/", name)
-            graph = graph_of(layer["config"])
+                self.refit([config.sequential_shape(layer)], values)
+                return self.chain(config.layers_of(layer["config"]), values, f"{name}/", name)
+            graph = config.graph_of(layer["config"])
             values = _bound(graph, args, kwargs)
-            refs = [ref for ref in flat(graph.inputs) if isinstance(ref, Ref)]
-            self.refit([input_shape(graph.layers[ref.layer]) for ref in refs], values)
+            refs = [ref for ref in flat(graph.inputs) if isinstance(ref, config.Ref)]
+            self.refit([config.input_shape(graph.layers[ref.layer]) for ref in refs], values)
             return self.run(graph, values, f"{name}/")
         finally:
             self.resized = around
@@ -279,9 +259,9 @@ class Reader(Base):
         """Note whether a nested model is called on other sizes than it was made for."""
         for shape, value in zip(stated, values, strict=False):
             if shape is not None and isinstance(value, Value) and value.shape is not None:
-                self.resized |= not fits(value.shape, shape)
+                self.resized |= not config.fits(value.shape, shape)
 
-    def chain(self, layers: Sequence[Layer], values: Sequence[Value], prefix: str, name: str) -> list[Value]:
+    def chain(self, layers: Sequence[config.Layer], values: Sequence[Value], prefix: str, name: str) -> list[Value]:
         """Return what layers make that are called one after the other."""
         if len(values) != 1:
             raise self.fail(f"sequential model {name!r} is called on {len(values)} tensors, not one")
@@ -290,19 +270,25 @@ class Reader(Base):
             if layer.get("class_name") == "InputLayer":
                 continue
             follower = layers[k + 1] if k + 1 < len(layers) else {}
-            shape = None if is_functional(follower) or is_sequential(follower) else built_shape(follower)
-            read = built_shape(layer)
+            shape = (
+                None
+                if config.is_functional(follower) or config.is_sequential(follower)
+                else config.built_shape(follower)
+            )
+            read = config.built_shape(layer)
             if read is not None:
                 self.said[outputs[0].name] = read
-            outputs = self.apply(layer, (outputs[0],), {}, prefix + name_of(layer), () if shape is None else (shape,))
+            outputs = self.apply(
+                layer, (outputs[0],), {}, prefix + config.name_of(layer), () if shape is None else (shape,)
+            )
             if not outputs:
-                raise self.fail(f"layer {name_of(layer)!r} makes nothing")
+                raise self.fail(f"layer {config.name_of(layer)!r} makes nothing")
         return outputs
 
-    def run(self, graph: Graph, values: Sequence[Any], prefix: str) -> list[Any]:
+    def run(self, graph: config.Graph, values: Sequence[Any], prefix: str) -> list[Any]:
         """Return the outputs of a functional model whose inputs are bound to ``values``."""
         scope: dict[tuple[str, int], list[Any]] = {}
-        refs = [ref for ref in flat(graph.inputs) if isinstance(ref, Ref)]
+        refs = [ref for ref in flat(graph.inputs) if isinstance(ref, config.Ref)]
         for ref, value in zip(refs, values, strict=True):
             scope.setdefault((ref.layer, ref.call), [])[ref.index :] = [value]
         counts: dict[tuple[str, int], int] = {}
@@ -310,13 +296,13 @@ class Reader(Base):
             if index >= MAX_OUTPUTS:
                 raise self.fail(f"output {index} of layer {layer[:80]!r} is stated; {MAX_OUTPUTS} are too many")
             counts[layer, call] = max(counts.get((layer, call), 0), index + 1)
-        wanted = [ref for ref in flat(graph.outputs) if isinstance(ref, Ref)]
+        wanted = [ref for ref in flat(graph.outputs) if isinstance(ref, config.Ref)]
         for ref in wanted:
             self.resolve(graph, ref, scope, prefix, counts)
         return [_taken(scope, ref) for ref in wanted]
 
     def resolve(
-        self, graph: Graph, wanted: Ref, scope: dict[tuple[str, int], list[Any]], prefix: str,
+        self, graph: config.Graph, wanted: config.Ref, scope: dict[tuple[str, int], list[Any]], prefix: str,
         counts: Mapping[tuple[str, int], int],
     ) -> None:  # fmt: skip
         """Read the calls that make a tensor, those that they read before them; ``waiting`` is the stack of them."""
@@ -338,7 +324,7 @@ class Reader(Base):
             if not 0 <= number < len(calls):
                 raise self.fail(f"call {number} of layer {name[:80]!r} is read, which is called {len(calls)} times")
             call = calls[number]
-            needed = [ref for ref in flat((call.args, dict(call.kwargs))) if isinstance(ref, Ref)]
+            needed = [ref for ref in flat((call.args, dict(call.kwargs))) if isinstance(ref, config.Ref)]
             missing = [(ref.layer, ref.call) for ref in needed if (ref.layer, ref.call) not in scope]
             if missing:
                 if key in open_:
@@ -355,7 +341,7 @@ class Reader(Base):
             scope[key] = list(self.apply(layer, args, kwargs, prefix + name, known))
 
 
-def _taken(scope: Mapping[tuple[str, int], Sequence[Any]], ref: Ref) -> Any:
+def _taken(scope: Mapping[tuple[str, int], Sequence[Any]], ref: config.Ref) -> Any:
     outputs = scope[ref.layer, ref.call]
     if not 0 <= ref.index < len(outputs):
         raise ValueError(f"output {ref.index} of {ref.layer[:80]!r} is read, which makes {len(outputs)}")
@@ -363,7 +349,7 @@ def _taken(scope: Mapping[tuple[str, int], Sequence[Any]], ref: Ref) -> Any:
 
 
 def _resolved(structure: Any, scope: Mapping[tuple[str, int], Sequence[Any]]) -> Any:
-    if isinstance(structure, Ref):
+    if isinstance(structure, config.Ref):
         return _taken(scope, structure)
     if isinstance(structure, tuple):
         return tuple(_resolved(item, scope) for item in structure)
@@ -380,12 +366,12 @@ def _but_masks(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if not name.endswith("mask")}
 
 
-def _bound(graph: Graph, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+def _bound(graph: config.Graph, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
     """Return what a model's inputs are bound to, in their order."""
     given: Any = args[0] if len(args) == 1 and not any(isinstance(v, Value) for v in flat(_but_masks(kwargs))) else (
         args, _but_masks(kwargs)
     )  # fmt: skip
-    refs = [ref for ref in flat(graph.inputs) if isinstance(ref, Ref)]
+    refs = [ref for ref in flat(graph.inputs) if isinstance(ref, config.Ref)]
     if isinstance(given, Mapping) and not isinstance(graph.inputs, dict):
         given = [given.get(ref.layer) for ref in refs]
     values = [item for item in flat(given) if isinstance(item, Value) or item is None]
@@ -397,11 +383,11 @@ def _bound(graph: Graph, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> li
 
 
 def lowered(
-    model: Model,
+    model: config.Model,
     treat: Mapping[str, str] | None = None,
     input_size: Any = None,
     shapes: Mapping[str, Shape] | None = None,
-    again: Callable[[Mapping[str, Shape]], Model] | None = None,
+    again: Callable[[Mapping[str, Shape]], config.Model] | None = None,
     axes: Axes | None = None,
 ) -> nx.DiGraph[Any]:
     """Return the network graph of a model.
@@ -422,6 +408,6 @@ def lowered(
     return lower_for(read_for, treat, input_size, axes=axes)
 
 
-def input_names(layer: Layer) -> Iterator[str]:
+def input_names(layer: config.Layer) -> Iterator[str]:
     """Return the names of a functional model's inputs, in order."""
-    yield from (ref.layer for ref in flat(graph_of(layer["config"]).inputs) if isinstance(ref, Ref))
+    yield from (ref.layer for ref in flat(config.graph_of(layer["config"]).inputs) if isinstance(ref, config.Ref))

@@ -10,12 +10,9 @@ from rfgraph.importers import program
 from rfgraph.importers.keras.layers import slid
 from rfgraph.importers.keras.nodes import HANDLERS, Made, Node, flat, product_of_last, size
 from rfgraph.importers.keras.weights import cell_weights, cells_of
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, exact_quotient, product
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling.arguments import axis_of, shape_of, whole_number
+from rfgraph.importers.program import Builder, Dim, Value, exact_quotient, product
+from rfgraph.importers.spelling import UnspelledError, axis_of, shape_of, whole_number
 from rfgraph.importers.spelling.attention import causal, is_self
-from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import pointwise
 
 # Recurrences. Every step reads what comes before it; backward ones hand out their steps last first, and then the map is
@@ -120,7 +117,7 @@ def _conv_lstm(node: Node, build: Builder) -> Made:
     first = node.text("data_format", "channels_last") == "channels_first"
     frames = build(program.Reshape(shape=(batch * steps, *rest)), node.x, part="frames")
     single = replace(node, args=(frames,), kwargs={})
-    filters = size("filters", node.get("filters"))
+    filters = node.size("filters")
     y = slid(single, build, frames, kernel=kernel, channels=filters, part="input")
     positions = exact_quotient(product(shape_of(y)), filters)
     others = 3 * shape_of(frames)[1 if first else -1] + 4 * filters  # gates besides that one, and those of the state
@@ -270,8 +267,8 @@ def _multi_head(node: Node, build: Builder) -> Made:
     axes = tuple(sorted({axis_of(whole_number("attention_axes", axis), rank) for axis in entries}))
     if any(len(shape_of(other)) != rank for other in (value, key)) or not set(axes) <= set(range(1, rank - 1)):
         raise UnspelledError("its query and its keys do not have the same dimensions")
-    heads, each = size("num_heads", node.get("num_heads")), size("key_dim", node.get("key_dim"))
-    deep = size("value_dim", node.get("value_dim", each))
+    heads, each = node.size("num_heads"), node.size("key_dim")
+    deep = node.size("value_dim", each)
     output = attended(
         build, projected(build, query, heads, each, "query"), projected(build, key, heads, each, "key"),
         projected(build, value, heads, deep, "value"), axes=axes, heads=True,
@@ -288,9 +285,9 @@ def _group_query(node: Node, build: Builder) -> Made:
     _only_output(node)
     query, value = node.value(0, "query"), node.value(1, "value")
     key = node.argument(2, "key", value)
-    each = size("head_dim", node.get("head_dim"))
-    few = size("num_key_value_heads", node.get("num_key_value_heads"))
-    many = size("num_query_heads", node.get("num_query_heads"))
+    each = node.size("head_dim")
+    few = node.size("num_key_value_heads")
+    many = node.size("num_query_heads")
     output = attended(
         build, projected(build, query, many, each, "query"), projected(build, key, few, each, "key"),
         projected(build, value, few, each, "value"), axes=(1,), heads=True, grouped=True,

@@ -10,10 +10,8 @@ from math import prod
 from typing import Any, TypeAlias
 
 from rfgraph.importers.keras.nodes import HANDLERS, Node, einsum_dense, size
-from rfgraph.importers.program.dimensions import Dim, Shape
-from rfgraph.importers.program.primitives import NOTHING, Value
-from rfgraph.importers.spelling.arguments import shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import NOTHING, Dim, Shape, Value
+from rfgraph.importers.spelling import Handlers, UnspelledError, shape_of, whole_number
 
 #: Cells within cells within cells: no deeper than this.
 MAX_CELLS = 64
@@ -21,15 +19,8 @@ MAX_CELLS = 64
 #: Shapes of the weights of a layer; a size that is not known makes its weight one of unknown size.
 Shapes: TypeAlias = "list[Shape]"
 
-_LEARNED: dict[str, Callable[[Node], Shapes]] = {}
-
-
-def _learned(*ops: str) -> Callable[[Callable[[Node], Shapes]], Callable[[Node], Shapes]]:
-    def register(function: Callable[[Node], Shapes]) -> Callable[[Node], Shapes]:
-        _LEARNED.update(dict.fromkeys(ops, function))
-        return function
-
-    return register
+#: Layers that learn -> the shapes of their weights.
+LEARNED: Handlers[Callable[[Node], Shapes]] = Handlers("Keras")
 
 
 def learned(node: Node, layer: Mapping[str, Any]) -> Value:
@@ -50,7 +41,7 @@ def learned(node: Node, layer: Mapping[str, Any]) -> Value:
 
 def _shapes(node: Node) -> Shapes:
     """Return the shapes of the weights of a layer; one of unknown size for a class that nothing is known of."""
-    known = _LEARNED.get(node.op)
+    known = LEARNED.get(node.op)
     if known is not None:
         try:
             return known(node)
@@ -68,13 +59,7 @@ def _with_bias(node: Node, weights: Sequence[Shape], bias: Shape) -> Shapes:
     return [*weights, bias] if node.flag("use_bias", True) else [*weights]
 
 
-@_learned("Dense")
-def _dense(node: Node) -> Shapes:
-    units = size("units", node.get("units"))
-    return _with_bias(node, [(node.shape[-1], units)], (units,))
-
-
-@_learned("EinsumDense")
+@LEARNED.handles("EinsumDense")
 def _einsum_dense(node: Node) -> Shapes:
     _, kernel, bias = einsum_dense(node)
     return [kernel, bias] if bias else [kernel]
@@ -85,56 +70,55 @@ def _window(node: Node, axes: int) -> tuple[tuple[int, ...], Dim]:
     return node.integers("kernel_size", axes), node.shape[node.layout(axes)[1]]
 
 
-@_learned("Conv1D", "Conv2D", "Conv3D")
+@LEARNED.handles("Conv1D", "Conv2D", "Conv3D")
 def _conv(node: Node) -> Shapes:
     kernel, channels = _window(node, int(node.op[4]))
-    filters = size("filters", node.get("filters"))
+    filters = node.size("filters")
     return _with_bias(node, [(*kernel, channels // node.integer("groups", 1), filters)], (filters,))
 
 
-@_learned("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+@LEARNED.handles("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 def _conv_transpose(node: Node) -> Shapes:
     kernel, channels = _window(node, int(node.op[4]))
-    filters = size("filters", node.get("filters"))
+    filters = node.size("filters")
     return _with_bias(node, [(*kernel, filters, channels)], (filters,))
 
 
-@_learned("DepthwiseConv1D", "DepthwiseConv2D")
+@LEARNED.handles("DepthwiseConv1D", "DepthwiseConv2D")
 def _depthwise(node: Node) -> Shapes:
     kernel, channels = _window(node, int(node.op[-2]))
-    multiplier = size("depth_multiplier", node.get("depth_multiplier", 1))
+    multiplier = node.size("depth_multiplier", 1)
     return _with_bias(node, [(*kernel, channels, multiplier)], (channels * multiplier,))
 
 
-@_learned("SeparableConv1D", "SeparableConv2D")
+@LEARNED.handles("SeparableConv1D", "SeparableConv2D")
 def _separable(node: Node) -> Shapes:
     kernel, channels = _window(node, int(node.op[-2]))
-    multiplier = size("depth_multiplier", node.get("depth_multiplier", 1))
-    filters = size("filters", node.get("filters"))
+    multiplier = node.size("depth_multiplier", 1)
+    filters = node.size("filters")
     return _with_bias(node, [(*kernel, channels, multiplier), (channels * multiplier, filters)], (filters,))
 
 
-@_learned("BatchNormalization", "GroupNormalization")
-def _norm(node: Node) -> Shapes:
-    return [(node.shape[node.axis()],)] * (node.flag("scale", True) + node.flag("center", True))
-
-
 def _normalised(node: Node) -> Shape:
-    dims = node.axes() if node.get("axis") is not None else (node.rank - 1,)
-    return tuple(node.shape[d] for d in dims)
+    return tuple(node.shape[d] for d in node.normed)
 
 
-@_learned("LayerNormalization")
-def _layer_norm(node: Node) -> Shapes:
-    return [_normalised(node)] * (node.flag("scale", True) + node.flag("center", True))
+def _scaled(node: Node, shape: Shape) -> Shapes:
+    return [shape] * (node.flag("scale", True) + node.flag("center", True))
 
 
-@_learned("RMSNormalization")
-def _rms_norm(node: Node) -> Shapes:
-    return [_normalised(node)]
+LEARNED.spells(
+    {
+        "Dense": lambda node: _with_bias(node, [(node.shape[-1], node.size("units"))], (node.size("units"),)),
+        ("BatchNormalization", "GroupNormalization"): lambda node: _scaled(node, (node.shape[node.axis()],)),
+        "LayerNormalization": lambda node: _scaled(node, _normalised(node)),
+        "RMSNormalization": lambda node: [_normalised(node)],
+        "LayerScale": lambda node: [(node.size("projection_dim"),)],
+    }
+)
 
 
-@_learned("PReLU")
+@LEARNED.handles("PReLU")
 def _prelu(node: Node) -> Shapes:
     stated = node.get("shared_axes", ())
     shared = {
@@ -143,14 +127,9 @@ def _prelu(node: Node) -> Shapes:
     return [tuple(1 if d in shared else node.shape[d] for d in range(1, node.rank))]
 
 
-@_learned("LayerScale")
-def _layer_scale(node: Node) -> Shapes:
-    return [(size("projection_dim", node.get("projection_dim")),)]
-
-
-@_learned("Embedding", "ReversibleEmbedding")
+@LEARNED.handles("Embedding", "ReversibleEmbedding")
 def _embedding(node: Node) -> Shapes:
-    table = size("input_dim", node.get("input_dim")), size("output_dim", node.get("output_dim"))
+    table = node.size("input_dim"), node.size("output_dim")
     untied = node.op == "ReversibleEmbedding" and not node.flag("tie_weights", True)
     return [table, table[::-1]] if untied else [table]
 
@@ -190,13 +169,13 @@ def cell_weights(kind: str, config: Mapping[str, Any], channels: Dim) -> tuple[S
     return matrices, [(2, wide) if twice else (wide,)]
 
 
-@_learned(*GATES)
+@LEARNED.handles(*GATES)
 def _recurrent(node: Node) -> Shapes:
     matrices, biases = cell_weights(node.op, node.config, node.shape[-1])
     return [*matrices, *biases]
 
 
-@_learned("RNN")
+@LEARNED.handles("RNN")
 def _stacked(node: Node) -> Shapes:
     shapes: Shapes = []
     channels = node.shape[-1]
@@ -207,31 +186,31 @@ def _stacked(node: Node) -> Shapes:
     return shapes
 
 
-@_learned("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+@LEARNED.handles("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 def _conv_lstm(node: Node) -> Shapes:
     kernel = node.integers("kernel_size", int(node.op[-2]))
-    filters = size("filters", node.get("filters"))
+    filters = node.size("filters")
     first = node.text("data_format", "channels_last") == "channels_first"
     channels = node.shape[2 if first else -1]
     weights = [(*kernel, channels, 4 * filters), (*kernel, filters, 4 * filters)]
     return _with_bias(node, weights, (4 * filters,))
 
 
-@_learned("MultiHeadAttention")
+@LEARNED.handles("MultiHeadAttention")
 def _multi_head(node: Node) -> Shapes:
     query, value = node.value(0, "query"), node.value(1, "value")
-    heads, each = size("num_heads", node.get("num_heads")), size("key_dim", node.get("key_dim"))
-    deep = size("value_dim", node.get("value_dim", each))
+    heads, each = node.size("num_heads"), node.size("key_dim")
+    deep = node.size("value_dim", each)
     channels = node.get("output_shape", shape_of(query)[-1])
     return _attention(node, query, value, (heads, heads, each, deep), channels)
 
 
-@_learned("GroupQueryAttention")
+@LEARNED.handles("GroupQueryAttention")
 def _group_query(node: Node) -> Shapes:
     query, value = node.value(0, "query"), node.value(1, "value")
-    few = size("num_key_value_heads", node.get("num_key_value_heads"))
-    many = size("num_query_heads", node.get("num_query_heads"))
-    each = size("head_dim", node.get("head_dim"))
+    few = node.size("num_key_value_heads")
+    many = node.size("num_query_heads")
+    each = node.size("head_dim")
     return _attention(node, query, value, (many, few, each, each), shape_of(query)[-1])
 
 
@@ -251,7 +230,7 @@ def _attention(node: Node, query: Value, value: Value, heads: tuple[Dim, Dim, Di
     return [*weights, *biases] if node.flag("use_bias", True) else weights
 
 
-@_learned("Attention", "AdditiveAttention")
+@LEARNED.handles("Attention", "AdditiveAttention")
 def _scores(node: Node) -> Shapes:
     if node.op == "AdditiveAttention":
         query = node.args[0][0] if node.args and isinstance(node.args[0], tuple) else node.x

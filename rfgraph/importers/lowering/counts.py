@@ -15,8 +15,7 @@ from typing import Any
 from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.views import View
-from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
-from rfgraph.importers.program.primitives import Instruction, Program
+from rfgraph.importers.program import Dim, Instruction, Program, Shape, exact_quotient, product
 from rfgraph.ops.costs import FORMULAS, Map, Settings, cost
 
 

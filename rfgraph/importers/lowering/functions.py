@@ -13,8 +13,7 @@ from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed, mixed, unmixed
 from rfgraph.importers.lowering.rules import Operands, first, function_kind, merge, place, repeated, sizes_of
 from rfgraph.importers.lowering.views import Dimension, View, along, other
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape
-from rfgraph.importers.program.primitives import Instruction, Value
+from rfgraph.importers.program import Dim, Expression, Instruction, Shape, Value
 
 #: Functions by which a constant may hide what it is put beside: by a number so low that a softmax makes it 0, or by 0.
 HIDING = frozenset({"add", "sub", "mul", "min", "where"})

@@ -15,9 +15,7 @@ import networkx as nx
 from rfgraph.errors import RFGraphError
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.views import View
-from rfgraph.importers.program.dimensions import Dim
-from rfgraph.importers.program.primitives import Instruction
-from rfgraph.importers.program.shapes import text
+from rfgraph.importers.program import Dim, Instruction, text
 from rfgraph.ops import METADATA, kind_of
 
 

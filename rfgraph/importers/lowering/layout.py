@@ -15,9 +15,7 @@ from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
 from rfgraph.graph.sizes import meant
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, other
-from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, symbol
-from rfgraph.importers.program.primitives import Instruction, Program, Value
-from rfgraph.importers.program.shapes import text
+from rfgraph.importers.program import Dim, Instruction, Program, Shape, Value, exact_quotient, symbol, text
 
 Span = tuple[Dim, Dim]  # size and stride of a part
 WHOLE: Span = (0, 0)

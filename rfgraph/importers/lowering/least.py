@@ -18,6 +18,7 @@ from random import Random
 from rfgraph.algebra.residues import shortest_period
 from rfgraph.frozen import dataclass
 from rfgraph.importers.lowering.views import View
+from rfgraph.importers.program import Contract, Instruction, Pointwise, Program, Reduce, Reshape, Slide, Take
 from rfgraph.importers.program.dimensions import (
     Dim,
     Expression,
@@ -28,7 +29,6 @@ from rfgraph.importers.program.dimensions import (
     product,
     valued,
 )
-from rfgraph.importers.program.primitives import Contract, Instruction, Pointwise, Program, Reduce, Reshape, Slide, Take
 
 #: Inputs that have to be larger than this are not told.
 MOST = 1 << 14

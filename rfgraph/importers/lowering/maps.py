@@ -13,9 +13,8 @@ from rfgraph.importers.lowering.layout import Probe
 from rfgraph.importers.lowering.masks import Sided
 from rfgraph.importers.lowering.origins import Lost, Origins, after
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
-from rfgraph.importers.program.dimensions import Dim, bounds, exact_quotient, product, symbol
+from rfgraph.importers.program import Contract, Dim, Instruction, Value, bounds, exact_quotient, product, symbol
 from rfgraph.importers.program.numbers import ALL, Zeros
-from rfgraph.importers.program.primitives import Contract, Instruction, Value
 from rfgraph.ops import kind_of
 
 #: Positions of a map that is repeated, at the most.
@@ -136,6 +135,8 @@ class LoweringBuilder:
         self.zeros = Zeros()
         #: Steps of products whose rows read columns on one side of them alone, by name.
         self.sided: dict[str, Sided] = {}
+        #: The dimensions of tensors that are mixed later on, by name.
+        self.mixed_later: Mapping[str, frozenset[int]] = {}
         #: Whether the step at hand has looked at numbers of constants.
         self.looked = False
         self.probe = probe

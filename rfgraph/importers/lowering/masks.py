@@ -15,8 +15,7 @@ import numpy as np
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.program.dimensions import Shape, product
-from rfgraph.importers.program.primitives import Direction, Instruction, Program, Value
+from rfgraph.importers.program import Direction, Instruction, Program, Shape, Value, product
 
 #: A number so low that a softmax makes 0 of it, beside numbers as they occur.
 LOW = -1e4

@@ -21,8 +21,18 @@ from numpy.typing import NDArray
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.views import Dimension, Part, View, joined
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, names_of, symbol, valued
-from rfgraph.importers.program.primitives import Instruction, Program, Value
+from rfgraph.importers.program import (
+    Dim,
+    Expression,
+    Instruction,
+    Program,
+    Shape,
+    Value,
+    exact_quotient,
+    names_of,
+    symbol,
+)
+from rfgraph.importers.program.dimensions import valued
 
 #: Tensors of more elements than this are not followed by number.
 MAX_NUMBERS = 1 << 20

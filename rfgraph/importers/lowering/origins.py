@@ -21,8 +21,7 @@ from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.numbers import moved
 from rfgraph.importers.lowering.views import View, along, other
-from rfgraph.importers.program.dimensions import Expression, Shape
-from rfgraph.importers.program.primitives import Instruction
+from rfgraph.importers.program import Expression, Instruction, Shape
 
 Masks = NDArray[np.int64]
 

@@ -9,8 +9,7 @@ from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
 from rfgraph.importers.lowering.meeting import together
 from rfgraph.importers.lowering.views import Dimension, Part, View
-from rfgraph.importers.program.dimensions import Dim, Shape, product, symbol
-from rfgraph.importers.program.primitives import Instruction, Value
+from rfgraph.importers.program import Dim, Instruction, Shape, Value, product, symbol
 from rfgraph.ops import KINDS
 
 Operands = Sequence[Placed | None]  # None: a constant
@@ -77,10 +76,11 @@ def merge(
         The constants that it reads besides, and the label of each dimension of each.
     """
     plain = [maps.as_map(p, fold=False) for p in operands]
-    met = together(maps, plain, labels, output, step.name)
+    later = {output[d] for d in maps.mixed_later.get(step.output.name, ())} if maps.step is step else set[Hashable]()
+    met = together(maps, plain, labels, output, step.name, mixed=later)
     if met is None:
         plain = [maps.as_map(p, fold=True) for p in operands]
-        met = together(maps, plain, labels, output, step.name)
+        met = together(maps, plain, labels, output, step.name, mixed=later)
     if met is None:
         return maps.unknown(step, plain, "its operands lie on each other in a way that cannot be followed")
     placed, carried = met

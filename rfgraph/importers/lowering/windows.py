@@ -10,8 +10,7 @@ from rfgraph.importers import program
 from rfgraph.importers.lowering.maps import FOLDED, LoweringBuilder, Placed, unmixed
 from rfgraph.importers.lowering.rules import Operands, first, place, sizes_of
 from rfgraph.importers.lowering.views import Dimension, Part, View, along, joined, other
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, bounds, exact_quotient
-from rfgraph.importers.program.primitives import CUBIC, Instruction, Ints
+from rfgraph.importers.program import CUBIC, Dim, Expression, Instruction, Ints, Shape, bounds, exact_quotient
 
 Window = program.Slide | program.SlideTransposed
 Exchange = program.DepthToSpace | program.SpaceToDepth
@@ -314,6 +313,18 @@ def _on_axes(
     return None if p.view is None else (p, p.view, axes)
 
 
+def _sampled(primitive: program.Resize) -> dict[str, Any]:
+    """Return the attributes that say which pixels a resize reads for one of its own, sizes aside."""
+    attributes: dict[str, Any] = {"mode": primitive.mode, "coordinates": primitive.coordinates}
+    if primitive.mode == "nearest":
+        attributes["nearest_mode"] = primitive.nearest_mode
+    if primitive.antialias:
+        attributes["antialias"] = True
+    if primitive.mode == "cubic" and primitive.coefficient != CUBIC:
+        attributes["coefficient"] = float(primitive.coefficient)  # written as short as it was read
+    return attributes
+
+
 @place.register(program.Resize)
 def _resize(primitive: program.Resize, maps: LoweringBuilder, step: Instruction, operands: Operands) -> Placed:
     placed = _on_axes(primitive, maps, step, operands)
@@ -340,13 +351,7 @@ def _resize(primitive: program.Resize, maps: LoweringBuilder, step: Instruction,
         elif isinstance(sizes[d], Expression) and before is not None:
             scales[axis] = _ratio(sizes[d], before[d])
             split[axis] = _split_ratio(sizes[d], before[d])
-    attributes: dict[str, Any] = {"mode": primitive.mode, "coordinates": primitive.coordinates}
-    if primitive.mode == "nearest":
-        attributes["nearest_mode"] = primitive.nearest_mode
-    if primitive.antialias:
-        attributes["antialias"] = True
-    if primitive.mode == "cubic" and primitive.coefficient != CUBIC:
-        attributes["coefficient"] = float(primitive.coefficient)  # written as short as it was read
+    attributes = _sampled(primitive)
     if primitive.sizes is not None and all(isinstance(size, int) for size in fixed.values()):
         attributes["size"] = maps.per_axis(fixed, None)
     elif None not in scales.values():

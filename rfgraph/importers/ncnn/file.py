@@ -14,7 +14,7 @@ from typing import Any
 
 from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
-from rfgraph.importers.spelling import archive
+from rfgraph.importers import archive
 
 #: What a parameter file begins with.
 MAGIC = "7767517"

@@ -10,9 +10,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.exact import simplest
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import Builder, Value, simplest
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Node as Base
 

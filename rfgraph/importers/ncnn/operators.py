@@ -10,7 +10,7 @@ Tencent/ncnn, ``docs/developer-guide/operators.md``: the numbers of the paramete
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from math import floor
@@ -20,14 +20,12 @@ from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.ncnn.file import Layer
 from rfgraph.importers.ncnn.nodes import ABSENT, HANDLERS, SAME_LOWER, SAME_UPPER, Made, Node
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, product
-from rfgraph.importers.program.primitives import NOTHING, Value
-from rfgraph.importers.program.shapes import completed
-from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.program import NOTHING, Builder, Dim, Shape, Value, completed, product
+from rfgraph.importers.spelling import UnspelledError, moving, operations, products, vocabulary
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
 from rfgraph.importers.spelling.attention import summed, weights
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.operations import pointwise
+from rfgraph.importers.spelling.patches import added_up, columns
 
 # Functions of one element, and of several blobs.
 
@@ -48,21 +46,11 @@ def _unary(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function=UNARY[node.op]), node.x)
 
 
-@HANDLERS.handles("Split")
-def _copies(node: Node, build: Builder) -> Made:
-    return [node.x] * len(node.outputs)
-
-
 def _numbered(node: Node, functions: Sequence[str], default: int = 0) -> str:
     number = node.integer_of(0, default)
     if not 0 <= number < len(functions):
         raise UnspelledError(f"its op_type {number} is not known")
     return functions[number]
-
-
-@HANDLERS.handles("UnaryOp")
-def _unary_op(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function=_numbered(node, UNARY_OPS)), node.x)
 
 
 @HANDLERS.handles("BinaryOp", "Eltwise")
@@ -285,7 +273,7 @@ def _interp(node: Node, build: Builder) -> Made:
     by_size = any(size != 0 for size in sizes)
     if by_size and any(size == 0 for size in sizes):
         raise UnspelledError("one axis is resized to a size, and another by a scale")
-    if not by_size and any(not _divides(shape[d], scale) for d, scale in zip(dims, scales, strict=True)):
+    if not by_size and any(not operations.stays_whole(shape[d], scale) for d, scale in zip(dims, scales, strict=True)):
         by_size, sizes = True, [_cut(shape[d], scale) for d, scale in zip(dims, scales, strict=True)]
     align = bool(node.integer_of(6)) and mode != "nearest"
     kept = [d for d in dims if (sizes[d - 1] != shape[d] if by_size else scales[d - 1] != 1)]
@@ -298,10 +286,6 @@ def _interp(node: Node, build: Builder) -> Made:
         nearest_mode="floor",
     )  # fmt: skip
     return build(primitive, node.x)
-
-
-def _divides(size: Dim, scale: Fraction) -> bool:
-    return scale.denominator == 1 or (isinstance(size, int) and (size * scale).denominator == 1)
 
 
 def _cut(size: Dim, scale: Fraction) -> Dim:
@@ -322,7 +306,7 @@ def _shuffle(node: Node, build: Builder) -> Made:
     shape, groups = node.shape(), node.integer_of(0, 1)
     if groups < 1 or not isinstance(shape[0], int) or shape[0] % groups:
         raise UnspelledError(f"its {shape[0]} channels are not split into {groups} groups")
-    return operations.shuffled(build, node.x, 0, shape[0] // groups if node.integer_of(1) else groups)
+    return moving.shuffled(build, node.x, 0, shape[0] // groups if node.integer_of(1) else groups)
 
 
 # Norms, reductions and mixtures.
@@ -360,17 +344,6 @@ def _lrn(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function="local_response_norm"), node.x)
 
 
-@HANDLERS.handles("Softmax")
-def _softmax(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="softmax", dims=(axis_of(node.integer_of(0), node.rank()),)), node.x)
-
-
-@HANDLERS.handles("CumulativeSum")
-def _cumulative(node: Node, build: Builder) -> Made:
-    mix = program.Mix(function="cumsum", dims=(axis_of(node.integer_of(0), node.rank()),), direction="forward")
-    return build(mix, node.x)
-
-
 REDUCTIONS = ("sum", "l1", "sum_square", "mean", "max", "min", "prod", "l1", "l2", "log_sum", "log_sum_exp")
 
 
@@ -390,11 +363,6 @@ def _reduce(node: Node, build: Builder) -> Made:
     if len(dims) == rank and not keepdims:  # a blob has one dimension at least
         return build(program.Unsqueeze(dims=(0,)), output)
     return output
-
-
-@HANDLERS.handles("GLU")
-def _glu(node: Node, build: Builder) -> Made:
-    return operations.gated(build, node.x, axis_of(node.integer_of(0), node.rank()))
 
 
 # Products and recurrences.
@@ -440,17 +408,7 @@ def _gemm(node: Node, build: Builder) -> Made:
     return matrix if added is None else build(program.Pointwise(function="add"), matrix, added)
 
 
-@HANDLERS.handles("MatMul")
-def _matmul(node: Node, build: Builder) -> Made:
-    primitive = products.matmul(node.rank(0), node.rank(1), (False, node.integer_of(0)))
-    return build(primitive, node.x, node.input(1))
-
-
-#: Recurrences -> how many matrices they have for each of inputs and states.
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-
-
-@HANDLERS.handles(*GATES)
+@HANDLERS.handles("LSTM", "GRU", "RNN")
 def _recurrent(node: Node, build: Builder) -> Made:
     if len(node.inputs) > 1 or len(node.outputs) > 1:
         raise UnspelledError("it begins with, or hands on, a state")
@@ -463,6 +421,52 @@ def _recurrent(node: Node, build: Builder) -> Made:
     mixed = build(program.Mix(function="recurrent", dims=(0,), direction=directions[way]), node.x)
     cell = program.Contract(operands=(("t", "c"), ("c", "h")), output=("t", "h"))
     return build(cell, mixed, build.weight((node.shape()[1], units * (2 if way == 2 else 1))), part="cell", macs=None)
+
+
+@HANDLERS.handles("Unfold")
+def _unfold(node: Node, build: Builder) -> Made:
+    padding = _padding(node, WINDOWS[2])
+    if isinstance(padding, str):
+        raise UnspelledError("it pads as SAME does")
+    _same_rank(node, 2)
+    return columns(build, node.x, 0, padding=padding, **_steps(node))
+
+
+@HANDLERS.handles("Fold")
+def _fold(node: Node, build: Builder) -> Made:
+    padding = _padding(node, WINDOWS[2])
+    size = _per_axis(node, WINDOWS[2], "wanted", 0)
+    if isinstance(padding, str) or node.rank() != 2:
+        raise UnspelledError("it pads as SAME does, or its blob is no matrix")
+    return added_up(build, node.x, size, padding=padding, **_steps(node))
+
+
+def _steps(node: Node) -> dict[str, Any]:
+    return {name: number for name, number in _window(node, 2).items() if name != "dims"}
+
+
+@HANDLERS.handles("MultiHeadAttention")
+def _multi_head_attention(node: Node, build: Builder) -> Made:
+    node.plain(7)
+    blobs = node.tensors()
+    mask = blobs.pop() if node.integer_of(5) else None
+    if not 0 < len(blobs) < 4 or any(len(shape_of(blob)) != 2 for blob in blobs):
+        raise UnspelledError("its blobs are not matrices of queries, keys and values")
+    if mask is not None and not mask.constant:
+        raise UnspelledError("its mask depends on what the network computes")
+    query, key, value = blobs[0], blobs[min(1, len(blobs) - 1)], blobs[-1]
+    units = node.integer_of(0)
+    width, rest = divmod(node.integer_of(2), max(units, 1))
+    if units < 1 or rest:
+        raise ValueError(f"its {node.integer_of(2)} weights are no matrix of {units} columns")
+
+    def projected(x: Value, to: int, part: str) -> Value:
+        dense = program.Contract(operands=(("t", "c"), ("c", "h")), output=("t", "h"))
+        return build(dense, x, build.weight((shape_of(x)[1], to)), part=part, macs=None)
+
+    weighed = weights(build, projected(query, units, "query"), projected(key, units, "key"), "h", "g", mask=mask)
+    sums = summed(build, weighed, projected(value, units, "value"), "h", "g", part="sums")
+    return projected(sums, width, "")
 
 
 @HANDLERS.handles("SDPA")
@@ -478,11 +482,6 @@ def _attention(node: Node, build: Builder) -> Made:
 # Elements moved, dropped, added.
 
 
-@HANDLERS.handles("Concat")
-def _concat(node: Node, build: Builder) -> Made:
-    return operations.concat(build, node.tensors(), node.integer_of(0))
-
-
 @HANDLERS.handles("Slice")
 def _slice(node: Node, build: Builder) -> Made:
     sizes, indices, d = node.list_of(0), node.list_of(2), axis_of(node.integer_of(1), node.rank())
@@ -490,14 +489,14 @@ def _slice(node: Node, build: Builder) -> Made:
     rest = node.shape()[d]
     if indices is not None and len(indices) == len(node.outputs) - 1 and ABSENT not in indices:
         edges = [0, *(rest + index if index < 0 else index for index in indices), rest]
-        return operations.split(build, node.x, d, [b - a for a, b in pairwise(edges)], node.names)
+        return moving.split(build, node.x, d, [b - a for a, b in pairwise(edges)], node.names)
     if indices is not None or sizes is None or len(sizes) != len(node.outputs):
         raise UnspelledError("it is cut into more pieces than it states")
     for k, size in enumerate(sizes):
         each: Dim = rest // (len(sizes) - k) if size == ABSENT else size  # the rest is shared by those that are left
         pieces.append(each)
         rest = rest - each
-    return operations.split(build, node.x, d, pieces, node.names)
+    return moving.split(build, node.x, d, pieces, node.names)
 
 
 @HANDLERS.handles("Flip")
@@ -505,7 +504,7 @@ def _flip(node: Node, build: Builder) -> Made:
     axes = node.list_of(0)
     if not axes:
         raise ValueError("which axes it turns round is left out")
-    return operations.flipped(build, node.x, axes_of(axes, node.rank()))
+    return moving.flipped(build, node.x, axes_of(axes, node.rank()))
 
 
 @HANDLERS.handles("Crop")
@@ -563,18 +562,13 @@ def _tile(node: Node, build: Builder) -> Made:
     if repeats is None:
         counts = [1] * rank
         counts[axis_of(node.integer_of(0), rank)] = node.integer_of(1, 1)
-        return operations.tile(build, node.x, counts)
+        return moving.tile(build, node.x, counts)
     if len(repeats) > rank:
         raise UnspelledError("it makes its blob of more dimensions")
-    return operations.tile_as_numpy(build, node.x, repeats)
+    return moving.tile_as_numpy(build, node.x, repeats)
 
 
 # Numbering.
-
-
-@HANDLERS.handles("Flatten")
-def _flatten(node: Node, build: Builder) -> Made:
-    return build(program.Reshape(shape=(product(node.shape()),)), node.x)
 
 
 def _named(node: Node, word: str) -> Dim:
@@ -663,11 +657,23 @@ def _memory(node: Node, build: Builder) -> Made:
     return build.learn(weight, node.name) if product(weight.shape or (1,)) != 1 else weight
 
 
-@HANDLERS.handles("Embed")
-def _embed(node: Node, build: Builder) -> Made:
-    table = build.weight((node.integer_of(1), node.integer_of(0)))
-    return build(program.Take(dim=0), table, node.x)
+# Ops that one expression spells.
 
+HANDLERS.spells(
+    {
+        "Split": lambda node, build: [node.x] * len(node.outputs),
+        "UnaryOp": lambda node, build: pointwise(build, _numbered(node, UNARY_OPS), node.x),
+        "Softmax": lambda node, build: operations.mixed(build, "softmax", node.x, node.integer_of(0)),
+        "CumulativeSum": lambda node, build: operations.cumulated(build, node.x, node.integer_of(0)),
+        "GLU": lambda node, build: operations.gated(build, node.x, node.integer_of(0)),
+        "MatMul": lambda node, build: products.product(build, node.x, node.input(1), (False, node.integer_of(0))),
+        "Concat": lambda node, build: moving.concat(build, node.tensors(), node.integer_of(0)),
+        "Flatten": lambda node, build: build(program.Reshape(shape=(product(node.shape()),)), node.x),
+        "Embed": lambda node, build: build(
+            program.Take(dim=0), build.weight((node.integer_of(1), node.integer_of(0))), node.x
+        ),
+    }
+)
 
 # What reads all of its input, or is not followed, and why.
 
@@ -675,25 +681,19 @@ def _embed(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("DetectionOutput", "PSROIPooling", "Proposal", "ROIAlign", "ROIPooling", "YoloDetectionOutput",
                   "Yolov3DetectionOutput", "NonMaxSuppression")  # fmt: skip
 def _whole(node: Node, build: Builder) -> Made:
-    return operations.read_all(build, node.tensors(), node.names)
+    return moving.read_all(build, node.tensors(), node.names)
 
 
-NOT_FOLLOWED = {
-    "ArgMax": "it lays what is greatest out as a list",
-    "CopyTo": "it writes into a part of another blob",
-    "DeformableConv2D": "its offsets say which positions it reads",
-    "Diag": "it lays a row out as a diagonal",
-    "Einsum": "its equation is stored as numbers",
-    "Fold": "it adds patches where they overlap",
-    "GridSample": "its grid says which positions it reads",
-    "InverseSpectrogram": "it reads windows of a signal",
-    "MultiHeadAttention": "its projections are not taken apart",
-    "PriorBox": "it works on boxes",
-    "Spectrogram": "it reads windows of a signal",
-    "Unfold": "its patches lie in rows",
-}
-
-HANDLERS.refuses(NOT_FOLLOWED)
+NOT_FOLLOWED = HANDLERS.refuses({
+    "it lays what is greatest out as a list": "ArgMax",
+    "it writes into a part of another blob": "CopyTo",
+    "its offsets say which positions it reads": "DeformableConv2D",
+    "it lays a row out as a diagonal": "Diag",
+    "its equation is stored as numbers": "Einsum",
+    "its grid says which positions it reads": "GridSample",
+    "it reads windows of a signal": "InverseSpectrogram Spectrogram",
+    "it works on boxes": "PriorBox",
+})  # fmt: skip
 
 
 # What is learned.
@@ -702,43 +702,42 @@ HANDLERS.refuses(NOT_FOLLOWED)
 def learned(node: Node) -> Value:
     """Return the weights of a layer, as one constant; statistics of a norm are none."""
     get = node.parameters.get
-    counts = [value for value in _counts(node.op, get) if value]
+    counts = [value for value in SIZES.get(node.op, lambda get: [])(get) if value]
     known = all(isinstance(count, int) and count > 0 for count in counts)
     pairs = {(f"{node.name}:{k}", count if known else None) for k, count in enumerate(counts)}
     return Value(node.name, None, True, learned=NOTHING.union(pairs))
 
 
-def _counts(op: str, get: Any) -> list[Any]:
-    """Return the sizes of the weights of a layer."""
-    match op:
-        case _ if op in (*CONVOLUTIONS, *DECONVOLUTIONS, "DeformableConv2D"):
-            return [get(6), get(0) if get(5) else 0]
-        case "InnerProduct":
-            return [get(2), get(0) if get(1) else 0]
-        case "Embed":
-            return [get(3), get(0) if get(2) else 0]
-        case "Gemm":
-            bias = {0: 1, 1: get(7), 2: get(7), 4: get(8)}.get(get(10, 0)) if get(6) else 0
-            a, b = (get(7, 0) * get(9, 0) if get(4) else 0), (get(8, 0) * get(9, 0) if get(5) else 0)
-            return [a, b, (get(7, 0) * get(8, 0) if bias is None else bias)]
-        case "BatchNorm":
-            return [get(0), get(0)]
-        case "LayerNorm" | "InstanceNorm":
-            return [get(0)] * 2 if get(2, 1) else []
-        case "RMSNorm":
-            return [get(0)] if get(2, 1) else []
-        case "GroupNorm":
-            return [get(1)] * 2 if get(3, 1) else []
-        case "Scale":
-            return [get(0), get(0) if get(1) else 0] if get(0) != ABSENT else []
-        case "Bias" | "PReLU":
-            return [get(0)]
-        case "Normalize":
-            return [get(3)]
-        case _ if op in GATES:
-            ways, units, inside = (2 if get(2) == 2 else 1), get(0, 0), get(1, 0)
-            states = GATES[op] * units * units * ways
-            return [inside, states, {"LSTM": 4, "GRU": 4, "RNN": 1}[op] * units * ways]
-        case "MultiHeadAttention":
-            return [None]
-    return []
+#: Layer -> the sizes of its weights, told from what its parameters say by their numbers; ``None`` is not known.
+SIZES: dict[str, Callable[[Any], list[Any]]] = {
+    **dict.fromkeys(
+        (*CONVOLUTIONS, *DECONVOLUTIONS, "DeformableConv2D"), lambda get: [get(6), get(0) if get(5) else 0]
+    ),
+    "InnerProduct": lambda get: [get(2), get(0) if get(1) else 0],
+    "Embed": lambda get: [get(3), get(0) if get(2) else 0],
+    "Gemm": lambda get: _factors(get),
+    "BatchNorm": lambda get: [get(0)] * 2,
+    **dict.fromkeys(("LayerNorm", "InstanceNorm"), lambda get: [get(0)] * 2 if get(2, 1) else []),
+    "RMSNorm": lambda get: [get(0)] if get(2, 1) else [],
+    "GroupNorm": lambda get: [get(1)] * 2 if get(3, 1) else [],
+    "Scale": lambda get: [get(0), get(0) if get(1) else 0] if get(0) != ABSENT else [],
+    **dict.fromkeys(("Bias", "PReLU"), lambda get: [get(0)]),
+    "Normalize": lambda get: [get(3)],
+    "LSTM": lambda get: _matrices(get, 4, 4),
+    "GRU": lambda get: _matrices(get, 3, 4),
+    "RNN": lambda get: _matrices(get, 1, 1),
+    "MultiHeadAttention": lambda get: [None],
+}
+
+
+def _factors(get: Any) -> list[Any]:
+    """Return the sizes of the factors of a product that are stored with it, and of what is added."""
+    bias = {0: 1, 1: get(7), 2: get(7), 4: get(8)}.get(get(10, 0)) if get(6) else 0
+    a, b = (get(7, 0) * get(9, 0) if get(4) else 0), (get(8, 0) * get(9, 0) if get(5) else 0)
+    return [a, b, (get(7, 0) * get(8, 0) if bias is None else bias)]
+
+
+def _matrices(get: Any, gates: int, biases: int) -> list[Any]:
+    """Return the sizes of what a recurrence of so many gates, and rows of biases, learns."""
+    ways, units = (2 if get(2) == 2 else 1), get(0, 0)
+    return [get(1, 0), gates * units * units * ways, biases * units * ways]

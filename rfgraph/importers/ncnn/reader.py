@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from rfgraph.importers.ncnn.file import Layer, Model, decode
-from rfgraph.importers.ncnn.nodes import HANDLERS, Made, Node
+from rfgraph.importers.ncnn.nodes import HANDLERS, Node
 from rfgraph.importers.ncnn.operators import inner_channels, learned, rank_of
-from rfgraph.importers.program.dimensions import Dim, symbol
-from rfgraph.importers.program.primitives import Given, Program, Value
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Dim, Given, Program, Value, symbol
 from rfgraph.importers.spelling.reader import Reader as Base
 
 #: Layers through which a blob goes with all its dimensions.
@@ -108,22 +106,11 @@ class Reader(Base):
             values.append(self.scope[blob])
         names = tuple(f"{layer.name}:{k}" if k else layer.name for k in range(len(layer.outputs)))
         node = Node(layer.name, layer.op, tuple(values), layer.parameters, names)
-        outputs = self.spelt(node, partial(self.made, node), partial(self.opaque_all, node))
-        for k, blob in enumerate(layer.outputs):
-            self.put(blob, outputs[k] if k < len(outputs) else self.opaque(node, k, "this output is not followed"))
-
-    def made(self, node: Node) -> Sequence[Value]:
-        """Return what a layer makes, as many of its outputs as are followed."""
-        handler = HANDLERS.get(node.op)
-        if handler is None:
-            raise UnspelledError
-        self.build.at(node.name, node.op, [learned(node)])
-        outputs: Made = handler(node, self.build)
-        return [outputs] if isinstance(outputs, Value) else outputs
-
-    def opaque_all(self, node: Node, why: str) -> Sequence[Value]:
-        """Return the outputs of a layer that is not followed."""
-        return [self.opaque(node, k, why) for k in range(len(node.outputs))]
+        spell = partial(self.by_handler, HANDLERS, node, [learned(node)])
+        for blob, value in zip(
+            layer.outputs, self.all_outputs(node, len(names), spell, partial(self.opaque, node)), strict=True
+        ):
+            self.put(blob, value)
 
     def opaque(self, node: Node, k: int, why: str) -> Value:
         """Return output ``k`` of a layer of which nothing is known."""

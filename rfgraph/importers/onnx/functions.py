@@ -6,14 +6,12 @@ from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, product, unknown
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import operations, products, vocabulary
-from rfgraph.importers.spelling.arguments import axes_of, axis_of
+from rfgraph.importers.program import Builder, Dim, Value, product, unknown
+from rfgraph.importers.spelling import EVERY, UnspelledError, moving, operations, products, vocabulary
+from rfgraph.importers.spelling.arguments import axes_of, axis_of, whole_number
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
-from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
-from rfgraph.importers.spelling.operations import band
+from rfgraph.importers.spelling.moving import band
+from rfgraph.importers.spelling.operations import mixed, pointwise
 
 # Functions of one element.
 
@@ -69,21 +67,11 @@ def _old_broadcast(node: Node, build: Builder) -> Value:
     return build(program.Unsqueeze(dims=tuple(range(own, own + missing))), node.input(1), part="broadcast")
 
 
-@HANDLERS.handles("SwiGLU")
-def _swiglu(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function="mul"), node.input(0), node.input(1))
-
-
 @HANDLERS.handles("Cast", weights=())
 def _cast(node: Node, build: Builder) -> Made:
     to = node.get("to")
     function = "to_float" if to in _FLOATS else "to_bool" if to == _BOOL else "to_integer"
     return build(program.Pointwise(function=function), node.input(0))
-
-
-@HANDLERS.handles("Dropout", weights=())
-def _dropout(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function="dropout"), node.input(0)), build.weight(node.input(0).shape)
 
 
 @HANDLERS.handles("BatchNormalization", weights=(1, 2), named=1)
@@ -124,22 +112,9 @@ def _reduce(node: Node, build: Builder) -> Made:
     return build(primitive, node.input(0))
 
 
-@HANDLERS.handles("ArgMax", "ArgMin")
-def _arg(node: Node, build: Builder) -> Made:
-    dims = (axis_of(node.get("axis", 0), node.rank()),)
-    function = "max" if node.op == "ArgMax" else "min"
-    return build(program.Reduce(function=function, dims=dims, keepdims=bool(node.get("keepdims", 1))), node.input(0))
-
-
 GLOBAL_POOLS = {
     "GlobalAveragePool": "mean", "GlobalMaxPool": "max", "GlobalLpPool": "l2", "QLinearGlobalAveragePool": "mean",
 }  # fmt: skip
-
-
-@HANDLERS.handles(*GLOBAL_POOLS, weights=())
-def _global_pool(node: Node, build: Builder) -> Made:
-    dims = tuple(range(2, node.rank()))
-    return build(program.Reduce(function=GLOBAL_POOLS[node.op], dims=dims), node.input(0))
 
 
 @HANDLERS.handles("Softmax", "LogSoftmax", "Hardmax", weights=())
@@ -152,53 +127,25 @@ def _softmax(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", weights=(1, 2), named=1)
 def _layer_norm(node: Node, build: Builder) -> Made:
-    rank = node.rank()
-    dims = tuple(range(axis_of(node.get("axis", -1), rank), rank))
-    return and_read(node, build, build(program.Mix(function="layer_norm", dims=dims), node.input(0)), 1, 2)
+    dims = range(axis_of(node.get("axis", -1), node.rank()), node.rank())
+    return and_read(node, build, mixed(build, "layer_norm", node.x, *dims), 1, 2)
 
 
 @HANDLERS.handles("GroupNormalization", weights=(1, 2), named=1)
 @HANDLERS.handles("InstanceNormalization", weights=(1, 2), sort="stores", named=1)  # PyTorch: by constant factors
 def _instance_norm(node: Node, build: Builder) -> Made:
     function = "instance_norm" if node.op == "InstanceNormalization" else "group_norm"
-    normed = build(program.Mix(function=function, dims=tuple(range(2, node.rank()))), node.input(0))
-    return and_read(node, build, normed, 1, 2)
-
-
-@HANDLERS.handles("MeanVarianceNormalization")
-def _mean_variance(node: Node, build: Builder) -> Made:
-    dims = axes_of(node.get("axes", [0, 2, 3]), node.rank())
-    return build(program.Mix(function="instance_norm", dims=dims), node.input(0))
+    return and_read(node, build, mixed(build, function, node.x, *range(2, node.rank())), 1, 2)
 
 
 @HANDLERS.handles("LpNormalization", "RotaryEmbedding", "CumSum", "CumProd", weights=())
 def _mix_axis(node: Node, build: Builder) -> Made:
     if node.op == "LpNormalization":
-        axis, function = node.get("axis", -1), "layer_norm"
-    elif node.op == "RotaryEmbedding":
-        axis, function = -1, "rotary"
-    else:
-        stated = node.stated_integers("axis", 1)
-        if stated is None:
-            raise ValueError("axis is missing")
-        direction: program.Direction = "backward" if node.get("reverse", 0) else "forward"
-        mix = program.Mix(
-            function="cumsum", dims=(axis_of(stated[0], node.rank()),), direction=direction,
-            exclusive=bool(node.get("exclusive", 0)),
-        )  # fmt: skip
-        return build(mix, node.input(0))
-    mixed = build(program.Mix(function=function, dims=(axis_of(axis, node.rank()),)), node.input(0))
-    return and_read(node, build, mixed, 1, 2, 3) if node.op == "RotaryEmbedding" else mixed
-
-
-@HANDLERS.handles("TopK")
-def _top_k(node: Node, build: Builder) -> Made:
-    axis = axis_of(node.get("axis", -1), node.rank())
-    count = node.stated("k", 1)
-    if count is None:
-        raise ValueError("k is missing")
-    largest = operations.largest(build, node.x, axis, count[0])
-    return largest, largest
+        return mixed(build, "layer_norm", node.x, node.get("axis", -1))
+    if node.op == "RotaryEmbedding":
+        return and_read(node, build, mixed(build, "rotary", node.x, -1), 1, 2, 3)
+    axis, backward = whole_number("axis", node.required("axis", 1)[0]), bool(node.get("reverse", 0))
+    return operations.cumulated(build, node.x, axis, backward=backward, exclusive=bool(node.get("exclusive", 0)))
 
 
 @HANDLERS.handles("DFT")
@@ -219,12 +166,6 @@ def _dft(node: Node, build: Builder) -> Made:
         return build(program.Mix(function="dft", dims=(d, last)), node.input(0))
     total = build(program.Reduce(function="dft", dims=(d, last)), node.input(0), part="sum")
     return build(program.Expand(shape=wide), total)
-
-
-@HANDLERS.handles("Det")
-def _det(node: Node, build: Builder) -> Made:
-    rank = node.rank()
-    return build(program.Reduce(function="det", dims=(rank - 2, rank - 1), keepdims=False), node.input(0))
 
 
 _DIRECTIONS: dict[str, program.Direction] = {
@@ -253,7 +194,7 @@ def _recurrent(node: Node, build: Builder) -> Made:
     order = (0, 1, 2, 3) if batch_first else (0, 2, 1, 3)
     y = build(program.Transpose(permutation=order), split, part="y")
     start, stop = (0, 1) if direction == "backward" else (-1, None)  # where the recurrence ends
-    last = operations.cut(build, split, time, start, stop, part="last")
+    last = moving.cut(build, split, time, start, stop, part="last")
     dropped = build(program.Reduce(function="max", dims=(time,), keepdims=False), last, part="state")
     state = dropped if batch_first else build(program.Transpose(permutation=(1, 0, 2)), dropped, part="h")
     return y, state, state
@@ -265,13 +206,12 @@ def _recurrent(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("MatMul", "FusedMatMul", weights=(0, 1), named=1)
 @HANDLERS.handles("MatMulInteger", weights=(0, 1), sort="quantised", named=1)
 def _matmul(node: Node, build: Builder) -> Made:
-    turned = node.get("transA"), node.get("transB")
-    return build(products.matmul(node.rank(0), node.rank(1), turned), node.input(0), node.input(1))
+    return products.product(build, node.x, node.input(1), (node.get("transA"), node.get("transB")))
 
 
 @HANDLERS.handles("QLinearMatMul", weights=(0, 3), sort="quantised", named=3)
 def _qlinear_matmul(node: Node, build: Builder) -> Made:
-    return build(products.matmul(node.rank(0), node.rank(3)), node.input(0), node.input(3))
+    return products.product(build, node.x, node.input(3))
 
 
 @HANDLERS.handles("Gemm", weights=(0, 1, 2), named=1)
@@ -284,9 +224,7 @@ def _gemm(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Einsum", weights=EVERY)
 def _einsum(node: Node, build: Builder) -> Made:
-    tensors = node.tensors()
-    ranks = [node.rank(i) for i in range(len(tensors))]
-    return build(products.einsum(str(node.get("equation", "")), ranks), *tensors)
+    return products.summed(build, node.get("equation", ""), node.tensors())
 
 
 @HANDLERS.handles("Attention", domain="")  # that of com.microsoft takes weights where this one takes keys
@@ -358,11 +296,6 @@ def _split_heads(build: Builder, value: Value, heads: Any, part: str) -> Value:
 # What reads all of its input, wherever it puts it.
 
 
-@HANDLERS.handles("NonMaxSuppression", "NonZero", "Unique", "Compress", "Multinomial", weights=())
-def _whole(node: Node, build: Builder) -> Made:
-    return build(program.Whole(), *node.tensors())
-
-
 @HANDLERS.handles("RoiAlign", "MaxRoiPool", weights=())
 def _roi(node: Node, build: Builder) -> Made:
     x, boxes = node.shape(0), node.shape(1)
@@ -372,9 +305,7 @@ def _roi(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("AffineGrid")
 def _affine_grid(node: Node, build: Builder) -> Made:
-    size = node.stated("size", 1)
-    if size is None:
-        raise ValueError("size is missing")
+    size = node.required("size", 1)
     return build(program.Whole(shape=(size[0], *size[2:], len(size) - 2)), node.input(0))
 
 
@@ -390,12 +321,6 @@ def _loss(node: Node, build: Builder) -> Made:
 # Operators of com.microsoft that exporters and quantisers write.
 
 
-@HANDLERS.handles("QLinearAdd", "QLinearMul", weights=())
-def _qlinear_binary(node: Node, build: Builder) -> Made:
-    function = "add" if node.op == "QLinearAdd" else "mul"
-    return build(program.Pointwise(function=function), node.input(0), node.input(3))
-
-
 @HANDLERS.handles("FastGelu", "BiasGelu", weights=(1,))
 @HANDLERS.handles("QLinearLeakyRelu", "QLinearSigmoid", "QuickGelu", weights=())
 def _contrib_unary(node: Node, build: Builder) -> Made:
@@ -406,5 +331,36 @@ def _contrib_unary(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("SkipLayerNormalization", weights=(2, 3, 4))
 def _skip_layer_norm(node: Node, build: Builder) -> Made:
     total = build(program.Pointwise(function="add"), node.input(0), node.input(1), part="add")
-    rank = node.rank()
-    return build(program.Mix(function="layer_norm", dims=(rank - 1,)), total)
+    return mixed(build, "layer_norm", total, -1)
+
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        "SwiGLU": lambda node, build: pointwise(build, "mul", node.x, node.input(1)),
+        "MeanVarianceNormalization": lambda node, build: mixed(
+            build, "instance_norm", node.x, *axes_of(node.get("axes", [0, 2, 3]), node.rank())
+        ),
+        "TopK": lambda node, build: operations.largest(build, node.x, node.get("axis", -1), node.required("k", 1)[0]),
+        "Det": lambda node, build: operations.reduced(build, "det", node.x, [-2, -1], keepdims=False),
+        ("ArgMax", "ArgMin"): lambda node, build: operations.reduced(
+            build, node.op[3:].lower(), node.x, [node.get("axis", 0)], keepdims=bool(node.get("keepdims", 1))
+        ),
+    }
+)
+HANDLERS.spells(
+    {
+        "Dropout": lambda node, build: (pointwise(build, "dropout", node.x), build.weight(node.x.shape)),
+        (*GLOBAL_POOLS,): lambda node, build: build(
+            program.Reduce(function=GLOBAL_POOLS[node.op], dims=tuple(range(2, node.rank()))), node.x
+        ),
+        ("NonMaxSuppression", "NonZero", "Unique", "Compress", "Multinomial"): lambda node, build: build(
+            program.Whole(), *node.tensors()
+        ),
+        ("QLinearAdd", "QLinearMul"): lambda node, build: operations.pointwise(
+            build, node.op[7:].lower(), node.x, node.input(3)
+        ),
+    },
+    weights=(),
+)

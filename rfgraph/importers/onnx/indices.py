@@ -10,22 +10,8 @@ from __future__ import annotations
 
 from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling.arguments import axis_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.sampling import (
-    at_each,
-    at_stated,
-    grid_of,
-    numbers_of,
-    read_whole,
-    rows_alike,
-    take_grid,
-    write_grid,
-    write_places,
-)
+from rfgraph.importers.program import Builder, Dim, Shape, Value
+from rfgraph.importers.spelling import UnspelledError, axis_of, sampling, whole_number
 
 
 @HANDLERS.handles("GridSample")
@@ -33,10 +19,10 @@ def _grid_sample(node: Node, build: Builder) -> Made:
     x, grid = node.shape(0), node.shape(1)
     if len(x) != len(grid):
         raise ValueError(f"its grid has {len(grid)} dimensions, not the {len(x)} of its input")
-    read = read_whole(build, node.input(0), (*x[:2], *(1,) * (len(x) - 2)))
+    read = sampling.read_whole(build, node.input(0), (*x[:2], *(1,) * (len(x) - 2)))
     at = build(program.Reduce(function="at", dims=(len(x) - 1,), keepdims=False), node.input(1), part="grid")
     at = build(program.Unsqueeze(dims=(1,)), at, part="grid/channels")
-    return at_each(build, read, at, (*x[:2], *grid[1:-1]))
+    return sampling.at_each(build, read, at, (*x[:2], *grid[1:-1]))
 
 
 @HANDLERS.handles("GatherElements")
@@ -51,12 +37,12 @@ def _gather_elements(node: Node, build: Builder) -> Made:
         stops = tuple(at[e] for e in fewer)
         cut = program.Slice(dims=fewer, starts=(0,) * len(fewer), stops=stops, steps=(1,) * len(fewer))
         rows = build(cut, rows, part="rows")
-    taken = rows_alike(node.input(1), d, data[d])
+    taken = sampling.rows_alike(node.input(1), d, data[d])
     if taken is not None:
         return build(program.Take(dim=d), rows, build.constant(taken))
-    gathered = program.Reduce(function="gather", dims=(d,), bound=at_stated(node.input(1)))
+    gathered = program.Reduce(function="gather", dims=(d,), bound=sampling.at_stated(node.input(1)))
     read = build(gathered, rows, part="gathered")
-    return at_each(build, read, node.input(1), at)
+    return sampling.at_each(build, read, node.input(1), at)
 
 
 @HANDLERS.handles("GatherND")
@@ -66,21 +52,21 @@ def _gather_nd(node: Node, build: Builder) -> Made:
     if batch + depth > len(data):
         raise ValueError(f"its indices have {depth} entries, more than its input has dimensions behind the batch")
     rest = data[batch + depth :]
-    numbers = None if batch else numbers_of(node.input(1))
+    numbers = None if batch else sampling.numbers_of(node.input(1))
     if numbers is not None:
-        grid = grid_of(numbers.reshape(-1, depth), data[:depth])
+        grid = sampling.grid_of(numbers.reshape(-1, depth), data[:depth])
         if grid is not None:
-            return take_grid(build, node.input(0), 0, grid, (*at[:-1], *rest))
+            return sampling.take_grid(build, node.input(0), 0, grid, (*at[:-1], *rest))
         if depth == 1:
             return build(program.Take(dim=0), node.input(0), build.constant(numbers[..., 0].tolist()))
     taken = tuple(range(batch, batch + depth))
-    gathered = program.Reduce(function="gather", dims=taken, keepdims=False, bound=at_stated(node.input(1)))
+    gathered = program.Reduce(function="gather", dims=taken, keepdims=False, bound=sampling.at_stated(node.input(1)))
     read = build(gathered, node.input(0), part="gathered")
     read = build(program.Unsqueeze(dims=tuple(range(batch, len(at) - 1))), read, part="gathered/rows")
     entries = build(program.Reduce(function="at", dims=(len(at) - 1,), keepdims=False), node.input(1), part="indices")
     behind = tuple(range(len(at) - 1, len(at) - 1 + len(rest)))
     entries = build(program.Unsqueeze(dims=behind), entries, part="indices/rest") if behind else entries
-    return at_each(build, read, entries, (*at[:-1], *rest))
+    return sampling.at_each(build, read, entries, (*at[:-1], *rest))
 
 
 def _depth(node: Node) -> int:
@@ -97,12 +83,12 @@ def _depth(node: Node) -> int:
 def _scatter_elements(node: Node, build: Builder) -> Made:
     data = node.shape(0)
     d = axis_of(node.get("axis", 0), len(data))
-    places = rows_alike(node.input(1), d, data[d])
+    places = sampling.rows_alike(node.input(1), d, data[d])
     fits = all(a == b for e, (a, b) in enumerate(zip(data, node.shape(1), strict=False)) if e != d)
     adds = node.get("reduction", "none") != "none"
     if places is not None and fits and node.shape(1) == node.shape(2) and not adds:
-        return write_places(build, node.input(0), node.input(2), d, places, adds=adds)
-    bound = at_stated(node.input(1))
+        return sampling.write_places(build, node.input(0), node.input(2), d, places, adds=adds)
+    bound = sampling.at_stated(node.input(1))
     written = [node.input(0)]
     for i, part in ((2, "updates"), (1, "indices")):
         shape = node.shape(i)
@@ -120,7 +106,7 @@ def _tensor_scatter(node: Node, build: Builder) -> Made:
     d = axis_of(node.get("axis", -2), len(data))
     written = [node.input(0)]
     at = node.optional(2)
-    bound = at_stated(*([] if at is None else [at]))
+    bound = sampling.at_stated(*([] if at is None else [at]))
     if not node.input(1).constant:
         rows = build(program.Reduce(function="scatter", dims=(d,), bound=bound), node.input(1), part="updates")
         written.append(_as_large(build, rows, data, d, "updates"))
@@ -145,20 +131,22 @@ def _scatter_nd(node: Node, build: Builder) -> Made:
     if depth > len(data):
         raise ValueError(f"its indices have {depth} entries, more than its input has dimensions")
     adds = node.get("reduction", "none") != "none"
-    numbers = numbers_of(node.input(1))
-    grid = None if numbers is None else grid_of(numbers.reshape(-1, depth), data[:depth])
+    numbers = sampling.numbers_of(node.input(1))
+    grid = None if numbers is None else sampling.grid_of(numbers.reshape(-1, depth), data[:depth])
     if grid is not None:
         sizes = tuple(map(len, grid))
         rows = build(program.Reshape(shape=(*sizes, *data[depth:])), node.input(2), part="updates")
-        return write_grid(build, node.input(0), rows, grid, adds=adds)
+        return sampling.write_grid(build, node.input(0), rows, grid, adds=adds)
     written = [node.input(0)]
     if not node.input(2).constant:
         rows_of = tuple(range(len(at) - 1))
-        all_rows = program.Reduce(function="scatter", dims=rows_of, keepdims=False, bound=at_stated(node.input(1)))
+        all_rows = program.Reduce(
+            function="scatter", dims=rows_of, keepdims=False, bound=sampling.at_stated(node.input(1))
+        )
         written.append(build(all_rows, node.input(2), part="updates"))
     if not node.input(1).constant:
         written.append(build(program.Whole(shape=()), node.input(1), part="indices"))
-    bound = "" if adds else at_stated(node.input(1))
+    bound = "" if adds else sampling.at_stated(node.input(1))
     return build(program.Pointwise(function="where", bound=bound), *written)
 
 

@@ -9,16 +9,9 @@ import numpy as np
 
 from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, product
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
-from rfgraph.importers.program.numbers import UNSEEN
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import completed
-from rfgraph.importers.spelling import operations
-from rfgraph.importers.spelling.arguments import axes_of, axis_of, whole_number
-from rfgraph.importers.spelling.handlers import EVERY, UnspelledError
-from rfgraph.importers.spelling.operations import arange
+from rfgraph.importers.program import MAX_ELEMENTS, MAX_FLOATS, UNSEEN, Builder, Dim, Value, completed, product
+from rfgraph.importers.spelling import EVERY, UnspelledError, axis_of, moving, whole_number
+from rfgraph.importers.spelling.moving import arange
 
 # Elements moved, dropped, added.
 
@@ -26,11 +19,7 @@ from rfgraph.importers.spelling.operations import arange
 @HANDLERS.handles("Pad", weights=())
 def _pad(node: Node, build: Builder) -> Made:
     rank = node.rank()
-    pads = node.stated("pads", 1)
-    if pads is None:
-        pads = node.stated("paddings", 1)
-    if pads is None:
-        raise ValueError("pads is missing")
+    pads = node.required("paddings" if "paddings" in node.attributes else "pads", 1)
     axes = node.stated_integers("axes", 3) if node.version >= 18 else None
     dims = [axis_of(axis, rank) for axis in (range(rank) if axes is None else axes)]
     if len(pads) != 2 * len(dims):
@@ -43,9 +32,7 @@ def _pad(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Slice")
 def _slice(node: Node, build: Builder) -> Made:
-    starts, stops = node.stated("starts", 1), node.stated("ends", 2)
-    if starts is None or stops is None:
-        raise ValueError("starts or ends is missing")
+    starts, stops = node.required("starts", 1), node.required("ends", 2)
     axes = node.stated_integers("axes", 3)
     axes = list(range(len(starts))) if axes is None else axes
     steps = node.stated_integers("steps", 4) or [1] * len(starts)
@@ -78,7 +65,7 @@ def _split(node: Node, build: Builder) -> Made:
         sizes = [-(-node.shape()[d] // (node.get("num_outputs") or count))] * count
     if len(sizes) != count:
         raise ValueError(f"it splits into {len(sizes)} parts but has {count} outputs")
-    return operations.split(build, node.x, d, sizes, [(node.output(k), node.op) for k in range(count)])
+    return moving.split(build, node.x, d, sizes, [(node.output(k), node.op) for k in range(count)])
 
 
 @HANDLERS.handles("QLinearConcat", weights=())
@@ -87,29 +74,12 @@ def _concat(node: Node, build: Builder) -> Made:
     tensors = node.tensors()
     if node.op == "QLinearConcat":  # scale and zero point of the output, then tensor, scale, zero point of each
         tensors = tensors[2::3]
-    return operations.concat(build, tensors, node.get("axis", 1))
+    return moving.concat(build, tensors, node.get("axis", 1))
 
 
 @HANDLERS.handles("Gather", weights=(0,), sort="stores")
 def _gather(node: Node, build: Builder) -> Made:
-    d = axis_of(node.get("axis", 0), node.rank())
-    return build(program.Take(dim=d), node.input(0), node.input(1))
-
-
-@HANDLERS.handles("Expand")
-def _expand(node: Node, build: Builder) -> Made:
-    shape = node.stated("shape", 1)
-    if shape is None:
-        raise ValueError("shape is missing")
-    return build(program.Expand(shape=tuple(shape)), node.input(0))
-
-
-@HANDLERS.handles("Tile")
-def _tile(node: Node, build: Builder) -> Made:
-    repeats = node.stated_integers("repeats", 1)
-    if repeats is None:
-        raise ValueError("repeats is missing")
-    return operations.tile(build, node.x, repeats)
+    return moving.taken(build, node.x, node.get("axis", 0), node.input(1))
 
 
 @HANDLERS.handles("CenterCropPad")
@@ -132,10 +102,7 @@ def _center_crop_pad(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Reshape")
 def _reshape(node: Node, build: Builder) -> Made:
-    wanted = node.stated("shape", 1)
-    if wanted is None:
-        raise ValueError("shape is missing")
-    shape = node.input(0).shape
+    wanted, shape = node.required("shape", 1), node.x.shape
     sizes: list[Dim] = []
     for d, size in enumerate(wanted):
         if size == 0 and not node.get("allowzero"):
@@ -154,22 +121,6 @@ def _flatten(node: Node, build: Builder) -> Made:
     axis = node.get("axis", 1)
     axis = axis + len(shape) if axis < 0 else axis
     return build(program.Reshape(shape=(product(shape[:axis]), product(shape[axis:]))), node.input(0))
-
-
-@HANDLERS.handles("Squeeze")
-def _squeeze(node: Node, build: Builder) -> Made:
-    shape = node.shape()
-    axes = node.stated_integers("axes", 1)
-    dims = tuple(d for d, size in enumerate(shape) if size == 1) if axes is None else axes_of(axes, len(shape))
-    return build(program.Squeeze(dims=dims), node.input(0))
-
-
-@HANDLERS.handles("Unsqueeze")
-def _unsqueeze(node: Node, build: Builder) -> Made:
-    axes = node.stated_integers("axes", 1)
-    if axes is None:
-        raise ValueError("axes is missing")
-    return build(program.Unsqueeze(dims=axes_of(axes, node.rank() + len(axes))), node.input(0))
 
 
 @HANDLERS.handles("Transpose")
@@ -196,9 +147,7 @@ def _constant(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("ConstantOfShape")
 def _constant_of_shape(node: Node, build: Builder) -> Made:
-    sizes = node.stated("shape", 0)
-    if sizes is None:
-        raise ValueError("shape is missing")
+    sizes = node.required("shape", 0)
     value = node.get("value")
     data = build.constant(Fraction(0), integer=False).data if value is None else value.data
     count = product(sizes)
@@ -207,39 +156,6 @@ def _constant_of_shape(node: Node, build: Builder) -> Made:
         return build.constant(np.full(tuple(sizes), fill, dtype=object), integer=data.integer, name=node.name)
     fills = [1 if data is None else data.elements.flat[0]]
     return build.weight(tuple(sizes), node.name, lambda: np.full((1,) * len(sizes), fills, dtype=object))
-
-
-@HANDLERS.handles("Shape")
-def _shape(node: Node, build: Builder) -> Made:
-    shape = node.x.shape
-    kept = None if shape is None else shape[node.get("start", 0) : node.get("end")]
-    return operations.shape_constant(build, kept, node.name)
-
-
-@HANDLERS.handles("Size")
-def _size(node: Node, build: Builder) -> Made:
-    value = node.input(0)
-    return build.weight((), node.name) if value.shape is None else build.constant(product(value.shape), name=node.name)
-
-
-@HANDLERS.handles("Range")
-def _range(node: Node, build: Builder) -> Made:
-    return arange(build, [node.input(i) for i in range(3)], node.name)
-
-
-@HANDLERS.handles("RandomNormal", "RandomUniform")
-def _random(node: Node, build: Builder) -> Made:
-    return build.weight(tuple(node.get("shape", ())), node.name)
-
-
-@HANDLERS.handles("RandomNormalLike", "RandomUniformLike")
-def _random_like(node: Node, build: Builder) -> Made:
-    return build.weight(node.input(0).shape, node.name)
-
-
-@HANDLERS.handles("EyeLike")
-def _eye_like(node: Node, build: Builder) -> Made:
-    return replace(build.weight(node.input(0).shape, node.name), numbers=UNSEEN)
 
 
 @HANDLERS.handles("HannWindow", "HammingWindow", "BlackmanWindow")
@@ -258,20 +174,10 @@ def _mel(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("OneHot", weights=())
 def _one_hot(node: Node, build: Builder) -> Made:
     depth = node.stated("depth", 1)
-    return operations.one_hot(build, node.x, None if depth is None else depth[0], node.get("axis", -1), node.name)
+    return moving.one_hot(build, node.x, None if depth is None else depth[0], node.get("axis", -1), node.name)
 
 
 # Sequences and optionals: what is in them is known while the model is read.
-
-
-@HANDLERS.handles("SequenceConstruct")
-def _sequence(node: Node, build: Builder) -> Made:
-    return [tuple(node.tensors())]
-
-
-@HANDLERS.handles("SequenceEmpty")
-def _empty(node: Node, build: Builder) -> Made:
-    return [()]
 
 
 @HANDLERS.handles("SequenceAt", "SequenceErase", "SequenceInsert", "SequenceLength")
@@ -300,7 +206,7 @@ def _split_to_sequence(node: Node, build: Builder) -> Made:
         sizes = [min(sizes[0], whole_number("split", shape[d]) - k * sizes[0]) for k in range(count)]
     if len(sizes) > MAX_ELEMENTS:
         raise UnspelledError(f"it splits into {len(sizes)} parts")
-    pieces = operations.split(build, node.x, d, sizes)
+    pieces = moving.split(build, node.x, d, sizes)
     if given is None and not node.get("keepdims", 1):
         pieces = [build(program.Squeeze(dims=(d,)), piece, part=f"{k}/squeeze") for k, piece in enumerate(pieces)]
     return [tuple(pieces)]
@@ -311,7 +217,7 @@ def _concat_from_sequence(node: Node, build: Builder) -> Made:
     items = node.sequence
     if not items:
         raise ValueError("its sequence is empty")
-    return (operations.stack if node.get("new_axis", 0) else operations.concat)(build, items, node.get("axis"))
+    return (moving.stack if node.get("new_axis", 0) else moving.concat)(build, items, node.get("axis"))
 
 
 @HANDLERS.handles("Optional", "OptionalGetElement")
@@ -322,6 +228,32 @@ def _optional(node: Node, build: Builder) -> Made:
     return [item]
 
 
-@HANDLERS.handles("OptionalHasElement")
-def _has_element(node: Node, build: Builder) -> Made:
-    return build.constant(int(node.item(0) is not None), name=node.name)
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        "Expand": lambda node, build: build(program.Expand(shape=tuple(node.required("shape", 1))), node.x),
+        "Tile": lambda node, build: moving.tile(
+            build, node.x, [whole_number("repeats", count) for count in node.required("repeats", 1)]
+        ),
+        "Squeeze": lambda node, build: moving.narrowed(build, node.x, node.stated_integers("axes", 1)),
+        "Unsqueeze": lambda node, build: moving.widened(
+            build, node.x, [whole_number("axes", axis) for axis in node.required("axes", 1)]
+        ),
+        "Range": lambda node, build: arange(build, [node.input(i) for i in range(3)], node.name),
+        ("RandomNormal", "RandomUniform"): lambda node, build: build.weight(tuple(node.get("shape", ())), node.name),
+        ("RandomNormalLike", "RandomUniformLike"): lambda node, build: build.weight(node.x.shape, node.name),
+        "EyeLike": lambda node, build: replace(build.weight(node.x.shape, node.name), numbers=UNSEEN),
+        "SequenceConstruct": lambda node, build: [tuple(node.tensors())],
+        "SequenceEmpty": lambda node, build: [()],
+        "OptionalHasElement": lambda node, build: build.constant(int(node.item(0) is not None), name=node.name),
+        "Shape": lambda node, build: moving.shape_constant(
+            build, None if node.x.shape is None else node.x.shape[node.get("start", 0) : node.get("end")], node.name
+        ),
+        "Size": lambda node, build: (
+            build.weight((), node.name)
+            if node.x.shape is None
+            else build.constant(product(node.x.shape), name=node.name)
+        ),
+    }
+)

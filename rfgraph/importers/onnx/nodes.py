@@ -11,11 +11,9 @@ from typing import Any, TypeAlias
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling.arguments import whole_number
-from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.node import Node as Base
+from rfgraph.importers.program import Builder, Value
+from rfgraph.importers.spelling import Handlers, UnspelledError, whole_number
+from rfgraph.importers.spelling import Node as Base
 
 #: A tensor, or a sequence of tensors.
 Item: TypeAlias = "Value | tuple[Value, ...]"
@@ -57,6 +55,13 @@ class Node(Base):
             value = self.attributes[name]
             return list(value) if isinstance(value, Sequence) else [value]
         return None if self.optional(i) is None else self.numbers(name, i)
+
+    def required(self, name: str, i: int) -> list[Any]:
+        """Return what ``stated`` returns, which must not be left out."""
+        numbers = self.stated(name, i)
+        if numbers is None:
+            raise ValueError(f"{name} is missing")
+        return numbers
 
     def stated_integers(self, name: str, i: int) -> list[int] | None:
         """Return what ``stated`` returns, all of them integers."""

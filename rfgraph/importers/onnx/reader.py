@@ -27,14 +27,11 @@ from rfgraph.importers.onnx import windows as onnx_windows  # noqa: F401  handle
 from rfgraph.importers.onnx.nodes import HANDLERS, Item, Made, Node
 from rfgraph.importers.onnx.unfollowed import reason
 from rfgraph.importers.onnx.weights import Weights
+from rfgraph.importers.program import MAX_ELEMENTS, MAX_FLOATS, Data, Given, Program, Value, data_of, simplest
 from rfgraph.importers.program.dimensions import Dim, Shape, symbol
-from rfgraph.importers.program.exact import Data, data_of, simplest
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
-from rfgraph.importers.program.primitives import Given, Program, Value
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling import MALFORMED, UnspelledError
+from rfgraph.importers.spelling import Reader as Base
 from rfgraph.importers.spelling.operations import either
-from rfgraph.importers.spelling.reader import MALFORMED
-from rfgraph.importers.spelling.reader import Reader as Base
 from rfgraph.importers.spelling.stack import user_line
 
 #: Nodes read of one file, those of functions and loop bodies each time: beyond it the file is refused.

@@ -14,8 +14,7 @@ from dataclasses import replace
 from math import prod
 
 from rfgraph.importers.onnx.nodes import HANDLERS, Node
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.primitives import NOTHING, Learned, Value
+from rfgraph.importers.program import NOTHING, Builder, Learned, Value
 from rfgraph.importers.spelling.handlers import Sort
 
 #: Operators that tell of a tensor only its shape.

@@ -9,11 +9,8 @@ from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.onnx.nodes import HANDLERS, Made, Node, and_read
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, unknown
-from rfgraph.importers.program.primitives import CUBIC, Value
-from rfgraph.importers.spelling.arguments import axis_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import CUBIC, Builder, Shape, Value, unknown
+from rfgraph.importers.spelling import UnspelledError, axis_of, operations, whole_number
 from rfgraph.importers.spelling.sampling import read_whole
 
 # Windows.
@@ -291,7 +288,7 @@ def _resize(node: Node, build: Builder) -> Made:
     if size and node.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         scale, size = _keep_aspect(node, size, shape), {}
     dims = tuple(sorted(d for d in (scale or size) if (scale[d] != 1 if scale else size[d] != shape[d])))
-    rounded = any(not _whole_size(shape[d], scale.get(d, 1)) for d in dims)
+    rounded = any(not operations.stays_whole(shape[d], scale.get(d, 1)) for d in dims)
     shrinks = [d in scale and scale[d] < 1 for d in dims]
     mode = {"bilinear": "linear"}.get(node.get("mode", "nearest"), node.get("mode", "nearest"))
     coefficient = Fraction(node.get("cubic_coeff_a", CUBIC))
@@ -408,13 +405,9 @@ def _keep_aspect(node: Node, size: Mapping[int, Any], shape: Shape) -> dict[int,
     """Return the one scale that fits the output in, or round, the sizes asked for."""
     ratios = [Fraction(whole_number("sizes", size[d]), whole_number("sizes", shape[d])) for d in size]
     ratio = min(ratios) if node.get("keep_aspect_ratio_policy") == "not_larger" else max(ratios)
-    if any(not _whole_size(shape[d], ratio) for d in size):
+    if any(not operations.stays_whole(shape[d], ratio) for d in size):
         raise UnspelledError("keeping its aspect ratio needs sizes to be rounded")
     return dict.fromkeys(size, ratio)
-
-
-def _whole_size(size: Dim, scale: Any) -> bool:
-    return Fraction(scale).denominator == 1 or (isinstance(size, int) and (size * Fraction(scale)).denominator == 1)
 
 
 @HANDLERS.handles("DepthToSpace", "SpaceToDepth")

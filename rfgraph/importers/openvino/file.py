@@ -22,9 +22,9 @@ import numpy as np
 
 from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
+from rfgraph.importers import archive
 from rfgraph.importers.program.exact import Data, data_of
 from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS, constant
-from rfgraph.importers.spelling import archive
 
 #: Elements of an XML file, and elements within elements, beyond which it is refused.
 MAX_TAGS, MAX_DEPTH = 5_000_000, 200

@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import Builder, Shape, Value
 from rfgraph.importers.spelling.handlers import Handlers
 from rfgraph.importers.spelling.node import Node as Base
 

@@ -16,15 +16,21 @@ from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.openvino.nodes import HANDLERS, Made, Node
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, product
-from rfgraph.importers.program.primitives import CUBIC
-from rfgraph.importers.program.shapes import completed
-from rfgraph.importers.spelling import operations, products, vocabulary
-from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
+from rfgraph.importers.program import CUBIC, Builder, Dim, Shape, completed, product
+from rfgraph.importers.spelling import (
+    UnspelledError,
+    axes_of,
+    axis_of,
+    moving,
+    operations,
+    products,
+    vocabulary,
+    whole_number,
+)
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
-from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.operations import arange, weighted
+from rfgraph.importers.spelling.moving import arange
+from rfgraph.importers.spelling.operations import weighted
+from rfgraph.importers.spelling.patches import added_up
 
 # Functions of one element, and of several tensors.
 
@@ -63,8 +69,8 @@ def _convert(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("BatchNormInference", weights=(0, 1, 2))
 def _batch_norm(node: Node, build: Builder) -> Made:
-    x = node.input(2 if node.opset == 1 else 0)  # in opset 1 behind what it is scaled and moved by
-    return build(program.Pointwise(function="batch_norm"), x)
+    # In opset 1 its input stands behind what it is scaled and moved by.
+    return operations.pointwise(build, "batch_norm", node.input(2 if node.opset == 1 else 0))
 
 
 # Reductions and mixtures.
@@ -74,17 +80,6 @@ REDUCTIONS = vocabulary.names("openvino", vocabulary.REDUCTIONS)
 
 def _axes(node: Node, i: int) -> tuple[int, ...]:
     return axes_of(node.integers("axes", i), node.rank())
-
-
-@HANDLERS.handles(*REDUCTIONS, weights=())
-def _reduce(node: Node, build: Builder) -> Made:
-    return operations.reduced(build, REDUCTIONS[node.op], node.x, _axes(node, 1), keepdims=node.flag("keep_dims"))
-
-
-@HANDLERS.handles("SoftMax", "LogSoftmax", weights=())
-def _softmax(node: Node, build: Builder) -> Made:
-    axis = axis_of(node.number("axis", -1 if node.op == "LogSoftmax" else 1), node.rank())
-    return build(program.Mix(function="softmax", dims=(axis,)), node.x)
 
 
 @HANDLERS.handles("MVN", "NormalizeL2", weights=())
@@ -104,7 +99,7 @@ def _normalise(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("GroupNormalization", weights=(1, 2))
 def _group_norm(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="group_norm", dims=tuple(range(2, node.rank()))), node.x)
+    return operations.mixed(build, "group_norm", node.x, *range(2, node.rank()))
 
 
 @HANDLERS.handles("LRN", "GRN", weights=())
@@ -112,21 +107,6 @@ def _response_norm(node: Node, build: Builder) -> Made:
     if node.op == "LRN" and _axes(node, 1) != (1,):
         raise UnspelledError("it normalises by neighbours in space")
     return build(program.Pointwise(function="local_response_norm"), node.x)
-
-
-@HANDLERS.handles("CumSum", weights=())
-def _cumulative(node: Node, build: Builder) -> Made:
-    direction: program.Direction = "backward" if node.flag("reverse") else "forward"
-    dims = (axis_of(node.integer("axis", 1), node.rank()),)
-    mix = program.Mix(function="cumsum", dims=dims, direction=direction, exclusive=node.flag("exclusive"))
-    return build(mix, node.x)
-
-
-@HANDLERS.handles("TopK", weights=())
-def _top_k(node: Node, build: Builder) -> Made:
-    axis, count = axis_of(node.number("axis"), node.rank()), node.sizes("k", 1)
-    values = operations.largest(build, node.x, axis, count[0])
-    return values, values
 
 
 # Windows.
@@ -249,6 +229,14 @@ def _patches(node: Node, build: Builder) -> Made:
     return build(primitive, node.x, macs=0)
 
 
+@HANDLERS.handles("Col2Im", weights=())
+def _col2im(node: Node, build: Builder) -> Made:
+    size, kernel = node.integers("output size", 1), node.integers("kernel size", 2)
+    padding = list(zip(node.several("pads_begin", 2, 0), node.several("pads_end", 2, 0), strict=True))
+    stride, dilation = node.several("strides", 2, 1), node.several("dilations", 2, 1)
+    return added_up(build, node.x, size, kernel, stride, dilation, padding)
+
+
 # Resolutions.
 
 MODES = {"nearest": "nearest", "linear": "linear", "linear_onnx": "linear", "cubic": "cubic"}
@@ -270,7 +258,7 @@ def _interpolate(node: Node, build: Builder) -> Made:
     coordinates, nearest = _coordinates(node, [_ratio(shape[d], sizes.get(d), scales.get(d)) for d in dims])
     if mode != "nearest" and node.flag("antialias"):
         raise UnspelledError("which taps its antialiasing has is not the same on all devices")
-    if coordinates == "align_corners" and any(not _whole_size(shape[d], scales.get(d, 1)) for d in dims):
+    if coordinates == "align_corners" and any(not operations.stays_whole(shape[d], scales.get(d, 1)) for d in dims):
         raise UnspelledError("its scale makes no whole size, so that the corners it aligns are not said")
     if coordinates not in COORDINATES:
         raise UnspelledError(f"its coordinate_transformation_mode is {coordinates}")
@@ -300,10 +288,6 @@ def _coordinates(node: Node, ratios: Sequence[Fraction | None]) -> tuple[str, st
             raise UnspelledError("it rounds one axis up and another down")
         nearest = "ceil" if smaller and smaller[0] else "floor"
     return coordinates, nearest
-
-
-def _whole_size(size: Dim, scale: Any) -> bool:
-    return Fraction(scale).denominator == 1 or (isinstance(size, int) and (size * Fraction(scale)).denominator == 1)
 
 
 def _ratio(before: Dim, after: Any, scale: Any) -> Fraction | None:
@@ -342,7 +326,7 @@ def _shuffle(node: Node, build: Builder) -> Made:
     d, groups = axis_of(node.number("axis", 1), node.rank()), node.number("group", 1)
     if groups < 1:
         raise ValueError(f"group {groups} is not positive")
-    return operations.shuffled(build, node.x, d, groups)
+    return moving.shuffled(build, node.x, d, groups)
 
 
 @HANDLERS.handles("SpaceToBatch", "BatchToSpace", weights=())
@@ -359,14 +343,12 @@ def _batch_exchange(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("MatMul", weights=(0, 1))
 def _matmul(node: Node, build: Builder) -> Made:
-    turned = node.flag("transpose_a"), node.flag("transpose_b")
-    return build(products.matmul(node.rank(0), node.rank(1), turned), node.x, node.input(1))
+    return products.product(build, node.x, node.input(1), (node.flag("transpose_a"), node.flag("transpose_b")))
 
 
 @HANDLERS.handles("Einsum", weights=(0, 1))
 def _einsum(node: Node, build: Builder) -> Made:
-    equation, tensors = node.attributes.get("equation", ""), node.tensors()
-    return build(products.einsum(equation, [len(shape_of(value)) for value in tensors]), *tensors)
+    return products.summed(build, node.attributes.get("equation", ""), node.tensors())
 
 
 @HANDLERS.handles("ScaledDotProductAttention", weights=())
@@ -415,7 +397,7 @@ def _sequence(node: Node, build: Builder) -> Made:
         state = build(program.Reduce(function="max", dims=(1,), keepdims=False), split, part="state")
     else:
         start, stop = (0, 1) if way == "reverse" else (-1, None)
-        last = operations.cut(build, split, 1, start, stop, part="last")
+        last = moving.cut(build, split, 1, start, stop, part="last")
         state = build(program.Squeeze(dims=(1,)), last, part="state")
     return (y, state, state)[: 1 + states]
 
@@ -442,7 +424,7 @@ def _strided_slice(node: Node, build: Builder) -> Made:
     strides = node.integers("strides", 3) if node.optional(3) is not None else [1] * len(begin)
     masks = {name: _mask(node, name) for name in
              ("begin_mask", "end_mask", "new_axis_mask", "shrink_axis_mask", "ellipsis_mask")}  # fmt: skip
-    return operations.strided_slice(build, node.x, begin, end, strides, **masks)
+    return moving.strided_slice(build, node.x, begin, end, strides, **masks)
 
 
 @HANDLERS.handles("Slice", weights=())
@@ -471,28 +453,18 @@ def _split(node: Node, build: Builder) -> Made:
         count = node.number("num_splits")
         if count != len(node.outputs):
             raise ValueError(f"it splits into {count} parts but has {len(node.outputs)} outputs")
-        return operations.split(build, node.x, axis, count, node.names)
+        return moving.split(build, node.x, axis, count, node.names)
     sizes = node.sizes("split_lengths", 2)
     if len(sizes) != len(node.outputs):
         raise ValueError(f"it splits into {len(sizes)} parts but has {len(node.outputs)} outputs")
-    return operations.split(build, node.x, axis, sizes, node.names)
-
-
-@HANDLERS.handles("Concat", weights=())
-def _concat(node: Node, build: Builder) -> Made:
-    return operations.concat(build, node.tensors(), node.number("axis"))
+    return moving.split(build, node.x, axis, sizes, node.names)
 
 
 @HANDLERS.handles("Gather", weights=(0,))
 def _gather(node: Node, build: Builder) -> Made:
     if node.number("batch_dims", 0):
         raise UnspelledError("its indices say which elements it reads, other ones in each batch")
-    return build(program.Take(dim=axis_of(node.integer("axis", 2), node.rank())), node.x, node.input(1))
-
-
-@HANDLERS.handles("Tile", weights=())
-def _tile(node: Node, build: Builder) -> Made:
-    return operations.tile_as_numpy(build, node.x, node.integers("repeats", 1))
+    return moving.taken(build, node.x, node.integer("axis", 2), node.input(1))
 
 
 @HANDLERS.handles("Broadcast", weights=())
@@ -506,20 +478,14 @@ def _broadcast(node: Node, build: Builder) -> Made:
 def _reverse(node: Node, build: Builder) -> Made:
     if node.text("mode") != "index":
         raise UnspelledError("its mode is not index")
-    return operations.flipped(build, node.x, _axes(node, 1))
+    return moving.flipped(build, node.x, _axes(node, 1))
 
 
 @HANDLERS.handles("Roll", weights=())
 def _roll(node: Node, build: Builder) -> Made:
     shifts, axes = node.integers("shift", 1), node.integers("axes", 2)
     shifts = shifts * len(axes) if len(shifts) == 1 else shifts
-    return operations.rolled(build, node.x, axes, shifts)
-
-
-@HANDLERS.handles("OneHot", weights=())
-def _one_hot(node: Node, build: Builder) -> Made:
-    depth = node.sizes("depth", 1)
-    return operations.one_hot(build, node.x, depth[0], node.number("axis", -1), node.name)
+    return moving.rolled(build, node.x, axes, shifts)
 
 
 # Numbering.
@@ -538,40 +504,7 @@ def _reshape(node: Node, build: Builder) -> Made:
     return build(program.Reshape(shape=completed(sizes, shape, node.name)), node.x)
 
 
-@HANDLERS.handles("Squeeze", weights=())
-def _squeeze(node: Node, build: Builder) -> Made:
-    dims = _axes(node, 1) if node.optional(1) is not None else ()
-    return build(program.Squeeze(dims=dims or tuple(d for d, size in enumerate(node.shape()) if size == 1)), node.x)
-
-
-@HANDLERS.handles("Unsqueeze", weights=())
-def _unsqueeze(node: Node, build: Builder) -> Made:
-    axes = node.integers("axes", 1)
-    return build(program.Unsqueeze(dims=axes_of(axes, node.rank() + len(axes))), node.x)
-
-
-@HANDLERS.handles("Transpose", weights=())
-def _transpose(node: Node, build: Builder) -> Made:
-    order = node.integers("order", 1) or list(range(node.rank() - 1, -1, -1))
-    return build(program.Transpose(permutation=tuple(axis_of(d, node.rank()) for d in order)), node.x)
-
-
 # Constants, and what is known from shapes.
-
-
-@HANDLERS.handles("ShapeOf", weights=())
-def _shape_of(node: Node, build: Builder) -> Made:
-    return operations.shape_constant(build, node.x.shape, node.name)
-
-
-@HANDLERS.handles("Range", weights=())
-def _range(node: Node, build: Builder) -> Made:
-    return arange(build, [node.input(i) for i in range(3)], node.name)
-
-
-@HANDLERS.handles("RandomUniform", "Eye", weights=())
-def _random(node: Node, build: Builder) -> Made:
-    return build.weight(node.stated_shape, node.name)
 
 
 @HANDLERS.handles("ReadValue", weights=())
@@ -581,10 +514,37 @@ def _read_value(node: Node, build: Builder) -> Made:
     return build.weight(node.stated_shape, node.name)
 
 
-@HANDLERS.handles("Assign", weights=())
-def _assign(node: Node, build: Builder) -> Made:
-    return node.x
+# Ops that one expression spells.
 
+HANDLERS.spells(
+    {
+        ("SoftMax", "LogSoftmax"): lambda node, build: operations.mixed(
+            build, "softmax", node.x, node.number("axis", -1 if node.op == "LogSoftmax" else 1)
+        ),
+        "TopK": lambda node, build: operations.largest(build, node.x, node.number("axis"), node.sizes("k", 1)[0]),
+        "Concat": lambda node, build: moving.concat(build, node.tensors(), node.number("axis")),
+        "Tile": lambda node, build: moving.tile_as_numpy(build, node.x, node.integers("repeats", 1)),
+        "OneHot": lambda node, build: moving.one_hot(
+            build, node.x, node.sizes("depth", 1)[0], node.number("axis", -1), node.name
+        ),
+        "Squeeze": lambda node, build: moving.narrowed(
+            build, node.x, ([] if node.optional(1) is None else node.integers("axes", 1)) or None
+        ),
+        "Unsqueeze": lambda node, build: moving.widened(build, node.x, node.integers("axes", 1)),
+        "Transpose": lambda node, build: moving.permuted(build, node.x, node.integers("order", 1) or None),
+        "ShapeOf": lambda node, build: moving.shape_constant(build, node.x.shape, node.name),
+        "Range": lambda node, build: arange(build, [node.input(i) for i in range(3)], node.name),
+        ("RandomUniform", "Eye"): lambda node, build: build.weight(node.stated_shape, node.name),
+        "Assign": lambda node, build: node.x,
+        (*REDUCTIONS,): lambda node, build: operations.reduced(
+            build, REDUCTIONS[node.op], node.x, node.integers("axes", 1), keepdims=node.flag("keep_dims")
+        ),
+        "CumSum": lambda node, build: operations.cumulated(
+            build, node.x, node.integer("axis", 1), backward=node.flag("reverse"), exclusive=node.flag("exclusive")
+        ),
+    },
+    weights=(),
+)
 
 # What reads all of its input, or is not followed, and why.
 
@@ -602,21 +562,16 @@ def _whole(node: Node, build: Builder) -> Made:
     return outputs
 
 
-NOT_FOLLOWED = {
-    **dict.fromkeys(("If", "Loop", "TensorIterator"), "its body is a graph of its own, which is not read"),
-    **dict.fromkeys(("GatherElements", "GatherND", "GatherTree"), "its indices say which elements it reads"),
-    **dict.fromkeys(
-        ("ScatterElementsUpdate", "ScatterNDUpdate", "ScatterUpdate", "EmbeddingBagPackedSum", "EmbeddingBagOffsetsSum",
-         "EmbeddingSegmentsSum"),
-        "its indices say which elements it writes or adds",
-    ),
-    "GridSample": "its grid says which positions it reads",
-    "DeformableConvolution": "its offsets say which positions it reads",
-    "Col2Im": "it adds patches where they overlap",
-    **dict.fromkeys(("DFT", "IDFT", "RDFT", "IRDFT", "STFT", "ISTFT"), "it reads windows of a signal"),
-    "ReverseSequence": "it runs backward along an axis",
-    **dict.fromkeys(("LSTMCell", "GRUCell", "RNNCell"), "it is one step of a recurrence"),
-    **dict.fromkeys(("PriorBox", "PriorBoxClustered", "RegionYolo", "ReorgYolo"), "it works on boxes"),
-}  # fmt: skip
-
-HANDLERS.refuses(NOT_FOLLOWED)
+NOT_FOLLOWED = HANDLERS.refuses({
+    "its body is a graph of its own, which is not read": "If Loop TensorIterator",
+    "its indices say which elements it reads": "GatherElements GatherND GatherTree",
+    "its indices say which elements it writes or adds":
+        "ScatterElementsUpdate ScatterNDUpdate ScatterUpdate EmbeddingBagPackedSum EmbeddingBagOffsetsSum "
+        "EmbeddingSegmentsSum",
+    "its grid says which positions it reads": "GridSample",
+    "its offsets say which positions it reads": "DeformableConvolution",
+    "it reads windows of a signal": "DFT IDFT RDFT IRDFT STFT ISTFT",
+    "it runs backward along an axis": "ReverseSequence",
+    "it is one step of a recurrence": "LSTMCell GRUCell RNNCell",
+    "it works on boxes": "PriorBox PriorBoxClustered RegionYolo ReorgYolo",
+})  # fmt: skip

@@ -8,10 +8,8 @@ from functools import partial
 
 from rfgraph.importers.openvino import operators as openvino_operators  # noqa: F401  handlers register
 from rfgraph.importers.openvino.file import FLOATS, Layer, Model, Port, decode
-from rfgraph.importers.openvino.nodes import HANDLERS, Made, Node
-from rfgraph.importers.program.dimensions import Shape, symbol
-from rfgraph.importers.program.primitives import Given, Program, Value
-from rfgraph.importers.program.shapes import text
+from rfgraph.importers.openvino.nodes import HANDLERS, Node
+from rfgraph.importers.program import Given, Program, Shape, Value, symbol, text
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.node import fits
 from rfgraph.importers.spelling.reader import Reader as Base
@@ -110,11 +108,8 @@ class Reader(Base):
             values.append(self.scope[self.source(layer, port)] if (layer.id, port) in self.model.edges else None)
         outputs = tuple((f"{name}:{k}" if k else name, self.shape(port, name)) for k, port in enumerate(layer.outputs))
         node = Node(name, layer.op, tuple(values), layer.attributes, layer.opset, outputs)
-        results = self.spelt(node, partial(self.made, node), partial(self.opaque_all, node))
-        for k, end in enumerate(layer.outputs):
-            self.scope[layer.id, end.id] = (
-                results[k] if k < len(results) else self.opaque(node, k, "it is not followed")
-            )
+        results = self.all_outputs(node, len(outputs), partial(self.made, node), partial(self.opaque, node))
+        self.scope.update(((layer.id, end.id), value) for end, value in zip(layer.outputs, results, strict=True))
 
     def parameter(self, layer: Layer) -> None:
         """Add an input."""
@@ -148,25 +143,16 @@ class Reader(Base):
 
     def made(self, node: Node) -> Sequence[Value]:
         """Return what a layer makes, as many of its outputs as are followed."""
-        handler = HANDLERS.get(node.op)
-        if handler is None:
-            raise UnspelledError
         learns = HANDLERS.learns(node.op)
         given = [(i, value) for i, value in enumerate(node.inputs) if value is not None]
         reads = [value for i, value in given if learns is not None and i in learns.inputs and value.constant]
         if all(value.constant for _, value in given):
             reads = []  # what is made of constants alone is counted where it is read
-        self.build.at(node.name, node.op, reads)
-        output: Made = handler(node, self.build)
-        outputs = [output] if isinstance(output, Value) else list(output)
+        outputs = self.by_handler(HANDLERS, node, reads)
         for value, (_, stated) in zip(outputs, node.outputs, strict=False):
             if not self.resized and value.shape is not None and stated is not None and not fits(value.shape, stated):
                 raise UnspelledError(f"its shape should be {text(stated)}, which is not {text(value.shape)}")
         return outputs
-
-    def opaque_all(self, node: Node, why: str) -> Sequence[Value]:
-        """Return the outputs of a layer that is not followed."""
-        return [self.opaque(node, k, why) for k in range(len(node.outputs))]
 
     def opaque(self, node: Node, k: int, why: str) -> Value:
         """Return output ``k`` of a layer of which nothing is known but perhaps its shape."""

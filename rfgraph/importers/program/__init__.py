@@ -3,84 +3,64 @@
 This room knows shapes, symbolic dimensions and constants; it knows no format and no network.
 """
 
-from rfgraph.importers.program.exact import Data
-from rfgraph.importers.program.primitives import (
-    MASKED,
-    NOTHING,
-    SPARSE,
-    ZEROED,
-    AdaptivePool,
-    Concat,
-    Constant,
-    Contract,
-    DepthToSpace,
-    Direction,
-    Either,
-    Expand,
-    Instruction,
-    Ints,
-    Kind,
-    Learned,
-    Mix,
-    Opaque,
-    Pad,
-    Paddings,
-    Pointwise,
-    Primitive,
-    Program,
-    Reduce,
-    Reshape,
-    Resize,
-    Roll,
-    Slice,
-    Slide,
-    SlideTransposed,
-    SpaceToDepth,
-    Squeeze,
-    Take,
-    Transpose,
-    Unsqueeze,
-    Value,
-    Whole,
-)
-
-__all__ = [
-    "MASKED",
-    "NOTHING",
-    "SPARSE",
-    "ZEROED",
-    "AdaptivePool",
-    "Concat",
-    "Constant",
-    "Contract",
-    "Data",
-    "DepthToSpace",
-    "Direction",
-    "Either",
-    "Expand",
-    "Instruction",
-    "Ints",
-    "Kind",
-    "Learned",
-    "Mix",
-    "Opaque",
-    "Pad",
-    "Paddings",
-    "Pointwise",
-    "Primitive",
-    "Program",
-    "Reduce",
-    "Reshape",
-    "Resize",
-    "Roll",
-    "Slice",
-    "Slide",
-    "SlideTransposed",
-    "SpaceToDepth",
-    "Squeeze",
-    "Take",
-    "Transpose",
-    "Unsqueeze",
-    "Value",
-    "Whole",
-]
+from rfgraph.importers.program.builder import Builder as Builder
+from rfgraph.importers.program.dimensions import Dim as Dim
+from rfgraph.importers.program.dimensions import Expression as Expression
+from rfgraph.importers.program.dimensions import Shape as Shape
+from rfgraph.importers.program.dimensions import bounds as bounds
+from rfgraph.importers.program.dimensions import exact_quotient as exact_quotient
+from rfgraph.importers.program.dimensions import names_of as names_of
+from rfgraph.importers.program.dimensions import product as product
+from rfgraph.importers.program.dimensions import symbol as symbol
+from rfgraph.importers.program.dimensions import unknown as unknown
+from rfgraph.importers.program.dimensions import valued as valued
+from rfgraph.importers.program.exact import Data as Data
+from rfgraph.importers.program.exact import data_of as data_of
+from rfgraph.importers.program.exact import simplest as simplest
+from rfgraph.importers.program.folding import MAX_ELEMENTS as MAX_ELEMENTS
+from rfgraph.importers.program.folding import MAX_FLOATS as MAX_FLOATS
+from rfgraph.importers.program.numbers import UNSEEN as UNSEEN
+from rfgraph.importers.program.numbers import Numbers as Numbers
+from rfgraph.importers.program.numbers import computed as computed
+from rfgraph.importers.program.primitives import CUBIC as CUBIC
+from rfgraph.importers.program.primitives import MASKED as MASKED
+from rfgraph.importers.program.primitives import NOTHING as NOTHING
+from rfgraph.importers.program.primitives import SPARSE as SPARSE
+from rfgraph.importers.program.primitives import ZEROED as ZEROED
+from rfgraph.importers.program.primitives import AdaptivePool as AdaptivePool
+from rfgraph.importers.program.primitives import Concat as Concat
+from rfgraph.importers.program.primitives import Constant as Constant
+from rfgraph.importers.program.primitives import Contract as Contract
+from rfgraph.importers.program.primitives import DepthToSpace as DepthToSpace
+from rfgraph.importers.program.primitives import Direction as Direction
+from rfgraph.importers.program.primitives import Either as Either
+from rfgraph.importers.program.primitives import Expand as Expand
+from rfgraph.importers.program.primitives import Given as Given
+from rfgraph.importers.program.primitives import Instruction as Instruction
+from rfgraph.importers.program.primitives import Ints as Ints
+from rfgraph.importers.program.primitives import Kind as Kind
+from rfgraph.importers.program.primitives import Learned as Learned
+from rfgraph.importers.program.primitives import Mix as Mix
+from rfgraph.importers.program.primitives import Opaque as Opaque
+from rfgraph.importers.program.primitives import Pad as Pad
+from rfgraph.importers.program.primitives import Paddings as Paddings
+from rfgraph.importers.program.primitives import Pointwise as Pointwise
+from rfgraph.importers.program.primitives import Primitive as Primitive
+from rfgraph.importers.program.primitives import Program as Program
+from rfgraph.importers.program.primitives import Reduce as Reduce
+from rfgraph.importers.program.primitives import Reshape as Reshape
+from rfgraph.importers.program.primitives import Resize as Resize
+from rfgraph.importers.program.primitives import Roll as Roll
+from rfgraph.importers.program.primitives import Slice as Slice
+from rfgraph.importers.program.primitives import Slide as Slide
+from rfgraph.importers.program.primitives import SlideTransposed as SlideTransposed
+from rfgraph.importers.program.primitives import SpaceToDepth as SpaceToDepth
+from rfgraph.importers.program.primitives import Squeeze as Squeeze
+from rfgraph.importers.program.primitives import Take as Take
+from rfgraph.importers.program.primitives import Transpose as Transpose
+from rfgraph.importers.program.primitives import Unsqueeze as Unsqueeze
+from rfgraph.importers.program.primitives import Value as Value
+from rfgraph.importers.program.primitives import Whole as Whole
+from rfgraph.importers.program.shapes import broadcast as broadcast
+from rfgraph.importers.program.shapes import completed as completed
+from rfgraph.importers.program.shapes import text as text

@@ -9,29 +9,12 @@ from typing import Any, Literal
 import numpy as np
 
 from rfgraph.errors import ModelFileError
-from rfgraph.importers import program
+from rfgraph.importers.program import primitives as program
 from rfgraph.importers.program.dimensions import Dim, Shape
 from rfgraph.importers.program.exact import Data
 from rfgraph.importers.program.folding import constant, fold, moved
-from rfgraph.importers.program.numbers import (
-    ALL,
-    UNSEEN,
-    Numbers,
-    Zeros,
-    computed,
-    of_function,
-    of_reduction,
-    spread,
-)
-from rfgraph.importers.program.primitives import (
-    NOTHING,
-    Given,
-    Instruction,
-    Primitive,
-    Program,
-    Value,
-    checked,
-)
+from rfgraph.importers.program.numbers import ALL, UNSEEN, Numbers, Zeros, computed, of_function, of_reduction, spread
+from rfgraph.importers.program.primitives import NOTHING, Given, Instruction, Primitive, Program, Value, checked
 from rfgraph.importers.program.shapes import shape_of, text
 
 #: Primitives that make no node of the network: what is learned is noted with one that may.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rfgraph.errors import AttributeValueError
-from rfgraph.importers import program
+from rfgraph.importers.program import primitives as program
 from rfgraph.importers.program.dimensions import Expression, bounds, truncated_quotient
 from rfgraph.importers.program.exact import Data
 

@@ -157,8 +157,8 @@ def product(operands: Sequence[Numbers | None]) -> Numbers | None:
 
 def _broadcast(function: Callable[..., Any], *arrays: Any) -> Any:
     shape = np.broadcast_shapes(*(array.shape for array in arrays))
-    made = None if np.prod(shape, dtype=object) > MAX_LOOKED_AT else function(*arrays)
-    return None if made is None else np.asarray(made)
+    result = None if np.prod(shape, dtype=object) > MAX_LOOKED_AT else function(*arrays)
+    return None if result is None else np.asarray(result)
 
 
 def _product(*arrays: Any) -> Any:
@@ -234,8 +234,6 @@ class Zeros:
 
         Parameters
         ----------
-        numbers
-            Its numbers.
         rows
             The dimensions along which its rows lie.
         """

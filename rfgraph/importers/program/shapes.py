@@ -8,7 +8,7 @@ from functools import singledispatch
 from math import floor, prod
 from typing import TypeVar
 
-from rfgraph.importers import program
+from rfgraph.importers.program import primitives as program
 from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, product, unknown
 
 Shapes = Sequence[Shape | None]

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from numbers import Rational
 from typing import Any
 
-from rfgraph.importers.program.dimensions import Expression, Shape
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import Expression, Shape, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 
 

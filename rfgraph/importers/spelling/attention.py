@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import product
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import Builder, Value, product
 
 
 def is_self(query: Value, key: Value, d: int) -> bool:

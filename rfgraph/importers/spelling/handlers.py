@@ -32,6 +32,17 @@ class UnspelledError(Exception):
     """A handler cannot spell a node with primitives; the message says what stands in the way."""
 
 
+def by_op(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Return the reason of each op, told as reason -> ops with spaces between them.
+
+    Examples
+    --------
+    >>> by_op({"its indices say which elements it reads": "GatherND GatherTree"})["GatherTree"]
+    'its indices say which elements it reads'
+    """
+    return {op: reason for reason, ops in reasons.items() for op in ops.split()}
+
+
 class Handlers(Generic[Handler]):
     """The handlers of one format.
 
@@ -88,13 +99,34 @@ class Handlers(Generic[Handler]):
 
         return register
 
-    def refuses(self, reasons: Mapping[str, str]) -> None:
-        """Register ops that nothing spells, and for each the reason."""
+    def spells(
+        self,
+        rows: Mapping[str | tuple[str, ...], Handler],
+        weights: Container[int] | None = None,
+        sort: Sort = "computes",
+        named: int | None = None,
+    ) -> None:
+        """Register a table of ops, or of several that are spelt alike, and for each what spells it in one expression.
+
+        Examples
+        --------
+        >>> HANDLERS = Handlers("Toy")
+        >>> HANDLERS.spells({("Relu", "Elu"): lambda node, build: build("a function", node)}, weights=())
+        >>> HANDLERS.get("Elu") is HANDLERS.get("Relu"), HANDLERS.learns("Elu").inputs
+        (True, ())
+        """
+        for ops, handler in rows.items():
+            self.handles(*((ops,) if isinstance(ops, str) else ops), weights=weights, sort=sort, named=named)(handler)
+
+    def refuses(self, reasons: Mapping[str, str]) -> dict[str, str]:
+        """Register ops that nothing spells, told by reason as ``by_op`` takes them; return the reason of each."""
+        reason = by_op(reasons)
 
         def refuse(node: Any, *_: object) -> NoReturn:
-            raise UnspelledError(reasons[node.op])
+            raise UnspelledError(reason[node.op])
 
-        self.handles(*reasons)(cast("Handler", refuse))
+        self.handles(*reason)(cast("Handler", refuse))
+        return reason
 
     def get(self, op: str, domain: str = "") -> Handler | None:
         """Return the handler of ``op``, ``None`` if there is none for the op that a domain calls so."""

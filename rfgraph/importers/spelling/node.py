@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.program.dimensions import Dim, Shape
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import Dim, Shape, Value
 from rfgraph.importers.spelling.arguments import shape_of, whole_number
 from rfgraph.importers.spelling.handlers import UnspelledError
 

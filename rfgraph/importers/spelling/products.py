@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rfgraph.importers.program.primitives import Contract
+from rfgraph.importers.program import Builder, Contract, Value
+from rfgraph.importers.spelling.arguments import shape_of
 from rfgraph.importers.spelling.handlers import UnspelledError
+
+
+def product(build: Builder, a: Value, b: Value, turned: Sequence[object] = (False, False), part: str = "") -> Value:
+    """Add numpy's matrix product of two tensors; see ``matmul``."""
+    return build(matmul(len(shape_of(a)), len(shape_of(b)), turned), a, b, part=part)
+
+
+def summed(build: Builder, equation: object, tensors: Sequence[Value]) -> Value:
+    """Add what ``einsum`` computes of some tensors."""
+    if not isinstance(equation, str):
+        raise ValueError(f"equation {equation!r} is not text")
+    return build(einsum(equation, [len(shape_of(tensor)) for tensor in tensors]), *tensors)
 
 
 def matmul(left: int, right: int, turned: Sequence[object] = (False, False)) -> Contract:

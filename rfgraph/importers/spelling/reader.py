@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from rfgraph.errors import ModelFileError
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Shape
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Shape, Value
+from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Call
 
 #: What handlers raise on a malformed node.
@@ -67,6 +65,31 @@ class Reader:
                 return unspelt(str(error))
         except MALFORMED as error:
             raise self.fail(f"{self.noun} {node.name!r} ({node.op}): {error}") from error
+
+    def by_handler(
+        self, handlers: Handlers[Callable[[Any, Builder], Any]], node: Call, reads: Sequence[Value] = ()
+    ) -> Sequence[Value]:
+        """Return what the handler of a node makes, as many of its outputs as it follows; it reads ``reads`` as weights.
+
+        Raises
+        ------
+        UnspelledError
+            If it has none.
+        """
+        handler = handlers.get(node.op)
+        if handler is None:
+            raise UnspelledError
+        self.build.at(node.name, node.op, reads)
+        outputs = handler(node, self.build)
+        return [outputs] if isinstance(outputs, Value) else list(outputs)
+
+    def all_outputs(
+        self, node: Call, count: int, spell: Callable[[], Sequence[Value]], opaque: Callable[[int, str], Value]
+    ) -> list[Value]:
+        """Return all outputs of a node: those that ``spell`` makes, and ``opaque`` ones, told why, for the others."""
+        results = self.spelt(node, spell, lambda why: [opaque(k, why) for k in range(count)])
+        rest = range(len(results), count)
+        return [*results[:count], *(opaque(k, "this output is not followed") for k in rest)]
 
     def unknown(
         self, at: tuple[str, str], why: str, shape: Shape | None, operands: Sequence[Value],

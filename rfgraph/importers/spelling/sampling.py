@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import Builder, Dim, Expression, Shape, Value
 from rfgraph.importers.spelling.handlers import UnspelledError
 
 #: Why what is read or written where another tensor says may be less than the whole.

@@ -13,8 +13,7 @@ import numpy as np
 
 from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
-from rfgraph.importers.program.dimensions import Shape, unknown
-from rfgraph.importers.program.folding import MAX_ELEMENTS
+from rfgraph.importers.program import MAX_ELEMENTS, Shape, unknown
 from rfgraph.importers.tensorflow import protos
 from rfgraph.importers.tensorflow.body import MAX_RANK, ref
 from rfgraph.importers.tensorflow.nodes import INTEGERS, STORED

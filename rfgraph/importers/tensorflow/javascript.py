@@ -22,8 +22,7 @@ from google.protobuf import json_format
 
 from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
-from rfgraph.importers.program.primitives import Given, Program
+from rfgraph.importers.program import MAX_ELEMENTS, MAX_FLOATS, Given, Program
 from rfgraph.importers.tensorflow import protos
 from rfgraph.importers.tensorflow.files import Model, signed
 from rfgraph.importers.tensorflow.reader import program_of

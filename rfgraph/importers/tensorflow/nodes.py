@@ -11,9 +11,7 @@ from dataclasses import field
 from typing import Any, TypeAlias
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, unknown
-from rfgraph.importers.program.primitives import Value
+from rfgraph.importers.program import Builder, Dim, Value, unknown
 from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
 from rfgraph.importers.spelling.node import Node as Base
 

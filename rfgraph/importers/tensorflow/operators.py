@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, product, unknown
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import broadcast, completed
-from rfgraph.importers.spelling import operations, products, vocabulary
-from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, completed, product, unknown
+from rfgraph.importers.spelling import UnspelledError, axes_of, moving, operations, products, shape_of, vocabulary
+from rfgraph.importers.spelling.handlers import by_op
 from rfgraph.importers.tensorflow import windows as tensorflow_windows  # noqa: F401  handlers register
 from rfgraph.importers.tensorflow.nodes import BOOL, FLOATS, HANDLERS, Item, Made, Node, Rows, with_range
 from rfgraph.importers.tensorflow.windows import layout_of
@@ -34,7 +30,7 @@ def _band(node: Node, build: Builder) -> Made:
     below, above = (None if (data := node.input(i).data) is None else data.elements.flat[0] for i in (1, 2))
     if not isinstance(below, int) or not isinstance(above, int):
         return build(program.Pointwise(function="trilu"), node.input(0))
-    return operations.band(build, node.input(0), None if below < 0 else below, None if above < 0 else above)
+    return moving.band(build, node.input(0), None if below < 0 else below, None if above < 0 else above)
 
 
 @HANDLERS.handles(*BIASES, weights=(1,))
@@ -49,13 +45,6 @@ def _unary(node: Node, build: Builder) -> Made:
     return output
 
 
-@HANDLERS.handles(*PASSING)
-def _identity(node: Node, build: Builder) -> Made:
-    if node.inputs and isinstance(node.inputs[0], Rows):
-        return node.inputs[0]
-    return build(program.Pointwise(function="identity"), node.input(0))
-
-
 @HANDLERS.handles("IdentityN", "ShapeN")
 def _each(node: Node, build: Builder) -> Made:
     outputs: list[Item] = []
@@ -64,14 +53,9 @@ def _each(node: Node, build: Builder) -> Made:
         outputs.append(
             build(program.Pointwise(function="identity"), value)
             if node.op == "IdentityN"
-            else operations.shape_constant(build, value.shape, node.output(k))
+            else moving.shape_constant(build, value.shape, node.output(k))
         )
     return outputs
-
-
-@HANDLERS.handles("Enter", "RefEnter", "LoopCond", "ReadVariableOp")
-def _enter(node: Node, build: Builder) -> Made:
-    return node.inputs[0]
 
 
 #: Those of which a constant is learned, in either place: a bias, a scale.
@@ -95,11 +79,6 @@ def _floor_div(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function="div"), build(program.Pointwise(function="sub"), a, rest), b)
 
 
-@HANDLERS.handles("Select")
-def _select(node: Node, build: Builder) -> Made:
-    return operations.chosen(build, *node.tensors()[:3])
-
-
 @HANDLERS.handles("Cast")
 def _cast(node: Node, build: Builder) -> Made:
     to = node.number("DstT", 0)
@@ -121,37 +100,9 @@ def _old_batch_norm(node: Node, build: Builder) -> Made:
     return build(program.Pointwise(function="batch_norm"), node.input(0))
 
 
-@HANDLERS.handles("AdjustContrastv2")
-def _contrast(node: Node, build: Builder) -> Made:
-    rank = node.rank()
-    return build(program.Mix(function="instance_norm", dims=(rank - 3, rank - 2)), node.input(0))
-
-
 # Reductions and mixtures.
 
 REDUCTIONS = vocabulary.names("tensorflow", vocabulary.REDUCTIONS)
-
-
-@HANDLERS.handles(*REDUCTIONS)
-def _reduce(node: Node, build: Builder) -> Made:
-    dims = axes_of(node.integers("reduction axes", 1), node.rank())
-    return operations.reduced(build, REDUCTIONS[node.op], node.x, dims, keepdims=node.flag("keep_dims"))
-
-
-@HANDLERS.handles("ArgMax", "ArgMin")
-def _arg(node: Node, build: Builder) -> Made:
-    dims = (axis_of(node.integer("dimension", 1), node.rank()),)
-    return build(program.Reduce(function=node.op[3:].lower(), dims=dims, keepdims=False), node.input(0))
-
-
-@HANDLERS.handles("Softmax", "LogSoftmax")
-def _softmax(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="softmax", dims=(node.rank() - 1,)), node.input(0))
-
-
-@HANDLERS.handles("L2Loss")
-def _total(node: Node, build: Builder) -> Made:
-    return build(program.Reduce(function="sum", dims=tuple(range(node.rank())), keepdims=False), node.input(0))
 
 
 @HANDLERS.handles("SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits")
@@ -166,29 +117,10 @@ def _cross_entropy(node: Node, build: Builder) -> Made:
     return [loss]
 
 
-@HANDLERS.handles("Cumsum", "Cumprod", "CumulativeLogsumexp")
-def _cumulate(node: Node, build: Builder) -> Made:
-    d = axis_of(node.integer("axis", 1), node.rank())
-    direction: program.Direction = "backward" if node.flag("reverse") else "forward"
-    mix = program.Mix(function="cumsum", dims=(d,), direction=direction, exclusive=node.flag("exclusive"))
-    return build(mix, node.input(0))
-
-
 @HANDLERS.handles("TopKV2", "TopK")
 def _top_k(node: Node, build: Builder) -> Made:
     count: Dim = node.number("k") if node.op == "TopK" else node.numbers("k", 1)[0]
-    largest = operations.largest(build, node.x, node.rank() - 1, count)
-    return [largest, largest]
-
-
-@HANDLERS.handles("InTopKV2", "InTopK")
-def _in_top_k(node: Node, build: Builder) -> Made:
-    return build(program.Reduce(function="any", dims=(1,), keepdims=False), node.input(0))
-
-
-@HANDLERS.handles("Where")
-def _where(node: Node, build: Builder) -> Made:
-    return build(program.Whole(shape=(unknown(f"{node.name}.count"), node.rank())), node.input(0))
+    return operations.largest(build, node.x, -1, count)
 
 
 @HANDLERS.handles("Unique", "UniqueV2")
@@ -234,11 +166,9 @@ def _selected(node: Node, build: Builder, shapes: Sequence[Shape | None]) -> lis
 @HANDLERS.handles("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "SparseMatMul", "QuantizedMatMul",
                   weights=(0, 1))  # fmt: skip
 def _matmul(node: Node, build: Builder) -> Made:
-    left, right = node.input(0), node.input(1)
     turned = node.flag("adj_x") or node.flag("transpose_a"), node.flag("adj_y") or node.flag("transpose_b")
     fused = node.get("fused_ops") if node.op == "_FusedMatMul" else None
-    primitive = products.matmul(len(shape_of(left)), len(shape_of(right)), turned)
-    product = build(primitive, left, right, part="product" if fused else "")
+    product = products.product(build, node.input(0), node.input(1), turned, part="product" if fused else "")
     if not fused:
         return with_range(node, build, product)
     added = [value for value in node.tensors(2) if not value.constant]
@@ -247,8 +177,7 @@ def _matmul(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("Einsum", weights=(0, 1))
 def _einsum(node: Node, build: Builder) -> Made:
-    equation, tensors = node.text("equation"), node.tensors()
-    return build(products.einsum(equation, [len(shape_of(value)) for value in tensors]), *tensors)
+    return products.summed(build, node.text("equation"), node.tensors())
 
 
 # Elements moved, dropped, added.
@@ -257,7 +186,7 @@ def _einsum(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("Pad", "PadV2", "MirrorPad")
 def _pad(node: Node, build: Builder) -> Made:
     mode = node.text("mode", "REFLECT") if node.op == "MirrorPad" else "CONSTANT"
-    return operations.mirror_pad(build, node.input(0), node.pairs("paddings", 1), mode)
+    return moving.mirror_pad(build, node.input(0), node.pairs("paddings", 1), mode)
 
 
 MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
@@ -267,7 +196,7 @@ MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axi
 def _strided_slice(node: Node, build: Builder) -> Made:
     masks = {name: node.number(name, 0) for name in MASKS}
     begin, end = _bounds(node, 1, masks, "begin_mask"), _bounds(node, 2, masks, "end_mask")
-    return operations.strided_slice(build, node.input(0), begin, end, node.integers("strides", 3), **masks)
+    return moving.strided_slice(build, node.input(0), begin, end, node.integers("strides", 3), **masks)
 
 
 def _bounds(node: Node, i: int, masks: dict[str, int], mask: str) -> Sequence[Dim]:
@@ -278,32 +207,22 @@ def _bounds(node: Node, i: int, masks: dict[str, int], mask: str) -> Sequence[Di
     return node.amounts(mask.partition("_")[0], i)
 
 
-@HANDLERS.handles("Slice")
-def _slice(node: Node, build: Builder) -> Made:
-    return operations.box(build, node.x, node.amounts("begin", 1), node.amounts("size", 2))
-
-
 @HANDLERS.handles("Split")
 def _split(node: Node, build: Builder) -> Made:
     count = node.number("num_split")
-    return operations.split(build, node.input(1), node.integer("axis", 0), count, node.outputs(min(count, 1 << 16)))
+    return moving.split(build, node.input(1), node.integer("axis", 0), count, node.outputs(min(count, 1 << 16)))
 
 
 @HANDLERS.handles("SplitV")
 def _split_v(node: Node, build: Builder) -> Made:
     sizes = node.sizes("sizes", 1)
-    return operations.split(build, node.input(0), node.integer("axis", 2), sizes, node.outputs(len(sizes)))
+    return moving.split(build, node.input(0), node.integer("axis", 2), sizes, node.outputs(len(sizes)))
 
 
 @HANDLERS.handles("Unpack")
 def _unpack(node: Node, build: Builder) -> Made:
     count = node.number("num")
-    return operations.unstack(build, node.input(0), node.number("axis", 0), count, node.outputs(min(count, 1 << 16)))
-
-
-@HANDLERS.handles("Pack")
-def _pack(node: Node, build: Builder) -> Made:
-    return operations.stack(build, node.tensors(), node.number("axis", 0))
+    return moving.unstack(build, node.input(0), node.number("axis", 0), count, node.outputs(min(count, 1 << 16)))
 
 
 @HANDLERS.handles("ConcatV2", "Concat", "QuantizedConcat")
@@ -314,30 +233,14 @@ def _concat(node: Node, build: Builder) -> Made:
         tensors, place = node.tensors(1), 0
     else:  # axis, tensors, and the least and greatest of each
         tensors, place = node.tensors(1, 1 + node.number("N")), 0
-    return with_range(node, build, operations.concat(build, tensors, node.integer("axis", place)))
+    return with_range(node, build, moving.concat(build, tensors, node.integer("axis", place)))
 
 
 @HANDLERS.handles("GatherV2", "Gather", "ResourceGather", weights=(0,))
 def _gather(node: Node, build: Builder) -> Made:
     if node.number("batch_dims", 0):
         raise UnspelledError("its indices differ along the batch")
-    axis = node.integer("axis", 2) if node.op == "GatherV2" else 0
-    return build(program.Take(dim=axis_of(axis, node.rank())), node.input(0), node.input(1))
-
-
-@HANDLERS.handles("Tile")
-def _tile(node: Node, build: Builder) -> Made:
-    return operations.tile(build, node.input(0), node.integers("multiples", 1))
-
-
-@HANDLERS.handles("BroadcastTo")
-def _broadcast_to(node: Node, build: Builder) -> Made:
-    return build(program.Expand(shape=node.sizes("shape", 1)), node.input(0))
-
-
-@HANDLERS.handles("Roll")
-def _roll(node: Node, build: Builder) -> Made:
-    return operations.rolled(build, node.x, node.integers("axis", 2), node.integers("shift", 1))
+    return moving.taken(build, node.x, node.integer("axis", 2) if node.op == "GatherV2" else 0, node.input(1))
 
 
 @HANDLERS.handles("ReverseV2", "Reverse")
@@ -345,12 +248,7 @@ def _reverse(node: Node, build: Builder) -> Made:
     stated = node.integers("axes", 1)
     flags = node.op == "Reverse"
     dims = [d for d, turned in enumerate(stated) if turned] if flags else axes_of(stated, node.rank())
-    return operations.flipped(build, node.x, dims)
-
-
-@HANDLERS.handles("OneHot")
-def _one_hot(node: Node, build: Builder) -> Made:
-    return operations.one_hot(build, node.input(0), node.numbers("depth", 1)[0], node.number("axis", -1), node.name)
+    return moving.flipped(build, node.x, dims)
 
 
 # Numbering.
@@ -363,28 +261,6 @@ def _reshape(node: Node, build: Builder) -> Made:
     return with_range(node, build, reshaped)
 
 
-@HANDLERS.handles("Squeeze")
-def _squeeze(node: Node, build: Builder) -> Made:
-    shape = node.shape()
-    stated = node.get("squeeze_dims") or node.get("axis")
-    dims = axes_of(node.several("squeeze_dims"), len(shape)) if stated else None
-    if dims is None:
-        dims = tuple(d for d, size in enumerate(shape) if size == 1)
-    return build(program.Squeeze(dims=dims), node.input(0))
-
-
-@HANDLERS.handles("ExpandDims")
-def _expand_dims(node: Node, build: Builder) -> Made:
-    return build(program.Unsqueeze(dims=(axis_of(node.integer("axis", 1), node.rank() + 1),)), node.input(0))
-
-
-@HANDLERS.handles("Transpose", "ConjugateTranspose")
-def _transpose(node: Node, build: Builder) -> Made:
-    rank = node.rank()
-    order = tuple(axis_of(axis, rank) for axis in node.integers("permutation", 1))
-    return build(program.Transpose(permutation=order), node.input(0))
-
-
 # Constants, and what is known from shapes.
 
 
@@ -395,36 +271,11 @@ def _variable(node: Node, build: Builder) -> Made:
     return build.weight(shape if known else None, node.name)
 
 
-@HANDLERS.handles("Shape", "VariableShape")
-def _shape(node: Node, build: Builder) -> Made:
-    return operations.shape_constant(build, node.x.shape, node.name)
-
-
-@HANDLERS.handles("Rank")
-def _rank(node: Node, build: Builder) -> Made:
-    shape = node.input(0).shape
-    return build.weight((), node.name) if shape is None else build.constant(len(shape), name=node.name)
-
-
-@HANDLERS.handles("Size")
-def _size(node: Node, build: Builder) -> Made:
-    shape = node.input(0).shape
-    return build.weight((), node.name) if shape is None else build.constant(product(shape), name=node.name)
-
-
-@HANDLERS.handles("Range")
-def _range(node: Node, build: Builder) -> Made:
-    return operations.arange(build, node.tensors()[:3], node.name)
-
-
-@HANDLERS.handles("LinSpace")
-def _linspace(node: Node, build: Builder) -> Made:
-    return build.weight((node.numbers("number", 2)[0],), node.name)
-
-
-@HANDLERS.handles("Fill")
-def _fill(node: Node, build: Builder) -> Made:
-    return operations.filled(build, node.sizes("dims", 0), node.input(1), node.name)
+@HANDLERS.handles("Rank", "Size")
+def _counted_shape(node: Node, build: Builder) -> Made:
+    if (shape := node.x.shape) is None:
+        return build.weight((), node.name)
+    return build.constant(len(shape) if node.op == "Rank" else product(shape), name=node.name)
 
 
 @HANDLERS.handles("ZerosLike", "OnesLike")
@@ -432,7 +283,7 @@ def _like(node: Node, build: Builder) -> Made:
     shape, integer = node.input(0).shape, node.number("T", 1) not in FLOATS
     if shape is None:
         return build.weight(None, node.name)
-    return operations.filled(build, shape, build.constant(int(node.op == "OnesLike"), integer=integer), node.name)
+    return moving.filled(build, shape, build.constant(int(node.op == "OnesLike"), integer=integer), node.name)
 
 
 RANDOM = (
@@ -440,18 +291,6 @@ RANDOM = (
     "StatelessRandomUniform", "StatelessRandomNormal", "StatelessTruncatedNormal", "StatelessRandomUniformV2",
     "StatelessRandomNormalV2", "StatelessTruncatedNormalV2", "Empty",
 )  # fmt: skip
-
-
-@HANDLERS.handles(*RANDOM)
-def _random(node: Node, build: Builder) -> Made:
-    value = node.input(0)
-    shape = None if value.data is None else tuple(value.data.elements.flat)
-    return build.weight(shape, node.name)
-
-
-@HANDLERS.handles("BroadcastArgs")
-def _broadcast_args(node: Node, build: Builder) -> Made:
-    return build.constant([*broadcast(node.sizes("shape", 0), node.sizes("shape", 1))], name=node.name)
 
 
 # Lists of tensors, as loops over the batch read and write them. Which row a turn reads is not known: rows that are
@@ -520,35 +359,80 @@ def _quantised(node: Node, build: Builder) -> Made:
     return with_range(node, build, output)
 
 
-@HANDLERS.handles("QuantizedAdd", "QuantizedMul")
-def _quantised_pair(node: Node, build: Builder) -> Made:
-    function = "add" if node.op == "QuantizedAdd" else "mul"
-    output = build(program.Pointwise(function=function), node.input(0), node.input(1))
-    return with_range(node, build, output)
-
-
 @HANDLERS.handles("RequantizationRange")
 def _range_of(node: Node, build: Builder) -> Made:
     # From the extremes of the whole tensor; like the statistics of a norm they are taken as constants.
     return [build.weight(()), build.weight(())]
 
 
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        ("Enter", "RefEnter", "LoopCond", "ReadVariableOp"): lambda node, build: node.inputs[0],
+        "Select": lambda node, build: operations.chosen(build, *node.tensors()[:3]),
+        "AdjustContrastv2": lambda node, build: operations.mixed(build, "instance_norm", node.x, -3, -2),
+        ("ArgMax", "ArgMin"): lambda node, build: operations.reduced(
+            build, node.op[3:].lower(), node.x, [node.integer("dimension", 1)], keepdims=False
+        ),
+        ("Softmax", "LogSoftmax"): lambda node, build: operations.mixed(build, "softmax", node.x, -1),
+        "L2Loss": lambda node, build: operations.reduced(build, "sum", node.x, range(node.rank()), keepdims=False),
+        ("InTopKV2", "InTopK"): lambda node, build: operations.reduced(build, "any", node.x, [1], keepdims=False),
+        "Where": lambda node, build: build(program.Whole(shape=(unknown(f"{node.name}.count"), node.rank())), node.x),
+        "Slice": lambda node, build: moving.box(build, node.x, node.amounts("begin", 1), node.amounts("size", 2)),
+        "Pack": lambda node, build: moving.stack(build, node.tensors(), node.number("axis", 0)),
+        "Tile": lambda node, build: moving.tile(build, node.x, node.integers("multiples", 1)),
+        "BroadcastTo": lambda node, build: build(program.Expand(shape=node.sizes("shape", 1)), node.x),
+        "Roll": lambda node, build: moving.rolled(build, node.x, node.integers("axis", 2), node.integers("shift", 1)),
+        "OneHot": lambda node, build: moving.one_hot(
+            build, node.x, node.numbers("depth", 1)[0], node.number("axis", -1), node.name
+        ),
+        "Squeeze": lambda node, build: moving.narrowed(
+            build, node.x, node.several("squeeze_dims") if node.get("squeeze_dims") or node.get("axis") else None
+        ),
+        "ExpandDims": lambda node, build: moving.widened(build, node.x, [node.integer("axis", 1)]),
+        ("Transpose", "ConjugateTranspose"): lambda node, build: moving.permuted(
+            build, node.x, node.integers("permutation", 1)
+        ),
+        ("Shape", "VariableShape"): lambda node, build: moving.shape_constant(build, node.x.shape, node.name),
+        "Range": lambda node, build: moving.arange(build, node.tensors()[:3], node.name),
+        "LinSpace": lambda node, build: build.weight((node.numbers("number", 2)[0],), node.name),
+        "Fill": lambda node, build: moving.filled(build, node.sizes("dims", 0), node.input(1), node.name),
+        "BroadcastArgs": lambda node, build: build.constant(
+            [*broadcast(node.sizes("shape", 0), node.sizes("shape", 1))], name=node.name
+        ),
+        (*PASSING,): lambda node, build: (
+            node.inputs[0]
+            if node.inputs and isinstance(node.inputs[0], Rows)
+            else operations.pointwise(build, "identity", node.x)
+        ),
+        (*REDUCTIONS,): lambda node, build: operations.reduced(
+            build, REDUCTIONS[node.op], node.x, node.integers("reduction axes", 1), keepdims=node.flag("keep_dims")
+        ),
+        ("Cumsum", "Cumprod", "CumulativeLogsumexp"): lambda node, build: operations.cumulated(
+            build, node.x, node.integer("axis", 1), backward=node.flag("reverse"), exclusive=node.flag("exclusive")
+        ),
+        (*RANDOM,): lambda node, build: build.weight(
+            None if node.x.data is None else tuple(node.x.data.elements.flat), node.name
+        ),
+        ("QuantizedAdd", "QuantizedMul"): lambda node, build: with_range(
+            node,
+            build,
+            operations.pointwise(build, "add" if node.op == "QuantizedAdd" else "mul", node.x, node.input(1)),
+        ),
+    }
+)
+
 # What is not followed, and why.
 
-NOT_FOLLOWED = {
-    "GatherNd": "its indices say which elements it reads",
-    "ResourceGatherNd": "its indices say which elements it reads",
-    "ScatterNd": "its indices say which elements it writes",
-    "TensorScatterUpdate": "its indices say which elements it writes",
-    "TensorScatterAdd": "its indices say which elements it writes",
-    "ReverseSequence": "it runs backward along an axis",
-    "FractionalMaxPool": "it draws its windows by chance",
-    "FractionalAvgPool": "it draws its windows by chance",
-    "ImageProjectiveTransformV2": "its transform says where it reads",
-    "ImageProjectiveTransformV3": "its transform says where it reads",
-    "ExtractGlimpse": "its offsets say where it reads",
-    "DynamicStitch": "its indices say which elements it writes",
-}
+NOT_FOLLOWED = by_op({
+    "its indices say which elements it reads": "GatherNd ResourceGatherNd",
+    "its indices say which elements it writes": "ScatterNd TensorScatterUpdate TensorScatterAdd DynamicStitch",
+    "it runs backward along an axis": "ReverseSequence",
+    "it draws its windows by chance": "FractionalMaxPool FractionalAvgPool",
+    "its transform says where it reads": "ImageProjectiveTransformV2 ImageProjectiveTransformV3",
+    "its offsets say where it reads": "ExtractGlimpse",
+})  # fmt: skip
 
 
 @HANDLERS.handles(*NOT_FOLLOWED)

@@ -18,16 +18,12 @@ import numpy as np
 from rfgraph.errors import ModelFileError
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.program.dimensions import Shape, unknown
-from rfgraph.importers.program.exact import Data
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
-from rfgraph.importers.program.primitives import Given, Program, Value
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import MAX_ELEMENTS, MAX_FLOATS, Data, Given, Program, Shape, Value, unknown
+from rfgraph.importers.spelling import MALFORMED, UnspelledError
+from rfgraph.importers.spelling import Reader as Base
 from rfgraph.importers.spelling.operations import either
-from rfgraph.importers.spelling.reader import MALFORMED
-from rfgraph.importers.spelling.reader import Reader as Base
+from rfgraph.importers.tensorflow import nodes, pruning, weights
 from rfgraph.importers.tensorflow import operators as tensorflow_ops  # noqa: F401  handlers register
-from rfgraph.importers.tensorflow import pruning, weights
 from rfgraph.importers.tensorflow.body import (
     EXITS,
     MAX_RANK,
@@ -42,23 +38,6 @@ from rfgraph.importers.tensorflow.body import (
     ref,
 )
 from rfgraph.importers.tensorflow.files import Model, array_of, contents_of, opened
-from rfgraph.importers.tensorflow.nodes import (
-    BOOL,
-    DEAD,
-    HANDLERS,
-    INTEGERS,
-    OUTPUTS,
-    RESOURCE,
-    STORED,
-    STRING,
-    VARIANT,
-    Atrous,
-    Dead,
-    Item,
-    Made,
-    Node,
-    Rows,
-)
 from rfgraph.importers.tensorflow.pruning import SOURCES
 from rfgraph.importers.tensorflow.weights import VARIABLES
 
@@ -116,12 +95,12 @@ class Reader(Base):
         self.unfolded = 0
         self.outputs = 0
         self.outside: set[str] = set()  # constants that stand for encoded text, from which inputs are decoded
-        self.loops: dict[tuple[int, str, str], list[Item] | None] = {}  # what leaves loops, once they were read
+        self.loops: dict[tuple[int, str, str], list[nodes.Item] | None] = {}  # what leaves loops, once they were read
 
     def program(self) -> Program:
         """Return the program."""
         body = Body(self.model.graph.node)
-        bound: dict[str, Item] = {}
+        bound: dict[str, nodes.Item] = {}
         for node, (title, shape) in self.model.feeds.items():
             proto = body.nodes[node].proto if node in body.nodes else None
             if title not in self.given and proto is not None and self.is_scalar(node, proto, shape):
@@ -150,8 +129,8 @@ class Reader(Base):
 
     # Bodies.
 
-    def run(self, body: Body, bound: Mapping[str, Item | Outputs], wanted: Sequence[Input], prefix: str,
-            given: Mapping[str, Any] | None = None) -> list[Item]:  # fmt: skip
+    def run(self, body: Body, bound: Mapping[str, nodes.Item | Outputs], wanted: Sequence[Input], prefix: str,
+            given: Mapping[str, Any] | None = None) -> list[nodes.Item]:  # fmt: skip
         """Read what ``wanted`` tensors of a body need, and return them."""
         order = self.ordered(body, bound, wanted, {})
         assert order is not None
@@ -251,16 +230,16 @@ class Reader(Base):
                 break
         return chain or [end]
 
-    def item(self, body: Body, scope: Mapping[str, Outputs], i: Input) -> Item:
+    def item(self, body: Body, scope: Mapping[str, Outputs], i: Input) -> nodes.Item:
         """Return the tensor that a reference means."""
         outputs = scope[i.name]
         port = i.port
         if isinstance(port, tuple):
-            names = OUTPUTS.get(body.nodes[i.name].op, ()) if i.name in body.nodes else ()
+            names = nodes.OUTPUTS.get(body.nodes[i.name].op, ()) if i.name in body.nodes else ()
             port = names.index(port[0]) + port[1] if port[0] in names else port[1]
         while len(outputs.items) <= port and outputs.node is not None:
             if outputs.dead:
-                return DEAD
+                return nodes.DEAD
             if len(outputs.items) >= MAX_ELEMENTS:
                 raise ValueError(f"output {port} of {i.name!r} is read")
             outputs.items.append(self.opaque(outputs.node, len(outputs.items), outputs.why))
@@ -281,29 +260,29 @@ class Reader(Base):
             atrous = None if held is None else self.atrous(body, scope, held)
         except MALFORMED as error:
             raise self.fail(f"node {full!r} ({wired.op}): {error}") from error
-        node = Node(full, wired.op, tuple(inputs), attributes, atrous)
+        node = nodes.Node(full, wired.op, tuple(inputs), attributes, atrous)
         dead = wired.op not in MERGES and (
-            any(isinstance(item, Dead) for item in inputs)
-            or any(scope[pivot].items[:1] == [DEAD] for pivot in wired.control if pivot in scope)
+            any(isinstance(item, nodes.Dead) for item in inputs)
+            or any(scope[pivot].items[:1] == [nodes.DEAD] for pivot in wired.control if pivot in scope)
         )
         if dead:
-            return Outputs(node, [DEAD], dead=True)
+            return Outputs(node, [nodes.DEAD], dead=True)
         return self.spelt(
             node, partial(self.outputs_of, node, body, wired, passed), lambda why: Outputs(node, [], why=why)
         )
 
-    def outputs_of(self, node: Node, body: Body, wired: Wired, passed: bool) -> Outputs:
+    def outputs_of(self, node: nodes.Node, body: Body, wired: Wired, passed: bool) -> Outputs:
         """Return the outputs of a node; of one that is passed over, what it reads."""
         if passed:
             return Outputs(None, [node.input(0)])
         results = self.made(node, body, wired)
-        outputs = [results] if isinstance(results, (Value, Rows, Dead)) else list(results)
+        outputs = [results] if isinstance(results, (Value, nodes.Rows, nodes.Dead)) else list(results)
         self.outputs += len(outputs)
         if self.outputs > MAX_OUTPUTS:
             raise self.fail(f"its nodes have more than {MAX_OUTPUTS} outputs")
         return Outputs(None if wired.op in SOURCES else node, outputs)
 
-    def inputs(self, body: Body, wired: Wired, scope: Mapping[str, Outputs]) -> list[Item]:
+    def inputs(self, body: Body, wired: Wired, scope: Mapping[str, Outputs]) -> list[nodes.Item]:
         """Return what a node reads; of a loop that is not followed, what enters it."""
         if wired.op in EXITS:
             turn = body.turn(wired.proto.name)
@@ -315,18 +294,18 @@ class Reader(Base):
             return [self.item(body, scope, i) for i in wired.data if not body.is_next(i.name)]
         return [self.item(body, scope, i) for i in wired.data]
 
-    def atrous(self, body: Body, scope: Mapping[str, Outputs], held: Sandwich) -> Atrous:
+    def atrous(self, body: Body, scope: Mapping[str, Outputs], held: Sandwich) -> nodes.Atrous:
         """Return what is known of the blocks round a convolution."""
         values = [self.item(body, scope, i) for i in held.amounts]
         if not all(isinstance(value, Value) for value in values):
             raise ValueError("its blocks are no tensors")
         blocks, paddings, crops = values
-        return Atrous(blocks, paddings, crops, held.inserted)  # type: ignore[arg-type]
+        return nodes.Atrous(blocks, paddings, crops, held.inserted)  # type: ignore[arg-type]
 
-    def made(self, node: Node, body: Body, wired: Wired) -> Made:
+    def made(self, node: nodes.Node, body: Body, wired: Wired) -> nodes.Made:
         """Return the outputs of a node."""
         self.build.at(node.name, node.op, weights.read(node))
-        handler = HANDLERS.get(node.op)
+        handler = nodes.HANDLERS.get(node.op)
         if node.op in SOURCES:
             return self.source(node)
         if node.op == "Const":
@@ -351,16 +330,16 @@ class Reader(Base):
             return node.inputs[0]  # what the exporter returns; the graph has no such node
         return weights.less_learned(node, handler(node, self.build))
 
-    def opaque(self, node: Node, k: int, why: str) -> Value:
+    def opaque(self, node: nodes.Node, k: int, why: str) -> Value:
         """Return output ``k`` of a node of which nothing is known but perhaps its shape."""
-        tensors = [item.tensor if isinstance(item, Rows) else item for item in node.inputs]
+        tensors = [item.tensor if isinstance(item, nodes.Rows) else item for item in node.inputs]
         operands = [item for item in tensors if isinstance(item, Value)]
         shape = None if self.resized else self.stated(node, k)
         if any(value.name in self.outside for value in operands):
             return self.added(node, k, shape)
         return self.unknown((node.output(k), node.op), why, shape, operands)
 
-    def stated(self, node: Node, k: int) -> Shape | None:
+    def stated(self, node: nodes.Node, k: int) -> Shape | None:
         """Return the shape that the graph states of an output, if it states every size."""
         shapes = node.get("_output_shapes")
         shape = shapes[k] if isinstance(shapes, list) and k < len(shapes) else None
@@ -369,7 +348,7 @@ class Reader(Base):
 
     # What comes from outside, and what the file holds.
 
-    def source(self, node: Node) -> Made:
+    def source(self, node: nodes.Node) -> nodes.Made:
         """Add an input of the program for each output of a node that comes from outside."""
         if node.op.startswith("Decode"):
             channels = node.get("channels") or None
@@ -384,7 +363,7 @@ class Reader(Base):
         shapes = node.get("output_shapes") or [node.get("shape")]
         if not isinstance(types, list) or not isinstance(shapes, list) or len(types) > MAX_ELEMENTS:
             raise ValueError("its output_types or output_shapes are no lists")
-        sources: list[Item] = []
+        sources: list[nodes.Item] = []
         for k, kind in enumerate(types):
             known_shape = shapes[k] if k < len(shapes) else None
             stated = node.get("_output_shapes")
@@ -396,16 +375,16 @@ class Reader(Base):
                 size if isinstance(size, int) and size > 0 else unknown(f"{node.output(k)}.{d}")
                 for d, size in enumerate(known_shape)
             )
-            if kind == BOOL and _TRAINING.search(node.name):
+            if kind == nodes.BOOL and _TRAINING.search(node.name):
                 sources.append(self.build.constant(0, name=node.name))
-            elif kind in (STRING, RESOURCE, VARIANT):
+            elif kind in (nodes.STRING, nodes.RESOURCE, nodes.VARIANT):
                 sources.append(self.build.weight(None, self.build.unique(node.output(k))))
-                self.outside.update([node.output(k)] if kind == STRING else [])
+                self.outside.update([node.output(k)] if kind == nodes.STRING else [])
             else:
                 sources.append(self.added(node, k, shape_))
         return sources
 
-    def added(self, node: Node, k: int, shape: Shape | None) -> Value:
+    def added(self, node: nodes.Node, k: int, shape: Shape | None) -> Value:
         """Add an input of the program."""
         name = node.output(k)
         return self.build.input(name, shape, self.given.get(name))
@@ -421,15 +400,15 @@ class Reader(Base):
         for size in shape:
             count *= size
         kind = int(tensor.dtype)
-        if kind not in STORED:
+        if kind not in nodes.STORED:
             return weights.learn(self.build, self.build.weight(shape, name), kind)
-        if count > (MAX_ELEMENTS if kind in INTEGERS else MAX_FLOATS):
+        if count > (MAX_ELEMENTS if kind in nodes.INTEGERS else MAX_FLOATS):
             read = partial(array_of, tensor, kind, shape, count)
             return weights.learn(self.build, self.build.weight(shape, name, read), kind)
         numbers = contents_of(tensor, kind, count)
         if numbers is None:
             return weights.learn(self.build, self.build.weight(shape, name), kind)  # weights were stripped
-        integer = kind in INTEGERS
+        integer = kind in nodes.INTEGERS
         array = np.array(numbers, dtype=object if integer else float).reshape(shape)
         if not integer and not np.isfinite(array).all():  # as masks hold
             return weights.learn(self.build, self.build.weight(shape, name, lambda: array), kind)
@@ -438,13 +417,13 @@ class Reader(Base):
 
     # Control flow.
 
-    def looped(self, node: Node, known: bool) -> Item:
+    def looped(self, node: nodes.Node, known: bool) -> nodes.Item:
         """Return what a turn of a loop reads, or what leaves it: lists of rows, and counters whose number is not known.
 
         A loop over the rows of a batch does the same with each, so that one turn stands for all.
         """
         entering = node.inputs[0] if node.inputs and known else None
-        if isinstance(entering, Rows):
+        if isinstance(entering, nodes.Rows):
             return entering
         if isinstance(entering, Value) and entering.constant:
             return self.build.weight(entering.shape, node.name)
@@ -466,7 +445,7 @@ class Reader(Base):
 
     def turned(
         self, body: Body, frame: Frame, scope: Mapping[str, Outputs], prefix: str, given: Mapping[str, Any]
-    ) -> list[Item] | None:
+    ) -> list[nodes.Item] | None:
         """Return what a loop hands on after its last turn, ``None`` if that cannot be told."""
         outside = {entry: scope[entry] for entry in frame.entries}
         carried = [self.item(body, scope, body.nodes[merge].data[0]) for merge in frame.merges]
@@ -483,37 +462,41 @@ class Reader(Base):
                 break
             if not _truth(go_on):
                 return carried
-            going = {name: Outputs(None, [DEAD, item]) for name, item in zip(frame.switches, carried, strict=True)}
+            going = {
+                name: Outputs(None, [nodes.DEAD, item]) for name, item in zip(frame.switches, carried, strict=True)
+            }
             carried = self.run(body, {**read, **going}, frame.ends, turn, given)
         del self.build.instructions[before:]
         return None
 
-    def switched(self, node: Node) -> Made:
+    def switched(self, node: nodes.Node) -> nodes.Made:
         """Read a node that hands its tensor to one of two branches."""
         value, condition = node.inputs[0], node.input(1)
         if condition.data is not None:
             taken = _truth(condition)
-            return [DEAD, value] if taken else [value, DEAD]
+            return [nodes.DEAD, value] if taken else [value, nodes.DEAD]
         if condition.constant or not isinstance(value, Value) or condition in self.build.inputs:
             return [value, value]
         read = self.build(program.Whole(shape=()), condition, part="condition")
         chosen = self.build(program.Pointwise(function="where"), value, read)
         return [chosen, chosen]
 
-    def merged(self, node: Node, body: Body, wired: Wired) -> Made:
+    def merged(self, node: nodes.Node, body: Body, wired: Wired) -> nodes.Made:
         """Read a node where branches meet; all of them, where it is not known which is taken."""
         if any(body.is_next(i.name) for i in wired.data):
             return [self.looped(node, len(node.inputs) == 1), self.build.weight((), node.output(1))]
-        alive = [item for item in node.inputs if not isinstance(item, Dead)]
+        alive = [item for item in node.inputs if not isinstance(item, nodes.Dead)]
         if not alive:
-            return [DEAD, DEAD]
+            return [nodes.DEAD, nodes.DEAD]
         index = self.build.weight((), node.output(1))
         if len(alive) == 1:
             place = next(k for k, item in enumerate(node.inputs) if item is alive[0])
             return [alive[0], self.build.constant(place, name=node.output(1))]
         return [self.either(node, 0, alive), index]
 
-    def either(self, node: Node, k: int, items: Sequence[Item], condition: Value | None = None) -> Item:
+    def either(
+        self, node: nodes.Node, k: int, items: Sequence[nodes.Item], condition: Value | None = None
+    ) -> nodes.Item:
         """Return what is one of several tensors."""
         tensors = [item for item in items if isinstance(item, Value)]
         if len(tensors) < len(items):
@@ -521,13 +504,13 @@ class Reader(Base):
         self.build.at(node.output(k), node.op)
         return either(self.build, tensors, condition)
 
-    def called(self, node: Node) -> Made:
+    def called(self, node: nodes.Node) -> nodes.Made:
         """Read the function that a node calls in its place."""
         name = node.op if node.op in self.functions else _function_name(node.get("f"))
         attributes = node.attributes if node.op in self.functions else _function_attributes(node.get("f"))
         return self.body(name, node.inputs, _scope_of(node.name), attributes)
 
-    def body(self, name: str, inputs: Sequence[Item], prefix: str, given: Mapping[str, Any]) -> list[Item]:
+    def body(self, name: str, inputs: Sequence[nodes.Item], prefix: str, given: Mapping[str, Any]) -> list[nodes.Item]:
         """Read a function of the file, and return what it returns."""
         function = self.functions.get(name)
         if function is None:
@@ -544,7 +527,7 @@ class Reader(Base):
         with self.deeper(MAX_CALLS, f"its functions, {name!r} among them, call each other"):
             return self.run(self.bodies[name], bound, wanted, prefix, given)
 
-    def branches(self, node: Node) -> Made:
+    def branches(self, node: nodes.Node) -> nodes.Made:
         """Read the branch that is taken; all of them if that depends on the input."""
         condition = node.input(0)
         functions = node.get("branches") or [node.get("then_branch"), node.get("else_branch")]
@@ -561,14 +544,14 @@ class Reader(Base):
         read = None if condition.constant or condition in self.build.inputs else condition
         return [self.either(node, k, items, read) for k, items in enumerate(zip(*branches, strict=True))]
 
-    def loop(self, node: Node) -> Made:
+    def loop(self, node: nodes.Node) -> nodes.Made:
         """Unroll a loop of few turns whose number is known."""
         condition, turn = node.get("cond"), node.get("body")
         carried = list(node.inputs)
         for count in range(MAX_TURNS + 1):
             prefix = f"{_scope_of(node.name)}{count}/"
             (go_on,) = self.body(_function_name(condition), carried, prefix, _function_attributes(condition))
-            if count == 0 and any(isinstance(item, Rows) for item in carried):
+            if count == 0 and any(isinstance(item, nodes.Rows) for item in carried):
                 return self.each_row(node, carried)
             if not isinstance(go_on, Value) or go_on.data is None:
                 raise UnspelledError("how often it runs depends on what the network computes, or on the input size")
@@ -577,7 +560,7 @@ class Reader(Base):
             carried = self.body(_function_name(turn), carried, prefix, _function_attributes(turn))
         raise UnspelledError(f"it runs more than {MAX_TURNS} times")
 
-    def each_row(self, node: Node, carried: Sequence[Item]) -> list[Item]:
+    def each_row(self, node: nodes.Node, carried: Sequence[nodes.Item]) -> list[nodes.Item]:
         """Read one turn of a loop over the rows of a batch for all of them."""
         given = [
             self.build.weight(item.shape, f"{node.name}/{k}") if isinstance(item, Value) and item.constant else item
@@ -597,8 +580,8 @@ class Reader(Base):
 class Outputs:
     """What a node makes; ``node`` is there to make those that no handler followed."""
 
-    node: Node | None
-    items: list[Item]
+    node: nodes.Node | None
+    items: list[nodes.Item]
     dead: bool = False
     why: str = "this output is not followed"
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.primitives import NOTHING, Value
+from rfgraph.importers.program import NOTHING, Builder, Value
 from rfgraph.importers.tensorflow.nodes import HANDLERS, INTEGERS, Made, Node
 
 VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})

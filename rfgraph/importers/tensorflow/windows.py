@@ -8,12 +8,8 @@ from typing import Any
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, exact_quotient, product, unknown
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling import operations
-from rfgraph.importers.spelling.arguments import shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Dim, Expression, Shape, Value, exact_quotient, product, unknown
+from rfgraph.importers.spelling import UnspelledError, moving, operations, shape_of, whole_number
 from rfgraph.importers.tensorflow.nodes import HANDLERS, Made, Node, with_range
 
 
@@ -125,21 +121,6 @@ def _atrous(
     return tuple(dilation[d] for d in layout.dims), tuple(padding[d] for d in layout.dims)
 
 
-@HANDLERS.handles("Conv2D", "QuantizedConv2D", weights=(1,))
-def _conv2d(node: Node, build: Builder) -> Made:
-    return with_range(node, build, _convolved(node, build, node.input(0), node.input(1), 2))
-
-
-@HANDLERS.handles("Conv3D", weights=(1,))
-def _conv3d(node: Node, build: Builder) -> Made:
-    return _convolved(node, build, node.input(0), node.input(1), 3)
-
-
-@HANDLERS.handles("DepthwiseConv2dNative", "QuantizedDepthwiseConv2D", weights=(1,))
-def _depthwise(node: Node, build: Builder) -> Made:
-    return with_range(node, build, _convolved(node, build, node.input(0), node.input(1), 2, depthwise=True))
-
-
 @HANDLERS.handles("_FusedConv2D", "FusedDepthwiseConv2dNative", weights=(1, 2))
 def _fused(node: Node, build: Builder) -> Made:
     functions = node.get("fused_ops") or []
@@ -164,7 +145,7 @@ def _padded(node: Node, build: Builder) -> Made:
             build, x, node.sizes("size", 1), "linear", align_corners=corners, half_pixel_centers=False
         )  # fmt: skip
     build.at(f"{node.name}/pad", node.op)
-    x = operations.mirror_pad(build, x, node.pairs("paddings", 1 + resized), node.text("mode", "REFLECT"))
+    x = moving.mirror_pad(build, x, node.pairs("paddings", 1 + resized), node.text("mode", "REFLECT"))
     build.at(node.name, node.op)
     return _convolved(node, build, x, node.input(2 + resized), 2)
 
@@ -388,3 +369,19 @@ def _spectrogram(node: Node, build: Builder) -> Made:
     )  # fmt: skip
     frames = build(primitive, node.input(0), part="frames")
     return build(program.Unsqueeze(dims=(0,)), frames)
+
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        ("Conv2D", "QuantizedConv2D"): lambda node, build: with_range(
+            node, build, _convolved(node, build, node.x, node.input(1), 2)
+        ),
+        "Conv3D": lambda node, build: _convolved(node, build, node.x, node.input(1), 3),
+        ("DepthwiseConv2dNative", "QuantizedDepthwiseConv2D"): lambda node, build: with_range(
+            node, build, _convolved(node, build, node.x, node.input(1), 2, depthwise=True)
+        ),
+    },
+    weights=(1,),
+)

@@ -21,9 +21,7 @@ import tflite
 from flatbuffers.table import Table
 
 from rfgraph.errors import ModelFileError
-from rfgraph.importers.program.exact import Data, data_of
-from rfgraph.importers.program.folding import MAX_ELEMENTS, MAX_FLOATS
-from rfgraph.importers.program.primitives import Given, Program
+from rfgraph.importers.program import MAX_ELEMENTS, MAX_FLOATS, Data, Given, Program, data_of
 from rfgraph.importers.tflite.operators import CUSTOM_OPTIONS
 from rfgraph.importers.tflite.reader import Graph, Model, Reader, Step, Tensor
 

@@ -12,15 +12,12 @@ from typing import Any, TypeAlias
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Shape, product
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import broadcast, completed, text
-from rfgraph.importers.spelling import operations, products, vocabulary
+from rfgraph.importers.program import Builder, Dim, Shape, Value, broadcast, completed, product, text
+from rfgraph.importers.spelling import Handlers, UnspelledError, moving, operations, products, vocabulary
+from rfgraph.importers.spelling import Node as Base
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
-from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.node import Node as Base
-from rfgraph.importers.spelling.operations import arange, transposed_crop, weighted
+from rfgraph.importers.spelling.moving import arange
+from rfgraph.importers.spelling.operations import pointwise, transposed_crop, weighted
 
 Made: TypeAlias = "Value | Sequence[Value]"
 
@@ -68,30 +65,13 @@ UNARY = vocabulary.names("tflite", vocabulary.UNARY)
 SEVERAL = vocabulary.names("tflite", vocabulary.SEVERAL)
 
 
-@HANDLERS.handles(*UNARY)
-def _unary(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function=UNARY[node.op]), node.x)
-
-
-@HANDLERS.handles(*SEVERAL)
-def _several(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function=SEVERAL[node.op]), *node.tensors())
-
-
 @HANDLERS.handles("FLOOR_DIV")
 def _floor_div(node: Node, build: Builder) -> Made:
     a, b = node.input(0), node.input(1)
     if not (a.constant and b.constant):
         return build(program.Pointwise(function="div"), a, b)
     whole = all(value.data is not None and value.data.integer for value in (a, b))
-    floats = [build(program.Pointwise(function="to_float"), value) for value in (a, b)]
-    quotient = build(program.Pointwise(function="floor"), build(program.Pointwise(function="div"), *floats))
-    return build(program.Pointwise(function="to_integer"), quotient) if whole else quotient
-
-
-@HANDLERS.handles("SELECT")
-def _select(node: Node, build: Builder) -> Made:
-    return operations.chosen(build, node.input(0), node.input(1), node.input(2))
+    return operations.floor_divided(build, a, b, whole=whole)
 
 
 @HANDLERS.handles("CAST")
@@ -275,38 +255,10 @@ def _batch_nd(node: Node, build: Builder) -> Made:
 REDUCTIONS = vocabulary.names("tflite", vocabulary.REDUCTIONS)
 
 
-@HANDLERS.handles(*REDUCTIONS)
-def _reduce(node: Node, build: Builder) -> Made:
-    dims = axes_of(node.integers("axes", 1), node.rank())
-    return operations.reduced(build, REDUCTIONS[node.op], node.x, dims, keepdims=bool(node.option("KeepDims")))
-
-
-@HANDLERS.handles("ARG_MAX", "ARG_MIN")
-def _arg(node: Node, build: Builder) -> Made:
-    dims = (axis_of(node.integer("axis", 1), node.rank()),)
-    return build(program.Reduce(function=node.op[4:].lower(), dims=dims, keepdims=False), node.x)
-
-
-@HANDLERS.handles("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION")
-def _mix_last(node: Node, build: Builder) -> Made:
-    function = "layer_norm" if node.op == "L2_NORMALIZATION" else "softmax"
-    return build(program.Mix(function=function, dims=(axis_of(-1, node.rank()),)), node.x)
-
-
 @HANDLERS.handles("CUMSUM")
 def _cumulative(node: Node, build: Builder) -> Made:
-    direction: program.Direction = "backward" if node.option("Reverse") else "forward"
-    mix = program.Mix(
-        function="cumsum", dims=(axis_of(node.integer("axis", 1), node.rank()),), direction=direction,
-        exclusive=bool(node.option("Exclusive")),
-    )  # fmt: skip
-    return build(mix, node.x)
-
-
-@HANDLERS.handles("TOPK_V2")
-def _top_k(node: Node, build: Builder) -> Made:
-    largest = operations.largest(build, node.x, axis_of(-1, node.rank()), node.sizes("k", 1)[0])
-    return largest, largest
+    backward, exclusive = bool(node.option("Reverse")), bool(node.option("Exclusive"))
+    return operations.cumulated(build, node.x, node.integer("axis", 1), backward=backward, exclusive=exclusive)
 
 
 @HANDLERS.handles("RFFT2D")
@@ -327,16 +279,10 @@ def _fully_connected(node: Node, build: Builder) -> Made:
         raise ValueError(f"its weight has shape {text(weight)}, not 2 dimensions")
     if not node.option("KeepNumDims") and node.rank() != 2:
         shape = completed((-1, weight[1]), node.shape(), node.name)
-        x = operations.reshaped(build, x, shape, resized=node.resized, part="rows")
+        x = moving.reshaped(build, x, shape, resized=node.resized, part="rows")
     rows = tuple(f"b{i}" for i in range(len(shape_of(x)) - 1))
     primitive = program.Contract(operands=((*rows, "k"), ("j", "k")), output=(*rows, "j"))
     return operations.with_bias(build, build(primitive, x, node.input(1)), node.optional(2))
-
-
-@HANDLERS.handles("BATCH_MATMUL")
-def _batch_matmul(node: Node, build: Builder) -> Made:
-    turned = node.option("AdjX"), node.option("AdjY")
-    return build(products.matmul(node.rank(0), node.rank(1), turned), node.x, node.input(1))
 
 
 # Recurrences. Those over a sequence read all of it; those of one step find what came before in a state, a constant.
@@ -406,12 +352,7 @@ def _sequence(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("PAD", "PADV2", "MIRROR_PAD")
 def _pad(node: Node, build: Builder) -> Made:
     mode = ("REFLECT", "SYMMETRIC")[node.setting("Mode")] if node.op == "MIRROR_PAD" else "CONSTANT"
-    return operations.mirror_pad(build, node.x, node.pairs("paddings", 1), mode)
-
-
-@HANDLERS.handles("SLICE")
-def _slice(node: Node, build: Builder) -> Made:
-    return operations.box(build, node.x, node.sizes("begin", 1), node.sizes("size", 2))
+    return moving.mirror_pad(build, node.x, node.pairs("paddings", 1), mode)
 
 
 MASKS = {
@@ -426,59 +367,24 @@ def _strided_slice(node: Node, build: Builder) -> Made:
     if node.options.get("Offset"):  # its ends are counted from where it begins
         end = tuple(start + length for start, length in zip(begin, end, strict=True))
     masks = {mask: node.setting(name) for mask, name in MASKS.items()}
-    return operations.strided_slice(build, node.x, begin, end, node.integers("strides", 3), **masks)
+    return moving.strided_slice(build, node.x, begin, end, node.integers("strides", 3), **masks)
 
 
 @HANDLERS.handles("SPLIT", "SPLIT_V")
 def _split(node: Node, build: Builder) -> Made:
     if node.op == "SPLIT":
-        return operations.split(build, node.input(1), node.integer("axis", 0), len(node.outputs), node.names)
+        return moving.split(build, node.input(1), node.integer("axis", 0), len(node.outputs), node.names)
     sizes = node.sizes("sizes", 1)
     if len(sizes) != len(node.outputs):
         raise ValueError(f"it splits into {len(sizes)} parts but has {len(node.outputs)} outputs")
-    return operations.split(build, node.x, node.integer("axis", 2), sizes, node.names)
-
-
-@HANDLERS.handles("UNPACK")
-def _unpack(node: Node, build: Builder) -> Made:
-    return operations.unstack(build, node.x, node.setting("Axis"), len(node.outputs), node.names)
-
-
-@HANDLERS.handles("CONCATENATION")
-def _concatenation(node: Node, build: Builder) -> Made:
-    return operations.concat(build, node.tensors(), node.setting("Axis"))
-
-
-@HANDLERS.handles("PACK")
-def _pack(node: Node, build: Builder) -> Made:
-    return operations.stack(build, node.tensors(), node.setting("Axis"))
+    return moving.split(build, node.x, node.integer("axis", 2), sizes, node.names)
 
 
 @HANDLERS.handles("GATHER")
 def _gather(node: Node, build: Builder) -> Made:
     if node.setting("BatchDims"):
         raise UnspelledError("its indices say which elements it reads, other ones in each batch")
-    return build(program.Take(dim=axis_of(node.setting("Axis"), node.rank())), node.x, node.input(1))
-
-
-@HANDLERS.handles("EMBEDDING_LOOKUP")
-def _embedding(node: Node, build: Builder) -> Made:
-    return build(program.Take(dim=0), node.input(1), node.x)
-
-
-@HANDLERS.handles("TILE")
-def _tile(node: Node, build: Builder) -> Made:
-    return operations.tile(build, node.x, node.integers("multiples", 1))
-
-
-@HANDLERS.handles("BROADCAST_TO")
-def _broadcast_to(node: Node, build: Builder) -> Made:
-    return build(program.Expand(shape=tuple(node.sizes("shape", 1))), node.x)
-
-
-@HANDLERS.handles("REVERSE_V2")
-def _reverse(node: Node, build: Builder) -> Made:
-    return operations.flipped(build, node.x, axes_of(node.integers("axes", 1), node.rank()))
+    return moving.taken(build, node.x, node.setting("Axis"), node.input(1))
 
 
 # Numbering.
@@ -489,7 +395,7 @@ def _reshape(node: Node, build: Builder) -> Made:
     wanted: Sequence[Dim] = node.sizes("shape", 1) if node.optional(1) is not None else node.option("NewShape")
     if [*wanted] == [0] and product(node.shape()) == 1:
         wanted = []  # how old files write the shape of a scalar
-    return operations.reshaped(build, node.x, completed(wanted, node.shape(), node.name), resized=node.resized)
+    return moving.reshaped(build, node.x, completed(wanted, node.shape(), node.name), resized=node.resized)
 
 
 @HANDLERS.handles("SQUEEZE")
@@ -502,94 +408,77 @@ def _squeeze(node: Node, build: Builder) -> Made:
     return build(program.Squeeze(dims=tuple(sorted(dims))), node.x)
 
 
-@HANDLERS.handles("EXPAND_DIMS")
-def _expand_dims(node: Node, build: Builder) -> Made:
-    return build(program.Unsqueeze(dims=(axis_of(node.integer("axis", 1), node.rank() + 1),)), node.x)
-
-
-@HANDLERS.handles("TRANSPOSE")
-def _transpose(node: Node, build: Builder) -> Made:
-    order = tuple(axis_of(d, node.rank()) for d in node.integers("permutation", 1))
-    return build(program.Transpose(permutation=order), node.x)
-
-
-@HANDLERS.handles("BITCAST")
-def _bitcast(node: Node, build: Builder) -> Made:
-    raise UnspelledError("it reads its elements as another type")
-
-
 # Constants, and what is known from shapes.
 
 
-@HANDLERS.handles("SHAPE")
-def _shape(node: Node, build: Builder) -> Made:
-    return operations.shape_constant(build, node.x.shape, node.name)
+# Ops that one expression spells.
 
-
-@HANDLERS.handles("RANK")
-def _rank(node: Node, build: Builder) -> Made:
-    return build.constant(node.rank(), name=node.name)
-
-
-@HANDLERS.handles("BROADCAST_ARGS")
-def _broadcast_args(node: Node, build: Builder) -> Made:
-    shapes = [tuple(node.sizes("shapes", i)) for i in range(2)]
-    return build.constant(list(broadcast(*shapes)), name=node.name)
-
-
-@HANDLERS.handles("FILL")
-def _fill(node: Node, build: Builder) -> Made:
-    return operations.filled(build, node.sizes("shape", 0), node.input(1), node.name)
-
-
-@HANDLERS.handles("RANGE")
-def _range(node: Node, build: Builder) -> Made:
-    return arange(build, [node.input(i) for i in range(3)], node.name)
-
-
-@HANDLERS.handles("ZEROS_LIKE")
-def _zeros_like(node: Node, build: Builder) -> Made:
-    return build.weight(node.x.shape, node.name)
-
-
-@HANDLERS.handles("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM")
-def _random(node: Node, build: Builder) -> Made:
-    return build.weight(tuple(node.sizes("shape", 0)), node.name)
-
-
-@HANDLERS.handles("ONE_HOT")
-def _one_hot(node: Node, build: Builder) -> Made:
-    return operations.one_hot(build, node.x, node.sizes("depth", 1)[0], node.setting("Axis"), node.name)
-
+HANDLERS.spells(
+    {
+        (*UNARY,): lambda node, build: pointwise(build, UNARY[node.op], node.x),
+        (*SEVERAL,): lambda node, build: pointwise(build, SEVERAL[node.op], *node.tensors()),
+        "SELECT": lambda node, build: operations.chosen(build, node.x, node.input(1), node.input(2)),
+        ("ARG_MAX", "ARG_MIN"): lambda node, build: operations.reduced(
+            build, node.op[4:].lower(), node.x, [node.integer("axis", 1)], keepdims=False
+        ),
+        ("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION"): lambda node, build: operations.mixed(
+            build, "layer_norm" if node.op == "L2_NORMALIZATION" else "softmax", node.x, -1
+        ),
+        "TOPK_V2": lambda node, build: operations.largest(build, node.x, -1, node.sizes("k", 1)[0]),
+        "BATCH_MATMUL": lambda node, build: products.product(
+            build, node.x, node.input(1), (node.option("AdjX"), node.option("AdjY"))
+        ),
+        "SLICE": lambda node, build: moving.box(build, node.x, node.sizes("begin", 1), node.sizes("size", 2)),
+        "UNPACK": lambda node, build: moving.unstack(
+            build, node.x, node.setting("Axis"), len(node.outputs), node.names
+        ),
+        "CONCATENATION": lambda node, build: moving.concat(build, node.tensors(), node.setting("Axis")),
+        "PACK": lambda node, build: moving.stack(build, node.tensors(), node.setting("Axis")),
+        "EMBEDDING_LOOKUP": lambda node, build: build(program.Take(dim=0), node.input(1), node.x),
+        "TILE": lambda node, build: moving.tile(build, node.x, node.integers("multiples", 1)),
+        "BROADCAST_TO": lambda node, build: build(program.Expand(shape=tuple(node.sizes("shape", 1))), node.x),
+        "REVERSE_V2": lambda node, build: moving.flipped(build, node.x, axes_of(node.integers("axes", 1), node.rank())),
+        "EXPAND_DIMS": lambda node, build: moving.widened(build, node.x, [node.integer("axis", 1)]),
+        "TRANSPOSE": lambda node, build: moving.permuted(build, node.x, node.integers("permutation", 1)),
+        "SHAPE": lambda node, build: moving.shape_constant(build, node.x.shape, node.name),
+        "RANK": lambda node, build: build.constant(node.rank(), name=node.name),
+        "BROADCAST_ARGS": lambda node, build: build.constant(
+            [*broadcast(node.sizes("shapes", 0), node.sizes("shapes", 1))], name=node.name
+        ),
+        "FILL": lambda node, build: moving.filled(build, node.sizes("shape", 0), node.input(1), node.name),
+        "RANGE": lambda node, build: arange(build, [node.input(i) for i in range(3)], node.name),
+        "ZEROS_LIKE": lambda node, build: build.weight(node.x.shape, node.name),
+        ("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM"): lambda node, build: build.weight(
+            tuple(node.sizes("shape", 0)), node.name
+        ),
+        "ONE_HOT": lambda node, build: moving.one_hot(
+            build, node.x, node.sizes("depth", 1)[0], node.setting("Axis"), node.name
+        ),
+        (*REDUCTIONS,): lambda node, build: operations.reduced(
+            build, REDUCTIONS[node.op], node.x, node.integers("axes", 1), keepdims=bool(node.option("KeepDims"))
+        ),
+        ("WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "MULTINOMIAL"): lambda node, build: (
+            moving.read_all(build, node.tensors(), node.names)
+        ),
+    }
+)
 
 # What reads all of its input, or is not followed, and why.
 
 
-@HANDLERS.handles("WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "MULTINOMIAL")
-def _whole(node: Node, build: Builder) -> Made:
-    return operations.read_all(build, node.tensors(), node.names)
-
-
-NOT_FOLLOWED = {
-    "CONCAT_EMBEDDINGS": "its indices say which rows it reads",
-    "DYNAMIC_UPDATE_SLICE": "it writes part of a tensor",
-    "EMBEDDING_LOOKUP_SPARSE": "its indices say which rows it reads",
-    "GATHER_ND": "its indices say which elements it reads",
-    "HASHTABLE_FIND": "it looks its input up in a table",
-    "HASHTABLE_LOOKUP": "it looks its input up in a table",
-    "LSH_PROJECTION": "it hashes its input",
-    "MATRIX_DIAG": "it lays a row out as a diagonal",
-    "MATRIX_SET_DIAG": "it writes part of a tensor",
-    "REDUCE_WINDOW": "what it computes of each window is a graph of its own",
-    "REVERSE_SEQUENCE": "it runs backward along an axis",
-    "SCATTER_ND": "its indices say which elements it writes",
-    "SEGMENT_SUM": "its indices say which rows it adds",
-    "SKIP_GRAM": "it reads text",
-    "SPARSE_TO_DENSE": "its indices say which elements it writes",
-    "UNSORTED_SEGMENT_MAX": "its indices say which rows it reads",
-    "UNSORTED_SEGMENT_MIN": "its indices say which rows it reads",
-    "UNSORTED_SEGMENT_PROD": "its indices say which rows it multiplies",
-    "UNSORTED_SEGMENT_SUM": "its indices say which rows it adds",
-}
-
-HANDLERS.refuses(NOT_FOLLOWED)
+NOT_FOLLOWED = HANDLERS.refuses({
+    "it reads its elements as another type": "BITCAST",
+    "its indices say which rows it reads":
+        "CONCAT_EMBEDDINGS EMBEDDING_LOOKUP_SPARSE UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_MIN",
+    "it writes part of a tensor": "DYNAMIC_UPDATE_SLICE MATRIX_SET_DIAG",
+    "its indices say which elements it reads": "GATHER_ND",
+    "it looks its input up in a table": "HASHTABLE_FIND HASHTABLE_LOOKUP",
+    "it hashes its input": "LSH_PROJECTION",
+    "it lays a row out as a diagonal": "MATRIX_DIAG",
+    "what it computes of each window is a graph of its own": "REDUCE_WINDOW",
+    "it runs backward along an axis": "REVERSE_SEQUENCE",
+    "its indices say which elements it writes": "SCATTER_ND SPARSE_TO_DENSE",
+    "its indices say which rows it adds": "SEGMENT_SUM UNSORTED_SEGMENT_SUM",
+    "it reads text": "SKIP_GRAM",
+    "its indices say which rows it multiplies": "UNSORTED_SEGMENT_PROD",
+})  # fmt: skip

@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.program.dimensions import Shape, symbol
-from rfgraph.importers.program.exact import Data
-from rfgraph.importers.program.primitives import Given, Program, Value
+from rfgraph.importers.program import Data, Given, Program, Shape, Value, symbol
 from rfgraph.importers.spelling.handlers import UnspelledError
 from rfgraph.importers.spelling.operations import either
 from rfgraph.importers.spelling.reader import Reader as Base
-from rfgraph.importers.tflite.operators import HANDLERS, Made, Node, Output
+from rfgraph.importers.tflite.operators import HANDLERS, Node, Output
 
 #: Operators read of one file, those of bodies each time: beyond it the file is refused.
 MAX_STEPS = 100_000
@@ -154,12 +152,7 @@ class Reader(Base):
                    "READ_VARIABLE": self.variable, "VAR_HANDLE": self.handle}.get(node.op)  # fmt: skip
         if special is not None:
             return special(node)
-        handler = HANDLERS.get(node.op)
-        if handler is None:
-            raise UnspelledError
-        self.build.at(node.name, node.op)
-        outputs: Made = handler(node, self.build)
-        return [outputs] if isinstance(outputs, Value) else outputs
+        return self.by_handler(HANDLERS, node)
 
     def opaque_all(self, node: Node, written: dict[str, Value], why: str) -> Sequence[Value]:
         """Return the outputs of a node that is not followed, after which the variables hold what they held before."""

@@ -11,26 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product
+from rfgraph.importers.program import Builder, Dim, Expression, Instruction, Shape, Value, broadcast, product
 from rfgraph.importers.program.folding import constant
-from rfgraph.importers.program.primitives import Instruction, Value
-from rfgraph.importers.program.shapes import broadcast
-from rfgraph.importers.spelling.arguments import shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.sampling import (
-    BY_INDEX,
-    at_each,
-    at_stated,
-    grid_of,
-    numbers_of,
-    read_whole,
-    rows_alike,
-    write_at,
-    write_grid,
-    write_places,
-    write_rows,
-)
+from rfgraph.importers.spelling import UnspelledError, sampling, shape_of, whole_number
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
 
@@ -40,10 +23,10 @@ def _grid_sampler(node: Node, build: Builder) -> Made:
     x, at = node.shape, shape_of(grid)
     if len(x) != len(at) or len(x) < 3:
         raise ValueError(f"its grid has {len(at)} dimensions, not the {len(x)} of its input")
-    read = read_whole(build, node.x, (*x[:2], *(1,) * (len(x) - 2)), _part(grid, "sampled"))
+    read = sampling.read_whole(build, node.x, (*x[:2], *(1,) * (len(x) - 2)), _part(grid, "sampled"))
     where = build(program.Reduce(function="at", dims=(len(x) - 1,), keepdims=False), grid, part="grid")
     where = build(program.Unsqueeze(dims=(1,)), where, part="grid/channels")
-    return at_each(build, read, where, (*x[:2], *at[1:-1]))
+    return sampling.at_each(build, read, where, (*x[:2], *at[1:-1]))
 
 
 @HANDLERS.handles("torchvision::deform_conv2d")
@@ -63,7 +46,7 @@ def _deform_conv(node: Node, build: Builder) -> Made:
         padding=tuple((amount, amount) for amount in pads), dilation=pair("dilation", 1), channel=1,
         channels=shape_of(weight)[0], groups=node.integer("groups", 1),
     )  # fmt: skip
-    read = [build(taps, x, part="taps"), read_whole(build, x, (node.shape[0], 1, 1, 1))]
+    read = [build(taps, x, part="taps"), sampling.read_whole(build, x, (node.shape[0], 1, 1, 1))]
     for name in ("offset", "mask") if node.get("use_mask", True) else ("offset",):
         moved = node.optional(name)
         if moved is not None and not moved.constant:
@@ -94,14 +77,14 @@ def _gather(node: Node, build: Builder) -> Made:
             rows = build(cut, rows, part="rows")
     else:
         shape = broadcast(tuple(1 if e == d else size for e, size in enumerate(x)), at)
-    taken = rows_alike(index, d, x[d])
+    taken = sampling.rows_alike(index, d, x[d])
     if taken is not None:
         part = "" if _taken_shape(rows, d, taken) == shape else "rows/taken"
         read = build(program.Take(dim=d), rows, build.constant(taken), part=part)
         return read if read.shape == shape else build(program.Expand(shape=shape), read)
-    gathered = program.Reduce(function="gather", dims=(d,), bound=at_stated(index))
+    gathered = program.Reduce(function="gather", dims=(d,), bound=sampling.at_stated(index))
     read = build(gathered, rows, part=_part(index, "gathered"))
-    return at_each(build, read, index, shape)
+    return sampling.at_each(build, read, index, shape)
 
 
 def _taken_shape(rows: Value, d: int, taken: Sequence[int]) -> Shape:
@@ -114,20 +97,12 @@ def _part(index: Value, name: str) -> str:
     return "" if index.constant else name
 
 
-@HANDLERS.handles("take")
-def _take(node: Node, build: Builder) -> Made:
-    return _taken(node, build, node.tensor("index"))
-
-
 def _taken(node: Node, build: Builder, index: Value) -> Value:
     """Elements of the tensor as one row."""
     at = shape_of(index)
-    return at_each(build, read_whole(build, node.x, (1,) * len(at), _part(index, "sampled")), index, at)
-
-
-@HANDLERS.handles("index_select")
-def _index_select(node: Node, build: Builder) -> Made:
-    return _rows(node, build, node.x, node.dim(), node.tensor("index"))
+    return sampling.at_each(
+        build, sampling.read_whole(build, node.x, (1,) * len(at), _part(index, "sampled")), index, at
+    )
 
 
 @HANDLERS.handles("index")
@@ -153,7 +128,7 @@ def _index(node: Node, build: Builder) -> Made:
     if adjacent and (flat := _flat_rows(node, indices, shape)) is not None:
         sizes = (*node.shape[:first], product(node.shape[d] for d in dims), *node.shape[dims[-1] + 1 :])
         return build(program.Take(dim=first), build(program.Reshape(shape=sizes), node.x, part="flat"), flat)
-    bound = at_stated(*indices.values())
+    bound = sampling.at_stated(*indices.values())
     gathered = program.Reduce(function="gather", dims=tuple(dims), keepdims=False, bound=bound)
     read = build(gathered, node.x, part="gathered")
     if shape:
@@ -201,12 +176,12 @@ def _rows(node: Node, build: Builder, x: Value, d: int, index: Value) -> Value:
     numbers = _numbers(index)
     if numbers is not None:
         return _taken_rows(build, x, d, numbers) if len(at) == 1 else build(program.Take(dim=d), x, index)
-    gathered = program.Reduce(function="gather", dims=(d,), keepdims=False, bound=at_stated(index))
+    gathered = program.Reduce(function="gather", dims=(d,), keepdims=False, bound=sampling.at_stated(index))
     read = build(gathered, x, part=_part(index, "gathered"))
     if at:
         read = build(program.Unsqueeze(dims=tuple(range(d, d + len(at)))), read, part="gathered/rows")
     each = index if index.constant else _behind(build, index, len(shape) - 1 - d, "index")
-    return at_each(build, read, each, (*shape[:d], *at, *shape[d + 1 :]))
+    return sampling.at_each(build, read, each, (*shape[:d], *at, *shape[d + 1 :]))
 
 
 def _numbers(index: Value) -> list[int] | None:
@@ -260,8 +235,8 @@ def _slice_scatter(node: Node, build: Builder) -> Made:
         if step != 1:
             if not isinstance(start, int) or not isinstance(stop, int):
                 raise UnspelledError("which rows it writes depends on the input size; give one")
-            return write_at(build, node.x, rows, d, range(max(start, 0), stop, step))
-    return write_rows(build, node.x, rows, d, start, stop)
+            return sampling.write_at(build, node.x, rows, d, range(max(start, 0), stop, step))
+    return sampling.write_rows(build, node.x, rows, d, start, stop)
 
 
 def _end(stated: object, size: Dim, default: Dim) -> Dim:
@@ -289,13 +264,13 @@ def _scatter(node: Node, build: Builder) -> Made:
         raise ValueError(f"its indices have {len(at)} dimensions, not the {node.rank} of its input")
     written = [node.x]
     source = node.arguments.get("src")
-    places = rows_alike(index, d, node.shape[d])
+    places = sampling.rows_alike(index, d, node.shape[d])
     alike = all(a == b for e, (a, b) in enumerate(zip(at, node.shape, strict=True)) if e != d)
     adds = node.op != "scatter"
     if places is not None and alike and not adds:
         rows = source if isinstance(source, Value) else build.weight(at)
         if rows.shape == at:
-            return write_places(build, node.x, rows, d, places, adds=adds)
+            return sampling.write_places(build, node.x, rows, d, places, adds=adds)
     for value, part in ((source, "source"), (index, "index")):
         if isinstance(value, Value) and not value.constant:
             own = shape_of(value)
@@ -304,28 +279,30 @@ def _scatter(node: Node, build: Builder) -> Made:
                 stops = tuple(at[e] for e in fewer)
                 cut = program.Slice(dims=fewer, starts=(0,) * len(fewer), stops=stops, steps=(1,) * len(fewer))
                 value = build(cut, value, part=f"{part}/rows")
-            rows = build(program.Reduce(function="scatter", dims=(d,), bound=at_stated(index)), value, part=part)
+            rows = build(
+                program.Reduce(function="scatter", dims=(d,), bound=sampling.at_stated(index)), value, part=part
+            )
             amounts: list[tuple[Dim, Dim]] = [(0, 0 if e == d else node.shape[e] - at[e]) for e in range(len(at))]
             if any(after != 0 for _, after in amounts):
                 rows = build(program.Pad(amounts=tuple(amounts)), rows, part=f"{part}/padded")
             written.append(rows)
-    return build(program.Pointwise(function="where", bound="" if adds else at_stated(index)), *written)
+    return build(program.Pointwise(function="where", bound="" if adds else sampling.at_stated(index)), *written)
 
 
 @HANDLERS.handles("index_add", "index_copy")
 def _index_add(node: Node, build: Builder) -> Made:
     d, source, index = node.dim(), node.tensor("source"), node.tensor("index")
     written = [node.x]
-    places = None if len(shape_of(index)) != 1 else rows_alike(index, 0, node.shape[d])
+    places = None if len(shape_of(index)) != 1 else sampling.rows_alike(index, 0, node.shape[d])
     adds = node.op == "index_add"
     if places is not None and not adds:
-        return write_places(build, node.x, source, d, places, adds=adds)
+        return sampling.write_places(build, node.x, source, d, places, adds=adds)
     if not source.constant:
-        scattered = program.Reduce(function="scatter", dims=(d,), bound=at_stated(index))
+        scattered = program.Reduce(function="scatter", dims=(d,), bound=sampling.at_stated(index))
         written.append(build(scattered, source, part="source"))
     if not index.constant:
         written.append(build(program.Whole(shape=()), index, part="index"))
-    return build(program.Pointwise(function="where", bound="" if adds else at_stated(index)), *written)
+    return build(program.Pointwise(function="where", bound="" if adds else sampling.at_stated(index)), *written)
 
 
 @HANDLERS.handles("index_put", "_index_put_impl")
@@ -344,32 +321,27 @@ def _index_put(node: Node, build: Builder) -> Made:
 def _put_grid(node: Node, build: Builder, indices: dict[int, Value], values: Value) -> Value | None:
     """Write at constant indices that go through all combinations of places; ``None`` if they do not."""
     dims = sorted(indices)
-    numbers = [numbers_of(indices[d]) for d in dims]
+    numbers = [sampling.numbers_of(indices[d]) for d in dims]
     if dims != list(range(dims[0], dims[-1] + 1)) or values.shape is None:
         return None
     known = [own for own in numbers if own is not None]
     if len(known) < len(numbers):
         return None
     rows = np.stack(np.broadcast_arrays(*known), -1)
-    grid = grid_of(rows.reshape(-1, len(dims)), [node.shape[d] for d in dims])
+    grid = sampling.grid_of(rows.reshape(-1, len(dims)), [node.shape[d] for d in dims])
     if grid is None:
         return None
     before, rest = node.shape[: dims[0]], node.shape[dims[-1] + 1 :]
     at = (*before, *rows.shape[:-1], *rest)
     values = values if values.shape == at else build(program.Expand(shape=at), values, part="values")
     values = build(program.Reshape(shape=(*before, *map(len, grid), *rest)), values, part="values/grid")
-    return write_grid(build, node.x, values, grid, first=dims[0], adds=bool(node.get("accumulate", False)))
-
-
-@HANDLERS.handles("masked_scatter")
-def _masked_scatter(node: Node, build: Builder) -> Made:
-    return _anywhere(node, build, [node.tensor("source"), node.tensor("mask")], [node.tensor("mask")])
+    return sampling.write_grid(build, node.x, values, grid, first=dims[0], adds=bool(node.get("accumulate", False)))
 
 
 def _anywhere(node: Node, build: Builder, whole: Sequence[Value], beside: Sequence[Value] = ()) -> Value:
     """Return the tensor written into at places that are not known: each element may be any of what is written."""
     read = [
-        build(program.Whole(shape=(), bound=BY_INDEX), value, part=f"written/{k}")
+        build(program.Whole(shape=(), bound=sampling.BY_INDEX), value, part=f"written/{k}")
         for k, value in enumerate(whole)
         if not value.constant
     ]
@@ -383,7 +355,9 @@ def put_back(build: Builder, cut: Instruction, old: Value, new: Value, part: str
     shape = shape_of(old)
     match cut.primitive:
         case program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,)):
-            return write_rows(build, old, new, d, _end(start, shape[d], 0), _end(stop, shape[d], shape[d]), part)
+            return sampling.write_rows(
+                build, old, new, d, _end(start, shape[d], 0), _end(stop, shape[d], shape[d]), part
+            )
         case program.Transpose(permutation=order):
             back = tuple(order.index(d) for d in range(len(order)))
             return build(program.Transpose(permutation=back), new, part=part)
@@ -392,11 +366,24 @@ def put_back(build: Builder, cut: Instruction, old: Value, new: Value, part: str
         case program.Take(dim=d) if (numbers := _numbers(cut.inputs[1])) and not cut.inputs[1].shape:
             start = numbers[0] if numbers[0] >= 0 else shape[d] + numbers[0]
             row = build(program.Unsqueeze(dims=(d,)), new, part=f"{part}/row")
-            return write_rows(build, old, row, d, start, start + 1, part)
+            return sampling.write_rows(build, old, row, d, start, start + 1, part)
         case program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(step,)) if isinstance(
             size := shape[d], int
         ):
             if isinstance(start, int | None) and isinstance(stop, int | None):
-                return write_at(build, old, new, d, range(*slice(start, stop, step).indices(size)), part)
-    read = build(program.Whole(shape=(), bound=BY_INDEX), new, part=f"{part}/written")
+                return sampling.write_at(build, old, new, d, range(*slice(start, stop, step).indices(size)), part)
+    read = build(program.Whole(shape=(), bound=sampling.BY_INDEX), new, part=f"{part}/written")
     return build(program.Pointwise(function="where"), old, read, part=part)
+
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        "take": lambda node, build: _taken(node, build, node.tensor("index")),
+        "index_select": lambda node, build: _rows(node, build, node.x, node.dim(), node.tensor("index")),
+        "masked_scatter": lambda node, build: _anywhere(
+            node, build, [node.tensor("source"), node.tensor("mask")], [node.tensor("mask")]
+        ),
+    }
+)

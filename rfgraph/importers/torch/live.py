@@ -24,9 +24,7 @@ from torch.utils._pytree import tree_flatten, tree_map, treespec_dumps
 from rfgraph.errors import ModelFileError
 from rfgraph.importers.lowering.layout import Axes, Layout
 from rfgraph.importers.lowering.lower import layout_of
-from rfgraph.importers.program.dimensions import Shape, names_of, valued
-from rfgraph.importers.program.folding import MAX_ELEMENTS
-from rfgraph.importers.program.primitives import Program
+from rfgraph.importers.program import MAX_ELEMENTS, Program, Shape, names_of, valued
 from rfgraph.importers.spelling.stack import user_line
 from rfgraph.importers.torch.questions import Question, asked, doubtful_sizes
 from rfgraph.importers.torch.reader import Exported, Graph, Reader, Ref, Step, lowered, titles_of

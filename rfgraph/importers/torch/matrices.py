@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import broadcast
-from rfgraph.importers.spelling import operations, products
-from rfgraph.importers.spelling.arguments import shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Dim, Value, broadcast
+from rfgraph.importers.spelling import UnspelledError, moving, operations, products, shape_of, whole_number
+from rfgraph.importers.spelling.operations import pointwise
 from rfgraph.importers.torch.moves import reshaped
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
@@ -58,8 +54,8 @@ def _determinant(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("linalg_norm", "linalg_matrix_norm")
 def _norm(node: Node, build: Builder) -> Made:
     last_two = node.op == "linalg_matrix_norm" and node.get("dim") is None
-    dims = (node.rank - 2, node.rank - 1) if last_two else node.dims()
-    return build(program.Reduce(function="l2", dims=dims, keepdims=bool(node.get("keepdim", False))), node.x)
+    axes, keepdims = (-2, -1) if last_two else node.dims(), bool(node.get("keepdim", False))
+    return operations.reduced(build, "l2", node.x, axes, keepdims=keepdims)
 
 
 @HANDLERS.handles("tensordot")
@@ -88,8 +84,7 @@ def _chain(node: Node, build: Builder) -> Made:
     name = "tensors" if node.op == "linalg_multi_dot" else "matrices"
     first, *rest = node.list(name)
     for k, matrix in enumerate(rest):
-        product = products.matmul(len(shape_of(first)), len(shape_of(matrix)))
-        first = build(product, first, matrix, part=str(k) if k < len(rest) - 1 else "")
+        first = products.product(build, first, matrix, part=str(k) if k < len(rest) - 1 else "")
     return first
 
 
@@ -151,20 +146,10 @@ def _at_least(build: Builder, x: Value, rank: int, op: str, k: int = 0) -> Value
     return build(program.Unsqueeze(dims=dims), x, part=f"dims/{k}")
 
 
-@HANDLERS.handles("atleast_1d", "atleast_2d", "atleast_3d")
-def _at_least_dims(node: Node, build: Builder) -> Made:
-    return build(program.Pointwise(function="identity"), _at_least(build, node.x, int(node.op[8]), node.op))
-
-
-@HANDLERS.handles("fliplr", "flipud")
-def _flips(node: Node, build: Builder) -> Made:
-    return operations.flipped(build, node.x, (1 if node.op == "fliplr" else 0,))
-
-
 @HANDLERS.handles("rot90")
 def _rot90(node: Node, build: Builder) -> Made:
     a, b = (whole_number("dims", d) % node.rank for d in (node.sizes("dims") if "dims" in node.arguments else (0, 1)))
-    return operations.rotated(build, node.x, a, b, node.integer("k", 1))
+    return moving.rotated(build, node.x, a, b, node.integer("k", 1))
 
 
 @HANDLERS.handles("diff")
@@ -219,11 +204,6 @@ def _loss(node: Node, build: Builder) -> Made:
     return build(program.Whole(shape=()), *tensors)
 
 
-@HANDLERS.handles("ravel")
-def _ravel(node: Node, build: Builder) -> Made:
-    return reshaped(node, build, (-1,))
-
-
 @HANDLERS.handles("addr")
 def _addr(node: Node, build: Builder) -> Made:
     bias, a, b = node.tensors()[:3]
@@ -250,3 +230,16 @@ def _fake_quantized(node: Node, build: Builder) -> Made:
     ]
     rounded = build(program.Pointwise(function="round"), node.x, *read)
     return [rounded, rounded] if node.op.endswith("cachemask") else rounded
+
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        ("atleast_1d", "atleast_2d", "atleast_3d"): lambda node, build: pointwise(
+            build, "identity", _at_least(build, node.x, int(node.op[8]), node.op)
+        ),
+        ("fliplr", "flipud"): lambda node, build: moving.flipped(build, node.x, (1 if node.op == "fliplr" else 0,)),
+        "ravel": lambda node, build: reshaped(node, build, (-1,)),
+    }
+)

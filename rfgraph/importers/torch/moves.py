@@ -12,14 +12,9 @@ from typing import Any
 import numpy as np
 
 from rfgraph.importers import program
+from rfgraph.importers.program import MAX_ELEMENTS, Dim, Expression, Shape, Value, completed, product, text, unknown
 from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, Shape, product, unknown
-from rfgraph.importers.program.folding import MAX_ELEMENTS
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import completed, text
-from rfgraph.importers.spelling import operations
-from rfgraph.importers.spelling.arguments import rank_of, shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling import UnspelledError, moving, rank_of, shape_of, whole_number
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node, dim_of
 
 # Elements moved, dropped, added.
@@ -64,31 +59,21 @@ def _narrow(node: Node, build: Builder) -> Made:
     return build(program.Slice(dims=(d,), starts=(start,), stops=(stop,), steps=(1,), whole=True), node.x)
 
 
-@HANDLERS.handles("select", "select_copy")
-def _select(node: Node, build: Builder) -> Made:
-    return build(program.Take(dim=node.dim()), node.x, build.constant(node.integer("index")))
-
-
 @HANDLERS.handles("chunk", "split", "split_with_sizes", "split_copy", "split_with_sizes_copy", "tensor_split")
 def _split(node: Node, build: Builder) -> Made:
     d = node.dim(default=0)
     name = next((n for n in ("split_size", "split_sizes", "indices") if n in node.arguments), "")
     if node.op == "tensor_split":
         total = node.shape[d]
-        bounds = [0, *node.sizes("indices"), total] if name else operations.even_bounds(total, node.integer("sections"))
-        return operations.split(build, node.x, d, [b - a for a, b in pairwise(bounds)])
+        bounds = [0, *node.sizes("indices"), total] if name else moving.even_bounds(total, node.integer("sections"))
+        return moving.split(build, node.x, d, [b - a for a, b in pairwise(bounds)])
     if name and isinstance(node.get(name), tuple):
-        return operations.split(build, node.x, d, node.sizes(name))
+        return moving.split(build, node.x, d, node.sizes(name))
     whole = whole_number("size", node.shape[d])
     each = node.integer(name) if name else -(-whole // node.integer("chunks"))
     if each < 1 or whole // each > MAX_ELEMENTS:
         raise UnspelledError(f"it splits {whole} into parts of {each}")
-    return operations.split(build, node.x, d, [min(each, whole - first) for first in range(0, whole, each)] or [0])
-
-
-@HANDLERS.handles("unbind", "unbind_copy")
-def _unbind(node: Node, build: Builder) -> Made:
-    return operations.unstack(build, node.x, node.dim(default=0), most=MAX_ELEMENTS)
+    return moving.split(build, node.x, d, [min(each, whole - first) for first in range(0, whole, each)] or [0])
 
 
 @HANDLERS.handles("cat", "concat", "concatenate")
@@ -103,16 +88,6 @@ def _cat(node: Node, build: Builder) -> Made:
     return build(program.Concat(dim=d), *(held or tensors))
 
 
-@HANDLERS.handles("stack")
-def _stack(node: Node, build: Builder) -> Made:
-    return operations.stack(build, node.list("tensors"), node.integer("dim", 0))
-
-
-@HANDLERS.handles("embedding")
-def _embedding(node: Node, build: Builder) -> Made:
-    return build(program.Take(dim=0), node.tensor("weight"), node.tensor("indices"))
-
-
 @HANDLERS.handles("roll")
 def _roll(node: Node, build: Builder) -> Made:
     dims = node.get("dims", ())
@@ -120,12 +95,7 @@ def _roll(node: Node, build: Builder) -> Made:
     shifts = node.integers("shifts", max(len(dims), 1))
     if not dims:
         raise UnspelledError("it rolls the tensor as one row")
-    return operations.rolled(build, node.x, [whole_number("dims", d) for d in dims], shifts)
-
-
-@HANDLERS.handles("flip")
-def _flip(node: Node, build: Builder) -> Made:
-    return operations.flipped(build, node.x, node.dims("dims"))
+    return moving.rolled(build, node.x, [whole_number("dims", d) for d in dims], shifts)
 
 
 @HANDLERS.handles("expand", "expand_copy", "broadcast_to", "expand_as")
@@ -142,7 +112,7 @@ def _expand(node: Node, build: Builder) -> Made:
 def _repeat(node: Node, build: Builder) -> Made:
     repeats = node.get("repeats" if node.op == "repeat" else "dims", ())
     counts = [whole_number("repeats", count) for count in (repeats if isinstance(repeats, tuple) else (repeats,))]
-    return operations.tile_as_numpy(build, node.x, counts)
+    return moving.tile_as_numpy(build, node.x, counts)
 
 
 @HANDLERS.handles("repeat_interleave")
@@ -150,7 +120,7 @@ def _repeat_interleave(node: Node, build: Builder) -> Made:
     count = node.get("repeats")
     if isinstance(count, Value) or node.get("dim") is None:
         raise UnspelledError("it repeats elements a number of times that is not one for all")
-    return operations.repeat_each(build, node.x, node.dim(), whole_number("repeats", count))
+    return moving.repeat_each(build, node.x, node.dim(), whole_number("repeats", count))
 
 
 # Numbering.
@@ -168,7 +138,7 @@ def _reshape(node: Node, build: Builder) -> Made:
 
 def reshaped(node: Node, build: Builder, wanted: Shape) -> Value:
     """Return the first argument in another shape, of which -1 is worked out."""
-    return operations.reshaped(build, node.x, completed(wanted, node.shape, node.name), resized=node.resized)
+    return moving.reshaped(build, node.x, completed(wanted, node.shape, node.name), resized=node.resized)
 
 
 @HANDLERS.handles("flatten")
@@ -187,45 +157,23 @@ def _unflatten(node: Node, build: Builder) -> Made:
     return reshaped(node, build, (*node.shape[:d], *inner, *node.shape[d + 1 :]))
 
 
-@HANDLERS.handles("squeeze", "squeeze_copy")
-def _squeeze(node: Node, build: Builder) -> Made:
-    dims = tuple(d for d in node.dims() if d < node.rank and node.shape[d] == 1)
-    return build(program.Squeeze(dims=dims), node.x)
-
-
-@HANDLERS.handles("unsqueeze", "unsqueeze_copy")
-def _unsqueeze(node: Node, build: Builder) -> Made:
-    return build(program.Unsqueeze(dims=(node.dim(rank=node.rank + 1),)), node.x)
-
-
-@HANDLERS.handles("permute", "permute_copy")
-def _permute(node: Node, build: Builder) -> Made:
-    order = tuple(dim_of(whole_number("dims", d), node.rank) for d in node.sizes("dims"))
-    return build(program.Transpose(permutation=order), node.x)
-
-
 @HANDLERS.handles("transpose", "transpose_copy", "swapaxes", "swapdims", "t", "numpy_T", "adjoint", "mT")
 def _transpose(node: Node, build: Builder) -> Made:
     rank = node.rank
     names = [n for n in ("dim0", "dim1", "axis0", "axis1") if n in node.arguments]
     if node.op == "numpy_T":
-        return operations.permuted(build, node.x, range(rank)[::-1])
+        return moving.permuted(build, node.x, None)
     a, b = (node.dim(n) for n in names) if len(names) == 2 else (max(rank - 2, 0), max(rank - 1, 0))
-    return operations.permuted(build, node.x, operations.swapped(rank, a, b))
+    return moving.permuted(build, node.x, moving.swapped(rank, a, b))
 
 
 @HANDLERS.handles("movedim", "moveaxis")
 def _movedim(node: Node, build: Builder) -> Made:
     ends = [[dim_of(whole_number(n, d), node.rank) for d in node.sizes(n)] for n in ("source", "destination")]
-    return operations.permuted(build, node.x, operations.moved(node.rank, *ends))
+    return moving.permuted(build, node.x, moving.moved(node.rank, *ends))
 
 
 # Constants, and sizes.
-
-
-@HANDLERS.handles("zeros", "ones", "full", "empty", "rand", "randn", "randint")
-def _created(node: Node, build: Builder) -> Made:
-    return _filled(node, build, node.sizes("size"))
 
 
 def _filled(node: Node, build: Builder, shape: Shape) -> Value:
@@ -247,11 +195,6 @@ def _filled(node: Node, build: Builder, shape: Shape) -> Value:
 )
 def _created_like(node: Node, build: Builder) -> Made:
     return build.weight(node.x.shape, node.name) if node.x.shape is None else _filled(node, build, node.x.shape)
-
-
-@HANDLERS.handles("new_zeros", "new_ones", "new_full", "new_empty")
-def _created_new(node: Node, build: Builder) -> Made:
-    return _filled(node, build, node.sizes("size"))
 
 
 @HANDLERS.handles("eye", "hann_window", "hamming_window", "linspace", "scalar_tensor")
@@ -282,16 +225,6 @@ def _arange(node: Node, build: Builder) -> Made:
     if any(isinstance(number, Value) for number in (start, stop, step)):
         raise UnspelledError("its length depends on what the network computes")
     return build.weight((unknown(f"{node.name}.length"),), node.name)
-
-
-@HANDLERS.handles("sym_size")
-def _sym_size(node: Node, build: Builder) -> Made:
-    return node.shape[node.dim()]
-
-
-@HANDLERS.handles("sym_numel", "numel")
-def _sym_numel(node: Node, build: Builder) -> Made:
-    return product(node.shape)
 
 
 def _half(a: Any, b: Any) -> Any:
@@ -328,3 +261,37 @@ def _computed_size(node: Node, build: Builder) -> Made:
     except UnspelledError:
         return unknown(node.name)
     return size
+
+
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        ("select", "select_copy"): lambda node, build: moving.taken(
+            build, node.x, node.dim(), build.constant(node.integer("index"))
+        ),
+        ("unbind", "unbind_copy"): lambda node, build: moving.unstack(
+            build, node.x, node.dim(default=0), most=MAX_ELEMENTS
+        ),
+        "stack": lambda node, build: moving.stack(build, node.list("tensors"), node.integer("dim", 0)),
+        "embedding": lambda node, build: build(program.Take(dim=0), node.tensor("weight"), node.tensor("indices")),
+        "flip": lambda node, build: moving.flipped(build, node.x, node.dims("dims")),
+        ("squeeze", "squeeze_copy"): lambda node, build: moving.narrowed(
+            build, node.x, [d for d in node.dims() if d < node.rank and node.shape[d] == 1]
+        ),
+        ("unsqueeze", "unsqueeze_copy"): lambda node, build: moving.widened(
+            build, node.x, [node.dim(rank=node.rank + 1)]
+        ),
+        ("permute", "permute_copy"): lambda node, build: moving.permuted(
+            build, node.x, [whole_number("dims", d) for d in node.sizes("dims")]
+        ),
+        ("zeros", "ones", "full", "empty", "rand", "randn", "randint"): lambda node, build: _filled(
+            node, build, node.sizes("size")
+        ),
+        ("new_zeros", "new_ones", "new_full", "new_empty"): lambda node, build: _filled(
+            node, build, node.sizes("size")
+        ),
+        "sym_size": lambda node, build: node.shape[node.dim()],
+        ("sym_numel", "numel"): lambda node, build: product(node.shape),
+    }
+)

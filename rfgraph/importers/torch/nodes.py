@@ -6,12 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling.arguments import axis_of, per_axis, whole_number
-from rfgraph.importers.spelling.handlers import Handlers, UnspelledError
-from rfgraph.importers.spelling.node import Named
+from rfgraph.importers.program import Builder, Dim, Expression, Value
+from rfgraph.importers.spelling import Handlers, Named, UnspelledError, axis_of, per_axis, whole_number
 
 Made: TypeAlias = "Value | Dim | Sequence[Value | Dim]"
 

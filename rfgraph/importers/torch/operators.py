@@ -10,16 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Expression, Shape, product
-from rfgraph.importers.program.numbers import UNSEEN
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.program.shapes import broadcast
-from rfgraph.importers.spelling import operations, products, vocabulary
-from rfgraph.importers.spelling.arguments import shape_of
+from rfgraph.importers.program import UNSEEN, Builder, Expression, Shape, Value, broadcast, product
+from rfgraph.importers.spelling import UnspelledError, moving, operations, products, shape_of, vocabulary
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
-from rfgraph.importers.spelling.handlers import UnspelledError
-from rfgraph.importers.spelling.operations import band, tensor_of, with_bias
+from rfgraph.importers.spelling.moving import band
+from rfgraph.importers.spelling.operations import tensor_of, with_bias
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
 # Functions of one element. Names that carry no meaning for space are their own.
@@ -102,27 +97,23 @@ EXACT = frozenset({"add", "sub", "mul", "mod", "max", "min", "equal", "less", "l
 
 def _of_numbers(node: Node, build: Builder) -> Made:
     """A function of small constants, evaluated if it is one of integers; other numbers are operands too here."""
+    function, arguments = SEVERAL[node.op], node.arguments
+    known = all(
+        isinstance(value, (Value, int, Expression)) and not isinstance(value, bool) for value in arguments.values()
+    )
     operands: list[Value] = []
-    for name, value in node.arguments.items():
-        if isinstance(value, bool) or not isinstance(value, (Value, int, Expression)):
-            operands = []
-            break
-        if name in ("self", "other", "input", "condition", "0", "1", "2"):
-            operands.append(value if isinstance(value, Value) else build.constant(value))
-    function = SEVERAL[node.op]
-    named = {"self", "other", "input", "condition", "0", "1", "2"} >= set(node.arguments)
-    integers = all(value.data is not None and value.data.integer for value in operands)
-    if operands and named and integers and (function in EXACT or node.op == "ne" or node.op == "floor_divide"):
-        if node.op == "rsub":
-            operands.reverse()
-        if node.op == "floor_divide":
-            exact = [build(program.Pointwise(function="to_float"), value) for value in operands]
-            floored = build(program.Pointwise(function="floor"), build(program.Pointwise(function="div"), *exact))
-            return build(program.Pointwise(function="to_integer"), floored)
-        if node.op == "ne":
-            return build(program.Pointwise(function="not"), build(program.Pointwise(function="equal"), *operands))
-        return build(program.Pointwise(function=function), *operands)
-    return _of_constants(node, build)
+    if known and set(arguments) <= OPERANDS - {"exponent"}:
+        operands = [value if isinstance(value, Value) else build.constant(value) for value in arguments.values()]
+    integers = operands and all(value.data is not None and value.data.integer for value in operands)
+    if not integers or (function not in EXACT and node.op not in ("ne", "floor_divide")):
+        return _of_constants(node, build)
+    if node.op == "rsub":
+        operands.reverse()
+    if node.op == "floor_divide":
+        return operations.floor_divided(build, *operands, whole=True)
+    if node.op == "ne":
+        return build(program.Pointwise(function="not"), build(program.Pointwise(function="equal"), *operands))
+    return build(program.Pointwise(function=function), *operands)
 
 
 @HANDLERS.handles("copy")
@@ -139,11 +130,6 @@ def _triangle(node: Node, build: Builder) -> Made:
     if not isinstance(k, int):
         return build(program.Pointwise(function="trilu"), node.x)
     return band(build, node.x, -k if node.op == "triu" else None, k if node.op == "tril" else None)
-
-
-@HANDLERS.handles("glu")
-def _glu(node: Node, build: Builder) -> Made:
-    return operations.gated(build, node.x, node.dim(default=-1))
 
 
 # Reductions and mixtures.
@@ -166,18 +152,7 @@ def _reduce(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax")
 def _softmax(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="softmax", dims=(node.dim(),)), node.x)
-
-
-@HANDLERS.handles("cumsum", "cumprod", "logcumsumexp")
-def _cumulative(node: Node, build: Builder) -> Made:
-    return build(program.Mix(function="cumsum", dims=(node.dim(),), direction="forward"), node.x)
-
-
-@HANDLERS.handles("cummax", "cummin")
-def _cumulative_pair(node: Node, build: Builder) -> Made:
-    values = build(program.Mix(function="cumsum", dims=(node.dim(),), direction="forward"), node.x)
-    return [values, values]
+    return operations.mixed(build, "softmax", node.x, node.dim())
 
 
 @HANDLERS.handles("sort", "argsort", "msort")
@@ -188,15 +163,8 @@ def _sort(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("kthvalue", "mode")
 def _one_of_them(node: Node, build: Builder) -> Made:
-    reduce = program.Reduce(function="at", dims=(node.dim(default=-1),), keepdims=bool(node.get("keepdim", False)))
-    values = build(reduce, node.x)
-    return [values, values]
-
-
-@HANDLERS.handles("topk")
-def _top_k(node: Node, build: Builder) -> Made:
-    values = operations.largest(build, node.x, node.dim(default=-1), node.size("k"))
-    return [values, values]
+    keepdims = bool(node.get("keepdim", False))
+    return [operations.reduced(build, "at", node.x, [node.dim(default=-1)], keepdims=keepdims)] * 2
 
 
 @HANDLERS.handles(
@@ -218,15 +186,12 @@ def _layer_norm(node: Node, build: Builder) -> Made:
     count = len(node.sizes("normalized_shape"))
     if not 0 < count <= node.rank:
         raise ValueError(f"it normalises {count} of {node.rank} dimensions")
-    dims = tuple(range(node.rank - count, node.rank))
-    output = build(program.Mix(function="layer_norm", dims=dims), node.x)
-    return [output]
+    return [operations.mixed(build, "layer_norm", node.x, *range(node.rank - count, node.rank))]
 
 
 @HANDLERS.handles("group_norm", "native_group_norm")
 def _group_norm(node: Node, build: Builder) -> Made:
-    output = build(program.Mix(function="group_norm", dims=tuple(range(2, node.rank))), node.x)
-    return [output]
+    return [operations.mixed(build, "group_norm", node.x, *range(2, node.rank))]
 
 
 @HANDLERS.handles("instance_norm")
@@ -273,7 +238,7 @@ def _cell(node: Node, build: Builder) -> Made:
     if node.op.startswith("rnn"):
         return build(program.Pointwise(function="tanh"), gates)
     one, other = (
-        operations.cut(build, gates, 1, at, at + hidden, part=part) for at, part in ((0, "forget"), (hidden, "output"))
+        moving.cut(build, gates, 1, at, at + hidden, part=part) for at, part in ((0, "forget"), (hidden, "output"))
     )
     state = build(program.Pointwise(function="add"), one, states[-1], part="state")
     output = build(program.Pointwise(function="mul"), other, state)
@@ -296,28 +261,16 @@ def _linear(node: Node, build: Builder) -> Made:
 @HANDLERS.handles("matmul", "mm", "bmm", "mv", "dot")
 def _matmul(node: Node, build: Builder) -> Made:
     a, b = node.tensors()[:2]
-    return build(products.matmul(len(shape_of(a)), len(shape_of(b))), a, b)
+    return products.product(build, a, b)
 
 
 @HANDLERS.handles("addmm", "baddbmm", "addmv")
 def _addmm(node: Node, build: Builder) -> Made:
     bias, a, b = node.tensors()[:3]
-    product = build(products.matmul(len(shape_of(a)), len(shape_of(b))), a, b)
+    product = products.product(build, a, b)
     if a.constant or b.constant or bias.learned:
         return with_bias(build, product, bias)
     return build(program.Pointwise(function="add"), product, bias, part="bias")  # of two tensors: it may be a mask
-
-
-@HANDLERS.handles("outer")
-def _outer(node: Node, build: Builder) -> Made:
-    return build(program.Contract(operands=(("i",), ("j",)), output=("i", "j")), *node.tensors()[:2])
-
-
-@HANDLERS.handles("einsum")
-def _einsum(node: Node, build: Builder) -> Made:
-    tensors = node.list("tensors")
-    ranks = [len(shape_of(tensor)) for tensor in tensors]
-    return build(products.einsum(str(node.get("equation", "")), ranks), *tensors)
 
 
 ATTENTIONS = (
@@ -346,6 +299,21 @@ def _attention(node: Node, build: Builder) -> Made:
     return attended if node.op == ATTENTIONS[0] else [attended]
 
 
+# Ops that one expression spells.
+
+HANDLERS.spells(
+    {
+        "glu": lambda node, build: operations.gated(build, node.x, node.dim(default=-1)),
+        ("cumsum", "cumprod", "logcumsumexp"): lambda node, build: operations.cumulated(build, node.x, node.dim()),
+        ("cummax", "cummin"): lambda node, build: [operations.cumulated(build, node.x, node.dim())] * 2,
+        "topk": lambda node, build: operations.largest(build, node.x, node.dim(default=-1), node.size("k")),
+        "outer": lambda node, build: build(
+            program.Contract(operands=(("i",), ("j",)), output=("i", "j")), *node.tensors()[:2]
+        ),
+        "einsum": lambda node, build: products.summed(build, node.get("equation", ""), node.list("tensors")),
+    }
+)
+
 # What reads all of its input, or is not followed, and why.
 
 
@@ -361,8 +329,6 @@ def _roi(node: Node, build: Builder) -> Made:
     return build(program.Whole(shape=None if node.op.endswith("ps_roi_align") else shape), *node.tensors())
 
 
-NOT_FOLLOWED = {
-    "as_strided": "it reads memory, not dimensions",
-}
-
-HANDLERS.refuses(NOT_FOLLOWED)
+NOT_FOLLOWED = HANDLERS.refuses({
+    "it reads memory, not dimensions": "as_strided",
+})  # fmt: skip

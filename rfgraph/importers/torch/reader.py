@@ -19,11 +19,9 @@ from rfgraph.frozen import dataclass
 from rfgraph.importers import program
 from rfgraph.importers.lowering.layout import Axes
 from rfgraph.importers.lowering.lower import lower_for
-from rfgraph.importers.program.dimensions import Shape, names_of, symbol
-from rfgraph.importers.program.numbers import UNSEEN
-from rfgraph.importers.program.primitives import NOTHING, Instruction, Program, Value
-from rfgraph.importers.program.shapes import text
+from rfgraph.importers.program import NOTHING, UNSEEN, Instruction, Program, Shape, Value, names_of, symbol, text
 from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.spelling.node import fits
 from rfgraph.importers.spelling.operations import either
 from rfgraph.importers.spelling.reader import Reader as Base
 from rfgraph.importers.torch import matrices, moves, operators, patches, signals, windows  # noqa: F401  handlers
@@ -202,7 +200,7 @@ class Reader(Base):
                 shape, name, None if name in self._overwritten else self.exported.numbers.get(name)
             )
         value = self.build.constant(contents, name=name)
-        if shape is not None and not _fits(value.shape or (), shape):
+        if shape is not None and not fits(value.shape or (), shape):
             raise self.fail(f"constant {name!r} has shape {text(value.shape)}, but {text(shape)} is stated")
         return value
 
@@ -322,7 +320,7 @@ class Reader(Base):
             if self.shapes or not name or not isinstance(value, Value) or value.shape is None:
                 continue
             stated = self.stated(name)
-            if stated is not None and not _fits(value.shape, stated):
+            if stated is not None and not fits(value.shape, stated):
                 raise UnspelledError(f"its shape should be {text(stated)}, which does not follow: {text(value.shape)}")
         return outputs
 
@@ -445,12 +443,6 @@ def _flat(values: Sequence[Any]) -> Iterator[Any]:
             yield from _flat(value)
         else:
             yield value
-
-
-def _fits(shape: Shape, stated: Shape) -> bool:
-    """Whether two shapes may be the same: sizes that are not numbers are not compared."""
-    pairs = zip(shape, stated, strict=False)
-    return len(shape) == len(stated) and all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
 
 
 def _names(graph: Graph, data: set[str]) -> list[str]:

@@ -21,8 +21,8 @@ from zipfile import ZipFile
 import numpy as np
 
 from rfgraph.errors import ModelFileError
+from rfgraph.importers import archive
 from rfgraph.importers.program.folding import MAX_ELEMENTS
-from rfgraph.importers.spelling import archive
 from rfgraph.importers.spelling.stack import user_line
 from rfgraph.importers.torch.reader import Exported, Graph, Ref, Step, titles_of
 
@@ -45,11 +45,6 @@ MAX_CONSTANTS = 4096
 
 def read(path: str | os.PathLike[str]) -> Exported:
     """Return the graph of a ``.pt2`` file.
-
-    Parameters
-    ----------
-    path
-        The file.
 
     Raises
     ------

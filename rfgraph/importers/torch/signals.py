@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim, Expression, product
-from rfgraph.importers.program.primitives import Value
-from rfgraph.importers.spelling.arguments import shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import Builder, Dim, Expression, Value, product
+from rfgraph.importers.spelling import UnspelledError, shape_of, whole_number
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
 KINDS = ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")

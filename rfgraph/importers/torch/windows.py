@@ -8,14 +8,8 @@ from math import floor, isfinite
 from typing import Any
 
 from rfgraph.importers import program
-from rfgraph.importers.program.builder import Builder
-from rfgraph.importers.program.dimensions import Dim
-from rfgraph.importers.program.exact import simplest
-from rfgraph.importers.program.primitives import CUBIC
-from rfgraph.importers.program.shapes import text
-from rfgraph.importers.spelling import operations
-from rfgraph.importers.spelling.arguments import shape_of, whole_number
-from rfgraph.importers.spelling.handlers import UnspelledError
+from rfgraph.importers.program import CUBIC, Builder, Dim, simplest, text
+from rfgraph.importers.spelling import UnspelledError, moving, operations, shape_of, whole_number
 from rfgraph.importers.spelling.operations import KEYS, weighted
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 
@@ -186,4 +180,4 @@ def _pixel_shuffle(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("channel_shuffle")
 def _channel_shuffle(node: Node, build: Builder) -> Made:
-    return operations.shuffled(build, node.x, 1, node.integer("groups"))
+    return moving.shuffled(build, node.x, 1, node.integer("groups"))
