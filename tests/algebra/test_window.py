@@ -380,7 +380,7 @@ def test_holes_inside_a_solid_window_are_filled():
 
 @st.composite
 def read_sets(draw, stride=None):
-    """Draw a window, and the positions that its outputs read: evenly apart, all of an interval, or some of one."""
+    """Draw a window, and the positions that its outputs read: evenly apart, or some of those that it bounds."""
     if stride is None:
         period, step = draw(st.integers(1, 3)), draw(st.integers(1, 5))
     else:
@@ -388,17 +388,17 @@ def read_sets(draw, stride=None):
     apart = draw(st.sampled_from([0, 1, 1, 2, 3]))
     phases = []
     for _ in range(period):
-        first = draw(st.integers(-4, 6))
-        if apart:
-            phases.append({first + apart * tap for tap in range(draw(st.integers(0, 4)))})
-        else:
-            phases.append(draw(st.sets(st.integers(first, first + 4), max_size=4)))
-    intervals = tuple((min(phase), max(phase)) if phase else None for phase in phases)
-    holes = any(len(phase) != max(phase) - min(phase) + 1 for phase in phases if phase)
+        first, count = draw(st.integers(0, 4)), draw(st.integers(0, 3))
+        some = st.sets(st.integers(first, first + 4), max_size=4)
+        phases.append(draw(some) if not apart else {first + apart * tap for tap in range(count)})
     if not any(phases):
         return EMPTY, lambda y: set()
-    spacing = apart if holes else 1
-    window = Window.periodic(intervals, step, holes=holes, spacing=spacing)
+    holes = any(len(phase) != max(phase) - min(phase) + 1 for phase in phases if phase)
+    intervals = tuple((min(phase), max(phase)) if phase else None for phase in phases)
+    window = Window.periodic(intervals, step, holes=holes, spacing=apart if holes else 1)
+    if draw(st.integers(0, 3)) == 0:
+        window = window.at_most("a test")
+        phases = [draw(st.sets(st.sampled_from(sorted(phase)))) if phase else phase for phase in phases]
     return window, lambda y: {position + y // period * step for position in phases[y % period]}
 
 
@@ -423,3 +423,20 @@ def test_what_windows_say_of_the_positions_that_are_read_through_both_is_true(ou
 def test_what_a_hull_says_of_the_positions_that_are_read_beside_each_other_is_true(stride, data):
     (one, left), (other, right) = data.draw(read_sets(stride=stride)), data.draw(read_sets(stride=stride))
     check_read(one.hull(other), lambda y: left(y) | right(y), range(-4, 9))
+
+
+@pytest.mark.parametrize(("gap", "holes"), [(-1, False), (0, False), (1, True), (2, True)])
+def test_windows_side_by_side_leave_a_hole_if_a_position_lies_between_them(gap, holes):
+    one, other = Window(2), Window(3, padding=-2 - gap)
+    assert one.hull(other) == other.hull(one) == Window(5 + gap)
+    assert one.hull(other).holes == other.hull(one).holes == holes
+
+
+def test_the_hull_of_bounds_tells_the_first_reason_and_that_of_a_bound_inside_what_is_read_none():
+    wide, one, other = Window(5, padding=1), Window(3).at_most("one"), Window(3, padding=1).at_most("other")
+    assert [(a.hull(b).exact, a.hull(b).why) for a, b in ((wide, one), (one, wide))] == [(True, "")] * 2
+    assert [(a.hull(b).exact, a.hull(b).why) for a, b in ((one, other), (other, one))] == [
+        (False, "one"),
+        (False, "other"),
+    ]
+    assert (Window(2).hull(one).exact, Window(2).hull(one).why, one.hull(one).exact) == (False, "one", False)

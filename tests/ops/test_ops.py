@@ -492,3 +492,47 @@ def test_a_resize_to_the_size_of_another_map_knows_its_window_with_both_sizes():
     for sizes in ((None, 9), (4, None), (None, None)):
         why = "it resizes to the size of another map, which depends on the input size; give one"
         assert (op.window(0, sizes).why, op.size(sizes)) == (why, sizes[1])
+
+
+@pytest.mark.parametrize(
+    ("mode", "scale", "antialias", "holes"),
+    [
+        ("cubic", 2, False, False), ("cubic", "1/2", False, False), ("cubic", "1/2", True, True),
+        ("linear", "1/2", True, False), ("linear", 2, True, False), ("cubic", 2, True, False),
+        ("nearest", "1/2", False, False),
+    ],
+)  # fmt: skip
+def test_a_stretched_kernel_leaves_holes_where_its_weights_are_zero(mode, scale, antialias, holes):
+    more = {"antialias": True} if antialias else {}
+    parsed = kind_of("resize").parse({"scale": scale, "mode": mode, **more}, 0, 1)
+    assert parsed.window(0, (16,)).holes == parsed.window(0, (None,)).holes == holes
+
+
+@pytest.mark.parametrize(("start", "stop"), [(2, 5), (None, 3), (1, None), (-3, None), (-4, -1), (0, -2), (-5, 2)])
+def test_a_slice_of_what_has_to_be_there_refuses_maps_that_end_before(start, stop):
+    attributes = {"start": start, "stop": stop}
+    some, whole = (kind_of("slice").parse({**attributes, "whole": flag}, 0, 1) for flag in (False, True))
+    for size in range(1, 9):
+        if size < max(stop or 0, -(start or 0)):
+            with pytest.raises(SizeError, match=f"takes more than the {size} positions there are"):
+                whole.size((size,))
+        else:
+            assert whole.size((size,)) == some.size((size,)) == len(range(size)[start:stop])
+
+
+@pytest.mark.parametrize(
+    ("share", "before"), [("floor", (2, -3)), ("ceil", (3, -2)), ("all", (5, -5)), ("none", (0, 0))]
+)
+def test_a_pad_to_the_size_of_another_map_puts_its_share_before(share, before):
+    net = Network(axes=1)
+    x = net.input("x")
+    net.node("pad", "fit", net.conv("few", x, kernel=1, stride=2), x, like=1, before=share)
+    compiled = compile_graph(net.graph)
+    op = compiled.layers.ops[compiled.layers.id_of("fit")][0]
+    for sizes, amount in zip(((4, 9), (9, 4)), before, strict=True):
+        assert (op.size(sizes), op.window(0, sizes), op.window(1, sizes)) == (sizes[1], Window(1, 1, amount), EMPTY)
+    for sizes in ((None, 9), (4, None)):
+        assert op.window(0, sizes).why.startswith("it pads to the size of another map, which depends on the input size")
+    for more in ({"padding": 1}, {"mode": "edge"}):
+        with pytest.raises(AttributeValueError, match="takes no padding, and adds zeros"):
+            kind_of("pad").parse({"like": 1, **more}, 0, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rfgraph import Window
@@ -43,6 +43,7 @@ def fields(draw, period, step):
     return windows, by_residue(windows, period, step)
 
 
+@settings(max_examples=80)
 @given(st.data())
 def test_what_reads_windows_by_residue_reads_each_of_them(data):
     draw = data.draw
@@ -66,6 +67,7 @@ def test_what_reads_windows_by_residue_reads_each_of_them(data):
         assert told.holes or not expected.holes
 
 
+@settings(max_examples=80)
 @given(st.data())
 def test_hulls_by_residue_are_those_of_each_residue(data):
     draw = data.draw

@@ -460,3 +460,39 @@ def test_where_a_pass_from_an_output_fails_the_node_to_blame_is_named():
     assert trace["fork"].why == "node 'fork' (conv), axis t: paths of strides 1 and 2 drift apart"
     assert trace["x"].why == trace["fork"].why
     assert trace["half"].status == trace["whole"].status == "exact"
+
+
+@st.composite
+def blocks_of(draw):
+    """Draw what reads a map in blocks of any sizes, or nearly so, and what reads it position by position."""
+    groups = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    total, intervals = sum(groups), []
+    for i, size in enumerate(groups):
+        first = sum(groups[:i])
+        last = first + size - 1 + (1 if draw(st.integers(0, 5)) == 0 else 0)
+        intervals += [(first, last)] * size
+    if draw(st.integers(0, 5)) == 0:
+        intervals[draw(st.integers(0, total - 1))] = None
+    single = st.sampled_from([Window(1), Window(1), Window(2), Window(1, 1, 1)])
+    holes = [None if draw(st.integers(0, 4)) == 0 else (i, i) for i in range(total)]
+    narrow = draw(st.one_of(single, st.just(Window.periodic(tuple(holes), total))))
+    return Window.periodic(tuple(intervals), total), narrow
+
+
+@given(blocks_of())
+def test_blocks_are_read_where_their_outputs_together_read_just_them(drawn):
+    wide, narrow = drawn
+    if not (wide.is_local and narrow.is_local) or wide.stride != narrow.stride:
+        assert not reads_blocks_of(wide, narrow)
+        return
+    outputs = range(-12, 24)
+    runs = [[*run] for _, run in itertools.groupby(outputs, wide.interval)][1:-1]  # those at the ends are cut
+    several = False
+    for run in runs:
+        read = [narrow.interval(y) for y in run if narrow.interval(y) is not None]
+        hull = (min(first for first, _ in read), max(last for _, last in read)) if read else None
+        if hull is None or hull != wide.interval(run[0]):
+            assert not reads_blocks_of(wide, narrow)
+            return
+        several = several or len(run) > 1
+    assert reads_blocks_of(wide, narrow) == several

@@ -25,6 +25,7 @@ from rfgraph.importers.lowering import moves as rules_moves
 from rfgraph.importers.lowering import windows as rules_windows  # noqa: F401  they register with ``place``
 from rfgraph.importers.lowering.counts import Counts, held
 from rfgraph.importers.lowering.invariants import checked, settle
+from rfgraph.importers.lowering.later import mixed_later
 from rfgraph.importers.lowering.layout import Axes, Layout, Probe
 from rfgraph.importers.lowering.least import Least, along_axes, least_sizes, too_short
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
@@ -197,6 +198,7 @@ def place_all(
     maps.tells_learned = program.tells_learned
     maps.tells_fixed = program.tells_learned and program.learned is not None
     maps.sided = one_sided(program) if maps.probe is None else {}
+    maps.mixed_later = mixed_later(program)
     placed = _inputs(program, layout, maps, counts, least)
     values = {value.name: value for value in program.inputs}
     moves, recipes = Moves(program, layout.views), Recipes(maps, counts)

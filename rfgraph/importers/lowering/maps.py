@@ -133,6 +133,8 @@ class LoweringBuilder:
         self.zeros = Zeros()
         #: Steps of products whose rows read columns on one side of them alone, by name.
         self.sided: dict[str, Sided] = {}
+        #: The dimensions of tensors that are mixed later on, by name.
+        self.mixed_later: Mapping[str, frozenset[int]] = {}
         #: Whether the step at hand has looked at numbers of constants.
         self.looked = False
         self.probe = probe
