@@ -749,6 +749,19 @@ def test_an_axis_in_the_channels_as_a_whole_is_read_as_a_whole(first, before):
     assert report.region(last, (0, 2)).box == ((0, 1), (1, 3))
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["before the channels", "behind the channels"])
+def test_what_slides_over_an_axis_that_is_in_the_channels_reads_it_as_a_whole(first):
+    """A resize of the one row that is left of two: it has two again, each of which reads both."""
+    net = Net((1, 3, 2, 6))
+    x = net.conv(net.x, kernel=(1, 3), padding=(0, 1), channels=3)
+    x = net.reshape(net.transpose(x, 0, 2, 1, 3) if first else x, 1, 6, 1, 6)
+    program = net.program(net(p.Resize(dims=(2, 3), sizes=(2, 12), scales=(2, 2), mode="nearest"), x))
+    report = rfgraph.analyze(lower(program))
+    last = list(lower(program))[-1]
+    assert report[last].map_size == (2, 12)
+    assert report.region(last, (1, 4)).box == ((0, 1), (1, 3))
+
+
 def test_of_two_axes_that_may_be_in_the_channels_it_is_not_told_which():
     """Height or width: a window slides over the other one, where it does not stand in the image, and over nothing."""
     net = Net((1, 1, 5, 6))

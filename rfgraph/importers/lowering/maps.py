@@ -429,6 +429,11 @@ class LoweringBuilder:
             return None
         bare = [d for d in dims if d not in leads]
         gone = [axis for axis in range(self.axes) if axis not in leads.values()]
+        among = {d for axis in gone for d, part in view.places(axis) if part.size != 1}
+        whole = among and len(dims) == self.axes and among.isdisjoint((0, *dims))
+        if whole and all(view.dims[d].size == 1 for d in bare):  # axes that lie among the channels, all of each
+            read = self.collapse(p, among, p.label or f"{p.node}/flatten", "flatten")
+            return self.on_axes(replace(read, folded=True), dims, rank, sliding)
         alive = any(view.extent(axis) != 1 for axis in view.axes)
         lost = alive and any(view.dims[d].size != 1 for d in bare if d in sliding) and p.full & set(gone)
         if len(dims) == self.axes and all(view.extent(axis) == 1 for axis in gone) and not lost:
