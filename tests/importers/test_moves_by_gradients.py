@@ -83,6 +83,10 @@ class Written(torch.nn.Module):
                 return x.permute(op.permutation)
             case p.Unsqueeze():
                 return x.unsqueeze(op.dims[0])
+            case p.Squeeze():
+                return x.squeeze(op.dims[0])
+            case p.Expand():
+                return x.expand(op.shape)
             case p.Roll():
                 return torch.roll(x, op.shift, op.dim)
             case p.Slice(steps=(-1,)):
