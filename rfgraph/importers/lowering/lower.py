@@ -247,8 +247,9 @@ def place_all(
     ends = [value.name for value in program.outputs if value.name in placed]
     if not ends:
         raise ModelFileError(f"{program.name}: none of its outputs depends on an input")
+    usual = layout.begins
     for end in ends:
-        placed[end] = maps.as_map(placed[end], fold=True)
+        placed[end] = maps.as_output(placed[end], usual)
     return placed
 
 
@@ -288,7 +289,9 @@ def _by_number(
     maps.take_back()
     taken = take(maps, step, replace(base, view=view), reading)
     with_batch = None if taken.view is None else moves.with_batch(taken.view, step.output.shape)
-    return maps.unknown(step, operands, NO_BATCH) if with_batch is None else replace(taken, view=with_batch)
+    if with_batch is None:
+        return maps.unknown(step, operands, NO_BATCH)
+    return replace(taken, view=with_batch if output.view is None else with_batch.with_ones_of(output.view))
 
 
 def _stacks(step: Instruction, reading: Reading) -> bool:
