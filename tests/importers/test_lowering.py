@@ -1058,6 +1058,21 @@ def test_an_element_that_may_not_be_there_leaves_the_sizes_open():
     assert "it takes element 3 along a dimension of size 3" in {data.get("why") for _, data in graph.nodes(data=True)}
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_of_rows_that_no_one_counts_no_one_knows_where_those_beside_them_lie(first):
+    """As states that a stream keeps, of an open length, put before or behind its new samples."""
+    net = Net((1, 2, symbol("T")))
+    states = net.build.weight((1, 2, symbol("S")))
+    x = net.conv(net.x, channels=2, dims=(2,))
+    y = net(p.Concat(dim=2), *((states, x) if first else (x, states)))
+    graph = lower(net.program(y))
+    report = rfgraph.analyze(graph, 9)
+    (end,) = report.outputs
+    assert report[end].map_size == (None,)
+    assert report[end].status == ("unknown" if first else "bound")
+    assert report.input_sizes[0] is not None  # whatever stands beside it, it takes them all
+
+
 def test_a_size_cut_into_blocks_has_to_be_a_multiple_of_them():
     def claims(first, *cut):
         net = Net((1, 2, symbol("H"), symbol("W")))
@@ -1361,3 +1376,40 @@ def test_numbers_that_several_things_are_asked_of_are_read_once():
     for _ in range(2):  # they are too many, which is said each time
         assert zeros.missing(four, (0,), fixed=False).size == 0
     assert zeros.left == 5 - 3
+
+
+# Queries that are fewer than the keys.
+
+
+def fewer(net, tokens, how):
+    if how == "cropped":
+        return net.slice(tokens, 1, 6, 18)
+    if how == "strided":
+        return net.slice(tokens, 1, None, None, 2)
+    rows = net.reshape(tokens, 1, 4, 6, 4)  # every second row of the map
+    return net.reshape(net.slice(rows, 1, None, None, 2), 1, 12, 4)
+
+
+@pytest.mark.parametrize("keys_first", [False, True], ids=["queries first", "keys first"])
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+@pytest.mark.parametrize("how", ["cropped", "strided", "every second row"])
+def test_queries_fewer_than_keys_keep_their_own_positions(how, masked, keys_first):
+    net = Net((1, 2, 4, 6) if how == "every second row" else (1, 2, 24))
+    spatial = (2, 3) if how == "every second row" else (2,)
+    x = net.conv(net.x, kernel=1, padding=0, dims=spatial)
+    tokens = net.transpose(net.reshape(x, 1, 4, 24), 0, 2, 1)
+    queries = fewer(net, tokens, how)
+    scores = net.matmul(queries, net.transpose(tokens, 0, 2, 1))
+    if keys_first:
+        scores = net.transpose(net.matmul(tokens, net.transpose(queries, 0, 2, 1)), 0, 2, 1)
+    scores = net.mul(scores, net.weight(1, 1, 1))
+    if masked:
+        scores = net.add(scores, net.weight(1, 1, 24))
+    out = net.matmul(net.mix(scores, 2), tokens)
+    graph = lower(net.program(out))
+    report = rfgraph.analyze(graph)
+    assert report.outputs == (list(graph)[-1],)
+    layer = report[report.outputs[0]]
+    assert layer.map_size == {"every second row": (2, 6)}.get(how, (12,))
+    assert all(layer.is_global)
+    assert report.region(layer.name, (1,) * len(spatial)).box == tuple((0, size - 1) for size in net.x.shape[2:])

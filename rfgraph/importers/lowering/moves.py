@@ -595,6 +595,15 @@ def _with_rows(maps: LoweringBuilder, step: Instruction, operands: Operands, p: 
     if axis is not None and isinstance(before, int) and isinstance(after, int):
         node = maps.node("pad", step, [p], padding=maps.per_axis({axis: [before, after]}, [0, 0]))
         return p.moved(node, view.replaced(d, along(axis, dim.size + before + after)))
+    if axis is not None:  # rows of which no one knows how many they are, as the states of a stream
+        parts = []
+        for i, size in enumerate(sizes):
+            if i != place_ and size != 0:
+                known = maps.per_axis({axis: size if isinstance(size, int) else None}, None)
+                parts.append(replace(p, node=maps.emit("constant", f"{step.name}/{i}", [], size=known)))
+            elif i == place_:
+                parts.append(p)
+        return p.moved(maps.node("concat", step, parts, axis=axis), view.replaced(d, along(axis, sum(sizes))))
     node = maps.node("identity", step, [p])
     return p.moved(node, view.replaced(d, Dimension(dim.parts, dim.before + before, dim.after + after)))
 
