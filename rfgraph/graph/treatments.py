@@ -163,8 +163,18 @@ def chosen(nodes: Iterable[tuple[Hashable, Mapping[str, Any]]], treat: Treat) ->
                 idle.pop(pattern, None)
                 treatments.setdefault(node, Treatment(node, how, pattern))
     for pattern, why in idle.items():
-        raise UnknownNodeError(f"treat pattern {pattern!r} {why}{near(pattern, names)}")
+        raise UnknownNodeError(f"treat pattern {pattern!r} {why}{_within(pattern, names) or near(pattern, names)}")
     return treatments
+
+
+def _within(pattern: str, names: Iterable[str]) -> str:
+    """Return a pattern that fits names, or modules that they lie in, of which ``pattern`` is but a part."""
+    wider = f"*{pattern}*"
+    ways = dict.fromkeys(way for name in names for way in (*modules(name), name) if fnmatchcase(way, wider))
+    if not ways:
+        return ""
+    others = f" and {len(ways) - 1} more" if len(ways) > 1 else ""
+    return f"; {wider!r} fits {next(iter(ways))!r}{others}"
 
 
 def treated(ops: tuple[Op, ...], how: str) -> tuple[Op, ...]:

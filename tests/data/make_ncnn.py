@@ -136,6 +136,19 @@ CASES = {
     "mat_mul_turned": (
         ["Permute p 1 1 in0 a 0=3", "MemoryData m 0 1 k 0=4 1=3", "MatMul o 2 1 a k b 0=1", "Permute q 1 1 b out 0=4"],
         IMAGE, [-12]),
+    "multi_head": (
+        ["Permute p 1 1 in0 a 0=1", "MultiHeadAttention m 1 1 a b 0=4 1=2 2=16 3=4 4=4", "Permute q 1 1 b out 0=1"],
+        SERIES, [16, -4, 16, -4, 16, -4, 16, -4]),
+    "multi_head_of_three": (
+        ["Permute p 1 1 in0 a 0=1", "Split s 1 3 a b c d", "Crop e 1 1 b f -23309=1,2 -23310=1,6 -23311=1,0",
+         "MultiHeadAttention m 3 1 f c d g 0=4 1=1 2=16 3=4 4=4", "Permute q 1 1 g out 0=1"],
+        SERIES, [16, -4, 16, -4, 16, -4, 16, -4]),
+    "unfold": (
+        ["Unfold u 1 1 in0 a 1=2 11=3 3=2 13=1 4=1 14=1 15=0 16=1", "Reshape r 1 1 a out 0=4 1=9 2=24"], IMAGE, []),
+    "fold": (
+        ["Unfold u 1 1 in0 a 1=2 11=3 3=1 13=2", "Fold f 1 1 a out 1=2 11=3 3=1 13=2 20=8 21=9"], IMAGE, []),
+    "fold_padded": (
+        ["Unfold u 1 1 in0 a 1=2 11=3 3=2 13=3 4=1", "Fold f 1 1 a out 1=2 11=3 3=2 13=3 4=1 20=8 21=9"], IMAGE, []),
     "attention": (["Split s 1 3 in0 a b c", "SDPA t 3 1 a b c out 5=0 6=0.1"], IMAGE, []),
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ import openvino as ov
 import torch
 from architectures import ARCHITECTURES
 from openvino import opset14 as ops
+from openvino import opset15
 from test_torch import MODULES
 
 HERE = Path(__file__).parent / "openvino"
@@ -164,6 +165,10 @@ CASES = {
     "space_to_batch": lambda x: ops.batch_to_space(
         conv(ops.space_to_batch(x, [1, 1, 2, 2], [0, 0, 2, 2], [0, 0, 3, 2]), (3, 3)),
         [1, 1, 2, 2], [0, 0, 0, 0], [0, 0, 1, 0]),
+    "patches_added": lambda x: opset15.col2im(
+        ops.reshape(ops.extract_image_patches(x, [3, 2], [3, 2], [1, 1], "valid"), [1, 24, -1], False),
+        np.array([7, 7]), np.array([3, 2]), [3, 2], [1, 1], [1, 0], [1, 1],
+    ),
     "patches": lambda x: ops.extract_image_patches(x, [3, 2], [2, 2], [1, 2], "same_upper"),
     "attention": lambda x: ops.reshape(ops.scaled_dot_product_attention(
         *[ops.reshape(x, [1, 4, 9, 8], False)] * 3, causal=True), [1, 4, 9, 8], False),

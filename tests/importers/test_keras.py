@@ -404,6 +404,7 @@ CASES = [
     Case("ops.Roll", lambda x: K.roll(x, 2, 3)),
     Case("ops.Roll", lambda x: K.roll(x, 1, 1), exact=False),
     Case("ops.Flip", lambda x: K.flip(x, 3)),
+    *[Case("ops.Rot90", lambda x, k=k: K.rot90(x, k, (1, 2)), out=(2, 1) if k % 2 else (1, 2)) for k in range(-1, 3)],
     Case("ops.BroadcastTo", lambda x: K.broadcast_to(x, (1, 6, 7, 4)), **ALONE),
     Case("ops.Tile", lambda x: K.tile(x, (1, 1, 2, 1))),
     Case("ops.Repeat", lambda x: K.repeat(x, 3, 1)),

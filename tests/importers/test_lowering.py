@@ -1376,3 +1376,40 @@ def test_numbers_that_several_things_are_asked_of_are_read_once():
     for _ in range(2):  # they are too many, which is said each time
         assert zeros.missing(four, (0,), fixed=False).size == 0
     assert zeros.left == 5 - 3
+
+
+# Queries that are fewer than the keys.
+
+
+def fewer(net, tokens, how):
+    if how == "cropped":
+        return net.slice(tokens, 1, 6, 18)
+    if how == "strided":
+        return net.slice(tokens, 1, None, None, 2)
+    rows = net.reshape(tokens, 1, 4, 6, 4)  # every second row of the map
+    return net.reshape(net.slice(rows, 1, None, None, 2), 1, 12, 4)
+
+
+@pytest.mark.parametrize("keys_first", [False, True], ids=["queries first", "keys first"])
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+@pytest.mark.parametrize("how", ["cropped", "strided", "every second row"])
+def test_queries_fewer_than_keys_keep_their_own_positions(how, masked, keys_first):
+    net = Net((1, 2, 4, 6) if how == "every second row" else (1, 2, 24))
+    spatial = (2, 3) if how == "every second row" else (2,)
+    x = net.conv(net.x, kernel=1, padding=0, dims=spatial)
+    tokens = net.transpose(net.reshape(x, 1, 4, 24), 0, 2, 1)
+    queries = fewer(net, tokens, how)
+    scores = net.matmul(queries, net.transpose(tokens, 0, 2, 1))
+    if keys_first:
+        scores = net.transpose(net.matmul(tokens, net.transpose(queries, 0, 2, 1)), 0, 2, 1)
+    scores = net.mul(scores, net.weight(1, 1, 1))
+    if masked:
+        scores = net.add(scores, net.weight(1, 1, 24))
+    out = net.matmul(net.mix(scores, 2), tokens)
+    graph = lower(net.program(out))
+    report = rfgraph.analyze(graph)
+    assert report.outputs == (list(graph)[-1],)
+    layer = report[report.outputs[0]]
+    assert layer.map_size == {"every second row": (2, 6)}.get(how, (12,))
+    assert all(layer.is_global)
+    assert report.region(layer.name, (1,) * len(spatial)).box == tuple((0, size - 1) for size in net.x.shape[2:])

@@ -493,7 +493,7 @@ def divisors(n):
 MOVES = (
     "reshape", "permute", "flip", "roll", "slice", "gather", "stack", "write", "windows", "shuffle", "frames", "pad",
     "beside", "beside", "channels", "relu", "sum", "uneven frames", "spread", "shifted windows", "unbound", "grouped",
-    "mixed", "scaled",
+    "mixed", "scaled", "repeat", "fold", "unfold", "elsewhere",
 )  # fmt: skip
 
 
@@ -561,6 +561,18 @@ def moved(draw, net, x):
         return net.transpose(x, 0, *draw(st.permutations(range(1, rank))))
     if kind == "flip":
         return slice_(net, x, d, step=-1)
+    if kind == "repeat":
+        shape = (*x.shape[:d], 2, *x.shape[d + 1 :])
+        return net(p.Expand(shape=shape), x) if n == 1 else net.concat(d, x, x)
+    if kind == "fold" and rank == 4:  # a whole axis into the channels, before them or after them
+        e, first = draw(st.sampled_from([2, 3])), draw(st.booleans())
+        x = net.transpose(x, 0, *((e, 1) if first else (1, e)), 5 - e)
+        shape = [x.shape[0], x.shape[1] * x.shape[2], x.shape[3]]
+        return net.reshape(x, *shape[:e], 1, *shape[e:])
+    if kind == "unfold" and rank == 4 and x.shape[2] == 1 and x.shape[1] % 2 == 0:
+        return net.reshape(x, x.shape[0], x.shape[1] // 2, 2, x.shape[3])
+    if kind == "elsewhere" and n == 1 and rank > 2:
+        return net(p.Unsqueeze(dims=(draw(st.integers(1, rank - 1)),)), net(p.Squeeze(dims=(d,)), x))
     if kind == "roll" and n > 1:
         return net(p.Roll(dim=d, shift=draw(st.integers(1, n - 1))), x)
     if kind == "slice" and n > 2:
@@ -644,7 +656,7 @@ def moved(draw, net, x):
 @st.composite
 def moving_programs(draw, elements=600):
     """Programs of moves between convolutions, of which the first may come before any window."""
-    net = Net((1, draw(st.integers(1, 4)), draw(st.integers(3, 6)), draw(st.integers(3, 6))))
+    net = Net((1, draw(st.integers(1, 4)), draw(st.integers(1, 6)), draw(st.integers(1, 6))))
     x = net.conv(net.x, channels=draw(st.sampled_from([2, 4]))) if draw(st.booleans()) else net.x
     for _ in range(draw(st.integers(1, 4))):
         for _ in range(draw(st.integers(1, 4))):
@@ -672,6 +684,81 @@ def test_random_moves_are_followed_or_unknown(program):
     except ModelFileError:
         return
     check_moves(program, found)
+    check_size(program)
+
+
+def check_size(program):
+    """Hold the map of an output against the dimensions that a window slid over: an axis has one position or all.
+
+    It has one where every feature reads the whole of it.
+    """
+    last = program.instructions[-1]
+    if not isinstance(last.primitive, p.Slide):
+        return
+    report = rfgraph.analyze(lower(program))
+    layer = report[next(iter(report.outputs))]
+    if layer.status == "unknown" or len(report.axes) != 2 or None in layer.map_size:
+        return
+    wide = [size for d, size in enumerate(last.output.shape) if d in last.primitive.dims]
+    told = zip(layer.map_size, layer.is_global, strict=True)
+    sizes = [[size] if not whole or size != 1 else wide for size, whole in told]
+    assert any(a in sizes[0] and b in sizes[1] for a, b in (wide, wide[::-1])), (layer.map_size, wide)
+
+
+def elsewhere(net, x, e):
+    return net(p.Unsqueeze(dims=(e,)), net(p.Squeeze(dims=(2,)), x))
+
+
+#: What is made of a map [1, 4, 1, 6], and the map that it is.
+OF_ONE_ROW = {
+    "expanded": (lambda net, x: net(p.Expand(shape=(1, 4, 3, 6)), x), (3, 6)),
+    "taken again and again": (lambda net, x: take(net, x, 2, [0, 0]), (2, 6)),
+    "beside itself": (lambda net, x: net.concat(2, x, x), (2, 6)),
+    "stacked": (lambda net, x: net.concat(2, *[elsewhere(net, x, 2)] * 3), (3, 6)),
+    "turned": (lambda net, x: slice_(net, net(p.Expand(shape=(1, 4, 2, 6)), x), 2, step=-1), (2, 6)),
+    "channels laid out": (lambda net, x: net.reshape(x, 1, 2, 2, 6), (2, 6)),
+    "channels in its place": (lambda net, x: elsewhere(net, x, 1), (4, 6)),
+    "behind the other axis": (lambda net, x: elsewhere(net, x, 3), (1, 6)),
+    "other axis in channels": (lambda net, x: net.reshape(net.transpose(x, 0, 1, 3, 2), 1, 24, 1, 1), (1, 1)),
+}
+
+
+@pytest.mark.parametrize("windowed", [True, False], ids=["then a window", "returned"])
+@pytest.mark.parametrize("kind", OF_ONE_ROW)
+def test_an_axis_of_one_position_is_followed(kind, windowed):
+    move, size = OF_ONE_ROW[kind]
+    net = Net((1, 3, 1, 6))
+    x = move(net, net.conv(net.x, kernel=(1, 3), padding=(0, 1), channels=4))
+    program = net.program(net.conv(x) if windowed else x)
+    check_moves(program, layout_of(program))
+    report = rfgraph.analyze(lower(program))
+    last = list(lower(program))[-1]
+    assert report[last].map_size == size
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before the channels", "behind the channels"])
+@pytest.mark.parametrize("before", [True, False], ids=["before any window", "behind a window"])
+def test_an_axis_in_the_channels_as_a_whole_is_read_as_a_whole(first, before):
+    net = Net((1, 3, 2, 6))
+    x = net.x if before else net.conv(net.x, kernel=(1, 3), padding=(0, 1), channels=3)
+    x = net.reshape(net.transpose(x, 0, 2, 1, 3) if first else x, 1, 6, 1, 6)
+    program = net.program(net.conv(x) if before else x)
+    report = rfgraph.analyze(lower(program))
+    last = list(lower(program))[-1]
+    assert report[last].map_size == (1, 6)
+    assert report.region(last, (0, 2)).box == ((0, 1), (1, 3))
+
+
+def test_of_two_axes_that_may_be_in_the_channels_it_is_not_told_which():
+    """Height or width: a window slides over the other one, where it does not stand in the image, and over nothing."""
+    net = Net((1, 1, 5, 6))
+    program = net.program(net.conv(net.reshape(net.transpose(net.x, 0, 1, 3, 2), 1, 6, 1, 5)))
+    report = rfgraph.analyze(lower(program))
+    assert report[list(lower(program))[-1]].status == "unknown"
+    net = Net((1, 1, 5, 6))
+    program = net.program(net.conv(net.reshape(net.transpose(net.x, 0, 1, 3, 2), 1, 6, 5, 1)))
+    report = rfgraph.analyze(lower(program))
+    assert report.region(list(lower(program))[-1], (2, 0)).box == ((1, 3), (0, 5))
 
 
 def test_a_slice_into_rows_that_are_no_positions_counts_them():

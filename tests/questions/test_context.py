@@ -245,6 +245,10 @@ def test_a_pattern_that_fits_nothing_names_what_is_near():
     net, _ = pooled()
     with pytest.raises(UnknownNodeError, match=r"treat pattern 'block/poll' fits no node and no op \(near: block/pool"):
         rfgraph.analyze(net, treat={"block/poll": "cut"})
+    with pytest.raises(UnknownNodeError, match=r"'pool' fits no node.* '\*pool\*' fits 'block/pool' and 1 more"):
+        rfgraph.analyze(net, treat={"pool": "cut"})
+    with pytest.raises(UnknownNodeError, match=r"'loc' fits no node and no op; '\*loc\*' fits 'block' and 2 more"):
+        rfgraph.analyze(net, treat={"loc": "cut"})
     with pytest.raises(UnknownNodeError, match=r"'blok/\*' fits no node"):
         rfgraph.trace(net, treat={"blok/*": "cut"})
 

@@ -464,6 +464,12 @@ def _roll(node: Node, build: Builder) -> Made:
     return moving.rolled(build, node.x, [whole_number("axis", axis) for axis in axes], shifts)
 
 
+@HANDLERS.handles("ops.Rot90")
+def _rot90(node: Node, build: Builder) -> Made:
+    a, b = (axis_of(axis, node.rank) for axis in node.integers("axes", 2))
+    return moving.rotated(build, node.x, a, b, node.integer("k", 1))
+
+
 @HANDLERS.handles("ops.BroadcastTo")
 def _broadcast_to(node: Node, build: Builder) -> Made:
     shape = node.get("shape")

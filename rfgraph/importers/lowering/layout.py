@@ -19,6 +19,7 @@ from rfgraph.importers.program import Dim, Instruction, Program, Shape, Value, e
 
 Span = tuple[Dim, Dim]  # size and stride of a part
 WHOLE: Span = (0, 0)
+Spatial = list[tuple[int, tuple[int, Span]]]  # the dimensions of an input that are slid over, and what of them
 
 #: What a user says of the dimensions of each input, or of all alike: a letter for an axis, a dot for any other.
 Axes = Mapping[str, str] | str
@@ -112,6 +113,13 @@ class Layout:
             spatial[name] = dims if view.axes else []
         return spatial
 
+    @property
+    def begins(self) -> int:
+        """The first dimension of the inputs that are maps of all axes that is an axis, 0 if there is no such one."""
+        views = [view for view in self.views.values() if view is not None and view.rank == self.axes + 2]
+        firsts = {view.places(0)[0][0] for view in views if len(view.axes) == self.axes}
+        return firsts.pop() if len(firsts) == 1 else 0
+
     def resized(self, program: Program, input_size: Any) -> dict[str, Shape]:
         """Return the shapes of inputs for another input size, where it differs from the model's own.
 
@@ -153,6 +161,8 @@ class Probe:
         self._dims: list[tuple[str, int]] = []  # candidate axis -> input and dimension
         self._parent: list[int] = []
         self._slid: dict[int, set[Span]] = {}
+        #: Dimensions that a window slides over, one of them and its axis.
+        self._stands: set[tuple[tuple[int, ...], int, int | None]] = set()
         self._patched: list[tuple[int, ...]] = []  # the axes that are cut into the same patches
         #: How often candidates were found to be the same.
         self.united = 0
@@ -221,6 +231,8 @@ class Probe:
         if name in self._behind and any(view.dims[d].size != 1 and not view.dims[d].axes for d in dims):
             return
         spatial = [view.dims[d].spatial for d in dims]
+        if name not in self._behind:
+            self._stands.update((dims, d, parts[0].axis) for d, parts in zip(dims, spatial, strict=True) if parts)
         leading = [parts[0] for parts in spatial if parts]
         axes = [part.axis for part in leading]
         wide = sum(view.dims[d].size != 1 for d in dims)
@@ -300,23 +312,47 @@ class Probe:
                 if key not in number:
                     number[key] = next(free)
             views[value.name] = _view(value, [(d, key[1], number[key]) for d, key in spatial])
+        shapes = {value.name: value.shape or () for value in self.program.inputs}
         if not number:  # windows slide over nothing that an input is seen to carry: it may have been lost on the way
-            shapes = {value.name: value.shape or () for value in self.program.inputs}
             wide = {name for name, shape in shapes.items() if sum(size != 1 for size in shape[1:]) > 1}
             views.update(dict.fromkeys((self._lost_inputs() | wide) & set(views)))
+        for value, spatial in by_input:  # nor is it told which is folded into the channels, of several that may be
+            some = spatial or (not number and any(size != 1 for size in shapes[value.name]))
+            if some and len(spatial) < self._most == len(shapes[value.name]) - 2:
+                views[value.name] = None
         used = max(number.values(), default=-1) + 1
         return Layout(used or self._most, views)
 
-    def _spatial(self, value: Value, spans: Mapping[int, set[Span]]) -> list[tuple[int, tuple[int, Span]]]:
+    def _spatial(self, value: Value, spans: Mapping[int, set[Span]]) -> Spatial:
         """Return the dimensions of an input that are slid over, with what of them, in order."""
-        spatial = []
+        spatial: Spatial = []
         for axis, (name, d) in enumerate(self._dims):
             if name == value.name:
                 group = self.find(axis)
                 parts = sorted(spans.get(group, ()), key=lambda span: str(span[1]).rjust(99), reverse=True)
                 apart = WHOLE not in parts and _split((value.shape or ())[d], [(span, 0) for span in parts]) is not None
                 spatial += [(d, (group, span)) for span in (parts if apart or not parts else [WHOLE])]
-        return spatial
+        return self._completed(value, spatial)
+
+    def _completed(self, value: Value, spatial: Spatial) -> Spatial:
+        """Return the dimensions of an input that are slid over with those that are folded into channels before.
+
+        A window of as many dimensions as the input has beside batch and channels slides over all of them, which follow
+        each other. Where those that are left may be the first or the last, it is told by a window that slides over them
+        as they stand in the input.
+        """
+        found = {d: group for d, (group, span) in spatial if span == WHOLE}
+        rank = len(value.shape or ())
+        runs = [range(start, start + self._most) for start in (1, 2) if rank == self._most + 2]
+        runs = [run for run in runs if found and len(found) == len(spatial) and set(found) <= set(run)]
+        if len(runs) > 1:
+            stands = {(dims, d, self.find(axis)) for dims, d, axis in self._stands if axis is not None}
+            runs = [run for run in runs if stands >= {(tuple(run), d, group) for d, group in found.items()}]
+        if len(runs) != 1:
+            return spatial
+        run = runs[0]
+        start = self._dims.index((value.name, 0))
+        return [(d, (found.get(d, self.find(start + d)), WHOLE)) for d in run]
 
 
 def _view(value: Value, spatial: Sequence[tuple[int, Span, int]]) -> View | None:

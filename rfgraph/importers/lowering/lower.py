@@ -25,6 +25,7 @@ from rfgraph.importers.lowering import moves as rules_moves
 from rfgraph.importers.lowering import windows as rules_windows  # noqa: F401  they register with ``place``
 from rfgraph.importers.lowering.counts import Counts, held
 from rfgraph.importers.lowering.invariants import checked, settle
+from rfgraph.importers.lowering.later import mixed_later
 from rfgraph.importers.lowering.layout import Axes, Layout, Probe
 from rfgraph.importers.lowering.least import Least, along_axes, least_sizes, too_short
 from rfgraph.importers.lowering.maps import LoweringBuilder, Placed
@@ -197,6 +198,7 @@ def place_all(
     maps.tells_learned = program.tells_learned
     maps.tells_fixed = program.tells_learned and program.learned is not None
     maps.sided = one_sided(program) if maps.probe is None else {}
+    maps.mixed_later = mixed_later(program)
     placed = _inputs(program, layout, maps, counts, least)
     values = {value.name: value for value in program.inputs}
     moves, recipes = Moves(program, layout.views), Recipes(maps, counts)
@@ -245,8 +247,9 @@ def place_all(
     ends = [value.name for value in program.outputs if value.name in placed]
     if not ends:
         raise ModelFileError(f"{program.name}: none of its outputs depends on an input")
+    usual = layout.begins
     for end in ends:
-        placed[end] = maps.as_map(placed[end], fold=True)
+        placed[end] = maps.as_output(placed[end], usual)
     return placed
 
 
@@ -286,7 +289,9 @@ def _by_number(
     maps.take_back()
     taken = take(maps, step, replace(base, view=view), reading)
     with_batch = None if taken.view is None else moves.with_batch(taken.view, step.output.shape)
-    return maps.unknown(step, operands, NO_BATCH) if with_batch is None else replace(taken, view=with_batch)
+    if with_batch is None:
+        return maps.unknown(step, operands, NO_BATCH)
+    return replace(taken, view=with_batch if output.view is None else with_batch.with_ones_of(output.view))
 
 
 def _stacks(step: Instruction, reading: Reading) -> bool:

@@ -26,6 +26,8 @@ FOLDED = "its channels hold different positions that nothing has mixed"
 BESIDE = "its channels come from different maps that nothing has mixed"
 #: Why an op that mixes part of an axis may read less than all of it.
 APART = "only positions a fixed distance apart are mixed"
+#: Why a tensor that a model returns is no map.
+NO_RUN = "which of its dimensions carry the axes cannot be told"
 #: Why a map that several blocks read alike may be read only in part by each position.
 SHARED = "each position may read its own part of a map that blocks share"
 
@@ -133,6 +135,8 @@ class LoweringBuilder:
         self.zeros = Zeros()
         #: Steps of products whose rows read columns on one side of them alone, by name.
         self.sided: dict[str, Sided] = {}
+        #: The dimensions of tensors that are mixed later on, by name.
+        self.mixed_later: Mapping[str, frozenset[int]] = {}
         #: Whether the step at hand has looked at numbers of constants.
         self.looked = False
         self.probe = probe
@@ -403,9 +407,11 @@ class LoweringBuilder:
     # Finding the axes of dimensions.
 
     def on_axes(
-        self, p: Placed, dims: Sequence[int], rank: int
+        self, p: Placed, dims: Sequence[int], rank: int, sliding: Collection[int] = ()
     ) -> tuple[Placed, dict[int, int], dict[int, int]] | None:
         """Bring ``dims`` to where each is one whole axis.
+
+        Over ``sliding`` ones a window slides: what an op has laid out along an axis that it mixed is no order for it.
 
         Returns
         -------
@@ -418,33 +424,31 @@ class LoweringBuilder:
             p = replace(p, view=self._fresh(dims, rank))
         view = p.view
         assert view is not None
-        alive = {axis for axis in view.axes if view.extent(axis) != 1}
+        leads = _leads(view, dims)
+        if leads is None:
+            return None
+        bare = [d for d in dims if d not in leads]
+        gone = [axis for axis in range(self.axes) if axis not in leads.values()]
+        alive = any(view.extent(axis) != 1 for axis in view.axes)
+        lost = alive and any(view.dims[d].size != 1 for d in bare if d in sliding) and p.full & set(gone)
+        if len(dims) == self.axes and all(view.extent(axis) == 1 for axis in gone) and not lost:
+            # what carries nothing are the axes of one position that are left, and channels laid out along them
+            leads.update(zip(bare, gone, strict=True))
+            view = view.without(gone)
         axes: dict[int, int] = {}
         blocks: dict[int, int] = {}
         strides: dict[int, int] = {}
-        for i, d in enumerate(dims):
-            dim = view.dims[d]
-            spatial = dim.spatial
-            if dim.extra:
+        for d, axis in leads.items():
+            parts = tuple([part for part in view.dims[d].parts if part.axis is None or part.size != 1])
+            if not parts or parts[0].axis is None:
+                parts = (Part(1, axis), *parts)
+            view = view.replaced(d, replace(view.dims[d], parts=parts))
+            trailing = product(part.size for part in parts[1:])
+            stride = self._interleaved(view, axis, parts[0])
+            if stride is None or (stride > 1 and trailing != 1) or not isinstance(trailing, int):
                 return None
-            trailing = product(part.size for part in dim.parts if part.axis is None)
-            if spatial:
-                axis = _axis(spatial[0])
-                if len(spatial) > 1 or axis in axes.values() or dim.parts[0] != spatial[0]:
-                    return None
-                stride = self._interleaved(view, axis, spatial[0])
-                if stride is None or (stride > 1 and trailing != 1):
-                    return None
-                strides[axis] = stride
-            elif len(dims) == self.axes and i not in view.axes and (not alive or trailing == 1):
-                axis = i  # an axis of size 1 begins here: a vector laid out as a map, or a map of one row
-                view = view.replaced(d, Dimension((Part(1, axis), *dim.parts)))
-            else:
-                continue
-            axes[d] = axis
+            axes[d], strides[axis] = axis, stride
             if trailing != 1:
-                if not isinstance(trailing, int):
-                    return None
                 blocks[axis] = trailing
         p = replace(p, view=view)
         if blocks:
@@ -462,6 +466,37 @@ class LoweringBuilder:
         if exact_quotient(view.extent(axis), part.size) != part.stride:
             return None
         return part.stride if isinstance(part.stride, int) else None
+
+    def as_output(self, p: Placed, usual: int) -> Placed:
+        """Return what a model returns as a map as large as its tensor along each axis, unknown if that is not told.
+
+        Axes that lie among the channels as a whole are read as a whole. ``usual`` is the first dimension of an input
+        that is an axis, 0 if inputs do not tell.
+        """
+        view = p.view
+        if view is None or view.rank != self.axes + 2 or any(dim.extra for dim in view.dims):
+            return self.as_map(p, fold=True)
+        run = _run(view, self.axes, usual)
+        if run is None:
+            places = [view.places(axis) for axis in range(self.axes) if view.extent(axis) != 1]
+            lone = all(len(place) == 1 and len(view.dims[place[0][0]].axes) == 1 for place in places)
+            whole = all(view.whole(place[0][0]) is not None for place in places)
+            bare = [dim for dim in view.dims[1:] if not dim.axes and dim.size != 1]
+            gone = any(view.extent(axis) == 1 for axis in set(range(self.axes)) - p.full)
+            if lone and (not whole or (gone and len(bare) > 1)):
+                return Placed(self.emit("unknown", f"{p.node}/map", [p], of="output", why=NO_RUN), None)
+            return self.as_map(p, fold=True)
+        within = {d for d in range(1, view.rank) if d not in run and view.dims[d].axes}
+        ones = [axis for d in within for axis in view.dims[d].axes if view.extent(axis) == 1]
+        p = replace(p, view=view.without(ones))
+        if mixed(view, within).full:
+            p = self.collapse(p, within, p.label or f"{p.node}/flatten", "flatten")
+        p = self.as_map(p, fold=True)
+        assert p.view is not None
+        if any(p.view.extent(axis) == 1 for axis in p.full):  # each reads all of it: it is not told apart what is
+            return p
+        placed = self.on_axes(p, run, view.rank)
+        return p if placed is None else placed[0]
 
     def as_map(self, p: Placed, *, fold: bool) -> Placed:
         """Lay out the channels that stand among positions, where the tensor looks like a map of all its axes.
@@ -501,6 +536,70 @@ class LoweringBuilder:
         if blocks:
             p = self.to_space(p, blocks, p.label or f"{p.node}/depth_to_space")
         return p
+
+
+def _run(view: View, axes: int, usual: int) -> range | None:
+    """Return which dimensions of a tensor that is a map of ``axes`` axes, batch and channels are these axes.
+
+    They follow each other. They are those that the axes lead as the tensor lies, in any order; else those that are the
+    axes in order if what lies among the channels is read as a whole, and channels are laid out along axes of one
+    position. ``None`` if none are, or several; of several, ``usual`` is where they begin.
+    """
+    first = [next((part for part in dim.parts if part.size != 1), Part(1)) for dim in view.dims]
+    lies: list[list[int]] = []  # the dimensions that each axis lies in, or stands in with one position
+    leads: list[list[int]] = []  # those of them that it leads
+    for axis in range(axes):
+        places = view.places(axis)
+        lies.append(sorted({d for d, part in places if part.size != 1} or {d for d, _ in places}))
+        whole = view.extent(axis)
+        leads.append([d for d in lies[-1] if whole == 1 or (first[d].axis == axis and _reach(first[d]) == whole)])
+
+    def laid(run: range) -> bool:
+        return all(len(led) == 1 and led[0] in run if places else True for led, places in zip(leads, lies, strict=True))
+
+    def standing(run: range) -> bool:
+        return laid(run) and all([d] in leads or view.dims[d].size == 1 for d in run)
+
+    def in_order(run: range) -> bool:
+        channel = view.rank - 1 if run.start == 1 else 1
+        return all(
+            led == [d] or (places == [channel] and view.dims[d].size == 1) or (not places and first[d].axis is None)
+            for d, led, places in zip(run, leads, lies, strict=True)
+        )
+
+    near, far = (range(start, start + axes) for start in ((usual, 3 - usual) if usual else (1, 2)))
+    order = [(near, standing), (near, in_order), (far, standing), (near, laid), (far, in_order)]
+    if not usual:
+        for fits in (standing, in_order, laid):
+            runs = [run for run in (near, far) if fits(run)]
+            if runs:
+                return runs[0] if len(runs) == 1 else None
+        return None
+    return next((run for run, fits in order if fits(run)), None)
+
+
+def _reach(part: Part) -> Dim:
+    return part.size * part.stride
+
+
+def _leads(view: View, dims: Iterable[int]) -> dict[int, int] | None:
+    """Return the axis that leads each of some dimensions; ``None`` where positions lie in one that are not all of it.
+
+    An axis of one position leads a dimension where it stands alone, with channels laid out along it.
+    """
+    leads: dict[int, int] = {}
+    for d in dims:
+        dim = view.dims[d]
+        parts = [part for part in dim.parts if part.size != 1]
+        spatial = [part for part in parts if part.axis is not None] or [*dim.spatial]
+        if dim.extra or len(spatial) > 1 or (spatial and parts and spatial[0].size != 1 and spatial[0] != parts[0]):
+            return None
+        if spatial:
+            axis = _axis(spatial[0])
+            if axis in leads.values():
+                return None
+            leads[d] = axis
+    return leads
 
 
 def _told(bound: str) -> dict[str, str]:

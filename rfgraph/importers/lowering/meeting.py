@@ -21,6 +21,7 @@ def together(
     output: Labels,
     name: str,
     joined_axes: Collection[int] = (),
+    mixed: Collection[Hashable] = (),
 ) -> tuple[list[Placed], dict[Hashable, Dimension]] | None:
     """Bring tensors to where their dimensions of the same label carry the same, and say what each label carries.
 
@@ -37,6 +38,8 @@ def together(
         What nodes that this needs are named after.
     joined_axes
         Axes that none of them has under a label, because they lie end to end there.
+    mixed
+        Labels that are mixed later on, as those of keys are.
     """
     placed = list(operands)
     if maps.probe is not None:
@@ -44,7 +47,7 @@ def together(
         placed = [_lying(p, None if p.view is None else maps.probe.canonical(p.view)) for p in placed]
     meeting = Meeting(maps, output)
     before: int | None = None  # the last tensor that fitted as it is: one that lies like it fits as well
-    for i in _owners_first(placed, labels):
+    for i in _owners_first(placed, labels, mixed):
         if before is not None and _alike(placed[before].view, labels[before], placed[i].view, labels[i], output):
             continue
         brought = meeting.brought(placed[i], labels[i], f"{name}/{i}" if len(placed) > 1 else name)
@@ -198,11 +201,14 @@ def _home(view: View, labels: Labels, axis: int) -> list[tuple[Hashable, Dim]]:
     return [(labels[d], part.stride) for d, part in view.places(axis) if part.size != 1]
 
 
-def _owners_first(placed: Sequence[Placed], labels: Sequence[Sequence[Hashable]]) -> list[int]:
+def _owners_first(
+    placed: Sequence[Placed], labels: Sequence[Sequence[Hashable]], mixed: Collection[Hashable]
+) -> list[int]:
     """Return the order in which tensors say where an axis lies.
 
-    It is as given, but a small map that has its axes under other labels than a larger one, as queries that every
-    window shares, or under some of them only, comes after it.
+    It is as given, but what has its axes under labels that are mixed later on, as keys have, comes after what has them
+    under others. So does else a small map that has its axes under other labels than a larger one, as queries that
+    every window shares, or under some of them only.
     """
     order = [i for i, p in enumerate(placed) if p.view is not None]
     if len(order) != 2:
@@ -215,6 +221,12 @@ def _owners_first(placed: Sequence[Placed], labels: Sequence[Sequence[Hashable]]
         )
         for axis in shared
     )
+    passing = [
+        bool(shared) and all(label in mixed for axis in shared for label, _ in _home(view, labels[i], axis))
+        for i, view in ((a, first), (b, second))
+    ]
+    if apart and passing[0] != passing[1]:
+        return [b, a] if passing[0] else [a, b]
     within = any(set(_home(first, labels[a], axis)) < set(_home(second, labels[b], axis)) for axis in shared)
     small, large = (product(view.extent(axis) for axis in shared) for view in (first, second))
     swapped = within or (bool(shared) and apart and isinstance(small, int) and isinstance(large, int) and small < large)

@@ -86,7 +86,8 @@ class Recipes:
             lies.append((value.shape, read.index(p.node), view, channels, told))
         holds = self.counts is not None and self.counts.waits(step)
         probed = 0 if self.maps.probe is None else self.maps.probe.united
-        return primitive, step.op, step.macs, shape, holds, probed, tuple(lies)
+        later = self.maps.mixed_later.get(step.output.name)
+        return primitive, step.op, step.macs, shape, holds, probed, later, tuple(lies)
 
     def made(self, key: Hashable | None, step: Instruction, operands: Sequence[Placed | None]) -> Placed | None:
         """Return what a step makes by the recipe of one that is like it, ``None`` if there is none."""

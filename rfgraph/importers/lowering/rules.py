@@ -76,10 +76,11 @@ def merge(
         The constants that it reads besides, and the label of each dimension of each.
     """
     plain = [maps.as_map(p, fold=False) for p in operands]
-    met = together(maps, plain, labels, output, step.name)
+    later = {output[d] for d in maps.mixed_later.get(step.output.name, ())} if maps.step is step else set[Hashable]()
+    met = together(maps, plain, labels, output, step.name, mixed=later)
     if met is None:
         plain = [maps.as_map(p, fold=True) for p in operands]
-        met = together(maps, plain, labels, output, step.name)
+        met = together(maps, plain, labels, output, step.name, mixed=later)
     if met is None:
         return maps.unknown(step, plain, "its operands lie on each other in a way that cannot be followed")
     placed, carried = met

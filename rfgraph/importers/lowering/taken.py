@@ -84,6 +84,8 @@ def take_along(maps: LoweringBuilder, step: Instruction, p: Placed, d: int, rows
         return None
     size = dim.size
     assert isinstance(size, int)
+    if size == 1 and rows.shape == (1,):
+        return replace(p, label=step.name)
     if ((rows < -size) | (rows >= size)).any():
         return None
     rows = np.where(rows < 0, rows + size, rows)

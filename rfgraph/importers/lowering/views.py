@@ -6,7 +6,8 @@ of something else (batch, channels). An ``NCHW`` tensor is ``[batch] [channels] 
 ``[batch] [y, x] [channels]``; cut in windows of 7, ``[batch, y/7, x/7] [y%7, x%7] [channels]``. Transposing and
 reshaping only moves parts about, so nothing has to be decided before an op mixes some of them.
 
-The parts of one axis always make up the whole axis, each position once. An axis without a part has size 1.
+The parts of one axis always make up the whole axis, each position once. An axis without a part has size 1; where it
+has a part all the same, of size 1, that says which dimension it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import accumulate
+from operator import mul
 
 from rfgraph.frozen import dataclass
 from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
@@ -209,6 +212,36 @@ class View:
             dims.append(taken)
         if any(part.size != 1 for dim in pending for part in dim.parts):
             return self._of_channels(shape)
+        return self._with_ones(dims)
+
+    def _with_ones(self, dims: list[Dimension]) -> View:
+        """Return dimensions that it was cut into, and in them its axes of one position, as far as it is seen where.
+
+        Dimensions of size 1 that begin in one place are the same as before where they are as many. Where none of size 1
+        is left, the one that stands in its place is the axis, with channels laid out along it. The first dimension is
+        taken for the batch.
+        """
+        ones = [axis for axis in sorted(self.axes) if self.extent(axis) == 1 and self.places(axis)[0][0]]
+        before, after = (_ones(each) if ones else {} for each in (self.dims, dims))
+        same = {
+            d: e for start, places in before.items() if len(places) == len(after.get(start, ()))
+            for d, e in zip(places, after[start], strict=True)
+        }  # fmt: skip
+        if not after and len(dims) == self.rank:
+            same = {d: d for d in range(self.rank)}
+        for axis in ones:
+            e = same.get(self.places(axis)[0][0])
+            if e is not None and not dims[e].axes:
+                dims[e] = replace(dims[e], parts=(Part(1, axis), *dims[e].parts))
+        return View(tuple(dims))
+
+    def with_ones_of(self, like: View) -> View:
+        """Return it with the axes of one position that a view of as many dimensions has where it has none itself."""
+        dims = list(self.dims)
+        for axis in sorted(like.axes - self.axes) if like.rank == self.rank else ():
+            places = like.places(axis)
+            if like.extent(axis) == 1 and not dims[places[0][0]].axes:
+                dims[places[0][0]] = replace(dims[places[0][0]], parts=(Part(1, axis), *dims[places[0][0]].parts))
         return View(tuple(dims))
 
     def _same_rank(self, shape: Shape) -> View | None:
@@ -221,6 +254,16 @@ class View:
         if any(dim.extra or any(part.size != 1 for part in dim.spatial) for dim in self.dims):
             return None
         return View(tuple(other(size) for size in shape))
+
+
+def _ones(dims: Sequence[Dimension]) -> dict[Dim, list[int]]:
+    """Return the dimensions of size 1 but the first, by how many elements there are before them."""
+    starts = accumulate((dim.size for dim in dims), mul, initial=1)
+    ones: dict[Dim, list[int]] = {}
+    for d, (dim, start) in enumerate(zip(dims, starts, strict=False)):
+        if d and dim.size == 1:
+            ones.setdefault(start, []).append(d)
+    return ones
 
 
 def _take(pending: list[Dimension], size: Dim) -> Dimension | None:
@@ -295,6 +338,8 @@ def joined(parts: Iterable[Part]) -> tuple[Part, ...]:
     """Return parts with neighbours that are one range written as one."""
     result: list[Part] = []
     for part in parts:
+        if part.axis is None and part.size == 1:
+            continue
         if result and result[-1].axis == part.axis:
             before = result[-1]
             if part.axis is None:

@@ -139,11 +139,11 @@ def _windowed(
         maps.probe.slid(p.view, primitive.dims, step.inputs[0].name)
     p = _channels_mixed(primitive, maps, step, p)
     rank = _rank(step, *primitive.dims, primitive.channel or 0)
-    placed = maps.on_axes(p, primitive.dims, rank)
+    sliding = _sliding(primitive)
+    placed = maps.on_axes(p, primitive.dims, rank, sliding)
     if placed is not None or p.view is None:
         return placed
-    sliding = _sliding(primitive)
-    return maps.on_axes(p, sliding, rank) if sliding else (maps.as_map(p, fold=False), {}, {})
+    return maps.on_axes(p, sliding, rank, sliding) if sliding else (maps.as_map(p, fold=False), {}, {})
 
 
 def _channels_mixed(primitive: Window, maps: LoweringBuilder, step: Instruction, p: Placed) -> Placed:
@@ -306,7 +306,7 @@ def _on_axes(
     p = first(operands)
     if maps.probe is not None:
         maps.probe.slid(p.view, primitive.dims, step.inputs[0].name)
-    placed = maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims))
+    placed = maps.on_axes(p, primitive.dims, _rank(step, *primitive.dims), primitive.dims)
     if placed is None or placed[2]:
         return None
     p, axes, _ = placed
@@ -431,7 +431,7 @@ def _exchanged(op: str, primitive: Exchange, maps: LoweringBuilder, step: Instru
         maps.probe.slid(p.view, primitive.dims, step.inputs[0].name)
     if p.view is not None:
         p = maps.collapse(p, {primitive.channel}, f"{step.name}/channels", "dense")
-    placed = maps.on_axes(p, primitive.dims, _rank(step, primitive.channel, *primitive.dims))
+    placed = maps.on_axes(p, primitive.dims, _rank(step, primitive.channel, *primitive.dims), primitive.dims)
     if placed is None or placed[2]:
         return maps.unknown(step, operands, APART)
     p, axes, _ = placed

@@ -25,6 +25,7 @@ from rfgraph.importers.spelling import UnspelledError, moving, operations, produ
 from rfgraph.importers.spelling.arguments import axes_of, axis_of, shape_of, whole_number
 from rfgraph.importers.spelling.attention import summed, weights
 from rfgraph.importers.spelling.operations import pointwise
+from rfgraph.importers.spelling.patches import added_up, columns
 
 # Functions of one element, and of several blobs.
 
@@ -422,6 +423,52 @@ def _recurrent(node: Node, build: Builder) -> Made:
     return build(cell, mixed, build.weight((node.shape()[1], units * (2 if way == 2 else 1))), part="cell", macs=None)
 
 
+@HANDLERS.handles("Unfold")
+def _unfold(node: Node, build: Builder) -> Made:
+    padding = _padding(node, WINDOWS[2])
+    if isinstance(padding, str):
+        raise UnspelledError("it pads as SAME does")
+    _same_rank(node, 2)
+    return columns(build, node.x, 0, padding=padding, **_steps(node))
+
+
+@HANDLERS.handles("Fold")
+def _fold(node: Node, build: Builder) -> Made:
+    padding = _padding(node, WINDOWS[2])
+    size = _per_axis(node, WINDOWS[2], "wanted", 0)
+    if isinstance(padding, str) or node.rank() != 2:
+        raise UnspelledError("it pads as SAME does, or its blob is no matrix")
+    return added_up(build, node.x, size, padding=padding, **_steps(node))
+
+
+def _steps(node: Node) -> dict[str, Any]:
+    return {name: number for name, number in _window(node, 2).items() if name != "dims"}
+
+
+@HANDLERS.handles("MultiHeadAttention")
+def _multi_head_attention(node: Node, build: Builder) -> Made:
+    node.plain(7)
+    blobs = node.tensors()
+    mask = blobs.pop() if node.integer_of(5) else None
+    if not 0 < len(blobs) < 4 or any(len(shape_of(blob)) != 2 for blob in blobs):
+        raise UnspelledError("its blobs are not matrices of queries, keys and values")
+    if mask is not None and not mask.constant:
+        raise UnspelledError("its mask depends on what the network computes")
+    query, key, value = blobs[0], blobs[min(1, len(blobs) - 1)], blobs[-1]
+    units = node.integer_of(0)
+    width, rest = divmod(node.integer_of(2), max(units, 1))
+    if units < 1 or rest:
+        raise ValueError(f"its {node.integer_of(2)} weights are no matrix of {units} columns")
+
+    def projected(x: Value, to: int, part: str) -> Value:
+        dense = program.Contract(operands=(("t", "c"), ("c", "h")), output=("t", "h"))
+        return build(dense, x, build.weight((shape_of(x)[1], to)), part=part, macs=None)
+
+    weighed = weights(build, projected(query, units, "query"), projected(key, units, "key"), "h", "g", mask=mask)
+    sums = summed(build, weighed, projected(value, units, "value"), "h", "g", part="sums")
+    return projected(sums, width, "")
+
+
 @HANDLERS.handles("SDPA")
 def _attention(node: Node, build: Builder) -> Made:
     node.plain(7)
@@ -643,12 +690,9 @@ NOT_FOLLOWED = HANDLERS.refuses({
     "its offsets say which positions it reads": "DeformableConv2D",
     "it lays a row out as a diagonal": "Diag",
     "its equation is stored as numbers": "Einsum",
-    "it adds patches where they overlap": "Fold",
     "its grid says which positions it reads": "GridSample",
     "it reads windows of a signal": "InverseSpectrogram Spectrogram",
-    "its projections are not taken apart": "MultiHeadAttention",
     "it works on boxes": "PriorBox",
-    "its patches lie in rows": "Unfold",
 })  # fmt: skip
 
 

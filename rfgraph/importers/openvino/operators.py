@@ -30,6 +30,7 @@ from rfgraph.importers.spelling import (
 from rfgraph.importers.spelling.attention import causal, is_self, summed, weights
 from rfgraph.importers.spelling.moving import arange
 from rfgraph.importers.spelling.operations import weighted
+from rfgraph.importers.spelling.patches import added_up
 
 # Functions of one element, and of several tensors.
 
@@ -226,6 +227,14 @@ def _patches(node: Node, build: Builder) -> Made:
         dilation=tuple(node.several("rates", 2, 1)), channel=1, channels=node.shape()[1] * product(kernel), apart=True,
     )  # fmt: skip
     return build(primitive, node.x, macs=0)
+
+
+@HANDLERS.handles("Col2Im", weights=())
+def _col2im(node: Node, build: Builder) -> Made:
+    size, kernel = node.integers("output size", 1), node.integers("kernel size", 2)
+    padding = list(zip(node.several("pads_begin", 2, 0), node.several("pads_end", 2, 0), strict=True))
+    stride, dilation = node.several("strides", 2, 1), node.several("dilations", 2, 1)
+    return added_up(build, node.x, size, kernel, stride, dilation, padding)
 
 
 # Resolutions.
@@ -561,7 +570,6 @@ NOT_FOLLOWED = HANDLERS.refuses({
         "EmbeddingSegmentsSum",
     "its grid says which positions it reads": "GridSample",
     "its offsets say which positions it reads": "DeformableConvolution",
-    "it adds patches where they overlap": "Col2Im",
     "it reads windows of a signal": "DFT IDFT RDFT IRDFT STFT ISTFT",
     "it runs backward along an axis": "ReverseSequence",
     "it is one step of a recurrence": "LSTMCell GRUCell RNNCell",

@@ -109,6 +109,14 @@ def flipped(build: Builder, x: Value, dims: Sequence[int], part: str = "") -> Va
     return build(program.Slice(dims=tuple(dims), starts=ends, stops=ends, steps=(-1,) * len(dims)), x, part=part)
 
 
+def rotated(build: Builder, x: Value, a: int, b: int, turns: int) -> Value:
+    """Turn a tensor by quarters from dimension ``a`` towards dimension ``b``."""
+    around = {0: (), 1: (b,), 2: (a, b), 3: (a,)}[turns % 4]
+    if turns % 2 == 0:
+        return flipped(build, x, around)
+    return permuted(build, flipped(build, x, around, part="flipped"), swapped(len(shape_of(x)), a, b))
+
+
 def rolled(build: Builder, x: Value, axes: Sequence[int], shifts: Sequence[int]) -> Value:
     """Move what stands along each of some axes, and what leaves at its end comes back at its start."""
     if len(shifts) != len(axes) or not axes:

@@ -149,12 +149,7 @@ def _at_least(build: Builder, x: Value, rank: int, op: str, k: int = 0) -> Value
 @HANDLERS.handles("rot90")
 def _rot90(node: Node, build: Builder) -> Made:
     a, b = (whole_number("dims", d) % node.rank for d in (node.sizes("dims") if "dims" in node.arguments else (0, 1)))
-    turns = node.integer("k", 1) % 4
-    if not turns:
-        return node.x
-    around = {1: (b,), 2: (a, b), 3: (a,)}[turns]
-    flipped = moving.flipped(build, node.x, around, part="flipped" if turns % 2 else "")
-    return moving.permuted(build, flipped, moving.swapped(node.rank, a, b)) if turns % 2 else flipped
+    return moving.rotated(build, node.x, a, b, node.integer("k", 1))
 
 
 @HANDLERS.handles("diff")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from math import prod
+from typing import Any
 
 from rfgraph.importers import program
 from rfgraph.importers.program import Builder, Dim, Value
 from rfgraph.importers.spelling import UnspelledError, shape_of, whole_number
+from rfgraph.importers.spelling.patches import added_up, columns
 from rfgraph.importers.spelling.sampling import at_each, read_whole
 from rfgraph.importers.torch.nodes import HANDLERS, Made, Node
 from rfgraph.importers.torch.windows import last_dims
@@ -26,39 +27,21 @@ def _unfold(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("im2col")
 def _im2col(node: Node, build: Builder) -> Made:
-    kernel = node.integers("kernel_size", 2)
-    dims, channel = last_dims(node, 2)
-    columns = node.shape[channel] * prod(kernel)
-    window = program.Slide(
-        function="conv", dims=dims, kernel=kernel, stride=node.integers("stride", 2, 1),
-        padding=tuple((amount, amount) for amount in node.integers("padding", 2, 0)),
-        dilation=node.integers("dilation", 2, 1), channel=channel, channels=columns, apart=True,
-    )  # fmt: skip
-    slid = build(window, node.x, macs=0)
-    grid = shape_of(slid)
-    return build(program.Reshape(shape=(*grid[:channel], columns, grid[dims[0]] * grid[dims[1]])), slid, part="columns")
+    return columns(build, node.x, node.rank - 3, **_patches(node))
 
 
 @HANDLERS.handles("col2im")
 def _col2im(node: Node, build: Builder) -> Made:
-    """Patches added up where they lie: a transposed convolution of their grid."""
-    kernel, size = node.integers("kernel_size", 2), node.integers("output_size", 2)
-    stride, padding = node.integers("stride", 2, 1), node.integers("padding", 2, 0)
-    dilation = node.integers("dilation", 2, 1)
-    channel = node.rank - 2
-    channels = whole_number("channels", node.shape[channel])
-    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    grid = tuple((size[i] + 2 * padding[i] - spans[i]) // stride[i] + 1 for i in range(2))
-    if channels % prod(kernel) or node.shape[-1] != prod(grid):
-        raise ValueError(f"its {node.shape[-1]} patches of {channels} channels are not those of a map of {list(size)}")
-    laid = build(program.Reshape(shape=(*node.shape[:-1], *grid)), node.x, part="grid")
-    extra = tuple(size[i] - ((grid[i] - 1) * stride[i] - 2 * padding[i] + spans[i]) for i in range(2))
-    primitive = program.SlideTransposed(
-        dims=(channel + 1, channel + 2), kernel=kernel, stride=stride,
-        padding=tuple((amount, amount) for amount in padding), output_padding=extra, dilation=dilation,
-        channel=channel, channels=channels // prod(kernel), apart=True,
-    )  # fmt: skip
-    return build(primitive, laid, macs=0)
+    return added_up(build, node.x, node.integers("output_size", 2), **_patches(node))
+
+
+def _patches(node: Node) -> dict[str, Any]:
+    return {
+        "kernel": node.integers("kernel_size", 2),
+        "stride": node.integers("stride", 2, 1),
+        "dilation": node.integers("dilation", 2, 1),
+        "padding": [(amount, amount) for amount in node.integers("padding", 2, 0)],
+    }
 
 
 @HANDLERS.handles("max_unpool2d", "max_unpool3d")
