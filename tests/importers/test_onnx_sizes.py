@@ -27,6 +27,10 @@ MODELS = {
         [("Slice", "c three most axis", "end", {}), ("Conv", "end w", "y", {"pads": [1, 1]})],
         True,
     ),
+    "a kernel over the padding": (
+        [("Slice", "c three most axis", "end", {}), ("Conv", "end w", "y", {"pads": [1, 2], "strides": [2]})],
+        True,
+    ),
     "blocks": (
         [
             ("Shape", "c", "shape", {}), ("Gather", "shape two", "n", {}), ("Div", "n three", "blocks", {}),

@@ -15,11 +15,13 @@ MODULUS = 3
 ALL = slice(None)
 
 
-def same_turn(draw, period, step):
-    """Draw a window of one period and step, any phases of which may be empty, but not all."""
-    phase = st.builds(lambda a, n: (a, a + n), st.integers(-6, 6), st.integers(0, 6))
+def same_turn(draw, period, step, why=""):
+    """Draw a window of one period and step, any phases of which may be empty, but not all; a bound with a reason."""
+    apart = draw(st.sampled_from([0, 1, 1, 2, 3]))  # 0: some of an interval
+    phase = st.builds(lambda first, taps: (first, first + (apart or 1) * taps), st.integers(-6, 6), st.integers(0, 4))
     phases = draw(st.lists(st.one_of(phase, phase, st.none()), min_size=period, max_size=period).filter(any))
-    return Window.periodic(tuple(phases), step)
+    window = Window.periodic(tuple(phases), step, holes=apart != 1, spacing=apart)
+    return window.at_most(why) if why and draw(st.integers(0, 3)) == 0 else window
 
 
 def by_residue(windows, period=1, step=1):
@@ -28,7 +30,8 @@ def by_residue(windows, period=1, step=1):
     ends = np.array([[pair or (0, 0) for pair in row] for row in pairs], dtype=np.int64)
     reads = np.array([[pair is not None for pair in row] for row in pairs])
     holes, exact = any(window.holes for window in windows), all(window.exact for window in windows)
-    return WindowBySize(step, ends[..., 0], ends[..., 1], reads, holes, exact, "")
+    why = next((window.why for window in windows if window.why), "")
+    return WindowBySize(step, ends[..., 0], ends[..., 1], reads, holes, exact, why)
 
 
 def repeated(window, period):
@@ -39,7 +42,7 @@ def repeated(window, period):
 @st.composite
 def fields(draw, period, step):
     """Draw a window for each residue, and the same as one."""
-    windows = [same_turn(draw, period, step) for _ in range(MODULUS)]
+    windows = [same_turn(draw, period, step, "inner") for _ in range(MODULUS)]
     return windows, by_residue(windows, period, step)
 
 
@@ -49,22 +52,52 @@ def test_what_reads_windows_by_residue_reads_each_of_them(data):
     draw = data.draw
     inner, field = draw(fields(draw(st.integers(1, 3)), draw(st.integers(1, 6))))
     period, step = draw(st.integers(1, 2)), draw(st.integers(1, 4))
-    cases = [same_turn(draw, period, step)]
+    cases = [same_turn(draw, period, step, "outer")]
     rows = [ALL]
     if draw(st.booleans()):
-        cases.append(same_turn(draw, period, step))
+        cases.append(same_turn(draw, period, step, "outer"))
         rows = [np.array([1]), np.array([0, 2])]
     at = {residue: window for where, window in zip(rows, cases, strict=True) for residue in np.arange(MODULUS)[where]}
     made = _through(list(zip(rows, cases, strict=True)), field, MODULUS)
-    turns = {(case.period, case.step) for case in cases}
-    for residue, window in at.items():
-        told, expected = made.window(residue), window.through(inner[residue])
-        if len(turns) > 1 and told.is_unknown:
+    lost = len({(case.period, case.step) for case in cases}) > 1
+    expected = {residue: window.through(inner[residue]) for residue, window in at.items()}
+    for residue, window in expected.items():
+        told = made.window(residue)
+        if told.is_unknown and lost:
             continue
-        length = 2 * max(told.period, expected.period)
-        assert repeated(told, length) == repeated(expected, length)
-        assert expected.exact or not told.exact
-        assert told.holes or not expected.holes
+        length = 2 * max(told.period, window.period)
+        assert repeated(told, length) == repeated(window, length)
+        assert window.exact or not told.exact
+        assert told.holes or not window.holes
+    if not lost and all(window.exact for window in (*cases, *inner)):
+        assert made.exact == all(window.exact for window in expected.values())
+        assert bool(made.why) == (not made.exact)
+
+
+@pytest.mark.parametrize(
+    ("inner", "gapped"),
+    [
+        (Window(2, 5), True), (Window(4, 5), True), (Window(5, 5), False), (Window(6, 5), False),
+        (Window.periodic(((0, 1), (4, 5)), 8), True), (Window.periodic(((0, 1), (2, 7)), 8), False),
+        (Window.periodic(((0, 1), (2, 6)), 8), True), (Window.periodic(((0, 7), None), 8), True),
+    ],
+)  # fmt: skip
+def test_outputs_that_lie_apart_leave_holes_to_what_reads_several(inner, gapped):
+    field = by_residue([inner] * MODULUS, inner.period, inner.step)
+    assert field.is_gapped == gapped
+    for outer in (Window(1), Window(1, 2, 1), Window(2), Window(3, 2, 1)):
+        same = _through([(ALL, outer)], field, MODULUS)
+        each = _through([(np.array([0]), outer), (np.array([1, 2]), outer)], field, MODULUS)
+        assert same.holes == each.holes == outer.through(inner).holes == (gapped and outer.size > 1)
+
+
+def test_residues_at_which_a_window_is_unknown_stay_so():
+    field = by_residue([Window(3, 1, k) for k in range(3)])
+    missing = Window.unknown("not here")
+    made = _through([(np.array([1]), Window(2, 2)), (np.array([0, 2]), missing)], field, MODULUS)
+    assert [made.window(residue) for residue in range(3)] == [missing, Window(2, 2).through(Window(3, 1, 1)), missing]
+    again = _through([(np.array([0, 1]), Window(2, 2)), (np.array([2]), Window(2, 3))], made, MODULUS)
+    assert (again.told.tolist(), again.window(0)) == ([False, True, False], missing)
 
 
 @settings(max_examples=80)

@@ -496,3 +496,31 @@ def test_blocks_are_read_where_their_outputs_together_read_just_them(drawn):
             return
         several = several or len(run) > 1
     assert reads_blocks_of(wide, narrow) == several
+
+
+@given(st.permutations([((0, 2), (0, 0)), ((0, 0), (0, 2)), ((0, 2), None), (None, (1, 3)), ((1, 1), (0, 2))]))
+def test_the_branch_that_others_are_held_against_is_the_same_in_any_order(phases):
+    """Of windows as wide; some as centred too."""
+    sides = [(slot, Window.periodic(pair, 2)) for slot, pair in enumerate(phases)]
+    assert reference_of(sides)[1] == Window.periodic(((0, 0), (0, 2)), 2)
+    assert reference_of(sides[::-1]) == reference_of(sides)
+    same = [(slot, Window.periodic(pair, 2)) for slot, pair in enumerate([((0, 0), (2, 4)), ((1, 1), (1, 3))])]
+    assert reference_of(same) == reference_of(same[::-1])
+
+
+def test_blocks_are_of_windows_that_have_numbers():
+    blocks, tokens = Window.periodic(((0, 3),) * 4, step=4), Window(1)
+    for other in (rfgraph.FULL, rfgraph.EMPTY, Window(1, 2)):
+        assert not reads_blocks_of(blocks, other)
+        assert not reads_blocks_of(other, tokens)
+        assert not shifts_whole_blocks(Window(4, 4), other)
+        assert not shifts_whole_blocks(other, Window(4, 4))
+    assert shifts_whole_blocks(Window(4, 4), Window(4, 4, -8))
+    for one, other in [
+        ((4, 4), (4, 4, -2)),
+        ((4, 4), (3, 4)),
+        ((5, 4), (5, 4, -5)),
+        ((4, 4), (4, 5)),
+        ((1, 1), (1, 1, -1)),
+    ]:
+        assert not shifts_whole_blocks(Window(*one), Window(*other))

@@ -226,12 +226,12 @@ def _one_sided(primitive: program.Contract, maps: LoweringBuilder, step: Instruc
     assert shape is not None
     kept = [(label, size) for label, size in zip(primitive.output, shape, strict=True) if label not in columns]
     bare = replace(step, output=replace(step.output, shape=tuple(size for _, size in kept)))
-    made = _product(replace(primitive, output=tuple(label for label, _ in kept)), maps, bare, known)
-    if made.view is None:
-        return made
-    left = iter(made.view.dims)
+    whole = _product(replace(primitive, output=tuple(label for label, _ in kept)), maps, bare, known)
+    if whole.view is None:
+        return whole
+    left = iter(whole.view.dims)
     every = zip(primitive.output, shape, strict=True)
-    return replace(made, view=View(tuple(other(size) if label in columns else next(left) for label, size in every)))
+    return replace(whole, view=View(tuple(other(size) if label in columns else next(left) for label, size in every)))
 
 
 def _product(

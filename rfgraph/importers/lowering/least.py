@@ -216,7 +216,7 @@ def _leaves_nothing(program: Program, name: str, number: int) -> bool:
     """Return whether a kernel that slides leaves nothing of a map, for a number in the place of a name."""
     slid = (step.output.shape or () for step in program.instructions if isinstance(step.primitive, Slide))
     sizes = {size for shape in slid for size in shape if names_of(size) == frozenset({name})}
-    return any((made := valued(size, {name: number})) is not None and made < 1 for size in sizes)
+    return any((left := valued(size, {name: number})) is not None and left < 1 for size in sizes)
 
 
 def _solved(one: Dim, other: Dim) -> dict[str, Taken]:

@@ -160,8 +160,8 @@ def _placed(dims: Dims, step: Instruction, shape: Shape) -> Dims | None:
 
     A reshape may make one of them, or several of one.
     """
-    made = step.output.shape
-    if made is None:
+    after = step.output.shape
+    if after is None:
         return None
     match step.primitive:
         case program.Transpose(permutation=permutation):
@@ -171,12 +171,12 @@ def _placed(dims: Dims, step: Instruction, shape: Shape) -> Dims | None:
             if [d for d in range(first, last + 1) if shape[d] != 1] != list(dims):
                 return None
             together, behind = product(shape[first : last + 1]), product(shape[last + 1 :])
-            runs = ((i, j) for j in range(len(made)) for i in range(j + 1) if product(made[j + 1 :]) == behind)
-            run = next((run for run in runs if product(made[run[0] : run[1] + 1]) == together), None)
-            return None if run is None else tuple(d for d in range(run[0], run[1] + 1) if made[d] != 1)
+            runs = ((i, j) for j in range(len(after)) for i in range(j + 1) if product(after[j + 1 :]) == behind)
+            run = next((run for run in runs if product(after[run[0] : run[1] + 1]) == together), None)
+            return None if run is None else tuple(d for d in range(run[0], run[1] + 1) if after[d] != 1)
         case _:
-            places = tuple(d + len(made) - len(shape) for d in dims)
-            return places if all(made[at] == shape[d] for at, d in zip(places, dims, strict=True)) else None
+            places = tuple(d + len(after) - len(shape) for d in dims)
+            return places if all(after[at] == shape[d] for at, d in zip(places, dims, strict=True)) else None
 
 
 def _beside(step: Instruction, columns: Dims) -> bool:
@@ -271,15 +271,15 @@ def _plain(array: Any) -> Any:
 
 def _square(mask: Any, size: int, link: _Link) -> Any:
     """Return what a mask hides from each row whatever the dimensions beside rows and columns; nothing if it is none."""
-    made, shape = link.step.output.shape, link.value.shape
-    assert made is not None
+    whole, shape = link.step.output.shape, link.value.shape
+    assert whole is not None
     assert shape is not None
-    more = len(made) - len(shape)
-    laid = mask.reshape((1,) * (len(made) - mask.ndim) + mask.shape) if mask.size and mask.ndim <= len(made) else mask
-    if mask.size == 0 or laid.ndim != len(made) or len(link.rows) > 1:
+    more = len(whole) - len(shape)
+    laid = mask.reshape((1,) * (len(whole) - mask.ndim) + mask.shape) if mask.size and mask.ndim <= len(whole) else mask
+    if mask.size == 0 or laid.ndim != len(whole) or len(link.rows) > 1:
         return np.zeros((size, size), dtype=np.bool_)
     laid = np.moveaxis(laid, (link.rows[0] + more, link.columns[0] + more), (-2, -1))
-    return np.broadcast_to(laid.all(tuple(range(len(made) - 2))), (size, size))
+    return np.broadcast_to(laid.all(tuple(range(len(whole) - 2))), (size, size))
 
 
 def _added(arrays: list[Any], *, low: bool) -> Any:
@@ -325,10 +325,10 @@ def _sided(hidden: Any, scores: Instruction, chain: Sequence[_Link]) -> Sided:
     first, last = chain[0], chain[-1]
     assert isinstance(scores.primitive, program.Contract)
     assert isinstance(last.step.primitive, program.Contract)
-    made = scores.primitive.output
+    scored = scores.primitive.output
     summed = last.step.primitive.operands[next(i for i, other in enumerate(last.step.inputs) if other is last.value)]
     labels = {
-        scores.name: (tuple(made[d] for d in first.rows), tuple(made[d] for d in first.columns)),
+        scores.name: (tuple(scored[d] for d in first.rows), tuple(scored[d] for d in first.columns)),
         last.step.name: (tuple(summed[d] for d in last.rows), tuple(summed[d] for d in last.columns)),
     }
     if hidden is not None:

@@ -63,11 +63,16 @@ def _convolve(node: Node, build: Builder, x: Value, weight: Value) -> Value:
     kernel = _kernel(node, weight)
     if not kernel:
         raise ValueError("its kernel has no axes")
+    window, padding = _window(node, kernel), _padding(node, len(kernel))
+    spans = [(k - 1) * dilation + 1 for k, dilation in zip(kernel, window["dilation"], strict=True)]
     return build(
         program.Slide(
             function="conv",
-            **_window(node, kernel),
-            padding=_padding(node, len(kernel)),
+            **window,
+            padding=padding,
+            # ONNX Runtime takes a map of no positions where the kernel fits into the padding.
+            empty=not isinstance(padding, str)
+            and all(sum(pads) >= span for pads, span in zip(padding, spans, strict=True)),
             channel=1,
             channels=weight.shape[0] if weight.shape else unknown(f"{node.name}.channels"),
             groups=node.get("group", 1),
