@@ -508,7 +508,19 @@ class Report(Mapping[Hashable, Layer]):
 
     @cached_property
     def productivity(self) -> Productivity:
-        """How convolutions and the image fit each other; ``rfgraph.questions.resolution`` answers questions of it."""
+        """How convolutions and the image fit each other: which layers add no context, and which images are worth giving.
+
+        Examples
+        --------
+        MobileNet was made for 224 pixels. On 32, its features have seen them all before the sixth block.
+
+        >>> from rfgraph import analyze
+        >>> small = analyze("zoo:mobilenet_v1", input_size=32).productivity
+        >>> [layer.layer for layer in small.layers if layer.border]
+        ['Conv2d_6_depthwise']
+        >>> [(axis.axis, axis.smallest, axis.largest) for axis in analyze("zoo:vgg_16").productivity.axes]
+        [('y', 212, 404), ('x', 212, 404)]
+        """
         extremes = self._solved.extremes()
         judged = productivity.judge(self._layers, self._sizes, extremes, self._layers.id_of(self.source))
         return Productivity(tuple(judged), productivity.resolutions(self._layers.axes, extremes, judged))

@@ -6,7 +6,6 @@ import json
 
 import networkx as nx
 import oracle
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import networks, per_axis
@@ -14,10 +13,19 @@ from test_paths import every_path, field_size
 
 import rfgraph
 from rfgraph import Network, cli
-from rfgraph.errors import AttributeValueError, UnknownFieldError
 from rfgraph.models import build
 from rfgraph.present.reach import counted_paths, path_lines
-from rfgraph.questions.resolution import border_layers, feasible, unproductive
+
+
+def unproductive(report, partly=False):
+    """The layers that add no context, or those that add none on some axes."""
+    layers = report.productivity.layers
+    return tuple(layer.layer for layer in layers if (layer.partly if partly else layer.unproductive))
+
+
+def border_layers(report):
+    """The unproductive layers with none before them."""
+    return tuple(layer.layer for layer in report.productivity.layers if layer.border)
 
 
 def smallest_input(graph, node, axis):
@@ -57,11 +65,11 @@ def test_unproductive_layers_are_those_whose_narrowest_input_path_exceeds_the_im
         elif any(exceeded):
             partly.append(node)
     assert list(unproductive(report)) == expected
-    assert [node for node in unproductive(report, on="any") if node not in expected] == partly
+    assert list(unproductive(report, partly=True)) == partly
     assert list(border_layers(report)) == [node for node in expected if not before(graph, node) & set(expected)]
     found = [finding for finding in report.findings if finding.rule == "RF007"]
     assert [finding.node for finding in found] == [node for node in report if node in {*expected, *partly}]
-    for axis, resolutions in enumerate(feasible(report)):
+    for axis, resolutions in enumerate(report.productivity.axes):
         assert resolutions.smallest == max(narrowest[axis], default=None)
         if narrowest[axis]:
             fields = [field_size(graph, path, axis) for node in graph for path in every_path(graph, node, "in0")]
@@ -83,7 +91,7 @@ def test_the_border_layer_is_the_first_whose_input_exceeds_the_image():
         assert border_layers(rfgraph.analyze(net, input_size=pixels)) == (border,)
     assert unproductive(rfgraph.analyze(net, input_size=14)) == ("conv4", "conv5")
     assert unproductive(rfgraph.analyze(net, input_size=31)) == ()  # all of it seen, but not more than that
-    assert [(r.axis, r.smallest, r.largest, r.why) for r in feasible(rfgraph.analyze(net))] == [
+    assert [(r.axis, r.smallest, r.largest, r.why) for r in rfgraph.analyze(net).productivity.axes] == [
         ("y", 31, 47, ""),
         ("x", 31, 47, ""),
     ]
@@ -112,15 +120,14 @@ def test_findings_say_what_is_seen_and_what_helps():
 def test_one_axis_or_all():
     report = rfgraph.analyze(chain((3, 2), (3, 2), (3, 1)), input_size=(64, 4))
     assert unproductive(report) == border_layers(report) == ()
-    assert unproductive(report, on="any") == ("conv3",)
-    with pytest.raises(AttributeValueError, match="on 'both' is not one of all, any"):
-        unproductive(report, on="both")
+    assert unproductive(report, partly=True) == ("conv3",)
 
 
 def test_a_kernel_is_judged_on_the_axes_that_it_widens():
     net = chain((7, 1), ((1, 3), 1))
     assert unproductive(rfgraph.analyze(net, input_size=(64, 5))) == ("conv2",)
-    assert unproductive(rfgraph.analyze(net, input_size=(5, 64)), on="any") == ()
+    narrow = rfgraph.analyze(net, input_size=(5, 64))
+    assert unproductive(narrow) == unproductive(narrow, partly=True) == ()
 
 
 def test_shortcuts_keep_layers_productive():
@@ -148,7 +155,7 @@ def test_convolutions_of_kernel_one_and_transposed_ones_are_not_judged():
     report = rfgraph.analyze(net, input_size=3)
     assert report["conv2"].size == (5, 5)
     assert unproductive(report) == ()
-    assert feasible(report)[0].smallest == 1  # the input of conv1
+    assert report.productivity.axes[0].smallest == 1  # the input of conv1
 
 
 def test_what_only_reads_everything_is_not_judged():
@@ -162,17 +169,16 @@ def test_published_networks():
     """MobileNet has no shortcuts: the fields of its blocks at stride 32 are its published 315 - 2 * 32 and 315."""
     report = rfgraph.analyze(build("mobilenet_v1"), input_size=224)
     assert unproductive(report) == ("Conv2d_13_depthwise",)
-    assert [(r.smallest, r.largest) for r in feasible(report)] == [(315 - 2 * 32, 315)] * 2
+    assert [(r.smallest, r.largest) for r in report.productivity.axes] == [(315 - 2 * 32, 315)] * 2
     # In a ResNet the narrowest path takes every shortcut: nothing is unproductive from 7 + 2 * 2 pixels on.
     resnet = rfgraph.analyze(build("resnet_v1_50"))
-    assert [(r.smallest, r.largest) for r in feasible(resnet)] == [(11, 483)] * 2
+    assert [(r.smallest, r.largest) for r in resnet.productivity.axes] == [(11, 483)] * 2
 
 
-def test_an_image_of_unknown_size_is_refused():
-    with pytest.raises(UnknownFieldError, match=r"input 'x', axis y: its size is not known.*pass input_size="):
-        unproductive(rfgraph.analyze(chain((3, 1))))
-    with pytest.raises(UnknownFieldError, match="axis y: its size is not known"):
-        border_layers(rfgraph.analyze(chain((3, 1))))
+def test_without_the_size_of_an_image_nothing_is_unproductive():
+    report = rfgraph.analyze(chain((3, 1)))
+    assert [layer.image for layer in report.productivity.layers] == [(None, None)]
+    assert unproductive(report) == border_layers(report) == ()
 
 
 def test_unknown_fields_leave_the_range_open():
@@ -181,7 +187,7 @@ def test_unknown_fields_leave_the_range_open():
     net.conv("conv2", x, kernel=3, padding=1)
     report = rfgraph.analyze(net)
     assert unproductive(report) == ()
-    (found,) = feasible(report)
+    (found,) = report.productivity.axes
     assert (found.smallest, found.largest) == (None, None)
     assert "does not know what Odd reads" in found.why
 
@@ -189,7 +195,7 @@ def test_unknown_fields_leave_the_range_open():
 def test_a_network_without_convolutions_has_no_range():
     net = Network(axes=1)
     net.max_pool("pool", net.input("x"), kernel=2)
-    (found,) = feasible(rfgraph.analyze(net))
+    (found,) = rfgraph.analyze(net).productivity.axes
     assert (found.smallest, found.largest, found.why) == (None, None, "")
 
 
