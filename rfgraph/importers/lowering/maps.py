@@ -435,7 +435,7 @@ class LoweringBuilder:
             read = self.collapse(p, among, p.label or f"{p.node}/flatten", "flatten")
             return self.on_axes(replace(read, folded=True), dims, rank, sliding)
         alive = any(view.extent(axis) != 1 for axis in view.axes)
-        lost = alive and any(view.dims[d].size != 1 for d in bare if d in sliding) and p.full & set(gone)
+        lost = alive and any(view.dims[d].size != 1 for d in bare if d in sliding) and p.full
         if len(dims) == self.axes and all(view.extent(axis) == 1 for axis in gone) and not lost:
             # what carries nothing are the axes of one position that are left, and channels laid out along them
             leads.update(zip(bare, gone, strict=True))
