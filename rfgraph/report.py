@@ -508,7 +508,7 @@ class Report(Mapping[Hashable, Layer]):
 
     @cached_property
     def productivity(self) -> Productivity:
-        """How convolutions and the image fit each other: which layers add no context, and which images are worth giving.
+        """How convolutions and the image fit each other: layers that add no context, and images that are worth giving.
 
         Examples
         --------
