@@ -942,6 +942,18 @@ def test_a_window_over_channels_alone_is_followed():
     assert report[list(report)[-1]].status == "exact"
 
 
+def test_a_row_padded_where_an_axis_lies_among_the_channels_is_a_bound():
+    """Of the two rows one reads the whole axis, and the other nothing."""
+    net = Net((1, 2, 6, 2))
+    x = net.reshape(net.transpose(net.conv(net.x, channels=3), 0, 1, 3, 2), 1, 6, 6, 1)
+    x = net(p.Pad(amounts=((0, 0), (0, 0), (0, 0), (0, 1)), mode="constant"), x)
+    program = net.build.program([net.conv(x, kernel=(3, 1), padding=(1, 0))])
+    check_moves(program, layout_of(program))
+    report = rfgraph.analyze(lower(program))
+    layer = report[list(report)[-1]]
+    assert (layer.map_size, layer.status) == ((6, 2), "bound")
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_phases_stacked_are_positions_again(order):
     net = Net((1, 2, 4, 6))

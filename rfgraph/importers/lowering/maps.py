@@ -363,7 +363,9 @@ class LoweringBuilder:
         if reach.full:
             node = self.emit(op, name, [p], **self.mixes(reach.full), **_told(bound or reach.bound))
             assert p.view is not None
-            p = Placed(node, p.view.without(reach.full), p.full | reach.full, label)
+            left = any(d and d not in dims and not dim.axes and dim.size != 1 for d, dim in enumerate(p.view.dims))
+            folded, beside = p.folded and left, p.beside and left  # of dimensions that are not mixed
+            p = Placed(node, p.view.without(reach.full), p.full | reach.full, label, folded=folded, beside=beside)
         return p
 
     def absorb(self, p: Placed, dims: Collection[int], name: str) -> Placed:
