@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import rfgraph
 from rfgraph import Network
 from rfgraph.passes import lengths
 from rfgraph.passes.compiled import compile_graph
@@ -170,3 +171,18 @@ def test_paths_get_to_the_ends_that_all_of_them_get_to():
         "",
         "node 'future' (cumsum), axis t: what it reads may leave positions at an end of the axis unread",
     ]
+
+
+@pytest.mark.parametrize("order", [("forward", "backward"), ("backward", "forward"), ("forward", "forward")], ids=str)
+@pytest.mark.parametrize("cropped", [(-1, 0), (0, -1), (0, 0)])
+def test_what_reads_on_to_one_end_and_then_to_the_other_needs_both(cropped, order):
+    """The path says of itself what the field of the node says, as there is no other path."""
+    net = Network(axes=1)
+    x = net.pad("crop", net.input("x"), padding=[list(cropped)])
+    for i, direction in enumerate(order):
+        x = net.node("cumsum", f"sum{i}", x, direction=direction)
+    net.pad("behind", net.global_avg_pool("pool", x), padding=[[1, 1]])
+    net.node("cumsum", "after", "behind")
+    for node in ("sum0", "sum1", "pool", "after"):
+        exact = rfgraph.analyze(net.graph)[node].status == "exact"
+        assert (carried(net, node).why == "") == exact, node
