@@ -42,6 +42,7 @@ _TYPES = {
     "Number | None": "Ratio | Sequence[Ratio] | None",
     "Padding": "Padding",
     "tuple[int, int]": "Padding",
+    "tuple[int, ...]": "int | Sequence[Sequence[int]]",
 }
 
 #: Of what all ops may state, the type.

@@ -6,15 +6,17 @@ import itertools
 import json
 import random
 from fractions import Fraction
+from math import lcm
 
 import networkx as nx
 import oracle
 import pytest
-from hypothesis import given, note
+from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
-from strategies import networks
+from strategies import networks, shortcuts
 
 import rfgraph
+import rfgraph.solved
 from rfgraph import Network, Window
 from rfgraph.algebra.alignment import (
     compare,
@@ -27,7 +29,7 @@ from rfgraph.algebra.alignment import (
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import compile_graph
 from rfgraph.questions.forks import Branches
-from rfgraph.questions.misalignment import Misalignment
+from rfgraph.questions.misalignment import Misalignment, SizeDependent
 
 
 def misaligned(report):
@@ -524,3 +526,60 @@ def test_blocks_are_of_windows_that_have_numbers():
         ((1, 1), (1, 1, -1)),
     ]:
         assert not shifts_whole_blocks(Window(*one), Window(*other))
+
+
+# Sizes
+
+
+def by_passes(graph, *args, **more):
+    """Return the report that the general passes make."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rfgraph.solved, "walked", lambda *_: (None, "it is not asked"))
+        return rfgraph.analyze(graph, *args, **more)
+
+
+def told_at(findings, merge):
+    """What is told of the branches of a merge, by slot."""
+    return {
+        (f.reference.slot, f.branch.slot, f.rule, f.offset)
+        for f in findings
+        if isinstance(f, Misalignment) and f.merge == merge
+    }
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
+@given(
+    shortcuts(axes=st.just(1)),
+    st.sampled_from(["auto", "center", "causal"]),
+    st.sampled_from([by_passes, rfgraph.analyze]),
+)
+def test_what_is_told_of_all_sizes_is_what_is_told_of_each(graph, mode, analyze):
+    """What is so at every size stands by itself; of the rest that is serious, the worst, and the sizes without any."""
+    note(nx.node_link_data(graph, edges="edges"))
+    report = analyze(graph, alignment=mode)
+    tables = [table for node in report for table in report[node].by_size if table]
+    modulus, smallest = lcm(*(table.modulus for table in tables)), max((table.smallest for table in tables), default=1)
+    assume(tables and modulus <= 16)
+    at_size = {n: rfgraph.analyze(graph, n, alignment=mode).findings for n in range(smallest, smallest + modulus)}
+    for merge in (node for node in graph if graph.in_degree(node) > 1):
+        told = {n: told_at(findings, merge) for n, findings in at_size.items()}
+        always = set.intersection(*told.values())
+        serious = {n: {one for one in of_size - always if one[2] in ("RF001", "RF002")} for n, of_size in told.items()}
+        assert told_at(report.findings, merge) == always
+        depends = [f for f in report.findings if isinstance(f, SizeDependent) and f.node == merge]
+        assert len(depends) == any(serious.values())
+        for finding in depends:
+            assert abs(finding.offset) == max(abs(one[3]) for of_size in serious.values() for one in of_size)
+            assert all((n % finding.modulus in finding.residues) == (not serious[n]) for n in serious)
+
+
+@pytest.mark.parametrize("analyze", [by_passes, rfgraph.analyze])
+@pytest.mark.parametrize("by", [4, 8, 3])
+def test_frames_behind_same_padding_are_judged_without_a_size_as_with_one(by, analyze):
+    """Blocks of the fork are meant to lie apart, stacked; what is added, or lies part of a block apart, is not."""
+    stem = [("conv", {"kernel": 3, "stride": 2, "padding": "same"})]
+    for merge in ("concat", "add"):
+        net = block(stem, [conv(4, stride=4)], [conv(4, -by, by, stride=4)], merge=merge)
+        told = [told_at(analyze(net, n).findings, "merge") for n in (None, 64, 65)]
+        rule = "RF003" if merge == "concat" and by % 4 == 0 else "RF002"
+        assert told == [{(0, 1, rule, 2 * by)}] * 3
