@@ -1604,3 +1604,90 @@ def test_a_map_of_another_size_than_its_tensor_keeps_its_name_and_parameters():
         **{name: before[name] for name in ("location", "parameters") if name in before},
         "op": "unknown", "of": before.get("label", "conv"), "why": "its map would have size 6 where its tensor has 5",
     }  # fmt: skip
+
+
+@st.composite
+def numbers_moved(draw):
+    """Draw a view, and the numbers of elements of its tensor after some moves; -1 for constants."""
+    views = [
+        (along(0, 4), along(1, 3)),
+        (other(2), along(0, 6)),
+        (along(1, 2), other(3), along(0, 4)),
+        (Dimension((Part(3, 0), Part(2), Part(2, 1))),),
+        (Dimension((Part(3, 0, 2),)), other(2), Dimension((Part(2, 0),)), along(1, 2)),
+    ]
+    view = View(draw(st.sampled_from(views)))
+    numbers = np.arange(int(np.prod(view.sizes))).reshape(view.sizes)
+    for _ in range(draw(st.integers(1, 4))):
+        d = draw(st.integers(0, numbers.ndim - 1))
+        n = numbers.shape[d]
+        kind = draw(st.sampled_from(["take", "roll", "turn", "merge", "split", "pad", "flip", "some", "repeat"]))
+        if kind == "take":
+            numbers = numbers.take(draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=5)), d)
+        elif kind == "roll":
+            numbers = np.roll(numbers, draw(st.integers(1, 3)), d)
+        elif kind == "turn":
+            numbers = numbers.transpose(draw(st.permutations(range(numbers.ndim))))
+        elif kind == "merge" and d:
+            numbers = numbers.reshape(*numbers.shape[: d - 1], -1, *numbers.shape[d + 1 :])
+        elif kind == "split" and n % 2 == 0 and numbers.ndim < 5:
+            numbers = numbers.reshape(*numbers.shape[:d], *draw(st.sampled_from([(2, n // 2), (n // 2, 2)])),
+                                      *numbers.shape[d + 1 :])  # fmt: skip
+        elif kind == "pad":
+            numbers = np.pad(numbers, [(e == d, 0) for e in range(numbers.ndim)], constant_values=-1)
+        elif kind == "flip":
+            numbers = np.flip(numbers, d)
+        elif kind == "some" and n > 1:
+            numbers = numbers.take(range(draw(st.integers(0, 1)), n, draw(st.integers(1, 2))), d)
+        elif kind == "repeat" and numbers.size < 200:
+            numbers = numbers.repeat(2, d)
+    return view, numbers
+
+
+def read_of(reading, axis, index):
+    """Return the position along an axis that one element takes by a reading, ``None`` for a constant."""
+    total, at = 0, {}
+    for d, i in enumerate(index):
+        for digit in reversed(reading.digits[d]):
+            i, at[id(digit)] = divmod(i, digit.size)
+            if not digit.read[at[id(digit)]]:
+                return None
+            total += int(digit.steps[axis][at[id(digit)]]) if axis in digit.steps else 0
+    if axis not in reading.tables:
+        return reading.first[axis] + total
+    place = 0
+    for digit in reading.along(axis):
+        place = place * digit.size + at[id(digit)]
+    return reading.tables[axis][place]
+
+
+@settings(max_examples=60)
+@given(numbers_moved())
+def test_a_reading_takes_the_position_of_each_element(moved):
+    view, numbers = moved
+    reading = read_back(view, view.sizes, numbers)
+    if reading is None:
+        return
+    assert [int(np.prod([digit.size for digit in digits])) for digits in reading.digits] == list(numbers.shape)
+    for index in np.ndindex(*numbers.shape):
+        element = int(numbers[index])
+        taken = position(view, np.unravel_index(element, view.sizes)) if element >= 0 else None
+        for axis in reading.first:
+            assert read_of(reading, axis, index) == (None if taken is None else taken[axis])
+    for digits in reading.digits:
+        for digit in digits:
+            assert len([axis for axis, steps in digit.steps.items() if steps.any()]) < 2
+
+
+def test_what_is_moved_evenly_is_read_back():
+    """Each of these takes positions of each axis by itself; what is read of rows beside positions is not said."""
+    view = View((other(2), along(0, 4), along(1, 6)))
+    numbers = np.arange(48).reshape(2, 4, 6)
+    blocks = numbers.reshape(2, 2, 2, 3, 2).transpose(0, 1, 3, 2, 4)
+    for moved in (numbers, numbers.T, numbers[:, ::-1], numbers[:, 1::2], blocks, blocks.reshape(2, 6, 4)):
+        assert read_back(view, view.sizes, moved) is not None
+    assert read_back(view, view.sizes, np.full((2, 2), -1)) is None
+    assert read_back(view, (2, 4, 5), numbers) is None
+    assert read_back(View((other(2), along(0, 4), Dimension((Part(6, 1),), before=1))), (2, 4, 7), numbers) is None
+    diagonal = numbers[0].ravel()[[0, 7, 14, 21]]
+    assert read_back(view, view.sizes, diagonal) is None  # both axes move in one dimension
