@@ -14,7 +14,7 @@ from functools import reduce
 from math import gcd
 from operator import and_
 
-from rfgraph.algebra.window import FULL, IDENTITY, MAY_NOT_REACH, Side, Window
+from rfgraph.algebra.window import FULL, FUTURE, IDENTITY, MAY_NOT_REACH, PAST, Side, Window
 from rfgraph.frozen import dataclass
 from rfgraph.passes.compiled import Compiled
 from rfgraph.passes.covers import BOTH, EVERYTHING, FIRST, LAST, Covered
@@ -35,6 +35,8 @@ MAX_PHASES = 1 << 10
 
 #: By the side to which a window reads on: the ends that have to be got to.
 _NEEDED: dict[Side, int] = {"past": FIRST, "future": LAST, "both": BOTH}
+#: The shape of all windows that read on to a side, whatever else they read.
+_TO_SIDE: dict[Side, Window] = {"past": PAST, "future": FUTURE, "both": FULL}
 
 Lengths = dict[tuple[int, int], int]  # (shortest, longest) -> how many paths lie between, both included
 Group = tuple[Window, int, Lengths]  # shape, what a join adds to all of the lengths (0 after it), lengths
@@ -105,7 +107,8 @@ class PathDomain(Domain[PathLengths]):
             if step is None:
                 step = self.steps[key] = self._step(v, window, shape)
             stepped, more, doubt = step
-            if not doubt and shape.is_local and window.is_unbounded and not value.ends & _NEEDED[window.side]:
+            reads_on = window.is_unbounded and stepped.is_unbounded and not shape.is_full
+            if not doubt and reads_on and not value.ends & _NEEDED[stepped.side]:
                 doubt = f"{self.compiled.layers.describe(v, self.axis)}: {MAY_NOT_REACH}"
             why = why or doubt
             groups.append((stepped, more, lengths))
@@ -159,7 +162,7 @@ def _step(read: Window, shape: Window) -> tuple[Window, int, str]:
     """Return the shape of what reads ``shape`` through ``read``, how much longer it is, and why it may be less."""
     window = read.through(shape)
     if window.is_unbounded:  # whether ``shape`` gets to the end does not depend on it alone
-        return FULL, 0, "" if read.exact else read.why
+        return _TO_SIDE[window.side], 0, "" if read.exact else read.why
     if window.kind != "local":
         return window, 0, ""
     first, last = next(interval for interval in window.intervals if interval is not None)

@@ -41,6 +41,9 @@ if TYPE_CHECKING:  # numpy is imported where it is needed
 #: Regions of more features than this are not looked through for the smallest and the largest one.
 MAX_FEATURES = 1 << 22
 
+#: What a branch reads of its fork where what both read of the source does not tell.
+_UNSEEN = Window.unknown("what is read of the source does not tell it")
+
 _RULES = {"drift": "RF001", "off": "RF002", "jitter": "RF003", "causal": "RF004"}
 
 
@@ -140,7 +143,7 @@ def find_by_residue(
             [(slot, partial(_at, windows)) for slot, windows in sides],
             {p: partial(_at, w) for p, w in forks.items()},
         )
-        disagreements = _by_size(merge, *told, [True] * modulus, smallest, modes[0])
+        disagreements = _by_size(merge, *told, [True] * modulus, smallest, modes[0], stacked=plain.stacks(merge))
         for one in sorted(disagreements, key=lambda one: (one.reference, one.other)):
             findings.append(_of_plain(plain, graph, one, axes, modes))
     return findings
@@ -222,8 +225,8 @@ def unchecked(
     graph = Branches(compiled, fields, source, solutions)
     return [
         v
-        for v, tails in enumerate(compiled.layers.tails)
-        if len(tails) > 1 and any(_is_unchecked(graph, v, axis) for axis in range(len(fields)))
+        for v in range(len(compiled.layers.nodes))
+        if any(_is_unchecked(graph, v, axis) for axis in range(len(fields)))
     ]
 
 
@@ -265,7 +268,8 @@ def _disagreements(
         if solution is not None and any(field.kind == "unknown" for _, _, field in live):
             sides = graph.solved(v, axis, solution)
             if len(sides) > 1 and not solution.agree([side for _, side in sides], mode == "causal"):
-                yield from _by_size(v, *_told(graph, v, axis, sides, solution), Later(_smallest, solution), mode)
+                told, stacked = _told(graph, v, axis, sides, solution), graph.compiled.layers.ops[v][axis].stacks
+                yield from _by_size(v, *told, Later(_smallest, solution), mode, stacked=stacked)
             continue
         yield from _pairs(graph, v, axis, [(slot, field) for slot, _, field in live if field.kind == "local"], mode)
 
@@ -362,6 +366,8 @@ def _by_size(
     valid: Sequence[bool],
     smallest: Later[int],
     mode: Mode,
+    *,
+    stacked: bool,
 ) -> Iterator[_Disagreement | _Dependence]:
     """Yield what breaks a rule at every residue of the input size, and the worst of the rest with those without it.
 
@@ -377,6 +383,8 @@ def _by_size(
         The input size from which on residues decide.
     mode
         What counts as aligned.
+    stacked
+        Whether the merge keeps its inputs apart, as channels.
     """
     known: dict[tuple[Window, ...], list[_Disagreement]] = {}
     by_residue: list[list[_Disagreement]] = []  # by valid residue
@@ -388,7 +396,7 @@ def _by_size(
         met = (*windows, *at_forks.values())
         if met not in known:
             pairs = [(slot, window) for slot, window in zip(slots, windows, strict=True) if window.kind == "local"]
-            known[met] = list(_pairs_at(merge, pairs, at_forks, mode))
+            known[met] = list(_pairs_at(merge, pairs, at_forks, mode, stacked=stacked))
             known[met] += [  # a branch whose stride changes with the input size drifts from those that keep theirs
                 _Disagreement(merge, pairs[0][0], slot, "RF001", pairs[0][1], window, Fraction(0))
                 for slot, window in zip(slots, windows, strict=True)
@@ -415,7 +423,7 @@ def _by_size(
 
 
 def _pairs_at(
-    merge: int, sides: list[tuple[int, Window]], forks: Mapping[tuple[int, int], Window], mode: Mode
+    merge: int, sides: list[tuple[int, Window]], forks: Mapping[tuple[int, int], Window], mode: Mode, *, stacked: bool
 ) -> Iterator[_Disagreement]:
     """Yield each branch that does not line up with the widest one, at one residue of the input size.
 
@@ -429,14 +437,14 @@ def _pairs_at(
             continue
 
         fork = forks[min(one, two), max(one, two)]
-
-        def is_causal(fork: Window = fork, narrow: Window = narrow) -> bool:
-            seen = [seen_from(fork, branch) for branch in (wide, narrow)]
-            return not any(window is None or looks_ahead(window) for window in seen)
-
-        judged = compare(wide, narrow, mode, is_causal)
+        a, b = (seen_from(fork, branch) or _UNSEEN for branch in (wide, narrow))
+        judged = compare(wide, narrow, mode, partial(_are_causal, a, b), partial(at_fork, a, b, stacked=stacked))
         if judged.verdict != "aligned":
             yield _Disagreement(merge, one, two, _RULES[judged.verdict], wide, narrow, judged.offset)
+
+
+def _are_causal(one: Window, other: Window) -> bool:
+    return not looks_ahead(one) and not looks_ahead(other)
 
 
 def _drift(graph: Branches, disagreement: _Disagreement, fork: int, axis: int) -> Drift:

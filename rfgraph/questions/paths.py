@@ -99,7 +99,7 @@ def _described(paths: PathLengths, axis: str) -> AxisPaths:
     why = paths.why
     for shape, _, lengths in paths.groups:
         if not shape.is_local:
-            kinds[shape.kind] += sum(lengths.values())
+            kinds["full" if shape.is_unbounded else shape.kind] += sum(lengths.values())
             why = why or shape.why
     return AxisPaths(
         axis,

@@ -330,6 +330,85 @@ def test_maps_that_fit_at_some_sizes_only_are_left_to_the_general_passes():
     assert str(rfgraph.analyze(net).input_sizes[0]) == "multiples of 2, from 2; also 1"  # repeated over the 2
 
 
+ENDS = [(1, 0), (1, 1), (1, -1), (1, -2), (3, 0), (3, 1), (3, 2), (5, 0), (5, 3)]
+
+
+@pytest.mark.parametrize("merge", ["add", "concat"])
+@pytest.mark.parametrize("one", ENDS)
+def test_two_branches_of_any_ends_are_told_as_the_general_passes_do(one, merge):
+    """Each of a kernel and the padding before it; the fork pads one position itself, and its stride is one too."""
+    for other in ENDS:
+        net = rfgraph.Network("ends", axes=1)
+        fork = net.conv("fork", net.input("x"), kernel=3, padding=1)
+        sides = [
+            net.conv(f"side{slot}", fork, kernel=kernel, padding=[[before, kernel - 1 - before]])
+            for slot, (kernel, before) in enumerate((one, other))
+        ]
+        net.node(merge, "out", *sides)
+        report = rfgraph.analyze(net)
+        assert report.engine.name == "walk"
+        check_report(report, net.graph, None, "auto")
+
+
+def beside_the_same(padding, *moved, axes=1, kernel=2):
+    """Every fourth position of a map under padding that depends on its size, beside others that are moved.
+
+    A kernel of 2 reads positions 0 and 1; under ``same_lower`` -1 and 0 at sizes of residue 1 by 4.
+    """
+    net = rfgraph.Network("strided", axes=axes)
+    x = net.input("x")
+    sides = [net.conv("same", x, kernel=kernel, stride=4, padding=padding)]
+    for i, by in enumerate(moved):
+        padding = [[0, 0]] * (axes - 1) + [[-by, by]]
+        sides.append(net.conv(f"one{i}", net.pad(f"by{i}", x, padding=padding), kernel=1, stride=4))
+    net.add("add", *sides)
+    return net.graph
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize(
+    ("padding", "moved", "has_no_holes"),
+    [
+        ("same", (2,), True),
+        ("same_lower", (2,), False),  # 1 is left out at some sizes
+        ("same_lower", (1,), True),
+        ("same", (3,), False),
+        ("same", (3, 2), True),
+        ("same", (4, 2), False),
+    ],
+)
+def test_what_is_left_out_at_some_input_sizes_only_is_a_hole(padding, moved, has_no_holes, axes):
+    graph = beside_the_same(padding, *moved, axes=axes)
+    solved = plain.solve(graph)
+    assert solved.by_residue
+    assert solved.has_no_holes == has_no_holes
+    assert solved.has_no_holes == all(plain.solve(graph, input_size=n).has_no_holes for n in range(64, 68))
+
+
+def test_branches_inside_a_wider_one_leave_no_hole_at_any_input_size():
+    assert plain.solve(beside_the_same("same", 0, 1, 3, kernel=9)).has_no_holes
+
+
+def doubled_beside_itself(by, padding):
+    """Positions that are read twice each, beside the same moved."""
+    net = rfgraph.Network("phases", axes=1)
+    halved = net.conv("halved", net.input("x"), kernel=2, stride=2, padding=padding)
+    up = net.conv_transpose("up", halved, kernel=2, stride=2)
+    net.add("add", net.conv("there", up, kernel=1), net.pad("moved", up, padding=[[by, -by]]))
+    return net.graph
+
+
+@pytest.mark.parametrize("by", range(-4, 5))
+def test_what_is_left_out_at_some_output_phases_only_is_a_hole(by):
+    """Moved by 3, every other output reads 2 positions further; moved by less, they touch or meet."""
+    solved = plain.solve(doubled_beside_itself(by, 0))
+    assert solved.has_no_holes == (abs(by) < 3)
+    check_solved(doubled_beside_itself(by, 0), solved)
+    by_size = plain.solve(doubled_beside_itself(by, "same"))
+    assert by_size.by_residue
+    assert abs(by) < 3 or not by_size.has_no_holes
+
+
 def test_the_residues_of_a_network_are_bounded(monkeypatch):
     layers = [("conv", {"kernel": kernel, "stride": 2, "padding": "same"}) for kernel in range(2, 9)]
     assert plain.solve(chain(*layers).graph).by_residue

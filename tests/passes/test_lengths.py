@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import rfgraph
 from rfgraph import Network
 from rfgraph.passes import lengths
 from rfgraph.passes.compiled import compile_graph
@@ -88,6 +89,25 @@ def test_the_first_doubt_on_the_way_is_the_one_that_is_told():
     assert carried(net, "sure").why == ""
     assert carried(net, "one").why == carried(net, "two").why == carried(net, "both").why == "the first mask"
     assert sorted(carried(net, "both").sizes()) == [(3, 3, 1), (7, 7, 1)]
+    assert carried(net, "both", 1).why == "the first mask"  # not that lengths were put together
+    net.global_avg_pool("pool", x, bound="a fourth mask")
+    net.global_avg_pool("all", x)
+    assert [carried(net, node).why for node in ("pool", "all")] == ["a fourth mask", ""]
+
+
+def test_a_length_needs_no_size_where_but_the_place_of_a_window_does():
+    net = Network(axes=1)
+    x = net.conv("conv", net.input("x"), kernel=3)
+    net.slice("tail", x, start=-4, step=2)
+    net.conv("behind", "tail", kernel=3)
+    net.concat("beside", x, net.conv("five", "x", kernel=5), axis=0)
+    net.slice("phases", net.resize("up", x, scale=2), start=-3)
+    assert [sorted(carried(net, node).sizes()) for node in ("tail", "behind", "beside", "phases")] == [
+        [(3, 3, 1)],
+        [(7, 7, 1)],
+        [(3, 3, 1), (5, 5, 1)],
+        [],  # where it begins decides which phase is the first
+    ]
 
 
 def test_phases_of_a_window_are_its_own_times_those_it_meets_anew():
@@ -106,6 +126,16 @@ def test_phases_of_a_window_are_its_own_times_those_it_meets_anew():
     assert (
         shape.why == f"node 'most' (resize), axis t: paths with more than {lengths.MAX_PHASES} phases in all meet here"
     )
+
+
+def test_phases_of_all_shapes_at_a_node_count_together():
+    net = Network(axes=1)
+    x = net.input("x")
+    half, some = (net.resize(f"up{n}", x, scale=n) for n in (lengths.MAX_PHASES // 2, lengths.MAX_PHASES // 2 + 1))
+    net.add("most", half, net.conv("twice", half, kernel=1, stride=2))
+    net.add("more", half, some)
+    assert sorted(carried(net, "most").sizes()) == [(1, 1, 1)] * 2
+    assert (carried(net, "more").count, list(carried(net, "more").sizes())) == (2, [])
 
 
 def test_beside_a_path_that_is_unknown_no_other_is_followed_where_extremes_are_asked():
@@ -141,3 +171,18 @@ def test_paths_get_to_the_ends_that_all_of_them_get_to():
         "",
         "node 'future' (cumsum), axis t: what it reads may leave positions at an end of the axis unread",
     ]
+
+
+@pytest.mark.parametrize("order", [("forward", "backward"), ("backward", "forward"), ("forward", "forward")], ids=str)
+@pytest.mark.parametrize("cropped", [(-1, 0), (0, -1), (0, 0)])
+def test_what_reads_on_to_one_end_and_then_to_the_other_needs_both(cropped, order):
+    """The path says of itself what the field of the node says, as there is no other path."""
+    net = Network(axes=1)
+    x = net.pad("crop", net.input("x"), padding=[list(cropped)])
+    for i, direction in enumerate(order):
+        x = net.node("cumsum", f"sum{i}", x, direction=direction)
+    net.pad("behind", net.global_avg_pool("pool", x), padding=[[1, 1]])
+    net.node("cumsum", "after", "behind")
+    for node in ("sum0", "sum1", "pool", "after"):
+        exact = rfgraph.analyze(net.graph)[node].status == "exact"
+        assert (carried(net, node).why == "") == exact, node

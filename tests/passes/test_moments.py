@@ -157,6 +157,62 @@ def test_negative_weights_are_told_where_they_count_as_such_and_none_else():
     assert told[2].notes.doubt == "node 'cubic' (resize) has negative weights, which count as such"
 
 
+def test_the_first_doubt_on_the_way_stays_and_that_of_any_branch_is_told():
+    net = Network(axes=1)
+    x = net.input("in")
+    net.resize("again", net.resize("cubic", x, scale=2, mode="cubic"), scale=2, mode="cubic")
+    net.add("sum", net.conv_transpose("up", x, kernel=2, stride=2), "cubic")
+    net.add("plain", x, net.conv("conv", x, kernel=3))
+    doubt = "node 'cubic' (resize) has negative weights, which count as such"
+    compiled = compile_graph(net.graph)
+    doubts = {compiled.layers.nodes[v]: value.notes.doubt for v, value in moments(compiled, 0, UNIFORM).items()}
+    assert [name for name, told in doubts.items() if told] == ["cubic", "again", "sum"]
+    assert {told for told in doubts.values() if told} == {doubt}
+
+
+def doubts_of(net):
+    """Return what is doubted of the moments of each node where weights are random."""
+    compiled = compile_graph(net.graph)
+    told = moments(compiled, 0, Assumed(weights="random"))
+    return {compiled.layers.nodes[v]: value.notes.doubt for v, value in told.items()}
+
+
+def test_an_op_with_fixed_weights_mixes_what_overlapping_ones_before_it_share():
+    net = Network(axes=1)
+    x = net.input("in")
+    net.avg_pool("apart_2", net.avg_pool("apart", x, kernel=2, stride=2), kernel=2, stride=2)
+    net.avg_pool("pool_2", net.avg_pool("pool", x, kernel=3, stride=1), kernel=2)
+    net.avg_pool("pool_3", "pool_2", kernel=2, stride=2)
+    net.avg_pool("up_2", net.resize("up", x, scale=2), kernel=2, stride=1)
+    mixing = "node '{}' (avg_pool) and an op before it mix gradients that are not independent"
+    assert {name: doubt for name, doubt in doubts_of(net).items() if doubt} == {
+        "pool_2": mixing.format("pool_2"),
+        "pool_3": mixing.format("pool_2"),
+        "up_2": mixing.format("up_2"),
+    }
+
+
+def test_gates_are_doubted_where_paths_merge_before_or_behind_them():
+    net = Network(axes=1)
+    x = net.input("in")
+    one, two = net.conv("one", x, kernel=3, padding=1), net.conv("two", x, kernel=3, padding=1)
+    net.conv("sum_2", net.add("sum", one, two), kernel=3)
+    net.conv("gate_2", net.relu("gate", "sum_2"), kernel=3)
+    net.conv("alone_2", net.relu("alone", one), kernel=3)
+    net.add("later", net.conv("three", "alone", kernel=3, padding=1), two)
+    assert {name for name, doubt in doubts_of(net).items() if doubt} == {"gate", "gate_2", "later"}
+
+
+def test_of_a_sum_mean_and_variance_are_those_of_each_axis():
+    net = Network(axes=2)
+    x = net.input("in")
+    net.add("sum", x, net.conv("conv", x, kernel=[3, 5], padding=[1, 0]))
+    net.node("gather", "nothing", x, positions=[[None], [0, 1]], source_size=[4, 4])
+    told = moments(compile_graph(net.graph), 0, UNIFORM)
+    assert sorted(told) == [0, 1, 2]
+    assert told[2].spread == pytest.approx((0, 1, 1 / 3, 2))
+
+
 def test_more_phases_than_are_followed_are_not_known_and_as_many_are(monkeypatch):
     net = Network(axes=1)
     up = net.conv_transpose("up", net.input("in"), kernel=4, stride=4)

@@ -158,8 +158,12 @@ def test_sets_that_are_too_long_are_refused_and_those_that_just_fit_are_not(monk
     assert sized({0, 11}).joined(sized({5})).phases == (marked({0, 5, 11}),)
     with pytest.raises(TooManyPositionsError):
         sized({0}).joined(sized({12}))
+    assert sized({100, 111}).joined(sized({105})).phases == (marked({100, 105, 111}),)  # wherever they lie
+    with pytest.raises(TooManyPositionsError):
+        sized({-12}).joined(sized({0}))
     with pytest.raises(TooManyPositionsError):
         PositionSet(((0, 1),) * 3, 3).covers(PositionSet(((0, 1),) * 5, 5))
+    assert not PositionSet(((0, 1),) * 3, 3).covers(ONE)
 
 
 def of_network(net, node):
@@ -183,6 +187,22 @@ def test_the_node_that_makes_it_a_bound_is_named_once():
     net = Network(axes=1)
     net.relu("two", net.conv("one", net.input("x"), kernel=3, bound="a mask"), bound="another mask")
     assert of_network(net, "two").why == of_network(net, "one").why == "node 'one' (conv), axis t: a mask"
+
+
+def test_what_reads_no_position_is_no_bound():
+    net = Network(axes=1)
+    net.global_avg_pool("pool", net.input("x"), bound="a mask")
+    assert (of_network(net, "pool").is_empty, of_network(net, "pool").why) == (True, "")
+
+
+def test_products_are_exact_just_if_they_are_along_every_axis():
+    net = Network(axes=2)
+    x = net.input("x")
+    net.concat("beside", x, net.conv("conv", x, kernel=3, padding=1), axis=0)
+    net.relu("masked", x, bound="a mask")
+    with_size = compile_graph(net.graph, (4, 4))
+    exact = {v: fold(with_size.layers, 0, PositionProducts(with_size), [v])[v].exact for v in range(4)}
+    assert exact == {0: True, 1: True, 2: False, 3: False}
 
 
 def products_of(net, node):

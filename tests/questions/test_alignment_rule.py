@@ -6,15 +6,17 @@ import itertools
 import json
 import random
 from fractions import Fraction
+from math import lcm
 
 import networkx as nx
 import oracle
 import pytest
-from hypothesis import given, note
+from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
-from strategies import networks
+from strategies import networks, shortcuts
 
 import rfgraph
+import rfgraph.solved
 from rfgraph import Network, Window
 from rfgraph.algebra.alignment import (
     compare,
@@ -26,8 +28,9 @@ from rfgraph.algebra.alignment import (
 )
 from rfgraph.passes import fields as engine
 from rfgraph.passes.compiled import compile_graph
+from rfgraph.questions.findings import Later
 from rfgraph.questions.forks import Branches
-from rfgraph.questions.misalignment import Misalignment
+from rfgraph.questions.misalignment import Drift, Misalignment, Repair, SizeDependent, common_residues, common_sizes
 
 
 def misaligned(report):
@@ -285,7 +288,10 @@ def test_frames_of_blocks_side_by_side_are_a_note():
 # Repairs
 
 
-@given(networks(axes=st.integers(1, 2), inputs=st.just(1), most=10), st.sampled_from(["auto", "center"]))
+@given(
+    networks(axes=st.integers(1, 2), inputs=st.just(1), most=10) | shortcuts(axes=st.just(1)),
+    st.sampled_from(["auto", "center"]),
+)
 def test_every_repair_that_is_advised_repairs(graph, mode):
     note(nx.node_link_data(graph, edges="edges"))
     report = rfgraph.analyze(graph, alignment=mode)
@@ -524,3 +530,159 @@ def test_blocks_are_of_windows_that_have_numbers():
         ((1, 1), (1, 1, -1)),
     ]:
         assert not shifts_whole_blocks(Window(*one), Window(*other))
+
+
+# Sizes
+
+
+def by_passes(graph, *args, **more):
+    """Return the report that the general passes make."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rfgraph.solved, "walked", lambda *_: (None, "it is not asked"))
+        return rfgraph.analyze(graph, *args, **more)
+
+
+def told_at(findings, merge):
+    """What is told of the branches of a merge, by slot."""
+    return {
+        (f.reference.slot, f.branch.slot, f.rule, f.offset)
+        for f in findings
+        if isinstance(f, Misalignment) and f.merge == merge
+    }
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
+@given(
+    shortcuts(axes=st.just(1)),
+    st.sampled_from(["auto", "center", "causal"]),
+    st.sampled_from([by_passes, rfgraph.analyze]),
+)
+def test_what_is_told_of_all_sizes_is_what_is_told_of_each(graph, mode, analyze):
+    """What is so at every size stands by itself; of the rest that is serious, the worst, and the sizes without any."""
+    note(nx.node_link_data(graph, edges="edges"))
+    report = analyze(graph, alignment=mode)
+    tables = [table for node in report for table in report[node].by_size if table]
+    modulus, smallest = lcm(*(table.modulus for table in tables)), max((table.smallest for table in tables), default=1)
+    assume(tables and modulus <= 16)
+    at_size = {n: rfgraph.analyze(graph, n, alignment=mode).findings for n in range(smallest, smallest + modulus)}
+    for merge in (node for node in graph if graph.in_degree(node) > 1):
+        told = {n: told_at(findings, merge) for n, findings in at_size.items()}
+        always = set.intersection(*told.values())
+        serious = {n: {one for one in of_size - always if one[2] in ("RF001", "RF002")} for n, of_size in told.items()}
+        assert told_at(report.findings, merge) == always
+        depends = [f for f in report.findings if isinstance(f, SizeDependent) and f.node == merge]
+        assert len(depends) == any(serious.values())
+        for finding in depends:
+            assert abs(finding.offset) == max(abs(one[3]) for of_size in serious.values() for one in of_size)
+            assert all((n % finding.modulus in finding.residues) == (not serious[n]) for n in serious)
+
+
+@pytest.mark.parametrize("analyze", [by_passes, rfgraph.analyze])
+@pytest.mark.parametrize("by", [4, 8, 3])
+def test_frames_behind_same_padding_are_judged_without_a_size_as_with_one(by, analyze):
+    """Blocks of the fork are meant to lie apart, stacked; what is added, or lies part of a block apart, is not."""
+    stem = [("conv", {"kernel": 3, "stride": 2, "padding": "same"})]
+    for merge in ("concat", "add"):
+        net = block(stem, [conv(4, stride=4)], [conv(4, -by, by, stride=4)], merge=merge)
+        told = [told_at(analyze(net, n).findings, "merge") for n in (None, 64, 65)]
+        rule = "RF003" if merge == "concat" and by % 4 == 0 else "RF002"
+        assert told == [{(0, 1, rule, 2 * by)}] * 3
+
+
+# What the general passes tell of fields that are no single window
+
+
+@pytest.mark.parametrize("analyze", [by_passes, rfgraph.analyze])
+def test_behind_branches_that_drift_nothing_more_is_told(analyze):
+    net = block([], [conv(3, 1, stride=2)], [])
+    net.add("second", "merge", net.conv("wide", "merge", kernel=3, padding=1))
+    report = analyze(net)
+    assert [(finding.rule, finding.node) for finding in report.findings] == [("RF001", "merge")]
+    assert report.unchecked == ("second",)
+
+
+@pytest.mark.parametrize(
+    ("loose", "one", "other", "rule", "offset"),
+    [
+        # Their strides differ, whatever the bound leaves open.
+        ([], [conv(3, 1, 1, stride=2, bound="a mask")], [], "RF001", 0),
+        # What is read of the fork is known: off by one position of it, which is 2 pixels, or half a one.
+        ([conv(3, 1, 1, stride=2, bound="a mask")], [conv(3, 1, 1)], [conv(3)], "RF002", 2),
+        ([("conv_transpose", {"kernel": 2, "stride": 2, "bound": "a mask"})], [conv(3, 1)], [conv(3)], "RF002", 0.5),
+        ([conv(3, 1, 1, bound="a mask")], [conv(3, 1, 1)], [conv(5, 2, 2)], None, 0),
+    ],
+)
+def test_bounds_are_judged_from_their_fork(loose, one, other, rule, offset):
+    report = rfgraph.analyze(block(loose, one, other))
+    assert [(f.rule, abs(f.offset)) for f in misaligned(report)] == ([] if rule is None else [(rule, offset)])
+    assert report.unchecked == ()
+
+
+@pytest.mark.parametrize("padding", [[[1, 1]], "same"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_merge_of_which_one_branch_is_a_bound_is_unchecked(padding, side):
+    stem = [("conv", {"kernel": 3, "stride": 2, "padding": padding})]
+    branches = [[conv(3, 1, 1, bound="a mask")], []]
+    report = rfgraph.analyze(block(stem, branches[side], branches[1 - side]))
+    assert (report.findings, report.aligned, report.unchecked) == ((), None, ("merge",))
+
+
+@pytest.mark.parametrize("analyze", [by_passes, rfgraph.analyze])
+def test_a_norm_by_totals_is_on_the_way_of_a_branch_as_what_it_passes_on(analyze):
+    report = analyze(block([conv(3, 1, 1)], [conv(3, 2), ("group_norm", {})], []))
+    assert [(f.rule, f.fork, f.offset) for f in misaligned(report)] == [("RF004", "stem0", 1)]
+
+
+@pytest.mark.parametrize("analyze", [by_passes, rfgraph.analyze])
+def test_of_axes_that_are_off_in_different_branches_the_branches_are_told_in_order(analyze):
+    net = Network("axes", axes=2)
+    x = net.input("x")
+    sides = [net.pad(f"moved{i}", x, padding=[[i, -i], [1 - i, i - 1]]) for i in (0, 1)]
+    net.add("add", net.conv("wide", x, kernel=3, padding=1), *sides)
+    assert [(f.branch.slot, f.axes) for f in misaligned(analyze(net))] == [(1, ("x",)), (2, ("y",))]
+
+
+# What is said
+
+
+def depends(modulus, residues, offset=Fraction(1), smallest=1):
+    return SizeDependent(
+        "RF005", "m", ("x",), "fork", "one", "other", offset, modulus, residues, Later(lambda: smallest)
+    )
+
+
+@pytest.mark.parametrize(
+    ("findings", "sizes"),
+    [
+        ([depends(2, (1,))], (2, (1,))),
+        ([depends(2, (0,)), depends(3, (1,))], (6, (4,))),
+        ([depends(2, (0,)), depends(4, (0, 1))], (4, (0,))),
+        ([depends(4, (0, 2)), depends(2, (0,))], (2, (0,))),
+        ([depends(2, (0,)), depends(2, (1,))], (1, ())),
+    ],
+)
+def test_sizes_at_which_all_merges_line_up(findings, sizes):
+    assert common_residues(findings) == sizes
+    told = common_sizes("x", [*findings, depends(1, (0,), smallest=7)])
+    assert (told.modulus, told.residues, told.smallest) == (*sizes, 7)
+
+
+def test_without_findings_there_are_no_sizes_to_choose():
+    assert common_sizes("x", []) is None
+
+
+def test_a_finding_says_whether_centres_or_strides_depend_on_the_size():
+    assert "; else centres are up to 1 input pixels off (" in depends(2, (1,)).message
+    assert "; else strides differ (" in depends(2, (1,), Fraction(0)).message
+    assert ": never lines up, for input sizes n from 1: strides differ (" in depends(1, (), Fraction(0)).message
+    assert depends(1, ()).advice.startswith("write out the padding")
+    assert depends(2, (1,)).advice.startswith("choose input sizes with n mod 2 is 1, or write out")
+
+
+@pytest.mark.parametrize(("sizes", "said"), [((3, 5), "features read 3 to 5 pixels"), ((5, 5), "each feature reads 5")])
+def test_drift_tells_the_sizes_of_regions(sizes, said):
+    assert said in str(Drift(Fraction(-50), None, None, (), lambda: sizes))
+
+
+def test_a_repair_of_padding_that_was_not_written_down_says_so():
+    assert str(Repair("conv", ((1, 0),), None)) == "change padding of 'conv' from [] to [[1, 0]]"
