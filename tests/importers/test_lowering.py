@@ -1612,7 +1612,7 @@ def numbers_moved(draw):
     views = [
         (along(0, 4), along(1, 3)),
         (other(2), along(0, 6)),
-        (along(1, 2), other(3), along(0, 4)),
+        (along(1, 2), other(3), along(0, 4), along(2, 1)),
         (Dimension((Part(3, 0), Part(2), Part(2, 1))),),
         (Dimension((Part(3, 0, 2),)), other(2), Dimension((Part(2, 0),)), along(1, 2)),
     ]
@@ -1621,7 +1621,9 @@ def numbers_moved(draw):
     for _ in range(draw(st.integers(1, 4))):
         d = draw(st.integers(0, numbers.ndim - 1))
         n = numbers.shape[d]
-        kind = draw(st.sampled_from(["take", "roll", "turn", "merge", "split", "pad", "flip", "some", "repeat"]))
+        kind = draw(
+            st.sampled_from(["take", "roll", "turn", "merge", "split", "pad", "flip", "some", "repeat", "rows"])
+        )
         if kind == "take":
             numbers = numbers.take(draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=5)), d)
         elif kind == "roll":
@@ -1639,6 +1641,9 @@ def numbers_moved(draw):
             numbers = np.flip(numbers, d)
         elif kind == "some" and n > 1:
             numbers = numbers.take(range(draw(st.integers(0, 1)), n, draw(st.integers(1, 2))), d)
+        elif kind == "rows" and numbers.ndim < 4 and numbers.size < 200:
+            row = st.lists(st.integers(0, n - 1), min_size=2, max_size=2)
+            numbers = numbers.take(draw(st.lists(row, min_size=2, max_size=3)), d)
         elif kind == "repeat" and numbers.size < 200:
             numbers = numbers.repeat(2, d)
     return view, numbers
@@ -1669,6 +1674,7 @@ def test_a_reading_takes_the_position_of_each_element(moved):
     if reading is None:
         return
     assert [int(np.prod([digit.size for digit in digits])) for digits in reading.digits] == list(numbers.shape)
+    assert set(reading.first) == {axis for axis in view.axes if view.extent(axis) != 1}
     for index in np.ndindex(*numbers.shape):
         element = int(numbers[index])
         taken = position(view, np.unravel_index(element, view.sizes)) if element >= 0 else None
@@ -1686,8 +1692,14 @@ def test_what_is_moved_evenly_is_read_back():
     blocks = numbers.reshape(2, 2, 2, 3, 2).transpose(0, 1, 3, 2, 4)
     for moved in (numbers, numbers.T, numbers[:, ::-1], numbers[:, 1::2], blocks, blocks.reshape(2, 6, 4)):
         assert read_back(view, view.sizes, moved) is not None
+    uneven = read_back(view, view.sizes, numbers[:, [[0, 1], [1, 3]]])
+    assert uneven is not None
+    assert dict(uneven.tables) == {0: (0, 1, 1, 3)}
     assert read_back(view, view.sizes, np.full((2, 2), -1)) is None
     assert read_back(view, (2, 4, 5), numbers) is None
-    assert read_back(View((other(2), along(0, 4), Dimension((Part(6, 1),), before=1))), (2, 4, 7), numbers) is None
-    diagonal = numbers[0].ravel()[[0, 7, 14, 21]]
-    assert read_back(view, view.sizes, diagonal) is None  # both axes move in one dimension
+    rows = View((other(2), along(0, 4), Dimension((Part(6, 1),), before=1)))
+    assert read_back(rows, rows.sizes, np.arange(56).reshape(2, 4, 7)) is None
+    assert read_back(View((Dimension((Part(2, 0, symbol("s")),)),)), (2,), np.arange(2)) is None
+    diagonal = numbers[:, range(4), range(4)]
+    for moved in (diagonal, diagonal.ravel(), diagonal.T.ravel()):  # both axes move in one dimension
+        assert read_back(view, view.sizes, moved) is None
