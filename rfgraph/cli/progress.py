@@ -32,15 +32,17 @@ class Line:
         """Show the line."""
         from rich.console import Console
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
         from rich.text import Text
 
         class About(TextColumn):
             def render(self, task: Any) -> Text:
                 return Text(task.description)  # no name is taken for markup
 
+        about, elapsed = (Column(no_wrap=True, overflow="crop") for _ in range(2))  # no dots: an encoding may lack them
+        columns = SpinnerColumn("line"), About("", table_column=about), TimeElapsedColumn(table_column=elapsed)
         with self._lock:
-            console = Console(stderr=True)
-            self._shown = Progress(SpinnerColumn(), About(""), TimeElapsedColumn(), console=console, transient=True)
+            self._shown = Progress(*columns, console=Console(stderr=True), transient=True)
             self._task = self._shown.add_task(self._said)
             self._shown.start()
 

@@ -274,7 +274,8 @@ def _cases(compiled: Compiled, axis: int, rule: SizeRule) -> dict[int, list[tupl
         for read, at in residues.items():
             one, other = (op.reads(0, sizes) for sizes in (read[: len(tails)], read[len(tails) :]))
             windows.setdefault(one if one == other else op.reads(0, (None,) * len(tails)), []).extend(at)
-        next(iter(windows.values())).extend(np.flatnonzero(~fits).tolist())  # where sizes mean nothing
+        if not fits.all():  # sizes mean nothing there
+            windows.setdefault(op.reads(0, (None,) * len(tails)), []).extend(np.flatnonzero(~fits).tolist())
         known[key] = cases[v] = [(np.array(sorted(at)), window) for window, at in windows.items()]
     return cases
 

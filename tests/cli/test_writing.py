@@ -185,3 +185,14 @@ def test_an_encoding_without_dots() -> None:
     assert code == 0
     assert "~" in shown
     assert "\\u2026" not in shown
+
+
+def test_the_line_of_progress_keeps_to_ascii() -> None:
+    """It is shown at once, in a terminal too narrow for it and in a wide one."""
+    impatient = "import sys, rfgraph.cli.progress as line; line.PATIENCE = 0; import rfgraph.cli as cli; "
+    command = [sys.executable, "-c", impatient + "sys.exit(cli.main(['summary', 'zoo:densenet_121']))"]
+    for columns in ("40", "120"):
+        shown, code = on_terminal(command, PYTHONIOENCODING="ascii", COLUMNS=columns)
+        assert code == 0
+        assert "\x1b[?25l" in shown  # the line was there
+        assert "\\u" not in shown.replace("\\u2500", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -16,13 +17,18 @@ import rfgraph
 from rfgraph.errors import ModelFileError, SizeError
 from rfgraph.importers import program as p
 from rfgraph.importers.lowering import lower as module
-from rfgraph.importers.lowering.layout import Layout
+from rfgraph.importers.lowering.invariants import _broken, _sizes, settle
+from rfgraph.importers.lowering.layout import Layout, _split
 from rfgraph.importers.lowering.least import ANY, _solved
 from rfgraph.importers.lowering.lower import layout_of, lower, lower_for, place_all
 from rfgraph.importers.lowering.maps import APART, FOLDED, LoweringBuilder
+from rfgraph.importers.lowering.meeting import SHARED
 from rfgraph.importers.lowering.moves import TOKENS
+from rfgraph.importers.lowering.numbers import read_back
 from rfgraph.importers.lowering.recipes import Recipes
-from rfgraph.importers.lowering.views import Dimension, View, along, other
+from rfgraph.importers.lowering.rules import function_kind, sizes_of
+from rfgraph.importers.lowering.taken import overlaps
+from rfgraph.importers.lowering.views import Dimension, Part, View, along, other
 from rfgraph.importers.program.builder import Builder
 from rfgraph.importers.program.dimensions import exact_quotient, symbol, valued
 from rfgraph.importers.program.numbers import Numbers, Zeros
@@ -505,6 +511,15 @@ def test_windows_that_do_not_lie_evenly_are_a_table(starts):
     graph, _ = check(net.program(net(p.Take(dim=3), net.conv(net.x), net.build.constant(rows))), bound=ROWS)
     (gather,) = [told for _, told in graph.nodes(data=True) if told["op"] == "gather"]
     assert gather["positions"] == [None, [row for pair in rows for row in pair]]
+    assert "max_pool" not in kinds(graph)
+
+
+def test_windows_with_a_gap_inside_are_a_table():
+    net = Net((1, 2, 2, 20))
+    rows = [[[7 * i + 4 * j + k for k in (0, 1)] for j in (0, 1)] for i in range(3)]
+    graph, _ = check(net.program(net(p.Take(dim=3), net.conv(net.x), net.build.constant(rows))), bound=ROWS)
+    (gather,) = [told for _, told in graph.nodes(data=True) if told["op"] == "gather"]
+    assert gather["positions"][1] == np.ravel(rows).tolist()
     assert "max_pool" not in kinds(graph)
 
 
@@ -1413,3 +1428,266 @@ def test_queries_fewer_than_keys_keep_their_own_positions(how, masked, keys_firs
     assert layer.map_size == {"every second row": (2, 6)}.get(how, (12,))
     assert all(layer.is_global)
     assert report.region(layer.name, (1,) * len(spatial)).box == tuple((0, size - 1) for size in net.x.shape[2:])
+
+
+def inputs(**shapes):
+    """Return a program of inputs alone."""
+    build = Builder("net")
+    return build.program([build.input(name, shape) for name, shape in shapes.items()])
+
+
+def test_a_stated_layout_has_one_axis_for_each_letter_in_every_input():
+    program = inputs(image=(1, 3, 8, 6), mask=(6, 8, 5), of_any_rank=None)
+    found = Layout.stated(program, {"image": "..HW", "mask": "WHt"})
+    assert (found.axes, found.spatial) == (3, None)  # the image has no axis t
+    assert found.views["mask"] == View((along(1, 6), along(0, 8), along(2, 5)))
+    assert found.views["image"] == View((other(1), other(3), along(0, 8), along(1, 6)))
+    assert found.views["of_any_rank"] is None
+    rows = Layout.stated(program, {"of_any_rank": ".H"}).views["of_any_rank"]
+    assert [dim.axes for dim in rows.dims] == [set(), {0}]
+    assert Layout.stated(inputs(x=(2, 4), y=(3, 4)), ".T").spatial == {"x": [1], "y": [1]}
+    refused = {
+        "has 3 dimensions, but its shape is": {"image": ".HW"},
+        "has 'H' twice": {"image": "..HH"},
+        "is not a letter or a dot for each dimension": {"image": "..H1"},
+        "has no input 'other'": {"other": "HW"},
+        "names no axis": {"image": "...."},
+    }
+    for why, axes in refused.items():
+        with pytest.raises(ModelFileError, match=why):
+            Layout.stated(program, axes)
+
+
+def test_sizes_that_are_asked_for_go_to_the_inputs_that_have_all_axes():
+    program = inputs(image=(1, 3, 8, 6), row=(1, 8), label=(1, 7), last=(1, 8, 6, 3))
+    found = Layout.given(program, {"image": (2, 3), "last": (1, 2)})
+    assert found.spatial == {"image": [2, 3], "row": [], "label": [], "last": [1, 2]}
+    assert found.begins == 0
+    assert Layout.given(program, {"image": (2, 3)}).begins == 2
+    assert Layout.given(program, {"last": (1, 2)}).begins == 1
+    both = {"image": (1, 3, 9, 9), "last": (1, 9, 9, 3)}
+    assert found.resized(program, 9) == found.resized(program, {"image": 9, "last": [9, 9]}) == both
+    assert found.resized(program, [4, 6]) == {"image": (1, 3, 4, 6), "last": (1, 4, 6, 3)}
+    assert found.resized(program, {"image": [4, 6], "row": [4, 6]}) == {"image": (1, 3, 4, 6)}
+    for asked in (None, 0, [8, 6], [4], [4, 0], [4, "x"], {"row": 3}, {"image": [4, 6, 8]}):
+        assert found.resized(program, asked) == {}, asked
+
+
+def test_the_model_of_tokens_that_is_refused_is_shown_what_to_write():
+    net = Net((1, 5, 7, 4))
+    with pytest.raises(ModelFileError, match=r"a dot for any other, as in axes=\{'x': '\.\.\.T'\}$"):
+        layout_of(net.program(net.linear(net.x, 3)))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_maps_that_meet_are_of_one_axis_and_one_position_beside_them_is_of_none(size):
+    net = Net((1, 2, 4, 2))
+    y = net.build.input("y", (1, 4, 4 if size > 1 else 1, 2 if size > 1 else 1))
+    found = layout_of(net.program(net.add(net.conv(net.x), y)))
+    assert found.views["x"] == View((other(1), other(2), along(0, 4), along(1, 2)))
+    assert found.views["y"].axes == ({0, 1} if size > 1 else set())
+
+
+def test_axes_that_lie_in_one_dimension_have_gaps_of_channels():
+    """Five images of 4 rows of 2 bands of 6 columns of 3 channels, in a row."""
+    spans = [((4, 36), 0), ((6, 3), 1)]
+    assert _split(5 * 4 * 36, spans).parts == (Part(5), Part(4, 0), Part(2), Part(6, 1), Part(3))
+    assert _split(4 * 6, [((4, 6), 1), ((6, 1), 0)]).parts == (Part(4, 1), Part(6, 0))
+    assert _split(4 * 36 + 1, spans) is None
+
+
+def test_a_map_beside_its_rows_alone():
+    """Maps of other ranks that begin alike: each row of the one is read by all columns of the other."""
+    net = Net((1, 2, 4, 6))
+    x = net.conv(net.x)
+    rows = net.reduce(x, 3, keepdims=False)
+    y = net(p.Contract(operands=(tuple("bchw"), tuple("bch")), output=tuple("bchw")), x, rows)
+    graph, report = check(net.program(net.conv(y)))
+    assert report[list(graph)[-1]].is_global == (False, True)
+
+
+def test_a_view_that_is_not_that_of_its_tensor_is_told():
+    net = Net((symbol("n"), 2, 4, 6))
+    (step,) = net.program(net.relu(net.x)).instructions
+    rows = along(0, 4)
+    right = [other(symbol("n")), other(2), rows, along(1, 6)]
+    assert _broken(View(tuple(right)), step) == ""
+    assert _broken(View((other(1), other(symbol("c")), rows, along(1, 6))), step) == ""  # sizes that may be the same
+    torn = Dimension((Part(6, 1, 2),))
+    for told, dims in (
+        ("its output was followed as .* 4, 5] and is .* 4, 6]", [*right[:3], along(1, 5)]),
+        ("its output was followed as .* 2, 4] and is .* 4, 6]", right[:3]),
+        ("its output was followed as .* 6, 1] and is .* 4, 6]", [*right, other(1)]),
+        ("the parts of axis 1 in its output do not make up the axis", [*right[:3], torn]),
+    ):
+        assert re.fullmatch(told, _broken(View(tuple(dims)), step)), dims
+
+
+def test_the_size_of_a_map_is_that_of_its_tensor_or_nothing_is_known_from_there_on():
+    conv, add = {"op": "conv", "kernel": 3}, {"op": "add"}
+    apart = "its map would have size 6 where its tensor has 7"
+    assert _sizes(conv, [(8, 8)], (6, 6)) == ((6, 6), "")
+    assert _sizes(conv, [(8, 8)], (6, 7)) == ((6, None), apart)
+    assert _sizes(conv, [(8, 8)], (7, 6)) == ((None, None), apart)
+    assert _sizes(conv, [(8, None)], (symbol("h"), 7)) == ((6, None), "")
+    assert _sizes({"op": "conv", "kernel": 9}, [(4,)], (1,)) == ((None,), "")
+    sizes, why = _sizes(add, [(8,), (7,)], (8,))
+    assert (sizes, why.partition(":")[0]) == ((None,), "the maps of its operands do not fit")
+
+
+def test_functions_of_more_tensors_than_their_op_has_are_elementwise():
+    names = [(name, operands) for name in ("relu", "add", "input", "no such op") for operands in (1, 2)]
+    assert [function_kind(*name) for name in names] == [
+        "relu", "elementwise", "add", "add", "elementwise", "elementwise", "elementwise", "elementwise",
+    ]  # fmt: skip
+
+
+def test_the_sizes_of_a_step_are_made_up_for_as_many_dimensions_as_are_asked_for():
+    net = Net()
+    (step,) = net.program(net.relu(net.x)).instructions
+    assert sizes_of(step, 4) == (1, 2, 4, 6)
+    unseen = replace(step, output=replace(step.output, shape=None))
+    assert [isinstance(size, int) for size in sizes_of(unseen, 3)] == [False] * 3
+
+
+def test_a_constant_for_each_position_is_a_node_of_its_own_without_parameters():
+    net = Net()
+    table = net.weight(1, 4, 4, 6)
+    graph, _ = check(net.program(net.conv(net.add(net.conv(net.x), table))))
+    (told,) = [told for _, told in graph.nodes(data=True) if told["op"] == "constant"]
+    assert (told["size"], told["channels"], told["parameters"]) == ([4, 6], 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "hop", "dilation", "shares"),
+    [(2, 1, 1, True), (2, 2, 1, False), (2, 3, 1, False), (2, 5, 3, True), (2, 7, 3, False), (3, 2, 1, True)],
+)
+def test_windows_overlap_where_they_begin_before_the_last_one_ends(kernel, hop, dilation, shares):
+    rows = np.array([[hop * i + dilation * k for k in range(kernel)] for i in range(3)])
+    size = int(rows.max()) + 1
+    reading = read_back(View((along(0, size),)), (size,), rows)
+    assert overlaps(reading) == shares
+
+
+def test_blocks_that_meet_blocks_of_another_size_are_a_bound():
+    """Three blocks of four columns, each multiplied with one column of each of four blocks of three."""
+    net = Net((1, 2, 2, 12))
+    x = net.conv(net.x)
+    fours, threes = net.reshape(x, 1, 4, 2, 3, 4), net.reshape(x, 1, 4, 2, 4, 3)
+    met = net(p.Contract(operands=(tuple("bchni"), tuple("bchkn")), output=tuple("bchnik")), fours, threes)
+    graph, report = check(net.program(met), bound=SHARED)
+    assert report[list(graph)[-1]].is_global == (False, True)
+
+
+def test_an_input_stays_though_no_end_reads_it():
+    net = Net()
+    program = net.program(net.relu(net.conv(net.x)))
+    maps = LoweringBuilder("net", 2, {})
+    placed = place_all(program, layout_of(program), maps)
+    settle(maps, placed, [program.instructions[0].output.name])
+    assert kinds(maps.network.graph) == ["input", "conv"]
+    settle(maps, placed, [])
+    assert kinds(maps.network.graph) == ["input"]
+
+
+def test_a_map_of_another_size_than_its_tensor_keeps_its_name_and_parameters():
+    net = Net()
+    program = net.program(net.conv(net.x))
+    maps = LoweringBuilder("net", 2, {})
+    placed = place_all(program, layout_of(program), maps)
+    (end,) = [value.name for value in program.outputs]
+    view = View((other(1), other(4), along(0, 4), along(1, 5)))
+    before = dict(maps.network.graph.nodes[placed[end].node])
+    settle(maps, {**placed, end: replace(placed[end], view=view)}, [end])
+    told = maps.network.graph.nodes[placed[end].node]
+    assert told == {
+        **{name: before[name] for name in ("location", "parameters") if name in before},
+        "op": "unknown", "of": before.get("label", "conv"), "why": "its map would have size 6 where its tensor has 5",
+    }  # fmt: skip
+
+
+@st.composite
+def numbers_moved(draw):
+    """Draw a view, and the numbers of elements of its tensor after some moves; -1 for constants."""
+    views = [
+        (along(0, 4), along(1, 3)),
+        (other(2), along(0, 6)),
+        (along(1, 2), other(3), along(0, 4)),
+        (Dimension((Part(3, 0), Part(2), Part(2, 1))),),
+        (Dimension((Part(3, 0, 2),)), other(2), Dimension((Part(2, 0),)), along(1, 2)),
+    ]
+    view = View(draw(st.sampled_from(views)))
+    numbers = np.arange(int(np.prod(view.sizes))).reshape(view.sizes)
+    for _ in range(draw(st.integers(1, 4))):
+        d = draw(st.integers(0, numbers.ndim - 1))
+        n = numbers.shape[d]
+        kind = draw(st.sampled_from(["take", "roll", "turn", "merge", "split", "pad", "flip", "some", "repeat"]))
+        if kind == "take":
+            numbers = numbers.take(draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=5)), d)
+        elif kind == "roll":
+            numbers = np.roll(numbers, draw(st.integers(1, 3)), d)
+        elif kind == "turn":
+            numbers = numbers.transpose(draw(st.permutations(range(numbers.ndim))))
+        elif kind == "merge" and d:
+            numbers = numbers.reshape(*numbers.shape[: d - 1], -1, *numbers.shape[d + 1 :])
+        elif kind == "split" and n % 2 == 0 and numbers.ndim < 5:
+            numbers = numbers.reshape(*numbers.shape[:d], *draw(st.sampled_from([(2, n // 2), (n // 2, 2)])),
+                                      *numbers.shape[d + 1 :])  # fmt: skip
+        elif kind == "pad":
+            numbers = np.pad(numbers, [(e == d, 0) for e in range(numbers.ndim)], constant_values=-1)
+        elif kind == "flip":
+            numbers = np.flip(numbers, d)
+        elif kind == "some" and n > 1:
+            numbers = numbers.take(range(draw(st.integers(0, 1)), n, draw(st.integers(1, 2))), d)
+        elif kind == "repeat" and numbers.size < 200:
+            numbers = numbers.repeat(2, d)
+    return view, numbers
+
+
+def read_of(reading, axis, index):
+    """Return the position along an axis that one element takes by a reading, ``None`` for a constant."""
+    total, at = 0, {}
+    for d, i in enumerate(index):
+        for digit in reversed(reading.digits[d]):
+            i, at[id(digit)] = divmod(i, digit.size)
+            if not digit.read[at[id(digit)]]:
+                return None
+            total += int(digit.steps[axis][at[id(digit)]]) if axis in digit.steps else 0
+    if axis not in reading.tables:
+        return reading.first[axis] + total
+    place = 0
+    for digit in reading.along(axis):
+        place = place * digit.size + at[id(digit)]
+    return reading.tables[axis][place]
+
+
+@settings(max_examples=60)
+@given(numbers_moved())
+def test_a_reading_takes_the_position_of_each_element(moved):
+    view, numbers = moved
+    reading = read_back(view, view.sizes, numbers)
+    if reading is None:
+        return
+    assert [int(np.prod([digit.size for digit in digits])) for digits in reading.digits] == list(numbers.shape)
+    for index in np.ndindex(*numbers.shape):
+        element = int(numbers[index])
+        taken = position(view, np.unravel_index(element, view.sizes)) if element >= 0 else None
+        for axis in reading.first:
+            assert read_of(reading, axis, index) == (None if taken is None else taken[axis])
+    for digits in reading.digits:
+        for digit in digits:
+            assert len([axis for axis, steps in digit.steps.items() if steps.any()]) < 2
+
+
+def test_what_is_moved_evenly_is_read_back():
+    """Each of these takes positions of each axis by itself; what is read of rows beside positions is not said."""
+    view = View((other(2), along(0, 4), along(1, 6)))
+    numbers = np.arange(48).reshape(2, 4, 6)
+    blocks = numbers.reshape(2, 2, 2, 3, 2).transpose(0, 1, 3, 2, 4)
+    for moved in (numbers, numbers.T, numbers[:, ::-1], numbers[:, 1::2], blocks, blocks.reshape(2, 6, 4)):
+        assert read_back(view, view.sizes, moved) is not None
+    assert read_back(view, view.sizes, np.full((2, 2), -1)) is None
+    assert read_back(view, (2, 4, 5), numbers) is None
+    assert read_back(View((other(2), along(0, 4), Dimension((Part(6, 1),), before=1))), (2, 4, 7), numbers) is None
+    diagonal = numbers[0].ravel()[[0, 7, 14, 21]]
+    assert read_back(view, view.sizes, diagonal) is None  # both axes move in one dimension

@@ -38,7 +38,7 @@ def test_channels_in_another_order_are_channels():
     assert (report[list(graph)[-1]].size, report[list(graph)[-1]].stride) == ((3, 3), (2, 2))
 
 
-@pytest.mark.parametrize("rows", [[3, 2, 1, 0], [2, 0, 3, 1, 1], [0, 2, 1]], ids=str)
+@pytest.mark.parametrize("rows", [[3, 2, 1, 0], [2, 0, 3, 1, 1], [0, 2, 1], [-4, -1, 1], [2, 2, 2]], ids=str)
 def test_rows_in_another_order_are_a_table(rows):
     net = Net((1, 2, 4, 6))
     x = net.conv(take(net, net.conv(net.x), 2, rows))

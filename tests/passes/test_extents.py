@@ -93,6 +93,10 @@ def test_maps_that_are_too_large_have_no_ranges_and_no_ends(monkeypatch):
     monkeypatch.setattr(extents, "MAX_POSITIONS", 7)
     assert size_ranges(compiled, 0, [1]) == {}
     assert reads_ends(compiled, Covered(compiled, 0), 0, [1]) == {1: (False, False)}
+    monkeypatch.setattr(extents, "MAX_POSITIONS", 6)
+    assert reach_all(compiled, 1, 0).box([0]) == ((1, 3),)
+    larger = compile_graph(net.graph, 7)
+    assert reads_ends(larger, Covered(larger, 0), 0, [1]) == {}
     monkeypatch.setattr(extents, "MAX_POSITIONS", 5)
     assert reads_ends(compiled, Covered(compiled, 0), 0, [1]) == {}
     with pytest.raises(SizeError, match="map of size 6 is larger than the 5 positions"):
@@ -159,3 +163,36 @@ def test_a_map_repeated_beyond_its_border_is_as_long_as_can_be_followed():
     extents._check_length(most)
     with pytest.raises(SizeError, match=f"to {most + 1} positions"):
         extents._check_length(most + 1)
+
+
+def test_maps_of_more_features_than_are_laid_out_are_refused_and_of_as_many_are_not(monkeypatch):
+    net = Network(axes=2)
+    net.conv("conv", net.input("x", size=[3, 4]), kernel=1)
+    monkeypatch.setattr(extents, "MAX_FEATURES", 12)
+    assert reach_all(compile_graph(net.graph), 1, 0).reads.all()
+    monkeypatch.setattr(extents, "MAX_FEATURES", 11)
+    regions = reach_all(compile_graph(net.graph), 1, 0)
+    assert regions.box((2, 3)) == ((2, 2), (3, 3))
+    with pytest.raises(SizeError, match="a map of 3 x 4 has more than the 11 features"):
+        _ = regions.reads
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("kind", ["conv", "conv_transpose"])
+def test_what_reads_on_to_an_end_reads_what_all_positions_up_to_there_read(direction, exclusive, kind):
+    """Padding of more than a kernel: the first and the last positions of the map read nothing."""
+    net = Network(axes=1)
+    x = net.input("x", size=7)
+    x = net.conv("map", x, kernel=2, stride=2, padding=3) if kind == "conv" else net.conv_transpose(
+        "map", x, kernel=2, stride=3, padding=-1
+    )  # fmt: skip
+    net.cumsum("sum", x, direction=direction, exclusive=exclusive)
+    compiled = compile_graph(net.graph)
+    of_map, of_sum = reach_all(compiled, 1, 0), reach_all(compiled, 2, 0)
+    (size,) = of_map.map_size
+    for y in range(size):
+        up_to = range(y + (not exclusive)) if direction == "forward" else range(y + exclusive, size)
+        read = [box for box in map(of_map.box, ((i,) for i in up_to)) if box is not None]
+        whole = ((min(a for ((a, _),) in read), max(b for ((_, b),) in read)),) if read else None
+        assert of_sum.box((y,)) == whole, y
