@@ -335,14 +335,14 @@ ENDS = [(1, 0), (1, 1), (1, -1), (1, -2), (3, 0), (3, 1), (3, 2), (5, 0), (5, 3)
 
 @pytest.mark.parametrize("merge", ["add", "concat"])
 @pytest.mark.parametrize("one", ENDS)
-def test_two_branches_of_any_ends_are_told_as_the_general_passes_do(one, merge):
-    """Each of a kernel and the padding before it; the fork pads one position itself, and its stride is one too."""
+def test_branches_of_any_ends_are_told_as_the_general_passes_do(one, merge):
+    """Each of a kernel and the padding before it, two of them alike; their fork pads one position itself."""
     for other in ENDS:
         net = rfgraph.Network("ends", axes=1)
         fork = net.conv("fork", net.input("x"), kernel=3, padding=1)
         sides = [
             net.conv(f"side{slot}", fork, kernel=kernel, padding=[[before, kernel - 1 - before]])
-            for slot, (kernel, before) in enumerate((one, other))
+            for slot, (kernel, before) in enumerate((one, other, one))
         ]
         net.node(merge, "out", *sides)
         report = rfgraph.analyze(net)
