@@ -355,6 +355,28 @@ def test_a_map_of_one_position_is_read_by_all_outputs_of_an_addition():
     assert rfgraph.analyze(net, input_size=8)["gated"].field == (Window(1),)
 
 
+@pytest.mark.parametrize("sizes", [*itertools.product((None, 1, 2, 3), repeat=2)], ids=str)
+@pytest.mark.parametrize("name", ["add", "concat"])
+def test_maps_that_meet_are_of_one_size_but_for_those_of_one_position_that_are_repeated(name, sizes):
+    op = kind_of(name).parse({"op": name}, 0, 1)
+    told = {size for size in sizes if size is not None and (size > 1 or name == "concat")}
+    if len(told) > 1:
+        with pytest.raises(SizeError, match="its inputs differ in size"):
+            op.size(sizes)
+        return
+    assert op.size(sizes) == (min(told) if told else None if None in sizes else 1)
+    is_one = [name == "add" and sizes[slot] == 1 and sizes[1 - slot] in (2, 3) for slot in (0, 1)]
+    assert [op.window(slot, sizes) for slot in (0, 1)] == [FULL if one else IDENTITY for one in is_one]
+
+
+def test_an_op_that_is_not_known_says_what_it_is_and_why():
+    said = [kind_of("unknown").parse({"op": "unknown", "of": "Odd", **why}, 0, 1) for why in ({}, {"why": "it is odd"})]
+    assert [op.window(0, (4,)).why for op in said] == [
+        "rfgraph does not know what Odd reads; pass treat={...}",
+        "rfgraph does not know what Odd reads (it is odd); pass treat={...}",
+    ]
+
+
 def test_concatenation_in_space_is_a_bound_with_sizes_and_unknown_without():
     net = Network(axes=1)
     x = net.input("x")
