@@ -750,6 +750,8 @@ def _read(op: Op, map_size: Size, kind: str) -> Read:
     read, output_size = op.reads(0, (at,)), op.size((map_size,))
     if output_size is not None and output_size < 1:
         raise NotPlainError(f"op {kind!r} leaves nothing of a map of size {map_size}")
+    if map_size is None and output_size == 1 and not read.is_full:  # beside a map each output reads it
+        raise NotPlainError(f"op {kind!r} leaves one position of a map of any size")
     if not (read.is_full or read.is_local) or not read.exact:
         raise NotPlainError(f"op {kind!r} reads {_described(read)}")
     return Read(read, inf if read.holes and op.spacing == 1 else op.spacing, output_size, read.is_full or op.totals)

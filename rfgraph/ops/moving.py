@@ -235,7 +235,8 @@ class Slice(Op):
 
     def size(self, sizes: Sizes) -> Size:
         if sizes[0] is None:
-            return None
+            first, end = self.start or 0, self.stop or 0
+            return 1 if 0 <= first < end <= first + self.step else None  # of a map that has it
         start, stop = self.ends(sizes[0])
         if self.whole and (stop < (self.stop or 0) or sizes[0] < -(self.start or 0)):
             raise SizeError(f"the slice {self.start}:{self.stop} takes more than the {sizes[0]} positions there are")

@@ -121,7 +121,7 @@ class Arithmetic(Merge):
         return self.repeats
 
     def window(self, slot: int, sizes: Sizes) -> Window:
-        if sizes[slot] == 1 and any(size is not None and size > 1 for size in sizes):
+        if sizes[slot] == 1 and any(size != 1 for size in sizes):
             return FULL
         return IDENTITY
 

@@ -365,8 +365,22 @@ def test_maps_that_meet_are_of_one_size_but_for_those_of_one_position_that_are_r
             op.size(sizes)
         return
     assert op.size(sizes) == (min(told) if told else None if None in sizes else 1)
-    is_one = [name == "add" and sizes[slot] == 1 and sizes[1 - slot] in (2, 3) for slot in (0, 1)]
+    is_one = [name == "add" and sizes[slot] == 1 and sizes[1 - slot] != 1 for slot in (0, 1)]
     assert [op.window(slot, sizes) for slot in (0, 1)] == [FULL if one else IDENTITY for one in is_one]
+
+
+@pytest.mark.parametrize("size", [None, 6])
+@pytest.mark.parametrize(("start", "stop"), [(2, 3), (None, 1)])
+def test_one_position_beside_a_map_is_read_by_every_output(start, stop, size):
+    """With or without an input size: each sum reads what the slice reads, wherever it lies itself."""
+    net = Network(axes=1)
+    x = net.conv("c", net.input("x"), kernel=3, padding=1)
+    net.add("sum", x, net.slice("one", x, start=start, stop=stop))
+    report = rfgraph.analyze(net, input_size=size)
+    assert report["one"].map_size == (1,)
+    assert report["sum"].field == (Window(3, 1, 1),)
+    assert report["sum"].is_global == (True,)
+    assert report["sum"].status == "bound"
 
 
 def test_an_op_that_is_not_known_says_what_it_is_and_why():

@@ -153,7 +153,7 @@ def check_reach(graph, found):
     assert max(ahead) == found.look_ahead
     if found.past is None:
         assert any(row.recurrent for row in found.layers)
-        assert max(past) >= oracle.WIDE - 1  # as far as the oracle looks
+        assert max(past) > oracle.WIDE / 2  # as far as the oracle looks, less what later ops look ahead
     else:
         assert max(past) == found.past
 
