@@ -214,7 +214,7 @@ def _reason(compiled: Compiled, v: int, axis: int, inside: set[int]) -> tuple[st
     op, node = layers.ops[v][axis], layers.nodes[v]
     for tail, read in zip(layers.tails[v], compiled.reads[axis][v], strict=True):
         if tail in inside:
-            if read.is_empty:
+            if read.is_empty or (op.broadcasts and compiled.sizes[tail][axis] == 1):  # that says why itself
                 continue
             if op.joins:
                 return (
