@@ -147,10 +147,9 @@ def _table(table: Any, keys: tuple[str, ...]) -> Mapping[str, Any]:
 def _with(settings: Settings, table: Mapping[str, Any]) -> Settings:
     """Return settings with what a table says of them."""
     for key, value in table.items():
-        settings = replace(
-            settings, **{key.replace("-", "_"): _READERS[key](value, settings)} if key in _READERS else {}
-        )
-        if key in _LISTS:
+        if key in _READERS:
+            settings = replace(settings, **{key.replace("-", "_"): _READERS[key](value, settings)})
+        elif key in _LISTS:
             if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
                 raise PolicyError(f"{key}: {value!r} is not a list of strings")
             added = settings.policy.accept if key == "accept" else ()

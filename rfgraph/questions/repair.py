@@ -201,7 +201,7 @@ def _tried(case: Case, merge: int, slots: tuple[int, int], change: _Change) -> _
     graph, axis = case.graph, case.axis
     tails, slot = graph.compiled.layers.tails[merge], change.slot
     opposite = slots[0] if slot == slots[1] else slots[1]
-    still, before = (composed([case.read(merge, at), case.field(tails[at])]) for at in (opposite, slot))
+    still, before = (case.read(merge, at).through(case.field(tails[at])) for at in (opposite, slot))
     fork = graph.fork(merge, *slots, axis)
     moved = _onward(case, merge, change, case.field)
     from_fork = _onward(case, merge, change, lambda v: graph.tree(axis).window(v, fork))
@@ -220,8 +220,8 @@ def _onward(case: Case, merge: int, change: _Change, field: Callable[[int], Wind
     tail = layers.tails[merge][change.slot]
     if change.node is None:
         return composed([read, change.reads[case.axis], field(tail)])
-    begin = composed([change.reads[case.axis], field(layers.tails[change.node][0])])
-    return composed([read, fold(layers, change.node, _Onward(case, begin), to=[tail]).get(tail, EMPTY)])
+    begin = change.reads[case.axis].through(field(layers.tails[change.node][0]))
+    return read.through(fold(layers, change.node, _Onward(case, begin), to=[tail]).get(tail, EMPTY))
 
 
 class _Onward(Domain[Window]):

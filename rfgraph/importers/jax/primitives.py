@@ -178,6 +178,7 @@ REDUCTIONS = vocabulary.names("jax", vocabulary.REDUCTIONS)
 
 @HANDLERS.handles(*REDUCTIONS)
 def _reduce(node: Node, build: Builder) -> Made:
+    # A mean is a sum in JAX, so that no sum is taken to work where there are no elements.
     primitive = program.Reduce(function=REDUCTIONS[node.op], dims=tuple(sorted(node.integers("axes"))), keepdims=False)
     return build(primitive, node.value(0))
 

@@ -104,9 +104,8 @@ def _elementwise(node: Node, build: Builder) -> Made:
 
 @HANDLERS.handles("AutoContrast")
 def _auto_contrast(node: Node, build: Builder) -> Made:
-    return operations.mixed(
-        build, "contrast", node.x, *node.layout(2, single=True)[0]
-    )  # from the least of it to the greatest
+    dims, _ = node.layout(2, single=True)
+    return operations.mixed(build, "contrast", node.x, *dims)  # from the least of it to the greatest
 
 
 # Normalisations.

@@ -239,7 +239,7 @@ class Probe:
         whole = {part.axis for parts in spatial for part in parts[1:] if part.axis in axes or len(set(axes)) < wide}
         for part, axis in zip(leading, axes, strict=True):
             assert axis is not None
-            outermost = part.size * part.stride == view.extent(axis)
+            outermost = part.reach == view.extent(axis)
             span = WHOLE if outermost and axes.count(axis) == 1 else (part.size, part.stride)
             self._slid.setdefault(axis, set()).add(span)
         for axis in whole:

@@ -522,7 +522,7 @@ class LoweringBuilder:
         blocks: dict[int, int] = {}
         leads: set[int] = set()
         for dim in view.dims:
-            outermost = [part for part in dim.spatial if part.size * part.stride == view.extent(_axis(part))]
+            outermost = [part for part in dim.spatial if part.reach == view.extent(_axis(part))]
             if not outermost:
                 continue
             axis, part = _axis(outermost[0]), outermost[0]
@@ -559,7 +559,7 @@ def _run(view: View, axes: int, usual: int) -> range | None:
         places = view.places(axis)
         lies.append(sorted({d for d, part in places if part.size != 1} or {d for d, _ in places}))
         whole = view.extent(axis)
-        leads.append([d for d in lies[-1] if whole == 1 or (first[d].axis == axis and _reach(first[d]) == whole)])
+        leads.append([d for d in lies[-1] if whole == 1 or (first[d].axis == axis and first[d].reach == whole)])
 
     def laid(run: range) -> bool:
         return all(len(led) == 1 and led[0] in run if places else True for led, places in zip(leads, lies, strict=True))
@@ -575,18 +575,14 @@ def _run(view: View, axes: int, usual: int) -> range | None:
         )
 
     near, far = (range(start, start + axes) for start in ((usual, 3 - usual) if usual else (1, 2)))
-    order = [(near, standing), (near, in_order), (far, standing), (near, laid), (far, in_order)]
     if not usual:
         for fits in (standing, in_order, laid):
             runs = [run for run in (near, far) if fits(run)]
             if runs:
                 return runs[0] if len(runs) == 1 else None
         return None
+    order = [(near, standing), (near, in_order), (far, standing), (near, laid), (far, in_order)]
     return next((run for run, fits in order if fits(run)), None)
-
-
-def _reach(part: Part) -> Dim:
-    return part.size * part.stride
 
 
 def _leads(view: View, dims: Iterable[int]) -> dict[int, int] | None:

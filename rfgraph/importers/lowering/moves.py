@@ -346,7 +346,7 @@ def _slice_of_part(
                 moved = tuple(replace(q, stride=stride) if q == outer else q for q in dims[place_].parts)
                 dims[place_] = replace(dims[place_], parts=moved)
         return part.axis, (first_row or None, None, part.size), View(tuple(dims))
-    if isinstance(part.stride, int) and part.size * part.stride == view.extent(part.axis):
+    if isinstance(part.stride, int) and part.reach == view.extent(part.axis):
         end = None if last_row == part.size else last_row * part.stride
         rows = Dimension((replace(part, size=last_row - first_row),))
         return part.axis, (first_row * part.stride or None, end, 1), view.replaced(d, rows)

@@ -31,8 +31,8 @@ from rfgraph.importers.program import (
     exact_quotient,
     names_of,
     symbol,
+    valued,
 )
-from rfgraph.importers.program.dimensions import valued
 
 #: Tensors of more elements than this are not followed by number.
 MAX_NUMBERS = 1 << 20

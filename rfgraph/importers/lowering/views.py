@@ -19,7 +19,7 @@ from itertools import accumulate
 from operator import mul
 
 from rfgraph.frozen import dataclass
-from rfgraph.importers.program.dimensions import Dim, Shape, exact_quotient, product
+from rfgraph.importers.program import Dim, Shape, exact_quotient, product
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,11 @@ class Part:
     size: Dim
     axis: int | None = None
     stride: Dim = 1
+
+    @property
+    def reach(self) -> Dim:
+        """How many positions of its axis it makes up with the parts inside it."""
+        return self.size * self.stride
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,10 @@ class Dimension:
     def axes(self) -> frozenset[int]:
         """The axes that it carries some of."""
         return frozenset([part.axis for part in self.parts if part.axis is not None])
+
+    def led_by(self, axis: int) -> Dimension:
+        """Return it with an axis of one position before its parts."""
+        return replace(self, parts=(Part(1, axis), *self.parts))
 
     @cached_property
     def spatial(self) -> tuple[Part, ...]:
@@ -232,16 +241,16 @@ class View:
         for axis in ones:
             e = same.get(self.places(axis)[0][0])
             if e is not None and not dims[e].axes:
-                dims[e] = replace(dims[e], parts=(Part(1, axis), *dims[e].parts))
+                dims[e] = dims[e].led_by(axis)
         return View(tuple(dims))
 
     def with_ones_of(self, like: View) -> View:
         """Return it with the axes of one position that a view of as many dimensions has where it has none itself."""
         dims = list(self.dims)
         for axis in sorted(like.axes - self.axes) if like.rank == self.rank else ():
-            places = like.places(axis)
-            if like.extent(axis) == 1 and not dims[places[0][0]].axes:
-                dims[places[0][0]] = replace(dims[places[0][0]], parts=(Part(1, axis), *dims[places[0][0]].parts))
+            d, _ = like.places(axis)[0]
+            if like.extent(axis) == 1 and not dims[d].axes:
+                dims[d] = dims[d].led_by(axis)
         return View(tuple(dims))
 
     def _same_rank(self, shape: Shape) -> View | None:

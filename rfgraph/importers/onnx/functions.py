@@ -99,17 +99,10 @@ REDUCTIONS = vocabulary.names("onnx", vocabulary.REDUCTIONS)
 
 @HANDLERS.handles(*REDUCTIONS, weights=())
 def _reduce(node: Node, build: Builder) -> Made:
-    rank = node.rank()
     axes = node.stated_integers("axes", 1)
-    if not axes:
-        if node.get("noop_with_empty_axes"):
-            return build(program.Pointwise(function="identity"), node.input(0))
-        axes = list(range(rank))
-    primitive = program.Reduce(
-        function=REDUCTIONS[node.op], dims=axes_of(axes, rank), keepdims=bool(node.get("keepdims", 1)),
-        empty=REDUCTIONS[node.op] in vocabulary.OF_NONE,
-    )  # fmt: skip
-    return build(primitive, node.input(0))
+    if not axes and not node.get("noop_with_empty_axes"):
+        axes = list(range(node.rank()))
+    return operations.reduced(build, REDUCTIONS[node.op], node.x, axes or [], keepdims=bool(node.get("keepdims", 1)))
 
 
 GLOBAL_POOLS = {

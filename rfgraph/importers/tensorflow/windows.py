@@ -203,9 +203,10 @@ def _pool(node: Node, build: Builder) -> Made:
     x = node.input(0)
     if kernel[layout.channel] != 1:
         return _over_channels(node, build, layout, x, kernel[layout.channel])
+    padding = _paddings(node, layout)
     primitive = program.Slide(
         function=POOLS[node.op], dims=layout.dims, kernel=layout.of(kernel), stride=layout.of(stride),
-        padding=(padding := _paddings(node, layout)), dilation=(1,) * axes, empty=padding == "same_upper",
+        padding=padding, dilation=(1,) * axes, empty=padding == "same_upper",
     )  # fmt: skip
     pooled = build(primitive, x, shape=_ranked(node, axes, layout.channel))
     if node.op == "MaxPoolWithArgmax":

@@ -141,11 +141,8 @@ REDUCTIONS = vocabulary.names("torch", vocabulary.REDUCTIONS)
 def _reduce(node: Node, build: Builder) -> Made:
     if isinstance(node.get("other"), Value):
         return build(program.Pointwise(function=REDUCTIONS[node.op]), *node.tensors())
-    primitive = program.Reduce(
-        function=REDUCTIONS[node.op], dims=node.dims(), keepdims=bool(node.get("keepdim", False)),
-        empty=REDUCTIONS[node.op] in vocabulary.OF_NONE,
-    )  # fmt: skip
-    output = build(primitive, node.x)
+    keepdims = bool(node.get("keepdim", False))
+    output = operations.reduced(build, REDUCTIONS[node.op], node.x, node.dims(), keepdims=keepdims)
     where = node.op in ("max", "min", "median", "nanmedian") and "dim" in node.arguments
     return [output, output] if where or node.op in ("var_mean", "std_mean", "aminmax") else output
 
